@@ -1,0 +1,136 @@
+"""The contract of a provider, written for the author of an adapter. No HTTP, no Django.
+
+A provider answers two questions about one of its invoices: *cancel it* and *what is its status?* It returns
+replies and raises for nothing that the provider or the network does; what it cannot read is ``IN_DOUBT``.
+An adapter over HTTP subclasses ``http.HTTPProvider`` instead, which brings the transport and reads in common
+what all providers share.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from ..exceptions import InvalidExternalId, ProviderMisconfigured
+from ..masking import Secret, mask
+from ..outcomes import Code, LookupReply, ProviderReply
+from ..statuses import OURS_ALONE, Status
+
+Lease = Callable[[float], bool]
+"""``lease(seconds_left)``: may the first byte of the request, with that much of its deadline left, still go out?"""
+
+WORDS_KEPT = 500
+"""How many characters of a provider's words are kept."""
+
+
+class Provider:
+    """One account at one provider.
+
+    Class attributes are the adapter's declarations and are checked when an instance is made. Options come as
+    keyword arguments of ``__init__``; those named in ``secret_options`` arrive wrapped in ``Secret``.
+    """
+
+    verbose_name: ClassVar[str] = ""
+    """The provider's name, for people."""
+    secret_options: ClassVar[frozenset[str]] = frozenset()
+    """The names of the options that must never leave."""
+    status_words: ClassVar[Mapping[str, Status]] = {}
+    """The provider's words for our statuses. A word that is not here is unknown."""
+    id_form: ClassVar[str] = ""
+    """What an id looks like, for people: ends the sentence "An id is ..."."""
+    id_pattern: ClassVar[re.Pattern[str]]
+    """What an id must match, whole, after ``normalise_id``."""
+    supports_lookup: bool = False
+    """Whether ``lookup`` works. May be set on the instance."""
+    lookup_group_size: int = 1
+    """How many ids one lookup takes."""
+    is_repeat_harmless: bool = False
+    """Whether a second cancel of the same invoice can do no harm."""
+
+    def __init__(
+        self, alias: str, *, deadline: float = 15.0, concurrency: int = 8, rate: float | None = None
+    ) -> None:
+        self.alias = alias
+        self.deadline = self._positive("deadline", deadline)
+        """Seconds for the whole of one submit, lookups within it included."""
+        self.concurrency = int(self._positive("concurrency", concurrency))
+        """How many requests a bulk run may have in flight."""
+        self.rate = None if rate is None else self._positive("rate", rate)
+        """Requests a second that all processes together may send; None: as many as go."""
+        self.secrets: list[Secret] = []
+        self._check_declarations()
+
+    # -- what an adapter implements ---------------------------------------------------------------------------
+
+    def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
+        """Ask the provider to cancel the invoice, once, within ``deadline`` seconds; raise for nothing remote.
+
+        ``external_id`` is normalised. ``lease`` is asked where the first byte of the cancel is handed to the
+        socket; where it says no, nothing is sent and the reply is NOT_PROCESSED ``lease_expired``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement cancel().")
+
+    def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
+        """Ask for the status of up to ``lookup_group_size`` invoices; return a reply for each id."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement lookup().")
+
+    def normalise_id(self, external_id: str) -> str:
+        """Return the one form in which the id is stored and sent; idempotent."""
+        return external_id.strip()
+
+    # -- what every adapter has -------------------------------------------------------------------------------
+
+    def clean_id(self, external_id: object) -> str:
+        """Return the id in its one form, or raise ``InvalidExternalId`` with what it should look like."""
+        text = self.normalise_id(external_id) if isinstance(external_id, str) else None
+        if text is None or not self.id_pattern.fullmatch(text):
+            shown = ascii(external_id)
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            raise InvalidExternalId(f"{shown} is not an id of {self.verbose_name}: an id is {self.id_form}.")
+        return text
+
+    def status_of(self, word: str) -> Status | None:
+        """Return our status for the provider's word; None where the word is not known."""
+        return self.status_words.get(word.strip().lower())
+
+    def words(self, text: object) -> str:
+        """Return a provider's text as it may be kept: secrets masked, then cut to 500 characters."""
+        return mask(str(text), self.secrets)[:WORDS_KEPT]
+
+    def found(self, word: object, *, http_status: int | None = None) -> LookupReply:
+        """Return the reply for an invoice that the provider knows, in the status ``word``."""
+        status = self.status_of(word) if isinstance(word, str) else None
+        code = Code.UNKNOWN_STATUS if status is None else Code.OBSERVED
+        return LookupReply(status, code, True, provider_status=self.words(word), http_status=http_status)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.alias!r}>"
+
+    # -- checks at construction -------------------------------------------------------------------------------
+
+    def misconfigured(self, option: str, problem: str) -> ProviderMisconfigured:
+        """Return the error for a bad option; ``problem`` must not hold its value if it is secret."""
+        return ProviderMisconfigured(f"Provider {self.alias!r}: option {option!r} {problem}")
+
+    def _positive(self, option: str, value: float) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise self.misconfigured(option, "must be a number greater than 0.")
+        return value
+
+    def _check_declarations(self) -> None:
+        problems = list(self._wrong_declarations())
+        if problems:
+            raise ProviderMisconfigured(f"Adapter {type(self).__name__} declares wrongly: {' '.join(problems)}")
+
+    def _wrong_declarations(self) -> Iterable[str]:
+        if not self.verbose_name or not self.id_form or not isinstance(getattr(self, "id_pattern", None), re.Pattern):
+            yield "verbose_name, id_form and id_pattern (a compiled pattern) are required."
+        if type(self).cancel is Provider.cancel:
+            yield "cancel() is missing."
+        if self.supports_lookup and type(self).lookup is Provider.lookup:
+            yield "supports_lookup is set and lookup() is missing."
+        if self.lookup_group_size < 1:
+            yield "lookup_group_size must be at least 1."
+        if any(word != word.strip().lower() for word in self.status_words):
+            yield "status_words must be lower case."
+        if OURS_ALONE & set(self.status_words.values()):
+            yield "status_words may not name canceling or in_doubt: no provider can know those."

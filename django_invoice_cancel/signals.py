@@ -1,0 +1,12 @@
+"""Signals, sent after commit and best effort: the rows are the truth.
+
+A receiver's exception is logged and changes nothing. ``sender`` is the ``Invoice`` class.
+"""
+
+from django.dispatch import Signal
+
+invoice_status_changed = Signal()
+"""Arguments: ``invoice``, ``transition`` (the row of the log), ``old_status``, ``new_status``."""
+
+invoice_paid_after_cancel = Signal()
+"""Arguments: ``invoice``, ``transition``. Sent once, when money and a cancellation met on an invoice."""
