@@ -1,0 +1,29 @@
+"""What is installed says the truth about itself."""
+
+from importlib.metadata import metadata, requires, version
+from importlib.resources import files
+
+import django
+import pytest
+
+import django_invoice_cancel
+
+
+def test_installed_version_is_the_package_version():
+    assert version("django-invoice-cancel") == django_invoice_cancel.__version__
+
+
+def test_type_marker_is_part_of_the_package():
+    assert files(django_invoice_cancel).joinpath("py.typed").is_file()
+
+
+@pytest.mark.parametrize("name", ["django", "requests", "urllib3"])
+def test_runtime_needs_only_three_packages(name):
+    needed = [line for line in requires("django-invoice-cancel") or [] if "extra ==" not in line]
+    assert len(needed) == 3
+    assert any(line.lower().startswith(name) for line in needed)
+
+
+def test_running_django_is_one_that_the_classifiers_name():
+    named = metadata("django-invoice-cancel").get_all("Classifier") or []
+    assert f"Framework :: Django :: {django.VERSION[0]}.{django.VERSION[1]}" in named
