@@ -1,33 +1,58 @@
-"""What every test gets: markers that skip, or fail where a skip would hide something, and a child's environment."""
+"""What every test gets: what it needs or a reason why it is skipped, and a child process's environment.
+
+Invariant: with ``INVOICE_CANCEL_REQUIRE_SERVICES=1``, as in CI, a skip that begins with "needs" is a failure.
+"""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Generator
+from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from django.db import connections
 
 REQUIRE_SERVICES = os.environ.get("INVOICE_CANCEL_REQUIRE_SERVICES") == "1"
+VENDORS = {"postgres": "postgresql", "mysql": "mysql"}
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "live_server", "admin_client", "admin_user"}
 
 
-def needed(item: pytest.Item) -> str | None:
-    """Return what ``item`` needs and this run does not have."""
-    vendor = connections["default"].vendor
-    for marker, wanted in (("postgres", "postgresql"), ("mysql", "mysql")):
-        if item.get_closest_marker(marker) and vendor != wanted:
-            return f"needs {marker} as INVOICE_CANCEL_TEST_DATABASE_URL"
-    for mark in item.iter_markers("needs_service"):
-        variable = f"INVOICE_CANCEL_TEST_{mark.args[0].upper()}_URL"
-        if not os.environ.get(variable):
-            return f"needs {mark.args[0]}: set {variable}"
-    return None
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a database, so that a run on another database can leave out the rest: ``-m database``."""
+    for item in items:
+        if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("database")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    missing = needed(item)
-    if missing and REQUIRE_SERVICES and item.get_closest_marker("needs_service"):
-        pytest.fail(f"{missing} (INVOICE_CANCEL_REQUIRE_SERVICES=1)", pytrace=False)
-    if missing:
-        pytest.skip(missing)
+    for marker, vendor in VENDORS.items():
+        if item.get_closest_marker(marker) and connections["default"].vendor != vendor:
+            pytest.skip(f"only on {vendor}")
+    for mark in item.iter_markers("needs_service"):
+        variable = f"INVOICE_CANCEL_TEST_{mark.args[0].upper()}_URL"
+        if not os.environ.get(variable):
+            pytest.skip(f"needs {mark.args[0]}: set {variable}")
+    if item.get_closest_marker("e2e") and not (shutil.which("chromium") and find_spec("playwright")):
+        pytest.skip("needs chromium and the extra [e2e]")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return refuse_skip((yield))
+
+
+def refuse_skip(report: Any) -> Any:
+    reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if REQUIRE_SERVICES and reason.startswith("Skipped: needs"):
+        report.outcome = "failed"
+        report.longrepr = f"{reason} (a failure here: INVOICE_CANCEL_REQUIRE_SERVICES=1)"
+    return report
 
 
 def address(alias: str) -> str:

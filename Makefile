@@ -1,0 +1,64 @@
+# Everything from nothing but python3 and make: each target sets up what it needs in .venv, once.
+#   make PYTHON=/path/to/python3.13 test    another Python
+#   make test ARGS="-k lease -x"            arguments for pytest
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+# The interpreter's own answer: how many cores this process may use, 4 at most.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; echo $$n)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test coverage lint format types floors migrations matrix constraints clean setup setup-lint
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup  ## cancel invoices at two sandbox providers on 127.0.0.1 and show what happened
+	@$(BIN)/python example_project/demo.py $(ARGS)
+
+serve: setup  ## open the example project: admin, a small shop, the sandbox beside it
+	@$(BIN)/python example_project/serve.py $(ARGS)
+
+test: setup  ## run the tests
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+coverage: setup  ## run the tests and ask for 95 % of the branches
+	@$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=95 $(ARGS)
+
+lint: setup-lint  ## ruff: rules and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: setup-lint  ## let ruff repair what it can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+types: setup-lint  ## mypy, strict, on the package
+	@$(BIN)/mypy
+
+floors: setup-lint  ## who may import whom
+	@$(BIN)/lint-imports
+
+migrations: setup  ## is there a migration for every change of a model?
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django makemigrations --check --dry-run
+
+matrix:  ## the tests on every Django and Python that is supported
+	@bash .ci/run matrix
+
+constraints:  ## pin anew what the tests run with (needs uv on PATH)
+	@head -n 2 constraints.txt > constraints.new
+	@uv pip compile --quiet --universal --upgrade --python-version 3.11 --all-extras \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml >> constraints.new
+	@! grep -E '://|^-' constraints.new
+	@mv constraints.new constraints.txt
+
+clean:  ## remove what the above made
+	rm -rf .venv* .cache .coverage* .*_cache build dist htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup:
+	@$(PYTHON) tools/bootstrap.py --extras test
+
+setup-lint:
+	@$(PYTHON) tools/bootstrap.py --extras dev
