@@ -1,0 +1,90 @@
+"""requests' adapter for one host: tracked connections, one TLS context, one pool, the environment's proxy.
+
+There is no Session: nothing follows redirects, keeps cookies, reads ~/.netrc or retries, because nothing here can.
+``HTTPAdapter.send`` itself is not overridden, so that mocks which patch it still see every request.
+"""
+
+import os
+import ssl
+from typing import Any
+
+import certifi
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.util.ssl_ import create_urllib3_context
+
+from .attempt import current
+from .connections import POOLS, TrackedConnection
+
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+def make_ssl_context() -> ssl.SSLContext:
+    """Return a verifying context with the CAs that the environment names, else those of certifi."""
+    named = next(filter(None, map(os.environ.get, CA_VARIABLES)), None) or certifi.where()
+    context = create_urllib3_context()
+    if os.path.isdir(named):
+        context.load_verify_locations(capath=named)
+    else:
+        context.load_verify_locations(cafile=named)
+    return context
+
+
+class HostAdapter(HTTPAdapter):
+    """Sends requests to ``base_url`` and nowhere else."""
+
+    def __init__(self, base_url: str, pool_size: int) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0, pool_block=False)
+        self.proxies: dict[str, str] = get_environ_proxies(base_url)
+        self._proxy = select_proxy(base_url, self.proxies)
+        self._is_forwarded = bool(self._proxy) and base_url.startswith("http://")
+        self._pool = self._make_pool(base_url)
+        self._is_tracked = issubclass(self._pool.ConnectionCls, TrackedConnection)
+
+    def _make_pool(self, base_url: str) -> Any:
+        request = PreparedRequest()
+        request.url = base_url
+        return super().get_connection_with_tls_context(request, verify=True, proxies=self.proxies)
+
+    # -- what HTTPAdapter.send asks for ------------------------------------------------------------------------
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+        self._context = make_ssl_context()
+        super().init_poolmanager(connections, maxsize, block, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = POOLS
+        return manager
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        host, _ = super().build_connection_pool_key_attributes(request, True, None)
+        return host, {"cert_reqs": "CERT_REQUIRED", "ssl_context": self._context}
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        attempt = current()
+        if attempt is not None:
+            attempt.is_engaged = self._is_tracked
+        return self._pool
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Do nothing: the context verifies, whatever is asked for."""
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        return str(request.url if self._is_forwarded else request.path_url)
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """Wrap without parsing cookies, encodings or redirects."""
+        response = Response()
+        response.raw = resp
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.request = req
+        response.url = req.url or ""
+        return response
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("Connections are not pickled.")

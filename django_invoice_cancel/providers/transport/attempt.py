@@ -1,0 +1,101 @@
+"""What one request did to its socket, as seen from three sides: the caller, the connection and the watchdog.
+
+An attempt belongs to one thread, which finds it by ``current()``; only ``expire`` is called from another one. Once
+``release`` has run, the attempt has no socket any more, so that a reused connection is never hit.
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+
+from .deadline import Deadline
+
+_here = threading.local()
+
+
+class LeaseRefused(Exception):
+    """The lease said no: the first byte was not handed out."""
+
+
+class DeadlineOver(Exception):
+    """The time was over before the first byte."""
+
+
+class SentTwice(Exception):
+    """The HTTP library asked to send a request's rest on another connection."""
+
+
+class Attempt:
+    """The facts of one request; a flag that is set stays set."""
+
+    __slots__ = ("_lease", "_lock", "_sock", "deadline", "is_cut", "is_engaged", "is_expired", "is_refused", "is_sent")
+
+    def __init__(self, deadline: Deadline, lease: Callable[[float], bool] | None) -> None:
+        self.deadline = deadline
+        self._lease = lease
+        self._lock = threading.Lock()
+        self._sock: socket.socket | None = None
+        self.is_engaged = False
+        """The real machinery took the request (not a mock), on connections that report to us."""
+        self.is_sent = False
+        """The first byte of the request was handed to the socket."""
+        self.is_refused = False
+        """The lease said no."""
+        self.is_expired = False
+        """The watchdog found the attempt still busy at its deadline."""
+        self.is_cut = False
+        """The head of the answer ended without its empty line."""
+
+    def watch(self, sock: socket.socket) -> None:
+        """Let the watchdog shut ``sock`` down at the deadline (at once if that is over)."""
+        with self._lock:
+            self._sock = sock
+            if self.is_expired:
+                shut_down(sock)
+
+    def release(self) -> None:
+        """Take the socket out of the watchdog's reach."""
+        with self._lock:
+            self._sock = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self._sock is None
+
+    def expire(self) -> None:
+        """Shut the socket down if the attempt still has one. Called by the watchdog's thread."""
+        with self._lock:
+            if self._sock is not None:
+                self.is_expired = True
+                shut_down(self._sock)
+
+    def before_first_byte(self) -> None:
+        """Raise unless the first byte may still go out; after this it counts as sent."""
+        left = self.deadline.left()
+        if left <= 0:
+            raise DeadlineOver
+        if self._lease is not None and not self._lease(left):
+            self.is_refused = True
+            raise LeaseRefused
+        self.is_sent = True
+
+
+def current() -> Attempt | None:
+    """Return the attempt of this thread, if there is one."""
+    return getattr(_here, "attempt", None)
+
+
+def make_current(attempt: Attempt | None) -> Attempt | None:
+    """Make ``attempt`` the one of this thread and return the one before it."""
+    before = current()
+    _here.attempt = attempt
+    return before
+
+
+def shut_down(sock: socket.socket) -> None:
+    """End both directions of ``sock``; a thread that waits on it wakes up."""
+    try:
+        # unbound: an SSLSocket's own method would unwrap the TLS layer under the thread that reads from it
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass  # closed or never connected: nobody waits on it

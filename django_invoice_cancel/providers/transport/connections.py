@@ -1,0 +1,176 @@
+"""urllib3's connections, made to report: what was sent, on which socket, and whether the answer's end was clean.
+
+"Sent" means that the first byte of the request was handed to the socket; DNS, connect, TLS and CONNECT come before it
+and prove "not sent". A connection that was idle for long, or that saw anything odd, is never used again.
+"""
+
+import http.client
+import io
+import socket
+from time import monotonic
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
+
+from .attempt import SentTwice, current, shut_down
+
+MAX_IDLE_SECONDS = 2.0
+"""A server may close an idle connection at any time; what is lost in that race cannot be told from executed."""
+
+
+class HeadReader(io.BufferedReader):
+    """Remembers the last line read, which tells a complete head from one that was cut."""
+
+    last_line = b""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self.last_line = line = super().readline(size)
+        return line
+
+
+class TrackedResponse(http.client.HTTPResponse):
+    """Notices a head without its end, and bytes behind the end of the body."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._tracked_sock = sock
+        self._has_begun = False
+        self.fp = self._reader = HeadReader(self.fp.detach())
+
+    def begin(self) -> None:
+        super().begin()
+        self._has_begun = True
+        attempt = current()
+        if attempt is not None and self._reader.last_line not in (b"\r\n", b"\n"):
+            attempt.is_cut = True
+
+    def _close_conn(self) -> None:
+        if self._has_begun and self._has_surplus():
+            shut_down(self._tracked_sock)  # else it would be read as the answer to the next request
+        super()._close_conn()  # type: ignore[misc]
+
+    def _has_surplus(self) -> bool:
+        try:
+            self._tracked_sock.settimeout(0)
+            return bool(self._reader.peek(1))
+        except (OSError, ValueError):
+            return False  # nothing there, or closed already
+
+
+class TrackedConnection(HTTPConnection):
+    """Reports to the attempt of its thread; see the module."""
+
+    response_class = TrackedResponse
+    _is_connecting = False
+    _last_used = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        return monotonic() - self._last_used < MAX_IDLE_SECONDS and super().is_connected
+
+    def connect(self) -> None:
+        self._is_connecting = True
+        try:
+            super().connect()
+        finally:
+            self._is_connecting = False
+
+    def send(self, data: Any) -> None:
+        attempt = current()
+        if attempt is not None and not self._is_connecting:
+            self._before_send(attempt)
+        try:
+            super().send(data)
+        except BaseException:
+            self._last_used = 0.0  # what the peer got is unknown: never send on this connection again
+            raise
+
+    def _before_send(self, attempt: Any) -> None:
+        if attempt.is_sent:
+            if self.sock is None:
+                raise SentTwice
+            return
+        if self.sock is None:
+            self.connect()
+        attempt.watch(self.sock)
+        attempt.before_first_byte()
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self._last_used = monotonic()
+        return response
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return self._open_socket()
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "Connecting timed out.") from error
+        except OSError as error:
+            raise NewConnectionError(self, "Connecting failed.") from error
+
+    def _open_socket(self) -> socket.socket:
+        """Connect to the first address that answers, as urllib3 does, but stop at the deadline."""
+        failure: OSError = OSError("The host has no address.")
+        for family, kind, protocol, _, address in self._addresses():
+            try:
+                return self._connect_to(socket.socket(family, kind, protocol), address)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _addresses(self) -> list[Any]:
+        host = self._dns_host.strip("[]")
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            raise LocationParseError("The host has an empty or too long label.") from None
+        return socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+
+    def _connect_to(self, sock: socket.socket, address: Any) -> socket.socket:
+        attempt = current()
+        seconds = float(self.timeout or 0)
+        if attempt is not None:
+            seconds = min(seconds, attempt.deadline.left())
+        try:
+            if seconds <= 0:
+                raise TimeoutError
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(seconds)
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        if attempt is not None:
+            attempt.watch(sock)
+        return sock
+
+
+class TrackedHTTPSConnection(TrackedConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _ReleasingPool:
+    """Takes a connection out of the watchdog's reach before another thread can get it."""
+
+    def _put_conn(self, conn: Any) -> None:
+        attempt = current()
+        if attempt is not None:
+            attempt.release()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class TrackedPool(_ReleasingPool, HTTPConnectionPool):
+    ConnectionCls = TrackedConnection
+
+
+class TrackedHTTPSPool(_ReleasingPool, HTTPSConnectionPool):
+    ConnectionCls = TrackedHTTPSConnection
+
+
+POOLS = {"http": TrackedPool, "https": TrackedHTTPSPool}

@@ -1,0 +1,70 @@
+"""One thread that ends what is still going on at its deadline.
+
+Time-outs of single reads bound nothing in total: a peer that sends one byte a second keeps a request alive for ever.
+The thread never touches a request that is over: ``Attempt.expire`` decides, under the attempt's lock.
+"""
+
+import heapq
+import itertools
+import os
+import threading
+from time import monotonic
+
+from .attempt import Attempt
+
+
+class Watchdog:
+    """A heap of attempts by deadline, and a daemon thread that is started by the first of them."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Attempt]] = []
+        self._numbers = itertools.count()
+        self._wake = threading.Condition(threading.Lock())
+        self._thread: threading.Thread | None = None
+
+    def add(self, attempt: Attempt) -> None:
+        """Call ``attempt.expire()`` at its deadline, unless it is idle by then."""
+        entry = (attempt.deadline.at, next(self._numbers), attempt)
+        with self._wake:
+            heapq.heappush(self._heap, entry)
+            if self._heap[0] is entry:
+                self._wake.notify()
+            if self._thread is None:
+                self._start()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="invoice-cancel-deadlines", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                attempt = self._next_due()
+            attempt.expire()
+
+    def _next_due(self) -> Attempt:
+        while True:
+            if not self._heap:
+                self._wake.wait()
+                continue
+            left = self._heap[0][0] - monotonic()
+            if left <= 0:
+                return heapq.heappop(self._heap)[2]
+            self._wake.wait(left)
+
+
+_watchdog = Watchdog()
+
+
+def watch(attempt: Attempt) -> None:
+    """Have the watchdog of this process end ``attempt`` at its deadline."""
+    _watchdog.add(attempt)
+
+
+def _renew() -> None:
+    """Make a new watchdog in a forked child: the parent's thread did not come along."""
+    global _watchdog  # noqa: PLW0603
+    _watchdog = Watchdog()
+
+
+os.register_at_fork(after_in_child=_renew)
