@@ -52,8 +52,8 @@ def start_with_newer_python():
         path = shutil.which(name)
         if path and starts(path):
             say("python is %s, which is too old; using %s" % (found_version(), path))
-            return subprocess.call([path] + sys.argv)
-    fail(
+            return subprocess.call([path, *sys.argv])
+    return fail(
         "Python 3.11 or newer is needed; found %s: install python3.11 (Debian: apt-get install python3.11 "
         "python3.11-venv), or name one: make PYTHON=/path/to/python3.11" % found_version()
     )
@@ -111,7 +111,7 @@ def constraints(venv, django):
         return pinned
     others = [line for line in pinned.read_text().splitlines() if not line.lower().startswith("django==")]
     copy = venv / "constraints.txt"
-    copy.write_text("\n".join(others + ["django==%s.*" % django]) + "\n")
+    copy.write_text("\n".join([*others, "django==%s.*" % django]) + "\n")
     return copy
 
 
