@@ -52,7 +52,7 @@ class Provider:
         self.alias = alias
         self.deadline = self._positive("deadline", deadline)
         """Seconds for the whole of one submit, lookups within it included."""
-        self.concurrency = int(self._positive("concurrency", concurrency))
+        self.concurrency = self._whole("concurrency", concurrency)
         """How many requests a bulk run may have in flight."""
         self.rate = None if rate is None else self._positive("rate", rate)
         """Requests a second that all processes together may send; None: as many as go."""
@@ -75,7 +75,7 @@ class Provider:
 
     def normalise_id(self, external_id: str) -> str:
         """Return the one form in which the id is stored and sent; idempotent."""
-        return external_id.strip()
+        return external_id.strip(" ")  # a line break or a tab is not a slip of the hand: it is refused
 
     # -- what every adapter has -------------------------------------------------------------------------------
 
@@ -100,7 +100,8 @@ class Provider:
         """Return the reply for an invoice that the provider knows, in the status ``word``."""
         status = self.status_of(word) if isinstance(word, str) else None
         code = Code.UNKNOWN_STATUS if status is None else Code.OBSERVED
-        return LookupReply(status, code, True, provider_status=self.words(word), http_status=http_status)
+        shown = self.words(word) if isinstance(word, str) else ""
+        return LookupReply(status, code, is_answer=True, provider_status=shown, http_status=http_status)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.alias!r}>"
@@ -111,10 +112,16 @@ class Provider:
         """Return the error for a bad option; ``problem`` must not hold its value if it is secret."""
         return ProviderMisconfigured(f"Provider {self.alias!r}: option {option!r} {problem}")
 
-    def _positive(self, option: str, value: float) -> float:
+    def _positive(self, option: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise self.misconfigured(option, "must be a number greater than 0.")
         return value
+
+    def _whole(self, option: str, value: object) -> int:
+        number = self._positive(option, value)
+        if number != int(number):
+            raise self.misconfigured(option, "must be a whole number.")
+        return int(number)
 
     def _check_declarations(self) -> None:
         problems = list(self._wrong_declarations())

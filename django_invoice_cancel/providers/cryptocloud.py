@@ -1,0 +1,148 @@
+"""CryptoCloud (since 2026: Trybit), API v2: cancels an invoice by ``POST /v2/invoice/merchant/canceled``.
+
+Documented at docs.cryptocloud.plus, pages "Cancel invoice", "Invoice information" and "Authorization". Its errors
+are named by keys in the body, not by status codes: bad credentials come as a 400. "Invoice is not created" covers
+paid, canceled and unknown invoices alike, so nothing is concluded from it before a lookup.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..masking import Secret
+from ..outcomes import Code, LookupReply, Outcome, ProviderReply
+from ..statuses import Status
+from .base import Lease
+from .http import HTTPProvider
+from .transport import Deadline, Exchange
+
+DOCUMENTED_HOST = "https://api.cryptocloud.plus"
+NOT_CREATED = "invoice is not created"
+
+
+class CryptoCloud(HTTPProvider):
+    """A project at CryptoCloud."""
+
+    verbose_name = "CryptoCloud"
+
+    # what it needs
+
+    scheme = "Token"
+    token_option = "api_key"  # noqa: S105 - an option's name
+    secret_options = frozenset({"api_key"})
+    id_form = "INV- and 1 to 32 of 0-9 and A-Z, with or without the INV-"
+    id_pattern = re.compile(r"INV-[0-9A-Z]{1,32}")
+    supports_lookup = True
+    lookup_group_size = 100
+
+    def __init__(self, alias: str, *, api_key: Secret, base_url: str = DOCUMENTED_HOST, **common: Any) -> None:
+        super().__init__(alias, api_key, base_url=base_url, **common)
+        if self.base_url == DOCUMENTED_HOST:
+            self.address_hint = (
+                f"CryptoCloud is now Trybit: if {DOCUMENTED_HOST} has been retired, "
+                "set the option base_url to https://api.trybit.com."
+            )
+
+    def normalise_id(self, external_id: str) -> str:
+        # Answers carry the INV-, postbacks do not, and every wording of the docs accepts it in requests.
+        text = super().normalise_id(external_id)
+        return f"INV-{_bare(text)}" if text.isascii() else text  # upper() makes ASCII of some letters that are not
+
+    # its addresses
+
+    _cancel_path = "/v2/invoice/merchant/canceled"
+    _lookup_path = "/v2/invoice/merchant/info"
+
+    # its words for our words
+
+    status_words = {  # page "Invoice statuses": exactly these five
+        "created": Status.CREATED,
+        "partial": Status.PARTIALLY_PAID,
+        "paid": Status.PAID,
+        "overpaid": Status.OVERPAID,
+        "canceled": Status.CANCELED,
+    }
+
+    # how a reply is read
+
+    def _read_cancel(self, exchange: Exchange) -> ProviderReply:
+        errors = _named_errors(exchange)
+        if "authorization" in errors:
+            return self.reply(exchange, Outcome.NOT_PROCESSED, Code.BAD_CREDENTIALS)
+        if common := self.read_in_common(exchange):
+            return common
+        if isinstance(errors.get("validate_error"), str):
+            return self.reply(exchange, Outcome.REFUSED, Code.PROVIDER_REFUSED)
+        result = _result(exchange)  # "ok" in the table of the page, ["ok"] in its example
+        if result == "ok" or (isinstance(result, list) and "ok" in result):
+            return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
+        return self.reply(exchange, Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)
+
+    def _read_refusal(self, refusal: ProviderReply, exchange: Exchange, found: LookupReply) -> ProviderReply:
+        if named := self.named_by_lookup(refusal, found):
+            return named
+        if _named_errors(exchange)["validate_error"].strip(" .").lower() != NOT_CREATED:
+            return refusal
+        if found.code == Code.NOT_FOUND:
+            return self.reply(exchange, Outcome.REFUSED, Code.NOT_FOUND)
+        return self.doubted_after_lookup(refusal, found)
+
+    def _read_lookup(self, exchange: Exchange, external_ids: Sequence[str]) -> dict[str, LookupReply]:
+        if "authorization" in _named_errors(exchange):
+            return dict.fromkeys(external_ids, self.no_answer(exchange, Code.BAD_CREDENTIALS))
+        if common := self.read_lookup_in_common(exchange):
+            return dict.fromkeys(external_ids, common)
+        result = _result(exchange)
+        if not isinstance(result, list):
+            return dict.fromkeys(external_ids, self.no_answer(exchange, Code.UNREADABLE_ANSWER))
+        told = {_uuid(entry): entry for entry in result}
+        # An unknown invoice is one that is left out. An entry that nobody asked for makes this the answer to
+        # another question, and then nothing follows from what is left out.
+        is_ours = told.keys() <= {_bare(each) for each in external_ids}
+        missing = self.not_found(exchange) if is_ours else self.no_answer(exchange, Code.UNREADABLE_ANSWER)
+        return {
+            each: self.found(told[_bare(each)].get("status"), http_status=200) if _bare(each) in told else missing
+            for each in external_ids
+        }
+
+    # how a request is built
+
+    def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
+        deadline = Deadline(self.deadline)
+        uuid = self.clean_id(external_id)
+        exchange = self.ask("POST", self._cancel_path, document={"uuid": uuid}, deadline=deadline, lease=lease)
+        reply = self._read_cancel(exchange)
+        if reply.outcome is not Outcome.REFUSED:
+            return reply
+        return self._read_refusal(reply, exchange, self._look_up([uuid], deadline)[uuid])
+
+    def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
+        return self._look_up(external_ids, Deadline(self.deadline))
+
+    def _look_up(self, external_ids: Sequence[str], deadline: Deadline) -> dict[str, LookupReply]:
+        uuids = [self.clean_id(each) for each in external_ids]
+        exchange = self.ask("POST", self._lookup_path, document={"uuids": uuids}, deadline=deadline)
+        return self._read_lookup(exchange, external_ids)
+
+
+def _named_errors(exchange: Exchange) -> dict[str, Any]:
+    """Return the errors by their keys: ``{"status": "error", "result": {key: text}}``, with a 400 or a 200."""
+    body = exchange.json if isinstance(exchange.json, dict) and exchange.http_status in (200, 400) else {}
+    result = body.get("result") if body.get("status") == "error" else None
+    return result if isinstance(result, dict) else {}
+
+
+def _result(exchange: Exchange) -> Any:
+    """Return what a success says: HTTP 200 *and* ``{"status": "success", "result": ...}``."""
+    body = exchange.json if isinstance(exchange.json, dict) and exchange.http_status == 200 else {}
+    return body.get("result") if body.get("status") == "success" else None
+
+
+def _uuid(entry: object) -> str | None:
+    uuid = entry.get("uuid") if isinstance(entry, dict) else None
+    return _bare(uuid) if isinstance(uuid, str) else None
+
+
+def _bare(uuid: str) -> str:
+    """Return an id as it is compared: without regard to case and prefix."""
+    return uuid.upper().removeprefix("INV-")

@@ -1,0 +1,207 @@
+"""What an adapter over HTTP stands on: its address, one transport, and the answers that mean the same everywhere.
+
+It sends what the adapter asks for, once, and repeats nothing. Invariant: "certainly nothing happened" is said of
+requests that were never sent and of complete answers 401, 403 and 429 alone; whatever neither this module nor the
+adapter can read is ``IN_DOUBT``.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Final
+
+from ..masking import Secret
+from ..outcomes import Code, LookupReply, Outcome, ProviderReply
+from ..statuses import CLOSED, MONEY, Status
+from .base import Lease, Provider
+from .transport import Deadline, Exchange, Kind, Transport
+
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>(?:/[A-Za-z0-9._~-]+)*)/?"
+)
+_VERSION_AT_END = re.compile(r"(/api)?/v[0-9]+$", re.IGNORECASE)
+_NOTHING_DONE: Final = {401: Code.BAD_CREDENTIALS, 403: Code.BAD_CREDENTIALS, 429: Code.RATE_LIMITED}
+_ABOUT_THE_ADDRESS: Final = frozenset({Code.UNREACHABLE, Code.REDIRECTED, Code.WRONG_ADDRESS})
+_BLOCKED = "Cloudflare blocked the request before the provider saw it (often the sender's IP address):"
+
+
+class HTTPProvider(Provider):
+    """One account at a provider that is asked over HTTP with a token in the Authorization header."""
+
+    scheme: ClassVar[str] = "Bearer"
+    """The word before the token in the Authorization header."""
+    token_option: ClassVar[str] = ""
+    """The name of the option that holds the token; one of ``secret_options``."""
+    address_hint: str = ""
+    """What to try when ``base_url`` is unreachable, redirects or is not the API's. May be set on the instance."""
+
+    def __init__(
+        self,
+        alias: str,
+        token: Secret,
+        *more_secrets: Secret | None,
+        base_url: str,
+        connect_timeout: float = 5.0,
+        **common: Any,
+    ) -> None:
+        """Take the token, and what else must never leave, by position: only keywords are options in the settings."""
+        super().__init__(alias, **common)
+        self.secrets = [secret for secret in (token, *more_secrets) if secret]
+        try:
+            self.base_url = clean_base_url(base_url)
+        except ValueError as error:
+            raise self.misconfigured("base_url", str(error)) from error
+        try:
+            self._transport = Transport(
+                base_url=self.base_url,
+                scheme=self.scheme,
+                token=token,
+                secrets=self.secrets,
+                connect_timeout=self._positive("connect_timeout", connect_timeout),
+                pool_size=self.concurrency,
+            )
+        except ValueError as error:  # the address is known to be good
+            raise self.misconfigured(self.token_option, f"is not usable: {error}") from error
+
+    @property
+    def is_plain_http(self) -> bool:
+        """Whether the token travels unencrypted (to a loopback address: no other is accepted)."""
+        return self.base_url.startswith("http://")
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._transport.close()
+
+    # -- asking -----------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        deadline: Deadline,
+        document: object = None,
+        headers: Mapping[str, str] | None = None,
+        lease: Lease | None = None,
+    ) -> Exchange:
+        """Send one request, with ``document`` as its JSON body if there is one; raise for nothing remote."""
+        sent = {"Accept": "application/json", **(headers or {})}
+        body = None
+        if document is not None:
+            sent["Content-Type"] = "application/json"
+            body = json.dumps(document, separators=(",", ":")).encode()
+        return self._transport.request(method, path, body=body, headers=sent, deadline=deadline, lease=lease)
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def read_in_common(self, exchange: Exchange) -> ProviderReply | None:
+        """Return the reply to a cancel where all providers' answers mean the same, None where the adapter must read."""
+        read = _in_common(exchange)
+        return None if read is None else self.reply(exchange, *read)
+
+    def read_lookup_in_common(self, exchange: Exchange) -> LookupReply | None:
+        """Return the reply to a lookup where all providers' answers mean the same: never one about the invoice."""
+        read = _in_common(exchange)
+        return None if read is None else self.no_answer(exchange, read[1])
+
+    def reply(self, exchange: Exchange, outcome: Outcome, code: str) -> ProviderReply:
+        """Return the reply to a cancel, with what the exchange says about it."""
+        return ProviderReply(
+            outcome,
+            code,
+            http_status=exchange.http_status,
+            provider_message=self._said(exchange, code),
+            retry_after=exchange.retry_after,
+        )
+
+    def not_found(self, exchange: Exchange) -> LookupReply:
+        """Return the reply to a lookup that the provider answered with "there is no such invoice"."""
+        return replace(self.no_answer(exchange, Code.NOT_FOUND), is_answer=True)
+
+    def no_answer(self, exchange: Exchange, code: str) -> LookupReply:
+        """Return the reply to a lookup that taught nothing about the invoice."""
+        return LookupReply(
+            status=None,
+            code=code,
+            is_answer=False,
+            http_status=exchange.http_status,
+            provider_message=self._said(exchange, code),
+            retry_after=exchange.retry_after,
+        )
+
+    def named_by_lookup(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply | None:
+        """Return the refusal with the reason that a lookup gave for it, None where it gave none."""
+        if found.status is Status.CANCELED:
+            return replace(refusal, outcome=Outcome.ALREADY_CANCELED, code=Code.ALREADY_CANCELED, status=found.status)
+        if found.status in MONEY:
+            return replace(refusal, code=Code.HAS_PAYMENT, status=found.status)
+        if found.status in CLOSED:
+            return replace(refusal, code=Code.CLOSED, status=found.status)
+        return None
+
+    def doubted_after_lookup(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply:
+        """Return the doubt that a lookup left about a refusal; a refused invoice that is open contradicts itself."""
+        code = Code.CONTRADICTORY_ANSWER if found.status is Status.CREATED else Code.UNKNOWN_STATUS
+        learned = " ".join(filter(None, (found.code, found.provider_status, found.provider_message)))
+        return replace(
+            refusal,
+            outcome=Outcome.IN_DOUBT,
+            code=code,
+            provider_message=self.words(f"{refusal.provider_message} (asked for its status: {learned})"),
+            retry_after=found.retry_after,
+        )
+
+    def _said(self, exchange: Exchange, code: str) -> str:
+        hint = self.address_hint if code in _ABOUT_THE_ADDRESS else ""
+        if exchange.http_status == 403 and not exchange.is_json and exchange.server.lower() == "cloudflare":
+            hint = _BLOCKED
+        return self.words(" ".join(filter(None, (hint, exchange.text or exchange.detail))))
+
+    def _wrong_declarations(self) -> Iterable[str]:
+        yield from super()._wrong_declarations()
+        if self.token_option not in self.secret_options:
+            yield "token_option must name one of secret_options."
+
+
+def _in_common(exchange: Exchange) -> tuple[Outcome, str] | None:
+    if exchange.kind is Kind.NOT_SENT:
+        return Outcome.NOT_PROCESSED, exchange.code
+    if exchange.kind is not Kind.ANSWER:
+        # Also where its status line says 401 or 429: an answer that broke off, came encoded or broke its framing
+        # may be another request's. A doubt costs one lookup, a wrong "nothing happened" a second cancel.
+        return Outcome.IN_DOUBT, exchange.code
+    status = exchange.http_status or 0
+    if status in _NOTHING_DONE:
+        return Outcome.NOT_PROCESSED, _NOTHING_DONE[status]
+    if 300 <= status < 400:
+        return Outcome.IN_DOUBT, Code.REDIRECTED
+    if status in (404, 405):
+        return Outcome.IN_DOUBT, Code.WRONG_ADDRESS
+    if status >= 500:
+        return Outcome.IN_DOUBT, Code.PROVIDER_ERROR
+    return None
+
+
+def clean_base_url(value: object) -> str:
+    """Return the address without a slash at its end, or raise ``ValueError`` with what is wrong with it."""
+    address = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if address is None or not 0 < int(address["port"] or 1) < 65536:
+        raise ValueError(
+            "must be an address such as 'https://api.example.com': scheme, host, port and path where needed, "
+            "and no user, password, query or fragment."
+        )
+    if address["scheme"] == "http" and not _is_loopback(address["host"]):
+        raise ValueError("must begin with https://, or the token can be read on the way.")
+    if version := _VERSION_AT_END.search(address["path"]):
+        raise ValueError(f"must not end in {version[0]!r}: the app adds that itself.")
+    return address[0].removesuffix("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
