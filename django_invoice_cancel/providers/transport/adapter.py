@@ -6,6 +6,7 @@ There is no Session: nothing follows redirects, keeps cookies, reads ~/.netrc or
 
 import os
 import ssl
+from pathlib import Path
 from typing import Any
 
 import certifi
@@ -24,10 +25,8 @@ def make_ssl_context() -> ssl.SSLContext:
     """Return a verifying context with the CAs that the environment names, else those of certifi."""
     named = next(filter(None, map(os.environ.get, CA_VARIABLES)), None) or certifi.where()
     context = create_urllib3_context()
-    if os.path.isdir(named):
-        context.load_verify_locations(capath=named)
-    else:
-        context.load_verify_locations(cafile=named)
+    is_directory = Path(named).is_dir()
+    context.load_verify_locations(cafile=None if is_directory else named, capath=named if is_directory else None)
     return context
 
 
@@ -36,20 +35,20 @@ class HostAdapter(HTTPAdapter):
 
     def __init__(self, base_url: str, pool_size: int) -> None:
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0, pool_block=False)
-        self.proxies: dict[str, str] = get_environ_proxies(base_url)
-        self._proxy = select_proxy(base_url, self.proxies)
-        self._is_forwarded = bool(self._proxy) and base_url.startswith("http://")
-        self._pool = self._make_pool(base_url)
+        proxies: dict[str, str] = get_environ_proxies(base_url)
+        proxy = select_proxy(base_url, proxies) or ""
+        self._is_forwarded = base_url.startswith("http://") and proxy.lower().startswith("http")
+        self._pool = self._make_pool(base_url, proxies)
         self._is_tracked = issubclass(self._pool.ConnectionCls, TrackedConnection)
 
-    def _make_pool(self, base_url: str) -> Any:
+    def _make_pool(self, base_url: str, proxies: dict[str, str]) -> Any:
         request = PreparedRequest()
         request.url = base_url
-        return super().get_connection_with_tls_context(request, verify=True, proxies=self.proxies)
+        return super().get_connection_with_tls_context(request, verify=True, proxies=proxies)
 
     # -- what HTTPAdapter.send asks for ------------------------------------------------------------------------
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+    def init_poolmanager(self, connections: int, maxsize: int, block: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self._context = make_ssl_context()
         super().init_poolmanager(connections, maxsize, block, **kwargs)
         self.poolmanager.pool_classes_by_scheme = POOLS
@@ -61,7 +60,7 @@ class HostAdapter(HTTPAdapter):
         return manager
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
-        host, _ = super().build_connection_pool_key_attributes(request, True, None)
+        host, _ = super().build_connection_pool_key_attributes(request, verify=True)
         return host, {"cert_reqs": "CERT_REQUIRED", "ssl_context": self._context}
 
     def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:

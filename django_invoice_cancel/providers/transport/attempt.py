@@ -7,6 +7,7 @@ An attempt belongs to one thread, which finds it by ``current()``; only ``expire
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from .deadline import Deadline
 
@@ -28,13 +29,27 @@ class SentTwice(Exception):
 class Attempt:
     """The facts of one request; a flag that is set stays set."""
 
-    __slots__ = ("_lease", "_lock", "_sock", "deadline", "is_cut", "is_engaged", "is_expired", "is_refused", "is_sent")
+    __slots__ = (
+        "_lease",
+        "_lock",
+        "_sock",
+        "deadline",
+        "is_begun",
+        "is_cut",
+        "is_engaged",
+        "is_expired",
+        "is_refused",
+        "is_released",
+        "is_sent",
+    )
 
     def __init__(self, deadline: Deadline, lease: Callable[[float], bool] | None) -> None:
         self.deadline = deadline
         self._lease = lease
         self._lock = threading.Lock()
         self._sock: socket.socket | None = None
+        self.is_begun = False
+        """The HTTP library was called; before that, nothing can have been sent."""
         self.is_engaged = False
         """The real machinery took the request (not a mock), on connections that report to us."""
         self.is_sent = False
@@ -43,30 +58,31 @@ class Attempt:
         """The lease said no."""
         self.is_expired = False
         """The watchdog found the attempt still busy at its deadline."""
+        self.is_released = False
+        """The request is over, and its connection may serve another one."""
         self.is_cut = False
         """The head of the answer ended without its empty line."""
 
     def watch(self, sock: socket.socket) -> None:
-        """Let the watchdog shut ``sock`` down at the deadline (at once if that is over)."""
+        """Let the watchdog shut ``sock`` down at the deadline; at once if it has been here already."""
         with self._lock:
             self._sock = sock
             if self.is_expired:
                 shut_down(sock)
 
     def release(self) -> None:
-        """Take the socket out of the watchdog's reach."""
+        """Take the socket out of the watchdog's reach, for good."""
         with self._lock:
+            self.is_released = True
             self._sock = None
 
-    @property
-    def is_idle(self) -> bool:
-        return self._sock is None
-
     def expire(self) -> None:
-        """Shut the socket down if the attempt still has one. Called by the watchdog's thread."""
+        """End the attempt unless it is released. Called by the watchdog's thread."""
         with self._lock:
+            if self.is_released:
+                return
+            self.is_expired = True
             if self._sock is not None:
-                self.is_expired = True
                 shut_down(self._sock)
 
     def before_first_byte(self) -> None:
@@ -94,8 +110,6 @@ def make_current(attempt: Attempt | None) -> Attempt | None:
 
 def shut_down(sock: socket.socket) -> None:
     """End both directions of ``sock``; a thread that waits on it wakes up."""
-    try:
+    with suppress(OSError):  # closed or never connected: nobody waits on it
         # unbound: an SSLSocket's own method would unwrap the TLS layer under the thread that reads from it
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        pass  # closed or never connected: nobody waits on it

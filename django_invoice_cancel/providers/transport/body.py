@@ -25,22 +25,25 @@ def read(raw: Any) -> bytes:
     """
     if raw.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise Unreadable("encoded")
-    pieces, size = [], 0
-    while raw.length_remaining != 0:
-        piece = raw.read1(_PIECE, decode_content=False)
-        if not piece:
-            break
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_BYTES:
+    body = b""
+    while piece := raw.read1(_PIECE, decode_content=False):
+        body += piece
+        if len(body) > MAX_BYTES:
             raise Unreadable("too long")
-    return b"".join(pieces)
+        if raw.length_remaining == 0:
+            break  # this read has given the connection back already
+    return body
 
 
 def is_framed(raw: Any) -> bool:
     """Say whether the answer itself says where its body ends."""
-    length = raw.headers.get("Content-Length", "").strip()
+    length = content_length(raw)
     return raw.chunked or (length.isascii() and length.isdigit())
+
+
+def content_length(raw: Any) -> str:
+    """Return the header as it came, trimmed; empty where there is none."""
+    return str(raw.headers.get("Content-Length", "")).strip()
 
 
 def parse(body: bytes, secrets: Sequence[Secret]) -> tuple[bool, Any, str]:

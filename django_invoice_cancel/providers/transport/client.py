@@ -16,19 +16,17 @@ from requests import PreparedRequest, Response
 from urllib3.util import Timeout
 
 from ... import __version__
-from ...masking import Secret, mask
-from ...outcomes import Code
+from ...masking import Secret
 from ..base import Lease
-from . import body as bodies
 from . import watchdog
 from .adapter import HostAdapter
-from .attempt import Attempt, make_current
+from .answer import read_answer
+from .attempt import Attempt, DeadlineOver, make_current
 from .credentials import TokenAuth
 from .deadline import Deadline
-from .exchange import SERVER_KEPT, TEXT_KEPT, Exchange, Kind
+from .exchange import Exchange
 from .faults import exchange_of
 from .hooks import hooks_missing
-from .retry_after import retry_after_seconds
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PATH = re.compile(r"/[!-~]*")
@@ -57,7 +55,8 @@ class Transport:
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
-        self._renew()
+        self._lock = threading.Lock()
+        self._adapter: HostAdapter | None = None
         _transports.add(self)
 
     @property
@@ -112,42 +111,19 @@ class Transport:
 
     def _exchange(self, request: PreparedRequest, attempt: Attempt) -> Exchange:
         try:
-            response = self._send(request, attempt)
-            return self._read(response, attempt)
+            return read_answer(self._send(request, attempt).raw, attempt, self._secrets)
         except Exception as error:  # noqa: BLE001 - ValueError, UnicodeError and bare urllib3 errors escape requests
             return exchange_of(error, attempt)
 
     def _send(self, request: PreparedRequest, attempt: Attempt) -> Response:
+        left = attempt.deadline.left()
+        if left <= 0:
+            raise DeadlineOver
         adapter = self._adapter or self._open()
-        left = max(attempt.deadline.left(), 0.001)
         timeout = Timeout(connect=min(self._connect_timeout, left), read=left)
         watchdog.watch(attempt)
-        return adapter.send(request, stream=True, timeout=timeout, verify=True, proxies=adapter.proxies)  # type: ignore[arg-type]
-
-    def _read(self, response: Response, attempt: Attempt) -> Exchange:
-        raw = response.raw
-        head: dict[str, Any] = {
-            "http_status": raw.status,
-            "retry_after": retry_after_seconds(raw.headers.get("Retry-After")),
-            "server": mask(raw.headers.get("Server", ""), self._secrets)[:SERVER_KEPT],
-        }
-        problem = ""
-        try:
-            content = bodies.read(raw)
-        except Exception as error:  # noqa: BLE001 - as above
-            problem = type(error).__name__
-        if problem or attempt.is_cut or attempt.is_expired:
-            raw.close()
-            return Exchange(Kind.IN_DOUBT, Code.UNREADABLE_ANSWER, detail=problem or "Cut", **head)
-        return self._answer(raw, content, attempt, head)
-
-    def _answer(self, raw: Any, content: bytes, attempt: Attempt, head: dict[str, Any]) -> Exchange:
-        is_json, value, text = bodies.parse(content, self._secrets)
-        if attempt.is_engaged and not is_json and not bodies.is_framed(raw):
-            raw.close()
-            return Exchange(Kind.IN_DOUBT, Code.UNREADABLE_ANSWER, detail="Unframed", **head)
-        is_empty = not content and raw.headers.get("Content-Length", "").strip() == "0"
-        return Exchange(Kind.ANSWER, is_json=is_json, json=value, is_empty=is_empty, text=text[:TEXT_KEPT], **head)
+        attempt.is_begun = True
+        return adapter.send(request, stream=True, timeout=timeout, verify=True)  # type: ignore[arg-type]
 
     # -- connections -------------------------------------------------------------------------------------------
 
@@ -157,13 +133,11 @@ class Transport:
                 self._adapter = HostAdapter(self._base_url, self._pool_size)
             return self._adapter
 
-    def _renew(self) -> None:
-        self._lock = threading.Lock()
-        self._adapter: HostAdapter | None = None
-
-    def _renew_in_child(self) -> None:
+    def renew(self) -> None:
+        """Forget the connections, in a forked child: they are the parent's."""
         _inherited.append(self._adapter)
-        self._renew()
+        self._lock = threading.Lock()
+        self._adapter = None
 
     def __repr__(self) -> str:
         return f"<Transport {self._base_url}>"
@@ -173,16 +147,23 @@ class Transport:
 
 
 def _checked_base_url(base_url: str) -> str:
-    try:
-        parts = urlsplit(base_url)
-        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_valid = False
-    if not is_valid or not base_url.isascii() or not base_url.isprintable() or " " in base_url:
+    if not _is_address(base_url):
         raise ValueError("The base_url must be an http:// or https:// address with a host.")
-    if "@" in parts.netloc or "?" in base_url or "#" in base_url:
+    if "@" in base_url or "?" in base_url or "#" in base_url:
         raise ValueError("The base_url must have no user info, query or fragment.")
     return base_url.rstrip("/")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and _is_visible(url)
+    except ValueError:  # a bad port or bracket
+        return False
+
+
+def _is_visible(url: str) -> bool:
+    return all("!" <= character <= "~" for character in url)
 
 
 _transports: "weakref.WeakSet[Transport]" = weakref.WeakSet()
@@ -192,7 +173,8 @@ _inherited: list[HostAdapter | None] = []
 
 def _renew_all() -> None:
     for transport in list(_transports):
-        transport._renew_in_child()
+        transport.renew()
 
 
-os.register_at_fork(after_in_child=_renew_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

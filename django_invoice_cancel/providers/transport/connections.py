@@ -6,6 +6,7 @@ and prove "not sent". A connection that was idle for long, or that saw anything 
 
 import http.client
 import io
+import math
 import socket
 from time import monotonic
 from typing import Any
@@ -19,6 +20,7 @@ from .attempt import SentTwice, current, shut_down
 
 MAX_IDLE_SECONDS = 2.0
 """A server may close an idle connection at any time; what is lost in that race cannot be told from executed."""
+NEVER = -math.inf
 
 
 class HeadReader(io.BufferedReader):
@@ -65,7 +67,7 @@ class TrackedConnection(HTTPConnection):
 
     response_class = TrackedResponse
     _is_connecting = False
-    _last_used = 0.0
+    _last_used = NEVER
 
     @property
     def is_connected(self) -> bool:
@@ -85,7 +87,7 @@ class TrackedConnection(HTTPConnection):
         try:
             super().send(data)
         except BaseException:
-            self._last_used = 0.0  # what the peer got is unknown: never send on this connection again
+            self._last_used = NEVER  # what the peer got is unknown: never send on this connection again
             raise
 
     def _before_send(self, attempt: Any) -> None:
@@ -132,23 +134,25 @@ class TrackedConnection(HTTPConnection):
         return socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
 
     def _connect_to(self, sock: socket.socket, address: Any) -> socket.socket:
-        attempt = current()
-        seconds = float(self.timeout or 0)
-        if attempt is not None:
-            seconds = min(seconds, attempt.deadline.left())
         try:
-            if seconds <= 0:
-                raise TimeoutError
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            sock.settimeout(seconds)
+            sock.settimeout(self._seconds_to_connect())
             sock.connect(address)
         except BaseException:
             sock.close()
             raise
+        attempt = current()
         if attempt is not None:
             attempt.watch(sock)
         return sock
+
+    def _seconds_to_connect(self) -> float:
+        attempt = current()
+        left = attempt.deadline.left() if attempt is not None else math.inf
+        if left <= 0:
+            raise TimeoutError
+        return min(float(self.timeout or 0), left)
 
 
 class TrackedHTTPSConnection(TrackedConnection, HTTPSConnection):

@@ -6,7 +6,7 @@ been sent. The names of requests' classes alone prove nothing: SSLError and Prox
 
 import http.client
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import requests
 from urllib3 import exceptions as urllib3_exceptions
@@ -33,7 +33,7 @@ _DEPTH = 6
 def exchange_of(error: BaseException, attempt: Attempt) -> Exchange:
     """Return what is known of a request that ended in ``error`` before its answer's head was read."""
     chain = list(_chain(error))
-    detail = " > ".join(type(link).__name__ for link in chain)
+    detail = _names(chain)
     if attempt.is_refused:
         return Exchange(Kind.NOT_SENT, Code.LEASE_EXPIRED, detail=detail)
     if _is_not_sent(chain, attempt):
@@ -41,7 +41,18 @@ def exchange_of(error: BaseException, attempt: Attempt) -> Exchange:
     return Exchange(Kind.IN_DOUBT, _code(chain), detail=detail)
 
 
+def detail_of(error: BaseException) -> str:
+    """Return the names of the classes of ``error`` and its causes; never a message, which may hold the token."""
+    return _names(_chain(error))
+
+
+def _names(chain: Iterable[BaseException]) -> str:
+    return " > ".join(type(link).__name__ for link in chain)
+
+
 def _is_not_sent(chain: list[BaseException], attempt: Attempt) -> bool:
+    if not attempt.is_begun:
+        return True
     if attempt.is_engaged:
         return not attempt.is_sent
     return any(isinstance(link, NEVER_SENT) for link in chain)

@@ -23,7 +23,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def add(self, attempt: Attempt) -> None:
-        """Call ``attempt.expire()`` at its deadline, unless it is idle by then."""
+        """Call ``attempt.expire()`` at its deadline."""
         entry = (attempt.deadline.at, next(self._numbers), attempt)
         with self._wake:
             heapq.heappush(self._heap, entry)
@@ -44,13 +44,16 @@ class Watchdog:
 
     def _next_due(self) -> Attempt:
         while True:
-            if not self._heap:
-                self._wake.wait()
-                continue
-            left = self._heap[0][0] - monotonic()
-            if left <= 0:
+            self._drop_released()
+            left = self._heap[0][0] - monotonic() if self._heap else None
+            if left is not None and left <= 0:
                 return heapq.heappop(self._heap)[2]
             self._wake.wait(left)
+
+    def _drop_released(self) -> None:
+        # nearly all are over long before their deadline: without this the thread would wake up for each of them
+        while self._heap and self._heap[0][2].is_released:
+            heapq.heappop(self._heap)
 
 
 _watchdog = Watchdog()
@@ -63,8 +66,9 @@ def watch(attempt: Attempt) -> None:
 
 def _renew() -> None:
     """Make a new watchdog in a forked child: the parent's thread did not come along."""
-    global _watchdog  # noqa: PLW0603
+    global _watchdog
     _watchdog = Watchdog()
 
 
-os.register_at_fork(after_in_child=_renew)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)

@@ -1,0 +1,55 @@
+"""From an answer on the wire to an ``Exchange``: whole and readable, or in doubt with its status kept.
+
+``200`` proves nothing by itself: an answer cut within its head reads as an empty success in http.client.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...masking import Secret, mask
+from ...outcomes import Code
+from . import body as bodies
+from .attempt import Attempt
+from .exchange import SERVER_KEPT, TEXT_KEPT, Exchange, Kind
+from .faults import detail_of
+from .retry_after import retry_after_seconds
+
+
+class CutAnswer(Exception):
+    """The head ended without its empty line, or the body without anything that says it is whole."""
+
+
+class DeadlinePassed(Exception):
+    """The watchdog ended the answer; what looks like its end may be our own doing."""
+
+
+def read_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret]) -> Exchange:
+    """Return what a urllib3 response says; close its connection unless all of it was read and well."""
+    head = _head(raw, secrets)
+    try:
+        return _whole_answer(raw, attempt, secrets, head)
+    except Exception as error:  # noqa: BLE001 - urllib3, http.client, ssl and OSError; the status is known by now
+        raw.close()
+        return Exchange(Kind.IN_DOUBT, Code.UNREADABLE_ANSWER, detail=detail_of(error), **head)
+
+
+def _head(raw: Any, secrets: Sequence[Secret]) -> dict[str, Any]:
+    return {
+        "http_status": raw.status,
+        "retry_after": retry_after_seconds(raw.headers.get("Retry-After")),
+        "server": mask(raw.headers.get("Server", ""), secrets)[:SERVER_KEPT],
+    }
+
+
+def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: dict[str, Any]) -> Exchange:
+    if attempt.is_cut:
+        raise CutAnswer
+    content = bodies.read(raw)
+    if attempt.is_expired:
+        raise DeadlinePassed
+    is_json, value, text = bodies.parse(content, secrets)
+    # no end but the connection's: only a document that is complete in itself tells it from a cut one
+    if attempt.is_engaged and not is_json and not bodies.is_framed(raw):
+        raise CutAnswer
+    is_empty = not content and bodies.content_length(raw) == "0"
+    return Exchange(Kind.ANSWER, is_json=is_json, json=value, is_empty=is_empty, text=text[:TEXT_KEPT], **head)
