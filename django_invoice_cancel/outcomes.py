@@ -158,6 +158,8 @@ class CancelResult:
     provider_message: str = ""
     retry_after: float | None = None
     duration_ms: int | None = None
+    is_recorded: bool = True
+    """Whether what is said here was written down; if not, reconcile will find it out anew."""
 
     @property
     def ok(self) -> bool:

@@ -1,0 +1,11 @@
+"""The Django app: label ``invoice_cancel``, so that tables, permissions and URLs share one word."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class InvoiceCancelConfig(AppConfig):
+    name = "django_invoice_cancel"
+    label = "invoice_cancel"
+    verbose_name = _("Invoices at payment providers")
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,130 @@
+"""The one reader of ``settings.INVOICE_CANCEL``: types, defaults and limits on one screen.
+
+Read at call time, cached until the setting changes. Values of options are never shown: not by ``repr``, not in
+an error's message.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from .masking import SecretDict
+
+SETTING = "INVOICE_CANCEL"
+_KEYS = frozenset({"PROVIDERS", "PROVIDER_RESOLVER", "CLAIM_TTL", "DOUBT_PERIOD", "REQUIRE_REASON", "DISPATCH"})
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """One entry of ``PROVIDERS``, or what ``PROVIDER_RESOLVER`` returned."""
+
+    alias: str
+    backend: str
+    options: SecretDict = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``INVOICE_CANCEL`` with its defaults."""
+
+    providers: Mapping[str, ProviderConfig]
+    provider_resolver: str | None = None
+    claim_ttl: float = 300
+    """Seconds by which a claimed request is over."""
+    doubt_period: float = 900
+    """Seconds in which a provider may still carry out a lost request."""
+    require_reason: bool = False
+    dispatch: str | None = None
+
+
+def get() -> Settings:
+    """Return the settings, or raise ``ImproperlyConfigured`` with all that is wrong."""
+    settings, problems = read()
+    if problems:
+        raise ImproperlyConfigured(" ".join(text for _, text in problems))
+    return settings
+
+
+@cache
+def read() -> tuple[Settings, list[tuple[str, str]]]:
+    """Return the settings and what is wrong with them, as (key, sentence); wrong parts have their default."""
+    raw = getattr(django_settings, SETTING, {})
+    if not isinstance(raw, Mapping):
+        return Settings(providers={}), [("", f"{SETTING} must be a dict.")]
+    problems = list(_unknown_keys(raw))
+    values: dict[str, Any] = {"providers": {}}
+    for key, reader in (("PROVIDERS", _providers), ("CLAIM_TTL", _seconds), ("DOUBT_PERIOD", _seconds),
+                        ("REQUIRE_REASON", _flag), ("PROVIDER_RESOLVER", _path), ("DISPATCH", _path)):  # fmt: skip
+        if key in raw:
+            try:
+                values[key.lower()] = reader(raw[key])
+            except ValueError as error:
+                problems.append((key, f"{SETTING}[{key!r}] {error}"))
+    return Settings(**values), problems
+
+
+def provider_config(alias: str, raw: object) -> ProviderConfig | str:
+    """Return the entry of one alias, or what is wrong with it.
+
+    It does not raise: an exception's frames would carry the values into an error report.
+    """
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("BACKEND"), str):
+        return f'needs for {alias!r} a dict with "BACKEND", the dotted path of the provider\'s class.'
+    options = raw.get("OPTIONS", {})
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        return f'needs for {alias!r} "OPTIONS" to be a dict with strings as keys.'
+    unknown = sorted(map(str, set(raw) - {"BACKEND", "OPTIONS"}))
+    if unknown:
+        return f'has for {alias!r} an unknown key {unknown[0]!r}: only "BACKEND" and "OPTIONS" belong there.'
+    return ProviderConfig(alias, raw["BACKEND"], SecretDict(options))
+
+
+def _unknown_keys(raw: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    for key in raw:
+        if key not in _KEYS:
+            yield "unknown", f"{SETTING} has an unknown key {key!r}: the known ones are {', '.join(sorted(_KEYS))}."
+
+
+def _providers(raw: object) -> dict[str, ProviderConfig]:
+    if not isinstance(raw, Mapping):
+        raise ValueError("must be a dict of aliases.")
+    configs = {}
+    for alias in raw:
+        if not isinstance(alias, str) or not 0 < len(alias) <= 64:
+            raise ValueError("has an alias that is not a string of 1 to 64 characters.")
+        config = provider_config(alias, raw[alias])
+        if isinstance(config, str):
+            raise ValueError(config)
+        configs[alias] = config
+    return configs
+
+
+def _seconds(raw: object) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 < raw < float("inf"):
+        raise ValueError("must be a number of seconds greater than 0.")
+    return raw
+
+
+def _flag(raw: object) -> bool:
+    if not isinstance(raw, bool):
+        raise ValueError("must be True or False.")
+    return raw
+
+
+def _path(raw: object) -> str | None:
+    if raw is not None and not isinstance(raw, str):
+        raise ValueError("must be a dotted path or None.")
+    return raw
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting == SETTING:
+        read.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="invoice_cancel.conf")

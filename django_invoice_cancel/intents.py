@@ -1,0 +1,34 @@
+"""Who asks for something, through which door, and why. Floor 0: plain Python."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Trigger(StrEnum):
+    """Which door asked."""
+
+    API = "api"
+    ADMIN = "admin"
+    COMMAND = "command"
+    TASK = "task"
+    ON_COMMIT = "on_commit"
+    RECONCILE = "reconcile"
+    WEBHOOK = "webhook"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What every row of the log says about its cause."""
+
+    actor: Any = None
+    """A user, an anonymous user, a label, or None."""
+    trigger: Trigger = Trigger.API
+    reason: str = ""
+    operation: UUID | None = None
+    """The stored bulk operation that this belongs to."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trigger", Trigger(self.trigger))

@@ -1,0 +1,56 @@
+"""The sentence for each code, fit for an operator; translated when it is shown."""
+
+from typing import Any
+
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from .outcomes import Code, Outcome
+
+SENTENCES: dict[str, Any] = {
+    Code.CANCELED: _("{provider} confirmed the cancellation."),
+    Code.ALREADY_CANCELED: _("It was already canceled."),
+    Code.IN_PROGRESS: _("It is being canceled right now."),
+    Code.IN_DOUBT: _("It is in doubt whether an earlier cancel happened; reconcile will tell."),
+    Code.HAS_PAYMENT: _("It holds money."),
+    Code.CLOSED: _("It is closed already: expired or failed."),
+    Code.MISCONFIGURED: _("It cannot be asked for: {detail}"),
+    Code.PROVIDER_PAUSED: _("{provider} is paused after trouble; nothing was sent."),
+    Code.NOT_REGISTERED: _("It is not registered any more."),
+    Code.NOT_FOUND: _("{provider} does not know this invoice."),
+    Code.PROVIDER_REFUSED: _("{provider} refused to cancel it."),
+    Code.BAD_CREDENTIALS: _("{provider} rejected our credentials."),
+    Code.RATE_LIMITED: _("{provider} asks to send fewer requests; try again later."),
+    Code.UNREACHABLE: _("{provider} could not be reached; nothing was sent."),
+    Code.LEASE_EXPIRED: _("It took too long to begin; nothing was sent."),
+    Code.STILL_OPEN: _("{provider} says it is still open."),
+    Code.NO_ANSWER: _("No answer from {provider}: it may or may not be canceled."),
+    Code.UNREADABLE_ANSWER: _("The answer of {provider} could not be read: it may or may not be canceled."),
+    Code.CONTRADICTORY_ANSWER: _("{provider} refused and called it open: it may or may not be canceled."),
+    Code.UNKNOWN_STATUS: _("{provider} named a status that is not known here."),
+    Code.PROVIDER_ERROR: _("{provider} failed while it was asked: it may or may not be canceled."),
+    Code.REDIRECTED: _("{provider} redirected the request: check base_url. It may or may not be canceled."),
+    Code.WRONG_ADDRESS: _("The address of {provider} seems wrong: check base_url. It may or may not be canceled."),
+    Code.ADAPTER_ERROR: _("The adapter of {provider} failed: it may or may not be canceled."),
+    Code.ABANDONED: _("The process that was canceling it is gone: it may or may not be canceled."),
+    Code.NO_LOOKUP: _("{provider} cannot be asked for its status; a person or a repeat must decide."),
+    Code.RESOLVED: _("Decided by hand."),
+    Code.REQUESTED: _("Its cancellation was requested."),
+    Code.GIVEN_BACK: _("It was given back unsent."),
+    Code.OBSERVED: _("{provider} reported its status."),
+}
+
+_BY_OUTCOME: dict[Outcome, Any] = {
+    Outcome.CANCELED: SENTENCES[Code.CANCELED],
+    Outcome.ALREADY_CANCELED: SENTENCES[Code.ALREADY_CANCELED],
+    Outcome.REFUSED: SENTENCES[Code.PROVIDER_REFUSED],
+    Outcome.NOT_PROCESSED: _("{provider} did not process the request; try again later."),
+    Outcome.IN_DOUBT: SENTENCES[Code.NO_ANSWER],
+    Outcome.SKIPPED: _("Nothing was sent."),
+}
+
+
+def sentence(outcome: Outcome, code: str, *, provider: str, detail: str = "") -> Any:
+    """Return the lazy sentence for a result; an adapter's own code gets the sentence of its outcome."""
+    template = SENTENCES.get(code, _BY_OUTCOME[outcome])
+    return format_lazy(template, provider=provider, detail=detail)

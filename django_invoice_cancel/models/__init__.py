@@ -1,0 +1,7 @@
+"""The models: ``Invoice``, its append-only log, and what is shared about a provider account."""
+
+from .invoice import Invoice
+from .provider_state import ProviderState
+from .transition import InvoiceTransition
+
+__all__ = ["Invoice", "InvoiceTransition", "ProviderState"]

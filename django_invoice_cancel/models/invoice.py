@@ -1,0 +1,284 @@
+"""The invoice: small and concrete on purpose. The merchant's order points at it, or finds it by provider and id.
+
+What only the verbs write is left out of ``save()``; each public verb is one line on top of the story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import models, router
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .. import registry, results, services
+from ..exceptions import InvalidExternalId
+from ..intents import Intent, Trigger
+from ..outcomes import CancelResult
+from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
+from .queryset import InvoiceQuerySet, refuse_verb_fields
+from .registrations import cleaned_values
+from .verbs import InvoiceVerbs
+from .verbs.claims import is_abandoned
+from .verbs.rows import VERB_FIELDS
+
+STATUS_LABELS = {
+    Status.CREATED: _("Open"),
+    Status.CANCELING: _("Being canceled"),
+    Status.IN_DOUBT: _("In doubt"),
+    Status.CANCELED: _("Canceled"),
+    Status.PARTIALLY_PAID: _("Partially paid"),
+    Status.PAID: _("Paid"),
+    Status.OVERPAID: _("Overpaid"),
+    Status.EXPIRED: _("Expired"),
+    Status.FAILED: _("Payment failed"),
+}
+
+
+class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ignore[misc]
+    """The way in: register invoices, and take in what webhooks say about them."""
+
+    def register(
+        self, *, provider: str, external_id: str, actor: Any = None, trigger: str = Trigger.API, **fields: Any
+    ) -> tuple[Invoice, bool]:
+        """Make an existing invoice known; return ``(invoice, created)``. Idempotent: a known one stays as it is.
+
+        ``fields``: reference, amount (str or Decimal), currency, issued_at, expires_at, status. Raises
+        ``ValidationError`` for a value that is not acceptable.
+        """
+        values = cleaned_values({"provider": provider, "external_id": external_id, **fields})
+        verbs: InvoiceVerbs = self.get_queryset().verbs
+        return verbs.register(values, Intent(actor, Trigger(trigger)))
+
+    def register_many(
+        self, rows: Iterable[Mapping[str, Any]], *, actor: Any = None, trigger: str = Trigger.API
+    ) -> tuple[int, int]:
+        """Register many at once; return how many were new and how many were known. All or none: bad rows raise.
+
+        ``rows``: mappings with the arguments of ``register``.
+        """
+        invoices = [self.model(**cleaned_values(row)) for row in rows]
+        for invoice in invoices:
+            invoice.full_clean(validate_unique=False, validate_constraints=False)
+        new = self.get_queryset().verbs.register_many(invoices, Intent(actor, Trigger(trigger)))
+        return new, len(invoices) - new
+
+    def observe_status(
+        self,
+        provider: str,
+        external_id: str,
+        status: str | None = None,
+        *,
+        provider_status: str | None = None,
+        trigger: str = Trigger.WEBHOOK,
+        actor: Any = None,
+        reason: str = "",
+    ) -> Invoice | None:
+        """Take in what a webhook says, in the provider's word or in ours; return the invoice, None if unknown."""
+        try:
+            clean_id = registry.get_provider(provider).clean_id(external_id)
+        except InvalidExternalId:
+            return None
+        invoice: Invoice | None = self.get_queryset().filter(provider=provider, external_id=clean_id).first()
+        if invoice is not None:
+            invoice.observe_status(status, provider_status=provider_status, trigger=trigger, actor=actor, reason=reason)
+        return invoice
+
+    async def aregister(self, **kwargs: Any) -> tuple[Invoice, bool]:
+        return await sync_to_async(self.register)(**kwargs)
+
+    async def aobserve_status(self, *args: Any, **kwargs: Any) -> Invoice | None:
+        return await sync_to_async(self.observe_status)(*args, **kwargs)
+
+
+class Invoice(models.Model):
+    """One invoice at one provider, and what is known of it."""
+
+    id = models.BigAutoField(primary_key=True)
+    provider = models.CharField(_("provider"), max_length=64, help_text=_("The alias in INVOICE_CANCEL."))
+    external_id = models.CharField(_("external id"), max_length=100, help_text=_("The provider's id of the invoice."))
+    reference = models.CharField(_("reference"), max_length=255, blank=True, help_text=_("Your own order number."))
+    amount = models.DecimalField(_("amount"), max_digits=28, decimal_places=8, null=True, blank=True)
+    currency = models.CharField(_("currency"), max_length=16, blank=True)
+    issued_at = models.DateTimeField(_("issued"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    created_at = models.DateTimeField(_("registered"), default=timezone.now, editable=False)
+
+    # What only the verbs write (VERB_FIELDS).
+    status = models.CharField(
+        _("status"),
+        max_length=16,
+        default=Status.CREATED,
+        choices=[(str(s), label) for s, label in STATUS_LABELS.items()],
+    )
+    status_changed_at = models.DateTimeField(_("status changed"), default=timezone.now, editable=False)
+    status_confirmed_at = models.DateTimeField(_("confirmed by the provider"), null=True, blank=True, editable=False)
+    attempt = models.UUIDField(_("attempt"), null=True, blank=True, editable=False)
+    claim_expires_at = models.DateTimeField(_("claim expires"), null=True, blank=True, editable=False)
+    cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True, blank=True, editable=False)
+    next_check_at = models.DateTimeField(_("next check"), null=True, blank=True, editable=False)
+    check_count = models.PositiveIntegerField(_("checks"), default=0, editable=False)
+    last_outcome = models.CharField(_("last outcome"), max_length=16, blank=True, default="", editable=False)
+    paid_after_cancel_at = models.DateTimeField(_("paid after cancel"), null=True, blank=True, editable=False)
+
+    paid_after_cancel_handled_at = models.DateTimeField(_("late money handled"), null=True, blank=True, editable=False)
+    paid_after_cancel_handled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        db_constraint=False,
+        related_name="+",
+        verbose_name=_("late money handled by"),
+    )
+
+    objects = InvoiceManager()
+
+    class Meta:
+        verbose_name = _("invoice")
+        verbose_name_plural = _("invoices")
+        permissions = (
+            ("cancel_invoice", _("Can ask the provider: cancel and check invoices")),
+            ("resolve_invoice", _("Can decide by hand: resolve invoices in doubt, handle late money")),
+        )
+        constraints = (
+            models.UniqueConstraint(fields=("provider", "external_id"), name="invoice_cancel_provider_id"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[str(status) for status in Status]), name="invoice_cancel_status"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("status", "next_check_at"), name="invoice_cancel_due"),
+            models.Index(fields=("status", "claim_expires_at"), name="invoice_cancel_claim"),
+            models.Index(fields=("status", "issued_at"), name="invoice_cancel_issued"),
+            models.Index(fields=("reference",), name="invoice_cancel_reference"),
+            models.Index(fields=("cancel_requested_at",), name="invoice_cancel_requested"),
+            models.Index(fields=("paid_after_cancel_at",), name="invoice_cancel_late_money"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.external_id}"
+
+    # -- saving -----------------------------------------------------------------------------------------------
+
+    def save(self, *, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Insert a new invoice whole; of an existing one, save what the verbs do not own.
+
+        Naming one of theirs in ``update_fields`` raises ``ValueError``.
+        """
+        using = kwargs.get("using")
+        if self._state.adding or (using and using != self._state.db):
+            kwargs["force_insert"] = True
+        elif update_fields is None:
+            update_fields = self._host_fields()
+        else:
+            update_fields = list(update_fields)
+            refuse_verb_fields(update_fields)
+        super().save(update_fields=update_fields, **kwargs)
+
+    def _host_fields(self) -> list[str]:
+        deferred = self.get_deferred_fields()
+        names = (field.name for field in self._meta.concrete_fields if not field.primary_key)
+        return [name for name in names if name not in VERB_FIELDS and name not in deferred]
+
+    def clean(self) -> None:
+        """Normalise the id; reject an alias that is not configured and an id that its adapter does not accept."""
+        try:
+            self.external_id = registry.get_provider(self.provider).clean_id(self.external_id)
+        except ImproperlyConfigured as error:
+            raise ValidationError({"provider": str(error)}) from error
+        except InvalidExternalId as error:
+            raise ValidationError({"external_id": str(error)}) from error
+        if self._state.adding and self.status in OURS_ALONE:
+            raise ValidationError({"status": _("A new invoice cannot be in doubt or being canceled.")})
+
+    # -- questions --------------------------------------------------------------------------------------------
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the provider takes no money for it any more: canceled, expired or failed."""
+        return self.status in CLOSED
+
+    @property
+    def holds_money(self) -> bool:
+        return holds_money(self.status)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the process that was canceling it is gone."""
+        return is_abandoned(self)
+
+    @property
+    def verbs(self) -> InvoiceVerbs:
+        """The verbs on this invoice's database: for the story, not for you."""
+        return InvoiceVerbs(type(self), router.db_for_write(type(self), instance=self))
+
+    # -- verbs ------------------------------------------------------------------------------------------------
+
+    def cancel(self, *, actor: Any = None, reason: str = "", trigger: str = Trigger.API) -> CancelResult:
+        """Ask the provider to cancel the invoice; return the result, or raise the ``CancelError`` that tells it.
+
+        Inside a transaction: ``CancelInTransaction``, nothing sent or written; use ``cancel_on_commit``.
+        """
+        return results.raise_unless_ok(
+            services.cancel_invoice(self, actor=actor, trigger=Trigger(trigger), reason=reason)
+        )
+
+    def cancel_on_commit(self, *, actor: Any = None, reason: str = "") -> bool:
+        """Note the wish with the caller's transaction, and cancel once that is committed.
+
+        Returns False, and raises nothing, where the invoice is not ``created`` any more.
+        """
+        return services.cancel_on_commit(self, actor=actor, reason=reason)
+
+    def observe_status(
+        self,
+        status: str | None = None,
+        *,
+        provider_status: str | None = None,
+        trigger: str = Trigger.WEBHOOK,
+        actor: Any = None,
+        reason: str = "",
+    ) -> bool:
+        """Take in a status learned from outside, in our word or the provider's; return whether the row changed."""
+        intent = Intent(actor, Trigger(trigger), reason)
+        return services.observe_invoice(self, status, provider_status=provider_status, intent=intent)
+
+    def reconcile(self, *, resubmit: bool = False, actor: Any = None) -> CancelResult:
+        """Find out at the provider what became of the invoice; raises for nothing that is found.
+
+        ``resubmit``: where the provider has no lookup and a repeat does no harm, repeat the cancel once the
+        doubt period is over.
+        """
+        return services.reconcile_invoice(self, resubmit=resubmit, actor=actor)
+
+    def resolve(self, status: str, *, actor: Any, reason: str) -> None:
+        """Record a named person's decision about an invoice in doubt, or raise ``ResolveNotPossible``."""
+        self.verbs.resolve(self, Status(status), Intent(actor, Trigger.OPERATOR, reason))
+
+    async def acancel(self, **kwargs: Any) -> CancelResult:
+        return await sync_to_async(self.cancel)(**kwargs)
+
+    async def aobserve_status(self, *args: Any, **kwargs: Any) -> bool:
+        return await sync_to_async(self.observe_status)(*args, **kwargs)
+
+    async def areconcile(self, **kwargs: Any) -> CancelResult:
+        return await sync_to_async(self.reconcile)(**kwargs)
+
+    async def aresolve(self, *args: Any, **kwargs: Any) -> None:
+        await sync_to_async(self.resolve)(*args, **kwargs)
+
+
+# A template's {{ invoice.cancel }} must not cancel.
+for _owner, _names in (
+    (Invoice, "save cancel cancel_on_commit observe_status reconcile resolve"),
+    (Invoice, "acancel aobserve_status areconcile aresolve"),
+    (InvoiceManager, "register register_many observe_status aregister aobserve_status"),
+):
+    for _name in _names.split():
+        vars(_owner)[_name].alters_data = True

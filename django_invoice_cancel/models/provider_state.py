@@ -1,0 +1,36 @@
+"""What all processes share about one provider account: its pause, its rate and when it was last heard of."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class ProviderState(models.Model):
+    """One row an alias, in the invoices' database; made when there is something to say."""
+
+    alias = models.CharField(_("provider"), max_length=64, primary_key=True)
+    paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
+    pause_code = models.CharField(_("reason"), max_length=32, blank=True, default="")
+    failures = models.PositiveIntegerField(_("replies in a row that say nothing"), default=0)
+    next_send_at = models.DateTimeField(_("next free slot"), null=True, blank=True)
+    last_success_at = models.DateTimeField(_("last answer"), null=True, blank=True)
+    last_reconcile_at = models.DateTimeField(_("last reconcile"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("provider state")
+        verbose_name_plural = _("provider states")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return self.alias
+
+    @property
+    def is_paused(self) -> bool:
+        return self.seconds_left > 0
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the pause is over; 0 where there is none."""
+        if self.paused_until is None:
+            return 0.0
+        return max((self.paused_until - timezone.now()).total_seconds(), 0.0)

@@ -1,0 +1,104 @@
+"""The questions people ask of invoices: each method finishes the sentence "invoices that are ...".
+
+It refuses to write what only the verbs may write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from ..outcomes import Outcome
+from ..statuses import Status
+from .verbs import InvoiceVerbs
+from .verbs.claims import ABANDONED_AFTER
+from .verbs.rows import VERB_FIELDS
+
+if TYPE_CHECKING:
+    from .invoice import Invoice
+
+
+def refuse_verb_fields(names: Iterable[str]) -> None:
+    """Raise ``ValueError`` if one of the names is a field that only the verbs write."""
+    for name in names:
+        if name in VERB_FIELDS:
+            raise ValueError(
+                f"Only the verbs (cancel, observe_status, reconcile, resolve) write {name!r}: "
+                "a stale value would overwrite what the provider said."
+            )
+
+
+class InvoiceQuerySet(models.QuerySet["Invoice"]):
+    """Invoices, by what can be done with them."""
+
+    @property
+    def verbs(self) -> InvoiceVerbs:
+        """The verbs on this query set's database: for the story, not for you."""
+        self._for_write = True  # as QuerySet.update does: the router is asked for the writable database
+        return InvoiceVerbs(self.model, self.db)
+
+    def cancelable(self, *, include_refused: bool = False) -> Self:
+        """Invoices from which a cancel may start; those refused before only if asked for."""
+        open_ones = self.filter(status=Status.CREATED)
+        return open_ones if include_refused else open_ones.exclude(last_outcome=Outcome.REFUSED)
+
+    def in_doubt(self) -> Self:
+        """Invoices of which nobody knows whether the cancel happened."""
+        return self.filter(status=Status.IN_DOUBT)
+
+    def abandoned(self) -> Self:
+        """Invoices whose claim ran out: the process that held it is gone."""
+        return self.filter(status=Status.CANCELING, claim_expires_at__lt=timezone.now() - ABANDONED_AFTER)
+
+    def due_for_reconciling(self) -> Self:
+        """Invoices in doubt or abandoned that are due, and those that left doubt and want one more lookup."""
+        now = timezone.now()
+        return self.filter(
+            Q(status__in=(Status.IN_DOUBT, Status.CREATED), next_check_at__lte=now)
+            | Q(status=Status.CANCELING, claim_expires_at__lt=now - ABANDONED_AFTER)
+        )
+
+    def requested(self) -> Self:
+        """Invoices for which a cancel was asked for on commit and has not begun."""
+        return self.filter(status=Status.CREATED, cancel_requested_at__isnull=False)
+
+    def unpaid_since(self, when: datetime | timedelta) -> Self:
+        """Invoices issued before ``when`` (an instant, or an age) that nobody paid."""
+        instant = timezone.now() - when if isinstance(when, timedelta) else when
+        return self.filter(status=Status.CREATED, issued_at__lt=instant)
+
+    def paid_after_cancel(self) -> Self:
+        """Invoices on which money and a cancellation met, and which nobody has handled."""
+        return self.filter(paid_after_cancel_at__isnull=False, paid_after_cancel_handled_at__isnull=True)
+
+    def needing_attention(self) -> Self:
+        """Invoices for which a person or reconcile has something to do."""
+        return self.filter(
+            Q(status=Status.IN_DOUBT)
+            | Q(status=Status.CANCELING, claim_expires_at__lt=timezone.now() - ABANDONED_AFTER)
+            | Q(paid_after_cancel_at__isnull=False, paid_after_cancel_handled_at__isnull=True)
+        )
+
+    # -- what only the verbs may write ------------------------------------------------------------------------
+
+    def update(self, **kwargs: Any) -> int:
+        refuse_verb_fields(kwargs)
+        return super().update(**kwargs)
+
+    def bulk_update(self, objs: Iterable[Invoice], fields: Iterable[str], batch_size: int | None = None) -> int:
+        fields = list(fields)
+        refuse_verb_fields(fields)
+        return super().bulk_update(objs, fields, batch_size=batch_size)
+
+    def bulk_create(self, objs: Iterable[Invoice], *args: Any, **kwargs: Any) -> list[Invoice]:
+        refuse_verb_fields(kwargs.get("update_fields") or ())
+        return super().bulk_create(objs, *args, **kwargs)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
+    bulk_create.alters_data = True  # type: ignore[attr-defined]

@@ -1,0 +1,55 @@
+"""What a shop tells about an invoice, cleaned: ids in their one form, money as Decimal, words that exist."""
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+
+from .. import registry
+from ..exceptions import InvalidExternalId
+from ..statuses import OURS_ALONE, Status
+
+FIELDS = ("provider", "external_id", "reference", "amount", "currency", "status", "issued_at", "expires_at")
+
+
+def cleaned_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of an invoice to register, or raise ``ValidationError`` with what to do, by field."""
+    unknown = sorted(set(values) - set(FIELDS))
+    if unknown:
+        raise ValidationError({unknown[0]: f"Unknown field; the known ones are {', '.join(FIELDS)}."})
+    cleaned = {name: value for name, value in values.items() if value is not None}
+    cleaned["external_id"] = _clean_id(cleaned.get("provider"), cleaned.get("external_id"))
+    if "amount" in cleaned:
+        cleaned["amount"] = _money(cleaned["amount"])
+    if "status" in cleaned:
+        cleaned["status"] = _status(cleaned["status"])
+    return cleaned
+
+
+def _clean_id(provider: Any, external_id: Any) -> str:
+    try:
+        return registry.get_provider(str(provider)).clean_id(external_id)
+    except ImproperlyConfigured as error:
+        raise ValidationError({"provider": str(error)}) from error
+    except InvalidExternalId as error:
+        raise ValidationError({"external_id": str(error)}) from error
+
+
+def _money(amount: Any) -> Decimal:
+    if isinstance(amount, float):
+        raise ValidationError({"amount": "Money is not a float: pass a string or a Decimal."})
+    try:
+        money = Decimal(amount)
+    except (InvalidOperation, TypeError, ValueError):
+        raise ValidationError({"amount": f"{str(amount)[:40]!r} is not an amount."}) from None
+    if not money.is_finite() or money < 0:
+        raise ValidationError({"amount": f"{money} is not an amount: it must be a number, not below 0."})
+    return money
+
+
+def _status(word: Any) -> Status:
+    if word in OURS_ALONE or word not in list(Status):
+        allowed = ", ".join(status for status in Status if status not in OURS_ALONE)
+        raise ValidationError({"status": f"{str(word)[:40]!r} is not a status to register with: {allowed}."})
+    return Status(word)

@@ -1,0 +1,87 @@
+"""The append-only log: one row for every change of status, and for every answer that changed nothing."""
+
+from typing import Any, Never, Self
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ..exceptions import TransitionsAreAppendOnly
+
+_REFUSAL = "The log of transitions is append-only: rows are neither changed nor deleted."
+
+
+class InvoiceTransitionQuerySet(models.QuerySet["InvoiceTransition"]):
+    """Rows of the log: to be read."""
+
+    def update(self, **kwargs: Any) -> Never:
+        raise TransitionsAreAppendOnly(_REFUSAL)
+
+    def delete(self) -> Never:
+        raise TransitionsAreAppendOnly(_REFUSAL)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+    def history(self) -> Self:
+        """Rows that changed the status, oldest first."""
+        return self.exclude(from_status=models.F("to_status")).order_by("id")
+
+
+InvoiceTransitionManager = models.Manager.from_queryset(InvoiceTransitionQuerySet)
+
+
+class InvoiceTransition(models.Model):
+    """What happened to an invoice at one moment: who asked, what the provider said, what became of it."""
+
+    id = models.BigAutoField(primary_key=True)
+    invoice = models.ForeignKey(
+        "invoice_cancel.Invoice", on_delete=models.PROTECT, related_name="transitions", verbose_name=_("invoice")
+    )
+    from_status = models.CharField(_("from"), max_length=16, blank=True)
+    to_status = models.CharField(_("to"), max_length=16)
+    attempt = models.UUIDField(_("attempt"), null=True, blank=True)
+    # No constraint: users may live in another database, and the log outlives them.
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="+",
+        verbose_name=_("actor"),
+    )
+    actor_label = models.CharField(_("actor"), max_length=150, blank=True)
+    trigger = models.CharField(_("trigger"), max_length=16)
+    reason = models.TextField(_("reason"), blank=True)
+    operation = models.UUIDField(_("bulk operation"), null=True, blank=True, db_index=True)
+    outcome = models.CharField(_("outcome"), max_length=16, blank=True)
+    code = models.CharField(_("code"), max_length=32, blank=True)
+    http_status = models.PositiveSmallIntegerField(_("HTTP status"), null=True, blank=True)
+    provider_message = models.CharField(_("provider's words"), max_length=500, blank=True)
+    duration_ms = models.PositiveIntegerField(_("duration (ms)"), null=True, blank=True)
+    created_at = models.DateTimeField(_("time"))
+
+    objects = InvoiceTransitionManager()
+
+    class Meta:
+        verbose_name = _("transition")
+        verbose_name_plural = _("transitions")
+        default_permissions = ("view",)
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.from_status or '-'} > {self.to_status} ({self.trigger} {self.code})"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise TransitionsAreAppendOnly(_REFUSAL)
+        kwargs["force_insert"] = True
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Never:
+        raise TransitionsAreAppendOnly(_REFUSAL)
+
+    save.alters_data = True  # type: ignore[attr-defined]
+    delete.alters_data = True  # type: ignore[attr-defined]

@@ -1,0 +1,70 @@
+"""The verbs: everything that writes an invoice's status and bookkeeping, and nothing else does.
+
+``InvoiceVerbs`` is what an invoice or a query set hands to the story. Rooms: ``rows`` how it is written,
+``claims`` the sole right to submit, ``records`` a reply, ``observations`` what is learned from outside,
+``decisions`` what people decide, ``pauses`` a provider in trouble.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .claims import Claims
+from .decisions import Decisions
+from .observations import Observations, Seen, doubt_over_at
+from .pauses import Pauses
+from .records import Records
+from .rows import Rows, carry_over
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+
+class InvoiceVerbs:
+    """The verbs of the invoices in one database."""
+
+    def __init__(self, model: type[Invoice], using: str) -> None:
+        self._rows = rows = Rows(model, using)
+        self.using = using
+        claims, observations, decisions, pauses = Claims(rows), Observations(rows), Decisions(rows), Pauses(rows)
+        self.claim = claims.claim
+        self.give_back = claims.give_back
+        self.abandon = claims.abandon
+        self.record = Records(rows).record
+        self.observe = observations.observe
+        self.book_check = observations.book_check
+        self.record_lookup = observations.record_lookup
+        self.beat = observations.beat
+        self.request_cancel = decisions.request_cancel
+        self.resolve = decisions.resolve
+        self.register = decisions.register
+        self.register_many = decisions.register_many
+        self.pause = pauses.pause
+        self.paused = pauses.paused
+
+    def refuse_inside_transaction(self) -> None:
+        """Raise ``CancelInTransaction`` where a provider may not be asked; nothing is sent to the database."""
+        with self._rows.durable():
+            return
+
+    seen = staticmethod(Seen.now)
+    doubt_over_at = staticmethod(doubt_over_at)
+
+    def refresh(self, invoice: Invoice) -> bool:
+        """Let the instance carry its row's status and bookkeeping; False where the row is gone."""
+        row = self._rows.invoices.filter(pk=invoice.pk).first()
+        if row is not None:
+            carry_over(row, invoice)
+        return row is not None
+
+    def repeats(self, invoice: Invoice) -> int:
+        """Return how often the cancel was repeated for the doubt that the invoice is in."""
+        steps: Any = (
+            self._rows.log.filter(invoice_id=invoice.pk).order_by("-id").values_list("from_status", "to_status")
+        )
+        count = 0
+        for old, new in steps.iterator():
+            if old == "created" and new == "canceling":
+                break
+            count += old == "in_doubt" and new == "canceling"
+        return count

@@ -1,0 +1,162 @@
+"""Claim, give back, abandon, request: the verbs around the sole right to submit. Plain CAS, no locks.
+
+A claim is one conditional UPDATE: of two that try, the database lets one through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Exists, Q
+from django.utils import timezone
+
+from ... import conf
+from ...attempts import Claim
+from ...intents import Intent
+from ...outcomes import Code, Outcome
+from ...statuses import Mover, Status, check_move
+from ..provider_state import ProviderState
+from .rows import Entry, Rows, show
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+ABANDONED_AFTER = timedelta(seconds=60)
+"""How long past its end a claim is left alone: the clocks of two machines differ."""
+
+
+def is_abandoned(invoice: Invoice, now: datetime | None = None) -> bool:
+    """Say whether the invoice is claimed by somebody who is gone."""
+    return (
+        invoice.status == Status.CANCELING
+        and invoice.claim_expires_at is not None
+        and invoice.claim_expires_at < (now or timezone.now()) - ABANDONED_AFTER
+    )
+
+
+class Claims:
+    """The verbs by which an invoice enters and leaves ``canceling`` without an answer."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def claim(
+        self,
+        invoices: Sequence[Invoice],
+        intent: Intent,
+        *,
+        before: Status = Status.CREATED,
+        unless_paused: bool = True,
+    ) -> Claim:
+        """Claim a group of one provider's invoices; the claim returned names those that were won.
+
+        Provider and id are part of the guard: an unsaved edit of the instance in memory must not cancel
+        another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too.
+        """
+        check_move(Mover.CLAIM, before, Status.CANCELING)
+        claim = Claim(intent, before, conf.get().claim_ttl)
+        changes = self._changes(claim)
+
+        def verb(is_repeat: bool) -> list[Invoice]:
+            guarded = self._guarded(invoices, before, unless_paused)
+            count = guarded.update(**changes)
+            won = list(invoices) if count == len(invoices) else self._won(invoices, claim.attempt, count, is_repeat)
+            if count:
+                self.rows.append([Entry(invoice, before, Status.CANCELING, intent, claim.attempt) for invoice in won])
+            for invoice in won:
+                show(invoice, changes)
+            return won
+
+        claim.invoices.extend(self.rows.run(verb, invoices))
+        return claim
+
+    def give_back(self, claim: Claim, invoices: Sequence[Invoice]) -> None:
+        """Undo the claim of invoices for which nothing was sent: they get their earlier status back."""
+        changes = {"status": claim.before, "status_changed_at": timezone.now()}
+        entry = {"attempt": claim.attempt, "outcome": Outcome.NOT_PROCESSED, "code": Code.GIVEN_BACK}
+
+        def verb(is_repeat: bool) -> None:
+            for invoice in invoices:
+                own = self.rows.invoices.filter(pk=invoice.pk, status=Status.CANCELING, attempt=claim.attempt)
+                if own.update(**changes):
+                    show(invoice, changes)
+                    self.rows.append([Entry(invoice, Status.CANCELING, claim.before, claim.intent, **entry)])  # type: ignore[arg-type]
+
+        self.rows.run(verb, invoices)
+
+    def abandon(self, invoices: Sequence[Invoice], intent: Intent) -> list[Invoice]:
+        """Move abandoned claims to ``in_doubt``; return those that were moved.
+
+        ``claim_expires_at`` stays: it is the last instant at which a byte of that request can have gone out.
+        """
+        now = timezone.now()
+        changes = {
+            "status": Status.IN_DOUBT,
+            "last_outcome": Outcome.IN_DOUBT,
+            "status_changed_at": now,
+            "next_check_at": now,
+            "check_count": 0,
+        }
+
+        def verb(is_repeat: bool) -> list[Invoice]:
+            moved = [invoice for invoice in invoices if self._abandoned(invoice, now).update(**changes)]
+            for invoice in moved:
+                show(invoice, changes)
+            entry = {"outcome": Outcome.IN_DOUBT, "code": Code.ABANDONED}
+            self.rows.append(
+                [Entry(i, Status.CANCELING, Status.IN_DOUBT, intent, i.attempt, **entry) for i in moved]  # type: ignore[arg-type]
+            )
+            return moved
+
+        return self.rows.run(verb, invoices)
+
+    def _changes(self, claim: Claim) -> dict[str, Any]:
+        now = timezone.now()
+        return {
+            "status": Status.CANCELING,
+            "attempt": claim.attempt,
+            "claim_expires_at": now + timedelta(seconds=claim.ttl),
+            "cancel_requested_at": None,
+            "status_changed_at": now,
+        }
+
+    def _guarded(self, invoices: Sequence[Invoice], before: Status, unless_paused: bool) -> Any:
+        provider = invoices[0].provider
+        ids = [invoice.external_id for invoice in invoices]
+        rows = self.rows.invoices.filter(self._seen(invoices, before), status=before)
+        rows = rows.filter(provider=provider, external_id__in=ids)
+        if unless_paused:
+            states = models.QuerySet[ProviderState](ProviderState)
+            paused = states.filter(alias=provider, paused_until__gt=timezone.now())
+            rows = rows.filter(~Exists(paused))
+        return rows
+
+    def _seen(self, invoices: Sequence[Invoice], before: Status) -> Q:
+        if before == Status.CREATED:
+            return Q(pk__in=[invoice.pk for invoice in invoices])
+        return reduce(or_, (Q(pk=invoice.pk, attempt=invoice.attempt) for invoice in invoices))
+
+    def _won(self, invoices: Sequence[Invoice], attempt: UUID, count: int, is_repeat: bool) -> list[Invoice]:
+        """Find out which of a group were won: those that carry our attempt.
+
+        On a repeat none may have been updated and yet be ours: an error at COMMIT says nothing about the commit.
+        """
+        if not count and not is_repeat:
+            return []
+        rows = self.rows.invoices.filter(pk__in=[i.pk for i in invoices], attempt=attempt, status=Status.CANCELING)
+        ours = set(rows.values_list("pk", flat=True))
+        return [invoice for invoice in invoices if invoice.pk in ours]
+
+    def _abandoned(self, invoice: Invoice, now: datetime) -> Any:
+        return self.rows.invoices.filter(
+            pk=invoice.pk,
+            status=Status.CANCELING,
+            attempt=invoice.attempt,
+            claim_expires_at__lt=now - ABANDONED_AFTER,
+        )

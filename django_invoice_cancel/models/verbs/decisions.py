@@ -1,0 +1,123 @@
+"""Request, resolve, register: what people and their programs decide. Every verb works inside any transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from ...exceptions import ResolveNotPossible
+from ...intents import Intent
+from ...outcomes import Code, Outcome
+from ...statuses import OURS_ALONE, Mover, Status, check_move
+from .claims import is_abandoned
+from .observations import ONE_MORE_LOOKUP, doubt_over_at
+from .records import append_flagged, consequences
+from .rows import Entry, Rows, carry_over, named_actor, show
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+
+class Decisions:
+    """The verbs that ask no provider."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def request_cancel(self, invoice: Invoice, intent: Intent) -> bool:
+        """Note that somebody wants this invoice canceled; False where it is not ``created`` any more."""
+        changes = {"cancel_requested_at": timezone.now()}
+        with transaction.atomic(using=self.rows.using):
+            own = self.rows.invoices.filter(pk=invoice.pk, status=Status.CREATED)
+            if not own.filter(provider=invoice.provider, external_id=invoice.external_id).update(**changes):
+                return False
+            show(invoice, {"status": Status.CREATED} | changes)
+            self.rows.append([Entry(invoice, Status.CREATED, Status.CREATED, intent, code=Code.REQUESTED)])
+            return True
+
+    def resolve(self, invoice: Invoice, status: Status, intent: Intent) -> None:
+        """Write a named person's decision about an invoice in doubt, or raise ``ResolveNotPossible``.
+
+        Guarded by the attempt that the instance carries: the one that the person saw.
+        """
+        if status in OURS_ALONE:
+            raise ValueError(f"An invoice cannot be resolved to {status}.")
+        if named_actor(intent.actor) in ((None, ""), (None, "anonymous")):
+            raise ValueError("resolve() records a named person's decision: pass actor, a user or a label.")
+        if not intent.reason.strip():
+            raise ValueError("resolve() records a decision with its reason: pass reason.")
+        with transaction.atomic(using=self.rows.using):
+            row = self.rows.lock(invoice.pk)
+            if row is None or row.attempt != invoice.attempt:
+                raise ResolveNotPossible("changed", _("The invoice has changed since you looked at it: look again."))
+            if is_abandoned(row):
+                self._abandon(row, invoice, intent)
+            self._resolve(row, invoice, status, intent)
+            carry_over(row, invoice)
+
+    def register(self, values: dict[str, Any], intent: Intent) -> tuple[Invoice, bool]:
+        """Insert the invoice unless it is there; return it and whether it was inserted."""
+        key = {"provider": values["provider"], "external_id": values["external_id"]}
+        known = self.rows.invoices.filter(**key).first()
+        if known is not None:
+            return known, False
+        invoice = self.rows.model(**values)
+        invoice.full_clean(validate_unique=False, validate_constraints=False)
+        try:
+            with transaction.atomic(using=self.rows.using):
+                invoice.save(using=self.rows.using)
+                if invoice.status != Status.CREATED:
+                    self.rows.append([Entry(invoice, "", invoice.status, intent)])
+        except IntegrityError:
+            known = self.rows.invoices.filter(**key).first()
+            if known is None:
+                raise
+            return known, False
+        return invoice, True
+
+    def register_many(self, invoices: list[Invoice], intent: Intent) -> int:
+        """Insert those of the (valid) invoices that are not there; return how many were inserted."""
+        keys: dict[str, set[str]] = {}
+        for invoice in invoices:
+            keys.setdefault(invoice.provider, set()).add(invoice.external_id)
+        with transaction.atomic(using=self.rows.using):
+            known = {
+                (provider, external_id)
+                for provider, ids in keys.items()
+                for external_id in self.rows.invoices.filter(provider=provider, external_id__in=ids).values_list(
+                    "external_id", flat=True
+                )
+            }
+            new = {(i.provider, i.external_id): i for i in invoices if (i.provider, i.external_id) not in known}
+            self.rows.invoices.bulk_create(list(new.values()), ignore_conflicts=True)
+            self._log_births([i for i in new.values() if i.status != Status.CREATED], intent)
+        return len(new)
+
+    def _log_births(self, invoices: list[Invoice], intent: Intent) -> None:
+        for invoice in invoices:
+            row = self.rows.invoices.get(provider=invoice.provider, external_id=invoice.external_id)
+            if not self.rows.log.filter(invoice_id=row.pk).exists():
+                self.rows.append([Entry(row, "", row.status, intent)])
+
+    def _abandon(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
+        changes = consequences(Status.IN_DOUBT, timezone.now()) | {"last_outcome": Outcome.IN_DOUBT}
+        del changes["claim_expires_at"]  # the last instant at which a byte can have gone out
+        entry = Entry(invoice, row.status, Status.IN_DOUBT, intent, row.attempt, Outcome.IN_DOUBT, Code.ABANDONED)
+        self.rows.write(row, **changes)
+        self.rows.append([entry])
+
+    def _resolve(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent) -> None:
+        if row.status != Status.IN_DOUBT:
+            raise ResolveNotPossible("not_in_doubt", _("Only an invoice in doubt can be resolved by hand."))
+        now = timezone.now()
+        changes = consequences(status, now)
+        if status == Status.CREATED:
+            if now < doubt_over_at(row):
+                raise ResolveNotPossible("doubt_period", _("The provider may still carry out the lost request: wait."))
+            changes |= {"next_check_at": now + ONE_MORE_LOOKUP, "check_count": 0}
+        check_move(Mover.RESOLVE, Status(row.status), status)
+        entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
+        append_flagged(self.rows, row, changes, entry)

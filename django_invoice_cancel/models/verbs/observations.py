@@ -1,0 +1,184 @@
+"""Observe and look up: take in what is learned from outside. Every verb locks the row first, then decides.
+
+They join the caller's transaction. Money is always taken in, "still open" only where nothing can be under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from ... import conf
+from ...intents import Intent
+from ...outcomes import Code, LookupReply, Outcome
+from ...statuses import CLOSED, Mover, Status, may_move
+from ..provider_state import ProviderState
+from .records import append_flagged, consequences, was_canceled
+from .rows import Entry, Rows, carry_over
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+BACK_OFF = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 360, 1440))
+"""After how long an invoice in doubt is looked up again; then daily, never given up."""
+ONE_MORE_LOOKUP = timedelta(hours=1)
+"""When an invoice that left doubt as open is looked up once more."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An invoice as it was before its lookup: what "still open" is written against."""
+
+    invoice: Invoice
+    status: str
+    attempt: UUID | None
+    began: datetime
+
+    @classmethod
+    def now(cls, invoice: Invoice) -> Seen:
+        return cls(invoice, invoice.status, invoice.attempt, timezone.now())
+
+
+def doubt_over_at(invoice: Invoice) -> datetime:
+    """Return when nothing of the invoice's last attempt can be carried out any more."""
+    last_byte = invoice.claim_expires_at or invoice.status_changed_at
+    return last_byte + timedelta(seconds=conf.get().doubt_period)
+
+
+class Observations:
+    """The verbs that take in a status learned from outside."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def observe(self, invoice: Invoice, status: Status | None, intent: Intent, *, word: str = "") -> bool:
+        """Take in a status (None: ``word``, which nobody knows); return whether the invoice's status changed."""
+        with transaction.atomic(using=self.rows.using):
+            row = self.rows.lock(invoice.pk)
+            if row is None:
+                return False
+            old = row.status
+            if status is None:
+                self.rows.append([self._entry(row, invoice, Status(old), intent, Code.UNKNOWN_STATUS, word)])
+            else:
+                self._take_in(row, invoice, status, intent, word)
+            carry_over(row, invoice)
+            return row.status != old
+
+    def book_check(self, invoices: Sequence[Invoice]) -> list[Invoice]:
+        """Win the right to look up these invoices by moving ``next_check_at`` forward; return those won.
+
+        CAS on the ``next_check_at`` that was read, so that two reconcilers share the work.
+        """
+
+        def verb(is_repeat: bool) -> list[Invoice]:
+            return [invoice for invoice in invoices if self._book(invoice)]
+
+        return self.rows.run(verb, invoices)
+
+    def record_lookup(self, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+        """Write what a lookup said. No answer changes nothing: not even the back-off."""
+        if not reply.is_answer:
+            return
+
+        def verb(is_repeat: bool) -> None:
+            row = self.rows.lock(seen.invoice.pk)
+            if row is not None:
+                self._take_in_answer(row, seen, reply, intent)
+                carry_over(row, seen.invoice)
+
+        self.rows.run(verb, [seen.invoice])
+
+    def beat(self, alias: str) -> None:
+        """Leave word that reconcile ran for this provider."""
+        now = timezone.now()
+        states = ProviderState.objects.using(self.rows.using)
+        if not states.filter(alias=alias).update(last_reconcile_at=now):
+            states.get_or_create(alias=alias, defaults={"last_reconcile_at": now})
+
+    # -- a lookup's answer ------------------------------------------------------------------------------------
+
+    def _take_in_answer(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+        if reply.status is not None:
+            self.rows.write(row, status_confirmed_at=timezone.now())
+        if reply.status is None:
+            entry = self._entry(row, seen.invoice, Status(row.status), intent, reply.code, reply.provider_status)
+            self.rows.append([entry])
+        elif reply.status == Status.CREATED:
+            self._still_open(row, seen, reply, intent)
+        else:
+            self._take_in(row, seen.invoice, reply.status, intent, reply.provider_status)
+        if row.status == Status.IN_DOUBT and row.attempt == seen.attempt:
+            self._advance(row)
+
+    def _still_open(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+        """Take in "still open": as a move only from the doubt that was looked up, after its doubt period."""
+        is_as_seen = row.status == seen.status and row.attempt == seen.attempt
+        if not is_as_seen or row.status not in (Status.CREATED, Status.IN_DOUBT):
+            if row.status in CLOSED:
+                code = Code.CONTRADICTORY_ANSWER
+                self.rows.append(
+                    [self._entry(row, seen.invoice, Status(row.status), intent, code, reply.provider_status)]
+                )
+            return
+        if row.status == Status.CREATED:
+            self.rows.write(row, next_check_at=None)
+            return
+        entry = self._entry(row, seen.invoice, Status.IN_DOUBT, intent, Code.STILL_OPEN, reply.provider_status)
+        if seen.began < doubt_over_at(row):
+            self.rows.append([entry])
+            return
+        now = timezone.now()
+        changes = consequences(Status.CREATED, now) | {"last_outcome": Outcome.NOT_PROCESSED, "check_count": 0}
+        changes["next_check_at"] = now + ONE_MORE_LOOKUP
+        self.rows.write(row, **changes)
+        self.rows.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
+
+    def _advance(self, row: Invoice) -> None:
+        """Move the back-off on; not past the end of the doubt period, where "still open" begins to count."""
+        now = timezone.now()
+        count = row.check_count + 1
+        due = now + BACK_OFF[min(count, len(BACK_OFF) - 1)]
+        if now < doubt_over_at(row):
+            due = min(due, doubt_over_at(row) + timedelta(seconds=1))
+        self.rows.write(row, next_check_at=due, check_count=count)
+
+    def _book(self, invoice: Invoice) -> bool:
+        due = timezone.now() + BACK_OFF[min(invoice.check_count, len(BACK_OFF) - 1)]
+        own = self.rows.invoices.filter(pk=invoice.pk, status=invoice.status, next_check_at=invoice.next_check_at)
+        won = own.update(next_check_at=due) == 1
+        if won:
+            invoice.next_check_at = due
+        return won
+
+    # -- a status ---------------------------------------------------------------------------------------------
+
+    def _take_in(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent, word: str) -> None:
+        old, now = Status(row.status), timezone.now()
+        if status == Status.CREATED:
+            return  # a webhook's "open" may be older than what we know
+        changes: dict[str, Any] = {"status_confirmed_at": now}
+        if may_move(Mover.OBSERVE, old, status):
+            changes |= consequences(status, now)
+            if status == Status.CANCELED:
+                changes["last_outcome"] = Outcome.ALREADY_CANCELED
+            entry = self._entry(row, invoice, status, intent, Code.OBSERVED, word)
+            append_flagged(self.rows, row, changes, self._with_outcome(entry, status))
+        elif status == Status.CANCELED and old != status and not was_canceled(self.rows, row):
+            entry = self._entry(row, invoice, old, intent, Code.OBSERVED, word)
+            append_flagged(self.rows, row, {}, self._with_outcome(entry, status))
+        elif status == old:
+            self.rows.write(row, **changes)
+
+    def _with_outcome(self, entry: Entry, status: Status) -> Entry:
+        """Say in the log that a cancel is confirmed, where that is what was learned."""
+        return replace(entry, outcome=Outcome.ALREADY_CANCELED) if status == Status.CANCELED else entry
+
+    def _entry(self, row: Invoice, invoice: Invoice, new: Status, intent: Intent, code: str, word: str) -> Entry:
+        return Entry(invoice, row.status, new, intent, row.attempt, code=code, provider_message=word)

@@ -1,0 +1,169 @@
+"""Record: write what a submit learned. On time by CAS, for a group at once; late, or with money, row by row.
+
+Guarded by ``canceling`` and the attempt. What somebody else wrote meanwhile is never overwritten: the answer
+then becomes a row of the log, and moves the invoice only where the table of moves lets a late answer do so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Q
+from django.utils import timezone
+
+from ...attempts import Answer
+from ...outcomes import CONFIRMS_CANCEL, EFFECTS, Outcome
+from ...statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
+from .rows import Entry, Rows, carry_over, show
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+FIRST_CHECK = timedelta(minutes=1)
+"""How long after a lost answer reconcile first asks."""
+
+
+class _Raced(Exception):
+    """A group's UPDATE found fewer rows than were sent: somebody else moved one of them."""
+
+
+class Records:
+    """The verb that writes a reply."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def record(self, answers: Sequence[Answer]) -> None:
+        """Write the replies of claimed invoices, each with its row of the log."""
+        on_time = [answer for answer in answers if _target(answer) not in MONEY]
+        one_by_one = [answer for answer in answers if _target(answer) in MONEY]
+        try:
+            self.rows.run(lambda is_repeat: self._on_time(on_time), [answer.invoice for answer in on_time])
+        except _Raced:
+            one_by_one = list(answers)
+        for answer in one_by_one:
+            self._one(answer)
+
+    def _on_time(self, answers: Sequence[Answer]) -> None:
+        groups: dict[tuple[Outcome, Status], list[Answer]] = defaultdict(list)
+        for answer in answers:
+            groups[answer.reply.outcome, _target(answer)].append(answer)
+        now = timezone.now()
+        for (outcome, target), group in groups.items():
+            changes = consequences(target, now) | {"last_outcome": outcome}
+            if target in CLOSED:
+                changes["status_confirmed_at"] = now
+            if self.rows.invoices.filter(_own(group), status=Status.CANCELING).update(**changes) != len(group):
+                raise _Raced
+            for answer in group:
+                show(answer.invoice, changes)
+        if answers:
+            self.rows.append([_entry(answer, Status.CANCELING, _target(answer)) for answer in answers])
+
+    def _one(self, answer: Answer) -> None:
+        def verb(is_repeat: bool) -> None:
+            row = self.rows.lock(answer.invoice.pk)
+            if row is None:
+                return
+            if not (is_repeat and self._is_logged(answer)):
+                self._write(row, answer)
+            carry_over(row, answer.invoice)
+
+        self.rows.run(verb, [answer.invoice])
+
+    def _write(self, row: Invoice, answer: Answer) -> None:
+        mover, new = _move(row, answer)
+        old, now = Status(row.status), timezone.now()
+        changes: dict[str, Any] = {}
+        if new != old:
+            check_move(mover, old, new)
+            changes = consequences(new, now) | {"last_outcome": answer.reply.outcome}
+            if new in CLOSED or new in MONEY:
+                changes["status_confirmed_at"] = now
+        append_flagged(self.rows, row, changes, _entry(answer, old, new))
+
+    def _is_logged(self, answer: Answer) -> bool:
+        rows = self.rows.log.filter(invoice_id=answer.invoice.pk, attempt=answer.claim.attempt)
+        return rows.filter(outcome=answer.reply.outcome, duration_ms=answer.duration_ms).exists()
+
+
+def consequences(new: Status, now: datetime) -> dict[str, Any]:
+    """Return what is written along with a new status, whoever moves the invoice there."""
+    changes: dict[str, Any] = {"status": new, "status_changed_at": now}
+    if new == Status.IN_DOUBT:
+        # The request is over: the doubt period counts from here.
+        changes |= {"claim_expires_at": now, "next_check_at": now + FIRST_CHECK, "check_count": 0}
+    elif new in CLOSED or new in MONEY:
+        changes |= {"next_check_at": None, "check_count": 0, "cancel_requested_at": None}
+    return changes
+
+
+def append_flagged(rows: Rows, row: Invoice, changes: dict[str, Any], entry: Entry) -> None:
+    """Write a locked row and its entry in the log; flag it where money and a cancellation have met.
+
+    In either order: money on an invoice whose log holds a confirmed cancel, or a confirmed cancel logged on an
+    invoice that holds money.
+    """
+    holds_money = entry.new in MONEY
+    if holds_money and row.paid_after_cancel_at is None and (_confirms(entry) or was_canceled(rows, row)):
+        changes = changes | {"paid_after_cancel_at": timezone.now()}
+        entry = replace(entry, is_first_flag=True)
+    rows.write(row, **changes)
+    rows.append([entry])
+
+
+def was_canceled(rows: Rows, row: Invoice) -> bool:
+    """Say whether the log holds a confirmed cancel, whoever wrote it."""
+    confirmed = Q(to_status=Status.CANCELED) | Q(outcome__in=CONFIRMS_CANCEL)
+    return rows.log.filter(confirmed, invoice_id=row.pk).exists()
+
+
+def _confirms(entry: Entry) -> bool:
+    return entry.outcome in CONFIRMS_CANCEL
+
+
+def _target(answer: Answer) -> Status:
+    return answer.reply.next_status(answer.claim.before)
+
+
+def _move(row: Invoice, answer: Answer) -> tuple[Mover, Status]:
+    """Say who moves a locked row where, on this answer."""
+    old = Status(row.status)
+    is_own = row.attempt == answer.claim.attempt
+    if is_own and old == Status.CANCELING:
+        return Mover.RECORD, _target(answer)
+    named = EFFECTS[answer.reply.outcome].becomes or answer.reply.status
+    if named in MONEY and may_move(Mover.OBSERVE, old, named):
+        return Mover.OBSERVE, named  # money wins, however late the word of it comes
+    if is_own and named is not None and may_move(Mover.LATE_RECORD, old, named):
+        return Mover.LATE_RECORD, named
+    return Mover.LATE_RECORD, old
+
+
+def _own(group: Sequence[Answer]) -> Q:
+    pairs: dict[Any, list[Any]] = defaultdict(list)
+    for answer in group:
+        pairs[answer.claim.attempt].append(answer.invoice.pk)
+    return reduce(or_, (Q(attempt=attempt, pk__in=pks) for attempt, pks in pairs.items()))
+
+
+def _entry(answer: Answer, old: Status, new: Status) -> Entry:
+    reply, claim = answer.reply, answer.claim
+    return Entry(
+        answer.invoice,
+        old,
+        new,
+        claim.intent,
+        claim.attempt,
+        outcome=reply.outcome,
+        code=reply.code,
+        http_status=reply.http_status,
+        provider_message=reply.provider_message,
+        duration_ms=answer.duration_ms,
+    )

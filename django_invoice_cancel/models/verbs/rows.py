@@ -1,0 +1,224 @@
+"""How the verbs write: transactions that begin with their write, guarded UPDATEs, the log, the signals.
+
+The only place that opens transactions on the invoices' database. Nothing here decides what becomes of an invoice.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import OperationalError, connections, models, transaction
+from django.utils import timezone
+
+from ...exceptions import CancelInTransaction
+from ...intents import Intent
+from ...outcomes import Outcome
+from ...signals import invoice_paid_after_cancel, invoice_status_changed
+from ..transition import InvoiceTransition
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+T = TypeVar("T")
+
+logger = logging.getLogger("django_invoice_cancel")
+
+_TRIES = 3
+_CODE_LENGTH = 32
+
+VERB_FIELDS = (
+    "status",
+    "attempt",
+    "claim_expires_at",
+    "cancel_requested_at",
+    "next_check_at",
+    "check_count",
+    "last_outcome",
+    "status_changed_at",
+    "status_confirmed_at",
+    "paid_after_cancel_at",
+)
+"""The fields of an invoice that only the verbs write."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the log to be: what it says besides the move."""
+
+    invoice: Invoice
+    old: str
+    new: str
+    intent: Intent
+    attempt: UUID | None = None
+    outcome: Outcome | None = None
+    code: str = ""
+    http_status: int | None = None
+    provider_message: str = ""
+    duration_ms: int | None = None
+    is_first_flag: bool = False
+    """Whether with this row money and a cancellation met for the first time."""
+
+
+class Rows:
+    """The invoices and the log in one database."""
+
+    def __init__(self, model: type[Invoice], using: str) -> None:
+        self.model = model
+        self.using = using
+
+    @property
+    def invoices(self) -> models.QuerySet[Invoice]:
+        """All invoices, by a query set that may write what people's may not."""
+        return models.QuerySet(self.model, using=self.using)
+
+    @property
+    def log(self) -> models.QuerySet[InvoiceTransition]:
+        return InvoiceTransition.objects.using(self.using)
+
+    # -- transactions -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def durable(self) -> Iterator[None]:
+        """Open a transaction that is committed at its end for certain, or raise ``CancelInTransaction``.
+
+        ``durable=True`` is the right guard: it sees ATOMIC_REQUESTS and is not fooled by a TestCase. With
+        autocommit off it passes and commits nothing, so that is refused by hand.
+        """
+        connection = connections[self.using]
+        if not connection.in_atomic_block and not connection.get_autocommit():
+            raise CancelInTransaction(_refusal("autocommit is off"))
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(transaction.atomic(using=self.using, durable=True))
+            except RuntimeError as error:
+                raise CancelInTransaction(_refusal("a transaction is open")) from error
+            yield
+
+    def run(self, verb: Callable[[bool], T], invoices: Sequence[Invoice] = ()) -> T:
+        """Run a verb in a durable transaction, up to three times on a lost lock, deadlock or connection.
+
+        The verb is told whether an earlier try may already have been committed (an error at COMMIT). Where it
+        fails, ``invoices`` in memory carry again what they carried before.
+        """
+        before = [_carried(invoice) for invoice in invoices]
+        for tries in range(1, _TRIES + 1):
+            try:
+                with self.durable():
+                    return verb(tries > 1)
+            except Exception as error:
+                for invoice, carried in zip(invoices, before, strict=True):
+                    show(invoice, carried)
+                if tries == _TRIES or not isinstance(error, OperationalError):
+                    raise
+                logger.debug("Trying a write again after an OperationalError.", exc_info=True)
+            connections[self.using].close_if_unusable_or_obsolete()
+            time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def lock(self, pk: Any) -> Invoice | None:
+        """Take a row for the rest of the transaction, and read it; None where it is gone.
+
+        The UPDATE comes first: it takes the write lock on SQLite too, where ``select_for_update`` is ignored,
+        and a transaction that reads before it writes may fail there.
+        """
+        self.invoices.filter(pk=pk).update(check_count=models.F("check_count"))
+        return self.invoices.select_for_update().filter(pk=pk).first()
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def write(self, row: Invoice, **changes: Any) -> None:
+        """Write columns of a locked row, and show them on it."""
+        if changes:
+            self.invoices.filter(pk=row.pk).update(**changes)
+            show(row, changes)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append rows to the log; their signals go out when the transaction is committed."""
+        now = timezone.now()
+        rows = [_log_row(entry, now) for entry in entries]
+        self.log.bulk_create(rows)
+        told = [(entry, row) for entry, row in zip(entries, rows, strict=True) if _is_told(entry)]
+        if told:
+            transaction.on_commit(partial(_tell, self.model, told), using=self.using, robust=True)
+
+
+def show(invoice: Invoice, changes: dict[str, Any]) -> None:
+    """Let the instance in memory carry what was written to its row."""
+    for name, value in changes.items():
+        setattr(invoice, name, value)
+
+
+def _carried(invoice: Invoice) -> dict[str, Any]:
+    return {name: vars(invoice)[name] for name in VERB_FIELDS if name in vars(invoice)}
+
+
+def carry_over(row: Invoice, invoice: Invoice) -> None:
+    """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
+    if row is not invoice:
+        show(invoice, {name: getattr(row, name) for name in VERB_FIELDS})
+
+
+def named_actor(actor: Any) -> tuple[Any, str]:
+    """Return (key of the user or None, text that survives the user) for whoever acts."""
+    if actor is None:
+        return None, ""
+    if isinstance(actor, str):
+        return None, actor[:150]
+    if getattr(actor, "is_anonymous", False):
+        return None, "anonymous"
+    if isinstance(actor, get_user_model()):
+        return actor.pk, actor.get_username()[:150]
+    raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
+
+
+def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
+    actor_id, actor_label = named_actor(entry.intent.actor)
+    return InvoiceTransition(
+        invoice_id=entry.invoice.pk,
+        from_status=entry.old,
+        to_status=entry.new,
+        attempt=entry.attempt,
+        actor_id=actor_id,
+        actor_label=actor_label,
+        trigger=entry.intent.trigger,
+        reason=entry.intent.reason,
+        operation=entry.intent.operation,
+        outcome=entry.outcome or "",
+        code=entry.code[:_CODE_LENGTH],
+        http_status=entry.http_status,
+        provider_message=entry.provider_message,
+        duration_ms=entry.duration_ms,
+        created_at=now,
+    )
+
+
+def _is_told(entry: Entry) -> bool:
+    return entry.old != entry.new or entry.is_first_flag
+
+
+def _tell(model: type[Invoice], told: list[tuple[Entry, InvoiceTransition]]) -> None:
+    """Send the signals; a receiver's exception is logged by Django (``django.dispatch``) and changes nothing."""
+    for entry, row in told:
+        if entry.old != entry.new:
+            invoice_status_changed.send_robust(
+                sender=model, invoice=entry.invoice, transition=row, old_status=entry.old, new_status=entry.new
+            )
+        if entry.is_first_flag:
+            invoice_paid_after_cancel.send_robust(sender=model, invoice=entry.invoice, transition=row)
+
+
+def _refusal(what: str) -> str:
+    return (
+        f"A provider is not asked while {what} on the invoices' database: a rollback would lose what was done. "
+        "Use invoice.cancel_on_commit(), or exempt the view with @transaction.non_atomic_requests. "
+        "Nothing was sent or written."
+    )

@@ -1,0 +1,143 @@
+"""From alias to provider: one instance for each account and process, made when first asked for.
+
+An instance lives as long as its configuration is unchanged; after a fork the child makes its own. Errors name
+the alias and the option, never a value.
+"""
+
+import inspect
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pkgutil import resolve_name
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from . import conf
+from .exceptions import ProviderMisconfigured
+from .masking import Secret
+from .providers.base import Provider
+
+_MOST_KEPT = 1000
+"""How many instances are kept where a resolver knows very many accounts."""
+
+
+class _Kept:
+    """The instances of this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.providers: OrderedDict[str, tuple[conf.ProviderConfig, Provider]] = OrderedDict()
+
+
+_kept = _Kept()
+
+
+def aliases() -> list[str]:
+    """Return the aliases in the settings (those of a resolver are not known beforehand)."""
+    return list(conf.get().providers)
+
+
+def get_provider(alias: str) -> Provider:
+    """Return the provider of ``alias``, or raise ``ImproperlyConfigured`` with what to do."""
+    config = _config(alias)
+    with _kept.lock:
+        kept = _kept.providers.get(alias)
+        if kept is None or kept[0] != config:
+            kept = _kept.providers[alias] = (config, build(config))
+        _kept.providers.move_to_end(alias)
+        while len(_kept.providers) > _MOST_KEPT:
+            _kept.providers.popitem(last=False)
+        return kept[1]
+
+
+def build(config: conf.ProviderConfig) -> Provider:
+    """Make a provider from its configuration, or raise ``ImproperlyConfigured``."""
+    backend = _backend(config)
+    for problem in _wrong_options(backend, config):
+        raise ImproperlyConfigured(problem)
+    options: dict[str, Any] = {
+        name: Secret(value) if name in backend.secret_options and value is not None else value
+        for name, value in config.options.items()
+    }
+    try:
+        return backend(config.alias, **options)
+    except ProviderMisconfigured as error:
+        raise ImproperlyConfigured(str(error)) from error
+
+
+def _config(alias: str) -> conf.ProviderConfig:
+    settings = conf.get()
+    if alias in settings.providers:
+        return settings.providers[alias]
+    if settings.provider_resolver:
+        config = _resolved(settings.provider_resolver, alias)
+        if isinstance(config, str):
+            raise ImproperlyConfigured(f"{settings.provider_resolver} {config}")
+        if config is not None:
+            return config
+    known = ", ".join(sorted(settings.providers)) or "none"
+    raise ImproperlyConfigured(
+        f"No provider {alias!r} is configured (known: {known}): add it to INVOICE_CANCEL['PROVIDERS']."
+    )
+
+
+def _resolved(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
+    raw = _resolve(resolver)(alias)
+    return None if raw is None else conf.provider_config(alias, raw)
+
+
+def _resolve(path: str) -> Any:
+    try:
+        return resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImproperlyConfigured(f"{path!r} in INVOICE_CANCEL cannot be imported: {error}") from error
+
+
+def _backend(config: conf.ProviderConfig) -> type[Provider]:
+    backend = _resolve(config.backend)
+    if not (isinstance(backend, type) and issubclass(backend, Provider)):
+        raise ImproperlyConfigured(
+            f"BACKEND of {config.alias!r}, {config.backend!r}, is not a subclass of providers.base.Provider."
+        )
+    return backend
+
+
+def _wrong_options(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[str]:
+    accepted = _accepted(backend)
+    where = f"OPTIONS of provider {config.alias!r}"
+    for name, parameter in accepted.items():
+        if parameter.default is parameter.empty and name not in config.options:
+            yield f"{where}: {name!r} is missing."
+    for name in config.options:
+        if name not in accepted:
+            yield f"{where}: {name!r} is unknown; the known ones are {', '.join(sorted(accepted))}."
+        elif name in backend.secret_options and not isinstance(config.options[name], str | None):
+            yield f"{where}: {name!r} must be a string."
+
+
+def _accepted(backend: type[Provider]) -> dict[str, inspect.Parameter]:
+    """Return the options that a class takes: the keywords of its ``__init__`` and, through ``**``, of its bases'."""
+    accepted: dict[str, inspect.Parameter] = {}
+    for cls in backend.__mro__:
+        if "__init__" not in vars(cls):
+            continue
+        parameters = inspect.signature(vars(cls)["__init__"]).parameters.values()
+        for parameter in parameters:
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                accepted.setdefault(parameter.name, parameter)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return accepted
+
+
+def _forget(*, setting: str = conf.SETTING, **kwargs: object) -> None:
+    global _kept
+    if setting == conf.SETTING:
+        _kept = _Kept()
+
+
+setting_changed.connect(_forget, dispatch_uid="invoice_cancel.registry")
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,116 @@
+"""The results that callers get: made from an invoice as it is in memory, raised where raising is asked for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from . import registry
+from .exceptions import (
+    CancelError,
+    CancelInDoubt,
+    CancelNotPossible,
+    CancelNotProcessed,
+    CancelRefused,
+    OutcomeNotRecorded,
+)
+from .messages import sentence
+from .outcomes import CancelResult, Code, Outcome
+from .statuses import CLOSED, MONEY, Status
+
+if TYPE_CHECKING:
+    from .models import Invoice
+
+logger = logging.getLogger("django_invoice_cancel")
+
+EXCEPTIONS: dict[Outcome, type[CancelError]] = {
+    Outcome.SKIPPED: CancelNotPossible,
+    Outcome.REFUSED: CancelRefused,
+    Outcome.NOT_PROCESSED: CancelNotProcessed,
+    Outcome.IN_DOUBT: CancelInDoubt,
+}
+WHY_NOT: dict[Status, Code] = {
+    Status.CANCELING: Code.IN_PROGRESS,
+    Status.IN_DOUBT: Code.IN_DOUBT,
+    **dict.fromkeys(MONEY, Code.HAS_PAYMENT),
+    **dict.fromkeys(CLOSED - {Status.CANCELED}, Code.CLOSED),
+}
+"""Why an invoice in this status is not claimed."""
+
+
+def raise_unless_ok(cancel_result: CancelResult) -> CancelResult:
+    """Return the result of a canceled invoice; raise the exception of any other."""
+    if not cancel_result.is_recorded:
+        raise OutcomeNotRecorded(cancel_result)
+    if cancel_result.ok:
+        return cancel_result
+    raise EXCEPTIONS[cancel_result.outcome](cancel_result)
+
+
+def skipped(invoice: Invoice, code: str, *, detail: str = "", retry_after: float | None = None) -> CancelResult:
+    return result(invoice, Outcome.SKIPPED, code, detail=detail, retry_after=retry_after)
+
+
+def result(invoice: Invoice, outcome: Outcome, code: str, *, detail: str = "", **more: Any) -> CancelResult:
+    """Return a result about an invoice as it is in memory."""
+    return CancelResult(
+        provider=invoice.provider,
+        external_id=invoice.external_id,
+        outcome=outcome,
+        code=str(code),
+        message=sentence(outcome, code, provider=provider_name(invoice.provider), detail=detail),
+        status=str(invoice.status),
+        invoice_id=invoice.pk,
+        reference=invoice.reference,
+        **more,
+    )
+
+
+def provider_name(alias: str) -> str:
+    """Return what people call the provider of an alias: its name, or the alias where it is not configured."""
+    try:
+        return registry.get_provider(alias).verbose_name
+    except ImproperlyConfigured:
+        return alias
+
+
+def told(cancel_result: CancelResult) -> CancelResult:
+    """Write the one line of the log file about an attempt, and return its result."""
+    level = logging.WARNING if cancel_result.outcome == Outcome.IN_DOUBT else logging.INFO
+    if not cancel_result.is_recorded:
+        level = logging.ERROR
+    logger.log(
+        level,
+        "%s %s: %s (%s) in %s ms",
+        cancel_result.provider,
+        cancel_result.external_id,
+        cancel_result.outcome,
+        cancel_result.code,
+        cancel_result.duration_ms,
+        extra={
+            "provider": cancel_result.provider,
+            "external_id": cancel_result.external_id,
+            "invoice_id": cancel_result.invoice_id,
+            "attempt": cancel_result.attempt,
+            "outcome": str(cancel_result.outcome),
+            "code": cancel_result.code,
+            "duration_ms": cancel_result.duration_ms,
+        },
+    )
+    return cancel_result
+
+
+def standing(invoice: Invoice, code_if_open: str) -> CancelResult:
+    """Return the result that an invoice's status stands for, when nothing new was learned."""
+    status = Status(invoice.status)
+    if status == Status.CANCELED:
+        return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
+    if status in MONEY:
+        return result(invoice, Outcome.REFUSED, Code.HAS_PAYMENT)
+    if status in CLOSED:
+        return result(invoice, Outcome.REFUSED, Code.CLOSED)
+    if status == Status.IN_DOUBT:
+        return result(invoice, Outcome.IN_DOUBT, code_if_open)
+    return result(invoice, Outcome.NOT_PROCESSED, code_if_open)

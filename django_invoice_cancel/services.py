@@ -1,0 +1,234 @@
+"""The story, told once: claim, submit, record; and how doubt ends. One invoice is the case n = 1.
+
+Knows no model: an invoice brings its verbs. Asks a provider only outside transactions; whatever is not certain
+is IN_DOUBT. What is said of one attempt here, ``bulk`` says of many with the same functions.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.db.transaction import TransactionManagementError
+from django.utils import timezone
+
+from . import conf, registry
+from .asking import look_up, submit
+from .attempts import Answer
+from .exceptions import InvalidExternalId
+from .intents import Intent, Trigger
+from .outcomes import CancelResult, Code, LookupReply, Outcome
+from .providers.base import Provider
+from .results import WHY_NOT, result, skipped, standing, told
+from .statuses import MONEY, OURS_ALONE, Status
+
+if TYPE_CHECKING:
+    from .models import Invoice
+
+logger = logging.getLogger("django_invoice_cancel")
+
+PAUSES: dict[str, float] = {Code.BAD_CREDENTIALS: 300.0, Code.RATE_LIMITED: 60.0}
+"""Seconds for which these codes pause a provider at once, where it does not say itself."""
+MOST_REPEATS = 3
+"""How often the cancel is repeated for one doubt, where a repeat is all that can be done."""
+
+
+# -- cancel ---------------------------------------------------------------------------------------------------
+
+
+def cancel_invoice(
+    invoice: Invoice, *, actor: Any = None, trigger: Trigger = Trigger.API, reason: str = ""
+) -> CancelResult:
+    """Cancel one invoice at its provider and return what is known; raises nothing of the provider's.
+
+    Raises ``CancelInTransaction`` inside a transaction: nothing was sent or written then.
+    """
+    intent = checked_intent(actor, trigger, reason)
+    verbs = invoice.verbs
+    provider = ready_provider(invoice)
+    if isinstance(provider, CancelResult):
+        verbs.refuse_inside_transaction()
+        return told(provider)
+    claim = verbs.claim([invoice], intent)
+    if not claim.invoices:
+        return told(not_claimed(invoice))
+    answer = submit(provider, claim, invoice)
+    return told(recorded(answer))
+
+
+def checked_intent(actor: Any, trigger: Trigger, reason: str) -> Intent:
+    """Return the intent, or raise ``ValueError`` where a reason is required and missing."""
+    if conf.get().require_reason and not reason.strip():
+        raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
+    return Intent(actor, trigger, reason)
+
+
+def ready_provider(invoice: Invoice) -> Provider | CancelResult:
+    """Return the invoice's provider, or the result of an invoice that cannot be asked for."""
+    if invoice.pk is None:
+        raise ValueError("Save the invoice first, or use Invoice.objects.register().")
+    try:
+        provider = registry.get_provider(invoice.provider)
+        clean_id = provider.clean_id(invoice.external_id)
+    except (ImproperlyConfigured, InvalidExternalId) as error:
+        return skipped(invoice, Code.MISCONFIGURED, detail=str(error))
+    if clean_id != invoice.external_id:
+        detail = f"its id is stored as {invoice.external_id!r} and must be {clean_id!r}; register() stores it so."
+        return skipped(invoice, Code.MISCONFIGURED, detail=detail)
+    return provider
+
+
+def recorded(answer: Answer) -> CancelResult:
+    """Write an answer down and return the result; where writing fails, a result that says so."""
+    invoice, reply = answer.invoice, answer.reply
+    verbs = invoice.verbs
+    try:
+        verbs.record([answer])
+        if reply.code in PAUSES and reply.outcome == Outcome.NOT_PROCESSED:
+            verbs.pause(invoice.provider, reply.code, reply.retry_after or PAUSES[reply.code])
+    except Exception as error:
+        logger.exception("The outcome of a cancel was not recorded: %s", type(error).__name__)
+        return replace(result_of(answer), is_recorded=False)
+    return result_of(answer)
+
+
+def result_of(answer: Answer) -> CancelResult:
+    """Return the result of a recorded answer: the row's word where it says more than the reply, else the reply's."""
+    invoice, reply = answer.invoice, answer.reply
+    outcome, code = reply.outcome, reply.code
+    if invoice.status in MONEY:
+        outcome, code = Outcome.REFUSED, Code.HAS_PAYMENT
+    elif invoice.status == Status.CANCELED and not reply.confirms_cancel:
+        outcome, code = Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED
+    return result(
+        invoice,
+        outcome,
+        code,
+        attempt=str(answer.claim.attempt),
+        http_status=reply.http_status,
+        provider_message=reply.provider_message,
+        retry_after=reply.retry_after,
+        duration_ms=answer.duration_ms,
+    )
+
+
+def not_claimed(invoice: Invoice) -> CancelResult:
+    """Return why an invoice could not be claimed, from its row as it is now."""
+    verbs = invoice.verbs
+    provider, external_id = invoice.provider, invoice.external_id
+    if not verbs.refresh(invoice):
+        return skipped(invoice, Code.NOT_REGISTERED)
+    if invoice.status == Status.CANCELED:
+        return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
+    if invoice.status == Status.CREATED:
+        state = verbs.paused(provider)
+        if state is not None:
+            return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
+        return skipped(invoice, Code.MISCONFIGURED, detail=f"its row is not {provider} {external_id}.")
+    return skipped(invoice, WHY_NOT[Status(invoice.status)])
+
+
+# -- cancel on commit, observe --------------------------------------------------------------------------------
+
+
+def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -> bool:
+    """Note the wish in the caller's transaction and run the story after its commit.
+
+    With autocommit off nothing tells us of the commit: the wish is noted, ``cancel_invoices --requested`` does it.
+    """
+    intent = checked_intent(actor, Trigger.ON_COMMIT, reason)
+    verbs = invoice.verbs
+    if not verbs.request_cancel(invoice, intent):
+        return False
+    story = partial(cancel_invoice, invoice, actor=actor, trigger=Trigger.ON_COMMIT, reason=reason)
+    try:
+        transaction.on_commit(story, using=verbs.using, robust=True)
+    except TransactionManagementError:
+        logger.info("Autocommit is off: a requested cancel waits for cancel_invoices --requested.")
+    return True
+
+
+def observe_invoice(
+    invoice: Invoice, status: str | None = None, *, provider_status: str | None = None, intent: Intent
+) -> bool:
+    """Take in a status learned from outside; return whether the invoice's status changed. Asks no provider."""
+    if (status is None) == (provider_status is None):
+        raise ValueError("Pass either a status of ours or the provider's word (provider_status).")
+    if status is not None:
+        known = Status(status)
+        if known in OURS_ALONE:
+            raise ValueError(f"{status!r} cannot be observed: no provider knows it.")
+        return invoice.verbs.observe(invoice, known, intent)
+    provider = registry.get_provider(invoice.provider)
+    word = str(provider_status)
+    return invoice.verbs.observe(invoice, provider.status_of(word), intent, word=provider.words(word))
+
+
+# -- reconcile ------------------------------------------------------------------------------------------------
+
+
+def reconcile_invoice(invoice: Invoice, *, resubmit: bool = False, actor: Any = None) -> CancelResult:
+    """Find out at the provider what became of an invoice, and return it; raises nothing of the provider's.
+
+    ``resubmit`` repeats the cancel where the provider has no lookup, declares a repeat harmless, and the doubt
+    period is over.
+    """
+    intent = Intent(actor, Trigger.RECONCILE)
+    verbs = invoice.verbs
+    verbs.refuse_inside_transaction()
+    if not verbs.refresh(invoice):
+        return told(skipped(invoice, Code.NOT_REGISTERED))
+    if invoice.is_abandoned:
+        verbs.abandon([invoice], intent)
+    provider = ready_provider(invoice)
+    if isinstance(provider, CancelResult):
+        return told(provider)
+    if invoice.status == Status.CANCELING:
+        return told(skipped(invoice, Code.IN_PROGRESS))
+    if verbs.paused(invoice.provider) is not None:
+        return told(skipped(invoice, Code.PROVIDER_PAUSED))
+    if provider.supports_lookup:
+        return told(_looked_up(provider, invoice, intent))
+    if resubmit and invoice.status == Status.IN_DOUBT and provider.is_repeat_harmless:
+        return told(_repeated(provider, invoice, intent))
+    return told(standing(invoice, Code.NO_LOOKUP))
+
+
+def _looked_up(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
+    verbs = invoice.verbs
+    if invoice.next_check_at is not None:
+        verbs.book_check([invoice])
+    seen = verbs.seen(invoice)
+    reply = look_up(provider, [invoice.external_id])[invoice.external_id]
+    verbs.record_lookup(seen, reply, intent)
+    if reply.code in PAUSES and not reply.is_answer:
+        verbs.pause(invoice.provider, reply.code, reply.retry_after or PAUSES[reply.code])
+    return result_of_lookup(invoice, reply)
+
+
+def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
+    """Return the result of a recorded lookup: the row's word, with what the provider said where that is new."""
+    if invoice.status == Status.IN_DOUBT:
+        said = result(invoice, Outcome.IN_DOUBT, reply.code)
+    elif reply.is_answer and reply.status is not None:
+        said = standing(invoice, Code.STILL_OPEN)
+    else:
+        said = skipped(invoice, reply.code) if invoice.status == Status.CREATED else standing(invoice, reply.code)
+    return replace(
+        said, http_status=reply.http_status, provider_message=reply.provider_message, retry_after=reply.retry_after
+    )
+
+
+def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
+    """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
+    verbs = invoice.verbs
+    if timezone.now() < verbs.doubt_over_at(invoice) or verbs.repeats(invoice) >= MOST_REPEATS:
+        return standing(invoice, Code.NO_LOOKUP)
+    claim = verbs.claim([invoice], intent, before=Status.IN_DOUBT)
+    if not claim.invoices:
+        return not_claimed(invoice)
+    return recorded(submit(provider, claim, invoice))
