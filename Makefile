@@ -24,7 +24,10 @@ test: setup  ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 coverage: setup  ## run the tests and ask for 95 % of the branches
-	@$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term --cov-fail-under=95 $(ARGS)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --fail-under=95
 
 lint: setup-lint  ## ruff: rules and format
 	@$(BIN)/ruff check
