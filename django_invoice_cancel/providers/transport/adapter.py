@@ -39,7 +39,7 @@ class HostAdapter(HTTPAdapter):
         proxy = select_proxy(base_url, proxies) or ""
         self._is_forwarded = base_url.startswith("http://") and proxy.lower().startswith("http")
         self._pool = self._make_pool(base_url, proxies)
-        self._is_tracked = issubclass(self._pool.ConnectionCls, TrackedConnection)
+        self.is_tracked = issubclass(self._pool.ConnectionCls, TrackedConnection)
 
     def _make_pool(self, base_url: str, proxies: dict[str, str]) -> Any:
         request = PreparedRequest()
@@ -66,7 +66,7 @@ class HostAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
         attempt = current()
         if attempt is not None:
-            attempt.is_engaged = self._is_tracked
+            attempt.is_real, attempt.is_tracked = True, self.is_tracked
         return self._pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:

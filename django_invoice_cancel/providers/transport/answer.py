@@ -49,7 +49,9 @@ def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: d
         raise DeadlinePassed
     is_json, value, text = bodies.parse(content, secrets)
     # no end but the connection's: only a document that is complete in itself tells it from a cut one
-    if attempt.is_engaged and not is_json and not bodies.is_framed(raw):
+    if attempt.is_real and not is_json and not bodies.is_framed(raw):
         raise CutAnswer
-    is_empty = not content and bodies.content_length(raw) == "0"
+    # untracked connections do not tell a head that was cut behind its "Content-Length: 0" from a whole one
+    is_proven = attempt.is_tracked or not attempt.is_real
+    is_empty = is_proven and not content and bodies.content_length(raw) == "0"
     return Exchange(Kind.ANSWER, is_json=is_json, json=value, is_empty=is_empty, text=text[:TEXT_KEPT], **head)

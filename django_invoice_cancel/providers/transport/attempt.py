@@ -36,11 +36,12 @@ class Attempt:
         "deadline",
         "is_begun",
         "is_cut",
-        "is_engaged",
         "is_expired",
+        "is_real",
         "is_refused",
         "is_released",
         "is_sent",
+        "is_tracked",
     )
 
     def __init__(self, deadline: Deadline, lease: Callable[[float], bool] | None) -> None:
@@ -50,8 +51,10 @@ class Attempt:
         self._sock: socket.socket | None = None
         self.is_begun = False
         """The HTTP library was called; before that, nothing can have been sent."""
-        self.is_engaged = False
-        """The real machinery took the request (not a mock), on connections that report to us."""
+        self.is_real = False
+        """The adapter itself took the request, not a mock of it."""
+        self.is_tracked = False
+        """Its connections report to us, so that ``is_sent`` can be believed."""
         self.is_sent = False
         """The first byte of the request was handed to the socket."""
         self.is_refused = False

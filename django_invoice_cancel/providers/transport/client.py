@@ -122,6 +122,8 @@ class Transport:
         adapter = self._adapter or self._open()
         timeout = Timeout(connect=min(self._connect_timeout, left), read=left)
         watchdog.watch(attempt)
+        if not adapter.is_tracked:
+            request.headers["Connection"] = "close"  # nothing would notice a stray answer on an idle connection
         attempt.is_begun = True
         return adapter.send(request, stream=True, timeout=timeout, verify=True)  # type: ignore[arg-type]
 

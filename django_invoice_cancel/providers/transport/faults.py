@@ -53,7 +53,7 @@ def _names(chain: Iterable[BaseException]) -> str:
 def _is_not_sent(chain: list[BaseException], attempt: Attempt) -> bool:
     if not attempt.is_begun:
         return True
-    if attempt.is_engaged:
+    if attempt.is_tracked:
         return not attempt.is_sent
     return any(isinstance(link, NEVER_SENT) for link in chain)
 

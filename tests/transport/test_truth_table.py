@@ -1,0 +1,94 @@
+"""Every row of the truth table against a real socket: what we say, what was executed, how long it took."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from time import monotonic
+
+import pytest
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, adapter
+
+from .conftest import TOKEN, Connect
+from .faults import HOST, Certificates, FaultServer, tunnels
+from .truth_table import ROWS, Row
+
+DEADLINE = 0.6
+CONNECT_TIMEOUT = 0.4
+BIG = b"x" * 8_000_000
+
+
+@contextmanager
+def other_side(row: Row, certificates: Certificates) -> Iterator[FaultServer | int]:
+    """Give the server of a row, or the number of a port on which nobody answers."""
+    with ExitStack() as stack:
+        if not row.is_listening:
+            yield unanswered_port(stack, has_backlog=row.has_backlog)
+            return
+        behave = tunnels(row.behave, certificates.ours) if row.way == "tunneled" else row.behave
+        tls = getattr(certificates, row.certificate) if row.way == "tls" else None
+        yield stack.enter_context(FaultServer(behave, tls=tls))
+
+
+def unanswered_port(stack: ExitStack, *, has_backlog: bool) -> int:
+    listener = stack.enter_context(socket.socket())
+    listener.bind((HOST, 0))
+    address = listener.getsockname()
+    if has_backlog:
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+    return int(address[1])
+
+
+def base_url(row: Row, port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    if row.way in ("tunnel", "tunneled"):
+        monkeypatch.setenv("https_proxy", f"http://{HOST}:{port}")
+        return "https://provider.test"
+    if row.way == "forward":
+        monkeypatch.setenv("http_proxy", f"http://{HOST}:{port}")
+        return "http://provider.test"
+    return f"https://localhost:{port}" if row.way in ("tls", "no tls") else f"http://{HOST}:{port}"
+
+
+def run(row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> tuple[Exchange, int]:
+    """Send the request of a row; return what we say of it and how many requests arrived."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
+    with other_side(row, certificates) as other:
+        port = other if isinstance(other, int) else other.port
+        transport = connect(base_url(row, port, monkeypatch), connect_timeout=CONNECT_TIMEOUT)
+        with monkeypatch.context() as patch:
+            row.inject(patch)
+            begin = monotonic()
+            exchange = transport.request("POST", "/cancel", body=BIG if row.is_big else b"{}", deadline=Deadline(DEADLINE))
+            took = monotonic() - begin
+    assert took <= DEADLINE + 1
+    return exchange, 0 if isinstance(other, int) else other.executed
+
+
+def test_the_table_has_sixty_rows() -> None:
+    assert len({row.name for row in ROWS}) == 60
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row(row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange, executed = run(row, certificates, connect, monkeypatch)
+
+    assert exchange.kind in row.kinds, exchange
+    assert TOKEN not in repr(exchange)
+    assert executed == row.executed
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_without_hooks_there_is_more_doubt_and_no_lie(
+    row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another urllib3, whose connections do not report: the types of the exceptions decide, timidly."""
+    monkeypatch.setattr(adapter, "POOLS", {"http": HTTPConnectionPool, "https": HTTPSConnectionPool})
+    exchange, executed = run(row, certificates, connect, monkeypatch)
+
+    assert exchange.kind in row.kinds | {Kind.IN_DOUBT}, exchange
+    assert executed == row.executed
