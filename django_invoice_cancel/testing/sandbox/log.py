@@ -1,0 +1,122 @@
+"""What reached the provider: every request with what became of it, or only counts and times.
+
+Records and counts, decides nothing. A request is in the log before anything is done with it, so that a test that
+saw it arrive can count it; ``executed`` follows when the cancel is carried out.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Condition
+
+from .dialect import OPERATIONS
+from .wire import Request
+
+
+@dataclass(frozen=True)
+class LoggedRequest:
+    """A request as it reached the provider."""
+
+    time: float
+    """Seconds since the epoch."""
+    monotonic: float
+    dialect: str
+    operation: str
+    """``cancel``, ``lookup``, ``list``, ``create``, ``other``; ``elsewhere`` where a redirect was followed."""
+    method: str
+    path: str
+    """As it was sent, with its query."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    external_ids: tuple[str, ...]
+    executed: bool
+    """Whether it changed the provider's truth."""
+
+    @property
+    def external_id(self) -> str:
+        """The id that was asked about, the first of a group, empty where there was none."""
+        return self.external_ids[0] if self.external_ids else ""
+
+
+class Entry:
+    """A request in the log, as compact as it can be kept."""
+
+    __slots__ = ("dialect", "executed", "external_ids", "monotonic", "operation", "request", "time")
+
+    def __init__(self, request: Request, dialect: str, operation: str, external_ids: tuple[str, ...]) -> None:
+        self.time, self.monotonic = time.time(), time.monotonic()
+        self.request, self.dialect, self.operation, self.external_ids = request, dialect, operation, external_ids
+        self.executed = False
+
+    def public(self) -> LoggedRequest:
+        """Return it as people see it."""
+        request = self.request
+        path = f"{request.path}?{request.query}" if request.query else request.path
+        return LoggedRequest(
+            self.time,
+            self.monotonic,
+            self.dialect,
+            self.operation,
+            request.method,
+            path,
+            request.headers,
+            request.body,
+            self.external_ids,
+            self.executed,
+        )
+
+
+class RequestLog:
+    """All requests since the start or the last reset."""
+
+    def __init__(self, changed: Condition) -> None:
+        self._changed = changed
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all requests."""
+        with self._changed:
+            self._entries: list[Entry] = []
+            self._timeline: list[tuple[float, str, str]] = []
+            self._totals: Counter[str] = Counter()
+            self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def enter(self, entry: Entry, *, keep: bool) -> None:
+        """Note a request that arrived; with ``keep`` all of it, else its time and the counts."""
+        with self._changed:
+            if keep:
+                self._entries.append(entry)
+            first = entry.external_ids[0] if entry.external_ids else ""
+            self._timeline.append((entry.monotonic, entry.operation, first))
+            self._totals[entry.operation] += 1
+            counts = self._counts[entry.operation]
+            for external_id in entry.external_ids:
+                counts[external_id] += 1
+            self._changed.notify_all()
+
+    def requests(self) -> list[LoggedRequest]:
+        """Return the requests that were kept, in order of arrival."""
+        with self._changed:
+            return [entry.public() for entry in self._entries]
+
+    def timeline(self) -> list[tuple[float, str, str]]:
+        """Return (monotonic time, operation, first id) of every request, in order of arrival."""
+        with self._changed:
+            return list(self._timeline)
+
+    def count(self, operation: str, external_id: str | None = None) -> int:
+        """Return how many requests asked for the operation, all of them or those that named the id."""
+        if operation not in (*OPERATIONS, "elsewhere"):
+            raise ValueError(f"{operation!r} is no operation; there are {', '.join(OPERATIONS)}, elsewhere.")
+        with self._changed:
+            return self._totals[operation] if external_id is None else self._counts[operation][external_id]
+
+    def summary(self) -> dict[str, dict[str, object]]:
+        """Return all counts: ``totals`` by operation, ``counts`` by operation and id."""
+        with self._changed:
+            return {
+                "totals": dict(self._totals),
+                "counts": {operation: dict(counts) for operation, counts in self._counts.items()},
+            }

@@ -1,0 +1,169 @@
+"""``SandboxProcess``: the sandbox as a child process, with the same controls as ``ProviderSandbox``.
+
+For tests and benchmarks that must count at the provider while several processes ask it, and for speed: the child
+has an interpreter to itself. The child ends with the ``with`` block, and also when this process is killed.
+"""
+
+import http.client
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import IO, Any, Self
+from urllib.parse import urlencode, urlsplit
+
+from .dialect import CANCEL
+from .provider import Knobs
+from .sandbox import provider_settings
+
+END_SECONDS = 10.0
+
+
+class SandboxProcess:
+    """A sandbox in a process of its own. Keyword arguments are the fields of ``Knobs``."""
+
+    def __init__(self, *, port: int = 0, **knobs: Any) -> None:
+        self._first_knobs = Knobs(**knobs)
+        self._port = port
+        self._child: subprocess.Popen[bytes] | None = None
+        self.base_url = self.control_url = ""
+
+    # -- its life ---------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start the child and wait until it tells its addresses."""
+        module = "django_invoice_cancel.testing.sandbox"
+        knobs = json.dumps(asdict(self._first_knobs))
+        arguments = ["--port", str(self._port), "--exit-with-parent", "--json", "--knobs", "-"]
+        self._child = subprocess.Popen(  # noqa: S603 - our own module, literal arguments
+            [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        # The tokens go through stdin: a command line can be read by every user of the machine.
+        _pipe(self._child.stdin).write(knobs.encode() + b"\n")
+        _pipe(self._child.stdin).flush()
+        line = _pipe(self._child.stdout).readline()
+        if not line:
+            self.close()
+            raise RuntimeError("The sandbox did not start; what it wrote to stderr says why.")
+        addresses = json.loads(line)
+        self.base_url, self.control_url = addresses["base_url"], addresses["control_url"]
+        return self
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        if self._child is None:
+            raise RuntimeError("The sandbox is not running.")
+        return self._child.pid
+
+    def close(self) -> None:
+        """End the child and wait for its end. Does nothing the second time."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        _pipe(child.stdin).close()
+        try:
+            child.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        _pipe(child.stdout).close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def settings(self, **options: Any) -> dict[str, dict[str, Any]]:
+        """Return ``INVOICE_CANCEL["PROVIDERS"]`` with ``firekassa`` and ``cryptocloud``; options go to both."""
+        return provider_settings(self._first_knobs, self.base_url, **options)
+
+    # -- its controls -----------------------------------------------------------------------------------------
+
+    def configure(self, **changes: Any) -> None:
+        """Set fields of ``Knobs``, other than the credentials, from the next request on."""
+        self._post("control", {"configure": changes})
+
+    def script(
+        self, external_id: str, steps: Iterable[str | bytes], *, operation: str = CANCEL, forever: bool = False
+    ) -> None:
+        """Let the next requests about an invoice (``"*"``: about any) meet these steps, one each, or for ever."""
+        plain = [step if isinstance(step, str) else {"raw": step.decode("latin-1")} for step in steps]
+        script = {"id": external_id, "steps": plain, "operation": operation, "forever": forever}
+        self._post("control", {"script": [script]})
+
+    def set_status(self, external_id: str, word: str) -> None:
+        """Write a status in the provider's word, known or not."""
+        self._post("control", {"set_status": {external_id: word}})
+
+    def pay(self, external_id: str) -> None:
+        """Let the money arrive, whatever the invoice is now."""
+        self._post("control", {"pay": [external_id]})
+
+    def reset(self) -> None:
+        """Forget invoices, requests and steps, and set what can be set back to the start."""
+        self._post("reset", {})
+
+    def truth(self, external_id: str) -> str | None:
+        """Return the invoice's status in the provider's word; None where the provider does not know it."""
+        word: str | None = self._get("truth", id=external_id)[external_id]
+        return word
+
+    def truths(self) -> dict[str, str]:
+        """Return the status of every invoice that was ever asked for, by id."""
+        words: dict[str, str] = self._get("truth")
+        return words
+
+    def count(self, operation: str, external_id: str | None = None) -> int:
+        """Return how many requests asked for the operation, all of them or those that named the invoice."""
+        named = {} if external_id is None else {"id": external_id}
+        return int(self._get("count", operation=operation, **named)["count"])
+
+    def executed(self, external_id: str) -> int:
+        """Return how many times a cancel changed the provider's truth about the invoice."""
+        return int(self._get("count", id=external_id)["executed"])
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Return all counts: ``totals`` by operation, ``counts`` by operation and id, ``executed`` by id."""
+        summary: dict[str, dict[str, Any]] = self._get("requests")
+        return summary
+
+    def timeline(self) -> list[tuple[float, str, str]]:
+        """Return (monotonic time, operation, first id) of every request, in order of arrival."""
+        return [(seconds, operation, first) for seconds, operation, first in self._get("timeline")]
+
+    def wait_until(self, condition: Callable[[], object], timeout: float = 10.0) -> None:
+        """Ask until ``condition()`` holds, else ``TimeoutError``."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Not so within {timeout} s.")
+            time.sleep(0.02)
+
+    def _get(self, name: str, **query: str) -> Any:
+        return self._ask("GET", f"{name}?{urlencode(query)}", None)
+
+    def _post(self, name: str, body: Mapping[str, object]) -> None:
+        self._ask("POST", name, json.dumps(body))
+
+    def _ask(self, method: str, name: str, body: str | None) -> Any:
+        address = urlsplit(self.control_url)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+        try:
+            connection.request(method, f"{address.path}/{name}", body)
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise ValueError(answer["error"])
+        return answer
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise RuntimeError("The child has no pipe.")
+    return pipe
