@@ -46,9 +46,7 @@ class Provider:
     is_repeat_harmless: bool = False
     """Whether a second cancel of the same invoice can do no harm."""
 
-    def __init__(
-        self, alias: str, *, deadline: float = 15.0, concurrency: int = 8, rate: float | None = None
-    ) -> None:
+    def __init__(self, alias: str, *, deadline: float = 15.0, concurrency: int = 8, rate: float | None = None) -> None:
         self.alias = alias
         self.deadline = self._positive("deadline", deadline)
         """Seconds for the whole of one submit, lookups within it included."""

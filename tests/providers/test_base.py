@@ -1,0 +1,120 @@
+"""The contract that every adapter signs: declarations are checked, ids have one form, options are numbers."""
+
+import re
+
+import pytest
+
+from django_invoice_cancel.exceptions import InvalidExternalId, ProviderMisconfigured
+from django_invoice_cancel.masking import Secret
+from django_invoice_cancel.providers.base import Provider
+from django_invoice_cancel.statuses import Status
+
+
+class Good(Provider):
+    verbose_name = "Good"
+    id_form = "digits"
+    id_pattern = re.compile("[0-9]+")
+    status_words = {"open": Status.CREATED, "gone": Status.CANCELED}
+
+    def cancel(self, external_id, *, lease):
+        raise NotImplementedError
+
+
+class GoodLooker(Good):
+    supports_lookup = True
+    lookup_group_size = 5
+
+    def lookup(self, external_ids):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("adapter", [Good, GoodLooker])
+def test_adapter_that_declares_what_it_must_is_made(adapter):
+    provider = adapter("shop-eu")
+
+    assert repr(provider) == f"<{adapter.__name__} 'shop-eu'>"
+    assert (provider.deadline, provider.concurrency, provider.rate) == (15.0, 8, None)
+    assert provider.secrets == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "problem"),
+    [
+        pytest.param({"verbose_name": ""}, "verbose_name, id_form and id_pattern", id="no name"),
+        pytest.param({"id_form": ""}, "verbose_name, id_form and id_pattern", id="no form of ids"),
+        pytest.param({"id_pattern": None}, "verbose_name, id_form and id_pattern", id="no pattern"),
+        pytest.param({"id_pattern": "[0-9]+"}, "verbose_name, id_form and id_pattern", id="pattern not compiled"),
+        pytest.param({"cancel": Provider.cancel}, r"cancel\(\) is missing", id="no cancel"),
+        pytest.param({"supports_lookup": True}, r"lookup\(\) is missing", id="no lookup"),
+        pytest.param({"lookup_group_size": 0}, "lookup_group_size must be at least 1", id="group of none"),
+        pytest.param({"status_words": {"Paid": Status.PAID}}, "must be lower case", id="word in capitals"),
+        pytest.param({"status_words": {" paid": Status.PAID}}, "must be lower case", id="word with a blank"),
+        pytest.param({"status_words": {"busy": Status.CANCELING}}, "may not name canceling", id="canceling"),
+        pytest.param({"status_words": {"what": Status.IN_DOUBT}}, "may not name canceling", id="in doubt"),
+    ],
+)
+def test_adapter_that_declares_wrongly_is_refused(declared, problem):
+    adapter = type("Wrong", (Good,), declared)
+
+    with pytest.raises(ProviderMisconfigured, match=rf"^Adapter Wrong declares wrongly: .*{problem}"):
+        adapter("shop-eu")
+
+
+def test_all_wrong_declarations_are_named_at_once():
+    adapter = type("Wrong", (Good,), {"verbose_name": "", "lookup_group_size": 0})
+
+    with pytest.raises(ProviderMisconfigured, match=r"verbose_name.* lookup_group_size"):
+        adapter("shop-eu")
+
+
+@pytest.mark.parametrize("option", ["deadline", "concurrency", "rate"])
+@pytest.mark.parametrize("value", [0, -1, "8", True, float("inf"), float("nan"), []])
+def test_option_that_is_no_number_greater_than_zero_is_refused(option, value):
+    with pytest.raises(ProviderMisconfigured, match=f"Provider 'shop-eu': option '{option}' must be a number greater"):
+        Good("shop-eu", **{option: value})
+
+
+@pytest.mark.parametrize("concurrency", [0.5, 1.5])
+def test_concurrency_is_a_whole_number(concurrency):
+    with pytest.raises(ProviderMisconfigured, match="option 'concurrency' must be a whole number"):
+        Good("shop-eu", concurrency=concurrency)
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [("open", Status.CREATED), (" GONE ", Status.CANCELED), ("canceled", None), ("", None)],
+)
+def test_word_that_is_not_in_the_table_is_unknown(word, status):
+    assert Good("shop-eu").status_of(word) is status
+
+
+def test_found_keeps_a_word_that_we_do_not_know():
+    reply = Good("shop-eu").found("frozen", http_status=200)
+
+    assert (reply.status, reply.code, reply.is_answer) == (None, "unknown_status", True)
+    assert (reply.provider_status, reply.http_status) == ("frozen", 200)
+
+
+@pytest.mark.parametrize("word", [None, 7, ["open"]])
+def test_found_makes_no_word_of_what_is_none(word):
+    reply = Good("shop-eu").found(word)
+
+    assert (reply.status, reply.code, reply.provider_status) == (None, "unknown_status", "")
+
+
+def test_words_are_masked_before_they_are_cut():
+    provider = Good("shop-eu")
+    provider.secrets.append(Secret("invented-secret"))
+
+    assert provider.words("y" * 490 + "invented-secret") == "y" * 490 + "***"
+
+
+def test_id_is_matched_whole():
+    assert Good("shop-eu").clean_id(" 123 ") == "123"
+    with pytest.raises(InvalidExternalId, match=r"'12x' is not an id of Good: an id is digits\."):
+        Good("shop-eu").clean_id("12x")
+
+
+def test_provider_that_has_no_lookup_says_so():
+    with pytest.raises(NotImplementedError, match=r"Good does not implement lookup\(\)"):
+        Good("shop-eu").lookup(["1"])
