@@ -86,6 +86,16 @@ class Provider:
             raise InvalidExternalId(f"{shown} is not an id of {self.verbose_name}: an id is {self.id_form}.")
         return text
 
+    def wrong_ids(self, external_ids: Iterable[str]) -> dict[str, LookupReply]:
+        """Return a reply to each id that is none, so that a lookup can ask for the others of its group."""
+        replies = {}
+        for each in external_ids:
+            try:
+                self.clean_id(each)
+            except InvalidExternalId as error:
+                replies[each] = LookupReply(None, Code.MISCONFIGURED, is_answer=False, provider_message=str(error))
+        return replies
+
     def status_of(self, word: str) -> Status | None:
         """Return our status for the provider's word; None where the word is not known."""
         return self.status_words.get(word.strip().lower())

@@ -117,7 +117,9 @@ class CryptoCloud(HTTPProvider):
         return self._read_refusal(reply, exchange, self._look_up([uuid], deadline)[uuid])
 
     def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
-        return self._look_up(external_ids, Deadline(self.deadline))
+        wrong = self.wrong_ids(external_ids)
+        asked = [each for each in external_ids if each not in wrong]
+        return wrong | self._look_up(asked, Deadline(self.deadline)) if asked else wrong
 
     def _look_up(self, external_ids: Sequence[str], deadline: Deadline) -> dict[str, LookupReply]:
         uuids = [self.clean_id(each) for each in external_ids]

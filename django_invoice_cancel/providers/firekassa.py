@@ -123,7 +123,8 @@ class FireKassa(HTTPProvider):
         if not self.supports_lookup:
             return {each: LookupReply(None, Code.NO_LOOKUP, is_answer=False) for each in external_ids}
         deadline = Deadline(self.deadline)
-        return {each: self._look_up(each, deadline) for each in external_ids}
+        wrong = self.wrong_ids(external_ids)
+        return wrong | {each: self._look_up(each, deadline) for each in external_ids if each not in wrong}
 
     def _look_up(self, external_id: str, deadline: Deadline) -> LookupReply:
         path = self._lookup_path(external_id)

@@ -144,7 +144,8 @@ class HTTPProvider(Provider):
 
     def doubted_after_lookup(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply:
         """Return the doubt that a lookup left about a refusal; a refused invoice that is open contradicts itself."""
-        code = Code.CONTRADICTORY_ANSWER if found.status is Status.CREATED else Code.UNKNOWN_STATUS
+        unexplained = Code.UNKNOWN_STATUS if found.is_answer else Code.NO_ANSWER
+        code = Code.CONTRADICTORY_ANSWER if found.status is Status.CREATED else unexplained
         learned = " ".join(filter(None, (found.code, found.provider_status, found.provider_message)))
         return replace(
             refusal,

@@ -230,10 +230,10 @@ def test_key_that_cryptocloud_echoes_does_not_reach_the_reply(cryptocloud, web):
         pytest.param(info(None), "in_doubt", "unknown_status", None, id="no word"),
         pytest.param(info(), "refused", "not_found", None, id="not found"),
         pytest.param(info("paid", uuid="89ux09ka"), "refused", "has_payment", Status.PAID, id="id without INV-"),
-        pytest.param(info("paid", uuid="INV-ILRAJE1Q"), "in_doubt", "unknown_status", None, id="another's entry"),
-        pytest.param("<html>", "in_doubt", "unknown_status", None, id="HTML"),
-        pytest.param(UNAUTHORIZED, "in_doubt", "unknown_status", None, id="authorization"),
-        pytest.param(NOT_CREATED, "in_doubt", "unknown_status", None, id="error"),
+        pytest.param(info("paid", uuid="INV-ILRAJE1Q"), "in_doubt", "no_answer", None, id="another's entry"),
+        pytest.param("<html>", "in_doubt", "no_answer", None, id="HTML"),
+        pytest.param(UNAUTHORIZED, "in_doubt", "no_answer", None, id="authorization"),
+        pytest.param(NOT_CREATED, "in_doubt", "no_answer", None, id="error"),
     ],
 )
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_not_created_stays_in_doubt_where_the_lookup_fails(cryptocloud, web, htt
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.status) == (Outcome.IN_DOUBT, Code.UNKNOWN_STATUS, None)
+    assert (reply.outcome, reply.code, reply.status) == (Outcome.IN_DOUBT, Code.NO_ANSWER, None)
     assert f"(asked for its status: {learned}" in reply.provider_message
     assert len(web.calls) == 2
 
@@ -501,9 +501,29 @@ def test_wrong_id_is_refused_before_anything_is_sent(cryptocloud, web, external_
         cryptocloud.clean_id(external_id)
     with pytest.raises(InvalidExternalId):
         cryptocloud.cancel(external_id, lease=may_send)
-    with pytest.raises(InvalidExternalId):
-        cryptocloud.lookup([external_id])
+    assert cryptocloud.lookup([external_id])[external_id].code == Code.MISCONFIGURED
     assert len(web.calls) == 0
+
+
+def test_wrong_id_stops_no_other_of_its_group(cryptocloud, web):
+    web.post(INFO, body=info("canceled"))
+
+    replies = cryptocloud.lookup(["../x", UUID])
+
+    assert (replies["../x"].code, replies["../x"].is_answer) == (Code.MISCONFIGURED, False)
+    assert replies[UUID].status is Status.CANCELED
+    assert web.calls[0].request.body == b'{"uuids":["INV-89UX09KA"]}'
+    assert len(web.calls) == 1
+
+
+def test_id_that_was_stored_otherwise_is_asked_for_in_its_one_form_and_answered_as_given(cryptocloud, web):
+    web.post(INFO, body=info("paid"))
+
+    replies = cryptocloud.lookup(["89ux09ka"])
+
+    assert replies["89ux09ka"].status is Status.PAID
+    assert web.calls[0].request.body == b'{"uuids":["INV-89UX09KA"]}'
+    assert len(web.calls) == 1
 
 
 def test_capabilities(cryptocloud):

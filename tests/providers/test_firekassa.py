@@ -482,9 +482,12 @@ def test_wrong_id_is_refused_before_anything_is_sent(firekassa, web, external_id
     assert len(web.calls) == 0
 
 
-def test_wrong_id_is_not_looked_up(looking, web):
-    with pytest.raises(InvalidExternalId):
-        looking.lookup([".."])
+@pytest.mark.parametrize("external_id", WRONG_IDS)
+def test_wrong_id_is_not_looked_up(looking, web, external_id):
+    reply = looking.lookup([external_id])[external_id]
+
+    assert (reply.status, reply.code, reply.is_answer) == (None, Code.MISCONFIGURED, False)
+    assert "an id is FireKassa's own number" in reply.provider_message
     assert len(web.calls) == 0
 
 

@@ -300,6 +300,15 @@ def test_doubt_after_a_failed_lookup_says_how_it_failed_and_when_to_come_back():
 
     reply = make().doubted_after_lookup(REFUSED, found)
 
-    assert (reply.outcome, reply.code) == (Outcome.IN_DOUBT, Code.UNKNOWN_STATUS)
+    assert (reply.outcome, reply.code) == (Outcome.IN_DOUBT, Code.NO_ANSWER)
     assert reply.provider_message == "No. (asked for its status: rate_limited Slow down)"
     assert reply.retry_after == 9.0
+
+
+def test_doubt_after_a_word_that_is_not_known_says_the_word():
+    found = LookupReply(None, Code.UNKNOWN_STATUS, is_answer=True, provider_status="frozen")
+
+    reply = make().doubted_after_lookup(REFUSED, found)
+
+    assert (reply.outcome, reply.code) == (Outcome.IN_DOUBT, Code.UNKNOWN_STATUS)
+    assert reply.provider_message == "No. (asked for its status: unknown_status frozen)"
