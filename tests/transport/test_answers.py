@@ -1,0 +1,204 @@
+"""An answer counts only if all of it came, and came readable; its status is kept in any case."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import pytest
+
+from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind
+
+from .conftest import TOKEN, Connect, Serve
+from .faults import CHUNKED, Behaviour, Peer, answer, drips, replies, unframed
+
+BOMB = gzip.compress(b"\0" * 50_000_000)
+
+
+def ask(serve: Serve, connect: Connect, behave: Behaviour) -> Exchange:
+    """Send one request, see that it arrived once, and return what we say of it."""
+    server = serve(behave)
+    exchange = connect(server.url).request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
+    assert server.executed == 1
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{}", {}),
+        (b"[]", []),
+        (b"null", None),
+        (b' {"a": [1, 2.5, "\\u0436"]}\n', {"a": [1, 2.5, "ж"]}),
+        (b"\xef\xbb\xbf{}", {}),
+    ],
+)
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+def test_whole_json_is_an_answer(serve: Serve, connect: Connect, body: bytes, expected: object, framing: str) -> None:
+    chunks = CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    wire = {"length": answer(body), "chunked": chunks, "close": unframed(body)}[framing]
+
+    exchange = ask(serve, connect, replies(wire))
+
+    assert exchange.kind is Kind.ANSWER
+    assert (exchange.is_json, exchange.json) == (True, expected)
+    assert (exchange.code, exchange.detail, exchange.is_empty) == ("", "", False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": NaN}',
+        b"[Infinity]",
+        b"-Infinity",
+        b"1e999",
+        b"[" * 60_000,
+        b'{"a":' * 10_000,
+        b"1" * 5_000,
+        b'{"status": "canc',
+        b"{}{}",
+        b"<html>Checking your browser</html>",
+        b"\xff\xfe{}",
+    ],
+    ids=lambda body: ascii(body[:12]),
+)
+def test_what_is_not_json_is_an_answer_without_json(serve: Serve, connect: Connect, body: bytes) -> None:
+    exchange = ask(serve, connect, replies(answer(body, "502 Bad Gateway")))
+
+    assert (exchange.kind, exchange.http_status) == (Kind.ANSWER, 502)
+    assert (exchange.is_json, exchange.json) == (False, None)
+    assert 0 < len(exchange.text) <= 500
+
+
+EMPTY = {
+    "length 0": (answer(b""), Kind.ANSWER, True),
+    "no length": (unframed(b""), Kind.IN_DOUBT, False),
+    "chunked": (CHUNKED + b"0\r\n\r\n", Kind.ANSWER, False),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", Kind.IN_DOUBT, False),
+    "head cut behind the length": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServ", Kind.IN_DOUBT, False),
+    "head cut after the length": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", Kind.IN_DOUBT, False),
+    "head cut within the length": (b"HTTP/1.1 200 OK\r\nContent-Length: 0", Kind.IN_DOUBT, False),
+}
+
+
+@pytest.mark.parametrize("case", EMPTY)
+def test_empty_body_counts_only_with_an_explicit_length(serve: Serve, connect: Connect, case: str) -> None:
+    wire, kind, is_empty = EMPTY[case]
+
+    exchange = ask(serve, connect, replies(wire))
+
+    assert (exchange.kind, exchange.is_empty, exchange.is_json) == (kind, is_empty, False)
+
+
+@pytest.mark.parametrize("status", [200, 401, 429, 500, 302])
+@pytest.mark.parametrize(
+    "wire",
+    [
+        'HTTP/1.1 %d X\r\nRetry-After: 7\r\nServer: cf\r\nContent-Length: 9\r\n\r\n{"a"',
+        "HTTP/1.1 %d X\r\nRetry-After: 7\r\nServer: cf\r\n\r\n<html>",
+        "HTTP/1.1 %d X\r\nRetry-After: 7\r\nServer: cf\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 %d X\r\nRetry-After: 7\r\nServer: cf\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ids=["short", "unframed", "gzip", "br"],
+)
+def test_unreadable_body_is_in_doubt_and_keeps_the_head(serve: Serve, connect: Connect, wire: str, status: int) -> None:
+    exchange = ask(serve, connect, replies((wire % status).encode()))
+
+    assert (exchange.kind, exchange.code) == (Kind.IN_DOUBT, Code.UNREADABLE_ANSWER)
+    assert (exchange.http_status, exchange.retry_after, exchange.server) == (status, 7.0, "cf")
+    assert (exchange.is_json, exchange.is_empty, exchange.text) == (False, False, "")
+
+
+def test_identity_is_no_encoding(serve: Serve, connect: Connect) -> None:
+    exchange = ask(serve, connect, replies(answer(b"{}", "200 OK", "Content-Encoding: Identity")))
+
+    assert exchange.is_json
+
+
+@pytest.mark.parametrize(("size", "kind"), [(65_536, Kind.ANSWER), (65_537, Kind.IN_DOUBT)])
+@pytest.mark.parametrize("is_framed", [True, False])
+def test_body_is_read_up_to_64_kib(serve: Serve, connect: Connect, size: int, kind: Kind, is_framed: bool) -> None:
+    body = b"{}".ljust(size)
+
+    exchange = ask(serve, connect, replies(answer(body) if is_framed else unframed(body)))
+
+    assert exchange.kind is kind
+
+
+def floods(head: bytes, piece: bytes) -> Behaviour:
+    def behave(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(head)
+        while True:
+            peer.send(piece)
+
+    return behave
+
+
+MEMORY = """
+import resource, sys
+from django_invoice_cancel.masking import Secret
+from django_invoice_cancel.providers.transport import Deadline, Transport
+transport = Transport(base_url=sys.argv[1], scheme="Bearer", token=Secret("t"), secrets=[])
+transport.request("POST", "/warm-up", deadline=Deadline(5))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+exchange = transport.request("POST", "/cancel", deadline=Deadline(2))
+print(exchange.kind, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+HUGE = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        floods(HUGE, b"x" * 65_536),
+        floods(CHUNKED, b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
+        floods(CHUNKED + b"fffffffff\r\n", b"x" * 65_536),
+        floods(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 65_536),
+        replies(answer(BOMB, "200 OK", "Content-Encoding: gzip")),
+        replies(answer(BOMB, "200 OK", "Content-Encoding: gzip, gzip")),
+    ],
+    ids=["endless", "endless chunks", "endless chunk", "endless header", "gzip bomb", "double bomb"],
+)
+def test_endless_answer_takes_less_than_20_mb(serve: Serve, behave: Behaviour) -> None:
+    server = serve(lambda peer: (replies(answer()) if peer.number == 1 else behave)(peer))
+
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, server.url], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    kind, megabytes = done.stdout.split()
+    assert kind == Kind.IN_DOUBT
+    assert int(megabytes) < 20
+    assert server.executed == 2
+
+
+def test_text_is_masked_before_it_is_cut(serve: Serve, connect: Connect) -> None:
+    """A token that straddles the cut would otherwise leave half of itself."""
+    body = b"x" * 490 + TOKEN.encode() + b"y" * 100
+
+    exchange = ask(serve, connect, replies(answer(body, "500 No", f"Server: {'s' * 45}{TOKEN}")))
+
+    assert exchange.text == "x" * 490 + "***" + "y" * 7
+    assert exchange.server == "s" * 45 + "***"
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [TOKEN, json.dumps(TOKEN)[1:-1].replace("/", "\\/"), "".join(f"\\u{ord(character):04x}" for character in TOKEN)],
+    ids=["plain", "slash", "escaped"],
+)
+def test_echoed_token_is_masked_in_text_and_json(serve: Serve, connect: Connect, echo: str) -> None:
+    body = f'{{"error": "Bearer {echo} is wrong", "{echo}": 1}}'.encode()
+
+    exchange = ask(serve, connect, replies(answer(body, "401 Unauthorized")))
+
+    assert exchange.json == {"error": "Bearer *** is wrong", "***": 1}
+    assert exchange.text == '{"error": "Bearer *** is wrong", "***": 1}'
+
+
+def test_drip_within_the_deadline_is_read(serve: Serve, connect: Connect) -> None:
+    exchange = ask(serve, connect, drips(answer(b"", length=2), lambda: iter([b"{", b"}"]), seconds=0.02))
+
+    assert exchange.json == {}

@@ -1,0 +1,204 @@
+"""Whatever the other side does, a request is over at its deadline, and no later than a second after it."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import repeat
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
+
+from .conftest import Connect, Serve
+from .faults import CHUNKED, HOST, Behaviour, Certificates, Peer, Request, after_request, answer, drips, hang, sends, unframed
+from .test_truth_table import unanswered_port
+
+SECONDS = 0.5
+
+DRIPS = {
+    "a header": (b"HTTP/1.1 200 OK\r\nX-Slow: ", lambda: repeat(b"a")),
+    "headers": (b"HTTP/1.1 200 OK\r\n", lambda: (f"X-{n}: y\r\n".encode() for n in range(90))),
+    "the status line": (b"HTTP/1.1 200 ", lambda: repeat(b"O")),
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", lambda: repeat(b" ")),
+    "a body to the end": (b"HTTP/1.1 200 OK\r\n\r\n", lambda: repeat(b" ")),
+    "chunks": (CHUNKED, lambda: repeat(b"1\r\n \r\n")),
+    "a chunk's size": (CHUNKED, lambda: repeat(b"0")),
+    "a chunk's extension": (CHUNKED + b"1;x=", lambda: repeat(b"y")),
+    "trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", lambda: repeat(b"X: y\r\n")),
+    "100 Continue": (b"", lambda: repeat(b"HTTP/1.1 100 Continue\r\n\r\n")),
+}
+
+
+def post(transport: Transport, seconds: float = SECONDS) -> tuple[Exchange, float]:
+    begin = monotonic()
+    exchange = transport.request("POST", "/cancel", body=b"{}", deadline=Deadline(seconds))
+    return exchange, monotonic() - begin
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("what", DRIPS)
+def test_dripping_answer_ends_at_the_deadline(
+    what: str, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
+    server = serve(drips(*DRIPS[what]), tls=certificates.ours if is_tls else None)
+
+    exchange, took = post(connect(server.url))
+
+    assert exchange.kind is Kind.IN_DOUBT
+    assert SECONDS - 0.1 <= took <= SECONDS + 1
+    assert server.executed == 1
+
+
+def test_body_that_only_our_own_shutdown_ends_is_no_answer(serve: Serve, connect: Connect) -> None:
+    """The body looks whole and reads to an end, but that end is the watchdog's doing."""
+    server = serve(after_request(sends(unframed(b"{}")), hang))
+
+    exchange, took = post(connect(server.url))
+
+    assert (exchange.kind, exchange.code, exchange.http_status) == (Kind.IN_DOUBT, Code.UNREADABLE_ANSWER, 200)
+    assert took <= SECONDS + 1
+    assert server.executed == 1
+
+
+def test_hanging_handshake_is_cut_before_the_connect_timeout(serve: Serve, connect: Connect) -> None:
+    server = serve(hang)
+
+    exchange, took = post(connect(f"https://localhost:{server.port}", connect_timeout=30))
+
+    assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.UNREACHABLE)
+    assert took <= SECONDS + 1
+    assert server.executed == 0
+
+
+def test_dripping_proxy_is_cut(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip_tunnel(peer: Peer) -> None:
+        peer.read_head()
+        while not peer.server.is_closing.wait(0.05):
+            peer.send(b"H")
+
+    server = serve(drip_tunnel)
+    monkeypatch.setenv("https_proxy", server.url)
+
+    exchange, took = post(connect("https://provider.test", connect_timeout=30))
+
+    assert exchange.kind is Kind.NOT_SENT
+    assert took <= SECONDS + 1
+    assert server.executed == 0
+
+
+def test_many_dead_addresses_do_not_add_up(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each address may take the connect time-out, all of them together no longer than the deadline."""
+    with ExitStack() as stack:
+        port = unanswered_port(stack, has_backlog=True)
+        address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, port))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [address] * 20)
+
+        exchange, took = post(connect("http://provider.test", connect_timeout=0.2))
+
+    assert exchange.kind is Kind.NOT_SENT
+    assert "ConnectTimeoutError" in exchange.detail
+    assert SECONDS - 0.1 <= took <= SECONDS + 1
+
+
+def test_second_address_is_tried_where_the_first_refuses(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(after_request(sends(answer())))
+    with ExitStack() as stack:
+        ports = [unanswered_port(stack, has_backlog=False), server.port]
+        addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, port)) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: addresses)
+
+        exchange, _ = post(connect("http://provider.test"))
+
+    assert exchange.kind is Kind.ANSWER
+    assert server.executed == 1
+
+
+def test_dns_that_takes_longer_than_the_deadline_sends_nothing(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(after_request(sends(answer())))
+    deadline = Deadline(30)
+
+    def slow(*_: Any) -> Any:
+        deadline.at = monotonic()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, server.port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    exchange = connect("http://provider.test").request("POST", "/cancel", deadline=deadline)
+
+    assert exchange.kind is Kind.NOT_SENT
+    assert server.executed == 0
+
+
+def test_deadline_that_is_over_opens_no_connection(serve: Serve, connect: Connect) -> None:
+    server = serve(after_request(sends(answer())))
+
+    exchange, _ = post(connect(server.url), seconds=0)
+
+    assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.UNREACHABLE)
+    assert server.connections == 0
+
+
+def test_deadline_of_a_finished_request_never_hits_the_next_one(serve: Serve, connect: Connect) -> None:
+    """The connection is reused, and the first request's deadline passes while the second waits for its answer."""
+
+    def slow_second(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(answer(b'{"n": 1}'))
+        peer.read_request()
+        peer.server.is_closing.wait(SECONDS * 2)
+        peer.send(answer(b'{"n": 2}'))
+
+    server = serve(slow_second)
+    transport = connect(server.url)
+
+    first, _ = post(transport)
+    second, _ = post(transport, seconds=10)
+
+    assert (first.json, second.json) == ({"n": 1}, {"n": 2})
+    assert (server.connections, server.executed) == (1, 2)
+
+
+def test_late_answer_never_answers_the_next_request(serve: Serve, connect: Connect) -> None:
+    late: list[Peer] = []
+
+    def answer_first_late(peer: Peer) -> None:
+        request = peer.read_request()
+        assert request is not None
+        if peer.number == 1:
+            late.append(peer)
+            hang(peer)
+        else:
+            peer.send(answer(f'{{"connection": {peer.number}}}'.encode()))
+
+    server = serve(answer_first_late)
+    transport = connect(server.url)
+
+    first, _ = post(transport)
+    with pytest.raises(OSError):  # noqa: PT011 - broken pipe, reset or bad descriptor: the connection is gone
+        for _ in range(100):
+            late[0].send(answer(b'{"connection": 1}'))
+    second, _ = post(transport)
+
+    assert first.kind is Kind.IN_DOUBT
+    assert second.json == {"connection": 2}
+    assert server.executed == 2
+
+
+def test_shorter_deadline_is_kept_while_a_longer_one_is_watched(serve: Serve, connect: Connect) -> None:
+    behaviours: Iterator[Behaviour] = iter([after_request(sends(answer())), drips(b"HTTP/1.1 200 OK\r\nX: ", lambda: repeat(b"a"))])
+    server = serve(lambda peer: next(behaviours)(peer))
+    transport = connect(server.url)
+
+    post(transport, seconds=60)
+    exchange, took = post(transport)
+
+    assert exchange.kind is Kind.IN_DOUBT
+    assert took <= SECONDS + 1
+    assert server.executed == 2
