@@ -86,8 +86,13 @@ def measure(cancel: Callable[[], None], size: int, count: int) -> tuple[float, f
     with ThreadPoolExecutor(size) as pool:
         list(pool.map(lambda _: cancel(), range(size * 4)))  # open the connections
         cpu, time = process_time(), perf_counter()
-        list(pool.map(lambda _: [cancel() for _ in range(count // size)], range(size)))
+        list(pool.map(lambda _: several(cancel, count // size), range(size)))
         return (process_time() - cpu) * 1000 / count, (perf_counter() - time) * 1000 / count
+
+
+def several(cancel: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        cancel()
 
 
 def main() -> None:
@@ -119,10 +124,10 @@ def report(base_url: str, size: int, count: int, repeat: int) -> None:
             used, took = measure(cancel, size, count)
             cpu[name].append(used)
             time[name].append(took)
-    base = median(cpu["Session.post"])
     for name in ways:
-        ratio = median(cpu[name]) / base
-        print(f"concurrency {size:>2}  {name:<30} {median(cpu[name]):.3f} ms CPU  {median(time[name]):.3f} ms  x{ratio:.2f}")
+        used, took = median(cpu[name]), median(time[name])
+        ratio = used / median(cpu["Session.post"])
+        print(f"concurrency {size:>2}  {name:<30} {used:.3f} ms CPU  {took:.3f} ms  x{ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ waits, waits for the client to hang up or for the server to be closed.
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import ssl
 import struct
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -76,6 +78,11 @@ class Peer:
     def send_under_tls(self, data: bytes) -> None:
         """Write to the socket itself, past the TLS layer."""
         socket.socket.sendall(self.sock, data)
+
+    def flush(self) -> None:
+        """Wait until all that was sent has arrived in the client's kernel."""
+        while struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)))[0]:
+            self.server.is_closing.wait(0.005)
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         self.sock = self.server.replace(self.sock, context.wrap_socket(self.sock, server_side=True))

@@ -78,6 +78,7 @@ EMPTY = {
     "204": (b"HTTP/1.1 204 No Content\r\n\r\n", Kind.IN_DOUBT, False),
     "head cut behind the length": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServ", Kind.IN_DOUBT, False),
     "head cut after the length": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", Kind.IN_DOUBT, False),
+    "line that is no header": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nnonsense\r\n\r\n", Kind.IN_DOUBT, False),
     "head cut within the length": (b"HTTP/1.1 200 OK\r\nContent-Length: 0", Kind.IN_DOUBT, False),
 }
 
@@ -162,7 +163,9 @@ HUGE = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
     ids=["endless", "endless chunks", "endless chunk", "endless header", "gzip bomb", "double bomb"],
 )
 def test_endless_answer_takes_less_than_20_mb(serve: Serve, behave: Behaviour) -> None:
-    server = serve(lambda peer: (replies(answer()) if peer.number == 1 else behave)(peer))
+    server = serve(
+        lambda peer: (replies(answer(b"", "200 OK", "Connection: close")) if peer.number == 1 else behave)(peer)
+    )
 
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, server.url], capture_output=True, text=True, timeout=30, check=True

@@ -31,7 +31,7 @@ TABLE = {
     "": None,
     "3, 9": None,
     "²": None,
-    "١": None,
+    "\u0661": None,
     "2026-11-22T01:00:05Z": None,
     "Sun, 22 Nov 2026 01:00:05 GMT": 5.0,
     "Sun, 22 Nov 2026 00:00:00 GMT": 0.0,
@@ -54,13 +54,19 @@ def test_absent_header_says_nothing() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.one_of(st.text(), st.text("0123456789 :,GMT-+JanNovSu"), st.datetimes().map(lambda at: f"{at:%a, %d %b %Y %X} GMT")))
+@given(
+    st.one_of(
+        st.text(), st.text("0123456789 :,GMT-+JanNovSu"), st.datetimes().map(lambda at: f"{at:%a, %d %b %Y %X} GMT")
+    )
+)
 def test_nothing_is_raised_and_everything_is_bounded(value: str) -> None:
     seconds = retry_after_seconds(value)
     assert seconds is None or 0 <= seconds <= 3600
 
 
-@pytest.mark.parametrize(("headers", "seconds"), [(["Retry-After: 3", "Retry-After: 9"], None), (["retry-after: 12"], 12.0)])
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [(["Retry-After: 3", "Retry-After: 9"], None), (["retry-after: 12"], 12.0)]
+)
 def test_header_of_an_answer_is_read(serve: Serve, connect: Connect, headers: list[str], seconds: float | None) -> None:
     server = serve(replies(answer(b"{}", "429 Too Many Requests", *headers)))
 

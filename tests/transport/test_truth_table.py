@@ -54,7 +54,9 @@ def base_url(row: Row, port: int, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"https://localhost:{port}" if row.way in ("tls", "no tls") else f"http://{HOST}:{port}"
 
 
-def run(row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> tuple[Exchange, int]:
+def run(
+    row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Exchange, int]:
     """Send the request of a row; return what we say of it and how many requests arrived."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
     with other_side(row, certificates) as other:
@@ -63,7 +65,9 @@ def run(row: Row, certificates: Certificates, connect: Connect, monkeypatch: pyt
         with monkeypatch.context() as patch:
             row.inject(patch)
             begin = monotonic()
-            exchange = transport.request("POST", "/cancel", body=BIG if row.is_big else b"{}", deadline=Deadline(DEADLINE))
+            exchange = transport.request(
+                "POST", "/cancel", body=BIG if row.is_big else b"{}", deadline=Deadline(DEADLINE)
+            )
             took = monotonic() - begin
     assert took <= DEADLINE + 1
     return exchange, 0 if isinstance(other, int) else other.executed

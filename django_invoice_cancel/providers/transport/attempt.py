@@ -64,7 +64,7 @@ class Attempt:
         self.is_released = False
         """The request is over, and its connection may serve another one."""
         self.is_cut = False
-        """The head of the answer ended without its empty line."""
+        """The head of the answer ended without its empty line, or holds lines that are no headers."""
 
     def watch(self, sock: socket.socket) -> None:
         """Let the watchdog shut ``sock`` down at the deadline; at once if it has been here already."""

@@ -25,6 +25,8 @@ def read(raw: Any) -> bytes:
     """
     if raw.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise Unreadable("encoded")
+    if (raw.length_remaining or 0) > MAX_BYTES:
+        raise Unreadable("too long")
     body = b""
     while piece := raw.read1(_PIECE, decode_content=False):
         body += piece

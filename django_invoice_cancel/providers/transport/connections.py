@@ -46,8 +46,11 @@ class TrackedResponse(http.client.HTTPResponse):
         super().begin()
         self._has_begun = True
         attempt = current()
-        if attempt is not None and self._reader.last_line not in (b"\r\n", b"\n"):
+        if attempt is not None and (self._reader.last_line not in (b"\r\n", b"\n") or self.msg.get_payload()):
             attempt.is_cut = True
+        # urllib3 would log what it could not parse, and a provider may have put the token there
+        self.msg.set_payload("")
+        self.msg.defects.clear()
 
     def _close_conn(self) -> None:
         if self._has_begun and self._has_surplus():

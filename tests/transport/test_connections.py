@@ -1,0 +1,261 @@
+"""Connections are reused while they are well and fresh, and what arrives unasked is never an answer."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+import pytest
+
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, connections
+
+from .conftest import Connect, Serve
+from .faults import CHUNKED, Certificates, Peer, Request, after_request, answer, hang, keeps_alive, sends
+
+GOOD = {
+    "length": answer(b"{}"),
+    "empty": answer(b""),
+    "chunked": CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
+    "401": answer(b"no", "401 Unauthorized"),
+    "redirect": answer(b"", "302 Found", "Location: /elsewhere"),
+}
+
+
+def post(transport: Transport, path: str = "/cancel") -> Exchange:
+    return transport.request("POST", path, body=b"{}", deadline=Deadline(5))
+
+
+@pytest.fixture(params=["plain", "tls"])
+def is_tls(request: pytest.FixtureRequest, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
+    return bool(request.param == "tls")
+
+
+@pytest.mark.parametrize("wire", GOOD)
+def test_connection_is_reused_after_a_whole_answer(
+    wire: str, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
+) -> None:
+    server = serve(keeps_alive(lambda _: GOOD[wire]), tls=certificates.ours if is_tls else None)
+    transport = connect(server.url)
+
+    kinds = [post(transport).kind for _ in range(3)]
+
+    assert kinds == [Kind.ANSWER] * 3
+    assert (server.connections, server.executed) == (1, 3)
+
+
+BAD = {
+    "too long": answer(b"x" * 70_000),
+    "encoded": answer(b"{}", "200 OK", "Content-Encoding: gzip"),
+    "bad chunk": CHUNKED + b"2\r\n{}\r\nzz\r\n",
+    "cut short": answer(b"{", length=2),
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + answer(b'{"connection": "1, late"}'),
+    "closes": answer(b"{}", "200 OK", "Connection: close"),
+}
+
+
+@pytest.mark.parametrize("wire", BAD)
+def test_connection_is_not_reused_after_anything_odd(wire: str, serve: Serve, connect: Connect) -> None:
+    server = serve(lambda peer: (after_request(sends(BAD[wire]), hang) if peer.number == 1 else keeps_alive())(peer))
+    transport = connect(server.url)
+
+    transport.request("POST", "/cancel", deadline=Deadline(0.4))
+    second = post(transport)
+
+    assert (second.kind, second.json) == (Kind.ANSWER, {})
+    assert (server.connections, server.executed) == (2, 2)
+
+
+def named(request: Request) -> bytes:
+    return answer(json.dumps({"path": request.path}).encode())
+
+
+@pytest.mark.parametrize("extra", [answer(b'{"path": "stray"}'), b"HTTP/1.1 408 Request Timeout\r\n\r\n", b"\r\n"])
+def test_second_answer_in_the_same_segment_answers_nothing(
+    extra: bytes, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
+) -> None:
+    server = serve(keeps_alive(lambda request: named(request) + extra), tls=certificates.ours if is_tls else None)
+    transport = connect(server.url)
+
+    answers = [post(transport, f"/{n}").json for n in range(3)]
+
+    assert answers == [{"path": "/0"}, {"path": "/1"}, {"path": "/2"}]
+    assert (server.connections, server.executed) == (3, 3)
+
+
+def test_second_answer_that_comes_in_pieces_answers_nothing(serve: Serve, connect: Connect) -> None:
+    """Half of it is behind the first answer, the other half comes with the next request."""
+    stray = answer(b'{"path": "stray"}')
+
+    def behave(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            peer.send(named(request) + stray[:20])
+            peer.sock.recv(1)
+            peer.send(stray[20:])
+
+    server = serve(behave)
+    transport = connect(server.url)
+
+    assert [post(transport, f"/{n}").json for n in range(2)] == [{"path": "/0"}, {"path": "/1"}]
+    assert (server.connections, server.executed) == (2, 2)
+
+
+def test_answer_that_comes_while_idle_answers_nothing(
+    is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
+) -> None:
+    is_answered, is_sent = threading.Event(), threading.Event()
+
+    def behave(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            peer.send(named(request))
+            is_answered.wait(5)
+            peer.send(answer(b'{"path": "stray"}'))
+            peer.flush()
+            is_sent.set()
+
+    server = serve(behave, tls=certificates.ours if is_tls else None)
+    transport = connect(server.url)
+
+    first = post(transport, "/first")
+    is_answered.set()
+    assert is_sent.wait(5)
+    second = post(transport, "/second")
+
+    assert (first.json, second.json) == ({"path": "/first"}, {"path": "/second"})
+    assert (server.connections, server.executed) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("idle_seconds", "kind", "count"), [(1.9, Kind.IN_DOUBT, 1), (2.1, Kind.ANSWER, 2)], ids=["fresh", "stale"]
+)
+def test_connection_idle_for_two_seconds_is_dropped_before_use(
+    idle_seconds: float, kind: Kind, count: int, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lost race: the server closes an idle connection while the next request is on its way to it."""
+
+    def closes_when_reused(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(answer())
+        if peer.read_head() is not None:
+            peer.fin()
+
+    server = serve(closes_when_reused)
+    transport = connect(server.url)
+
+    post(transport)
+    now = monotonic()
+    monkeypatch.setattr(connections, "monotonic", lambda: now + idle_seconds)
+    second = post(transport)
+
+    assert second.kind is kind
+    assert (server.connections, server.executed) == (count, count)
+
+
+def test_connection_closed_while_idle_is_noticed(serve: Serve, connect: Connect) -> None:
+    is_closed = threading.Event()
+
+    def closes(peer: Peer) -> None:
+        after_request(sends(answer()))(peer)
+        peer.sock.shutdown(socket.SHUT_WR)
+        peer.flush()
+        is_closed.set()
+
+    server = serve(closes)
+    transport = connect(server.url)
+
+    first = post(transport)
+    assert is_closed.wait(5)
+    second = post(transport)
+
+    assert (first.kind, second.kind) == (Kind.ANSWER, Kind.ANSWER)
+    assert server.executed == 2
+
+
+def test_sixteen_threads_mix_nothing_up(
+    is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
+) -> None:
+    server = serve(keeps_alive(named), tls=certificates.ours if is_tls else None)
+    transport = connect(server.url, pool_size=16)
+
+    def ask(number: int) -> bool:
+        return bool(post(transport, f"/{number}").json == {"path": f"/{number}"})
+
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(ask, range(640)))
+
+    assert all(results)
+    assert server.executed == 640
+    assert server.connections <= 16
+
+
+def test_cookies_are_not_carried(serve: Serve, connect: Connect) -> None:
+    server = serve(keeps_alive(lambda _: answer(b"{}", "200 OK", "Set-Cookie: session=abc; Path=/")))
+    transport = connect(server.url)
+
+    for _ in range(3):
+        post(transport)
+
+    assert server.executed == 3
+    assert not any("cookie" in request.headers for request in server.requests)
+
+
+def test_close_closes_and_the_next_request_opens_anew(serve: Serve, connect: Connect) -> None:
+    server = serve(keeps_alive())
+    transport = connect(server.url)
+
+    post(transport)
+    transport.close()
+    transport.close()
+    exchange = post(transport)
+
+    assert exchange.kind is Kind.ANSWER
+    assert (server.connections, server.executed) == (2, 2)
+
+
+FORK = """
+import os, sys
+from django_invoice_cancel.masking import Secret
+from django_invoice_cancel.providers.transport import Deadline, Transport
+transport = Transport(base_url=sys.argv[1], scheme="Bearer", token=Secret("t"), secrets=[])
+def ask(path, seconds=5):
+    exchange = transport.request("POST", path, deadline=Deadline(seconds))
+    print(path, exchange.kind, exchange.json, flush=True)
+ask("/parent-1")
+child = os.fork()
+if not child:
+    ask("/child-1")
+    ask("/child-drip", 0.4)
+    os._exit(0)
+os.waitpid(child, 0)
+ask("/parent-2")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
+def test_child_never_uses_its_parents_connection(serve: Serve) -> None:
+    """Two processes on one connection would read each other's answers. The child's deadlines are kept, too."""
+
+    def behave(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            if request.path == "/child-drip":
+                peer.send(b"HTTP/1.1 200 OK\r\nX: ")
+                while not peer.server.is_closing.wait(0.05):
+                    peer.send(b"a")
+            peer.send(answer(json.dumps(request.connection).encode()))
+
+    server = serve(behave)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK, server.url], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert done.stdout.split("\n")[:4] == [
+        "/parent-1 answer 1",
+        "/child-1 answer 2",
+        "/child-drip in_doubt None",
+        "/parent-2 answer 1",
+    ]
+    assert server.executed == 4

@@ -1,0 +1,127 @@
+"""The lease is asked where the first byte is handed to the socket: after everything that may take long."""
+
+import socket
+from collections.abc import Callable
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
+
+from .conftest import Connect, Serve
+from .faults import Certificates, Peer, answer, keeps_alive
+
+
+def post(transport: Transport, lease: Callable[[float], bool]) -> Exchange:
+    return transport.request("POST", "/cancel", body=b"{}", deadline=Deadline(5), lease=lease)
+
+
+def test_refused_lease_sends_nothing_and_closes_the_connection(serve: Serve, connect: Connect) -> None:
+    received: Queue[bytes] = Queue()
+    server = serve(lambda peer: received.put(peer.sock.recv(4096)))
+
+    exchange = post(connect(server.url), lambda _: False)
+
+    assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.LEASE_EXPIRED)
+    assert received.get(timeout=5) == b""
+    assert server.executed == 0
+
+
+def test_lease_is_asked_once_for_each_request_with_the_seconds_left(serve: Serve, connect: Connect) -> None:
+    server = serve(keeps_alive())
+    transport = connect(server.url)
+    asked: list[float] = []
+
+    def lease(seconds_left: float) -> bool:
+        asked.append(seconds_left)
+        return True
+
+    kinds = [post(transport, lease).kind for _ in range(2)]
+
+    assert kinds == [Kind.ANSWER, Kind.ANSWER]
+    assert len(asked) == 2
+    assert all(4 < seconds <= 5 for seconds in asked)
+    assert (server.connections, server.executed) == (1, 2)
+
+
+def test_refused_lease_on_a_reused_connection_sends_nothing(serve: Serve, connect: Connect) -> None:
+    server = serve(keeps_alive())
+    transport = connect(server.url)
+
+    post(transport, lambda _: True)
+    refused = post(transport, lambda _: False)
+    after = post(transport, lambda _: True)
+
+    assert (refused.code, after.kind) == (Code.LEASE_EXPIRED, Kind.ANSWER)
+    assert (server.connections, server.executed) == (2, 2)
+
+
+def test_lease_is_asked_after_tunnel_and_handshake(
+    serve: Serve, connect: Connect, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def behave(peer: Peer) -> None:
+        peer.read_head()
+        steps.append("CONNECT")
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        peer.start_tls(certificates.ours)
+        steps.append("TLS")
+        keeps_alive()(peer)
+
+    server = serve(behave)
+    monkeypatch.setenv("https_proxy", server.url)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
+
+    def lease(_: float) -> bool:
+        steps.append("lease")
+        return False
+
+    exchange = post(connect("https://provider.test"), lease)
+
+    assert exchange.code == Code.LEASE_EXPIRED
+    assert steps[0] == "CONNECT"
+    assert "lease" in steps
+    assert server.executed == 0
+
+
+def test_lease_is_not_asked_where_nothing_connects(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_AGAIN, "Try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    asked: list[float] = []
+
+    exchange = post(connect("http://provider.test"), lambda left: bool(asked.append(left))  # type: ignore[func-returns-value])
+
+    assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.UNREACHABLE)
+    assert asked == []
+
+
+def test_lease_that_fails_sends_nothing(serve: Serve, connect: Connect) -> None:
+    def lease(_: float) -> bool:
+        raise RuntimeError("a bug of ours")
+
+    server = serve(keeps_alive())
+
+    exchange = post(connect(server.url), lease)
+
+    assert (exchange.kind, exchange.code, exchange.detail) == (Kind.NOT_SENT, Code.UNREACHABLE, "RuntimeError")
+    assert server.executed == 0
+
+
+def test_request_within_a_lease_is_one_of_its_own(serve: Serve, connect: Connect) -> None:
+    server = serve(keeps_alive(lambda request: answer(b'"%b"' % request.path.encode())))
+    transport = connect(server.url)
+    inner: list[Exchange] = []
+
+    def lease(_: float) -> bool:
+        inner.append(transport.request("GET", "/inner", deadline=Deadline(5)))
+        return True
+
+    outer = post(transport, lease)
+
+    assert (inner[0].json, outer.json) == ("/inner", "/cancel")
+    assert server.executed == 2

@@ -1,0 +1,61 @@
+"""Unit tests of adapters mock requests with ``responses``: there is no connection then, and types decide."""
+
+import pytest
+import requests
+import responses
+import urllib3
+
+from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind
+
+from .conftest import Connect
+
+URL = "http://provider.test/cancel"
+
+
+def ask(connect: Connect, **mock: object) -> Exchange:
+    with responses.RequestsMock() as mocked:
+        mocked.post(URL, **mock)
+        exchange = connect("http://provider.test").request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
+        assert len(mocked.calls) == 1
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (requests.ConnectTimeout(), Kind.NOT_SENT, Code.UNREACHABLE),
+        (requests.exceptions.InvalidURL("x"), Kind.NOT_SENT, Code.UNREACHABLE),
+        (urllib3.exceptions.LocationParseError("x"), Kind.NOT_SENT, Code.UNREACHABLE),
+        (requests.ReadTimeout(), Kind.IN_DOUBT, Code.NO_ANSWER),
+        (requests.ConnectionError("x"), Kind.IN_DOUBT, Code.NO_ANSWER),
+        (requests.exceptions.SSLError("x"), Kind.IN_DOUBT, Code.NO_ANSWER),
+        (requests.exceptions.ProxyError("x"), Kind.IN_DOUBT, Code.NO_ANSWER),
+        (requests.exceptions.InvalidHeader("x"), Kind.IN_DOUBT, Code.NO_ANSWER),
+        (ValueError("x"), Kind.IN_DOUBT, Code.NO_ANSWER),
+        (MemoryError(), Kind.IN_DOUBT, Code.NO_ANSWER),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_error_is_told_by_its_type(connect: Connect, error: Exception, kind: Kind, code: Code) -> None:
+    exchange = ask(connect, body=error)
+
+    assert (exchange.kind, exchange.code) == (kind, code)
+    assert exchange.detail == type(error).__name__
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 404, 429, 503])
+def test_answer_is_an_answer(connect: Connect, status: int) -> None:
+    exchange = ask(connect, body="<html>", status=status, headers={"Retry-After": "3", "Server": "cloudflare"})
+
+    assert (exchange.kind, exchange.http_status, exchange.text) == (Kind.ANSWER, status, "<html>")
+    assert (exchange.retry_after, exchange.server) == (3.0, "cloudflare")
+
+
+def test_json_is_parsed(connect: Connect) -> None:
+    assert ask(connect, json={"status": "success"}).json == {"status": "success"}
+
+
+@pytest.mark.parametrize(("headers", "is_empty"), [({"Content-Length": "0"}, True), ({}, False)])
+def test_empty_body_needs_its_length(connect: Connect, headers: dict[str, str], is_empty: bool) -> None:
+    assert ask(connect, body=b"", headers=headers).is_empty is is_empty
