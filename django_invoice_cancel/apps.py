@@ -9,3 +9,6 @@ class InvoiceCancelConfig(AppConfig):
     label = "invoice_cancel"
     verbose_name = _("Invoices at payment providers")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401 - registers them; needs the models

@@ -57,9 +57,11 @@ def read() -> tuple[Settings, list[tuple[str, str]]]:
     if not isinstance(raw, Mapping):
         return Settings(providers={}), [("", f"{SETTING} must be a dict.")]
     problems = list(_unknown_keys(raw))
-    values: dict[str, Any] = {"providers": {}}
-    for key, reader in (("PROVIDERS", _providers), ("CLAIM_TTL", _seconds), ("DOUBT_PERIOD", _seconds),
-                        ("REQUIRE_REASON", _flag), ("PROVIDER_RESOLVER", _path), ("DISPATCH", _path)):  # fmt: skip
+    providers, wrong = _providers(raw.get("PROVIDERS", {}))
+    problems += [("PROVIDERS", f"{SETTING}['PROVIDERS'] {text}") for text in wrong]
+    values: dict[str, Any] = {"providers": providers}
+    for key, reader in (("CLAIM_TTL", _seconds), ("DOUBT_PERIOD", _seconds), ("REQUIRE_REASON", _flag),
+                        ("PROVIDER_RESOLVER", _path), ("DISPATCH", _path)):  # fmt: skip
         if key in raw:
             try:
                 values[key.lower()] = reader(raw[key])
@@ -90,18 +92,21 @@ def _unknown_keys(raw: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
             yield "unknown", f"{SETTING} has an unknown key {key!r}: the known ones are {', '.join(sorted(_KEYS))}."
 
 
-def _providers(raw: object) -> dict[str, ProviderConfig]:
+def _providers(raw: object) -> tuple[dict[str, ProviderConfig], list[str]]:
+    """Return the usable entries and what is wrong with the others: one that is broken hides no other."""
     if not isinstance(raw, Mapping):
-        raise ValueError("must be a dict of aliases.")
-    configs = {}
+        return {}, ["must be a dict of aliases."]
+    configs, wrong = {}, []
     for alias in raw:
         if not isinstance(alias, str) or not 0 < len(alias) <= 64:
-            raise ValueError("has an alias that is not a string of 1 to 64 characters.")
+            wrong.append("has an alias that is not a string of 1 to 64 characters.")
+            continue
         config = provider_config(alias, raw[alias])
         if isinstance(config, str):
-            raise ValueError(config)
-        configs[alias] = config
-    return configs
+            wrong.append(config)
+        else:
+            configs[alias] = config
+    return configs, wrong
 
 
 def _seconds(raw: object) -> float:

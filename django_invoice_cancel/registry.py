@@ -5,6 +5,7 @@ the alias and the option, never a value.
 """
 
 import inspect
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -17,8 +18,10 @@ from django.core.signals import setting_changed
 
 from . import conf
 from .exceptions import ProviderMisconfigured
-from .masking import Secret
+from .masking import Secret, SecretDict, mask
 from .providers.base import Provider
+
+logger = logging.getLogger("django_invoice_cancel")
 
 _MOST_KEPT = 1000
 """How many instances are kept where a resolver knows very many accounts."""
@@ -28,7 +31,7 @@ class _Kept:
     """The instances of this process."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # an adapter may be made of others
         self.providers: OrderedDict[str, tuple[conf.ProviderConfig, Provider]] = OrderedDict()
 
 
@@ -55,17 +58,57 @@ def get_provider(alias: str) -> Provider:
 
 def build(config: conf.ProviderConfig) -> Provider:
     """Make a provider from its configuration, or raise ``ImproperlyConfigured``."""
-    backend = _backend(config)
-    for problem in _wrong_options(backend, config):
+    backend = backend_of(config)
+    for problem in wrong_options(backend, config):
         raise ImproperlyConfigured(problem)
-    options: dict[str, Any] = {
-        name: Secret(value) if name in backend.secret_options and value is not None else value
+    options = SecretDict(
+        (name, Secret(value) if name in backend.secret_options and value is not None else value)
         for name, value in config.options.items()
-    }
+    )
+    provider = _made(backend, config.alias, options)
+    if isinstance(provider, str):
+        raise ImproperlyConfigured(provider)
+    return provider
+
+
+def _made(backend: type[Provider], alias: str, options: SecretDict) -> Provider | str:
+    """Return the provider, or what is wrong; not an exception, whose frames and causes may hold values.
+
+    An adapter that keeps no list of its secrets gets one, so that its words and its bugs are masked too.
+    """
+    secrets = [value for value in options.values() if isinstance(value, Secret)]
     try:
-        return backend(config.alias, **options)
+        provider = backend(alias, **options)
     except ProviderMisconfigured as error:
-        raise ImproperlyConfigured(str(error)) from error
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - of an adapter by anybody
+        return f"Provider {alias!r} cannot be made: {type(error).__name__}: {mask(str(error), secrets)}"
+    provider.secrets = [*provider.secrets, *(secret for secret in secrets if secret not in provider.secrets)]
+    return provider
+
+
+def backend_of(config: conf.ProviderConfig) -> type[Provider]:
+    """Return the class that a configuration names, or raise ``ImproperlyConfigured``."""
+    backend = _resolve(config.backend)
+    if not (isinstance(backend, type) and issubclass(backend, Provider)):
+        raise ImproperlyConfigured(
+            f"BACKEND of {config.alias!r}, {config.backend!r}, is not a subclass of providers.base.Provider."
+        )
+    return backend
+
+
+def wrong_options(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[str]:
+    """Say which options are missing, unknown or, where they are secrets, no strings."""
+    accepted = _accepted(backend)
+    where = f"OPTIONS of provider {config.alias!r}"
+    for name, parameter in accepted.items():
+        if parameter.default is parameter.empty and name not in config.options:
+            yield f"{where}: {name!r} is missing."
+    for name in config.options:
+        if name not in accepted:
+            yield f"{where}: {name!r} is unknown; the known ones are {', '.join(sorted(accepted))}."
+        elif name in backend.secret_options and not isinstance(config.options[name], str | None):
+            yield f"{where}: {name!r} must be a string."
 
 
 def _config(alias: str) -> conf.ProviderConfig:
@@ -85,37 +128,21 @@ def _config(alias: str) -> conf.ProviderConfig:
 
 
 def _resolved(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
-    raw = _resolve(resolver)(alias)
+    """Ask the resolver, which may be anybody's code: where it raises, only the log gets to see that."""
+    ask = _resolve(resolver)
+    try:
+        raw = ask(alias)
+    except Exception as error:
+        logger.exception("PROVIDER_RESOLVER failed for %r.", alias)
+        return f"failed for {alias!r}: {type(error).__name__}."
     return None if raw is None else conf.provider_config(alias, raw)
 
 
 def _resolve(path: str) -> Any:
     try:
         return resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # importing runs somebody's code
         raise ImproperlyConfigured(f"{path!r} in INVOICE_CANCEL cannot be imported: {error}") from error
-
-
-def _backend(config: conf.ProviderConfig) -> type[Provider]:
-    backend = _resolve(config.backend)
-    if not (isinstance(backend, type) and issubclass(backend, Provider)):
-        raise ImproperlyConfigured(
-            f"BACKEND of {config.alias!r}, {config.backend!r}, is not a subclass of providers.base.Provider."
-        )
-    return backend
-
-
-def _wrong_options(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[str]:
-    accepted = _accepted(backend)
-    where = f"OPTIONS of provider {config.alias!r}"
-    for name, parameter in accepted.items():
-        if parameter.default is parameter.empty and name not in config.options:
-            yield f"{where}: {name!r} is missing."
-    for name in config.options:
-        if name not in accepted:
-            yield f"{where}: {name!r} is unknown; the known ones are {', '.join(sorted(accepted))}."
-        elif name in backend.secret_options and not isinstance(config.options[name], str | None):
-            yield f"{where}: {name!r} must be a string."
 
 
 def _accepted(backend: type[Provider]) -> dict[str, inspect.Parameter]:

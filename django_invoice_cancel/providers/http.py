@@ -194,14 +194,15 @@ def clean_base_url(value: object) -> str:
             "must be an address such as 'https://api.example.com': scheme, host, port and path where needed, "
             "and no user, password, query or fragment."
         )
-    if address["scheme"] == "http" and not _is_loopback(address["host"]):
+    if address["scheme"] == "http" and not is_loopback(address["host"]):
         raise ValueError("must begin with https://, or the token can be read on the way.")
     if version := _VERSION_AT_END.search(address["path"]):
         raise ValueError(f"must not end in {version[0]!r}: the app adds that itself.")
     return address[0].removesuffix("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine, by its name or address alone."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

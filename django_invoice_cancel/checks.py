@@ -1,0 +1,245 @@
+"""System checks: find what would go wrong, before an invoice is at stake. Ids are stable and never reused.
+
+No check contacts a provider, prints the value of an option, or hides the other checks' findings by failing. Each
+hint ends in the address of the section of the documentation on its id.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pkgutil import resolve_name
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections, router, transaction
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from . import conf, registry
+from .masking import Secret, mask
+from .models import Invoice
+from .models.provider_state import ProviderState
+from .providers.base import Provider
+
+TAG = "invoice_cancel"
+QUIET_FOR = timedelta(hours=1)
+"""How long reconcile may be silent while invoices are in doubt."""
+
+HINTS: Mapping[str, str] = MappingProxyType(
+    {
+        "E001": "Remove the key, or correct its spelling.",
+        "E002": "Give the key a value of the kind that is named, or remove it for its default.",
+        "E003": "Set BACKEND to the dotted path of a provider's class.",
+        "E004": "Set OPTIONS to what the provider's class takes.",
+        "E005": "Correct the option; its value is not shown here on purpose.",
+        "E006": "Use the https:// address: the token travels with every request.",
+        "E007": "Raise INVOICE_CANCEL['CLAIM_TTL'], or lower the option deadline.",
+        "E008": "Set PROVIDER_RESOLVER to the dotted path of a function of an alias, or remove it.",
+        "E009": "Set DISPATCH to the dotted path of a function of a bulk operation's id, or remove it.",
+        "W001": "Set the isolation level of this database to READ COMMITTED.",
+        "W002": "Install urllib3 and requests in the versions that this package asks for.",
+        "W003": "Configure a real provider, or set DEBUG where this is a test.",
+        "W004": "Run reconcile_invoices every few minutes, from cron for example.",
+        "W005": "Remove AUTOCOMMIT from this database's settings.",
+        "W006": "Use the provider's own https:// address, or set DEBUG where this is a test.",
+    }
+)
+"""Every id that is used here, with what to do."""
+
+
+def address(number: str) -> str:
+    """Return where the documentation speaks of an id."""
+    return f"docs/checks.md#invoice_cancel-{number.lower()}"
+
+
+def _found(number: str, text: str) -> CheckMessage:
+    kind = Error if number.startswith("E") else Warning
+    return kind(text, hint=f"{HINTS[number]} See {address(number)}", id=f"{TAG}.{number}")
+
+
+# -- the setting ----------------------------------------------------------------------------------------------
+
+
+@register(TAG)
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check ``INVOICE_CANCEL``: its keys, each of its providers, and what it names by dotted path."""
+    settings, problems = conf.read()
+    numbers = {"unknown": "E001", "PROVIDERS": "E003"}
+    found = [_found(numbers.get(key, "E002"), text) for key, text in problems]
+    for config in settings.providers.values():
+        found += _check_provider(config, settings.claim_ttl)
+    found += _check_callable("E008", "PROVIDER_RESOLVER", settings.provider_resolver)
+    found += _check_callable("E009", "DISPATCH", settings.dispatch)
+    return found
+
+
+def _check_callable(number: str, key: str, path: str | None) -> Iterator[CheckMessage]:
+    if path is None:
+        return
+    try:
+        is_callable = callable(resolve_name(path))
+    except Exception as error:  # noqa: BLE001 - whatever the module raises when it is imported
+        yield _found(number, f"INVOICE_CANCEL[{key!r}], {path!r}, cannot be imported: {_said(error)}")
+    else:
+        if not is_callable:
+            yield _found(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is not callable.")
+
+
+def _said(error: Exception) -> str:
+    """Return an error's words where they are about an import or a setting; of any other, its class alone."""
+    is_ours = isinstance(error, ImportError | AttributeError | ImproperlyConfigured)
+    return str(error) if is_ours else f"{type(error).__name__} is raised."
+
+
+# -- a provider -----------------------------------------------------------------------------------------------
+
+
+def _check_provider(config: conf.ProviderConfig, claim_ttl: float) -> Iterator[CheckMessage]:
+    try:
+        backend = registry.backend_of(config)
+    except Exception as error:  # noqa: BLE001 - whatever the backend's module raises when it is imported
+        yield _found("E003", f"BACKEND of provider {config.alias!r} is not usable: {_said(error)}")
+        return
+    yield from _check_backend(backend, config)
+    yield from _check_address(config)
+    wrong = [_found("E004", text) for text in registry.wrong_options(backend, config)]
+    yield from wrong
+    if not wrong and not _is_plain_and_far(config):
+        yield from _check_built(backend, config, claim_ttl)
+
+
+def _check_backend(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[CheckMessage]:
+    is_scripted = any(cls.__module__.startswith("django_invoice_cancel.testing.") for cls in backend.__mro__)
+    if is_scripted and not django_settings.DEBUG:
+        yield _found("W003", f"Provider {config.alias!r} is a scripted one: it cancels nothing anywhere.")
+
+
+def _check_address(config: conf.ProviderConfig) -> Iterator[CheckMessage]:
+    if _is_plain_and_far(config):
+        yield _found("E006", f"Provider {config.alias!r}: option 'base_url' begins with http://.")
+    elif _plain_host(config) is not None and not django_settings.DEBUG:
+        yield _found("W006", f"Provider {config.alias!r}: option 'base_url' is an address of this machine.")
+
+
+def _is_plain_and_far(config: conf.ProviderConfig) -> bool:
+    from .providers.http import is_loopback  # with the HTTP library, which a start of Django does not need
+
+    host = _plain_host(config)
+    return host is not None and not is_loopback(host)
+
+
+def _plain_host(config: conf.ProviderConfig) -> str | None:
+    """Return the host of an unencrypted ``base_url``, None where there is no such."""
+    try:
+        parts = urlsplit(str(config.options.get("base_url")))
+    except ValueError:  # no address at all: the provider itself says so
+        return None
+    return parts.hostname if parts.scheme == "http" else None
+
+
+def _check_built(backend: type[Provider], config: conf.ProviderConfig, claim_ttl: float) -> Iterator[CheckMessage]:
+    try:
+        provider = registry.build(config)
+    except Exception as error:  # noqa: BLE001 - whatever an adapter raises for its options
+        yield _found("E005", mask(_why_not_built(config, error), _secrets(backend, config)))
+        return
+    if provider.deadline * 2 > claim_ttl:
+        yield _found(
+            "E007",
+            f"Provider {config.alias!r}: its deadline of {provider.deadline:g} s is more than half of the "
+            f"CLAIM_TTL of {claim_ttl:g} s.",
+        )
+
+
+def _why_not_built(config: conf.ProviderConfig, error: Exception) -> str:
+    if isinstance(error, ImproperlyConfigured):
+        return str(error)
+    return f"Provider {config.alias!r} cannot be made from its OPTIONS: {type(error).__name__} is raised."
+
+
+def _secrets(backend: type[Provider], config: conf.ProviderConfig) -> list[Secret]:
+    return [Secret(value) for name, value in config.options.items() if name in backend.secret_options and value]
+
+
+# -- the transport and the databases --------------------------------------------------------------------------
+
+
+@register(TAG)
+def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the HTTP library has the places in which the transport learns whether a request was sent."""
+    from .providers.transport import hooks_missing  # with the HTTP library, as above
+
+    missing = ", ".join(hooks_missing())
+    if not missing:
+        return []
+    text = f"The HTTP library lacks {missing}: more cancels than necessary will end in doubt, none wrongly."
+    return [_found("W002", text)]
+
+
+@register(TAG)
+def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check the settings of the databases that may hold invoices; opens no connection."""
+    found = []
+    for alias in _databases_of_invoices(connections):
+        connection = connections[alias]
+        level = isolation_level(connection.vendor, connection.settings_dict["OPTIONS"])
+        if level not in ("read committed", "read uncommitted"):
+            text = f"Database {alias!r} isolates transactions at {level}: concurrent cancels will fail on conflicts."
+            found.append(_found("W001", text))
+        if not connection.settings_dict["AUTOCOMMIT"]:
+            text = f"Database {alias!r} has AUTOCOMMIT off: every cancel is refused there, as if in a transaction."
+            found.append(_found("W005", text))
+    return found
+
+
+def _databases_of_invoices(aliases: Iterable[str]) -> list[str]:
+    return [alias for alias in aliases if router.allow_migrate_model(alias, Invoice)]
+
+
+def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
+    """Return the configured isolation level in lower case; Django's default where there is nothing to configure."""
+    level = options.get("isolation_level", "read committed")
+    if vendor == "mysql":
+        return "the server's own level" if level is None else str(level).lower()
+    if vendor == "postgresql" and isinstance(level, int):
+        from django.db.backends.postgresql.psycopg_any import IsolationLevel  # needs the driver
+
+        names = {int(each): each.name for each in IsolationLevel}
+        return names.get(level, "read committed").lower().replace("_", " ")  # any other: Django refuses to connect
+    return "read committed"
+
+
+# -- reconciling ----------------------------------------------------------------------------------------------
+
+
+@register(TAG, deploy=True)
+def check_reconciling(
+    app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Check that somebody reconciles: with ``check --deploy --database default``, as it reads the invoices."""
+    found: list[CheckMessage] = []
+    for alias in _databases_of_invoices(databases or ()):
+        try:
+            with transaction.atomic(using=alias):
+                found += _check_silence(alias)
+        except DatabaseError:  # not migrated yet, or out of reach: not for this check to say
+            continue
+    return found
+
+
+def _check_silence(alias: str) -> Iterator[CheckMessage]:
+    since = timezone.now() - QUIET_FOR
+    unsettled = Invoice.objects.using(alias)
+    unsettled = (unsettled.in_doubt() | unsettled.abandoned()).filter(status_changed_at__lt=since)
+    silent = Q(last_reconcile_at__isnull=True) | Q(last_reconcile_at__lt=since)
+    heard = set(ProviderState.objects.using(alias).exclude(silent).values_list("alias", flat=True))
+    for provider, count in unsettled.order_by("provider").values_list("provider").annotate(Count("pk")):
+        if provider not in heard:
+            text = (
+                f"Nothing has reconciled for an hour, and {count} invoices of {provider!r} in {alias!r} are in doubt."
+            )
+            yield _found("W004", text)
