@@ -39,6 +39,7 @@ class Code(StrEnum):
     IN_DOUBT = "in_doubt"
     HAS_PAYMENT = "has_payment"
     CLOSED = "closed"
+    BEING_CHECKED = "being_checked"
     MISCONFIGURED = "misconfigured"
     PROVIDER_PAUSED = "provider_paused"
     NOT_REGISTERED = "not_registered"
@@ -117,10 +118,15 @@ class ProviderReply:
     def confirms_cancel(self) -> bool:
         return self.outcome in CONFIRMS_CANCEL
 
+    @property
+    def named_status(self) -> Status | None:
+        """The status that this reply stands for by itself: the outcome's own, or the one that a refusal names."""
+        becomes = EFFECTS[self.outcome].becomes
+        return becomes or (self.status if self.outcome == Outcome.REFUSED else None)
+
     def next_status(self, before: Status) -> Status:
         """Return the status that an invoice gets which was ``before`` when it was claimed."""
-        becomes = EFFECTS[self.outcome].becomes
-        return becomes or (self.status if self.outcome is Outcome.REFUSED and self.status else before)
+        return self.named_status or before
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ is IN_DOUBT. What is said of one attempt here, ``bulk`` says of many with the sa
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
@@ -21,7 +22,7 @@ from .asking import look_up, submit
 from .attempts import Answer
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
-from .outcomes import CancelResult, Code, LookupReply, Outcome
+from .outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
 from .providers.base import Provider
 from .results import WHY_NOT, result, skipped, standing, told
 from .statuses import MONEY, OURS_ALONE, Status
@@ -62,15 +63,21 @@ def cancel_invoice(
 
 def checked_intent(actor: Any, trigger: Trigger, reason: str) -> Intent:
     """Return the intent, or raise ``ValueError`` where a reason is required and missing."""
-    if conf.get().require_reason and not reason.strip():
+    settings, _ = conf.read()  # what is wrong with them is said of the invoice: it is misconfigured
+    if settings.require_reason and not reason.strip():
         raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
     return Intent(actor, trigger, reason)
 
 
-def ready_provider(invoice: Invoice) -> Provider | CancelResult:
-    """Return the invoice's provider, or the result of an invoice that cannot be asked for."""
+def refuse_unsaved(invoice: Invoice) -> None:
+    """Raise ``ValueError`` for an invoice that has no row: there is nothing to claim."""
     if invoice.pk is None:
         raise ValueError("Save the invoice first, or use Invoice.objects.register().")
+
+
+def ready_provider(invoice: Invoice) -> Provider | CancelResult:
+    """Return the invoice's provider, or the result of an invoice that cannot be asked for."""
+    refuse_unsaved(invoice)
     try:
         provider = registry.get_provider(invoice.provider)
         clean_id = provider.clean_id(invoice.external_id)
@@ -82,18 +89,28 @@ def ready_provider(invoice: Invoice) -> Provider | CancelResult:
     return provider
 
 
-def recorded(answer: Answer) -> CancelResult:
+def recorded(answer: Answer, *, also: Callable[[Sequence[Answer]], None] | None = None) -> CancelResult:
     """Write an answer down and return the result; where writing fails, a result that says so."""
     invoice, reply = answer.invoice, answer.reply
-    verbs = invoice.verbs
+    is_recorded = True
     try:
-        verbs.record([answer])
-        if reply.code in PAUSES and reply.outcome == Outcome.NOT_PROCESSED:
-            verbs.pause(invoice.provider, reply.code, reply.retry_after or PAUSES[reply.code])
-    except Exception as error:
-        logger.exception("The outcome of a cancel was not recorded: %s", type(error).__name__)
-        return replace(result_of(answer), is_recorded=False)
-    return result_of(answer)
+        invoice.verbs.record([answer], also=also)
+    except Exception:
+        logger.exception("The outcome of a cancel was not recorded: %s.", invoice)
+        is_recorded = False
+    if reply.outcome == Outcome.NOT_PROCESSED:
+        pause_after(reply, invoice)
+    return replace(result_of(answer), is_recorded=is_recorded)
+
+
+def pause_after(reply: ProviderReply | LookupReply, invoice: Invoice) -> None:
+    """Leave the provider alone where its answer asks for that; a pause that cannot be written is only logged."""
+    if reply.code not in PAUSES:
+        return
+    try:
+        invoice.verbs.pause(invoice.provider, reply.code, reply.retry_after or PAUSES[reply.code])
+    except DatabaseError:
+        logger.exception("The pause of %s was not written.", invoice.provider)
 
 
 def result_of(answer: Answer) -> CancelResult:
@@ -140,6 +157,7 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
 
     With autocommit off nothing tells us of the commit: the wish is noted, ``cancel_invoices --requested`` does it.
     """
+    refuse_unsaved(invoice)
     intent = checked_intent(actor, Trigger.ON_COMMIT, reason)
     verbs = invoice.verbs
     if not verbs.request_cancel(invoice, intent):
@@ -171,31 +189,39 @@ def observe_invoice(
 # -- reconcile ------------------------------------------------------------------------------------------------
 
 
-def reconcile_invoice(invoice: Invoice, *, resubmit: bool = False, actor: Any = None) -> CancelResult:
+def reconcile_invoice(
+    invoice: Invoice, *, resubmit: bool = False, actor: Any = None, trigger: Trigger = Trigger.RECONCILE
+) -> CancelResult:
     """Find out at the provider what became of an invoice, and return it; raises nothing of the provider's.
 
     ``resubmit`` repeats the cancel where the provider has no lookup, declares a repeat harmless, and the doubt
     period is over.
     """
-    intent = Intent(actor, Trigger.RECONCILE)
+    return told(reconciled(invoice, Intent(actor, trigger), resubmit=resubmit))
+
+
+def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelResult:
+    """Return the result of reconciling one invoice; it is not told yet."""
+    refuse_unsaved(invoice)
     verbs = invoice.verbs
     verbs.refuse_inside_transaction()
     if not verbs.refresh(invoice):
-        return told(skipped(invoice, Code.NOT_REGISTERED))
+        return skipped(invoice, Code.NOT_REGISTERED)
     if invoice.is_abandoned:
         verbs.abandon([invoice], intent)
     provider = ready_provider(invoice)
     if isinstance(provider, CancelResult):
-        return told(provider)
+        return provider
     if invoice.status == Status.CANCELING:
-        return told(skipped(invoice, Code.IN_PROGRESS))
-    if verbs.paused(invoice.provider) is not None:
-        return told(skipped(invoice, Code.PROVIDER_PAUSED))
+        return skipped(invoice, Code.IN_PROGRESS)
+    state = verbs.paused(invoice.provider)
+    if state is not None:
+        return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
     if provider.supports_lookup:
-        return told(_looked_up(provider, invoice, intent))
+        return _looked_up(provider, invoice, intent)
     if resubmit and invoice.status == Status.IN_DOUBT and provider.is_repeat_harmless:
-        return told(_repeated(provider, invoice, intent))
-    return told(standing(invoice, Code.NO_LOOKUP))
+        return _repeated(provider, invoice, intent)
+    return standing(invoice, Code.NO_LOOKUP)
 
 
 def _looked_up(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
@@ -205,15 +231,16 @@ def _looked_up(provider: Provider, invoice: Invoice, intent: Intent) -> CancelRe
     seen = verbs.seen(invoice)
     reply = look_up(provider, [invoice.external_id])[invoice.external_id]
     verbs.record_lookup(seen, reply, intent)
-    if reply.code in PAUSES and not reply.is_answer:
-        verbs.pause(invoice.provider, reply.code, reply.retry_after or PAUSES[reply.code])
+    if not reply.is_answer:
+        pause_after(reply, invoice)
     return result_of_lookup(invoice, reply)
 
 
 def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
     """Return the result of a recorded lookup: the row's word, with what the provider said where that is new."""
     if invoice.status == Status.IN_DOUBT:
-        said = result(invoice, Outcome.IN_DOUBT, reply.code)
+        code = Code.STILL_OPEN if reply.status == Status.CREATED else reply.code
+        said = result(invoice, Outcome.IN_DOUBT, code)
     elif reply.is_answer and reply.status is not None:
         said = standing(invoice, Code.STILL_OPEN)
     else:

@@ -5,7 +5,8 @@ It refuses to write what only the verbs may write.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +14,9 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from ..outcomes import Outcome
+from ..bulk import BulkReport, cancel_invoices
+from ..intents import Trigger
+from ..outcomes import CancelResult, Outcome
 from ..statuses import Status
 from .verbs import InvoiceVerbs
 from .verbs.claims import ABANDONED_AFTER
@@ -84,6 +87,30 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
             | Q(paid_after_cancel_at__isnull=False, paid_after_cancel_handled_at__isnull=True)
         )
 
+    # -- the bulk cancel --------------------------------------------------------------------------------------
+
+    def cancel(
+        self,
+        *,
+        actor: Any = None,
+        reason: str = "",
+        trigger: str = Trigger.API,
+        on_result: Callable[[CancelResult], None] | None = None,
+        limit: int | None = None,
+    ) -> BulkReport:
+        """Cancel these invoices at their providers; return one result for each, raising for none of them.
+
+        ``on_result`` is called with each result as it comes. For very many, ``bulk.cancel_invoices`` keeps none.
+        """
+        report = BulkReport()
+        results = cancel_invoices(self, actor=actor, reason=reason, trigger=Trigger(trigger), limit=limit)
+        with closing(results):
+            for result in results:
+                report.results.append(result)
+                if on_result is not None:
+                    on_result(result)
+        return report
+
     # -- what only the verbs may write ------------------------------------------------------------------------
 
     def update(self, **kwargs: Any) -> int:
@@ -95,10 +122,20 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         refuse_verb_fields(fields)
         return super().bulk_update(objs, fields, batch_size=batch_size)
 
-    def bulk_create(self, objs: Iterable[Invoice], *args: Any, **kwargs: Any) -> list[Invoice]:
-        refuse_verb_fields(kwargs.get("update_fields") or ())
-        return super().bulk_create(objs, *args, **kwargs)
+    def bulk_create(
+        self,
+        objs: Iterable[Invoice],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,  # noqa: FBT002 - Django's signature
+        update_conflicts: bool = False,  # noqa: FBT002 - Django's signature
+        update_fields: Collection[str] | None = None,
+        unique_fields: Collection[str] | None = None,
+    ) -> list[Invoice]:
+        refuse_verb_fields(update_fields or ())
+        return super().bulk_create(objs, batch_size, ignore_conflicts, update_conflicts, update_fields, unique_fields)
 
+    cancel.alters_data = True  # type: ignore[attr-defined]
+    cancel.queryset_only = True  # type: ignore[attr-defined]
     update.alters_data = True  # type: ignore[attr-defined]
     bulk_update.alters_data = True  # type: ignore[attr-defined]
     bulk_create.alters_data = True  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """The append-only log: one row for every change of status, and for every answer that changed nothing."""
 
+from collections.abc import Iterable
 from typing import Any, Never, Self
 
 from django.conf import settings
@@ -20,6 +21,20 @@ class InvoiceTransitionQuerySet(models.QuerySet["InvoiceTransition"]):
     def delete(self) -> Never:
         raise TransitionsAreAppendOnly(_REFUSAL)
 
+    def bulk_create(
+        self,
+        objs: Iterable["InvoiceTransition"],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,  # noqa: FBT002 - Django's signature
+        update_conflicts: bool = False,  # noqa: FBT002 - Django's signature
+        *args: Any,
+        **kwargs: Any,
+    ) -> list["InvoiceTransition"]:
+        if update_conflicts:
+            raise TransitionsAreAppendOnly(_REFUSAL)
+        return super().bulk_create(objs, batch_size, ignore_conflicts, update_conflicts, *args, **kwargs)
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
     update.alters_data = True  # type: ignore[attr-defined]
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from .decisions import Decisions
 from .observations import Observations, Seen, doubt_over_at
 from .pauses import Pauses
 from .records import Records
-from .rows import Rows, carry_over
+from .rows import Rows
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -26,6 +26,7 @@ class InvoiceVerbs:
     def __init__(self, model: type[Invoice], using: str) -> None:
         self._rows = rows = Rows(model, using)
         self.using = using
+        self.refresh = rows.refresh
         claims, observations, decisions, pauses = Claims(rows), Observations(rows), Decisions(rows), Pauses(rows)
         self.claim = claims.claim
         self.give_back = claims.give_back
@@ -40,6 +41,9 @@ class InvoiceVerbs:
         self.register = decisions.register
         self.register_many = decisions.register_many
         self.pause = pauses.pause
+        self.provider_state = pauses.provider_state
+        self.tell_state = pauses.tell_state
+        self.reserve = pauses.reserve
         self.paused = pauses.paused
 
     def refuse_inside_transaction(self) -> None:
@@ -49,13 +53,6 @@ class InvoiceVerbs:
 
     seen = staticmethod(Seen.now)
     doubt_over_at = staticmethod(doubt_over_at)
-
-    def refresh(self, invoice: Invoice) -> bool:
-        """Let the instance carry its row's status and bookkeeping; False where the row is gone."""
-        row = self._rows.invoices.filter(pk=invoice.pk).first()
-        if row is not None:
-            carry_over(row, invoice)
-        return row is not None
 
     def repeats(self, invoice: Invoice) -> int:
         """Return how often the cancel was repeated for the doubt that the invoice is in."""

@@ -60,6 +60,7 @@ class Claims:
         another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too.
         """
         check_move(Mover.CLAIM, before, Status.CANCELING)
+        invoices = list({invoice.pk: invoice for invoice in invoices}.values())  # one row, one request
         claim = Claim(intent, before, conf.get().claim_ttl)
         changes = self._changes(claim)
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..invoice import Invoice
 
 
+_GROUP = 500
+"""How many ids are asked for at once."""
+
+
 class Decisions:
     """The verbs that ask no provider."""
 
@@ -33,6 +37,7 @@ class Decisions:
         with transaction.atomic(using=self.rows.using):
             own = self.rows.invoices.filter(pk=invoice.pk, status=Status.CREATED)
             if not own.filter(provider=invoice.provider, external_id=invoice.external_id).update(**changes):
+                self.rows.refresh(invoice)
                 return False
             show(invoice, {"status": Status.CREATED} | changes)
             self.rows.append([Entry(invoice, Status.CREATED, Status.CREATED, intent, code=Code.REQUESTED)])
@@ -80,21 +85,21 @@ class Decisions:
 
     def register_many(self, invoices: list[Invoice], intent: Intent) -> int:
         """Insert those of the (valid) invoices that are not there; return how many were inserted."""
-        keys: dict[str, set[str]] = {}
-        for invoice in invoices:
-            keys.setdefault(invoice.provider, set()).add(invoice.external_id)
+        known = self._known(invoices)  # before the transaction, which begins with its write
+        new = {(i.provider, i.external_id): i for i in invoices if (i.provider, i.external_id) not in known}
         with transaction.atomic(using=self.rows.using):
-            known = {
-                (provider, external_id)
-                for provider, ids in keys.items()
-                for external_id in self.rows.invoices.filter(provider=provider, external_id__in=ids).values_list(
-                    "external_id", flat=True
-                )
-            }
-            new = {(i.provider, i.external_id): i for i in invoices if (i.provider, i.external_id) not in known}
             self.rows.invoices.bulk_create(list(new.values()), ignore_conflicts=True)
             self._log_births([i for i in new.values() if i.status != Status.CREATED], intent)
         return len(new)
+
+    def _known(self, invoices: list[Invoice]) -> set[tuple[str, str]]:
+        known: set[tuple[str, str]] = set()
+        for start in range(0, len(invoices), _GROUP):  # a database takes only so many parameters
+            group = invoices[start : start + _GROUP]
+            providers, ids = {i.provider for i in group}, {i.external_id for i in group}
+            rows = self.rows.invoices.filter(provider__in=providers, external_id__in=ids)
+            known.update(rows.values_list("provider", "external_id"))
+        return known
 
     def _log_births(self, invoices: list[Invoice], intent: Intent) -> None:
         for invoice in invoices:

@@ -114,7 +114,8 @@ class Observations:
             self._still_open(row, seen, reply, intent)
         else:
             self._take_in(row, seen.invoice, reply.status, intent, reply.provider_status)
-        if row.status == Status.IN_DOUBT and row.attempt == seen.attempt:
+        wants_another = row.status == Status.IN_DOUBT or (reply.status is None and row.next_check_at is not None)
+        if wants_another and row.attempt == seen.attempt:
             self._advance(row)
 
     def _still_open(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:

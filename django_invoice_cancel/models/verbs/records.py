@@ -7,10 +7,10 @@ then becomes a row of the log, and moves the invoice only where the table of mov
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +18,28 @@ from django.db.models import Q
 from django.utils import timezone
 
 from ...attempts import Answer
-from ...outcomes import CONFIRMS_CANCEL, EFFECTS, Outcome
+from ...outcomes import CONFIRMS_CANCEL, Outcome
 from ...statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
 from .rows import Entry, Rows, carry_over, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
 
+Also = Callable[[Sequence[Answer]], None]
+
 FIRST_CHECK = timedelta(minutes=1)
 """How long after a lost answer reconcile first asks."""
 
 
 class _Raced(Exception):
-    """A group's UPDATE found fewer rows than were sent: somebody else moved one of them."""
+    """A group's UPDATE found fewer rows than were sent: somebody else moved one of them, or we did.
+
+    It was us where an earlier try was committed although its COMMIT reported an error.
+    """
+
+    def __init__(self, *, is_repeat: bool) -> None:
+        super().__init__(is_repeat)
+        self.is_repeat = is_repeat
 
 
 class Records:
@@ -39,18 +48,23 @@ class Records:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def record(self, answers: Sequence[Answer]) -> None:
-        """Write the replies of claimed invoices, each with its row of the log."""
-        on_time = [answer for answer in answers if _target(answer) not in MONEY]
-        one_by_one = [answer for answer in answers if _target(answer) in MONEY]
-        try:
-            self.rows.run(lambda is_repeat: self._on_time(on_time), [answer.invoice for answer in on_time])
-        except _Raced:
-            one_by_one = list(answers)
-        for answer in one_by_one:
-            self._one(answer)
+    def record(self, answers: Sequence[Answer], *, also: Also | None = None) -> None:
+        """Write the replies of claimed invoices, each with its row of the log.
 
-    def _on_time(self, answers: Sequence[Answer]) -> None:
+        ``also`` is called within the same transaction with the answers that it records.
+        """
+        on_time = [answer for answer in answers if _target(answer) not in MONEY]
+        with_money = [answer for answer in answers if _target(answer) in MONEY]
+        try:
+            if on_time:
+                self.rows.run(partial(self._on_time, on_time, also), [answer.invoice for answer in on_time])
+        except _Raced as raced:
+            for answer in on_time:
+                self._one(answer, also, may_be_written=raced.is_repeat)
+        for answer in with_money:
+            self._one(answer, also)
+
+    def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
         groups: dict[tuple[Outcome, Status], list[Answer]] = defaultdict(list)
         for answer in answers:
             groups[answer.reply.outcome, _target(answer)].append(answer)
@@ -60,20 +74,23 @@ class Records:
             if target in CLOSED:
                 changes["status_confirmed_at"] = now
             if self.rows.invoices.filter(_own(group), status=Status.CANCELING).update(**changes) != len(group):
-                raise _Raced
+                raise _Raced(is_repeat=is_repeat)
             for answer in group:
                 show(answer.invoice, changes)
-        if answers:
-            self.rows.append([_entry(answer, Status.CANCELING, _target(answer)) for answer in answers])
+        self.rows.append([_entry(answer, Status.CANCELING, _target(answer)) for answer in answers])
+        if also is not None:
+            also(answers)
 
-    def _one(self, answer: Answer) -> None:
+    def _one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> None:
         def verb(is_repeat: bool) -> None:
             row = self.rows.lock(answer.invoice.pk)
             if row is None:
                 return
-            if not (is_repeat and self._is_logged(answer)):
+            if not ((is_repeat or may_be_written) and self._is_logged(answer)):
                 self._write(row, answer)
             carry_over(row, answer.invoice)
+            if also is not None:
+                also([answer])
 
         self.rows.run(verb, [answer.invoice])
 
@@ -138,7 +155,7 @@ def _move(row: Invoice, answer: Answer) -> tuple[Mover, Status]:
     is_own = row.attempt == answer.claim.attempt
     if is_own and old == Status.CANCELING:
         return Mover.RECORD, _target(answer)
-    named = EFFECTS[answer.reply.outcome].becomes or answer.reply.status
+    named = answer.reply.named_status
     if named in MONEY and may_move(Mover.OBSERVE, old, named):
         return Mover.OBSERVE, named  # money wins, however late the word of it comes
     if is_own and named is not None and may_move(Mover.LATE_RECORD, old, named):

@@ -34,6 +34,8 @@ logger = logging.getLogger("django_invoice_cancel")
 
 _TRIES = 3
 _CODE_LENGTH = 32
+_LABEL_LENGTH = 150
+_MESSAGE_LENGTH = 500
 
 VERB_FIELDS = (
     "status",
@@ -116,7 +118,7 @@ class Rows:
                     return verb(tries > 1)
             except Exception as error:
                 for invoice, carried in zip(invoices, before, strict=True):
-                    show(invoice, carried)
+                    _restore(invoice, carried)
                 if tries == _TRIES or not isinstance(error, OperationalError):
                     raise
                 logger.debug("Trying a write again after an OperationalError.", exc_info=True)
@@ -132,6 +134,13 @@ class Rows:
         """
         self.invoices.filter(pk=pk).update(check_count=models.F("check_count"))
         return self.invoices.select_for_update().filter(pk=pk).first()
+
+    def refresh(self, invoice: Invoice) -> bool:
+        """Let the instance carry its row's status and bookkeeping; False where the row is gone."""
+        row = self.invoices.filter(pk=invoice.pk).first()
+        if row is not None:
+            carry_over(row, invoice)
+        return row is not None
 
     # -- writing ----------------------------------------------------------------------------------------------
 
@@ -161,6 +170,12 @@ def _carried(invoice: Invoice) -> dict[str, Any]:
     return {name: vars(invoice)[name] for name in VERB_FIELDS if name in vars(invoice)}
 
 
+def _restore(invoice: Invoice, carried: dict[str, Any]) -> None:
+    for name in set(VERB_FIELDS) - set(carried):
+        vars(invoice).pop(name, None)  # it was deferred
+    show(invoice, carried)
+
+
 def carry_over(row: Invoice, invoice: Invoice) -> None:
     """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
     if row is not invoice:
@@ -172,12 +187,20 @@ def named_actor(actor: Any) -> tuple[Any, str]:
     if actor is None:
         return None, ""
     if isinstance(actor, str):
-        return None, actor[:150]
+        return None, actor
     if getattr(actor, "is_anonymous", False):
         return None, "anonymous"
     if isinstance(actor, get_user_model()):
-        return actor.pk, actor.get_username()[:150]
+        return actor.pk, actor.get_username()
     raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
+
+
+def storable(text: str, most: int | None = None) -> str:
+    """Return the text as every database takes it: no NUL (PostgreSQL), no lone surrogates, at most so long.
+
+    A provider's strange words must not be why its answer is lost.
+    """
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:most]
 
 
 def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
@@ -188,14 +211,14 @@ def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
         to_status=entry.new,
         attempt=entry.attempt,
         actor_id=actor_id,
-        actor_label=actor_label,
+        actor_label=storable(actor_label, _LABEL_LENGTH),
         trigger=entry.intent.trigger,
-        reason=entry.intent.reason,
+        reason=storable(entry.intent.reason),
         operation=entry.intent.operation,
         outcome=entry.outcome or "",
-        code=entry.code[:_CODE_LENGTH],
+        code=storable(entry.code, _CODE_LENGTH),
         http_status=entry.http_status,
-        provider_message=entry.provider_message,
+        provider_message=storable(entry.provider_message, _MESSAGE_LENGTH),
         duration_ms=entry.duration_ms,
         created_at=now,
     )

@@ -1,0 +1,184 @@
+"""A lane: one provider's threads, window and pause within one run. A slow lane holds up no other.
+
+Threads of a lane speak to the provider and nothing else. What a reply says about the *provider* is noted in the
+thread that got it, so that the next one does not send any more; what it says about the *invoice* goes to the engine.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from .. import conf
+from ..outcomes import Code
+from ..providers.base import Provider
+
+if TYPE_CHECKING:
+    from ..models import ProviderState
+
+GROUP = 50
+"""How many rows are claimed or recorded together: beyond it little is gained."""
+FAILURES_THAT_PAUSE = 5
+"""So many replies in a row that say nothing about an invoice pause the provider."""
+PAUSE_SECONDS = 300.0
+"""For how long; rejected credentials pause at once."""
+RATE_PAUSE_SECONDS = 30.0
+"""How long a 429 pauses that names no time."""
+
+
+@dataclass
+class Job:
+    """One thing to ask the provider, and what came back."""
+
+    subject: Any
+    """What is asked about."""
+    ask: Callable[[Job], Any]
+    """Runs in a thread of the lane; raises nothing."""
+    stale_at: float = float("inf")
+    """Monotonic: not asked after this."""
+    not_before: float = 0.0
+    """Seconds since the epoch: the slot that was reserved for it."""
+    epoch: int = 0
+    lane: Lane | None = None
+    answer: Any = None
+    is_sent: bool = False
+
+
+class Lane:
+    """One provider in one run."""
+
+    def __init__(
+        self, provider: Provider, done: SimpleQueue[Job], *, concurrency: int | None = None, rate: float | None = None
+    ) -> None:
+        self.provider = provider
+        self.alias = provider.alias
+        self.concurrency = concurrency or provider.concurrency
+        self.rate = rate or provider.rate
+        self.window = self._window()
+        """The most rows that may be claimed and not yet recorded: what a crash can leave in doubt."""
+        self.open = 0
+        """Claimed and not yet recorded."""
+        self.fed = 0
+        """Handed to the threads and not yet back."""
+        self.parked: deque[Job] = deque()
+        """Came back unsent."""
+        self.is_probing = False
+        """Whether one request at a time is sent, until one gets an answer."""
+        self.failures = 0
+        self.hold_code = ""
+        self.has_news = False
+        """Whether something about the provider is to be told to the other processes."""
+        self._held_until = 0.0
+        self._epoch = 0
+        self._lock = threading.Lock()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._done = done
+        self._threads: list[threading.Thread] = []
+        self._stopped = threading.Event()
+
+    def _window(self) -> int:
+        ttl = conf.get().claim_ttl
+        bounds = [2 * self.concurrency + GROUP, self.concurrency * (ttl / 2) / self.provider.deadline]
+        if self.rate:
+            bounds.append(self.rate * ttl / 4)
+        return max(1, int(min(bounds)))
+
+    # -- the pause --------------------------------------------------------------------------------------------
+
+    @property
+    def held_for(self) -> float:
+        """Seconds for which nothing is sent."""
+        return max(self._held_until - time.monotonic(), 0.0)
+
+    @property
+    def may_feed(self) -> bool:
+        """Whether the threads may be given something now."""
+        return not self.held_for and not (self.is_probing and self.fed)
+
+    def learn(self, state: ProviderState | None) -> None:
+        """Take over what other processes know about the provider."""
+        if state is None:
+            return
+        with self._lock:
+            if state.seconds_left > self.held_for:
+                self._hold(state.seconds_left, state.pause_code)
+            if not self.has_news and not self.fed:
+                self.failures = max(self.failures, state.failures)
+                self.is_probing = self.is_probing or bool(state.pause_code)
+
+    def note(self, job: Job, code: str, *, says_nothing: bool, retry_after: float | None) -> None:
+        """Note what a reply says about the provider; ``says_nothing``: nothing about the invoice."""
+        if code == Code.LEASE_EXPIRED:
+            return  # our own doing
+        with self._lock:
+            self.has_news = True
+            if code == Code.RATE_LIMITED:
+                self._hold(RATE_PAUSE_SECONDS if retry_after is None else retry_after, code)
+                return
+            self.failures = self.failures + 1 if says_nothing else 0
+            if code == Code.BAD_CREDENTIALS or self.failures >= FAILURES_THAT_PAUSE:
+                self._hold(PAUSE_SECONDS, code)
+            elif not says_nothing and job.epoch == self._epoch:
+                self.is_probing, self.hold_code = False, ""
+
+    def _hold(self, seconds: float, code: str) -> None:
+        """Send nothing for so many seconds; what is queued comes back unsent."""
+        self._held_until = max(self._held_until, time.monotonic() + seconds)
+        self._epoch += 1
+        self.hold_code = code
+        self.is_probing = True
+
+    # -- the threads ------------------------------------------------------------------------------------------
+
+    def feed(self, job: Job) -> None:
+        """Queue a job for the threads."""
+        job.lane, job.epoch = self, self._epoch
+        self.fed += 1
+        if len(self._threads) < min(self.concurrency, self.fed):
+            thread = threading.Thread(target=self._work, name=f"invoice-cancel-{self.alias}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put(job)
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait for a thread."""
+        return self._jobs.qsize()
+
+    def close(self) -> None:
+        """Send nothing more, wait for what is in flight; what is queued comes back unsent."""
+        self._stopped.set()
+        self._return_queued()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def _return_queued(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return
+            if job is not None:
+                self._done.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if job.not_before:
+                self._stopped.wait(job.not_before - time.time())
+            try:
+                if self._is_wanted(job):
+                    job.is_sent = True
+                    job.answer = job.ask(job)
+            finally:  # whatever ends this thread, the engine hears of the job
+                self._done.put(job)
+
+    def _is_wanted(self, job: Job) -> bool:
+        return not self._stopped.is_set() and job.epoch == self._epoch and time.monotonic() < job.stale_at

@@ -1,0 +1,79 @@
+"""Walking a selection: by primary key, in keyset pages, for each provider on its own.
+
+Never loads or lists it whole, and never keeps a cursor open across a write. Memory is one page a provider.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..models import Invoice
+    from ..models.queryset import InvoiceQuerySet
+
+PAGE = 200
+"""How many rows are read at once."""
+
+
+def checked(invoices: InvoiceQuerySet) -> InvoiceQuerySet:
+    """Return the selection ready for walking, or raise ``TypeError`` for one that cannot be walked."""
+    if invoices.query.is_sliced:
+        raise TypeError("Cannot cancel a query set once a slice has been taken: use limit=.")
+    if invoices.query.combinator:
+        raise TypeError(f"Cannot cancel a query set combined by {invoices.query.combinator}(): select with Q objects.")
+    if getattr(invoices, "_fields", None) is not None:
+        raise TypeError("Cannot cancel a query set of values(): select invoices.")
+    return invoices.order_by("pk")
+
+
+def providers(invoices: InvoiceQuerySet) -> Iterator[str]:
+    """Return the aliases that occur, each by one step along the index on (provider, external_id).
+
+    ``SELECT DISTINCT`` would read a million rows before the first request.
+    """
+    aliases: Any = invoices.order_by("provider").values_list("provider", flat=True)
+    alias = aliases.first()
+    while alias is not None:
+        yield alias
+        alias = aliases.filter(provider__gt=alias).first()
+
+
+class Walk:
+    """The invoices of one provider in a selection, in order of their primary key."""
+
+    def __init__(self, invoices: InvoiceQuerySet, alias: str) -> None:
+        self._rest = invoices.filter(provider=alias)
+        self._page: deque[Invoice] = deque()
+        self._last: Any = None
+        self._is_read = False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be more to take."""
+        return bool(self._page) or not self._is_read
+
+    def cut(self) -> None:
+        """Bring nothing more."""
+        self._page.clear()
+        self._is_read = True
+
+    def take(self, count: int) -> list[Invoice]:
+        """Return the next invoices, at most ``count``; fewer, or none, at the end."""
+        taken: list[Invoice] = []
+        while len(taken) < count and (self._page or self._read()):
+            taken.append(self._page.popleft())
+        return taken
+
+    def _read(self) -> bool:
+        if self._is_read:
+            return False
+        rows = self._rest if self._last is None else self._rest.filter(pk__gt=self._last)
+        page = list(rows[:PAGE])
+        self._is_read = len(page) < PAGE
+        for invoice in page:
+            if invoice.pk != self._last:  # a join may give a row twice
+                self._page.append(invoice)
+                self._last = invoice.pk
+        return bool(self._page)
