@@ -89,7 +89,7 @@ class CryptoCloudDialect(Dialect):
             amount = float(fields["amount"])
         except (KeyError, TypeError, ValueError):
             return Question(CREATE, complaint=_error({"amount": "Amount is required."}))
-        if not amount > 0:
+        if not 0 < amount < float("inf"):
             return Question(CREATE, complaint=_error({"amount": "Amount must be greater than 0."}))
         currency, order_id = fields.get("currency") or self.currency, fields.get("order_id") or "None"
         return Question(CREATE, fields={"amount": str(amount), "currency": str(currency), "order_id": str(order_id)})

@@ -83,7 +83,7 @@ class FireKassaDialect(Dialect):
             order_id = str(fields["order_id"])
         except (ValueError, TypeError, KeyError, InvalidOperation):
             return Question(CREATE, complaint=_invalid("Validation failed", "amount", "The amount field is required."))
-        if not amount >= _MIN_AMOUNT:
+        if not (amount.is_finite() and amount >= _MIN_AMOUNT):
             return Question(CREATE, complaint=_invalid("The given data was invalid", "amount", "Min amount is 100.00"))
         currency = str(fields.get("currency") or self.currency)
         return Question(CREATE, fields={"amount": f"{amount:.2f}", "currency": currency, "order_id": order_id})

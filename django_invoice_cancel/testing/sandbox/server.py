@@ -7,7 +7,7 @@ that refuses stays ours. An exception in a callback is kept in ``errors``, never
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from .wire import Line, Request
@@ -24,27 +24,25 @@ class Server:
         self.errors: list[BaseException] = []
         self._lines: set[Line] = set()
         self._elsewhere_lines: set[Line] = set()
-        self._servers: dict[str, asyncio.Server] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._port = 0
-        self._reserved: socket.socket | None = None
+        self._here: socket.socket
+        self._elsewhere: socket.socket
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
 
     def start(self, port: int) -> tuple[int, int]:
         """Listen on ``port`` (0: any) and on another one, and return both."""
-        # Listening before anybody is told the address: a client that connects early waits in the backlog.
-        listening, elsewhere = _bind(port), _bind(0)
-        for sock in (listening, elsewhere):
-            sock.listen(BACKLOG)
-        self._port, elsewhere_port = listening.getsockname()[1], elsewhere.getsockname()[1]
+        self._here, self._elsewhere = _bind(port), _bind(0)
+        self._port = self._here.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._note_error)
-        self._begin(self._serve("here", listening))
-        self._begin(self._serve("elsewhere", elsewhere))
+        # Listening before anybody is told the address: a client that connects early waits in the backlog.
+        self._listen(self._here, self._receive, self._lines)
+        self._listen(self._elsewhere, self._receive_elsewhere, self._elsewhere_lines)
         self._thread = threading.Thread(target=self._run, name="provider-sandbox", daemon=True)
         self._thread.start()
-        return self._port, elsewhere_port
+        return self._port, self._elsewhere.getsockname()[1]
 
     def close(self) -> None:
         """End every connection and the thread. Does nothing the second time."""
@@ -73,26 +71,30 @@ class Server:
             self._loop.close()
 
     async def _hang_up(self) -> None:
-        for server in self._servers.values():
-            server.close()
-        if self._reserved is not None:
-            self._reserved.close()
-        while lines := self._lines | self._elsewhere_lines:
-            for line in lines:
+        for sock in (self._here, self._elsewhere):
+            self._loop.remove_reader(sock)
+            sock.close()
+        while self._tasks or self._lines or self._elsewhere_lines:
+            for line in self._lines | self._elsewhere_lines:
                 line.hang_up()
             await asyncio.sleep(0)
 
-    async def _serve(self, name: str, sock: socket.socket) -> None:
-        is_here = name == "here"
-        receive = self._receive if is_here else self._receive_elsewhere
-        lines = self._lines if is_here else self._elsewhere_lines
-        self._servers[name] = await self._loop.create_server(lambda: Line(receive, lines), sock=sock, backlog=BACKLOG)
+    def _listen(self, sock: socket.socket, receive: Receiver, lines: set[Line]) -> None:
+        # Not asyncio's create_server: that takes a turn of the loop, and refusing must not have to wait for it.
+        sock.setblocking(False)  # noqa: FBT003 - its only parameter
+        sock.listen(BACKLOG)
+        self._loop.add_reader(sock, self._accept, sock, lambda: Line(receive, lines))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        # The loop itself keeps no reference to a task.
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _accept(self, sock: socket.socket, make_line: Callable[[], Line]) -> None:
+        for _ in range(BACKLOG):
+            try:
+                connection, _ = sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            # The loop itself keeps no reference to a task.
+            task = self._loop.create_task(self._loop.connect_accepted_socket(make_line, connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _in_loop(self, action: Callable[[], None]) -> None:
         if self._thread is None or threading.current_thread() is self._thread:
@@ -104,17 +106,15 @@ class Server:
         done.wait()
 
     def _refuse(self) -> None:
-        # The control request that asked for it may have come in here: its answer is written first.
-        self._servers.pop("here").close()
-        self._reserved = _bind(self._port)
+        self._loop.remove_reader(self._here)
+        self._here.close()
+        self._here = _bind(self._port)  # a bound socket that does not listen refuses, and keeps the port
         for line in tuple(self._lines):
+            # The control request that asked for it may have come in here: its answer is written first.
             self._loop.call_soon(line.hang_up)
 
     def _accept_again(self) -> None:
-        if self._reserved is not None:
-            self._reserved.listen(BACKLOG)
-            self._begin(self._serve("here", self._reserved))
-            self._reserved = None
+        self._listen(self._here, self._receive, self._lines)
 
     def _note_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.errors.append(context.get("exception") or RuntimeError(context["message"]))

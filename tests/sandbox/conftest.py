@@ -1,0 +1,16 @@
+"""A sandbox for every test, quick in what it delays."""
+
+import pytest
+
+from django_invoice_cancel.testing.sandbox import ProviderSandbox
+
+
+@pytest.fixture
+def sandbox():
+    with ProviderSandbox(late_seconds=1.0, slow_seconds=0.05, drip_seconds=0.0005) as running:
+        yield running
+
+
+@pytest.fixture(params=["firekassa", "cryptocloud"])
+def dialect(request):
+    return request.param

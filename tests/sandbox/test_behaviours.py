@@ -1,0 +1,195 @@
+"""Every behaviour of the table, in both dialects, by what is heard on the wire and what is true at the provider."""
+
+import time
+
+import pytest
+
+from django_invoice_cancel.testing.sandbox import BEHAVIOURS, Knobs, ProviderSandbox, invoice_id
+
+from .caller import TOKENS, ask, cancel, lookup, request_bytes
+
+OK = {"firekassa": (200, b"{}"), "cryptocloud": (200, b'{"status":"success","result":["ok"]}')}
+REFUSED = {
+    "firekassa": (
+        422,
+        b'{"message":"The given data was invalid","errors":{"id":["Invoice can not be canceled"]}}',
+    ),
+    "cryptocloud": (400, b'{"status":"error","result":{"validate_error":"Invoice is not created"}}'),
+}
+UNKNOWN = {"firekassa": (404, b'{"error":"Transaction not exists"}'), "cryptocloud": REFUSED["cryptocloud"]}
+UNAUTHORIZED = {
+    "firekassa": (401, b'{"message":"Unauthenticated."}'),
+    "cryptocloud": (400, b'{"status":"error","result":{"authorization":"Unauthorized request."}}'),
+}
+
+
+def both(status, body=None):
+    return {"firekassa": (status, body), "cryptocloud": (status, body)}
+
+
+NOTHING = both(0, b"")
+OPEN, CANCELED = ("process", "created"), ("cancel", "canceled")
+
+# name, what is heard, with which answer, how often it was carried out, the truth afterwards
+TABLE = [
+    ("ordinary", "reply", OK, 1, CANCELED),
+    ("paid", "reply", REFUSED, 0, ("paid", "paid")),
+    ("partially_paid", "reply", REFUSED, 0, ("partially-paid", "partial")),
+    ("overpaid", "reply", REFUSED, 0, ("overpaid", "overpaid")),
+    ("already_canceled", "reply", REFUSED, 0, CANCELED),
+    ("expired", "reply", REFUSED, 0, ("expired", "canceled")),
+    ("failed", "reply", REFUSED, 0, ("error", "canceled")),
+    ("odd_status", "reply", REFUSED, 0, ("on-hold", "on_hold")),
+    ("not_found", "reply", UNKNOWN, 0, (None, None)),
+    ("silent_after", "silence", NOTHING, 1, CANCELED),
+    ("silent_before", "silence", NOTHING, 0, OPEN),
+    ("late", "silence", NOTHING, 0, OPEN),
+    ("reset_after", "reset", NOTHING, 1, CANCELED),
+    ("reset_before", "reset", NOTHING, 0, OPEN),
+    ("close_after", "closed", NOTHING, 1, CANCELED),
+    ("cut_headers", "cut", both(0, b"HTTP/1.1 200 OK\r\nContent-Ty"), 1, CANCELED),
+    ("cut_body", "cut", both(0), 1, CANCELED),
+    ("error_500_after", "reply", both(500), 1, CANCELED),
+    ("error_500_before", "reply", both(500), 0, OPEN),
+    ("unavailable", "reply", both(503), 0, OPEN),
+    ("rate_limited", "reply", both(429), 0, OPEN),
+    ("bad_credentials", "reply", UNAUTHORIZED, 0, OPEN),
+    ("forbidden", "reply", both(403), 0, OPEN),
+    ("garbage", "reply", both(200, b'{"status": "succ\x00\xff'), 1, CANCELED),
+    ("html", "reply", both(200), 0, OPEN),
+    ("redirect", "reply", both(302), 0, OPEN),
+    ("drip", "reply", OK, 1, CANCELED),
+    ("slow", "reply", OK, 1, CANCELED),
+    ("paid_before_answer", "reply", OK, 1, ("paid", "paid")),
+    ("echo", "reply", {"firekassa": (422, None), "cryptocloud": (400, None)}, 0, OPEN),
+]
+FAULTS = [row for row in TABLE if row[4] in (OPEN, CANCELED) and row[0] not in ("ordinary", "already_canceled")]
+
+
+def test_table_covers_every_behaviour():
+    assert [row[0] for row in TABLE] == [behaviour.name for behaviour in BEHAVIOURS]
+
+
+def test_codes_and_names_are_unique_and_codes_fit_both_alphabets():
+    assert len({row.code for row in BEHAVIOURS}) == len({row.name for row in BEHAVIOURS}) == len(BEHAVIOURS)
+    assert [row.code for row in BEHAVIOURS if not (len(row.code) == 2 and row.code.isdecimal())] == []
+
+
+@pytest.mark.parametrize(("name", "kind", "answers", "executed", "truth"), TABLE, ids=[row[0] for row in TABLE])
+def test_first_cancel_meets_what_the_id_says(sandbox, dialect, name, kind, answers, executed, truth):
+    external_id = sandbox.new_id(dialect, name)
+    heard = cancel(sandbox, dialect, external_id, timeout=0.2 if kind == "silence" else 10.0)
+    status, body = answers[dialect]
+    assert (heard.kind, heard.status) == (kind, status)
+    assert body is None or heard.body == body
+    assert sandbox.executed(external_id) == executed
+    assert sandbox.truth(external_id) == truth[dialect == "cryptocloud"]
+    assert sandbox.count("cancel", external_id) == sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize("name", [row[0] for row in TABLE])
+def test_lookup_tells_the_truth_whatever_the_cancel_met(sandbox, dialect, name):
+    external_id = sandbox.new_id(dialect, name)
+    cancel(sandbox, dialect, external_id, timeout=0.1)
+    assert lookup(sandbox, dialect, external_id) == sandbox.truth(external_id)
+    assert sandbox.count("lookup", external_id) == 1
+
+
+@pytest.mark.parametrize(("name", "executed"), [(row[0], row[3]) for row in FAULTS if row[0] != "late"])
+def test_second_cancel_is_answered_ordinarily(sandbox, dialect, name, executed):
+    external_id = sandbox.new_id(dialect, name)
+    cancel(sandbox, dialect, external_id, timeout=0.1)
+    heard = cancel(sandbox, dialect, external_id)
+    assert (heard.status, heard.body) == (REFUSED if executed else OK)[dialect]
+    assert sandbox.executed(external_id) == 1
+    assert sandbox.count("cancel", external_id) == 2
+
+
+def test_late_cancel_is_carried_out_after_the_client_hung_up(sandbox, dialect):
+    external_id = sandbox.new_id(dialect, "late")
+    assert cancel(sandbox, dialect, external_id, timeout=0.05).kind == "silence"
+    assert sandbox.executed(external_id) == 0
+    sandbox.wait_until(lambda: sandbox.executed(external_id) == 1)
+    assert lookup(sandbox, dialect, external_id) == CANCELED[dialect == "cryptocloud"]
+    assert [one.executed for one in sandbox.requests] == [True, False]
+
+
+def test_late_cancel_finds_an_invoice_that_was_paid_meanwhile(sandbox, dialect):
+    external_id = sandbox.new_id(dialect, "late")
+    cancel(sandbox, dialect, external_id, timeout=0.05)
+    sandbox.pay(external_id)
+    other = sandbox.new_id(dialect, "late")
+    cancel(sandbox, dialect, other, timeout=0.05)
+    sandbox.wait_until(lambda: sandbox.executed(other) == 1)
+    assert (sandbox.truth(external_id), sandbox.executed(external_id)) == ("paid", 0)
+
+
+def test_slow_answer_takes_as_long_as_set(sandbox, dialect):
+    sandbox.configure(slow_seconds=0.3)
+    before = time.monotonic()
+    assert cancel(sandbox, dialect, sandbox.new_id(dialect, "slow")).status == 200
+    assert time.monotonic() - before >= 0.3
+
+
+def test_drip_takes_its_time_for_every_byte(sandbox, dialect):
+    sandbox.configure(drip_seconds=0.01)
+    before = time.monotonic()
+    heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "drip"))
+    assert heard.body == OK[dialect][1]
+    assert time.monotonic() - before >= 0.01 * 60
+
+
+def test_rate_limited_says_when_to_come_again(sandbox, dialect):
+    sandbox.configure(retry_after_seconds=7)
+    heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "rate_limited"))
+    assert (heard.status, heard.headers["retry-after"]) == (429, "7")
+
+
+def test_redirect_leads_to_another_port_where_arrivals_are_counted(sandbox, dialect):
+    heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "redirect"))
+    host, port_and_path = heard.headers["location"].rsplit(":", 1)
+    port = port_and_path.split("/")[0]
+    assert (host, port) == ("http://127.0.0.1", sandbox.control_url.rsplit(":", 1)[1].split("/")[0])
+    assert sandbox.base_url.rsplit(":", 1)[1] != port
+    assert sandbox.count("elsewhere") == 0
+    elsewhere = type("Elsewhere", (), {"base_url": f"{host}:{port}"})
+    assert ask(elsewhere, request_bytes("POST", "/v2/anything")).status == 200
+    assert sandbox.count("elsewhere") == 1
+
+
+def test_echo_repeats_the_credentials(sandbox, dialect):
+    heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "echo"))
+    assert TOKENS[dialect] in heard.body.decode()
+
+
+def test_forbidden_is_a_page_at_firekassa_and_detail_at_cryptocloud(sandbox):
+    page = cancel(sandbox, "firekassa", sandbox.new_id("firekassa", "forbidden"))
+    detail = cancel(sandbox, "cryptocloud", sandbox.new_id("cryptocloud", "forbidden"))
+    assert (page.headers["content-type"], page.headers["server"]) == ("text/html; charset=UTF-8", "cloudflare")
+    assert detail.json == {"detail": "You do not have permission to perform this action."}
+
+
+@pytest.mark.parametrize("external_id", ["511727099", "7", "AB-c_d"])
+def test_id_without_a_code_is_ordinary_and_born_on_first_touch(sandbox, external_id):
+    assert cancel(sandbox, "firekassa", external_id).status == 200
+    assert sandbox.executed(external_id) == 1
+    assert sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize("name", ["ordinary", "paid", "late"])
+def test_ids_of_different_numbers_differ_and_keep_their_behaviour(dialect, name):
+    ids = {invoice_id(dialect, number, name) for number in range(3000)}
+    assert len(ids) == 3000
+    code = next(row.code for row in BEHAVIOURS if row.name == name)
+    assert {external_id[-2:] for external_id in ids} == {code}
+
+
+def test_unknown_behaviour_is_named_in_the_error():
+    with pytest.raises(ValueError, match="'lost' is no behaviour of the sandbox; there are ordinary, paid"):
+        invoice_id("firekassa", 1, "lost")
+
+
+def test_default_delays_are_longer_than_a_blink_and_shorter_than_a_deadline():
+    knobs = Knobs()
+    assert 1 <= knobs.slow_seconds < knobs.late_seconds < 15
+    assert ProviderSandbox().knobs == knobs

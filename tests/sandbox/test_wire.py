@@ -1,0 +1,114 @@
+"""HTTP by hand: requests in pieces, several on a connection, and bytes that are no request."""
+
+import pytest
+
+from .caller import TOKENS, ask, cancel_bytes, connect, hear, request_bytes
+
+
+def test_connection_is_kept_for_the_next_request(sandbox, dialect):
+    first, second = sandbox.new_id(dialect), sandbox.new_id(dialect)
+    with connect(sandbox.base_url) as connection:
+        for external_id in (first, second):
+            connection.sendall(cancel_bytes(dialect, external_id))
+            assert hear(connection).status == 200
+    assert [one.external_id for one in sandbox.requests] == [first, second]
+
+
+def test_request_in_single_bytes_is_read_whole(sandbox, dialect):
+    with connect(sandbox.base_url) as connection:
+        for byte in cancel_bytes(dialect, sandbox.new_id(dialect)):
+            connection.sendall(bytes([byte]))
+        assert hear(connection).status == 200
+    assert sandbox.count("cancel") == 1
+
+
+def test_request_sent_while_another_waits_is_read_after_it(sandbox):
+    first, second = sandbox.new_id("firekassa", "paid"), sandbox.new_id("firekassa")
+    held = sandbox.hold(first)
+    with connect(sandbox.base_url) as connection:
+        connection.sendall(cancel_bytes("firekassa", first) + cancel_bytes("firekassa", second))
+        held.wait_arrived()
+        assert sandbox.count("cancel") == 1
+        held.release()
+        assert hear(connection).status == 422
+        assert hear(connection).status == 200
+    assert sandbox.count("cancel") == 2
+
+
+@pytest.mark.parametrize("name", ["reset_before", "close_after", "cut_headers", "cut_body"])
+def test_broken_connection_takes_no_further_request(sandbox, name):
+    request = cancel_bytes("firekassa", sandbox.new_id("firekassa", name))
+    with connect(sandbox.base_url) as connection:
+        connection.sendall(request + cancel_bytes("firekassa", sandbox.new_id("firekassa")))
+        assert hear(connection).kind in ("reset", "closed", "cut")
+    assert sandbox.count("cancel") == 1
+
+
+def test_connection_closes_when_asked_to(sandbox):
+    with connect(sandbox.base_url) as connection:
+        connection.sendall(cancel_bytes("firekassa", "511727000", Connection="close"))
+        assert hear(connection).status == 200
+        assert hear(connection).kind == "closed"
+    assert sandbox.count("cancel") == 1
+
+
+def test_client_that_hangs_up_undoes_nothing(sandbox, dialect):
+    external_id = sandbox.new_id(dialect)
+    with connect(sandbox.base_url) as connection, sandbox.hold(external_id) as held:
+        connection.sendall(cancel_bytes(dialect, external_id))
+        held.wait_arrived()
+        connection.close()
+    sandbox.wait_until(lambda: sandbox.executed(external_id) == 1)
+    assert sandbox.count("cancel") == 1
+
+
+def test_half_a_request_is_none(sandbox):
+    with connect(sandbox.base_url) as connection:
+        connection.sendall(request_bytes("POST", "/v2/invoice/merchant/canceled", b'{"uuid":"INV-89UX0900"}')[:-5])
+    with connect(sandbox.base_url) as connection:
+        connection.sendall(cancel_bytes("firekassa", "511727000"))
+        assert hear(connection).status == 200
+    assert [one.external_id for one in sandbox.requests] == ["511727000"]
+
+
+def test_client_that_expects_100_gets_it(sandbox):
+    head, _, body = cancel_bytes("cryptocloud", "INV-89UX0900", Expect="100-continue").partition(b"\r\n\r\n")
+    with connect(sandbox.base_url) as connection:
+        connection.sendall(head + b"\r\n\r\n")
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert hear(connection).status == 200
+    assert sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET\r\n\r\n", 400),
+        (b"GET http://other/ HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+        (b"x" * 70_000, 431),
+    ],
+    ids=["no request line", "proxy", "negative", "too long", "chunked", "endless head"],
+)
+def test_bytes_that_are_no_request_are_turned_down(sandbox, data, status):
+    heard = ask(sandbox, data)
+    assert heard.status == status
+    assert sandbox.requests == []
+
+
+def test_log_holds_the_request_as_it_was_sent(sandbox):
+    body = b'{"uuid": "INV-89UX0900"}'
+    path = "/v2/invoice/merchant/canceled?locale=en"
+    ask(sandbox, request_bytes("POST", path, body, Authorization=TOKENS["cryptocloud"], X_Odd="A: b"))
+    (logged,) = sandbox.requests
+    assert (logged.method, logged.path, logged.body) == ("POST", path, body)
+    assert (logged.dialect, logged.operation, logged.executed) == ("cryptocloud", "cancel", True)
+    assert logged.headers == {
+        "host": "127.0.0.1",
+        "content-length": "24",
+        "authorization": TOKENS["cryptocloud"],
+        "x-odd": "A: b",
+    }
