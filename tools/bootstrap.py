@@ -99,14 +99,8 @@ def make_venv(venv):
 def install(venv, options):
     target = "%s[%s]" % (ROOT, options.extras)
     say("installing the project with [%s]%s" % (options.extras, options.django and ", Django " + options.django))
-    command = [
-        str(python_of(venv)),
-        "-m",
-        "pip",
-        "install",
-        "-qq",
-        "--disable-pip-version-check",
-    ]  # errors, no warnings
+    # -qq: errors, and no page of warnings about an index that is configured and not there
+    command = [str(python_of(venv)), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     command += ["--constraint", str(constraints(venv, options.django)), "--editable", target]
     run(command, "pip could not install it. It was used as it is configured here: is its package index reachable?")
 
