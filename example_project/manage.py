@@ -1,0 +1,13 @@
+"""Django's commands for the example: ``python example_project/manage.py reconcile_invoices``.
+
+Uses the database of ``make serve`` and the sandbox beside it.
+"""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+    execute_from_command_line(sys.argv)

@@ -1,0 +1,103 @@
+"""Sample orders for ``make serve``: of every kind, made by the app's own verbs against the sandbox.
+
+A table of what each order's invoice is at the provider and what the shop has done with it so far.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+from shop.models import Order
+
+from django_invoice_cancel.exceptions import CancelError
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.testing.sandbox import BEHAVIOURS, invoice_id
+
+GOODS = ("Oak desk", "Desk lamp", "Bookshelf", "Wool blanket", "Kettle", "Bicycle bell", "Garden chair", "Rain coat")
+SAYS = {behaviour.name: behaviour.says for behaviour in BEHAVIOURS}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """So many orders of each provider whose invoices are alike."""
+
+    behaviour: str
+    """What the sandbox does with them."""
+    is_registered: bool = True
+    is_canceled: bool = False
+    """Whether the shop has asked to cancel them."""
+    then_observed: str = ""
+    """What the shop then heard of them."""
+    count: int = 1
+
+
+KINDS = (
+    # Yours to cancel: the first four are not even known to the app yet.
+    Kind("ordinary", is_registered=False, count=3),
+    Kind("silent_after", is_registered=False),
+    Kind("paid", is_registered=False),
+    Kind("not_found", is_registered=False),
+    Kind("ordinary", count=3),
+    # What the shop has seen before.
+    Kind("ordinary", is_canceled=True, count=2),
+    Kind("already_canceled", is_canceled=True),
+    Kind("reset_after", is_canceled=True),
+    Kind("paid", then_observed="paid"),
+    Kind("error_500_before", is_canceled=True),
+    Kind("partially_paid", then_observed="partially_paid"),
+    Kind("overpaid", is_canceled=True),
+    Kind("expired", then_observed="expired"),
+    Kind("failed", then_observed="failed"),
+    Kind("not_found", is_canceled=True),
+    Kind("paid_before_answer", is_canceled=True, then_observed="paid"),
+)
+
+
+def load() -> int:
+    """Make the orders, and a few that are paid in cash; return how many there are."""
+    number = 1001
+    for kind in KINDS:
+        for provider in ("cryptocloud", "firekassa") * kind.count:
+            live_through(kind, make_order(number, provider, kind.behaviour))
+            number += 1
+    Order.objects.bulk_create([Order(number=str(number + n), title="Gift card", total="25.00") for n in range(2)])
+    return Order.objects.count()
+
+
+def make_order(number: int, provider: str, behaviour: str) -> Order:
+    field = {"cryptocloud": "cryptocloud_uuid", "firekassa": "firekassa_invoice_id"}[provider]
+    return Order.objects.create(
+        number=str(number),
+        title=GOODS[number % len(GOODS)],
+        total=Decimal(20 + number % 97) + Decimal("0.90"),
+        currency={"cryptocloud": "USD", "firekassa": "RUB"}[provider],
+        placed_at=timezone.now() - timedelta(hours=5 * (number - 1000)),
+        note=f"At the sandbox: {SAYS[behaviour]}.",
+        **{field: invoice_id(provider, number, behaviour)},
+    )
+
+
+def live_through(kind: Kind, order: Order) -> None:
+    """Let happen to the order's invoice what its kind says."""
+    if not kind.is_registered:
+        return
+    invoice = order.register_invoice()
+    assert invoice is not None  # noqa: S101 - make_order gave it an id
+    if kind.is_canceled:
+        cancel(invoice)
+    if kind.then_observed:
+        invoice.observe_status(kind.then_observed, trigger="webhook")
+
+
+def cancel(invoice: Invoice) -> None:
+    try:
+        invoice.cancel(actor="samples", reason="unpaid for a week")
+    except CancelError:
+        return  # its log tells
+
+
+def make_user(username: str, password: str) -> None:
+    """Make the user who may do everything."""
+    get_user_model().objects.create_superuser(username, password=password)

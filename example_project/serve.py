@@ -1,0 +1,68 @@
+"""``make serve``: the example shop and the admin on 127.0.0.1, the sandbox beside them, until Ctrl-C.
+
+Begins anew each time: the sandbox remembers nothing, so an old database would not agree with it.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+
+from launch import database_file, set_up_django
+
+from django_invoice_cancel.testing.sandbox import SandboxProcess
+
+USERNAME, PASSWORD = "demo", "demo-password"
+DEADLINE = "5"
+"""Seconds for one submit: short, so that a page waits for a silent provider no longer. 15 is the default."""
+
+
+def main() -> int:
+    options = parse()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        with SandboxProcess(port=options.sandbox_port, slow_seconds=2.0) as sandbox:
+            serve(sandbox, options.port)
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The example shop, its admin and the sandbox, until Ctrl-C.")
+    parser.add_argument("--port", type=int, default=8000, help="of the shop; 0: any free one (default: %(default)s)")
+    parser.add_argument("--sandbox-port", type=int, default=8765, help="of the providers (default: %(default)s)")
+    return parser.parse_args()
+
+
+def serve(sandbox: SandboxProcess, port: int) -> None:
+    """Set everything up, then answer until Ctrl-C."""
+    database = database_file("example.sqlite3")
+    set_up_django(sandbox_url=sandbox.base_url, database=database, deadline=DEADLINE)
+    import samples  # it needs the models
+    from runner import Runserver
+
+    logging.disable(logging.WARNING)  # what the samples lived through is no news
+    orders = samples.load()
+    logging.disable(logging.NOTSET)
+    samples.make_user(USERNAME, PASSWORD)
+    os.environ["DJANGO_RUNSERVER_HIDE_WARNING"] = "true"
+    Runserver.introduction = introduction(sandbox, orders)
+    Runserver().run_from_argv(["serve.py", "runserver", f"127.0.0.1:{port}", "--noreload"])
+
+
+def introduction(sandbox: SandboxProcess, orders: int) -> str:
+    return f"""
+  Shop     http://127.0.0.1:{{port}}/         {orders} orders: open one and press "Cancel order"
+  Admin    http://127.0.0.1:{{port}}/admin/
+  Sandbox  {sandbox.base_url}          FireKassa and CryptoCloud, with invoices of every kind
+
+  Log in as {USERNAME} with the password {PASSWORD}. Ctrl-C ends all of it.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The signature on CryptoCloud's postback: a JWT, HS256 with the project's secret key, valid for five minutes.
+
+It proves that CryptoCloud sent *a* postback in the last minutes. No claim is documented that names the invoice, so
+it does not prove which one was paid: before handing over anything dear, ask (``invoice.reconcile()``).
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+VALID_SECONDS = 300
+LEEWAY_SECONDS = 30
+"""How far the provider's clock may be from ours."""
+
+
+class BadToken(ValueError):
+    """The token is not CryptoCloud's, or not of the last minutes."""
+
+
+def check_token(token: str, secret: str) -> None:
+    """Raise ``BadToken`` unless the token was signed with ``secret`` and is still valid."""
+    try:
+        head, claims, signature = token.split(".")
+        algorithm, expires_at = _document(head)["alg"], float(_document(claims)["exp"])
+        signed_with_ours = hmac.new(secret.encode(), f"{head}.{claims}".encode(), hashlib.sha256).digest()
+        is_ours = hmac.compare_digest(signed_with_ours, _decoded(signature))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadToken("The token is no JWT.") from error
+    # A token that names its own algorithm must not choose "none".
+    if algorithm != "HS256" or not is_ours:
+        raise BadToken("The token is not signed with our secret key.")
+    if not -LEEWAY_SECONDS < expires_at - time.time() <= VALID_SECONDS + LEEWAY_SECONDS:
+        raise BadToken("The token is not of the last five minutes.")
+
+
+def _document(part: str) -> dict[str, Any]:
+    document = json.loads(_decoded(part))
+    if not isinstance(document, dict):
+        raise TypeError("not an object")
+    return document
+
+
+def _decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))

@@ -1,0 +1,36 @@
+"""What the shop does when it learns about an invoice: its order follows.
+
+Runs after the commit of what it tells; an exception here would be logged and would not undo the cancel.
+"""
+
+import logging
+from typing import Any
+
+from django.dispatch import receiver
+
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
+
+from .models import Order
+
+logger = logging.getLogger("shop")
+
+ORDER_STATES = {
+    "canceled": Order.State.CANCELED,
+    "paid": Order.State.PAID,
+    "overpaid": Order.State.PAID,
+}
+"""``in_doubt`` is not here: as long as nobody knows, the order stays as it is."""
+
+
+@receiver(invoice_status_changed)
+def follow_invoice(invoice: Invoice, new_status: str, **kwargs: Any) -> None:
+    if new_status in ORDER_STATES:
+        orders = Order.objects.filter(number=invoice.reference).exclude(state=Order.State.PAID)
+        orders.update(state=ORDER_STATES[new_status])
+
+
+@receiver(invoice_paid_after_cancel)
+def mark_late_money(invoice: Invoice, **kwargs: Any) -> None:
+    logger.warning("Money came for the canceled order %s: deliver or give it back.", invoice.reference)
+    Order.objects.filter(number=invoice.reference).update(state=Order.State.LATE_MONEY)
