@@ -10,7 +10,7 @@ import logging
 import time
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .attempts import Answer, Claim
 from .masking import mask
@@ -21,23 +21,29 @@ from .statuses import OURS_ALONE, Status
 if TYPE_CHECKING:
     from .models import Invoice
 
+R = TypeVar("R", ProviderReply, LookupReply)
+
 logger = logging.getLogger("django_invoice_cancel")
+
+CODE_LENGTH = 32
+"""How long an adapter's own code may be: the log keeps so much."""
+LONGEST_PAUSE = 86_400.0
+"""No answer asks to wait for longer than a day."""
 
 
 def submit(provider: Provider, claim: Claim, invoice: Invoice) -> Answer:
     """Send the one request of a claimed invoice."""
     started = time.monotonic()
     try:
-        reply = read_reply(provider.cancel(invoice.external_id, lease=claim.lease(provider.deadline)))
+        reply = read_reply(provider, provider.cancel(invoice.external_id, lease=claim.lease(provider.deadline)))
     except Exception as bug:  # noqa: BLE001 - an adapter's bug says nothing about the invoice
         reply = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR, provider_message=_tell_bug(provider, bug))
     return Answer(claim, invoice, reply, round((time.monotonic() - started) * 1000))
 
 
-def read_reply(reply: ProviderReply) -> ProviderReply:
-    """Return the reply with what it contradicts itself in taken for doubt."""
-    if not isinstance(reply, ProviderReply):
-        raise TypeError(f"cancel() of an adapter returns a ProviderReply, not {type(reply).__name__}.")
+def read_reply(provider: Provider, reply: object) -> ProviderReply:
+    """Return an adapter's reply as it may be kept, with what it contradicts itself in taken for doubt."""
+    reply = _kept(provider, reply, ProviderReply)
     if reply.outcome != Outcome.REFUSED or reply.status is None:
         return reply
     if reply.status == Status.CANCELED:
@@ -50,7 +56,10 @@ def read_reply(reply: ProviderReply) -> ProviderReply:
 def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupReply]:
     """Ask for the status of up to a group of invoices; there is a reply for each."""
     try:
-        replies = dict(provider.lookup(external_ids))
+        replies = {
+            external_id: _kept(provider, reply, LookupReply)
+            for external_id, reply in dict(provider.lookup(external_ids)).items()
+        }
     except Exception as bug:  # noqa: BLE001 - an adapter's bug says nothing about the invoices
         message = _tell_bug(provider, bug)
         return {
@@ -58,6 +67,25 @@ def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupRepl
         }
     none = LookupReply(None, Code.NO_ANSWER, is_answer=False)
     return {external_id: replies.get(external_id, none) for external_id in external_ids}
+
+
+def _kept(provider: Provider, reply: object, kind: type[R]) -> R:
+    """Return a reply with its words masked and cut, or raise ``TypeError``: an adapter may be anybody's."""
+    if not isinstance(reply, kind):
+        raise TypeError(f"An adapter answers with a {kind.__name__}, not with {type(reply).__name__}.")
+    code: object = reply.code
+    is_sound = {
+        "code": isinstance(code, str) and 0 < len(code) <= CODE_LENGTH,
+        "status": reply.status is None or isinstance(reply.status, Status),
+        "http_status": reply.http_status is None or (type(reply.http_status) is int and 0 <= reply.http_status < 1000),
+        "retry_after": reply.retry_after is None or 0 <= reply.retry_after <= LONGEST_PAUSE,
+    }
+    if not all(is_sound.values()):
+        wrong = ", ".join(name for name, is_right in is_sound.items() if not is_right)
+        raise TypeError(f"The {kind.__name__} of an adapter has an unusable {wrong}.")
+    texts = [name for name in ("provider_message", "provider_status") if hasattr(reply, name)]
+    kept: dict[str, Any] = {name: provider.words(getattr(reply, name)) for name in texts}
+    return replace(reply, **kept)
 
 
 def _tell_bug(provider: Provider, bug: Exception) -> str:

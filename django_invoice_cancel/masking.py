@@ -3,10 +3,10 @@
 Floor 0: plain Python. A secret leaves its holder through ``reveal()`` alone.
 """
 
-import json
+import re
 from collections.abc import Iterable
+from html import escape
 from typing import Any, Never
-from urllib.parse import quote
 
 MASK = "***"
 
@@ -14,14 +14,23 @@ MASK = "***"
 class Secret:
     """Hold a configured secret; ``str``, ``repr`` and f-strings show ``***``, pickling is refused."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_pattern", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self._pattern: re.Pattern[str] | None = None
 
     def reveal(self) -> str:
         """Return the value itself; the caller keeps it out of locals, messages and logs."""
         return self._value
+
+    def hidden_in(self, text: str) -> str:
+        """Return ``text`` with ``***`` wherever the value stands in it, plain or escaped."""
+        if not self._value:
+            return text
+        if self._pattern is None:
+            self._pattern = re.compile("".join(map(_any_form, self._value)))
+        return self._pattern.sub(MASK, text)
 
     def __bool__(self) -> bool:
         return bool(self._value)
@@ -56,14 +65,17 @@ class SecretDict(dict[str, Any]):
 def mask(text: str, secrets: Iterable[Secret]) -> str:
     """Return ``text`` with every one of ``secrets`` in it replaced by ``***``, the longest first.
 
-    A provider may echo a value escaped (JSON, PHP's ``\\/``, percent-encoding): those are masked too.
+    A provider may echo a value escaped (JSON, PHP's ``\\/``, percent-encoding, HTML): those are masked too.
     """
-    forms = {form for secret in secrets for form in _forms(secret.reveal())}
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, MASK)
+    for secret in sorted(secrets, key=lambda one: len(one.reveal()), reverse=True):
+        text = secret.hidden_in(text)
     return text
 
 
-def _forms(value: str) -> set[str]:
-    escaped = json.dumps(value)[1:-1]
-    return {value, escaped, escaped.replace("/", "\\/"), quote(value, safe="")} - {""}
+def _any_form(character: str) -> str:
+    """Return a pattern that matches a character as it is or as somebody may have escaped it."""
+    if character.isalnum():
+        return re.escape(character)
+    number = ord(character)
+    escapes = rf"%{number:02x}|\\+u{number:04x}|&#x0*{number:x};|&#0*{number};|{re.escape(escape(character))}"
+    return rf"(?:\\*{re.escape(character)}|(?i:{escapes}))"

@@ -113,4 +113,6 @@ def standing(invoice: Invoice, code_if_open: str) -> CancelResult:
         return result(invoice, Outcome.REFUSED, Code.CLOSED)
     if status == Status.IN_DOUBT:
         return result(invoice, Outcome.IN_DOUBT, code_if_open)
+    if status == Status.CANCELING:
+        return skipped(invoice, Code.IN_PROGRESS)
     return result(invoice, Outcome.NOT_PROCESSED, code_if_open)

@@ -20,6 +20,7 @@ Lease = Callable[[float], bool]
 
 WORDS_KEPT = 500
 """How many characters of a provider's words are kept."""
+_UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Provider:
@@ -101,8 +102,11 @@ class Provider:
         return self.status_words.get(word.strip().lower())
 
     def words(self, text: object) -> str:
-        """Return a provider's text as it may be kept: secrets masked, then cut to 500 characters."""
-        return mask(str(text), self.secrets)[:WORDS_KEPT]
+        """Return a provider's text as it may be kept: secrets masked, then cut to 500 characters.
+
+        What no database takes (NUL in PostgreSQL, halves of surrogate pairs) becomes U+FFFD.
+        """
+        return _UNKEEPABLE.sub("\ufffd", mask(str(text), self.secrets))[:WORDS_KEPT]
 
     def found(self, word: object, *, http_status: int | None = None) -> LookupReply:
         """Return the reply for an invoice that the provider knows, in the status ``word``."""

@@ -1,0 +1,86 @@
+"""What the story's tests share: one sandbox for all, invoices registered with it, threads that clean up."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import responses
+from django.db import connections
+
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.testing.sandbox import ProviderSandbox
+
+BOTH = ("firekassa", "cryptocloud")
+
+
+@pytest.fixture(scope="session")
+def running_sandbox() -> Iterator[ProviderSandbox]:
+    with ProviderSandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running_sandbox: ProviderSandbox, settings: Any) -> Iterator[ProviderSandbox]:
+    """Both providers on a real socket, fresh, and configured under their names."""
+    running_sandbox.reset()
+    settings.INVOICE_CANCEL = {"PROVIDERS": running_sandbox.settings(deadline=10.0)}
+    yield running_sandbox
+    running_sandbox.reset()
+
+
+@pytest.fixture
+def configure(running_sandbox: ProviderSandbox, settings: Any) -> Callable[..., None]:
+    """Return a function that sets options of both providers, and settings in capitals."""
+
+    def configure(**changes: Any) -> None:
+        options = {name: value for name, value in changes.items() if name.islower()}
+        rest = {name: value for name, value in changes.items() if name.isupper()}
+        providers = running_sandbox.settings(**{"deadline": 10.0, **options})
+        settings.INVOICE_CANCEL = {"PROVIDERS": providers, **rest}
+
+    return configure
+
+
+@pytest.fixture
+def with_firekassa_lookup(running_sandbox: ProviderSandbox, settings: Any) -> None:
+    """Switch FireKassa's undocumented lookup on."""
+    providers = running_sandbox.settings(deadline=10.0)
+    providers["firekassa"]["OPTIONS"]["lookup"] = True
+    settings.INVOICE_CANCEL = {"PROVIDERS": providers}
+
+
+@pytest.fixture
+def register(running_sandbox: ProviderSandbox) -> Callable[..., Invoice]:
+    """Return a function that registers an invoice that the sandbox will behave so about."""
+
+    def register(behaviour: str = "ordinary", *, provider: str = "cryptocloud", using: str = "default") -> Invoice:
+        external_id = running_sandbox.new_id(provider, behaviour)
+        invoices = Invoice.objects.using(using)
+        return invoices.create(provider=provider, external_id=external_id, reference="order-17")
+
+    return register
+
+
+@pytest.fixture
+def web() -> Iterator[responses.RequestsMock]:
+    """The whole internet: what is not registered cannot be connected to."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
+    """Return a function that runs another in a thread with connections of its own; all are waited for."""
+    with ThreadPoolExecutor(max_workers=32) as pool:
+
+        def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
+            def body() -> Any:
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    connections.close_all()
+
+            return pool.submit(body)
+
+        yield run

@@ -1,0 +1,37 @@
+"""What the story's tests read afterwards: the log as tuples, the row as it is now, the exception that was raised."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import time_machine
+
+from django_invoice_cancel.exceptions import CancelError
+from django_invoice_cancel.models import Invoice
+
+CANCELED_BY_US = [("created", "canceling", "", ""), ("canceling", "canceled", "canceled", "canceled")]
+
+
+def steps(invoice: Invoice) -> list[tuple[str, str, str, str]]:
+    """Return the invoice's log as (from, to, outcome, code), oldest first."""
+    rows = invoice.transitions.using(invoice._state.db).order_by("id")
+    return list(rows.values_list("from_status", "to_status", "outcome", "code"))
+
+
+def row(invoice: Invoice) -> Invoice:
+    """Return the invoice as its row is now."""
+    return Invoice.objects.using(invoice._state.db).get(pk=invoice.pk)
+
+
+def failure(call: Callable[..., Any], **kwargs: Any) -> CancelError:
+    """Return the ``CancelError`` that a call raises; an ``AssertionError`` where it raises none."""
+    try:
+        call(**kwargs)
+    except CancelError as error:
+        return error
+    raise AssertionError("Nothing was raised.")
+
+
+def later(**delta: float) -> time_machine.travel:
+    """Move the clock forward."""
+    return time_machine.travel(datetime.now(UTC) + timedelta(**delta))
