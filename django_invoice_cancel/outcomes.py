@@ -40,6 +40,7 @@ class Code(StrEnum):
     HAS_PAYMENT = "has_payment"
     CLOSED = "closed"
     BEING_CHECKED = "being_checked"
+    DRY_RUN = "dry_run"
     MISCONFIGURED = "misconfigured"
     PROVIDER_PAUSED = "provider_paused"
     NOT_REGISTERED = "not_registered"

@@ -7,7 +7,7 @@ provider's threads and its pause, ``tracks`` what a lane still has to do, ``engi
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,19 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import registry
 from ..intents import Intent, Trigger
-from ..outcomes import CancelResult
+from ..outcomes import CancelResult, Code
+from ..results import skipped
 from ..services import checked_intent
 from .checking import Checker
-from .engine import Engine
+from .engine import Engine, why_not_sendable
 from .lanes import Job, Lane
 from .report import BulkReport
-from .selection import Walk, checked, providers
+from .selection import QueryWalk, Walk, checked, providers
 from .tracks import Track
 
 if TYPE_CHECKING:
     from ..models.queryset import InvoiceQuerySet
+    from ..models.verbs import InvoiceVerbs
 
 __all__ = ["BulkReport", "cancel_invoices", "reconcile_invoices"]
 
@@ -51,10 +53,33 @@ def cancel_invoices(
     selection = checked(invoices)
     verbs = selection.verbs
     verbs.refuse_inside_transaction()
-    selection = selection.using(verbs.using)
+    walks = walks_of(selection.using(verbs.using))
+    return cancel_walks(verbs, walks, intent, limit=limit, stop=stop, concurrency=concurrency, rate=rate)
+
+
+def cancel_walks(
+    verbs: InvoiceVerbs,
+    walks: Mapping[str, Walk],
+    intent: Intent,
+    *,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    **options: Any,
+) -> Generator[CancelResult, None, None]:
+    """Cancel what the walks bring, by alias; ``options`` are the engine's."""
     done: SimpleQueue[Job] = SimpleQueue()
-    tracks = tracks_of(selection, done, concurrency=concurrency, rate=rate)
-    return Engine(verbs, intent, done, stop=stop, limit=limit).run(tracks)
+    tracks = _tracks(walks, done, concurrency=concurrency, rate=rate)
+    return Engine(verbs, intent, done, **options).run(tracks)
+
+
+def preview_walks(walks: Mapping[str, Walk], *, limit: int | None = None) -> Generator[CancelResult, None, None]:
+    """Yield what a cancel would find, sending and writing nothing: those that would be sent are ``dry_run``."""
+    left = float("inf") if limit is None else limit
+    for walk in walks.values():
+        while left > 0 and (invoices := walk.take(int(min(left, 50)))):
+            left -= len(invoices)
+            for invoice in invoices:
+                yield why_not_sendable(invoice) or skipped(invoice, Code.DRY_RUN)
 
 
 def reconcile_invoices(
@@ -74,20 +99,23 @@ def reconcile_invoices(
     selection = checked(invoices)
     verbs = selection.verbs
     verbs.refuse_inside_transaction()
-    selection = selection.using(verbs.using)
     done: SimpleQueue[Job] = SimpleQueue()
+    tracks = _tracks(walks_of(selection.using(verbs.using)), done)
     checker = Checker(verbs, Intent(actor, trigger), done, resubmit=resubmit, stop=stop, limit=limit)
-    return checker.run(list(tracks_of(selection, done).values()))
+    return checker.run(list(tracks.values()))
 
 
-def tracks_of(selection: InvoiceQuerySet, done: SimpleQueue[Job], **bounds: Any) -> dict[str, Track]:
-    """Return a track for each provider that occurs in a selection."""
-    return {
-        alias: Track(alias, Walk(selection, alias), lane_of(alias, done, **bounds)) for alias in providers(selection)
-    }
+def walks_of(selection: InvoiceQuerySet) -> dict[str, Walk]:
+    """Return a walk for each provider that occurs in a selection."""
+    selection = checked(selection)
+    return {alias: QueryWalk(selection, alias) for alias in providers(selection)}
 
 
-def lane_of(alias: str, done: SimpleQueue[Job], **bounds: Any) -> Lane | None:
+def _tracks(walks: Mapping[str, Walk], done: SimpleQueue[Job], **bounds: Any) -> dict[str, Track]:
+    return {alias: Track(alias, walk, _lane(alias, done, **bounds)) for alias, walk in walks.items()}
+
+
+def _lane(alias: str, done: SimpleQueue[Job], **bounds: Any) -> Lane | None:
     """Return a lane for an alias; None where it is not configured (each of its invoices says so)."""
     try:
         return Lane(registry.get_provider(alias), done, **bounds)

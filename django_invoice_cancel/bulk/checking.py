@@ -76,9 +76,9 @@ class Checker:
         if lane.held_for:
             self._rest(track, lane)
             return
-        while not track.is_over and lane.may_feed and lane.fed < lane.concurrency and not self.stop.is_set():
+        while not track.is_over and lane.may_feed() and lane.fed < lane.concurrency and not self.stop.is_set():
             lane.learn(self.verbs.provider_state(lane.alias))
-            if not lane.may_feed or (lane.rate and not self.verbs.reserve(lane.alias, 1, lane.rate)):
+            if not lane.may_feed() or (lane.rate and not self.verbs.reserve(lane.alias, 1, lane.rate)):
                 return
             self._ask_group(track, lane)
 

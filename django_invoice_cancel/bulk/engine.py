@@ -97,9 +97,9 @@ class Engine:
             self._rest(track, lane)
         elif lane.parked:
             self._resume(track, lane)
-        elif not track.is_over and lane.may_feed and lane.queued <= lane.concurrency:
+        elif not track.is_over and lane.may_feed() and lane.queued <= lane.concurrency:
             lane.learn(self.verbs.provider_state(lane.alias))
-            if lane.may_feed:
+            if lane.may_feed():
                 self._claim_group(track, lane)
 
     def _claim_group(self, track: Track, lane: Lane) -> None:
@@ -144,23 +144,16 @@ class Engine:
         return taken
 
     def _is_sendable(self, invoice: Invoice) -> bool:
-        """Say whether an invoice may be claimed; the others get their result without a statement."""
-        ready = ready_provider(invoice)
-        if isinstance(ready, CancelResult):
-            self._ready.append(ready)
-        elif invoice.status == Status.CANCELED:
-            self._ready.append(result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED))
-        elif invoice.status != Status.CREATED:
-            self._ready.append(skipped(invoice, WHY_NOT[Status(invoice.status)]))
-        else:
-            return True
-        return False
+        why_not = why_not_sendable(invoice)
+        if why_not is not None:
+            self._ready.append(why_not)
+        return why_not is None
 
     # -- pauses -----------------------------------------------------------------------------------------------
 
     def _resume(self, track: Track, lane: Lane) -> None:
         """Queue again what came back unsent: one as a probe, then the rest; too old, it is claimed anew."""
-        while lane.parked and lane.may_feed:
+        while lane.parked and lane.may_feed():
             job = lane.parked.popleft()
             if time.monotonic() < job.stale_at:
                 lane.feed(job)
@@ -293,3 +286,15 @@ class Engine:
         self._tell_states()
         for track in self._tracks.values():
             self._ready += track.untold()
+
+
+def why_not_sendable(invoice: Invoice) -> CancelResult | None:
+    """Return the result of an invoice, as it was just read, that cannot be claimed; None for one that can."""
+    ready = ready_provider(invoice)
+    if isinstance(ready, CancelResult):
+        return ready
+    if invoice.status == Status.CREATED:
+        return None
+    if invoice.status == Status.CANCELED:
+        return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
+    return skipped(invoice, WHY_NOT[Status(invoice.status)])

@@ -95,9 +95,8 @@ class Lane:
         """Seconds for which nothing is sent."""
         return max(self._held_until - time.monotonic(), 0.0)
 
-    @property
     def may_feed(self) -> bool:
-        """Whether the threads may be given something now."""
+        """Say whether the threads may be given something now."""
         return not self.held_for and not (self.is_probing and self.fed)
 
     def learn(self, state: ProviderState | None) -> None:

@@ -5,8 +5,9 @@ Never loads or lists it whole, and never keeps a cursor open across a write. Mem
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,13 +41,11 @@ def providers(invoices: InvoiceQuerySet) -> Iterator[str]:
         alias = aliases.filter(provider__gt=alias).first()
 
 
-class Walk:
-    """The invoices of one provider in a selection, in order of their primary key."""
+class Walk(ABC):
+    """The invoices of one provider in a selection, in order of their primary key, a page in memory at a time."""
 
-    def __init__(self, invoices: InvoiceQuerySet, alias: str) -> None:
-        self._rest = invoices.filter(provider=alias)
+    def __init__(self) -> None:
         self._page: deque[Invoice] = deque()
-        self._last: Any = None
         self._is_read = False
 
     @property
@@ -62,13 +61,27 @@ class Walk:
     def take(self, count: int) -> list[Invoice]:
         """Return the next invoices, at most ``count``; fewer, or none, at the end."""
         taken: list[Invoice] = []
-        while len(taken) < count and (self._page or self._read()):
-            taken.append(self._page.popleft())
+        while len(taken) < count and self.has_more:
+            if self._page:
+                taken.append(self._page.popleft())
+            else:
+                self._read()
         return taken
 
-    def _read(self) -> bool:
-        if self._is_read:
-            return False
+    @abstractmethod
+    def _read(self) -> None:
+        """Read the next page, or note that there is none."""
+
+
+class QueryWalk(Walk):
+    """What a query set selects."""
+
+    def __init__(self, invoices: InvoiceQuerySet, alias: str) -> None:
+        super().__init__()
+        self._rest = invoices.filter(provider=alias)
+        self._last: Any = None
+
+    def _read(self) -> None:
         rows = self._rest if self._last is None else self._rest.filter(pk__gt=self._last)
         page = list(rows[:PAGE])
         self._is_read = len(page) < PAGE
@@ -76,4 +89,18 @@ class Walk:
             if invoice.pk != self._last:  # a join may give a row twice
                 self._page.append(invoice)
                 self._last = invoice.pk
-        return bool(self._page)
+
+
+class ListedWalk(Walk):
+    """What was listed beforehand, by primary key."""
+
+    def __init__(self, invoices: InvoiceQuerySet, keys: Sequence[Any]) -> None:
+        super().__init__()
+        self._invoices = invoices
+        self._keys = deque(keys)
+        self._is_read = not self._keys
+
+    def _read(self) -> None:
+        keys = [self._keys.popleft() for _ in range(min(PAGE, len(self._keys)))]
+        self._is_read = not self._keys
+        self._page.extend(self._invoices.filter(pk__in=keys).order_by("pk"))
