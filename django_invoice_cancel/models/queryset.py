@@ -5,13 +5,14 @@ It refuses to write what only the verbs may write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.utils import resolve_callables
 from django.utils import timezone
 
 from ..bulk import BulkReport, cancel_invoices
@@ -136,6 +137,26 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
     cancel.alters_data = True  # type: ignore[attr-defined]
     cancel.queryset_only = True  # type: ignore[attr-defined]
+
+    def update_or_create(
+        self,
+        defaults: Mapping[str, Any] | None = None,
+        create_defaults: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> tuple[Invoice, bool]:
+        """Do as Django's, but leave the verbs' fields alone: Django's names their times in ``update_fields``."""
+        refuse_verb_fields(defaults or ())
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            new = defaults if create_defaults is None else create_defaults
+            invoice, is_new = self.select_for_update().get_or_create(new, **kwargs)
+            if not is_new:
+                for name, value in resolve_callables(defaults or {}):
+                    setattr(invoice, name, value)
+                invoice.save(using=self.db)
+        return invoice, is_new
+
+    update_or_create.alters_data = True  # type: ignore[attr-defined]
     update.alters_data = True  # type: ignore[attr-defined]
     bulk_update.alters_data = True  # type: ignore[attr-defined]
     bulk_create.alters_data = True  # type: ignore[attr-defined]

@@ -1,0 +1,90 @@
+"""The steps that the tests of this folder are told in: put an invoice somewhere, claim it, answer, read what is left.
+
+Nothing here asserts, and nothing here decides.
+"""
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from django.db.models import QuerySet
+
+from django_invoice_cancel.attempts import Answer, Claim
+from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.models import Invoice, InvoiceTransition
+from django_invoice_cancel.outcomes import LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.statuses import Status
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+CLERK = Intent("clerk", "admin", "asked by the customer")
+WEBHOOK = Intent(None, "webhook")
+RECONCILE = Intent(None, "reconcile")
+OPERATOR = Intent("Ada", "operator", "seen in the cabinet")
+
+_numbers = count(1000)
+
+
+def make(status: str = Status.CREATED, *, using: str = "default", **columns: Any) -> Invoice:
+    """Put a new invoice into the database as if the verbs had brought it there, without a log."""
+    identity = {name: columns.pop(name) for name in ("provider", "external_id", "reference") if name in columns}
+    identity = {"provider": "cryptocloud", "external_id": f"INV-{next(_numbers)}"} | identity
+    invoice = Invoice(**identity)
+    invoice.save(using=using)
+    put(invoice, status=status, **columns)
+    return invoice
+
+
+def put(invoice: Invoice, **columns: Any) -> None:
+    """Write columns past everything that guards them, and show them on the instance."""
+    QuerySet(Invoice, using=invoice._state.db).filter(pk=invoice.pk).update(**columns)
+    invoice.refresh_from_db()
+
+
+def stored(invoice: Invoice) -> Invoice:
+    """Return the row as it is in the database: another instance, as another process holds it."""
+    return Invoice.objects.using(invoice._state.db).get(pk=invoice.pk)
+
+
+def claim(invoice: Invoice, **options: Any) -> Claim:
+    return invoice.verbs.claim([invoice], CLERK, **options)
+
+
+def answer(opened: Claim, invoice: Invoice, outcome: str, named: str | None = None, **more: Any) -> Answer:
+    status = Status(named) if named else None
+    reply = ProviderReply(Outcome(outcome), more.pop("code", outcome), status, **more)
+    return Answer(opened, invoice, reply, duration_ms=7)
+
+
+def record(opened: Claim, invoice: Invoice, outcome: str, named: str | None = None, **more: Any) -> None:
+    invoice.verbs.record([answer(opened, invoice, outcome, named, **more)])
+
+
+def observe(invoice: Invoice, status: str) -> bool:
+    """Take in a status through another instance, as a webhook does."""
+    return stored(invoice).observe_status(status)
+
+
+def said(status: str | None, *, is_answer: bool = True, code: str = "observed", word: str = "") -> LookupReply:
+    return LookupReply(Status(status) if status else None, code, is_answer, provider_status=word or status or "")
+
+
+def look_up(invoice: Invoice, status: str | None, **more: Any) -> None:
+    """Record a lookup that begins and ends now."""
+    other = stored(invoice)
+    other.verbs.record_lookup(other.verbs.seen(other), said(status, **more), RECONCILE)
+
+
+def log(invoice: Invoice) -> list[tuple[str, str, str]]:
+    """Return the whole log as (from, to, outcome or, where there is none, code)."""
+    rows = InvoiceTransition.objects.using(invoice._state.db).filter(invoice_id=invoice.pk)
+    return [(row.from_status, row.to_status, row.outcome or row.code) for row in rows]
+
+
+def steps(invoice: Invoice) -> list[str]:
+    """Return the history of the status: "created > canceling"."""
+    rows = InvoiceTransition.objects.using(invoice._state.db).filter(invoice_id=invoice.pk).history()
+    return [f"{row.from_status} > {row.to_status}" for row in rows]
+
+
+def seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)

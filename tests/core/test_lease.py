@@ -1,0 +1,48 @@
+"""The lease of a claim: asked with the first byte in hand, refused by either clock (rule 3)."""
+
+import pytest
+import time_machine
+
+from django_invoice_cancel import attempts
+from django_invoice_cancel.attempts import Claim
+from django_invoice_cancel.statuses import Status
+from tests.core.steps import CLERK, NOON
+
+TTL, DEADLINE = 300, 15
+
+
+@pytest.fixture
+def lease(monkeypatch):
+    """Return a function that says whether a claim of 300 s lets the first byte out, so long after it was opened."""
+    up = {"seconds": 1000.0}
+    monkeypatch.setattr(attempts.time, "monotonic", lambda: up["seconds"])
+
+    def ask(*, wall, monotonic, left=DEADLINE):
+        with time_machine.travel(NOON, tick=False) as traveller:
+            may_send = Claim(CLERK, Status.CREATED, TTL, opened_monotonic=up["seconds"]).lease(DEADLINE)
+            traveller.shift(wall)
+            up["seconds"] += monotonic
+            return may_send(left)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("wall", "monotonic", "expected"),
+    [
+        pytest.param(0, 0, True, id="at once"),
+        pytest.param(284.9, 284.9, True, id="just in time"),
+        pytest.param(285, 0, False, id="over by the wall clock alone"),
+        pytest.param(0, 285, False, id="over by the monotonic clock alone: the wall clock was set back"),
+        pytest.param(-3600, 284.9, True, id="wall clock set back, in time by the other"),
+        pytest.param(10_000, 10, False, id="woken up: the monotonic clock stood still"),
+    ],
+)
+def test_either_clock_refuses_what_could_still_be_under_way_when_the_claim_ends(lease, wall, monotonic, expected):
+    assert lease(wall=wall, monotonic=monotonic) is expected
+
+
+def test_what_is_left_of_the_deadline_counts_and_not_the_whole(lease):
+    """284 s gone by a clock that ran too fast, and little left: the request is over before the claim is."""
+    assert lease(wall=295, monotonic=100, left=4.9) is True
+    assert lease(wall=295, monotonic=100, left=5) is False

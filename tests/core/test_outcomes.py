@@ -1,0 +1,113 @@
+"""The outcomes: what each does to the invoice, how a contradictory reply is read, what a result shows."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from django_invoice_cancel.asking import submit
+from django_invoice_cancel.attempts import Claim
+from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.outcomes import EFFECTS, CancelResult, Outcome, ProviderReply
+from django_invoice_cancel.providers.base import Provider
+from django_invoice_cancel.statuses import Status
+
+
+class Saying(Provider):
+    """Answers every cancel with the same reply."""
+
+    verbose_name = "Saying"
+    id_form = "a number"
+    id_pattern = re.compile("[0-9]+")
+
+    def __init__(self, reply):
+        super().__init__("saying")
+        self.reply = reply
+
+    def cancel(self, external_id, *, lease):
+        return self.reply
+
+
+EFFECT_TABLE = [
+    ("canceled", "canceled", "no"),
+    ("already_canceled", "canceled", "no"),
+    ("refused", None, "if_asked"),
+    ("not_processed", None, "later"),
+    ("in_doubt", "in_doubt", "after_reconcile"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "becomes", "may_be_sent_again"), EFFECT_TABLE)
+def test_an_outcome_has_its_effect(outcome, becomes, may_be_sent_again):
+    effect = EFFECTS[Outcome(outcome)]
+    assert (effect.becomes, effect.may_be_sent_again) == (becomes, may_be_sent_again)
+
+
+def test_every_outcome_but_skipped_has_an_effect():
+    assert sorted(EFFECTS) == sorted(set(Outcome) - {"skipped"}) == sorted(row[0] for row in EFFECT_TABLE)
+
+
+@pytest.mark.parametrize("before", ["created", "in_doubt"])
+@pytest.mark.parametrize(
+    ("outcome", "named", "expected"),
+    [
+        ("canceled", None, "canceled"),
+        ("canceled", "created", "canceled"),
+        ("already_canceled", None, "canceled"),
+        ("refused", None, "before"),
+        ("refused", "paid", "paid"),
+        ("refused", "partially_paid", "partially_paid"),
+        ("refused", "expired", "expired"),
+        ("not_processed", None, "before"),
+        ("not_processed", "paid", "before"),
+        ("in_doubt", None, "in_doubt"),
+        ("in_doubt", "paid", "in_doubt"),
+    ],
+)
+def test_a_reply_leads_to_a_status(outcome, named, expected, before):
+    """Only a refusal is listened to when it names a status; what says nothing goes back to where it came from."""
+    reply = ProviderReply(Outcome(outcome), "code", Status(named) if named else None)
+    assert reply.next_status(Status(before)) == (before if expected == "before" else expected)
+
+
+def test_a_provider_cannot_reply_that_nothing_was_sent_to_it():
+    with pytest.raises(ValueError, match="cannot be"):
+        ProviderReply(Outcome.SKIPPED, "in_progress")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "named", "expected"),
+    [
+        ("refused", "created", ("in_doubt", "contradictory_answer", None)),
+        ("refused", "canceling", ("in_doubt", "contradictory_answer", None)),
+        ("refused", "in_doubt", ("in_doubt", "contradictory_answer", None)),
+        ("refused", "canceled", ("already_canceled", "already_canceled", "canceled")),
+        ("refused", "paid", ("refused", "code", "paid")),
+        ("refused", None, ("refused", "code", None)),
+        ("canceled", "created", ("canceled", "code", "created")),
+        ("not_processed", None, ("not_processed", "code", None)),
+    ],
+)
+def test_a_refusal_that_contradicts_itself_is_doubt(outcome, named, expected):
+    provider = Saying(ProviderReply(Outcome(outcome), "code", Status(named) if named else None))
+    reply = submit(provider, Claim(Intent(), Status.CREATED, 300), SimpleNamespace(external_id="17")).reply
+    assert (reply.outcome, reply.code, reply.status) == expected
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ok"),
+    [
+        ("canceled", True), ("already_canceled", True),
+        ("refused", False), ("not_processed", False), ("in_doubt", False), ("skipped", False),
+    ],
+)  # fmt: skip
+def test_a_result_is_ok_only_if_the_invoice_is_known_to_be_canceled(outcome, ok):
+    assert CancelResult("alias", "17", Outcome(outcome), "code", "Sentence.", "created").ok is ok
+
+
+def test_a_result_becomes_json():
+    result = CancelResult("alias", "17", Outcome.REFUSED, "has_payment", "It holds money.", Status.PAID, invoice_id=3)
+    told = json.loads(json.dumps(result.as_dict()))
+    assert told["outcome"] == "refused"
+    assert (told["invoice_id"], told["status"], told["message"]) == ("3", "paid", "It holds money.")
