@@ -219,12 +219,17 @@ def test_many_threads_cancel_one_invoice_once(sandbox, dialect):
 
 
 def test_latency_can_differ_by_dialect(sandbox):
-    sandbox.configure(latency={"firekassa": 0.2})
-    before = time.monotonic()
+    sandbox.configure(latency={"firekassa": 60.0})
     assert cancel(sandbox, "cryptocloud", "INV-89UX0900").status == 200
-    between = time.monotonic()
-    assert cancel(sandbox, "firekassa", "511727000").status == 200
-    assert between - before < 0.2 <= time.monotonic() - between
+    assert cancel(sandbox, "firekassa", "511727000", timeout=0.1).kind == "silence"
+    assert sandbox.count("cancel") == 2
+
+
+def test_answer_comes_when_the_latency_is_over(sandbox, dialect):
+    sandbox.configure(latency=0.2)
+    before = time.monotonic()
+    assert cancel(sandbox, dialect, sandbox.new_id(dialect)).status == 200
+    assert time.monotonic() - before >= 0.2
 
 
 def test_cancel_is_carried_out_before_the_latency_passes(sandbox, dialect):
@@ -266,6 +271,25 @@ def test_refuses_when_down_and_well_again_at_the_same_address(sandbox, dialect):
     sandbox.configure(down="")
     assert cancel(sandbox, dialect, external_id).status == 200
     assert sandbox.count("cancel") == 1
+
+
+def test_sandbox_can_start_refusing(dialect):
+    with ProviderSandbox(down="refuse") as sandbox:
+        with pytest.raises(ConnectionRefusedError):
+            connect(sandbox.base_url)
+        sandbox.configure(down="")
+        assert cancel(sandbox, dialect, sandbox.new_id(dialect)).status == 200
+
+
+def test_knobs_can_be_set_before_the_start_and_after_the_end(dialect):
+    sandbox = ProviderSandbox()
+    sandbox.configure(down="refuse")
+    sandbox.configure(down="", rate=0)
+    with sandbox:
+        assert cancel(sandbox, dialect, sandbox.new_id(dialect)).status == 429
+    sandbox.configure(down="refuse")
+    sandbox.reset()
+    assert sandbox.knobs == ProviderSandbox().knobs
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,10 @@ def test_end_of_the_block_ends_the_process(dialect):
         process.pid  # noqa: B018 - the property raises
 
 
+def test_ctrl_c_in_the_terminal_does_not_reach_the_process(running):
+    assert os.getpgid(running.pid) != os.getpgid(0)
+
+
 def test_credentials_of_the_process_can_be_chosen():
     with SandboxProcess(firekassa_token="another-token", sign_token=None) as process:
         assert process.settings()["firekassa"]["OPTIONS"]["api_token"] == "another-token"

@@ -38,7 +38,11 @@ class SandboxProcess:
         knobs = json.dumps(asdict(self._first_knobs))
         arguments = ["--port", str(self._port), "--exit-with-parent", "--json", "--knobs", "-"]
         self._child = subprocess.Popen(  # noqa: S603 - our own module, literal arguments
-            [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Ctrl-C in a terminal must not end the provider before those who still wait for its answers.
+            start_new_session=True,
         )
         # The tokens go through stdin: a command line can be read by every user of the machine.
         _pipe(self._child.stdin).write(knobs.encode() + b"\n")
@@ -64,6 +68,7 @@ class SandboxProcess:
         if child is None:
             return
         _pipe(child.stdin).close()
+        child.terminate()  # where another process of ours inherited the pipe, its end is never seen
         try:
             child.wait(END_SECONDS)
         except subprocess.TimeoutExpired:

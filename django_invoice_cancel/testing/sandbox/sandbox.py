@@ -40,6 +40,8 @@ class ProviderSandbox:
         self._port, elsewhere_port = self._server.start(self._port)
         self._provider.base_url = self.base_url
         self._provider.elsewhere_url = f"http://127.0.0.1:{elsewhere_port}"
+        if self.knobs.down == "refuse":
+            self._server.refuse()
         return self
 
     def close(self) -> None:
@@ -83,9 +85,10 @@ class ProviderSandbox:
         if fixed:
             raise ValueError(f"{', '.join(sorted(fixed))} can be set at the start only.")
         before, self._provider.knobs = self._provider.knobs, replace(self._provider.knobs, **changes)
-        if self.knobs.down == "refuse" != before.down:
+        was_refusing, is_refusing = before.down == "refuse", self.knobs.down == "refuse"
+        if is_refusing and not was_refusing:
             self._server.refuse()
-        elif before.down == "refuse" != self.knobs.down:
+        elif was_refusing and not is_refusing:
             self._server.accept_again()
 
     def script(self, external_id: str, steps: Iterable[Step], *, operation: str = CANCEL) -> None:

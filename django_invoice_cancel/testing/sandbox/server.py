@@ -52,11 +52,11 @@ class Server:
             thread.join()
 
     def refuse(self) -> None:
-        """Refuse connections on the first port and end those that there are."""
+        """Refuse connections on the first port and end those that there are. Does nothing when not started."""
         self._in_loop(self._refuse)
 
     def accept_again(self) -> None:
-        """Take the first port into service again."""
+        """Take the first port into service again. Does nothing when not started."""
         self._in_loop(self._accept_again)
 
     # -- in the thread ----------------------------------------------------------------------------------------
@@ -97,7 +97,9 @@ class Server:
             task.add_done_callback(self._tasks.discard)
 
     def _in_loop(self, action: Callable[[], None]) -> None:
-        if self._thread is None or threading.current_thread() is self._thread:
+        if self._thread is None:
+            return
+        if threading.current_thread() is self._thread:
             action()
             return
         done = threading.Event()
