@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import Count, Q
@@ -102,7 +102,9 @@ def _check_provider(config: conf.ProviderConfig, claim_ttl: float) -> Iterator[C
     try:
         backend = registry.backend_of(config)
     except Exception as error:  # noqa: BLE001 - whatever the backend's module raises when it is imported
-        yield _found("E003", f"BACKEND of provider {config.alias!r} is not usable: {_said(error)}")
+        # Which options are secrets is not known without the class: its module may have told any of them.
+        text = f"BACKEND of provider {config.alias!r} is not usable: {_said(error)}"
+        yield _found("E003", mask(text, [Secret(v) for v in config.options.values() if isinstance(v, str)]))
         return
     yield from _check_backend(backend, config)
     yield from _check_address(config)
@@ -162,7 +164,8 @@ def _why_not_built(config: conf.ProviderConfig, error: Exception) -> str:
 
 
 def _secrets(backend: type[Provider], config: conf.ProviderConfig) -> list[Secret]:
-    return [Secret(value) for name, value in config.options.items() if name in backend.secret_options and value]
+    options = config.options.items()
+    return [Secret(value) for name, value in options if name in backend.secret_options and isinstance(value, str)]
 
 
 # -- the transport and the databases --------------------------------------------------------------------------
@@ -216,7 +219,7 @@ def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
 # -- reconciling ----------------------------------------------------------------------------------------------
 
 
-@register(TAG, deploy=True)
+@register(TAG, Tags.database, deploy=True)  # so that it needs --database: Django's way for what reads a database
 def check_reconciling(
     app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -239,7 +242,5 @@ def _check_silence(alias: str) -> Iterator[CheckMessage]:
     heard = set(ProviderState.objects.using(alias).exclude(silent).values_list("alias", flat=True))
     for provider, count in unsettled.order_by("provider").values_list("provider").annotate(Count("pk")):
         if provider not in heard:
-            text = (
-                f"Nothing has reconciled for an hour, and {count} invoices of {provider!r} in {alias!r} are in doubt."
-            )
+            text = f"Nothing has reconciled for an hour, and {provider!r} has invoices in doubt ({count} in {alias!r})."
             yield _found("W004", text)

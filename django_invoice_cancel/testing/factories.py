@@ -1,0 +1,143 @@
+"""Invoices in any state, with a log that tells how they came to be so.
+
+The verbs themselves do it, as a cancel, a webhook or a crash would: nothing here knows a column but the times, which
+are moved back together where an age is asked for. No provider is asked.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+from uuid import uuid4
+
+from django.db import models
+
+from .. import conf, registry
+from ..attempts import Answer
+from ..exceptions import InvalidExternalId
+from ..intents import Intent, Trigger
+from ..models import Invoice
+from ..models.transition import InvoiceTransition
+from ..models.verbs.claims import ABANDONED_AFTER
+from ..outcomes import Code, Outcome, ProviderReply
+from ..statuses import Status
+
+ACTOR = "make_invoice"
+
+Story = Callable[[Invoice], None]
+
+
+def make_invoice(
+    status: str = "created", *, age: timedelta = timedelta(), using: str | None = None, **fields: Any
+) -> Invoice:
+    """Return an invoice in this status, with its log, as it would be ``age`` after it came to be so.
+
+    ``status``: a status of an invoice, or one of ``abandoned`` (claimed by a process that is gone), ``requested`` (a
+    cancel was asked for on commit and has not begun), ``refused`` (open; the provider said no), ``paid_after_cancel``.
+    ``fields``: those of ``register``; without them an id that fits, at the first provider of the settings. Times
+    that you give are not moved by ``age``. Like ``cancel()``, not to be called inside ``transaction.atomic()``.
+    """
+    if status not in STORIES:
+        raise ValueError(f"make_invoice knows no {status!r}; it knows {', '.join(STORIES)}.")
+    fields.setdefault("provider", next(iter(conf.get().providers), ""))
+    fields.setdefault("external_id", _fitting_id(fields["provider"]))
+    invoice: Invoice
+    invoice, is_new = Invoice.objects.db_manager(using).register(actor=ACTOR, **fields)
+    if not is_new:
+        raise ValueError(f"There is an invoice {invoice} already.")
+    STORIES[status](invoice)
+    if status == "abandoned":
+        age = max(age, timedelta(seconds=conf.get().claim_ttl + 1) + ABANDONED_AFTER)
+    if age:
+        _move_back(invoice, age, kept=fields)
+    return invoice
+
+
+def _fitting_id(alias: str) -> str:
+    provider = registry.get_provider(alias)
+    unique = uuid4()
+    for candidate in (str(unique.int)[:15], str(unique), unique.hex):
+        try:
+            return provider.clean_id(candidate)
+        except InvalidExternalId:
+            continue
+    raise ValueError(f"Pass external_id: an id of {provider.verbose_name} is {provider.id_form}.")
+
+
+# -- stories ------------------------------------------------------------------------------------------------------
+
+
+def _nothing(invoice: Invoice) -> None:
+    """Nothing happened yet."""
+
+
+def _claim(invoice: Invoice) -> None:
+    _claimed(invoice)
+
+
+def _request(invoice: Invoice) -> None:
+    invoice.verbs.request_cancel(invoice, Intent(ACTOR, Trigger.ON_COMMIT))
+
+
+def _answered(outcome: Outcome, code: Code, http_status: int | None) -> Story:
+    def story(invoice: Invoice) -> None:
+        reply = ProviderReply(outcome, code, http_status=http_status)
+        invoice.verbs.record([Answer(_claimed(invoice), invoice, reply, duration_ms=120)])
+
+    return story
+
+
+def _observed(status: Status) -> Story:
+    def story(invoice: Invoice) -> None:
+        invoice.verbs.observe(invoice, status, Intent(ACTOR, Trigger.WEBHOOK), word=str(status))
+
+    return story
+
+
+def _claimed(invoice: Invoice) -> Any:
+    claim = invoice.verbs.claim([invoice], Intent(ACTOR, Trigger.API), unless_paused=False)
+    if not claim.invoices:
+        raise RuntimeError(f"{invoice} was claimed by somebody else while it was made.")
+    return claim
+
+
+def _paid_after_cancel(invoice: Invoice) -> None:
+    STORIES["canceled"](invoice)
+    STORIES["paid"](invoice)
+
+
+STORIES: Mapping[str, Story] = MappingProxyType(
+    {
+        "created": _nothing,
+        "requested": _request,
+        "refused": _answered(Outcome.REFUSED, Code.PROVIDER_REFUSED, 400),
+        "canceling": _claim,
+        "abandoned": _claim,
+        "in_doubt": _answered(Outcome.IN_DOUBT, Code.NO_ANSWER, None),
+        "canceled": _answered(Outcome.CANCELED, Code.CANCELED, 200),
+        "partially_paid": _observed(Status.PARTIALLY_PAID),
+        "paid": _observed(Status.PAID),
+        "overpaid": _observed(Status.OVERPAID),
+        "expired": _observed(Status.EXPIRED),
+        "failed": _observed(Status.FAILED),
+        "paid_after_cancel": _paid_after_cancel,
+    }
+)
+"""What happened to an invoice that is so."""
+
+
+# -- age ----------------------------------------------------------------------------------------------------------
+
+
+def _move_back(invoice: Invoice, age: timedelta, kept: Mapping[str, Any]) -> None:
+    """Move all times of an invoice and of its log back, alike: what was consistent stays so."""
+    names = [field.name for field in Invoice._meta.concrete_fields if isinstance(field, models.DateTimeField)]
+    times: dict[str, datetime | None] = {name: getattr(invoice, name) for name in names if name not in kept}
+    moved = {name: time - age for name, time in times.items() if time is not None}
+    # Plain query sets: people's own refuse to write what the verbs own, and to change the log.
+    models.QuerySet[Invoice](Invoice, using=invoice._state.db).filter(pk=invoice.pk).update(**moved)
+    for name, time in moved.items():
+        setattr(invoice, name, time)
+    log = models.QuerySet[InvoiceTransition](InvoiceTransition, using=invoice._state.db).filter(invoice_id=invoice.pk)
+    for row in log:
+        log.filter(pk=row.pk).update(created_at=row.created_at - age)
