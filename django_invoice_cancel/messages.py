@@ -14,7 +14,7 @@ SENTENCES: dict[str, Any] = {
     Code.IN_DOUBT: _("It is in doubt whether an earlier cancel happened; reconcile will tell."),
     Code.HAS_PAYMENT: _("It holds money."),
     Code.CLOSED: _("It is closed already: expired or failed."),
-    Code.DRY_RUN: _("It would be canceled."),
+    Code.DRY_RUN: _("Dry run: {provider} would be asked."),
     Code.BEING_CHECKED: _("Another process is asking {provider} about it."),
     Code.MISCONFIGURED: _("It cannot be asked for: {detail}"),
     Code.PROVIDER_PAUSED: _("{provider} is paused after trouble; nothing was sent."),

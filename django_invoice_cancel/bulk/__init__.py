@@ -7,7 +7,7 @@ provider's threads and its pause, ``tracks`` what a lane still has to do, ``engi
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,26 @@ from ..results import skipped
 from ..services import checked_intent
 from .checking import Checker
 from .engine import Engine, why_not_sendable
-from .lanes import Job, Lane
+from .lanes import GROUP, Job, Lane
 from .report import BulkReport
-from .selection import QueryWalk, Walk, checked, providers
+from .selection import ListedWalk, QueryWalk, Walk, checked, providers
 from .tracks import Track
 
 if TYPE_CHECKING:
+    from ..models import Invoice
     from ..models.queryset import InvoiceQuerySet
     from ..models.verbs import InvoiceVerbs
 
-__all__ = ["BulkReport", "cancel_invoices", "reconcile_invoices"]
+__all__ = [
+    "BulkReport",
+    "ListedWalk",
+    "Walk",
+    "cancel_invoices",
+    "cancel_walks",
+    "preview_walks",
+    "reconcile_invoices",
+    "walks_of",
+]
 
 
 def cancel_invoices(
@@ -72,14 +82,19 @@ def cancel_walks(
     return Engine(verbs, intent, done, **options).run(tracks)
 
 
-def preview_walks(walks: Mapping[str, Walk], *, limit: int | None = None) -> Generator[CancelResult, None, None]:
-    """Yield what a cancel would find, sending and writing nothing: those that would be sent are ``dry_run``."""
+def preview_walks(
+    walks: Mapping[str, Walk],
+    *,
+    limit: int | None = None,
+    why_not: Callable[[Invoice], CancelResult | None] = why_not_sendable,
+) -> Generator[CancelResult, None, None]:
+    """Yield what a run would find, sending and writing nothing: those it would ask about have the code ``dry_run``."""
     left = float("inf") if limit is None else limit
     for walk in walks.values():
-        while left > 0 and (invoices := walk.take(int(min(left, 50)))):
+        while left > 0 and (invoices := walk.take(int(min(left, GROUP)))):
             left -= len(invoices)
             for invoice in invoices:
-                yield why_not_sendable(invoice) or skipped(invoice, Code.DRY_RUN)
+                yield why_not(invoice) or skipped(invoice, Code.DRY_RUN)
 
 
 def reconcile_invoices(

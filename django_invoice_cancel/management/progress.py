@@ -1,0 +1,74 @@
+"""How a running command shows itself: a bar on a terminal, else a line every few seconds. On stderr only."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Any, Protocol, Self
+
+EVERY_SECONDS = 5.0
+
+
+class Progress(Protocol):
+    """Shows how many results there are, by outcome."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+    def show(self, counts: Counter[str]) -> None: ...
+
+
+def progress(stream: Any, total: int | None, title: str) -> Progress:
+    """Return a bar where the stream is a terminal and rich is installed (extra ``cli``), else lines."""
+    if stream.isatty() and find_spec("rich") is not None:
+        return _Bar(stream, total, title)
+    return _Lines(stream, total, title)
+
+
+def words(counts: Counter[str]) -> str:
+    """Return counts by outcome as one line."""
+    return " · ".join(f"{count:,} {outcome.replace('_', ' ')}" for outcome, count in counts.most_common())
+
+
+class _Lines(AbstractContextManager["_Lines"]):
+    def __init__(self, stream: Any, total: int | None, title: str) -> None:
+        self.stream = stream
+        self.title = title
+        self.total = total
+        self.shown_at = time.monotonic()
+
+    def show(self, counts: Counter[str]) -> None:
+        if time.monotonic() - self.shown_at >= EVERY_SECONDS:
+            self.shown_at = time.monotonic()
+            of = "" if self.total is None else f" of {self.total:,}"
+            self.stream.write(f"{self.title}: {counts.total():,}{of} ({words(counts)})\n")
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+
+class _Bar(AbstractContextManager["_Bar"]):
+    def __init__(self, stream: Any, total: int | None, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[words]}"),
+            console=Console(file=getattr(stream, "_out", stream), stderr=True),
+        )
+        self.task = self.bar.add_task(title, total=total, words="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def show(self, counts: Counter[str]) -> None:
+        self.bar.update(self.task, completed=counts.total(), words=words(counts))
+
+    def __exit__(self, *exc: object) -> None:
+        self.bar.stop()
