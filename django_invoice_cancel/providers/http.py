@@ -88,7 +88,7 @@ class HTTPProvider(Provider):
         lease: Lease | None = None,
     ) -> Exchange:
         """Send one request, with ``document`` as its JSON body if there is one; raise for nothing remote."""
-        sent = {"Accept": "application/json", **(headers or {})}
+        sent = dict(headers or {})
         body = None
         if document is not None:
             sent["Content-Type"] = "application/json"

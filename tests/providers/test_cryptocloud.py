@@ -141,6 +141,16 @@ ANSWERS = [
         400, '{"status":"error","result":{"validate_error":["x"]}}', "in_doubt", "unreadable_answer", id="400 list"
     ),
     pytest.param(400, '{"status":"error","result":"x"}', "in_doubt", "unreadable_answer", id="400 text"),
+    pytest.param(
+        400, '{"result":{"validate_error":"x"}}', "in_doubt", "unreadable_answer", id="400 error without status"
+    ),
+    pytest.param(
+        200,
+        '{"status":"success","result":{"authorization":"x"}}',
+        "in_doubt",
+        "unreadable_answer",
+        id="200 success with an error's key",
+    ),
     pytest.param(400, '{"validate_error":"x"}', "in_doubt", "unreadable_answer", id="400 another shape"),
     pytest.param(400, "<html>", "in_doubt", "unreadable_answer", id="400 HTML"),
     pytest.param(400, OK, "in_doubt", "unreadable_answer", id="400 success"),
@@ -386,6 +396,7 @@ def test_nothing_is_missing_from_an_answer_that_holds_what_nobody_asked_for(cryp
         pytest.param(400, '{"detail":"x"}', "unreadable_answer", id="400 detail"),
         pytest.param(200, NOT_CREATED, "unreadable_answer", id="200 error"),
         pytest.param(200, '{"status":"success","result":{"uuid":"INV-A1"}}', "unreadable_answer", id="200 object"),
+        pytest.param(200, '{"status":"success","result":7}', "unreadable_answer", id="200 number"),
         pytest.param(200, '{"status":"success"}', "unreadable_answer", id="200 without result"),
         pytest.param(200, "[]", "unreadable_answer", id="200 list"),
         pytest.param(200, "<html>", "unreadable_answer", id="200 HTML"),

@@ -259,6 +259,24 @@ def test_hint_about_the_address_is_given_where_the_address_is_the_trouble(exchan
     assert ("Try the other one." in reply.provider_message) is is_hinted
 
 
+@pytest.mark.parametrize(
+    ("http_status", "server", "is_json", "is_called_a_block"),
+    [
+        (403, "cloudflare", False, True),
+        (403, "Cloudflare", False, True),
+        (403, "cloudflare", True, False),
+        (403, "nginx", False, False),
+        (503, "cloudflare", False, False),
+    ],
+)
+def test_only_cloudflares_own_403_is_called_a_block(http_status, server, is_json, is_called_a_block):
+    reply = make().read_in_common(answer(http_status, server=server, is_json=is_json, text="No."))
+
+    assert reply is not None
+    assert reply.provider_message.startswith("Cloudflare blocked") is is_called_a_block
+    assert reply.provider_message.endswith("No.")
+
+
 # -- a refusal and the lookup after it ------------------------------------------------------------------------------
 
 REFUSED = ProviderReply(Outcome.REFUSED, Code.PROVIDER_REFUSED, http_status=400, provider_message="No.")
