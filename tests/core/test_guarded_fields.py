@@ -1,4 +1,4 @@
-"""Only the verbs write status and bookkeeping (rule 2); a stale instance, or one with an old key, overwrites nothing."""
+"""Only the verbs write status and bookkeeping (rule 2); a stale instance or one with an old key overwrites nothing."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -144,10 +144,10 @@ def test_a_new_instance_with_an_old_key_does_not_overwrite():
 def test_saving_to_another_database_inserts_there_or_fails():
     invoice = make(reference="order-1")
     invoice.save(using="other")
+    again = Invoice.objects.using("default").get(pk=invoice.pk)
+    again.reference = "order-2"
     with pytest.raises(IntegrityError), transaction.atomic(using="other"):
-        stored_here = Invoice.objects.using("default").get(pk=invoice.pk)
-        stored_here.reference = "order-2"
-        stored_here.save(using="other")
+        again.save(using="other")
     assert Invoice.objects.using("other").get().reference == "order-1"
 
 

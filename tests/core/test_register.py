@@ -1,0 +1,204 @@
+"""Register: an existing invoice becomes known, once, with words and money that mean something."""
+
+import threading
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connections, transaction
+
+from django_invoice_cancel.models import Invoice, InvoiceTransition
+from django_invoice_cancel.models.verbs.rows import Rows
+from tests.core.steps import log, make, observe
+
+pytestmark = pytest.mark.django_db
+
+
+def register(**fields):
+    return Invoice.objects.register(**{"provider": "cryptocloud", "external_id": "89UX09KA"} | fields)
+
+
+def test_an_invoice_is_registered_whole():
+    invoice, created = register(
+        reference="order-17",
+        amount="100.00",
+        currency="USD",
+        issued_at=datetime(2026, 11, 1, tzinfo=UTC),
+        expires_at=datetime(2026, 11, 2, tzinfo=UTC),
+    )
+    row = Invoice.objects.get()
+    assert created is True
+    assert (row.pk, row.external_id, row.reference) == (invoice.pk, "INV-89UX09KA", "order-17")
+    assert (row.amount, row.currency, row.status) == (Decimal(100), "USD", "created")
+    assert (row.issued_at.day, row.expires_at.day) == (1, 2)
+    assert log(row) == []
+
+
+def test_registering_again_changes_nothing():
+    first, _ = register(reference="order-17", amount="100")
+    observe(first, "paid")
+    second, created = register(external_id="inv-89ux09ka", reference="order-18", amount="5", status="expired")
+    assert (second.pk, created) == (first.pk, False)
+    assert (second.reference, second.amount, second.status) == ("order-17", 100, "paid")
+    assert Invoice.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "words"),
+    [
+        ({"amount": 1.5}, "amount", "Money is not a float"),
+        ({"amount": "abc"}, "amount", "'abc' is not an amount"),
+        ({"amount": ""}, "amount", "is not an amount"),
+        ({"amount": ["1"]}, "amount", "is not an amount"),
+        ({"amount": "NaN"}, "amount", "NaN is not an amount"),
+        ({"amount": "sNaN"}, "amount", "is not an amount"),
+        ({"amount": "Infinity"}, "amount", "Infinity is not an amount"),
+        ({"amount": "-0.01"}, "amount", "not below 0"),
+        ({"amount": "0.123456789"}, "amount", "no more than 8 decimal places"),
+        ({"amount": "1e30"}, "amount", "no more than 28 digits"),
+        ({"status": "cancelled"}, "status", "'cancelled' is not a status"),
+        ({"status": "in_doubt"}, "status", "'in_doubt' is not a status to register with"),
+        ({"status": "canceling"}, "status", "'canceling' is not a status to register with"),
+        ({"external_id": "../x"}, "external_id", "is not an id of CryptoCloud"),
+        ({"external_id": 17}, "external_id", "17 is not an id of CryptoCloud"),
+        ({"external_id": None}, "external_id", "None is not an id of CryptoCloud"),
+        ({"provider": "stripe"}, "provider", "No provider 'stripe' is configured"),
+        ({"currency": "A" * 17}, "currency", "at most 16 characters"),
+        ({"issued_at": "yesterday"}, "issued_at", "invalid"),
+        ({"attempt": "x"}, "attempt", "Unknown field"),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True], ids=["register", "register_many"])
+def test_a_value_that_is_not_acceptable_is_refused(fields, field, words, many):
+    values = {"provider": "cryptocloud", "external_id": "1"} | fields
+    with pytest.raises(ValidationError) as caught:
+        Invoice.objects.register_many([values]) if many else Invoice.objects.register(**values)
+    assert words in str(caught.value.message_dict[field])
+    assert not Invoice.objects.exists()
+
+
+@pytest.mark.parametrize("amount", ["0", 12, Decimal("0.00000001"), "9999999.99999999"])
+def test_an_amount_is_kept_to_the_last_place(amount):
+    register(amount=amount)
+    assert Invoice.objects.get().amount == Decimal(amount)
+
+
+@pytest.mark.parametrize("status", ["canceled", "paid", "partially_paid", "overpaid", "expired", "failed"])
+def test_an_invoice_that_is_born_in_another_status_says_so_in_the_log(status):
+    invoice, _ = register(status=status, actor="import", trigger="command")
+    row = invoice.transitions.get()
+    assert (row.from_status, row.to_status, row.actor_label, row.trigger) == ("", status, "import", "command")
+
+
+def test_money_on_an_invoice_that_was_registered_as_canceled_is_flagged():
+    invoice, _ = register(status="canceled")
+    observe(invoice, "paid")
+    assert Invoice.objects.paid_after_cancel().get() == invoice
+
+
+def test_a_duplicate_leaves_the_callers_transaction_usable():
+    """The insert that hits the constraint has a savepoint of its own."""
+    make(external_id="INV-1")
+    with transaction.atomic():
+        invoice = _register_blindly("INV-1")
+        Invoice.objects.filter(pk=invoice.pk).update(reference="written after the duplicate")
+    assert Invoice.objects.get().reference == "written after the duplicate"
+
+
+def _register_blindly(external_id):
+    """Register as somebody does who looked before the other inserted."""
+    with pytest.MonkeyPatch.context() as patch:
+        looks = iter([Invoice.objects.none()])
+        honest = Rows.invoices.fget
+        patch.setattr(Rows, "invoices", property(lambda rows: next(looks, None) or honest(rows)))
+        invoice, created = Invoice.objects.register(provider="cryptocloud", external_id=external_id)
+    assert created is False
+    return invoice
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_that_register_at_once_both_get_the_same_invoice():
+    barrier, found = threading.Barrier(2, timeout=20), []
+
+    def shop():
+        barrier.wait()
+        found.append(register())
+        connections.close_all()
+
+    threads = [threading.Thread(target=shop) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(created for _, created in found) == [False, True]
+    assert {invoice.pk for invoice, _ in found} == {Invoice.objects.get().pk}
+
+
+def test_another_integrity_error_is_not_taken_for_a_duplicate(monkeypatch):
+    monkeypatch.setattr(Invoice, "full_clean", lambda *args, **kwargs: None)
+    with pytest.raises(Exception, match="(?i)constraint|null"):
+        register(issued_at=None, reference=_Null())
+    assert not Invoice.objects.exists()
+
+
+class _Null:
+    """Becomes NULL in the database, where the column takes none."""
+
+    def resolve_expression(self, *args, **kwargs):
+        from django.db.models import Value
+
+        return Value(None)
+
+
+# -- many -------------------------------------------------------------------------------------------------------
+
+
+def test_many_are_registered_at_once_and_counted():
+    make(external_id="INV-1", reference="order-1")
+    rows = [{"provider": "cryptocloud", "external_id": i, "reference": "new"} for i in ("1", "2", "inv-2", "3")]
+    rows.append({"provider": "firekassa", "external_id": "1"})
+    assert Invoice.objects.register_many(rows) == (3, 2)
+    assert sorted(Invoice.objects.values_list("provider", "external_id", "reference")) == [
+        ("cryptocloud", "INV-1", "order-1"),
+        ("cryptocloud", "INV-2", "new"),
+        ("cryptocloud", "INV-3", "new"),
+        ("firekassa", "1", ""),
+    ]
+
+
+def test_one_bad_row_among_many_registers_none():
+    rows = [{"provider": "cryptocloud", "external_id": "1"}, {"provider": "cryptocloud", "external_id": "2/3"}]
+    with pytest.raises(ValidationError):
+        Invoice.objects.register_many(rows)
+    assert not Invoice.objects.exists()
+
+
+def test_of_many_only_those_born_in_another_status_are_in_the_log():
+    statuses = {"1": "created", "2": "paid", "3": "canceled"}
+    rows = [{"provider": "cryptocloud", "external_id": i, "status": s} for i, s in statuses.items()]
+    Invoice.objects.register_many(rows)
+    Invoice.objects.register_many(rows)
+    births = InvoiceTransition.objects.values_list("invoice__external_id", "from_status", "to_status")
+    assert sorted(births) == [("INV-2", "", "paid"), ("INV-3", "", "canceled")]
+
+
+def test_many_rows_need_few_questions(django_assert_max_num_queries):
+    rows = [{"provider": "firekassa", "external_id": str(i)} for i in range(1, 1101)]
+    with django_assert_max_num_queries(50):
+        assert Invoice.objects.register_many(rows) == (1100, 0)
+
+
+# -- another database -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_an_invoice_is_registered_in_the_database_that_was_asked():
+    invoice, _ = Invoice.objects.db_manager("other").register(
+        provider="cryptocloud", external_id="1", status="canceled"
+    )
+    Invoice.objects.db_manager("other").register_many([{"provider": "cryptocloud", "external_id": "2"}])
+    assert invoice._state.db == "other"
+    assert sorted(Invoice.objects.using("other").values_list("external_id", flat=True)) == ["INV-1", "INV-2"]
+    assert log(invoice) == [("", "canceled", "")]
+    assert not Invoice.objects.exists()
