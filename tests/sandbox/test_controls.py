@@ -156,10 +156,10 @@ def test_hold_keeps_every_request_that_it_matches_until_released(sandbox):
 
 
 def test_hold_lets_others_pass(sandbox, dialect):
-    held = sandbox.hold(sandbox.new_id(dialect))
-    other = sandbox.new_id(dialect)
+    external_id, other = sandbox.new_id(dialect), sandbox.new_id(dialect)
+    held = sandbox.hold(external_id)
     assert cancel(sandbox, dialect, other).status == 200
-    assert lookup(sandbox, dialect, other) is not None
+    assert lookup(sandbox, dialect, external_id) is not None
     with pytest.raises(TimeoutError, match="0 of 1 requests arrived"):
         held.wait_arrived(timeout=0.01)
 
@@ -213,6 +213,17 @@ def test_many_threads_cancel_one_invoice_once(sandbox, dialect):
     assert heard.count(200) == 1
     assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (1, 64)
     assert [one.executed for one in sandbox.requests].count(True) == 1
+
+
+def test_waiting_ends_when_the_truth_changes(sandbox, dialect):
+    external_id = sandbox.new_id(dialect)
+    asked = threading.Event()
+    waiting = in_background(sandbox.wait_until, lambda: asked.set() or sandbox.truth(external_id) == "paid", timeout=60)
+    assert asked.wait(10)
+    sandbox.pay(external_id)
+    waiting.result(10)
+    with pytest.raises(TimeoutError):
+        sandbox.wait_until(lambda: sandbox.truth(external_id) == "expired", timeout=0.01)
 
 
 # -- knobs ----------------------------------------------------------------------------------------------------
