@@ -1,0 +1,223 @@
+"""Claim, give back, abandon: one winner, of the right row, for so long (rules 1, 3, 4, 6)."""
+
+import threading
+from uuid import uuid4
+
+import pytest
+from django.db import connections, transaction
+
+from django_invoice_cancel.exceptions import CancelInTransaction, IllegalMove
+from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.statuses import Status
+from tests.core.steps import CLERK, NOON, RECONCILE, claim, log, make, put, record, seconds, steps, stored
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_claim_writes_attempt_and_expiry_and_one_row(clock, limits):
+    limits(CLAIM_TTL=100)
+    invoice = make(cancel_requested_at=NOON)
+    opened = claim(invoice)
+    row = stored(invoice)
+    assert opened.invoices == [invoice]
+    assert (row.status, row.attempt, row.claim_expires_at) == ("canceling", opened.attempt, NOON + seconds(100))
+    assert (row.cancel_requested_at, row.status_changed_at) == (None, NOON)
+    assert log(invoice) == [("created", "canceling", "")]
+    assert invoice.transitions.get().attempt == opened.attempt
+
+
+def test_the_lease_ends_no_later_than_the_claim_in_the_row(limits):
+    limits(CLAIM_TTL=100)
+    invoice = make()
+    opened = claim(invoice)
+    assert opened.opened_at + opened.ttl <= stored(invoice).claim_expires_at.timestamp()
+
+
+def test_the_second_claim_loses():
+    invoice = make()
+    first, second = stored(invoice), stored(invoice)
+    winner, loser = claim(first), claim(second)
+    assert (winner.invoices, loser.invoices) == ([first], [])
+    assert (stored(invoice).attempt, len(log(invoice))) == (winner.attempt, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_threads_that_claim_at_once_one_wins():
+    invoice, barrier, opened = make(), threading.Barrier(6, timeout=20), []
+
+    def shop():
+        own = stored(invoice)
+        barrier.wait()
+        opened.append(claim(own))
+        connections.close_all()
+
+    threads = [threading.Thread(target=shop) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [each for each in opened if each.invoices]
+    assert (len(opened), len(winners)) == (6, 1)
+    assert stored(invoice).attempt == winners[0].attempt
+    assert steps(invoice) == ["created > canceling"]
+
+
+@pytest.mark.parametrize(
+    "status", ["canceling", "in_doubt", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed"]
+)
+def test_only_what_is_open_is_claimed(status):
+    """The instance in memory may be stale: the row decides."""
+    invoice = make()
+    put(stored(invoice), status=status)
+    assert claim(invoice).invoices == []
+    assert (stored(invoice).status, log(invoice)) == (status, [])
+
+
+@pytest.mark.parametrize("before", [status for status in Status if status not in ("created", "in_doubt")])
+def test_a_claim_from_a_status_that_has_none_is_a_bug(before):
+    with pytest.raises(IllegalMove):
+        claim(make(before), before=before)
+
+
+@pytest.mark.parametrize("edit", [{"provider": "firekassa"}, {"external_id": "INV-2"}, {"pk": 10**9}], ids=str)
+def test_an_unsaved_edit_of_the_instance_claims_nothing(edit):
+    """What would be sent is what is in memory: it must be what was registered."""
+    invoice = make(external_id="INV-1")
+    make(external_id="INV-2")
+    edited = stored(invoice)
+    for name, value in edit.items():
+        setattr(edited, name, value)
+    assert claim(edited).invoices == []
+    assert set(Invoice.objects.values_list("status", flat=True)) == {"created"}
+
+
+def test_doubt_is_claimed_again_only_with_the_attempt_that_was_looked_up():
+    invoice = make("in_doubt", attempt=uuid4())
+    stale = stored(invoice)
+    put(stored(invoice), attempt=uuid4())
+    assert claim(stale, before=Status.IN_DOUBT).invoices == []
+    fresh = stored(invoice)
+    assert claim(fresh, before=Status.IN_DOUBT).invoices == [fresh]
+    assert steps(invoice) == ["in_doubt > canceling"]
+
+
+def test_a_group_is_claimed_as_far_as_it_can_be():
+    group = [make(), make(), make(), make()]
+    observed = stored(group[1])
+    observed.observe_status("paid")
+    put(stored(group[2]), status="in_doubt")
+    opened = group[0].verbs.claim(group, CLERK)
+    assert opened.invoices == [group[0], group[3]]
+    assert [stored(each).status for each in group] == ["canceling", "paid", "in_doubt", "canceling"]
+    assert [len(log(each)) for each in group] == [1, 1, 0, 1]
+    assert [each.status for each in group] == ["canceling", "created", "created", "canceling"]
+    assert {stored(each).attempt for each in opened.invoices} == {opened.attempt}
+
+
+def test_a_row_that_is_twice_in_a_group_is_won_once():
+    invoice = make()
+    assert len(invoice.verbs.claim([invoice, stored(invoice)], CLERK).invoices) == 1
+    assert len(log(invoice)) == 1
+
+
+def test_a_paused_provider_is_not_claimed_for(clock):
+    invoice = make()
+    ProviderState.objects.create(alias="cryptocloud", paused_until=NOON + seconds(1))
+    assert claim(invoice).invoices == []
+    assert claim(make(provider="firekassa", external_id="1")).invoices != []
+    clock.shift(1)
+    assert claim(invoice).invoices == [invoice]
+
+
+def test_no_claim_inside_a_transaction():
+    invoice = make()
+    with transaction.atomic(), pytest.raises(CancelInTransaction, match="cancel_on_commit"):
+        claim(invoice)
+    assert (invoice.status, log(invoice)) == ("created", [])
+
+
+# -- give back --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["created", "in_doubt"])
+def test_what_was_not_sent_is_given_back(before):
+    invoice = make(before)
+    opened = claim(invoice, before=Status(before))
+    invoice.verbs.give_back(opened, [invoice])
+    assert (stored(invoice).status, invoice.status) == (before, before)
+    assert log(invoice) == [(before, "canceling", ""), ("canceling", before, "not_processed")]
+
+
+def test_only_an_own_claim_is_given_back():
+    invoice = make()
+    opened = claim(invoice)
+    put(stored(invoice), attempt=uuid4())
+    invoice.verbs.give_back(opened, [invoice])
+    assert (stored(invoice).status, len(log(invoice))) == ("canceling", 1)
+
+
+# -- back to where it came from (rule 6) ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["created", "in_doubt"])
+@pytest.mark.parametrize("outcome", ["refused", "not_processed"])
+def test_what_says_nothing_new_goes_back_to_the_status_before_the_claim(before, outcome):
+    """A refusal after a doubt stays in doubt: the lost request may have been what closed the invoice."""
+    invoice = make(before)
+    record(claim(invoice, before=Status(before)), invoice, outcome)
+    row = stored(invoice)
+    assert (row.status, row.last_outcome) == (before, outcome)
+    assert log(invoice)[-1] == ("canceling", before, outcome)
+
+
+def test_a_refusal_after_a_doubt_is_in_doubt_anew(clock):
+    invoice = make("in_doubt", check_count=4, next_check_at=NOON)
+    opened = claim(invoice, before=Status.IN_DOUBT)
+    clock.shift(5)
+    record(opened, invoice, "refused")
+    row = stored(invoice)
+    assert (row.claim_expires_at, row.next_check_at, row.check_count) == (NOON + seconds(5), NOON + seconds(65), 0)
+
+
+# -- abandoned (rule 4) -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"), [(0, "canceling"), (60, "canceling"), (60.001, "in_doubt"), (3600, "in_doubt")]
+)
+def test_a_claim_is_abandoned_a_minute_past_its_end(clock, limits, late, expected):
+    limits(CLAIM_TTL=100)
+    invoice = make()
+    claim(invoice)
+    clock.shift(100 + late)
+    moved = invoice.verbs.abandon([invoice], RECONCILE)
+    assert (stored(invoice).status, bool(moved)) == (expected, expected == "in_doubt")
+    assert len(log(invoice)) == (2 if moved else 1)
+
+
+def test_an_abandoned_claim_keeps_its_attempt_and_its_last_instant(clock, limits):
+    limits(CLAIM_TTL=100)
+    invoice = make()
+    opened = claim(invoice)
+    clock.shift(1000)
+    other = stored(invoice)
+    assert other.verbs.abandon([other], RECONCILE) == [other]
+    row = stored(invoice)
+    assert (row.attempt, row.claim_expires_at) == (opened.attempt, NOON + seconds(100))
+    assert (row.next_check_at, row.last_outcome) == (NOON + seconds(1000), "in_doubt")
+    assert log(invoice)[-1] == ("canceling", "in_doubt", "in_doubt")
+    assert invoice.transitions.last().attempt == opened.attempt
+
+
+def test_a_new_claim_is_not_abandoned_for_an_old_one(clock, limits):
+    """The instance in memory holds the claim that ran out; the row holds a newer one."""
+    limits(CLAIM_TTL=100)
+    invoice = make()
+    claim(invoice)
+    stale = stored(invoice)
+    put(stored(invoice), attempt=uuid4())
+    clock.shift(1000)
+    assert stale.verbs.abandon([stale], RECONCILE) == []
+    put(stored(invoice), attempt=stale.attempt, claim_expires_at=NOON + seconds(1000))
+    assert stale.verbs.abandon([stale], RECONCILE) == []
+    assert stored(invoice).status == "canceling"
