@@ -1,0 +1,46 @@
+"""Run as a process: cancels one invoice and is killed at a seam. Arguments: sandbox, id, seam."""
+
+import os
+import sys
+
+import django
+
+
+def main(base_url, external_id, seam):
+    django.setup()
+    from django.conf import settings
+
+    from django_invoice_cancel import services
+    from django_invoice_cancel.models import Invoice
+    from django_invoice_cancel.models.verbs.rows import Rows
+
+    options = {"base_url": base_url, "api_key": "sandbox-cryptocloud-key"}
+    settings.INVOICE_CANCEL["PROVIDERS"]["cryptocloud"]["OPTIONS"] = options
+    appended = []
+
+    def die(*args, **kwargs):
+        os._exit(9)
+
+    def append(self, entries):
+        rows_append(self, entries)
+        appended.append(entries)
+        if seam == ("in the claim", "in the record")[len(appended) - 1]:
+            die()
+
+    def submit(*args):
+        if seam == "after the claim":
+            die()
+        answer = services_submit(*args)
+        if seam == "after the answer":
+            die()
+        return answer
+
+    rows_append, Rows.append = Rows.append, append
+    services_submit, services.submit = services.submit, submit
+    if seam == "after the record":
+        services.result_of = die
+    Invoice.objects.get(external_id=external_id).cancel()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,202 @@
+"""An adapter by anybody: whatever it does, the story ends with one true result, and nothing of its secrets is told."""
+
+import re
+
+import pytest
+
+from django_invoice_cancel.exceptions import CancelInDoubt, CancelNotPossible, CancelRefused
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.outcomes import LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.providers.base import Provider
+from django_invoice_cancel.statuses import Status
+from tests.story.reading import failure, later, row, steps
+
+pytestmark = pytest.mark.django_db
+CANARY = "canary/1f+9c=e"
+
+
+class Anybody(Provider):
+    """Answers with what the test put on the class."""
+
+    verbose_name = "Anybody's Pay"
+    secret_options = frozenset({"password"})
+    id_form = "digits"
+    id_pattern = re.compile("[0-9]+")
+    supports_lookup = True
+    asked = 0
+    answer = None
+
+    def __init__(self, alias, *, password, **common):
+        super().__init__(alias, **common)
+        self.password = password
+
+    def cancel(self, external_id, *, lease):
+        type(self).asked += 1
+        return self.answer(external_id) if callable(self.answer) else self.answer
+
+    def lookup(self, external_ids):
+        type(self).asked += 1
+        return self.answer(external_ids) if callable(self.answer) else self.answer
+
+
+@pytest.fixture
+def anybody(settings, monkeypatch):
+    """Return a function that sets the adapter's answer and registers an invoice with it."""
+    entry = {"BACKEND": f"{__name__}.Anybody", "OPTIONS": {"password": CANARY}}
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"anybody": entry}}
+
+    def invoice(answer):
+        monkeypatch.setattr(Anybody, "asked", 0)
+        answers(answer)
+        return Invoice.objects.create(provider="anybody", external_id="17")
+
+    def answers(answer):
+        monkeypatch.setattr(Anybody, "answer", staticmethod(answer) if callable(answer) else answer)
+
+    invoice.answers = answers
+    return invoice
+
+
+def raises(error):
+    def answer(asked):
+        raise error
+
+    return answer
+
+
+def of(reply):
+    return lambda asked: {each: reply for each in asked}
+
+
+NONSENSE = [
+    pytest.param(None, id="None"),
+    pytest.param(True, id="True"),
+    pytest.param("canceled", id="a string"),
+    pytest.param(LookupReply(Status.CANCELED, "observed", is_answer=True), id="a reply to another question"),
+    pytest.param(ProviderReply(Outcome.CANCELED, ""), id="no code"),
+    pytest.param(ProviderReply(Outcome.CANCELED, 7), id="a code that is a number"),
+    pytest.param(ProviderReply(Outcome.CANCELED, "x" * 33), id="a code too long for its column"),
+    pytest.param(ProviderReply(Outcome.REFUSED, "no", status="paid"), id="a status that is a string"),
+    pytest.param(ProviderReply(Outcome.CANCELED, "ok", http_status=99999), id="an HTTP status too large"),
+    pytest.param(ProviderReply(Outcome.CANCELED, "ok", http_status="200"), id="an HTTP status that is a string"),
+    pytest.param(ProviderReply(Outcome.NOT_PROCESSED, "rate_limited", retry_after=-1.0), id="a negative pause"),
+    pytest.param(ProviderReply(Outcome.NOT_PROCESSED, "rate_limited", retry_after=float("nan")), id="a pause of nan"),
+    pytest.param(ProviderReply(Outcome.NOT_PROCESSED, "rate_limited", retry_after=1e12), id="a pause without end"),
+    pytest.param(raises(RuntimeError(f"bad password {CANARY}")), id="RuntimeError"),
+    pytest.param(raises(StopIteration()), id="StopIteration"),
+    pytest.param(raises(ValueError(CANARY)), id="ValueError"),
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_nonsense_to_a_cancel_is_doubt(anybody, caplog, nonsense):
+    invoice = anybody(nonsense)
+    error = failure(invoice.cancel)
+    assert (type(error), error.result.code, error.result.status) == (CancelInDoubt, "adapter_error", "in_doubt")
+    assert error.result.provider_message.endswith(("Error", "StopIteration"))
+    assert steps(invoice)[-1] == ("canceling", "in_doubt", "in_doubt", "adapter_error")
+    assert "Traceback (most recent call last)" in caplog.text
+    assert "The adapter of anybody failed" in caplog.text
+    assert CANARY not in caplog.text
+    assert Anybody.asked == 1
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        pytest.param(None, id="None"),
+        pytest.param(of(None), id="None for each"),
+        pytest.param(of("canceled"), id="a string for each"),
+        pytest.param(of(LookupReply("canceled", "observed", is_answer=True)), id="a status that is a string"),
+        pytest.param(of(LookupReply(None, "no_answer", is_answer=False, retry_after=-3)), id="a negative pause"),
+        pytest.param(raises(RuntimeError(f"bad password {CANARY}")), id="RuntimeError"),
+    ],
+)
+def test_nonsense_to_a_lookup_leaves_the_doubt(anybody, caplog, nonsense):
+    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+    failure(invoice.cancel)
+    anybody.answers(nonsense)
+    with later(minutes=16):
+        found = invoice.reconcile()
+    assert (found.outcome, found.code, found.status) == ("in_doubt", "adapter_error", "in_doubt")
+    assert (row(invoice).status, row(invoice).check_count) == ("in_doubt", 0)
+    assert "The adapter of anybody failed" in caplog.text
+    assert CANARY not in caplog.text
+    assert Anybody.asked == 2
+
+
+def test_lookup_that_leaves_an_invoice_out_is_no_answer(anybody):
+    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+    failure(invoice.cancel)
+    anybody.answers({})
+    with later(minutes=16):
+        found = invoice.reconcile()
+    assert (found.outcome, found.code, row(invoice).check_count) == ("in_doubt", "no_answer", 0)
+    assert Anybody.asked == 2
+
+
+def test_own_code_of_an_adapter_comes_through(anybody):
+    """A code that is none of ours has the sentence of its outcome."""
+    invoice = anybody(ProviderReply(Outcome.REFUSED, "card_network_down", provider_message="try Monday"))
+    error = failure(invoice.cancel)
+    assert (type(error), error.result.code) == (CancelRefused, "card_network_down")
+    assert str(error.result.message) == "Anybody's Pay refused to cancel it."
+    assert error.result.provider_message == "try Monday"
+    assert steps(invoice)[-1] == ("canceling", "created", "refused", "card_network_down")
+    assert Anybody.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "code", "becomes"),
+    [
+        (Status.CREATED, "in_doubt", "contradictory_answer", "in_doubt"),
+        (Status.CANCELING, "in_doubt", "contradictory_answer", "in_doubt"),
+        (Status.IN_DOUBT, "in_doubt", "contradictory_answer", "in_doubt"),
+        (Status.CANCELED, "already_canceled", "already_canceled", "canceled"),
+        (Status.EXPIRED, "refused", "no", "expired"),
+        (Status.PAID, "refused", "has_payment", "paid"),
+    ],
+)
+def test_refusal_that_names_a_status(anybody, status, outcome, code, becomes):
+    invoice = anybody(ProviderReply(Outcome.REFUSED, "no", status=status))
+    try:
+        told = invoice.cancel()
+    except (CancelInDoubt, CancelRefused) as error:
+        told = error.result
+    assert (told.outcome, told.code, told.status) == (outcome, code, becomes)
+    assert row(invoice).status == becomes
+    assert Anybody.asked == 1
+
+
+def test_words_of_an_adapter_are_masked_and_cut_for_it(anybody):
+    """Also what PostgreSQL does not take is made harmless, or the answer could not be recorded."""
+    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message=f"\x00\ud800 {CANARY} " + "x" * 999))
+    error = failure(invoice.cancel)
+    assert error.result.provider_message == "\ufffd\ufffd *** " + "x" * 493
+    assert invoice.transitions.last().provider_message == error.result.provider_message
+    assert type(error) is CancelInDoubt
+
+
+def test_adapter_that_cannot_be_made_is_misconfigured(anybody, monkeypatch):
+    def broken(self, alias, *, password):
+        raise KeyError(password.reveal())
+
+    invoice = anybody(None)
+    monkeypatch.setattr(Anybody, "__init__", broken)
+    error = failure(invoice.cancel)
+    assert (type(error), error.result.code) == (CancelNotPossible, "misconfigured")
+    assert str(error.result.message) == "It cannot be asked for: Provider 'anybody' cannot be made: KeyError: '***'"
+    assert (Anybody.asked, steps(invoice)) == (0, [])
+
+
+@pytest.mark.parametrize("crash", [KeyboardInterrupt, SystemExit])
+def test_interrupt_within_an_adapter_leaves_the_claim(anybody, crash):
+    """Nobody knows what was sent: the row says that it is being canceled, until reconcile takes it up."""
+    invoice = anybody(raises(crash()))
+    with pytest.raises(crash):
+        invoice.cancel()
+    assert (row(invoice).status, steps(invoice)) == ("canceling", [("created", "canceling", "", "")])
+    anybody.answers(of(LookupReply(Status.CANCELED, "observed", is_answer=True)))
+    with later(minutes=7):
+        assert row(invoice).reconcile().status == "canceled"
+    assert Anybody.asked == 2

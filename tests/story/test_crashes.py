@@ -1,0 +1,114 @@
+"""P7: killed between any two steps, the app leaves rows that reconcile brings to the truth. Nothing is sent twice."""
+
+import subprocess
+import sys
+
+import pytest
+
+from django_invoice_cancel import services
+from django_invoice_cancel.exceptions import CancelNotPossible
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.verbs.rows import Rows
+from tests.story.reading import CANCELED_BY_US, failure, later, row, steps
+
+SEAMS = {
+    # seam: (requests sent, status left, status after reconcile)
+    "in the claim": (0, "created", "created"),
+    "after the claim": (0, "canceling", "created"),
+    "after the answer": (1, "canceling", "canceled"),
+    "in the record": (1, "canceling", "canceled"),
+    "after the record": (1, "canceled", "canceled"),
+}
+LOGS = {
+    "in the claim": [],
+    "after the claim": [
+        ("created", "canceling", "", ""),
+        ("canceling", "in_doubt", "in_doubt", "abandoned"),
+        ("in_doubt", "created", "not_processed", "still_open"),
+    ],
+    "after the answer": [
+        ("created", "canceling", "", ""),
+        ("canceling", "in_doubt", "in_doubt", "abandoned"),
+        ("in_doubt", "canceled", "already_canceled", "observed"),
+    ],
+    "after the record": CANCELED_BY_US,
+}
+LOGS["in the record"] = LOGS["after the answer"]
+
+
+def bring_to_the_truth(sandbox, invoice, seam):
+    sent, left, becomes = SEAMS[seam]
+    assert (row(invoice).status, sandbox.count("cancel")) == (left, sent)
+    with later(minutes=7):  # past the claim, within the doubt period: a claim that is open is not looked through
+        row(invoice).reconcile()
+    with later(minutes=22):
+        row(invoice).reconcile()
+    assert (row(invoice).status, [step for step in steps(invoice) if step[0] != step[1]]) == (becomes, LOGS[seam])
+    assert (sandbox.count("cancel"), sandbox.executed(invoice.external_id)) == (sent, sent)
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seam", SEAMS)
+def test_killed_process_leaves_rows_that_reconcile_brings_to_the_truth(sandbox, register, child_env, seam):
+    invoice = register()
+    arguments = [sys.executable, "-m", "tests.story.killed", sandbox.base_url, invoice.external_id, seam]
+    assert subprocess.run(arguments, env=child_env(), timeout=60).returncode == 9
+    bring_to_the_truth(sandbox, invoice, seam)
+
+
+class Killed(BaseException):
+    """Comes through everything, as a kill does, and runs the ``finally`` blocks, as Ctrl-C does."""
+
+
+def kill_at(monkeypatch, seam):
+    submit, append, appended = services.submit, Rows.append, []
+
+    def killing_submit(*args):
+        if seam == "after the claim":
+            raise Killed
+        answer = submit(*args)
+        if seam == "after the answer":
+            raise Killed
+        return answer
+
+    def killing_append(self, entries):
+        append(self, entries)
+        appended.append(entries)
+        if seam == ("in the claim", "in the record")[len(appended) - 1]:
+            raise Killed
+
+    def killing_result(answer):
+        raise Killed
+
+    monkeypatch.setattr(services, "submit", killing_submit)
+    monkeypatch.setattr(Rows, "append", killing_append)
+    if seam == "after the record":
+        monkeypatch.setattr(services, "result_of", killing_result)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seam", SEAMS)
+def test_interrupted_thread_leaves_rows_that_reconcile_brings_to_the_truth(sandbox, register, monkeypatch, seam):
+    invoice = register()
+    with monkeypatch.context() as killing:
+        kill_at(killing, seam)
+        with pytest.raises(Killed):
+            Invoice.objects.get(pk=invoice.pk).cancel()
+    bring_to_the_truth(sandbox, invoice, seam)
+
+
+@pytest.mark.django_db
+def test_open_claim_of_a_dead_process_is_not_sent_again(sandbox, register, monkeypatch):
+    """Also when its time is over: only reconcile takes it up."""
+    invoice = register()
+    with monkeypatch.context() as killing:
+        kill_at(killing, "after the answer")
+        with pytest.raises(Killed):
+            row(invoice).cancel()
+    for minutes in (0, 4, 7, 600):
+        with later(minutes=minutes):
+            error = failure(row(invoice).cancel)
+            assert (type(error), error.result.code) == (CancelNotPossible, "in_progress")
+    assert sandbox.count("cancel") == 1
+    assert steps(invoice) == CANCELED_BY_US[:1]

@@ -1,0 +1,175 @@
+"""cancel_on_commit: the wish is kept with the caller's transaction, the provider is asked after its commit."""
+
+import logging
+
+import pytest
+from django.db import connections, transaction
+
+from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.models import Invoice
+from tests.story.reading import row, steps
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.story.urls")]
+REQUESTED = [
+    ("created", "created", "", "requested"),
+    ("created", "canceling", "", ""),
+    ("canceling", "canceled", "canceled", "canceled"),
+]
+
+
+@pytest.fixture
+def atomic_requests(monkeypatch):
+    monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
+
+
+def test_view_under_atomic_requests_cancels_after_its_commit(sandbox, register, client, atomic_requests):
+    invoice = register()
+    assert client.post(f"/on-commit/{invoice.pk}/").json() == {"wanted": True}
+    assert (row(invoice).status, row(invoice).cancel_requested_at) == ("canceled", None)
+    assert steps(invoice) == REQUESTED
+    assert set(invoice.transitions.values_list("trigger", "actor_label", "reason")) == {
+        ("on_commit", "shop", "changed their mind")
+    }
+    assert sandbox.count("cancel") == 1
+
+
+def test_rolled_back_view_leaves_nothing(sandbox, register, client, atomic_requests):
+    invoice = register()
+    with pytest.raises(ZeroDivisionError):
+        client.post(f"/on-commit/{invoice.pk}/?fail")
+    assert (row(invoice).status, row(invoice).cancel_requested_at, steps(invoice)) == ("created", None, [])
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("behaviour", ["paid", "error_500_before", "bad_credentials"])
+def test_cancel_that_fails_does_not_break_the_response(sandbox, register, client, atomic_requests, behaviour):
+    invoice = register(behaviour)
+    response = client.post(f"/on-commit/{invoice.pk}/")
+    assert (response.status_code, response.json()) == (200, {"wanted": True})
+    expected = {"paid": "paid", "error_500_before": "in_doubt", "bad_credentials": "created"}[behaviour]
+    assert (row(invoice).status, row(invoice).cancel_requested_at) == (expected, None)
+    assert sandbox.count("cancel") == 1
+
+
+def test_bug_in_the_story_does_not_break_the_response(
+    sandbox, register, client, atomic_requests, monkeypatch, caplog
+):
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("django_invoice_cancel.services.submit", broken)
+    invoice = register()
+    assert client.post(f"/on-commit/{invoice.pk}/").status_code == 200
+    assert (row(invoice).status, sandbox.requests) == ("canceling", [])
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_without_a_transaction_the_story_runs_at_once(sandbox, register):
+    invoice = register()
+    assert invoice.cancel_on_commit() is True
+    assert (invoice.status, steps(invoice)) == ("canceled", REQUESTED)
+    assert sandbox.count("cancel") == 1
+
+
+def test_nested_blocks_wait_for_the_outermost(sandbox, register):
+    invoice = register()
+    with transaction.atomic():
+        with transaction.atomic():
+            invoice.cancel_on_commit()
+        assert sandbox.requests == []
+    assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 1)
+
+
+def test_rolled_back_inner_block_takes_its_wish_along(sandbox, register):
+    invoice, other = register(), register()
+    with transaction.atomic():
+        other.cancel_on_commit()
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            invoice.cancel_on_commit()
+            raise ZeroDivisionError
+    assert (row(invoice).status, row(invoice).cancel_requested_at, steps(invoice)) == ("created", None, [])
+    assert (row(other).status, sandbox.count("cancel"), sandbox.count("cancel", other.external_id)) == ("canceled", 1, 1)
+
+
+def test_two_wishes_send_one_request(sandbox, register):
+    invoice = register()
+    with transaction.atomic():
+        assert invoice.cancel_on_commit()
+        assert row(invoice).cancel_on_commit()
+    assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 1)
+    assert steps(invoice) == [REQUESTED[0], *REQUESTED]
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired", "failed", "paid", "partially_paid", "overpaid"])
+def test_not_created_any_more_returns_false(sandbox, register, status):
+    invoice = register()
+    row(invoice).observe_status(status)
+    log = steps(invoice)
+    assert invoice.cancel_on_commit() is False
+    assert (steps(invoice), row(invoice).cancel_requested_at) == (log, None)
+    assert sandbox.requests == []
+
+
+def test_claimed_by_somebody_else_returns_false(sandbox, register):
+    invoice = register()
+    invoice.verbs.claim([row(invoice)], Intent())
+    assert invoice.cancel_on_commit() is False
+    assert (row(invoice).status, sandbox.requests) == ("canceling", [])
+
+
+def lose_the_callback():
+    """Commit, and crash before the callback: as a kill between the two does."""
+    connections["default"].run_on_commit = []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda invoice: invoice.cancel(), id="claim"),
+        pytest.param(lambda invoice: invoice.observe_status("paid"), id="money"),
+        pytest.param(lambda invoice: invoice.observe_status("expired"), id="closing"),
+    ],
+)
+def test_wish_outlives_a_crash_and_is_cleared_by(sandbox, register, act):
+    invoice = register()
+    with transaction.atomic():
+        invoice.cancel_on_commit()
+        lose_the_callback()
+    assert list(Invoice.objects.requested()) == [invoice]
+    assert (row(invoice).status, sandbox.requests) == ("created", [])
+    act(row(invoice))
+    assert row(invoice).cancel_requested_at is None
+    assert not Invoice.objects.requested().exists()
+    assert sandbox.count("cancel") == (row(invoice).status == "canceled")
+
+
+def test_wish_outlives_a_pause(sandbox, register):
+    invoice = register()
+    invoice.verbs.pause("cryptocloud", "rate_limited", 60)
+    assert invoice.cancel_on_commit() is True
+    assert list(Invoice.objects.requested()) == [invoice]
+    assert (steps(invoice), sandbox.requests) == (REQUESTED[:1], [])
+
+
+def test_with_autocommit_off_the_wish_is_kept_for_the_command(sandbox, register, caplog):
+    """Nothing tells us of the commit."""
+    caplog.set_level(logging.INFO, "django_invoice_cancel")
+    invoice = register()
+    transaction.set_autocommit(False)
+    try:
+        assert invoice.cancel_on_commit() is True
+        transaction.commit()
+    finally:
+        transaction.set_autocommit(True)
+    assert list(Invoice.objects.requested()) == [invoice]
+    assert "cancel_invoices --requested" in caplog.text
+    assert (steps(invoice), sandbox.requests) == (REQUESTED[:1], [])
+
+
+@pytest.mark.django_db
+def test_runs_under_django_capture_on_commit_callbacks(sandbox, register, django_capture_on_commit_callbacks):
+    """As a shop's own test does it."""
+    invoice = register()
+    with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
+        invoice.cancel_on_commit()
+    assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 1)

@@ -1,0 +1,61 @@
+"""P9 for one invoice: a provider that rejects us or asks for patience is left alone; another one is not affected."""
+
+import pytest
+from django.utils import timezone
+
+from django_invoice_cancel.exceptions import CancelNotPossible
+from django_invoice_cancel.models import ProviderState
+from tests.story.reading import failure, later, row, steps
+
+pytestmark = pytest.mark.django_db
+TROUBLE = [
+    ("rate_limited", "rate_limited", 9),
+    ("bad_credentials", "bad_credentials", 300),
+    ("forbidden", "bad_credentials", 300),
+]
+
+
+@pytest.mark.parametrize(("provider", "other"), [("firekassa", "cryptocloud"), ("cryptocloud", "firekassa")])
+@pytest.mark.parametrize(("behaviour", "code", "seconds"), TROUBLE, ids=[case[0] for case in TROUBLE])
+def test_trouble_pauses_the_provider(sandbox, register, provider, other, behaviour, code, seconds):
+    sandbox.configure(retry_after_seconds=9)
+    failure(register(behaviour, provider=provider).cancel)
+    state = ProviderState.objects.get()
+    assert (state.alias, state.pause_code, state.is_paused) == (provider, code, True)
+
+    waiting = register(provider=provider)
+    error = failure(waiting.cancel)
+    assert (type(error), error.result.code, error.result.status) == (CancelNotPossible, "provider_paused", "created")
+    assert seconds - 5 < error.result.retry_after <= seconds
+    assert (row(waiting).status, steps(waiting)) == ("created", [])
+    assert register(provider=other).cancel().ok
+    assert (sandbox.count("cancel"), sandbox.count("cancel", waiting.external_id)) == (2, 0)
+
+    with later(seconds=seconds + 1):
+        assert waiting.cancel().ok
+    assert sandbox.count("cancel", waiting.external_id) == 1
+
+
+def test_429_without_retry_after_pauses_for_a_minute(register, sandbox):
+    answer = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\n{}"
+    invoice = register()
+    sandbox.script(invoice.external_id, [answer])
+    failure(invoice.cancel)
+    assert 55 < (ProviderState.objects.get().paused_until - timezone.now()).total_seconds() <= 60
+    assert sandbox.count("cancel") == 1
+
+
+def test_a_pause_never_shortens_another(sandbox, register):
+    register().verbs.pause("cryptocloud", "bad_credentials", 300)
+    register().verbs.pause("cryptocloud", "rate_limited", 5)
+    state = ProviderState.objects.get()
+    assert (state.pause_code, state.seconds_left > 290) == ("bad_credentials", True)
+
+
+@pytest.mark.parametrize("behaviour", ["error_500_before", "unavailable", "paid", "not_found", "ordinary"])
+def test_other_answers_pause_nobody(sandbox, register, behaviour):
+    invoice = register(behaviour)
+    invoice.cancel() if behaviour == "ordinary" else failure(invoice.cancel)
+    assert not any(state.is_paused for state in ProviderState.objects.all())
+    assert register().cancel().ok
+    assert sandbox.count("cancel") == 2

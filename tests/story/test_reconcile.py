@@ -1,0 +1,326 @@
+"""Reconcile: every answer of a lookup, with the row, the log and the back-off it leaves; and repeats without lookup."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from django_invoice_cancel.exceptions import CancelInTransaction
+from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.testing.sandbox import invoice_id
+from tests.story.reading import failure, later, row, steps
+
+pytestmark = pytest.mark.django_db
+DOUBT = [("created", "canceling", "", ""), ("canceling", "in_doubt", "in_doubt", "provider_error")]
+
+
+@pytest.fixture
+def in_doubt(sandbox, register):
+    """Return a function that brings an invoice into doubt: the provider answered 500 and did nothing."""
+
+    def make(provider="cryptocloud"):
+        invoice = register("error_500_before", provider=provider)
+        failure(invoice.cancel)
+        return row(invoice)
+
+    return make
+
+
+LOOKED_UP = [
+    # word, after minutes, outcome, code, status, step in the log, checks
+    ("canceled", 0, "already_canceled", "already_canceled", "canceled", ("already_canceled", "observed"), 0),
+    ("partial", 0, "refused", "has_payment", "partially_paid", ("", "observed"), 0),
+    ("paid", 0, "refused", "has_payment", "paid", ("", "observed"), 0),
+    ("overpaid", 0, "refused", "has_payment", "overpaid", ("", "observed"), 0),
+    ("created", 0, "in_doubt", "still_open", "in_doubt", ("", "still_open"), 1),
+    ("created", 16, "not_processed", "still_open", "created", ("not_processed", "still_open"), 0),
+    ("on_hold", 16, "in_doubt", "unknown_status", "in_doubt", ("", "unknown_status"), 1),
+    (None, 16, "in_doubt", "not_found", "in_doubt", ("", "not_found"), 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("word", "minutes", "outcome", "code", "status", "step", "checks"),
+    LOOKED_UP,
+    ids=[f"{case[0]} after {case[1]} min" for case in LOOKED_UP],
+)
+def test_answer_of_a_lookup(sandbox, in_doubt, word, minutes, outcome, code, status, step, checks):
+    invoice = in_doubt()
+    if word is None:
+        sandbox.script(invoice.external_id, ["not_found"], operation="lookup")
+    else:
+        sandbox.set_status(invoice.external_id, word)
+    with later(minutes=minutes):
+        found = invoice.reconcile(actor="night watch")
+        now = timezone.now()
+    assert (found.outcome, found.code, found.status, found.is_recorded) == (outcome, code, status, True)
+    assert steps(invoice) == [*DOUBT, ("in_doubt", status, *step)]
+    last = invoice.transitions.last()
+    assert (last.trigger, last.actor_label, last.provider_message) == ("reconcile", "night watch", word or "")
+    left = row(invoice)
+    assert (left.status, left.check_count) == (status, checks)
+    if status == "in_doubt":
+        assert now < left.next_check_at <= now + timedelta(minutes=15, seconds=2)
+    elif status == "created":
+        assert timedelta(minutes=59) < left.next_check_at - now <= timedelta(hours=1)
+    else:
+        assert left.next_check_at is None
+    assert (invoice.status, invoice.next_check_at, invoice.check_count) == (status, left.next_check_at, checks)
+    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 1)
+
+
+def test_still_open_is_asked_once_more_after_the_doubt(sandbox, in_doubt):
+    """A provider may be later than we thought: the lookup an hour afterwards still takes a cancellation in."""
+    invoice = in_doubt()
+    with later(minutes=16):
+        assert invoice.reconcile().status == "created"
+    sandbox.carry_out(invoice.external_id)
+    with later(minutes=80):
+        assert list(Invoice.objects.due_for_reconciling()) == [invoice]
+        assert row(invoice).reconcile().status == "canceled"
+    assert row(invoice).next_check_at is None
+    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 2)
+
+
+def test_back_off_grows_and_is_never_given_up(sandbox, in_doubt):
+    invoice = in_doubt()
+    sandbox.set_status(invoice.external_id, "on_hold")
+    gaps = []
+    for _ in range(8):
+        with later(days=1):
+            row(invoice).reconcile()
+            gaps.append(round((row(invoice).next_check_at - timezone.now()).total_seconds() / 60))
+    assert gaps == [5, 15, 60, 360, 1440, 1440, 1440, 1440]
+    assert (row(invoice).status, sandbox.count("lookup")) == ("in_doubt", 8)
+
+
+NO_ANSWER = [
+    ("silent_before", "no_answer", None),
+    ("error_500_before", "provider_error", None),
+    ("html", "unreadable_answer", None),
+    ("reset_before", "no_answer", None),
+    ("rate_limited", "rate_limited", 9.0),
+    ("bad_credentials", "bad_credentials", 300.0),
+    ("forbidden", "bad_credentials", 300.0),
+]
+
+
+@pytest.mark.parametrize(("fault", "code", "pause"), NO_ANSWER, ids=[case[0] for case in NO_ANSWER])
+def test_lookup_without_an_answer_teaches_nothing(sandbox, in_doubt, configure, fault, code, pause):
+    """Not even the back-off moves on; a provider that asks for it is left alone."""
+    invoice = in_doubt()
+    configure(deadline=0.3)
+    sandbox.configure(retry_after_seconds=9)
+    sandbox.script(invoice.external_id, [fault], operation="lookup")
+    with later(minutes=16):
+        found = invoice.reconcile()
+        states = {state.pause_code: round(state.seconds_left) for state in ProviderState.objects.all()}
+        again = row(invoice).reconcile()
+    assert (found.outcome, found.code, found.status) == ("in_doubt", code, "in_doubt")
+    assert (row(invoice).status, steps(invoice)[:2]) == ("in_doubt", DOUBT)
+    assert states == ({} if pause is None else {code: pause})
+    if pause is None:
+        assert again.status == "created"
+    else:
+        assert (again.outcome, again.code, round(again.retry_after)) == ("skipped", "provider_paused", pause)
+        assert (row(invoice).check_count, steps(invoice)) == (0, DOUBT)
+    assert sandbox.count("lookup") == (2 if pause is None else 1)
+
+
+def test_unreachable_provider_teaches_nothing(sandbox, in_doubt):
+    invoice = in_doubt()
+    sandbox.configure(down="refuse")
+    with later(minutes=16):
+        found = invoice.reconcile()
+    assert (found.outcome, found.code, row(invoice).check_count) == ("in_doubt", "unreachable", 0)
+    assert (steps(invoice), sandbox.count("lookup")) == (DOUBT, 0)
+
+
+@pytest.mark.parametrize(("is_carried_out", "becomes"), [(True, "canceled"), (False, "in_doubt")])
+def test_abandoned_claim_becomes_doubt_before_it_is_looked_up(sandbox, register, is_carried_out, becomes):
+    invoice = register()
+    invoice.verbs.claim([invoice], Intent())
+    if is_carried_out:
+        sandbox.carry_out(invoice.external_id)
+    with later(minutes=7):
+        assert row(invoice).reconcile().status == becomes
+    assert [step[:2] for step in steps(invoice)] == [
+        ("created", "canceling"),
+        ("canceling", "in_doubt"),
+        ("in_doubt", becomes),
+    ]
+    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (0, 1)
+
+
+@pytest.mark.parametrize("seconds", [0, 355])
+def test_claim_of_somebody_else_is_left_alone(sandbox, register, seconds):
+    """Also in the margin behind its end: the clocks of two machines differ."""
+    invoice = register()
+    invoice.verbs.claim([row(invoice)], Intent())
+    with later(seconds=seconds):
+        found = invoice.reconcile()
+    assert (found.outcome, found.code, found.status) == ("skipped", "in_progress", "canceling")
+    assert (row(invoice).status, steps(invoice)) == ("canceling", [("created", "canceling", "", "")])
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "outcome", "code", "status"),
+    [
+        ("ordinary", "not_processed", "still_open", "created"),
+        ("paid", "refused", "has_payment", "paid"),
+        ("already_canceled", "already_canceled", "already_canceled", "canceled"),
+        ("odd_status", "skipped", "unknown_status", "created"),
+        ("not_found", "skipped", "not_found", "created"),
+    ],
+)
+def test_lookup_of_an_open_invoice_takes_in_what_it_says(sandbox, register, behaviour, outcome, code, status):
+    """The button "Check with provider"."""
+    invoice = register(behaviour)
+    found = invoice.reconcile()
+    assert (found.outcome, found.code, found.status) == (outcome, code, status)
+    assert (row(invoice).status, sandbox.count("lookup"), sandbox.count("cancel")) == (status, 1, 0)
+
+
+def test_money_on_a_canceled_invoice_is_found(sandbox, register):
+    invoice = register()
+    invoice.cancel()
+    sandbox.pay(invoice.external_id)
+    found = invoice.reconcile()
+    assert (found.outcome, found.code) == ("refused", "has_payment")
+    assert row(invoice).paid_after_cancel_at is not None
+    assert sandbox.count("cancel") == 1
+
+
+def test_claim_during_the_lookup_is_said_to_be_under_way(sandbox, register, in_thread, transactional_db):
+    """Somebody cancels while our lookup is out: "still open" says nothing about that."""
+    invoice = register()
+    with sandbox.hold(invoice.external_id, operation="lookup", when="after") as held:
+        lookup = in_thread(row(invoice).reconcile)
+        held.wait_arrived()
+        invoice.verbs.claim([invoice], Intent())
+    found = lookup.result()
+    assert (found.outcome, found.code, found.status) == ("skipped", "in_progress", "canceling")
+    assert row(invoice).status == "canceling"
+    assert sandbox.count("cancel") == 0
+
+
+def test_deleted_invoice_is_not_registered(sandbox, register):
+    invoice = register()
+    Invoice.objects.all().delete()
+    assert (invoice.reconcile().outcome, sandbox.requests) == ("skipped", [])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+def test_refused_in_a_transaction(sandbox, in_doubt, provider):
+    invoice = in_doubt(provider)
+    with transaction.atomic(), pytest.raises(CancelInTransaction):
+        invoice.reconcile(resubmit=True)
+    assert (steps(invoice), sandbox.count("lookup"), sandbox.count("cancel")) == (DOUBT, 0, 1)
+
+
+# -- without a lookup -----------------------------------------------------------------------------------------
+
+
+def test_without_lookup_nothing_is_asked(sandbox, in_doubt):
+    invoice = in_doubt("firekassa")
+    with later(minutes=60):
+        found = invoice.reconcile()
+    assert (found.outcome, found.code, found.status) == ("in_doubt", "no_lookup", "in_doubt")
+    assert (steps(invoice), len(sandbox.requests)) == (DOUBT, 1)
+
+
+@pytest.mark.parametrize("minutes", [0, 14.9])
+def test_repeat_waits_for_the_end_of_the_doubt_period(sandbox, in_doubt, minutes):
+    invoice = in_doubt("firekassa")
+    with later(minutes=minutes):
+        found = invoice.reconcile(resubmit=True)
+    assert (found.outcome, found.code) == ("in_doubt", "no_lookup")
+    assert (steps(invoice), sandbox.count("cancel")) == (DOUBT, 1)
+
+
+def test_repeat_that_is_confirmed_is_canceled(sandbox, in_doubt):
+    invoice = in_doubt("firekassa")
+    with later(minutes=16):
+        found = invoice.reconcile(resubmit=True)
+    assert (found.ok, found.outcome, found.status) == (True, "canceled", "canceled")
+    assert steps(invoice) == [
+        *DOUBT,
+        ("in_doubt", "canceling", "", ""),
+        ("canceling", "canceled", "canceled", "canceled"),
+    ]
+    assert (sandbox.count("cancel"), sandbox.executed(invoice.external_id)) == (2, 1)
+
+
+def test_repeat_that_is_refused_stays_in_doubt_for_a_person(sandbox, register):
+    """The first cancel was carried out; the provider refuses the second, and that proves nothing."""
+    invoice = register("error_500_after", provider="firekassa")
+    failure(invoice.cancel)
+    with later(minutes=16):
+        found = row(invoice).reconcile(resubmit=True)
+    assert (found.outcome, found.code, found.status) == ("refused", "provider_refused", "in_doubt")
+    assert steps(invoice) == [
+        *DOUBT,
+        ("in_doubt", "canceling", "", ""),
+        ("canceling", "in_doubt", "refused", "provider_refused"),
+    ]
+    assert (sandbox.count("cancel"), sandbox.executed(invoice.external_id)) == (2, 1)
+
+
+def test_three_repeats_for_one_doubt_and_no_more(sandbox, register):
+    invoice = register("error_500_after", provider="firekassa")
+    failure(invoice.cancel)
+    for hours in range(1, 6):
+        with later(hours=hours):
+            row(invoice).reconcile(resubmit=True)
+    assert (row(invoice).status, sandbox.count("cancel")) == ("in_doubt", 4)
+    with later(hours=9):
+        found = row(invoice).reconcile(resubmit=True)
+    assert (found.outcome, found.code, sandbox.count("cancel")) == ("in_doubt", "no_lookup", 4)
+
+
+def test_a_new_doubt_has_its_own_repeats(sandbox, register):
+    invoice = register("error_500_after", provider="firekassa")
+    failure(invoice.cancel)
+    for hours in range(1, 5):
+        with later(hours=hours):
+            row(invoice).reconcile(resubmit=True)
+    with later(hours=6):
+        row(invoice).resolve("created", actor="ada", reason="seen open in the cabinet")
+        sandbox.script(invoice.external_id, ["error_500_before"])
+        failure(row(invoice).cancel)
+    with later(hours=8):
+        row(invoice).reconcile(resubmit=True)
+    assert (row(invoice).status, sandbox.count("cancel")) == ("in_doubt", 6)
+
+
+def test_resubmit_is_ignored_where_there_is_a_lookup(sandbox, in_doubt):
+    invoice = in_doubt("cryptocloud")
+    with later(minutes=16):
+        found = invoice.reconcile(resubmit=True)
+    assert (found.outcome, found.code) == ("not_processed", "still_open")
+    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 1)
+
+
+def test_resubmit_repeats_only_what_is_in_doubt(sandbox):
+    for status in ("created", "canceled", "paid", "expired"):
+        external_id = invoice_id("firekassa", len(status))
+        invoice = Invoice.objects.create(provider="firekassa", external_id=external_id)
+        if status != "created":
+            invoice.observe_status(status)
+        with later(days=1):
+            invoice.reconcile(resubmit=True)
+        assert invoice.status == status
+    assert sandbox.requests == []
+
+
+def test_repeat_obeys_a_pause(sandbox, in_doubt):
+    invoice = in_doubt("firekassa")
+    with later(minutes=16):
+        invoice.verbs.pause("firekassa", "bad_credentials", 60)
+        found = invoice.reconcile(resubmit=True)
+    assert (found.outcome, found.code, found.status) == ("skipped", "provider_paused", "in_doubt")
+    assert sandbox.count("cancel") == 1

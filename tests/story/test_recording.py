@@ -1,0 +1,105 @@
+"""The provider answered and our write fails: the caller is told what the provider said, the row is repaired later."""
+
+import pytest
+from django.db import DataError, OperationalError
+
+from django_invoice_cancel.exceptions import OutcomeNotRecorded
+from django_invoice_cancel.models.verbs.rows import Rows
+from tests.story.reading import CANCELED_BY_US, failure, later, row, steps
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return a function that lets the n-th and following writes of the log fail, so many times."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    calls = []
+
+    def fail(error, *, at, times=10**6):
+        append = Rows.append
+
+        def broken(self, entries):
+            calls.append(entries)
+            if at <= len(calls) < at + times:
+                raise error
+            append(self, entries)
+
+        monkeypatch.setattr(Rows, "append", broken)
+        return calls
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"), [(OperationalError("deadlock"), 3), (DataError("too long"), 1), (RuntimeError("a bug"), 1)]
+)
+@pytest.mark.parametrize("behaviour", ["ordinary", "error_500_after"])
+def test_failed_record_tells_the_answer_and_is_repaired(
+    sandbox, register, failing, caplog, monkeypatch, error, tries, behaviour
+):
+    invoice = register(behaviour)
+    calls = failing(error, at=2)
+    raised = failure(invoice.cancel)
+    assert type(raised) is OutcomeNotRecorded
+    said = {"ordinary": ("canceled", 200), "error_500_after": ("in_doubt", 500)}[behaviour]
+    assert (raised.result.outcome, raised.result.http_status) == said
+    assert raised.result.is_recorded is False
+    assert len(calls) == 1 + tries
+    assert (invoice.status, row(invoice).status) == ("canceling", "canceling")
+    assert invoice.attempt == row(invoice).attempt
+    assert "ERROR" in {record.levelname for record in caplog.records if record.name == "django_invoice_cancel"}
+    assert steps(invoice) == CANCELED_BY_US[:1]
+
+    monkeypatch.undo()
+    with later(minutes=22):
+        found = row(invoice).reconcile()
+    assert (found.outcome, found.status) == ("already_canceled", "canceled")
+    assert steps(invoice) == [
+        ("created", "canceling", "", ""),
+        ("canceling", "in_doubt", "in_doubt", "abandoned"),
+        ("in_doubt", "canceled", "already_canceled", "observed"),
+    ]
+    assert (sandbox.count("cancel"), sandbox.executed(invoice.external_id)) == (1, 1)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_claim_that_fails_at_first_works(sandbox, register, failing, times):
+    invoice = register()
+    failing(OperationalError("deadlock"), at=1, times=times)
+    assert invoice.cancel().ok
+    assert steps(invoice) == CANCELED_BY_US
+    assert sandbox.count("cancel") == 1
+
+
+def test_claim_that_fails_for_good_sends_nothing(sandbox, register, failing):
+    invoice = register()
+    failing(OperationalError("disk full"), at=1)
+    with pytest.raises(OperationalError):
+        invoice.cancel()
+    assert (invoice.status, invoice.attempt, row(invoice).status) == ("created", None, "created")
+    assert (steps(invoice), sandbox.requests) == ([], [])
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_record_that_fails_at_first_is_written_once(sandbox, register, failing, times):
+    invoice = register()
+    failing(OperationalError("deadlock"), at=2, times=times)
+    assert invoice.cancel().is_recorded
+    assert (invoice.status, steps(invoice)) == ("canceled", CANCELED_BY_US)
+    assert sandbox.count("cancel") == 1
+
+
+def test_pause_that_cannot_be_written_hides_no_outcome(sandbox, register, monkeypatch, caplog):
+    """What became of the invoice is in its row; only the pause is missing, and the log says so."""
+    invoice = register("rate_limited")
+
+    def broken(self, alias, code, seconds):
+        raise OperationalError("disk full")
+
+    monkeypatch.setattr("django_invoice_cancel.models.verbs.pauses.Pauses.pause", broken)
+    raised = failure(invoice.cancel)
+    assert (raised.result.code, raised.result.is_recorded) == ("rate_limited", True)
+    assert "The pause of cryptocloud was not written." in caplog.text
+    assert steps(invoice)[-1] == ("canceling", "created", "not_processed", "rate_limited")
+    assert sandbox.count("cancel") == 1
