@@ -16,7 +16,9 @@ from django.core.signals import setting_changed
 from .masking import SecretDict
 
 SETTING = "INVOICE_CANCEL"
-_KEYS = frozenset({"PROVIDERS", "PROVIDER_RESOLVER", "CLAIM_TTL", "DOUBT_PERIOD", "REQUIRE_REASON", "DISPATCH"})
+_KEYS = frozenset(
+    {"PROVIDERS", "PROVIDER_RESOLVER", "CLAIM_TTL", "DOUBT_PERIOD", "REQUIRE_REASON", "DISPATCH", "DISPATCH_WORKERS"}
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Settings:
     """Seconds in which a provider may still carry out a lost request."""
     require_reason: bool = False
     dispatch: str | None = None
+    dispatch_workers: int = 1
+    """How often ``dispatch`` is called for one operation: how many workers are wanted on it."""
 
 
 def get() -> Settings:
@@ -61,7 +65,7 @@ def read() -> tuple[Settings, list[tuple[str, str]]]:
     problems += [("PROVIDERS", f"{SETTING}['PROVIDERS'] {text}") for text in wrong]
     values: dict[str, Any] = {"providers": providers}
     for key, reader in (("CLAIM_TTL", _seconds), ("DOUBT_PERIOD", _seconds), ("REQUIRE_REASON", _flag),
-                        ("PROVIDER_RESOLVER", _path), ("DISPATCH", _path)):  # fmt: skip
+                        ("PROVIDER_RESOLVER", _path), ("DISPATCH", _path), ("DISPATCH_WORKERS", _count)):  # fmt: skip
         if key in raw:
             try:
                 values[key.lower()] = reader(raw[key])
@@ -112,6 +116,12 @@ def _providers(raw: object) -> tuple[dict[str, ProviderConfig], list[str]]:
 def _seconds(raw: object) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 < raw < float("inf"):
         raise ValueError("must be a number of seconds greater than 0.")
+    return raw
+
+
+def _count(raw: object) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 < raw <= 1000:
+        raise ValueError("must be a whole number from 1 to 1000.")
     return raw
 
 

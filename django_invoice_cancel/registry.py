@@ -43,6 +43,15 @@ def aliases() -> list[str]:
     return list(conf.get().providers)
 
 
+def is_configured(alias: str) -> bool:
+    """Say whether there is a provider of this alias."""
+    try:
+        get_provider(alias)
+    except ImproperlyConfigured:
+        return False
+    return True
+
+
 def get_provider(alias: str) -> Provider:
     """Return the provider of ``alias``, or raise ``ImproperlyConfigured`` with what to do."""
     config = _config(alias)
@@ -89,7 +98,7 @@ def _made(backend: type[Provider], alias: str, options: SecretDict) -> Provider 
 
 def backend_of(config: conf.ProviderConfig) -> type[Provider]:
     """Return the class that a configuration names, or raise ``ImproperlyConfigured``."""
-    backend = _resolve(config.backend)
+    backend = resolve(config.backend)
     if not (isinstance(backend, type) and issubclass(backend, Provider)):
         raise ImproperlyConfigured(
             f"BACKEND of {config.alias!r}, {config.backend!r}, is not a subclass of providers.base.Provider."
@@ -129,7 +138,7 @@ def _config(alias: str) -> conf.ProviderConfig:
 
 def _resolved(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
     """Ask the resolver, which may be anybody's code: where it raises, only the log gets to see that."""
-    ask = _resolve(resolver)
+    ask = resolve(resolver)
     try:
         raw = ask(alias)
     except Exception as error:
@@ -138,7 +147,8 @@ def _resolved(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
     return None if raw is None else conf.provider_config(alias, raw)
 
 
-def _resolve(path: str) -> Any:
+def resolve(path: str) -> Any:
+    """Import what a dotted path in the settings names, or raise ``ImproperlyConfigured``."""
     try:
         return resolve_name(path)
     except Exception as error:  # importing runs somebody's code

@@ -36,6 +36,7 @@ __all__ = [
     "Walk",
     "cancel_invoices",
     "cancel_walks",
+    "check_walks",
     "preview_walks",
     "reconcile_invoices",
     "walks_of",
@@ -114,10 +115,16 @@ def reconcile_invoices(
     selection = checked(invoices)
     verbs = selection.verbs
     verbs.refuse_inside_transaction()
+    walks = walks_of(selection.using(verbs.using))
+    return check_walks(verbs, walks, Intent(actor, trigger), resubmit=resubmit, limit=limit, stop=stop)
+
+
+def check_walks(
+    verbs: InvoiceVerbs, walks: Mapping[str, Walk], intent: Intent, **options: Any
+) -> Generator[CancelResult, None, None]:
+    """Look up what the walks bring, by alias; ``options`` are the checker's."""
     done: SimpleQueue[Job] = SimpleQueue()
-    tracks = _tracks(walks_of(selection.using(verbs.using)), done)
-    checker = Checker(verbs, Intent(actor, trigger), done, resubmit=resubmit, stop=stop, limit=limit)
-    return checker.run(list(tracks.values()))
+    return Checker(verbs, intent, done, **options).run(list(_tracks(walks, done).values()))
 
 
 def walks_of(selection: InvoiceQuerySet) -> dict[str, Walk]:

@@ -7,7 +7,7 @@ own, with its row locked: a webhook may say something else in the same moment.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -40,12 +40,15 @@ class Checker:
         resubmit: bool = False,
         stop: threading.Event | None = None,
         limit: int | None = None,
+        also: Callable[[CancelResult], None] | None = None,
     ) -> None:
         self.verbs = verbs
         self.intent = intent
         self.resubmit = resubmit
         self.stop = stop or threading.Event()
         self.left = float("inf") if limit is None else limit
+        self.also = also
+        """Called within each transaction that records an answer, with its result."""
         self._done = done
         self._tracks: list[Track] = []
         self._ready: list[CancelResult] = []
@@ -161,8 +164,12 @@ class Checker:
         replies = job.answer or {}
         for seen in job.subject:
             reply = replies.get(seen.invoice.external_id, paused)
-            self.verbs.record_lookup(seen, reply, self.intent)
+            self.verbs.record_lookup(seen, reply, self.intent, also=partial(self._also, seen.invoice, reply))
             self._ready.append(result_of_lookup(seen.invoice, reply))
+
+    def _also(self, invoice: Invoice, reply: LookupReply) -> None:
+        if self.also is not None:
+            self.also(result_of_lookup(invoice, reply))
 
     def _tell_state(self, lane: Lane) -> None:
         if lane.has_news:

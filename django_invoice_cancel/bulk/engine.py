@@ -52,6 +52,7 @@ class Engine:
         limit: int | None = None,
         also: Callable[[Sequence[Answer]], None] | None = None,
         leave_when_paused: bool = False,
+        tries: int = 2,
     ) -> None:
         self.verbs = verbs
         self.intent = intent
@@ -61,6 +62,8 @@ class Engine:
         """Called within each transaction that records answers."""
         self.leave_when_paused = leave_when_paused
         """Leave the invoices of a paused provider untried and without a result, rather than skip them."""
+        self.tries = tries
+        """How often an invoice is sent of which nothing was processed: once or twice."""
         self._done = done
         self._tracks: dict[str, Track] = {}
         self._answers: list[Answer] = []
@@ -250,7 +253,7 @@ class Engine:
         track = self._tracks[invoice.provider]
         if track.lane is not None:
             track.lane.open -= 1
-        if track.wants_another_try(said, invoice.pk):
+        if self.tries > 1 and track.wants_another_try(said, invoice.pk):
             track.earlier[invoice.pk] = said
             track.again.append(invoice)
         else:

@@ -20,6 +20,7 @@ from ..exceptions import InvalidExternalId
 from ..intents import Intent, Trigger
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
+from .fields import ExactCharField
 from .queryset import InvoiceQuerySet, refuse_verb_fields
 from .registrations import cleaned_values
 from .verbs import InvoiceVerbs
@@ -99,8 +100,8 @@ class Invoice(models.Model):
     """One invoice at one provider, and what is known of it."""
 
     id = models.BigAutoField(primary_key=True)
-    provider = models.CharField(_("provider"), max_length=64, help_text=_("The alias in INVOICE_CANCEL."))
-    external_id = models.CharField(_("external id"), max_length=100, help_text=_("The provider's id of the invoice."))
+    provider = ExactCharField(_("provider"), max_length=64, help_text=_("The alias in INVOICE_CANCEL."))
+    external_id = ExactCharField(_("external id"), max_length=100, help_text=_("The provider's id of the invoice."))
     reference = models.CharField(_("reference"), max_length=255, blank=True, help_text=_("Your own order number."))
     amount = models.DecimalField(_("amount"), max_digits=28, decimal_places=8, null=True, blank=True)
     currency = models.CharField(_("currency"), max_length=16, blank=True)
@@ -109,7 +110,7 @@ class Invoice(models.Model):
     created_at = models.DateTimeField(_("registered"), default=timezone.now, editable=False)
 
     # What only the verbs write (VERB_FIELDS).
-    status = models.CharField(
+    status = ExactCharField(
         _("status"),
         max_length=16,
         default=Status.CREATED,

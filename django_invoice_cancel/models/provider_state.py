@@ -4,11 +4,13 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .fields import ExactCharField
+
 
 class ProviderState(models.Model):
     """One row an alias, in the invoices' database; made when there is something to say."""
 
-    alias = models.CharField(_("provider"), max_length=64, primary_key=True)
+    alias = ExactCharField(_("provider"), max_length=64, primary_key=True)
     paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
     pause_code = models.CharField(_("reason"), max_length=32, blank=True, default="")
     failures = models.PositiveIntegerField(_("replies in a row that say nothing"), default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
@@ -43,10 +44,13 @@ class Decisions:
             self.rows.append([Entry(invoice, Status.CREATED, Status.CREATED, intent, code=Code.REQUESTED)])
             return True
 
-    def resolve(self, invoice: Invoice, status: Status, intent: Intent) -> None:
+    def resolve(
+        self, invoice: Invoice, status: Status, intent: Intent, *, also: Callable[[], None] | None = None
+    ) -> None:
         """Write a named person's decision about an invoice in doubt, or raise ``ResolveNotPossible``.
 
-        Guarded by the attempt that the instance carries: the one that the person saw.
+        Guarded by the attempt that the instance carries: the one that the person saw. ``also`` is called within the
+        same transaction.
         """
         if status in OURS_ALONE:
             raise ValueError(f"An invoice cannot be resolved to {status}.")
@@ -62,6 +66,8 @@ class Decisions:
                 self._abandon(row, invoice, intent)
             self._resolve(row, invoice, status, intent)
             carry_over(row, invoice)
+            if also is not None:
+                also()
 
     def register(self, values: dict[str, Any], intent: Intent) -> tuple[Invoice, bool]:
         """Insert the invoice unless it is there; return it and whether it was inserted."""

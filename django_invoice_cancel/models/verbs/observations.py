@@ -5,7 +5,7 @@ They join the caller's transaction. Money is always taken in, "still open" only 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -82,8 +82,13 @@ class Observations:
 
         return self.rows.run(verb, invoices)
 
-    def record_lookup(self, seen: Seen, reply: LookupReply, intent: Intent) -> None:
-        """Write what a lookup said. No answer changes nothing: not even the back-off."""
+    def record_lookup(
+        self, seen: Seen, reply: LookupReply, intent: Intent, *, also: Callable[[], None] | None = None
+    ) -> None:
+        """Write what a lookup said. No answer changes nothing: not even the back-off.
+
+        ``also`` is called within the same transaction.
+        """
         if not reply.is_answer:
             return
 
@@ -92,6 +97,8 @@ class Observations:
             if row is not None:
                 self._take_in_answer(row, seen, reply, intent)
                 carry_over(row, seen.invoice)
+            if also is not None:
+                also()
 
         self.rows.run(verb, [seen.invoice])
 

@@ -1,0 +1,207 @@
+"""Working off stored bulk operations: ``advance`` does a slice, everything else only calls it.
+
+Idempotent, and safe to call from any number of places at once: a page, a worker, a sweep. An item's outcome is
+written in the transaction that records its invoice; what a dead worker left is taken over from the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from . import registry
+from .attempts import Answer
+from .bulk import ListedWalk, Walk, cancel_walks, check_walks
+from .exceptions import ResolveNotPossible
+from .models import BulkOperation, Invoice, InvoiceTransition
+from .models.bulk_operation import BulkOperationItem, Operation, Progress
+from .outcomes import CancelResult, Code, Outcome
+from .results import standing
+from .services import result_of
+from .statuses import Status
+
+SLICE_SECONDS = 5.0
+"""A slice takes no more items after this."""
+MARGIN_SECONDS = 60.0
+"""How long a lease outlives the slice and the last request of it."""
+LOOK_SECONDS = 1.0
+"""How often a slice looks whether somebody pressed Stop."""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What a slice leaves."""
+
+    has_more: bool
+    """Whether there is more to do now."""
+    wait_seconds: float = 0.0
+    """How long to wait before the next slice: every provider that is left is paused."""
+
+
+class _Slice:
+    """The stop event of a slice: its time is over, or somebody stopped the operation."""
+
+    def __init__(self, operation: BulkOperation, seconds: float, stop: Any) -> None:
+        self._operation = operation
+        self._stop = stop
+        self._over_at = time.monotonic() + seconds
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        self._is_stopped = False
+
+    def is_set(self) -> bool:
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self._is_stopped = not _is_running(self._operation)
+        return self._is_stopped or now >= self._over_at or (self._stop is not None and self._stop.is_set())
+
+
+def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SECONDS, stop: Any = None) -> Advance:
+    """Do a slice of an operation: at most ``limit`` items, taking none after ``deadline`` seconds; say what is left.
+
+    Asks providers: ``CancelInTransaction`` inside a transaction. An operation that is not running is left alone.
+    """
+    operation = BulkOperation.objects.get(pk=operation_id)
+    Invoice.objects.all().verbs.refuse_inside_transaction()
+    if not _is_running(operation):
+        return Advance(has_more=False)
+    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now())
+    items = operation.lease(limit, seconds=deadline + _longest_request(operation) + MARGIN_SECONDS)
+    try:
+        _take_over(operation, items)
+        _WORK[Operation(operation.operation)](operation, items, _Slice(operation, deadline, stop))
+    finally:
+        operation.release(items)
+        BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now())
+    if operation.finish_if_done():
+        return Advance(has_more=False)
+    others_have_them = 0.0 if items else 1.0
+    return Advance(has_more=_is_running(operation), wait_seconds=max(_pause(operation), others_have_them))
+
+
+def _is_running(operation: BulkOperation) -> bool:
+    return BulkOperation.objects.filter(pk=operation.pk, progress=Progress.RUNNING).exists()
+
+
+def _longest_request(operation: BulkOperation) -> float:
+    deadlines = [provider.deadline for provider in _providers(operation)]
+    return max(deadlines, default=0.0)
+
+
+def _providers(operation: BulkOperation) -> Iterator[Any]:
+    for alias in operation.left.order_by("provider").values_list("provider", flat=True).distinct():
+        if registry.is_configured(alias):
+            yield registry.get_provider(alias)
+
+
+def _pause(operation: BulkOperation) -> float:
+    """Return for how many seconds every provider that is left is paused."""
+    verbs = Invoice.objects.all().verbs
+    waits = []
+    for alias in operation.left.order_by("provider").values_list("provider", flat=True).distinct():
+        state = verbs.paused(alias)
+        waits.append(0.0 if state is None else state.seconds_left)
+    return min(waits, default=0.0)
+
+
+# -- what a dead worker left ----------------------------------------------------------------------------------
+
+
+def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> None:
+    """Conclude items that an earlier holder tried: what the log says of this operation, else an open claim's doubt."""
+    suspects = [item.invoice_id for item in items if item.was_leased and item.invoice_id is not None]
+    if not suspects:
+        return
+    said: dict[Any, tuple[str, str]] = {}
+    rows = InvoiceTransition.objects.filter(operation=operation.pk, invoice_id__in=suspects).order_by("id")
+    for row in rows:
+        if row.code == Code.GIVEN_BACK or row.code == Code.RATE_LIMITED:
+            said.pop(row.invoice_id, None)
+        elif row.outcome:
+            said[row.invoice_id] = (row.outcome, row.code)
+        elif row.to_status == Status.CANCELING:
+            said[row.invoice_id] = (Outcome.IN_DOUBT, Code.ABANDONED)
+    operation.conclude((key, outcome, code) for key, (outcome, code) in said.items())
+    items[:] = [item for item in items if item.invoice_id not in said]
+
+
+# -- the work -------------------------------------------------------------------------------------------------
+
+
+def _cancel(operation: BulkOperation, items: list[BulkOperationItem], stop: Any) -> None:
+    def also(answers: Sequence[Answer]) -> None:
+        operation.conclude(
+            (answer.invoice.pk, *_concluded(answer))
+            for answer in answers
+            if answer.reply.code != Code.RATE_LIMITED  # stays untried: the pause is over some time
+        )
+
+    verbs = Invoice.objects.all().verbs
+    results = cancel_walks(
+        verbs, _walks(items), operation.intent, stop=stop, also=also, leave_when_paused=True, tries=1
+    )
+    _conclude_rest(operation, results, written=True)
+
+
+def _concluded(answer: Answer) -> tuple[str, str]:
+    """Return an item's outcome: the invoice's row says more than the reply where money or a cancel came between."""
+    said = result_of(answer)
+    return said.outcome, said.code
+
+
+def _check(operation: BulkOperation, items: list[BulkOperationItem], stop: Any) -> None:
+    def also(said: CancelResult) -> None:
+        operation.conclude([(said.invoice_id, said.outcome, said.code)])
+
+    verbs = Invoice.objects.all().verbs
+    results = check_walks(verbs, _walks(items), operation.intent, stop=stop, also=also, resubmit=True)
+    _conclude_rest(operation, results, written=False)
+
+
+def _conclude_rest(operation: BulkOperation, results: Any, *, written: bool) -> None:
+    """Conclude what was answered without being sent. A result that could not be recorded is left to the log."""
+    with closing(results):
+        for said in results:
+            is_left = said.code in (Code.PROVIDER_PAUSED, Code.RATE_LIMITED) or not said.is_recorded
+            if not is_left and not (written and said.attempt):
+                operation.conclude([(said.invoice_id, said.outcome, said.code)])
+
+
+def _resolve(operation: BulkOperation, items: list[BulkOperationItem], stop: Any) -> None:
+    for item in items:
+        if stop.is_set():
+            return
+        if item.invoice is not None:
+            item.invoice.attempt = item.attempt  # the one that the person saw
+            _resolve_one(operation, item.invoice)
+
+
+def _resolve_one(operation: BulkOperation, invoice: Invoice) -> None:
+    def also() -> None:
+        said = standing(invoice, Code.RESOLVED)
+        operation.conclude([(invoice.pk, said.outcome, Code.RESOLVED)])
+
+    try:
+        invoice.verbs.resolve(invoice, Status(operation.decision), operation.intent, also=also)
+    except ResolveNotPossible as error:
+        operation.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
+
+
+def _walks(items: Sequence[BulkOperationItem]) -> dict[str, Walk]:
+    keys: dict[str, list[Any]] = {}
+    for item in items:
+        if item.invoice is not None:
+            keys.setdefault(item.invoice.provider, []).append(item.invoice_id)
+    return {alias: ListedWalk(Invoice.objects.all(), listed) for alias, listed in keys.items()}
+
+
+_WORK: dict[Operation, Callable[[BulkOperation, list[BulkOperationItem], Any], None]] = {
+    Operation.CANCEL: _cancel,
+    Operation.CHECK: _check,
+    Operation.RESOLVE: _resolve,
+}

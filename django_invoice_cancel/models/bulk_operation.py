@@ -1,0 +1,300 @@
+"""A stored bulk run: what was selected, who asked, how far it is. And its items, one for each invoice.
+
+The selection is frozen when the operation is made. An item's outcome is written once. Items are leased, not
+ranged: whoever works takes some by CAS, and what it leaves behind is taken over when its lease is over.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .. import conf, registry
+from ..intents import Intent, Trigger
+from ..outcomes import Outcome
+from .fields import ExactCharField
+from .verbs.rows import named_actor
+
+if TYPE_CHECKING:
+    from .queryset import InvoiceQuerySet
+
+DRAFTS_KEPT = timedelta(days=1)
+_PAGE = 2000
+
+
+class Operation(models.TextChoices):
+    """What is done with each invoice."""
+
+    CANCEL = "cancel", _("Cancel")
+    CHECK = "check", _("Check with provider")
+    RESOLVE = "resolve", _("Resolve by hand")
+
+
+class Progress(models.TextChoices):
+    """How far an operation is."""
+
+    DRAFT = "draft", _("Not confirmed")
+    RUNNING = "running", _("Running")
+    STOPPED = "stopped", _("Stopped")
+    FINISHED = "finished", _("Finished")
+
+
+class BulkOperationManager(models.Manager["BulkOperation"]):
+    """Makes operations."""
+
+    def draft(self, invoices: InvoiceQuerySet, *, operation: str = Operation.CANCEL, **fields: Any) -> BulkOperation:
+        """Freeze a selection; nothing is done until ``confirm``. ``fields``: actor, trigger, reason, decision."""
+        actor = fields.pop("actor", None)
+        actor_id, actor_label = named_actor(actor)
+        self.forget_drafts()
+        with transaction.atomic(using=self.db):
+            made = self.create(operation=Operation(operation), actor_id=actor_id, actor_label=actor_label, **fields)
+            made.freeze(invoices)
+        return made
+
+    def start(self, invoices: InvoiceQuerySet, *, workers: int | None = None, **fields: Any) -> BulkOperation:
+        """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``."""
+        made = self.draft(invoices, **fields)
+        made.confirm(workers=workers)
+        return made
+
+    def unfinished(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which there is something to do."""
+        return self.filter(progress=Progress.RUNNING)
+
+    def interrupted(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which nobody has worked for two minutes, though there is something to do."""
+        quiet = timezone.now() - timedelta(minutes=2)
+        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
+
+    def forget_drafts(self) -> None:
+        """Remove what nobody confirmed for a day."""
+        self.filter(progress=Progress.DRAFT, created_at__lt=timezone.now() - DRAFTS_KEPT).delete()
+
+
+class BulkOperation(models.Model):
+    """One operation on a frozen selection."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    operation = models.CharField(_("operation"), max_length=16, choices=Operation.choices)
+    progress = models.CharField(_("progress"), max_length=16, choices=Progress.choices, default=Progress.DRAFT)
+    decision = models.CharField(_("decision"), max_length=16, blank=True)
+    reason = models.TextField(_("reason"), blank=True)
+    trigger = models.CharField(_("trigger"), max_length=16, default=Trigger.API)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="+",
+        verbose_name=_("actor"),
+    )
+    actor_label = models.CharField(_("actor"), max_length=150, blank=True)
+    continues = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="continued_by",
+        verbose_name=_("continues"),
+    )
+    total = models.PositiveIntegerField(_("invoices"), default=0)
+    workers = models.PositiveSmallIntegerField(_("workers"), default=1)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    worked_at = models.DateTimeField(_("last worked on"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    objects = BulkOperationManager()
+
+    class Meta:
+        verbose_name = _("bulk operation")
+        verbose_name_plural = _("bulk operations")
+        default_permissions = ("view",)
+        ordering = ("-created_at",)
+        indexes = (models.Index(fields=("progress", "worked_at"), name="invoice_cancel_unfinished"),)
+
+    def __str__(self) -> str:
+        return f"{self.get_operation_display()} {self.total} ({self.get_progress_display()})"
+
+    @property
+    def intent(self) -> Intent:
+        """Who asks, as the log says it. The user may be gone: the label is not."""
+        return Intent(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.progress == Progress.FINISHED
+
+    # -- the selection ----------------------------------------------------------------------------------------
+
+    def freeze(self, invoices: InvoiceQuerySet) -> None:
+        """Write an item for each invoice, in keyset pages."""
+        using = self._state.db or "default"
+        rows: Any = invoices.using(using).order_by("pk").values_list("pk", "attempt", "provider")
+        for page in _keyset(rows):
+            self._insert(
+                BulkOperationItem(operation=self, invoice_id=pk, attempt=attempt, provider=provider)
+                for pk, attempt, provider in page
+            )
+        self._count()
+
+    def add_strangers(self, labels: Iterable[str]) -> None:
+        """Write an item for each selected thing that has no invoice: it is listed, and skipped."""
+        skipped = {"outcome": Outcome.SKIPPED, "code": "no_invoice", "done_at": timezone.now()}
+        self._insert(BulkOperationItem(operation=self, label=label[:200], **skipped) for label in labels)
+        self._count()
+
+    def _insert(self, items: Iterator[BulkOperationItem]) -> None:
+        manager = BulkOperationItem.objects.using(self._state.db)
+        while page := list(islice(items, _PAGE)):
+            manager.bulk_create(page, ignore_conflicts=True)
+
+    def _count(self) -> None:
+        self.total = self.items.count()
+        self.save(update_fields=["total"])
+
+    # -- from state to state ----------------------------------------------------------------------------------
+
+    def confirm(self, *, workers: int | None = None, **fields: Any) -> bool:
+        """Start the draft; False where it is none any more."""
+        workers = conf.get().dispatch_workers if workers is None else workers
+        return self._go((Progress.DRAFT,), Progress.RUNNING, started_at=timezone.now(), workers=workers, **fields)
+
+    def stop(self) -> bool:
+        """Let nobody take more items; what is in flight is recorded."""
+        return self._go((Progress.RUNNING,), Progress.STOPPED)
+
+    def resume(self) -> bool:
+        """Go on with what is left."""
+        return self._go((Progress.STOPPED,), Progress.RUNNING)
+
+    def finish_if_done(self) -> bool:
+        """Mark the operation finished if no item is left."""
+        if self.left.exists():
+            return False
+        self._go((Progress.RUNNING, Progress.STOPPED), Progress.FINISHED, finished_at=timezone.now())
+        return True
+
+    def dispatch(self) -> None:
+        """Hand the operation to the dispatcher, if there is one, once for each worker, after the commit."""
+        path = conf.get().dispatch
+        if path is None:
+            return
+        for _number in range(self.workers):
+            transaction.on_commit(partial(_call, path, str(self.pk)), using=self._state.db, robust=True)
+
+    def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
+        own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)
+        if not own.update(progress=new, **fields):
+            self.refresh_from_db()
+            return False
+        for name, value in {"progress": new, **fields}.items():
+            setattr(self, name, value)
+        if new == Progress.RUNNING:
+            self.dispatch()
+        return True
+
+    # -- items ------------------------------------------------------------------------------------------------
+
+    @property
+    def left(self) -> models.QuerySet[BulkOperationItem]:
+        """Items that have no outcome yet."""
+        return self.items.filter(outcome="")
+
+    def lease(self, count: int, *, seconds: float) -> list[BulkOperationItem]:
+        """Take up to so many items for so long, by CAS; what somebody else holds is not taken.
+
+        Returns them with ``was_leased`` set where an earlier holder left them behind.
+        """
+        token = uuid.uuid4()
+        for _attempt in range(3):
+            now = timezone.now()
+            free = self.left.filter(Q(leased_until__isnull=True) | Q(leased_until__lt=now))
+            found = dict(free.order_by("pk").values_list("pk", "token")[:count])
+            if not found:
+                return []
+            until = now + timedelta(seconds=seconds)
+            if free.filter(pk__in=found).update(token=token, leased_until=until):
+                items = list(self.items.filter(token=token).select_related("invoice").order_by("pk"))
+                for item in items:
+                    item.was_leased = found[item.pk] is not None
+                return items
+        return []
+
+    def release(self, items: Sequence[BulkOperationItem]) -> None:
+        """Give back leased items that were not tried."""
+        if items:
+            own = self.left.filter(pk__in=[item.pk for item in items], token=items[0].token)
+            own.update(token=None, leased_until=None)
+
+    def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
+        """Write outcomes by invoice, as (primary key, outcome, code): of items that have none yet."""
+        groups: dict[tuple[str, str], list[Any]] = {}
+        for key, outcome, code in results:
+            groups.setdefault((str(outcome), str(code)[:32]), []).append(key)
+        now = timezone.now()
+        for (outcome, code), keys in groups.items():
+            self.left.filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
+
+
+class BulkOperationItem(models.Model):
+    """One invoice of an operation, or one selected thing that has no invoice."""
+
+    id = models.BigAutoField(primary_key=True)
+    operation = models.ForeignKey(
+        BulkOperation, on_delete=models.CASCADE, related_name="items", verbose_name=_("bulk operation")
+    )
+    invoice = models.ForeignKey(
+        "invoice_cancel.Invoice",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("invoice"),
+    )
+    provider = ExactCharField(_("provider"), max_length=64, blank=True)
+    label = models.CharField(_("label"), max_length=200, blank=True)
+    attempt = models.UUIDField(_("attempt"), null=True, blank=True, help_text=_("The attempt as it was selected."))
+    token = models.UUIDField(_("token"), null=True, blank=True)
+    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
+    outcome = models.CharField(_("outcome"), max_length=16, blank=True)
+    code = models.CharField(_("code"), max_length=32, blank=True)
+    done_at = models.DateTimeField(_("done"), null=True, blank=True)
+
+    was_leased = False
+
+    class Meta:
+        verbose_name = _("item of a bulk operation")
+        verbose_name_plural = _("items of bulk operations")
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=("operation", "invoice"), name="invoice_cancel_item_once"),)
+        indexes = (
+            models.Index(fields=("operation", "outcome", "code"), name="invoice_cancel_item_outcome"),
+            models.Index(fields=("token",), name="invoice_cancel_item_token"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.label or self.invoice_id}: {self.outcome or '-'}"
+
+
+def _keyset(rows: Any) -> Iterator[list[tuple[Any, ...]]]:
+    page = list(rows[:_PAGE])
+    while page:
+        yield page
+        page = list(rows.filter(pk__gt=page[-1][0])[:_PAGE])
+
+
+def _call(path: str, operation_id: str) -> None:
+    registry.resolve(path)(operation_id)

@@ -1,0 +1,36 @@
+"""A dispatcher for Django's task framework: ``"DISPATCH": "django_invoice_cancel.tasks.dispatch"``.
+
+``django.tasks`` on Django 6, the package ``django-tasks`` (extra ``tasks``) on 5.2; any backend. Imported only where
+it is named in the settings: ``@task`` resolves ``TASKS`` at import. A task carries the operation's id and nothing
+else, does one slice, and enqueues itself again while there is more to do now.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .bulk_operations import advance
+
+try:
+    from django.tasks import task
+except ImportError:  # Django 5.2
+    from django_tasks import task  # type: ignore[no-redef]
+
+LONGEST_WAIT_SECONDS = 2.0
+"""A worker waits so long for other workers' leases or a short pause; a longer one is left to the sweep."""
+
+
+@task()
+def advance_bulk_operation(operation_id: str) -> None:
+    """Do one slice of an operation."""
+    left = advance(operation_id)
+    if not left.has_more or left.wait_seconds > LONGEST_WAIT_SECONDS:
+        return
+    time.sleep(left.wait_seconds)
+    advance_bulk_operation.enqueue(operation_id)
+
+
+def dispatch(operation_id: Any) -> None:
+    """Enqueue one worker's share of an operation."""
+    advance_bulk_operation.enqueue(str(operation_id))
