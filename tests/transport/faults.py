@@ -82,7 +82,8 @@ class Peer:
     def flush(self) -> None:
         """Wait until all that was sent has arrived in the client's kernel."""
         while struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)))[0]:
-            self.server.is_closing.wait(0.005)
+            if self.server.is_closing.wait(0.005):
+                return
 
     def start_tls(self, context: ssl.SSLContext) -> None:
         self.sock = self.server.replace(self.sock, context.wrap_socket(self.sock, server_side=True))

@@ -94,7 +94,11 @@ def test_lease_is_not_asked_where_nothing_connects(connect: Connect, monkeypatch
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     asked: list[float] = []
 
-    exchange = post(connect("http://provider.test"), lambda left: bool(asked.append(left))  # type: ignore[func-returns-value])
+    def lease(seconds_left: float) -> bool:
+        asked.append(seconds_left)
+        return True
+
+    exchange = post(connect("http://provider.test"), lease)
 
     assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.UNREACHABLE)
     assert asked == []
