@@ -9,7 +9,21 @@ from django_invoice_cancel.models.verbs.records import Records
 from django_invoice_cancel.models.verbs.rows import Rows
 from django_invoice_cancel.statuses import Status
 from tests.core.steps import (
-    CLERK, NOON, OPERATOR, RECONCILE, answer, claim, log, look_up, make, observe, put, record, seconds, steps, stored,
+    CLERK,
+    NOON,
+    OPERATOR,
+    RECONCILE,
+    answer,
+    claim,
+    log,
+    look_up,
+    make,
+    observe,
+    put,
+    record,
+    seconds,
+    steps,
+    stored,
 )  # fmt: skip
 
 pytestmark = pytest.mark.django_db

@@ -1,0 +1,144 @@
+"""Money and a cancellation on the same invoice are flagged and signalled once, in either order (rule 8)."""
+
+import pytest
+
+from django_invoice_cancel.models import Invoice
+from tests.core.steps import NOON, OPERATOR, claim, log, look_up, make, observe, put, record, seconds, stored
+
+pytestmark = pytest.mark.django_db
+
+
+def _by_record(invoice, status):
+    put(invoice, status="created", attempt=None)
+    opened = claim(invoice)
+    record(opened, invoice, *_reply(status))
+
+
+def _by_late_record(invoice, status):
+    """The reply of a claim comes after somebody has moved the invoice on."""
+    before = stored(invoice).status
+    put(invoice, status="created", attempt=None)
+    opened = claim(invoice)
+    put(stored(invoice), status=before)
+    record(opened, invoice, *_reply(status))
+
+
+def _by_strangers_late_record(invoice, status):
+    """Likewise, and by then another claim's attempt stands on the row."""
+    before = stored(invoice).status
+    put(invoice, status="created", attempt=None)
+    opened = claim(invoice)
+    put(stored(invoice), status=before, attempt="00000000-0000-4000-8000-000000000000")
+    record(opened, invoice, *_reply(status))
+
+
+def _by_resolve(invoice, status):
+    put(invoice, status="in_doubt")
+    invoice.verbs.resolve(invoice, status, OPERATOR)
+
+
+def _reply(status):
+    return ("canceled",) if status == "canceled" else ("refused", status)
+
+
+OBSERVERS = {"observe": observe, "lookup": look_up}
+RECORDERS = {"late record": _by_late_record, "stranger's late record": _by_strangers_late_record}
+ANY_STATUS = OBSERVERS | RECORDERS
+FROM_OWN_STATUS = {"record": _by_record, "resolve": _by_resolve}
+
+
+@pytest.mark.parametrize("money", ["partially_paid", "paid", "overpaid"])
+@pytest.mark.parametrize("second", ANY_STATUS)
+@pytest.mark.parametrize("first", ANY_STATUS | FROM_OWN_STATUS)
+@pytest.mark.parametrize("order", ["cancel, then money", "money, then cancel"])
+def test_money_and_a_cancel_meet(
+    clock, told, django_capture_on_commit_callbacks, order, first, second, money
+):  # fmt: skip
+    invoice = make()
+    words = ("canceled", money) if order == "cancel, then money" else (money, "canceled")
+    by = ANY_STATUS | FROM_OWN_STATUS
+    with django_capture_on_commit_callbacks(execute=True):
+        by[first](invoice, words[0])
+        assert stored(invoice).paid_after_cancel_at is None
+        clock.shift(5)
+        by[second](stored(invoice), words[1])
+    row = stored(invoice)
+    assert (row.status, row.paid_after_cancel_at) == (money, NOON + seconds(5))
+    assert told.count("paid_after_cancel") == 1
+    assert list(Invoice.objects.paid_after_cancel()) == [invoice]
+
+
+@pytest.mark.parametrize("money", ["paid", "overpaid"])
+@pytest.mark.parametrize("first", ["record", "resolve"])
+def test_a_cancel_in_the_log_counts_even_if_the_invoice_is_not_canceled_any_more(
+    told, django_capture_on_commit_callbacks, first, money
+):
+    """A stranger's late word made it a row of the log only; then a verb that leaves "canceling" brings the money."""
+    invoice = make()
+    with django_capture_on_commit_callbacks(execute=True):
+        put(invoice, status="expired")
+        observe(invoice, "canceled")
+        assert log(invoice) == [("expired", "expired", "already_canceled")]
+        FROM_OWN_STATUS[first](stored(invoice), money)
+    assert stored(invoice).paid_after_cancel_at is not None
+    assert told.count("paid_after_cancel") == 1
+
+
+@pytest.mark.parametrize("again", ANY_STATUS)
+@pytest.mark.parametrize("word", ["canceled", "overpaid"])
+def test_what_is_flagged_is_not_flagged_again(clock, told, django_capture_on_commit_callbacks, again, word):
+    invoice = make()
+    with django_capture_on_commit_callbacks(execute=True):
+        observe(invoice, "canceled")
+        observe(invoice, "paid")
+        clock.shift(5)
+        ANY_STATUS[again](stored(invoice), word)
+    assert stored(invoice).paid_after_cancel_at == NOON
+    assert told.count("paid_after_cancel") == 1
+
+
+@pytest.mark.parametrize("status", ["created", "in_doubt", "expired", "failed", "paid"])
+@pytest.mark.parametrize("by", ANY_STATUS)
+def test_money_without_a_cancel_is_not_flagged(told, django_capture_on_commit_callbacks, by, status):
+    invoice = make(status)
+    with django_capture_on_commit_callbacks(execute=True):
+        ANY_STATUS[by](invoice, "overpaid")
+    assert (stored(invoice).status, stored(invoice).paid_after_cancel_at) == ("overpaid", None)
+    assert "paid_after_cancel" not in told
+
+
+@pytest.mark.parametrize("outcome", ["refused", "not_processed", "in_doubt"])
+def test_money_after_a_cancel_that_did_not_happen_is_not_flagged(outcome):
+    invoice = make()
+    record(claim(invoice), invoice, outcome)
+    observe(invoice, "paid")
+    assert stored(invoice).paid_after_cancel_at is None
+
+
+def test_a_canceled_that_is_heard_twice_on_a_paid_invoice_is_one_row():
+    invoice = make()
+    observe(invoice, "paid")
+    for _ in range(3):
+        observe(invoice, "canceled")
+    assert log(invoice) == [("created", "paid", "observed"), ("paid", "paid", "already_canceled")]
+
+
+def test_each_change_of_status_is_signalled_once_and_in_order(told, django_capture_on_commit_callbacks):
+    invoice = make()
+    with django_capture_on_commit_callbacks(execute=True):
+        opened = claim(invoice)
+        observe(invoice, "paid")
+        record(opened, invoice, "canceled")
+        observe(invoice, "overpaid")
+        observe(invoice, "paid")
+    assert told == ["created > canceling", "canceling > paid", "paid_after_cancel", "paid > overpaid"]
+
+
+def test_nothing_is_signalled_for_what_was_rolled_back(told, django_capture_on_commit_callbacks):
+    from django.db import transaction
+
+    invoice = make("canceled")
+    with django_capture_on_commit_callbacks(execute=True), pytest.raises(ZeroDivisionError), transaction.atomic():
+        observe(invoice, "paid")
+        raise ZeroDivisionError
+    assert (told, stored(invoice).status) == ([], "canceled")

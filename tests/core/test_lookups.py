@@ -1,0 +1,293 @@
+"""Lookups: "still open" counts late, everything else at once; the back-off; two reconcilers share the work (rule 7)."""
+
+from uuid import uuid4
+
+import pytest
+
+from django_invoice_cancel.models import ProviderState
+from tests.core.steps import (
+    CLERK,
+    NOON,
+    OPERATOR,
+    RECONCILE,
+    claim,
+    log,
+    look_up,
+    make,
+    observe,
+    put,
+    record,
+    said,
+    seconds,
+    steps,
+    stored,
+)  # fmt: skip
+
+pytestmark = pytest.mark.django_db
+
+PERIOD = 900
+
+
+@pytest.fixture
+def lost(clock):
+    """An invoice whose answer was lost at noon."""
+    invoice = make()
+    record(claim(invoice), invoice, "in_doubt")
+    return invoice
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"), [(0, "in_doubt"), (899.9, "in_doubt"), (900, "created"), (86400, "created")]
+)
+def test_still_open_counts_once_the_doubt_period_is_over(clock, lost, after, expected):
+    clock.shift(after)
+    look_up(lost, "created")
+    row = stored(lost)
+    assert row.status == expected
+    assert row.status_confirmed_at == NOON + seconds(after)
+
+
+def test_the_doubt_period_is_a_setting(clock, limits, lost):
+    limits(DOUBT_PERIOD=10)
+    clock.shift(10)
+    look_up(lost, "created")
+    assert stored(lost).status == "created"
+
+
+def test_still_open_counts_only_if_the_lookup_began_after_the_doubt_period(clock, lost):
+    other = stored(lost)
+    clock.shift(899)
+    seen = other.verbs.seen(other)
+    clock.shift(60)
+    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    assert stored(lost).status == "in_doubt"
+
+
+def test_an_abandoned_claim_is_doubted_from_the_end_of_its_lease(clock, limits):
+    limits(CLAIM_TTL=100)
+    invoice = make()
+    claim(invoice)
+    clock.shift(200)
+    invoice.verbs.abandon([invoice], RECONCILE)
+    clock.shift(799)
+    look_up(invoice, "created")
+    assert stored(invoice).status == "in_doubt"
+    clock.shift(1)
+    look_up(invoice, "created")
+    assert stored(invoice).status == "created"
+
+
+@pytest.mark.parametrize("status", ["canceled", "partially_paid", "paid", "overpaid", "expired", "failed"])
+def test_everything_else_counts_at_once(lost, status):
+    look_up(lost, status)
+    row = stored(lost)
+    assert (row.status, row.next_check_at) == (status, None)
+    assert steps(lost)[-1] == f"in_doubt > {status}"
+
+
+def test_what_leaves_doubt_as_open_is_looked_up_once_more(clock, lost):
+    clock.shift(PERIOD)
+    look_up(lost, "created")
+    row = stored(lost)
+    assert (row.next_check_at, row.check_count) == (NOON + seconds(PERIOD + 3600), 0)
+    assert log(lost)[-1] == ("in_doubt", "created", "not_processed")
+    clock.shift(3600)
+    look_up(lost, "created")
+    row = stored(lost)
+    assert (row.status, row.next_check_at) == ("created", None)
+
+
+def test_the_one_more_lookup_finds_the_cancel_that_came_very_late(clock, lost):
+    clock.shift(PERIOD)
+    look_up(lost, "created")
+    clock.shift(3600)
+    look_up(lost, "canceled")
+    assert stored(lost).status == "canceled"
+
+
+def test_one_more_lookup_that_says_nothing_is_asked_again_ever_more_rarely(clock):
+    """Not once a minute for ever."""
+    invoice = make("created", attempt=uuid4(), claim_expires_at=NOON - seconds(3600), next_check_at=NOON)
+    waits = []
+    for _ in range(4):
+        look_up(invoice, None, code="not_found")
+        waits.append((stored(invoice).next_check_at - NOON).total_seconds() / 60)
+    assert waits == [5, 15, 60, 360]
+
+
+def test_an_open_invoice_that_nobody_doubts_is_asked_for_no_second_time(clock):
+    invoice = make()
+    look_up(invoice, None, code="not_found")
+    assert (stored(invoice).next_check_at, stored(invoice).check_count) == (None, 0)
+
+
+# -- against what was seen --------------------------------------------------------------------------------------
+
+
+def _claimed_again(invoice):
+    put(invoice, attempt=uuid4())
+
+
+def _decided_by_hand(invoice):
+    invoice.resolve("expired", actor="Ada", reason="seen")
+
+
+def _paid(invoice):
+    observe(invoice, "paid")
+
+
+def _being_repeated(invoice):
+    claim(invoice, before="in_doubt")
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "expected"),
+    [
+        (_claimed_again, "in_doubt"),
+        (_decided_by_hand, "expired"),
+        (_paid, "paid"),
+        (_being_repeated, "canceling"),
+    ],
+)
+def test_still_open_is_written_against_what_was_there_before_the_lookup(clock, lost, meanwhile, expected):
+    clock.shift(PERIOD)
+    other = stored(lost)
+    seen = other.verbs.seen(other)
+    meanwhile(stored(lost))
+    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    assert stored(lost).status == expected
+
+
+def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost):
+    """Resolved as open and in doubt again by a late word of the same attempt, all while the lookup was under way."""
+    clock.shift(PERIOD)
+    other = stored(lost)
+    seen = other.verbs.seen(other)
+    put(stored(lost), claim_expires_at=NOON + seconds(PERIOD))
+    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    assert stored(lost).status == "in_doubt"
+
+
+@pytest.mark.parametrize("status", ["paid", "canceled"])
+def test_news_counts_whatever_happened_meanwhile(lost, status):
+    other = stored(lost)
+    seen = other.verbs.seen(other)
+    _claimed_again(stored(lost))
+    other.verbs.record_lookup(seen, said(status), RECONCILE)
+    assert stored(lost).status == status
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired"])
+def test_still_open_for_what_is_closed_here_is_a_row_only(clock, status):
+    invoice = make(status)
+    look_up(invoice, "created")
+    assert (stored(invoice).status, log(invoice)) == (status, [(status, status, "contradictory_answer")])
+
+
+# -- the back-off -----------------------------------------------------------------------------------------------
+
+
+def test_the_back_off_grows_to_a_day_and_never_ends(clock, limits):
+    limits(DOUBT_PERIOD=1)
+    invoice = make()
+    record(claim(invoice), invoice, "in_doubt")
+    waits = [(stored(invoice).next_check_at - NOON).total_seconds() / 60]
+    clock.shift(5)
+    for _ in range(8):
+        look_up(invoice, None, code="not_found")
+        waits.append((stored(invoice).next_check_at - NOON - seconds(5)).total_seconds() / 60)
+    assert waits == [1, 5, 15, 60, 360, 1440, 1440, 1440, 1440]
+    assert stored(invoice).status == "in_doubt"
+
+
+def test_a_check_falls_due_when_still_open_begins_to_count(clock, lost):
+    clock.shift(300)
+    for _ in range(2):
+        look_up(lost, "created")
+    assert stored(lost).next_check_at == NOON + seconds(PERIOD + 1)
+
+
+@pytest.mark.parametrize("code", ["no_answer", "unreachable", "rate_limited"])
+def test_no_answer_about_the_invoice_changes_nothing(clock, lost, code):
+    before = vars(stored(lost)) | {"_state": None}
+    clock.shift(PERIOD)
+    look_up(lost, None, is_answer=False, code=code)
+    assert vars(stored(lost)) | {"_state": None} == before
+    assert len(log(lost)) == 2
+
+
+@pytest.mark.parametrize("code", ["not_found", "unknown_status"])
+def test_an_answer_that_names_no_status_stays_in_doubt_and_is_kept(clock, lost, code):
+    clock.shift(PERIOD)
+    look_up(lost, None, code=code, word="strange")
+    row = lost.transitions.last()
+    assert (stored(lost).status, stored(lost).check_count) == ("in_doubt", 1)
+    assert (row.from_status, row.to_status, row.code, row.provider_message) == (
+        "in_doubt", "in_doubt", code, "strange",
+    )  # fmt: skip
+    assert stored(lost).status_confirmed_at is None
+
+
+def test_of_two_reconcilers_one_looks_an_invoice_up(clock, lost):
+    clock.shift(61)
+    both = [[stored(lost)], [stored(lost)]]
+    won = [lost.verbs.book_check(group) for group in both]
+    assert [len(each) for each in won] == [1, 0]
+    assert stored(lost).next_check_at == won[0][0].next_check_at == NOON + seconds(121)
+
+
+def test_two_reconcilers_share_a_group(clock):
+    invoices = [make("in_doubt", next_check_at=NOON) for _ in range(4)]
+    verbs = invoices[0].verbs
+    first, second = [stored(each) for each in invoices], [stored(each) for each in invoices]
+    clock.shift(1)
+    assert verbs.book_check(first[:3]) == invoices[:3]
+    assert verbs.book_check(second) == invoices[3:]
+
+
+def test_a_check_is_not_booked_for_what_has_moved(clock, lost):
+    stale = stored(lost)
+    put(stored(lost), status="canceling")
+    assert lost.verbs.book_check([stale]) == []
+
+
+def test_booking_does_not_advance_the_back_off(clock, lost):
+    clock.shift(61)
+    lost.verbs.book_check([lost])
+    assert (stored(lost).check_count, stored(lost).next_check_at) == (0, NOON + seconds(121))
+
+
+def test_the_heartbeat_says_when_reconcile_last_ran(clock, lost):
+    for expected in (NOON, NOON + seconds(60)):
+        lost.verbs.beat("cryptocloud")
+        assert ProviderState.objects.get().last_reconcile_at == expected
+        clock.shift(60)
+
+
+def test_repeats_are_counted_for_the_doubt_that_the_invoice_is_in(clock, lost):
+    counts = [lost.verbs.repeats(lost)]
+    for _ in range(2):
+        record(claim(lost, before="in_doubt"), lost, "in_doubt")
+        counts.append(lost.verbs.repeats(lost))
+    clock.shift(PERIOD)
+    lost.verbs.resolve(lost, "created", OPERATOR)
+    record(lost.verbs.claim([lost], CLERK), lost, "in_doubt")
+    counts.append(lost.verbs.repeats(lost))
+    assert counts == [0, 1, 2, 0]
+
+
+# -- pauses -----------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_never_shortens_another(clock):
+    verbs = make().verbs
+    assert verbs.paused("cryptocloud") is None
+    verbs.pause("cryptocloud", "bad_credentials", 300)
+    verbs.pause("cryptocloud", "rate_limited", 60)
+    state = verbs.paused("cryptocloud")
+    assert (state.pause_code, state.seconds_left, state.is_paused) == ("bad_credentials", 300, True)
+    verbs.pause("cryptocloud", "rate_limited", 400)
+    assert verbs.paused("cryptocloud").paused_until == NOON + seconds(400)
+    clock.shift(400)
+    assert verbs.paused("cryptocloud") is None
+    assert (ProviderState.objects.get().is_paused, str(state)) == (False, "cryptocloud")

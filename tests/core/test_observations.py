@@ -1,0 +1,139 @@
+"""Observe: what webhooks say is taken in, never lost, never a step back (rules 1, 9)."""
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from django_invoice_cancel.models import Invoice
+from tests.core.steps import NOON, log, make, observe, put, seconds, stored
+
+pytestmark = pytest.mark.django_db
+
+STATUSES = (
+    "created", "canceling", "in_doubt", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed",
+)  # fmt: skip
+TAKEN_IN = {
+    "created": "canceled expired failed partially_paid paid overpaid",
+    "canceling": "canceled expired failed partially_paid paid overpaid",
+    "in_doubt": "canceled expired failed partially_paid paid overpaid",
+    "canceled": "partially_paid paid overpaid",
+    "expired": "partially_paid paid overpaid",
+    "failed": "partially_paid paid overpaid",
+    "partially_paid": "paid overpaid",
+    "paid": "overpaid",
+    "overpaid": "",
+}
+"""What is taken in from where: money only grows, and nothing that a webhook calls open."""
+
+
+@pytest.mark.parametrize("word", [word for word in STATUSES if word not in ("canceling", "in_doubt")])
+@pytest.mark.parametrize("old", STATUSES)
+def test_a_webhook_moves_the_invoice_or_is_ignored(clock, old, word):
+    invoice = make(old)
+    clock.shift(5)
+    moves = word in TAKEN_IN[old].split()
+    assert invoice.observe_status(word) is moves
+    row = stored(invoice)
+    assert row.status == invoice.status == (word if moves else old)
+    assert row.status_changed_at == (NOON + seconds(5) if moves else NOON)
+    assert [step[:2] for step in log(invoice) if step[0] != step[1]] == ([(old, word)] if moves else [])
+
+
+@pytest.mark.parametrize("status", ["paid", "canceled", "expired"])
+def test_hearing_the_same_again_confirms_it(clock, status):
+    invoice = make(status)
+    clock.shift(5)
+    assert invoice.observe_status(status) is False
+    assert (stored(invoice).status_confirmed_at, log(invoice)) == (NOON + seconds(5), [])
+
+
+def test_a_closing_clears_what_was_pending():
+    invoice = make(cancel_requested_at=NOON, next_check_at=NOON, check_count=2)
+    observe(invoice, "expired")
+    row = stored(invoice)
+    assert (row.cancel_requested_at, row.next_check_at, row.check_count) == (None, None, 0)
+
+
+def test_a_stale_instance_reports_whether_the_row_changed():
+    stale = make()
+    observe(stale, "paid")
+    assert stale.observe_status("paid") is False
+    assert stale.status == "paid"
+
+
+@pytest.mark.parametrize("word", ["cancelled", "", "PAID", "in_doubt", "canceling"])
+def test_a_word_of_ours_that_does_not_exist_or_is_ours_alone_is_an_error(word):
+    invoice = make()
+    with pytest.raises(ValueError, match=word or "is not a valid Status"):
+        invoice.observe_status(word)
+    assert (stored(invoice).status, log(invoice)) == ("created", [])
+
+
+@pytest.mark.parametrize("both", [{}, {"status": "paid", "provider_status": "paid"}])
+def test_either_our_word_or_the_providers(both):
+    with pytest.raises(ValueError, match="Pass either"):
+        make().observe_status(**both)
+
+
+def test_an_unknown_word_of_the_provider_is_a_row_without_a_move():
+    invoice = make("paid")
+    assert invoice.observe_status(provider_status="Refunded") is False
+    row = invoice.transitions.get()
+    assert (row.from_status, row.to_status, row.code, row.provider_message) == (
+        "paid", "paid", "unknown_status", "Refunded",
+    )  # fmt: skip
+
+
+def test_the_managers_form_takes_the_providers_words_and_returns_the_invoice():
+    invoice = make(external_id="INV-89UX09KA")
+    seen = Invoice.objects.observe_status("cryptocloud", "89ux09ka", provider_status="Partial")
+    assert (seen, seen.status, stored(invoice).status) == (invoice, "partially_paid", "partially_paid")
+    assert invoice.transitions.get().trigger == "webhook"
+
+
+@pytest.mark.parametrize("external_id", ["INV-404", "../x", 17, None])
+def test_the_managers_form_returns_none_for_an_id_that_is_not_there(external_id):
+    assert Invoice.objects.observe_status("cryptocloud", external_id, "paid") is None
+
+
+def test_an_invoice_that_is_gone_is_not_observed():
+    invoice = make()
+    ghost = stored(invoice)
+    ghost.pk = 10**9
+    assert ghost.observe_status("paid") is False
+
+
+def test_observe_joins_the_callers_transaction():
+    invoice = make()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        observe(invoice, "paid")
+        assert stored(invoice).status == "paid"
+        raise ZeroDivisionError
+    assert (stored(invoice).status, log(invoice)) == ("created", [])
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        pytest.param(lambda invoice: invoice.observe_status("paid"), id="observe"),
+        pytest.param(lambda invoice: invoice.resolve("paid", actor="Ada", reason="seen"), id="resolve"),
+    ],
+)
+def test_a_verb_that_must_know_where_it_comes_from_writes_before_it_reads(verb):
+    """Else two of them read the same row, and on SQLite one of them fails (rule 11)."""
+    invoice = make("in_doubt")
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        verb(invoice)
+    words = [
+        query["sql"].split()[0] for query in asked if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN"))
+    ]
+    assert words[:2] == ["UPDATE", "SELECT"]
+
+
+def test_what_the_row_holds_counts_and_not_what_the_instance_remembers():
+    stale = make()
+    put(stored(stale), status="paid")
+    assert stale.observe_status("canceled") is False
+    assert stored(stale).status == "paid"

@@ -1,0 +1,216 @@
+"""Resolve and request: what a named person decides, about what that person saw, with a reason (rule 10)."""
+
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import transaction
+
+from django_invoice_cancel.exceptions import ResolveNotPossible
+from django_invoice_cancel.intents import Intent
+from tests.core.steps import CLERK, NOON, claim, log, look_up, make, observe, put, record, seconds, steps, stored
+
+pytestmark = pytest.mark.django_db
+
+PERIOD = 900
+
+
+def resolve(invoice, status, *, actor="Ada", reason="seen in the cabinet"):
+    invoice.resolve(status, actor=actor, reason=reason)
+
+
+@pytest.fixture
+def lost(clock):
+    """An invoice whose answer was lost at noon."""
+    invoice = make()
+    record(claim(invoice), invoice, "in_doubt")
+    return invoice
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired", "failed", "partially_paid", "paid", "overpaid"])
+def test_a_person_may_end_a_doubt_at_once(lost, status):
+    resolve(lost, status)
+    row, last = stored(lost), lost.transitions.last()
+    assert (row.status, row.next_check_at, row.status_confirmed_at) == (status, None, None)
+    assert (last.from_status, last.to_status, last.code) == ("in_doubt", status, "resolved")
+    assert (last.actor_label, last.trigger, last.reason) == ("Ada", "operator", "seen in the cabinet")
+
+
+def test_a_person_may_call_it_open_only_after_the_doubt_period(clock, lost):
+    clock.shift(PERIOD - 1)
+    with pytest.raises(ResolveNotPossible) as caught:
+        resolve(lost, "created")
+    assert (caught.value.code, stored(lost).status, len(log(lost))) == ("doubt_period", "in_doubt", 2)
+    assert "wait" in str(caught.value)
+    clock.shift(1)
+    resolve(lost, "created")
+    row = stored(lost)
+    assert (row.status, row.next_check_at) == ("created", NOON + seconds(PERIOD + 3600))
+
+
+def test_what_a_person_called_open_is_looked_up_once_more(clock, lost):
+    clock.shift(PERIOD)
+    resolve(lost, "created")
+    look_up(lost, "canceled")
+    assert stored(lost).status == "canceled"
+
+
+@pytest.mark.parametrize(
+    "status", ["created", "canceling", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed"]
+)
+def test_only_a_doubt_is_resolved(status):
+    invoice = make(status)
+    with pytest.raises(ResolveNotPossible) as caught:
+        resolve(invoice, "canceled")
+    assert (caught.value.code, stored(invoice).status, log(invoice)) == ("not_in_doubt", status, [])
+
+
+def test_an_abandoned_claim_is_a_doubt(clock, limits):
+    limits(CLAIM_TTL=100)
+    invoice = make()
+    claim(invoice)
+    clock.shift(160)
+    with pytest.raises(ResolveNotPossible):
+        resolve(invoice, "canceled")
+    clock.shift(0.001)
+    resolve(invoice, "canceled")
+    assert steps(invoice) == ["created > canceling", "canceling > in_doubt", "in_doubt > canceled"]
+    assert stored(invoice).claim_expires_at == NOON + seconds(100)
+
+
+def test_an_abandoned_claim_is_called_open_only_after_its_doubt_period(clock, limits):
+    limits(CLAIM_TTL=100)
+    invoice = make()
+    claim(invoice)
+    clock.shift(999)
+    with pytest.raises(ResolveNotPossible) as caught:
+        resolve(invoice, "created")
+    assert (caught.value.code, stored(invoice).status, len(log(invoice))) == ("doubt_period", "canceling", 1)
+    clock.shift(1)
+    resolve(invoice, "created")
+    assert stored(invoice).status == "created"
+
+
+def test_a_person_decides_about_the_attempt_that_was_on_the_page(lost):
+    page = stored(lost)
+    put(stored(lost), attempt=uuid4())
+    with pytest.raises(ResolveNotPossible) as caught:
+        resolve(page, "canceled")
+    assert (caught.value.code, stored(lost).status, len(log(lost))) == ("changed", "in_doubt", 2)
+
+
+def test_an_invoice_that_is_gone_cannot_be_resolved(lost):
+    ghost = stored(lost)
+    ghost.pk = 10**9
+    with pytest.raises(ResolveNotPossible) as caught:
+        resolve(ghost, "canceled")
+    assert caught.value.code == "changed"
+
+
+@pytest.mark.parametrize("status", ["in_doubt", "canceling", "void", "Canceled"])
+def test_there_are_decisions_that_nobody_can_take(lost, status):
+    with pytest.raises(ValueError, match=status):
+        resolve(lost, status)
+    assert stored(lost).status == "in_doubt"
+
+
+@pytest.mark.parametrize("actor", [None, "", AnonymousUser()], ids=["none", "empty", "anonymous"])
+def test_a_decision_has_a_name(lost, actor):
+    with pytest.raises(ValueError, match="pass actor"):
+        resolve(lost, "canceled", actor=actor)
+    assert stored(lost).status == "in_doubt"
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_a_decision_has_a_reason(lost, reason):
+    with pytest.raises(ValueError, match="pass reason"):
+        resolve(lost, "canceled", reason=reason)
+    assert stored(lost).status == "in_doubt"
+
+
+def test_a_user_decides_inside_a_transaction(lost):
+    ada = User.objects.create_user("ada")
+    with transaction.atomic():
+        resolve(lost, "canceled", actor=ada)
+    assert lost.transitions.last().actor == ada
+
+
+def test_a_decision_to_cancel_does_not_survive_money(lost):
+    resolve(lost, "canceled")
+    observe(lost, "paid")
+    assert (stored(lost).status, stored(lost).paid_after_cancel_at) == ("paid", NOON)
+
+
+# -- request ----------------------------------------------------------------------------------------------------
+
+
+def request(invoice):
+    return invoice.verbs.request_cancel(invoice, Intent("clerk", "on_commit"))
+
+
+def test_a_wish_is_noted_with_a_row_that_says_whose(clock):
+    invoice = make()
+    assert request(invoice) is True
+    assert stored(invoice).cancel_requested_at == invoice.cancel_requested_at == NOON
+    assert log(invoice) == [("created", "created", "requested")]
+    assert invoice.transitions.get().actor_label == "clerk"
+
+
+def test_a_wish_goes_with_the_callers_transaction():
+    invoice = make()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        request(invoice)
+        raise ZeroDivisionError
+    assert (stored(invoice).cancel_requested_at, log(invoice)) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "status", ["canceling", "in_doubt", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed"]
+)
+def test_no_wish_is_noted_for_what_is_not_open(status):
+    invoice = make()
+    put(stored(invoice), status=status)
+    assert request(invoice) is False
+    assert (stored(invoice).cancel_requested_at, log(invoice)) == (None, [])
+    assert invoice.status == status
+
+
+def test_an_unsaved_edit_of_the_instance_notes_no_wish():
+    invoice = make()
+    invoice.external_id = "INV-OTHER"
+    assert request(invoice) is False
+    assert log(invoice) == []
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        pytest.param(claim, id="claim"),
+        pytest.param(lambda invoice: observe(invoice, "paid"), id="money"),
+        pytest.param(lambda invoice: observe(invoice, "expired"), id="closing"),
+    ],
+)
+def test_the_wish_is_gone_once_something_happened(verb):
+    invoice = make()
+    request(invoice)
+    verb(invoice)
+    assert stored(invoice).cancel_requested_at is None
+
+
+def test_the_history_is_the_chain_of_rows_that_changed_the_status():
+    """Rows that change nothing have from = to and stand beside it (rule 13)."""
+    invoice = make()
+    request(invoice)
+    opened = claim(invoice)
+    observe(invoice, "paid")
+    record(opened, invoice, "not_processed")
+    invoice.observe_status(provider_status="strange")
+    assert log(invoice) == [
+        ("created", "created", "requested"),
+        ("created", "canceling", ""),
+        ("canceling", "paid", "observed"),
+        ("paid", "paid", "not_processed"),
+        ("paid", "paid", "unknown_status"),
+    ]
+    assert steps(invoice) == ["created > canceling", "canceling > paid"]
+    assert invoice.verbs.claim([invoice], CLERK).invoices == []

@@ -1,0 +1,169 @@
+"""A lost lock, a deadlock, a connection that breaks at COMMIT: tried again, written once."""
+
+import pytest
+from django.db import DatabaseError, IntegrityError, OperationalError, connection
+
+from django_invoice_cancel.models.verbs import rows as rows_module
+from django_invoice_cancel.models.verbs.rows import Rows
+from tests.core.steps import CLERK, RECONCILE, answer, claim, log, make, observe, record, said, stored
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(rows_module.time, "sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def break_append(monkeypatch):
+    """Return a function that lets the next writes of the log fail, after the row was updated."""
+
+    def fail(*errors):
+        left, honest = list(errors), Rows.append
+
+        def append(rows, entries):
+            if left:
+                raise left.pop(0)
+            return honest(rows, entries)
+
+        monkeypatch.setattr(Rows, "append", append)
+
+    return fail
+
+
+@pytest.fixture
+def break_commit(monkeypatch):
+    """Return a function that lets the next COMMITs happen and then report an error, as a connection lost then does."""
+
+    def fail(times=1):
+        left, honest = [None] * times, connection.commit
+
+        def commit():
+            honest()
+            if left:
+                left.pop()
+                raise OperationalError("server closed the connection unexpectedly")
+
+        monkeypatch.setattr(connection, "commit", commit)
+
+    return fail
+
+
+def lock_lost():
+    return OperationalError("deadlock detected")
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_claim_survives_lost_locks(break_append, failures):
+    invoice = make()
+    break_append(*[lock_lost() for _ in range(failures)])
+    opened = claim(invoice)
+    assert opened.invoices == [invoice]
+    assert (stored(invoice).status, stored(invoice).attempt, len(log(invoice))) == ("canceling", opened.attempt, 1)
+
+
+@pytest.mark.parametrize("outcome", ["canceled", "in_doubt"])
+def test_a_record_survives_lost_locks(break_append, outcome):
+    invoice = make()
+    opened = claim(invoice)
+    break_append(lock_lost(), lock_lost())
+    record(opened, invoice, outcome)
+    assert (stored(invoice).status, len(log(invoice))) == (outcome, 2)
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([lock_lost(), lock_lost(), lock_lost()], OperationalError),
+        ([IntegrityError("no such user")], IntegrityError),
+        ([DatabaseError("disk full")], DatabaseError),
+        ([KeyError("a bug")], KeyError),
+    ],
+    ids=["three lost locks", "constraint", "disk", "bug"],
+)
+def test_what_goes_on_failing_is_raised_and_leaves_nothing(break_append, errors, expected):
+    invoice = make()
+    break_append(*errors)
+    with pytest.raises(expected):
+        claim(invoice)
+    assert (stored(invoice).status, invoice.status, log(invoice)) == ("created", "created", [])
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_claim_whose_commit_reported_an_error_is_not_lost(break_commit, times):
+    """The second try finds the row claimed: by itself."""
+    invoice = make()
+    break_commit(times)
+    opened = claim(invoice)
+    assert opened.invoices == [invoice]
+    row = stored(invoice)
+    assert (row.status, row.attempt, invoice.attempt) == ("canceling", opened.attempt, opened.attempt)
+    assert log(invoice) == [("created", "canceling", "")]
+
+
+def test_a_claim_of_a_group_whose_commit_reported_an_error_is_not_lost(break_commit):
+    group = [make(), make(), make()]
+    observe(group[1], "paid")
+    break_commit()
+    opened = group[0].verbs.claim(group, CLERK)
+    assert opened.invoices == [group[0], group[2]]
+    assert [len(log(invoice)) for invoice in group] == [1, 1, 1]
+
+
+def test_a_claim_that_lost_is_not_won_by_a_commit_that_reported_an_error(break_commit):
+    invoice = make()
+    loser = stored(invoice)
+    winner = claim(invoice)
+    break_commit()
+    assert claim(loser).invoices == []
+    assert (stored(invoice).attempt, len(log(invoice))) == (winner.attempt, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "named", "expected"),
+    [
+        ("canceled", None, "canceled"),
+        ("in_doubt", None, "in_doubt"),
+        ("refused", None, "created"),
+        ("not_processed", None, "created"),
+        ("refused", "expired", "expired"),
+        ("refused", "paid", "paid"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_record_whose_commit_reported_an_error_is_written_once(break_commit, times, outcome, named, expected):
+    invoice = make()
+    opened = claim(invoice)
+    break_commit(times)
+    record(opened, invoice, outcome, named)
+    assert (stored(invoice).status, invoice.status) == (expected, expected)
+    assert log(invoice) == [("created", "canceling", ""), ("canceling", expected, outcome)]
+
+
+def test_a_late_record_whose_commit_reported_an_error_is_written_once(break_commit):
+    invoice = make()
+    opened = claim(invoice)
+    observe(invoice, "paid")
+    break_commit(times=2)
+    record(opened, invoice, "canceled")
+    assert log(invoice)[1:] == [("canceling", "paid", "observed"), ("paid", "paid", "canceled")]
+    assert stored(invoice).paid_after_cancel_at is not None
+
+
+def test_a_group_whose_commit_reported_an_error_is_written_once(break_commit):
+    group = [make(), make(), make()]
+    opened = group[0].verbs.claim(group, CLERK)
+    break_commit()
+    said = ["canceled", "in_doubt", "refused"]
+    group[0].verbs.record([answer(opened, one, outcome) for one, outcome in zip(group, said, strict=True)])
+    assert [stored(invoice).status for invoice in group] == ["canceled", "in_doubt", "created"]
+    assert [invoice.status for invoice in group] == ["canceled", "in_doubt", "created"]
+    assert [len(log(invoice)) for invoice in group] == [2, 2, 2]
+
+
+def test_a_lookup_survives_lost_locks(break_append):
+    invoice = make("in_doubt")
+    break_append(lock_lost())
+    invoice.verbs.record_lookup(invoice.verbs.seen(invoice), said("canceled"), RECONCILE)
+    assert (stored(invoice).status, len(log(invoice))) == ("canceled", 1)
