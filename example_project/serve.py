@@ -14,8 +14,6 @@ from launch import database_file, set_up_django
 from django_invoice_cancel.testing.sandbox import SandboxProcess
 
 USERNAME, PASSWORD = "demo", "demo-password"
-DEADLINE = "5"
-"""Seconds for one submit: short, so that a page waits for a silent provider no longer. 15 is the default."""
 
 
 def main() -> int:
@@ -25,7 +23,7 @@ def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         with SandboxProcess(port=options.sandbox_port, slow_seconds=2.0) as sandbox:
-            serve(sandbox, options.port)
+            serve(sandbox, options)
     except KeyboardInterrupt:
         return 0
     return 0
@@ -35,13 +33,19 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The example shop, its admin and the sandbox, until Ctrl-C.")
     parser.add_argument("--port", type=int, default=8000, help="of the shop; 0: any free one (default: %(default)s)")
     parser.add_argument("--sandbox-port", type=int, default=8765, help="of the providers (default: %(default)s)")
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        default=5.0,
+        help="seconds that a page waits for a silent provider (default: %(default)s; the app's own is 15)",
+    )
     return parser.parse_args()
 
 
-def serve(sandbox: SandboxProcess, port: int) -> None:
+def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
     """Set everything up, then answer until Ctrl-C."""
     database = database_file("example.sqlite3")
-    set_up_django(sandbox_url=sandbox.base_url, database=database, deadline=DEADLINE)
+    set_up_django(sandbox_url=sandbox.base_url, database=database, deadline=str(options.deadline))
     import samples  # it needs the models
     from runner import Runserver
 
@@ -51,7 +55,7 @@ def serve(sandbox: SandboxProcess, port: int) -> None:
     samples.make_user(USERNAME, PASSWORD)
     os.environ["DJANGO_RUNSERVER_HIDE_WARNING"] = "true"
     Runserver.introduction = introduction(sandbox, orders)
-    Runserver().run_from_argv(["serve.py", "runserver", f"127.0.0.1:{port}", "--noreload"])
+    Runserver().run_from_argv(["serve.py", "runserver", f"127.0.0.1:{options.port}", "--noreload"])
 
 
 def introduction(sandbox: SandboxProcess, orders: int) -> str:

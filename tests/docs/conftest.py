@@ -1,0 +1,68 @@
+"""The world in which a page's snippets run: the sandbox over HTTP, a user, and stand-ins for the reader's own shop."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
+from django_invoice_cancel.testing import ProviderSandbox, make_invoice
+
+EXTERNAL_ID = "INV-89UX09KA"
+
+
+class Orders:
+    """The reader's ``Order`` and its manager in one: keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.objects = self
+        self.updates: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def filter(self, **which: Any) -> SimpleNamespace:
+        return SimpleNamespace(update=lambda **values: self.updates.append((which, values)))
+
+
+@pytest.fixture
+def sandbox(settings: Any) -> Iterator[ProviderSandbox]:
+    with ProviderSandbox() as sandbox:
+        settings.INVOICE_CANCEL = {"PROVIDERS": sandbox.settings(deadline=2)}
+        yield sandbox
+
+
+@pytest.fixture(autouse=True)
+def no_receiver_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    for signal in (invoice_status_changed, invoice_paid_after_cancel):
+        monkeypatch.setattr(signal, "receivers", list(signal.receivers))
+
+
+@pytest.fixture
+def reader(transactional_db: None, sandbox: ProviderSandbox) -> Callable[..., dict[str, Any]]:
+    """Return a function that makes a snippet's namespace: what the reader has who is told to write it."""
+
+    def make(status: str = "created") -> dict[str, Any]:
+        invoice = make_invoice(status, provider="cryptocloud", external_id=EXTERNAL_ID, reference="order-17")
+        user = get_user_model().objects.create_user("reader")
+        order = SimpleNamespace(number="order-17", cryptocloud_uuid=EXTERNAL_ID, save=lambda: None)
+        warnings: list[str] = []
+        mails: list[tuple[str, str]] = []
+        return {
+            "Invoice": Invoice,
+            "Order": Orders(),
+            "get_object_or_404": lambda model, **lookup: order,
+            "invoice": invoice,
+            "mail_managers": lambda subject, message: mails.append((subject, message)),
+            "mails": mails,
+            "messages": SimpleNamespace(warning=lambda request, text: warnings.append(text)),
+            "order": order,
+            "postback": {"invoice_id": EXTERNAL_ID.removeprefix("INV-")},
+            "redirect": lambda target: target,
+            "request": SimpleNamespace(user=user),
+            "transaction": transaction,
+            "warnings": warnings,
+        }
+
+    return make

@@ -1,0 +1,158 @@
+"""Every Python block of README.md, docs/concepts.md and docs/settings.md runs, and does what the page says."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+
+from django_invoice_cancel import registry
+from django_invoice_cancel.models import Invoice
+
+from .conftest import EXTERNAL_ID
+from .pages import block_with, python_blocks
+
+README, CONCEPTS, SETTINGS = PAGES = "README.md", "docs/concepts.md", "docs/settings.md"
+BLOCKS = [block for page in PAGES for block in python_blocks(page)]
+NEEDS_DOUBT = ("invoice.resolve(", "invoice.reconcile(")
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch):
+    monkeypatch.setenv("CRYPTOCLOUD_API_KEY", "invented-key")
+    monkeypatch.setenv("FIREKASSA_API_TOKEN", "invented-token")
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_block_runs(block, reader):
+    namespace = reader("in_doubt" if any(call in block.code for call in NEEDS_DOUBT) else "created")
+    before = set(namespace)
+
+    block.run(namespace)
+
+    assert namespace["invoice"].transitions.exists() or set(namespace) - before
+
+
+def test_first_block_is_about_not_knowing():
+    assert "except CancelInDoubt" in next(python_blocks(README)).code
+
+
+@pytest.mark.parametrize(
+    ("meets", "answer", "status"),
+    [
+        ("ordinary", "Canceled.", "canceled"),
+        (
+            "reset_after",
+            "The provider did not answer: it may or may not be canceled. We find out; do not try again.",
+            "in_doubt",
+        ),
+        ("paid", "Not canceled: It holds money.", "paid"),
+        ("bad_credentials", "CryptoCloud rejected our credentials.", "created"),
+    ],
+)
+def test_first_block_tells_the_outcomes_apart(reader, sandbox, meets, answer, status):
+    if meets == "paid":
+        sandbox.pay(EXTERNAL_ID)
+    else:
+        sandbox.script(EXTERNAL_ID, [meets])
+
+    namespace = next(python_blocks(README)).run(reader())
+
+    assert namespace["answer"] == answer
+    assert namespace["invoice"].status == Invoice.objects.get().status == status
+    assert sandbox.count("cancel") == 1
+
+
+def test_settings_of_the_readme_are_accepted(reader, settings):
+    settings.INVOICE_CANCEL = block_with(README, "INVOICE_CANCEL = {").run(reader())["INVOICE_CANCEL"]
+
+    assert [registry.get_provider(alias).verbose_name for alias in registry.aliases()] == ["CryptoCloud", "FireKassa"]
+
+
+def test_view_of_the_readme_asks_the_provider_after_the_commit(reader, sandbox):
+    namespace = block_with(README, "def cancel_order").run(reader())
+
+    with transaction.atomic():
+        namespace["cancel_order"](namespace["request"], "order-17")
+        asked_before_the_commit = sandbox.count("cancel")
+
+    assert asked_before_the_commit == 0
+    assert sandbox.count("cancel") == 1
+    assert Invoice.objects.get().status == "canceled"
+    assert namespace["warnings"] == []
+
+
+def test_view_of_the_readme_says_why_it_cannot(reader, sandbox):
+    namespace = block_with(README, "def cancel_order").run(reader("paid"))
+
+    namespace["cancel_order"](namespace["request"], "order-17")
+
+    assert namespace["warnings"] == ["It cannot be canceled now: Paid."]
+    assert sandbox.count("cancel") == 0
+
+
+def test_webhook_line_of_the_readme_takes_in_the_payment(reader, sandbox):
+    block_with(README, 'trigger="webhook"').run(reader())
+
+    assert Invoice.objects.get().status == "paid"
+    assert sandbox.count("cancel") == 0
+
+
+def test_receivers_of_the_readme_make_the_order_follow(reader, sandbox):
+    namespace = block_with(README, "def follow_invoice").run(reader())
+
+    namespace["invoice"].cancel()
+    namespace["invoice"].observe_status("paid")
+
+    which = {"number": "order-17"}
+    assert namespace["Order"].updates == [(which, {"state": "canceled"}), (which, {"state": "paid"})]
+    assert [subject for subject, _ in namespace["mails"]] == ["Order order-17 was paid after it was canceled"]
+    assert sandbox.count("cancel") == 1
+
+
+def test_stale_save_of_the_concepts_leaves_the_status(reader):
+    namespace = reader()
+    namespace["invoice"].observe_status("paid")
+
+    block_with(CONCEPTS, "# somebody's mistake").run(namespace)
+
+    invoice = Invoice.objects.get()
+    assert (invoice.status, invoice.reference) == ("paid", "order-19")
+    with pytest.raises(ValueError, match="Only the verbs"):
+        Invoice.objects.update(status="created")
+
+
+def test_commit_of_the_concepts_carries_the_cancel_out(reader, sandbox):
+    namespace = block_with(CONCEPTS, "cancel_on_commit").run(reader())
+
+    assert namespace["is_noted"] is True
+    assert Invoice.objects.get().status == "canceled"
+    assert sandbox.count("cancel") == 1
+
+
+def test_reconcile_of_the_concepts_finds_out(reader, sandbox, capsys):
+    sandbox.carry_out(EXTERNAL_ID)
+
+    block_with(CONCEPTS, "invoice.reconcile()").run(reader("in_doubt"))
+
+    assert capsys.readouterr().out == "already_canceled It was already canceled. canceled\n"
+    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (0, 1)
+
+
+def test_decision_of_the_concepts_is_logged_with_its_person(reader, sandbox):
+    block_with(CONCEPTS, "invoice.resolve(").run(reader("in_doubt"))
+
+    row = Invoice.objects.get().transitions.last()
+    assert (row.to_status, row.trigger, row.actor_label) == ("canceled", "operator", "reader")
+    assert sandbox.count("cancel") == sandbox.count("lookup") == 0
+
+
+def test_resolver_of_the_settings_page_serves_its_accounts(reader, settings, monkeypatch):
+    account = block_with(SETTINGS, "def account").run(reader())["account"]
+    monkeypatch.setitem(sys.modules, "shop_accounts", SimpleNamespace(account=account))
+    settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": "shop_accounts.account"}
+
+    assert registry.get_provider("shop-17").verbose_name == "FireKassa"
+    with pytest.raises(ImproperlyConfigured, match="nobody"):
+        registry.get_provider("nobody")

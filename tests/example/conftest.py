@@ -1,0 +1,173 @@
+"""The example project as a user has it: ``serve.py`` in a process of its own, asked over HTTP.
+
+Its database is read with ``sqlite3``, the providers' truth through the sandbox's controls: what a page says is
+compared with both.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from django_invoice_cancel.testing.sandbox import BEHAVIOURS
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "example_project"
+CODES = {behaviour.name: behaviour.code for behaviour in BEHAVIOURS}
+COLUMNS = {"cryptocloud": "cryptocloud_uuid", "firekassa": "firekassa_invoice_id"}
+CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
+
+
+def start(script: str, *arguments: str, var: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start a script of the example, its database in ``var``."""
+    env = {**os.environ, "EXAMPLE_VAR": str(var), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-W", "error", script, *arguments]
+    return subprocess.Popen(command, cwd=EXAMPLE, env=env, stdout=subprocess.PIPE, text=True, **options)
+
+
+def read_addresses(serving: subprocess.Popen[str]) -> dict[str, str]:
+    """Read what ``serve.py`` prints, until it listens; return the address of each of its parts."""
+    addresses = {}
+    assert serving.stdout
+    for line in serving.stdout:
+        if found := re.match(r"\s+(Shop|Admin|Sandbox)\s+(http://\S+)", line):
+            addresses[found[1]] = found[2].rstrip("/")
+        if "Log in as" in line:
+            return addresses
+    raise AssertionError(f"serve.py ended with {serving.wait()} before it listened")
+
+
+class Shop:
+    """The running example, with a browser that is logged in."""
+
+    def __init__(self, addresses: dict[str, str], database: Path) -> None:
+        self.url, self.sandbox_url = addresses["Shop"], addresses["Sandbox"]
+        self.database = database
+        self.browser = requests.Session()
+        self.taken: set[str] = set()
+
+    # -- the pages --------------------------------------------------------------------------------------------
+
+    def log_in(self) -> None:
+        address = f"{self.url}/admin/login/?next=/"
+        token = self.csrf_token(self.browser.get(address).text)
+        form = {"username": "demo", "password": "demo-password", "csrfmiddlewaretoken": token, "next": "/"}
+        assert self.browser.post(address, data=form).url == f"{self.url}/"
+
+    def page(self, number: str) -> str:
+        response = self.browser.get(f"{self.url}/orders/{number}/")
+        assert response.status_code == 200
+        return response.text
+
+    def press_cancel(self, number: str) -> str:
+        """Press the order's button, or what a button would send where there is none any more; return the page."""
+        token = self.csrf_token(self.page(number)) or self.browser.cookies["csrftoken"]
+        form = {"csrfmiddlewaretoken": token, "reason": "changed their mind"}
+        response = self.browser.post(f"{self.url}/orders/{number}/cancel/", data=form)
+        assert (response.status_code, response.url) == (200, f"{self.url}/orders/{number}/")
+        return response.text
+
+    def webhook(self, **body: Any) -> requests.Response:
+        """Send what CryptoCloud would."""
+        return requests.post(f"{self.url}/webhooks/cryptocloud/", timeout=10, **body)
+
+    @staticmethod
+    def csrf_token(page: str) -> str:
+        found = CSRF.search(page)
+        return found[1] if found else ""
+
+    # -- what is behind them ----------------------------------------------------------------------------------
+
+    def rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def take(self, provider: str, behaviour: str, *, status: str | None) -> tuple[str, str]:
+        """Return (order number, invoice id) of a sample that no other test has; ``status`` None: not registered."""
+        column = COLUMNS[provider]
+        sql = (
+            f"SELECT number, {column}, status FROM shop_order "  # noqa: S608 - names of our own
+            "LEFT JOIN invoice_cancel_invoice ON reference = number "
+            f"WHERE {column} LIKE ? ORDER BY number"
+        )
+        for number, external_id, found in self.rows(sql, f"%{CODES[behaviour]}"):
+            if found == status and number not in self.taken:
+                self.taken.add(number)
+                return number, external_id
+        raise LookupError(f"no sample is left: {provider}, {behaviour}, {status}")
+
+    def order_state(self, number: str) -> str:
+        return str(self.rows("SELECT state FROM shop_order WHERE number = ?", number)[0][0])
+
+    def history(self, number: str) -> list[tuple[str, str, str, str]]:
+        return self.rows(
+            "SELECT from_status, to_status, trigger, code FROM invoice_cancel_invoicetransition AS t "
+            "JOIN invoice_cancel_invoice AS i ON t.invoice_id = i.id WHERE reference = ? ORDER BY t.id",
+            number,
+        )
+
+    def truth(self, external_id: str) -> str | None:
+        word: str | None = self._control("truth", id=external_id)[external_id]
+        return word
+
+    def cancels(self, external_id: str) -> int:
+        """Return how many requests to cancel the invoice reached the provider."""
+        return int(self._control("count", operation="cancel", id=external_id)["count"])
+
+    def _control(self, name: str, **query: str) -> dict[str, Any]:
+        answer: dict[str, Any] = requests.get(f"{self.sandbox_url}/_sandbox/{name}", params=query, timeout=10).json()
+        return answer
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    var = tmp_path_factory.mktemp("example")
+    with (var / "stderr").open("w") as stderr:
+        arguments = ("--port", "0", "--sandbox-port", "0", "--deadline", "0.5")
+        serving = start("serve.py", *arguments, var=var, stderr=stderr)
+        try:
+            shop = Shop(read_addresses(serving), var / "example.sqlite3")
+            shop.log_in()
+            yield shop
+            shop.browser.close()
+        finally:
+            serving.terminate()
+            serving.communicate(timeout=20)
+
+
+@pytest.fixture
+def postback() -> Callable[..., dict[str, str]]:
+    """Return a function that makes a postback of CryptoCloud, signed with the example's secret key."""
+
+    def make(
+        external_id: str, *, key: str = "sandbox-cryptocloud-secret", algorithm: str = "HS256", valid: float = 300
+    ) -> dict[str, str]:
+        claims = {"id": 13, "exp": int(time.time() + valid)}
+        signed = f"{encoded({'alg': algorithm, 'typ': 'JWT'})}.{encoded(claims)}"
+        signature = base64.urlsafe_b64encode(hmac.new(key.encode(), signed.encode(), hashlib.sha256).digest())
+        return {
+            "status": "success",
+            "invoice_id": external_id.removeprefix("INV-"),
+            "amount_crypto": "100",
+            "currency": "USDT_TRC20",
+            "order_id": "None",
+            "token": f"{signed}.{signature.decode().rstrip('=')}",
+        }
+
+    return make
+
+
+def encoded(document: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
