@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -284,6 +285,18 @@ def test_refuses_when_down_and_well_again_at_the_same_address(sandbox, dialect):
     assert sandbox.count("cancel") == 1
 
 
+def test_no_connection_survives_a_refusal_however_young(sandbox):
+    """The refusal meets connections at every stage of being accepted: some wait, some are half made, some are made."""
+    kinds = set()
+    for count in range(1, 60):
+        with ExitStack() as stack:
+            connections = [stack.enter_context(connect(sandbox.base_url, 2.0)) for _ in range(count % 12 + 1)]
+            sandbox.configure(down="refuse")
+            kinds.update(hear(connection).kind for connection in connections)
+        sandbox.configure(down="")
+    assert kinds <= {"closed", "reset"}
+
+
 def test_sandbox_can_start_refusing(dialect):
     with ProviderSandbox(down="refuse") as sandbox:
         with pytest.raises(ConnectionRefusedError):
@@ -336,6 +349,15 @@ def test_reset_forgets_everything_but_the_credentials(sandbox, dialect):
     with pytest.raises(TimeoutError):
         held.wait_arrived(timeout=0.01)
     assert sandbox.new_id(dialect) != external_id
+
+
+def test_reset_lets_go_what_was_held(sandbox, dialect):
+    held = sandbox.hold()
+    answer = in_background(cancel, sandbox, dialect, sandbox.new_id(dialect))
+    held.wait_arrived()
+    sandbox.reset()
+    assert answer.result(5).status == 200
+    assert sandbox.count("cancel") == 0
 
 
 def test_count_of_an_unknown_operation_is_an_error(sandbox):

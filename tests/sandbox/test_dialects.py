@@ -100,6 +100,11 @@ def test_firekassa_does_not_know_what_is_no_id(sandbox, external_id):
     assert sandbox.truths() == {}
 
 
+def test_firekassa_reads_a_quoted_id(sandbox):
+    assert cancel(sandbox, "firekassa", "%35117270%30%30").status == 200
+    assert sandbox.executed("511727000") == sandbox.count("cancel", "511727000") == 1
+
+
 def test_firekassa_takes_the_signature_only_when_it_is_right():
     with ProviderSandbox(sign_token="sandbox-sign-token") as sandbox:
         message = b"/api/v2/invoices/511727000/cancel"

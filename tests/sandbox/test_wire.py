@@ -26,13 +26,23 @@ def test_request_sent_while_another_waits_is_read_after_it(sandbox):
     first, second = sandbox.new_id("firekassa", "paid"), sandbox.new_id("firekassa")
     held = sandbox.hold(first)
     with connect(sandbox.base_url) as connection:
-        connection.sendall(cancel_bytes("firekassa", first) + cancel_bytes("firekassa", second))
+        connection.sendall(cancel_bytes("firekassa", first))
         held.wait_arrived()
-        assert sandbox.count("cancel") == 1
+        connection.sendall(cancel_bytes("firekassa", second))
+        assert ask(sandbox, cancel_bytes("cryptocloud", "INV-89UX0900")).status == 200
+        assert sandbox.count("cancel", second) == 0
         held.release()
         assert hear(connection).status == 422
         assert hear(connection).status == 200
-    assert sandbox.count("cancel") == 2
+    assert sandbox.count("cancel") == 3
+
+
+def test_requests_sent_together_are_answered_in_turn(sandbox, dialect):
+    ids = [sandbox.new_id(dialect, name) for name in ("ordinary", "slow", "ordinary")]
+    with connect(sandbox.base_url) as connection:
+        connection.sendall(b"".join(cancel_bytes(dialect, external_id) for external_id in ids))
+        assert [hear(connection).status for _ in ids] == [200] * 3
+    assert [one.external_id for one in sandbox.requests] == ids
 
 
 @pytest.mark.parametrize("name", ["reset_before", "close_after", "cut_headers", "cut_body"])

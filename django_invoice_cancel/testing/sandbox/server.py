@@ -111,9 +111,14 @@ class Server:
         self._loop.remove_reader(self._here)
         self._here.close()
         self._here = _bind(self._port)  # a bound socket that does not listen refuses, and keeps the port
+        # Not at once: the control request that asked for it may have come in here, and its answer is written first.
+        self._loop.call_soon(self._drop)
+        for task in self._tasks:  # accepted, and no line yet
+            task.add_done_callback(lambda _: self._drop())
+
+    def _drop(self) -> None:
         for line in tuple(self._lines):
-            # The control request that asked for it may have come in here: its answer is written first.
-            self._loop.call_soon(line.hang_up)
+            line.hang_up()
 
     def _accept_again(self) -> None:
         self._listen(self._here, self._receive, self._lines)
