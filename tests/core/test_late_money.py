@@ -1,6 +1,7 @@
 """Money and a cancellation on the same invoice are flagged and signalled once, in either order (rule 8)."""
 
 import pytest
+from django.db import transaction
 
 from django_invoice_cancel.models import Invoice
 from tests.core.steps import NOON, OPERATOR, claim, log, look_up, make, observe, put, record, seconds, stored
@@ -135,10 +136,8 @@ def test_each_change_of_status_is_signalled_once_and_in_order(told, django_captu
 
 
 def test_nothing_is_signalled_for_what_was_rolled_back(told, django_capture_on_commit_callbacks):
-    from django.db import transaction
-
     invoice = make("canceled")
-    with django_capture_on_commit_callbacks(execute=True), pytest.raises(ZeroDivisionError), transaction.atomic():
+    with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
         observe(invoice, "paid")
-        raise ZeroDivisionError
+        transaction.set_rollback(True)
     assert (told, stored(invoice).status) == ([], "canceled")

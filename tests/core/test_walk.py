@@ -1,0 +1,159 @@
+"""A random walk of the verbs over one invoice: whatever the order, the log is a chain and no money is lost.
+
+No crash and no provider here: verbs, stale instances, late words and the clock.
+"""
+
+import pytest
+import time_machine
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from django_invoice_cancel.exceptions import ResolveNotPossible
+from django_invoice_cancel.models import InvoiceTransition
+from tests.core.steps import CLERK, NOON, OPERATOR, RECONCILE, claim, make, record, said, stored
+
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+CLAIM_TTL, DOUBT_PERIOD = 300, 900
+SOME_MONEY = ["partially_paid", "paid", "overpaid"]
+ENDS = ["canceled", "expired", "failed", *SOME_MONEY]
+REPLIES = st.sampled_from(
+    [("canceled", None), ("already_canceled", None), ("in_doubt", None), ("not_processed", None), ("refused", None)]
+    + [("refused", word) for word in ENDS if word != "canceled"]
+)
+WAITS = st.sampled_from([1, 59, 61, 299, 361, 899, 901, 1300, 3600])
+
+
+class Walk(RuleBasedStateMachine):
+    """What was heard so far, beside the invoice that has heard it."""
+
+    def __init__(self):
+        super().__init__()
+        self.clock = time_machine.travel(NOON, tick=False)
+        self.traveller = self.clock.start()
+        self.now = 0
+        self.invoice = make()
+        self.page = stored(self.invoice)  # somebody's instance: as old as they like
+        self.open = []  # (claim, instance, when its request is over)
+        self.looking = None
+        self.money = ""
+        self.is_cancel_heard = False
+
+    def teardown(self):
+        self.clock.stop()
+
+    def hear(self, word):
+        self.is_cancel_heard |= word in ("canceled", "already_canceled")
+        if word in SOME_MONEY:
+            self.money = max(self.money, word, key=["", *SOME_MONEY].index)
+
+    def instance(self, is_stale):
+        return self.page if is_stale else stored(self.invoice)
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    @rule(seconds=WAITS)
+    def wait(self, seconds):
+        self.now += seconds
+        self.traveller.shift(seconds)
+
+    @rule()
+    def open_page(self):
+        self.page = stored(self.invoice)
+
+    @rule(is_stale=st.booleans(), before=st.sampled_from(["created", "in_doubt"]))
+    def claim(self, is_stale, before):
+        instance = self.instance(is_stale)
+        if before == "in_doubt" and self.now < (instance.verbs.doubt_over_at(instance) - NOON).total_seconds():
+            return
+        opened = claim(instance, before=before)
+        if opened.invoices:
+            assert all(self.now >= over + DOUBT_PERIOD for _, _, over in self.open)
+            self.open.append((opened, instance, self.now + CLAIM_TTL))
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), reply=REPLIES)
+    def answer(self, data, reply):
+        opened, instance, _ = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        record(opened, instance, *reply)
+        self.hear(reply[1] or reply[0])
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def give_back(self):
+        opened, instance, _ = self.open.pop()
+        instance.verbs.give_back(opened, [instance])
+
+    @rule(is_stale=st.booleans())
+    def abandon(self, is_stale):
+        instance = self.instance(is_stale)
+        instance.verbs.abandon([instance], RECONCILE)
+
+    @rule(is_stale=st.booleans(), word=st.sampled_from(["created", *ENDS]))
+    def observe(self, is_stale, word):
+        self.instance(is_stale).observe_status(word)
+        self.hear(word)
+
+    @rule(is_stale=st.booleans())
+    def begin_lookup(self, is_stale):
+        instance = self.instance(is_stale)
+        instance.verbs.book_check([instance])
+        self.looking = instance.verbs.seen(instance)
+
+    @precondition(lambda self: self.looking)
+    @rule(word=st.sampled_from(["created", "created", None, *ENDS]), is_answer=st.booleans())
+    def end_lookup(self, word, is_answer):
+        seen, self.looking = self.looking, None
+        self.invoice.verbs.record_lookup(seen, said(word, is_answer=is_answer or word is not None), RECONCILE)
+        self.hear(word)
+
+    @rule(is_stale=st.booleans(), word=st.sampled_from(["created", *ENDS]))
+    def resolve(self, is_stale, word):
+        instance = self.instance(is_stale)
+        try:
+            instance.verbs.resolve(instance, word, OPERATOR)
+        except ResolveNotPossible:
+            return
+        self.hear(word)
+
+    @rule()
+    def request(self):
+        self.page.verbs.request_cancel(self.page, CLERK)
+
+    @rule(word=st.sampled_from(["created", *ENDS]))
+    def save_an_old_page(self, word):
+        self.page.status = word
+        self.page.save()
+
+    # -- what holds after each ----------------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_lost_or_made_up(self):
+        row = stored(self.invoice)
+        self.check_log(row)
+        assert (row.status if row.status in SOME_MONEY else "") == self.money
+        assert row.status != "canceled" or self.is_cancel_heard
+        assert (row.paid_after_cancel_at is not None) is (self.is_cancel_heard and bool(self.money))
+        assert row.status != "in_doubt" or row.next_check_at is not None
+
+    def check_log(self, row):
+        """The log is a chain that ends in the row's status."""
+        at = "created"
+        for old, new in InvoiceTransition.objects.filter(invoice=row).values_list("from_status", "to_status"):
+            assert old == at
+            at = new
+        assert row.status == at
+
+
+def test_no_order_of_the_verbs_loses_money_or_breaks_the_log(limits):
+    limits(CLAIM_TTL=CLAIM_TTL, DOUBT_PERIOD=DOUBT_PERIOD)
+    profile = settings(
+        max_examples=30,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Walk, settings=profile)
