@@ -5,7 +5,6 @@ Prints its addresses, its invented credentials and the table of behaviours, then
 
 import argparse
 import json
-import os
 import signal
 import sys
 import threading
@@ -89,9 +88,7 @@ def say(text: str) -> None:
 
 
 def _stop_at_end_of_stdin(stop: threading.Event) -> None:
-    # Not through sys.stdin: a thread that waits within it makes the interpreter's end a fatal error.
-    while os.read(0, 1024):
-        pass
+    sys.stdin.read()
     stop.set()
 
 
