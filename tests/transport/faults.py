@@ -86,7 +86,10 @@ class Peer:
                 return
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        self.sock = self.server.replace(self.sock, context.wrap_socket(self.sock, server_side=True))
+        # registered before the handshake: a client that hangs in it must not keep the server from closing
+        wrapped = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+        self.sock = self.server.replace(self.sock, wrapped)
+        wrapped.do_handshake()
 
     def fin(self) -> None:
         self.server.close_socket(self.sock)
