@@ -52,9 +52,7 @@ FROM_OWN_STATUS = {"record": _by_record, "resolve": _by_resolve}
 @pytest.mark.parametrize("second", ANY_STATUS)
 @pytest.mark.parametrize("first", ANY_STATUS | FROM_OWN_STATUS)
 @pytest.mark.parametrize("order", ["cancel, then money", "money, then cancel"])
-def test_money_and_a_cancel_meet(
-    clock, told, django_capture_on_commit_callbacks, order, first, second, money
-):  # fmt: skip
+def test_money_and_a_cancel_meet(clock, told, django_capture_on_commit_callbacks, order, first, second, money):
     invoice = make()
     words = ("canceled", money) if order == "cancel, then money" else (money, "canceled")
     by = ANY_STATUS | FROM_OWN_STATUS

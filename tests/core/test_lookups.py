@@ -21,7 +21,7 @@ from tests.core.steps import (
     seconds,
     steps,
     stored,
-)  # fmt: skip
+)
 
 pytestmark = pytest.mark.django_db
 

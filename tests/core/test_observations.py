@@ -122,9 +122,7 @@ def test_observe_joins_the_callers_transaction():
 def test_a_verb_that_must_know_where_it_comes_from_writes_before_it_reads(verb):
     """Else two of them read the same row, and on SQLite one of them fails (rule 11)."""
     invoice = make("in_doubt")
-    with CaptureQueriesContext(
-        connection,
-    ) as asked:
+    with CaptureQueriesContext(connection) as asked:
         verb(invoice)
     words = [
         query["sql"].split()[0] for query in asked if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN"))

@@ -21,10 +21,11 @@ from tests.core.steps import (
     observe,
     put,
     record,
+    said,
     seconds,
     steps,
     stored,
-)  # fmt: skip
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -195,24 +196,16 @@ VERBS = {
     "give back": lambda opened, invoice: invoice.verbs.give_back(opened, [invoice]),
     "observe": lambda opened, invoice: invoice.observe_status("paid"),
     "lookup": lambda opened, invoice: invoice.verbs.record_lookup(
-        invoice.verbs.seen(invoice), _said("paid"), RECONCILE
+        invoice.verbs.seen(invoice), said("paid"), RECONCILE
     ),
-    "resolve": lambda opened, invoice: (put_doubt(invoice), invoice.verbs.resolve(invoice, Status.CANCELED, OPERATOR)),
+    "resolve": lambda opened, invoice: (
+        _to_doubt(stored(invoice)), invoice.verbs.resolve(invoice, Status.CANCELED, OPERATOR)
+    ),
     "request, refused": lambda opened, invoice: (
         observe(invoice, "paid"), invoice.verbs.request_cancel(invoice, CLERK)
     ),
     "refresh": lambda opened, invoice: (observe(invoice, "paid"), invoice.verbs.refresh(invoice)),
 }  # fmt: skip
-
-
-def put_doubt(invoice):
-    put(stored(invoice), status="in_doubt")
-
-
-def _said(status):
-    from tests.core.steps import said
-
-    return said(status)
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
@@ -254,8 +247,8 @@ def _group(number):
 
 def test_a_group_is_recorded_each_with_its_own_answer(django_assert_max_num_queries):
     invoices, opened = _group(6)
-    said = ["canceled", "canceled", "in_doubt", "refused", "not_processed", "canceled"]
-    answers = [answer(opened, invoice, outcome) for invoice, outcome in zip(invoices, said, strict=True)]
+    outcomes = ["canceled", "canceled", "in_doubt", "refused", "not_processed", "canceled"]
+    answers = [answer(opened, invoice, outcome) for invoice, outcome in zip(invoices, outcomes, strict=True)]
     with django_assert_max_num_queries(8):  # 4 outcomes, 1 log, the savepoint of the test's transaction
         invoices[0].verbs.record(answers)
     after = ["canceled", "canceled", "in_doubt", "created", "created", "canceled"]
