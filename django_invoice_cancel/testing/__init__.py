@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .conformance import ProviderConformance as ProviderConformance
     from .factories import make_invoice as make_invoice
     from .sandbox import ProviderSandbox as ProviderSandbox
     from .sandbox import SandboxProcess as SandboxProcess
@@ -27,4 +28,8 @@ __all__ = ["ProviderConformance", "ProviderSandbox", "SandboxProcess", "Scripted
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "ProviderConformance":
+        import pytest
+
+        pytest.register_assert_rewrite(f"{__name__}.conformance", f"{__name__}.conformance_stage")
     return getattr(import_module(_HOMES[name], __name__), name)

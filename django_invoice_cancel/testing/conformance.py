@@ -1,0 +1,265 @@
+"""What every adapter over HTTP owes the app, as tests that its author inherits. Needs pytest; needs no Django set-up.
+
+The invariant they guard: success is said on the documented success alone, "nothing happened" only where that is
+certain, and whatever is left is in doubt.
+"""
+# ruff: noqa: S101 - tests, shipped; testing/__init__.py has pytest rewrite their asserts
+
+import json
+import logging
+import math
+import pickle
+import socket
+import time
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from ..exceptions import InvalidExternalId, ProviderMisconfigured
+from ..outcomes import Code, LookupReply, Outcome
+from ..statuses import OURS_ALONE, Status
+from .conformance_stage import Stage, may_send
+from .stub_server import HOST, Fault, StubServer, answer
+
+BAD_IDS = ("", " ", "../1", "1/2", "1\\2", "1?a=1", "1#a", "1%2f2", "1;2", "1&2", "1\n", "1\r\nHost: x", "1\t", "1\0",
+           "1 2", ".", "..", "\N{FULLWIDTH DIGIT ONE}", "\N{ARABIC-INDIC DIGIT ONE}", "1" * 101)  # fmt: skip
+NOT_TEXT = (None, 17, 1.5, b"17", ["17"])
+JUNK = ("", " ", "null", "true", "17", '"ok"', "[1]", "{", '{"status"', "<html>ok</html>", "{}{}", '{"unexpected": 1}',
+        '{"status": "success"}', '{"status": "unexpected"}', '{"error": "unexpected"}', "\x00\xff")  # fmt: skip
+NOT_SUCCESS = (201, 202, 203, 206, 300, 302, 400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 429, 500, 502, 503, 599)
+REDIRECTS = (301, 302, 303, 307, 308)
+LATE_SECONDS = 1.0
+"""How much later than its deadline an adapter may return."""
+
+
+class ProviderConformance(Stage):
+    """Subclass it as ``TestMyProvider``, fill in what ``Stage`` names, and let pytest collect the rest."""
+
+    # -- declarations ---------------------------------------------------------------------------------------------
+
+    def test_declarations_are_complete(self) -> None:
+        provider = self.make_provider(f"http://{HOST}:9")
+        assert provider.verbose_name
+        assert provider.id_form
+        assert provider.secret_options, "which option is the token?"
+        assert all(len(secret) >= 10 for secret in self.secrets), "invent secrets that nothing else can look like"
+        assert not OURS_ALONE & set(provider.status_words.values())
+        assert provider.lookup_group_size >= 1
+        if provider.supports_lookup:
+            said = set(provider.status_words.values())
+            assert {Status.CREATED, Status.PAID, Status.CANCELED} <= said, "a lookup must tell open, paid and canceled"
+
+    def test_unencrypted_address_is_refused(self) -> None:
+        with pytest.raises(ProviderMisconfigured):
+            self.make_provider("http://provider.example")
+
+    # -- ids ------------------------------------------------------------------------------------------------------
+
+    def test_id_has_one_form(self) -> None:
+        provider = self.make_provider(f"http://{HOST}:9")
+        assert provider.clean_id(self.external_id) == self.external_id
+        assert provider.clean_id(f" {self.external_id} ") == self.external_id
+        assert provider.clean_id(self.other_id) == self.other_id != self.external_id
+
+    @pytest.mark.parametrize("bad", [*BAD_IDS, *NOT_TEXT], ids=ascii)
+    def test_id_that_could_change_the_request_is_refused(self, bad: object) -> None:
+        provider = self.make_provider(f"http://{HOST}:9")
+        with pytest.raises(InvalidExternalId):
+            provider.clean_id(bad)
+
+    @pytest.mark.parametrize("end", ["/", "/..", "?a=1", "#a", "%2f", "\n", "\r\n", "\0", " 1", "1" * 101], ids=ascii)
+    def test_id_with_something_at_its_end_is_refused(self, end: str) -> None:
+        provider = self.make_provider(f"http://{HOST}:9")
+        with pytest.raises(InvalidExternalId):
+            provider.clean_id(self.external_id + end)
+
+    # -- cancel: what the provider says ---------------------------------------------------------------------------
+
+    def test_documented_success_is_canceled_by_one_request(self) -> None:
+        assert self.successes, "fill in successes"
+        for status, body in self.successes:
+            reply, requests = self.ask_to_cancel(answer(status, body))
+            assert (reply.outcome, reply.http_status) == (Outcome.CANCELED, status)
+            assert len(requests) == 1
+
+    @pytest.mark.parametrize("status", NOT_SUCCESS)
+    def test_success_with_another_status_is_none(self, status: int) -> None:
+        for documented, body in self.successes:
+            if status not in {each for each, _ in self.successes}:
+                reply, _ = self.ask_to_cancel(answer(status, body))
+                assert not reply.confirms_cancel, f"{body} counts with {documented} alone"
+
+    @pytest.mark.parametrize("body", JUNK, ids=ascii)
+    def test_other_words_with_the_status_of_success_are_doubt(self, body: str) -> None:
+        for status in {status for status, _ in self.successes}:
+            if (status, body) not in self.successes:
+                reply, _ = self.ask_to_cancel(answer(status, body))
+                assert reply.outcome is Outcome.IN_DOUBT
+
+    def test_refusal_is_refused(self) -> None:
+        for status, body in self.refusals:
+            reply, _ = self.ask_to_cancel(answer(status, body))
+            assert reply.outcome is Outcome.REFUSED
+            assert reply.status not in {Status.CREATED, *OURS_ALONE}
+
+    def test_rejected_credentials_are_certainly_nothing(self) -> None:
+        for status, body in self.rejected_credentials:
+            reply, requests = self.ask_to_cancel(answer(status, body))
+            assert (reply.outcome, reply.code) == (Outcome.NOT_PROCESSED, Code.BAD_CREDENTIALS)
+            assert len(requests) == 1
+
+    @pytest.mark.parametrize(
+        ("sent", "expected"),
+        [
+            ("7", 7),
+            ("0", 0),
+            *((bad, None) for bad in ("-1", "1.5", "soon", "9" * 30, "Fri, 31 Dec 9999 23:59:59 GMT")),
+        ],
+    )
+    def test_rate_limit_is_certainly_nothing(self, sent: str, expected: float | None) -> None:
+        """Garbage in Retry-After is bounded or left out; it is never an exception."""
+        reply, requests = self.ask_to_cancel(answer(429, "{}", Retry_After=sent))
+        assert (reply.outcome, reply.code) == (Outcome.NOT_PROCESSED, Code.RATE_LIMITED)
+        assert len(requests) == 1
+        if expected is not None:
+            assert reply.retry_after == pytest.approx(expected, abs=1)
+        else:
+            assert reply.retry_after is None or (reply.retry_after >= 0 and math.isfinite(reply.retry_after))
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
+    @pytest.mark.parametrize("body", ["", "{}", "<html>Bad gateway</html>"], ids=["empty", "json", "html"])
+    def test_server_error_is_doubt(self, status: int, body: str) -> None:
+        """Also where it reads like a success: something may have been done before it failed."""
+        for said in {body, *(success for _, success in self.successes)}:
+            reply, requests = self.ask_to_cancel(answer(status, said))
+            assert reply.outcome is Outcome.IN_DOUBT
+            assert len(requests) == 1
+
+    @pytest.mark.parametrize("status", REDIRECTS)
+    def test_redirect_is_doubt_and_followed_nowhere(self, status: int) -> None:
+        with StubServer(lambda request: answer(*self.successes[0])) as elsewhere:
+            reply, requests = self.ask_to_cancel(answer(status, "", Location=f"{elsewhere.url}/elsewhere"))
+        assert reply.outcome is Outcome.IN_DOUBT
+        assert (len(requests), len(elsewhere.requests)) == (1, 0)
+
+    # -- cancel: what the network does ----------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("fault", [Fault.CLOSES, Fault.RESETS, Fault.CUTS_HEAD, Fault.CUTS_BODY])
+    def test_answer_that_breaks_off_is_doubt(self, fault: Fault) -> None:
+        reply, requests = self.ask_to_cancel(fault)
+        assert reply.outcome is Outcome.IN_DOUBT
+        assert len(requests) == 1
+
+    @pytest.mark.parametrize("fault", [Fault.HANGS, Fault.DRIPS])
+    def test_no_answer_by_the_deadline_is_doubt(self, fault: Fault) -> None:
+        began = time.monotonic()
+        reply, requests = self.ask_to_cancel(fault, deadline=0.5)
+        assert reply.outcome is Outcome.IN_DOUBT
+        assert time.monotonic() - began < 0.5 + LATE_SECONDS, "the deadline is for the whole of a cancel"
+        assert len(requests) == 1
+
+    def test_nobody_there_is_certainly_nothing(self) -> None:
+        with socket.create_server((HOST, 0)) as listener:
+            port = listener.getsockname()[1]
+        reply = self.make_provider(f"http://{HOST}:{port}").cancel(self.external_id, lease=may_send)
+        assert (reply.outcome, reply.code) == (Outcome.NOT_PROCESSED, Code.UNREACHABLE)
+
+    def test_lease_is_asked_once_with_what_is_left_of_the_deadline(self) -> None:
+        asked: list[float] = []
+
+        def lease(seconds_left: float) -> bool:
+            asked.append(seconds_left)
+            return True
+
+        with self.provider_at(lambda request: answer(*self.successes[0]), deadline=10) as (provider, _):
+            provider.cancel(self.external_id, lease=lease)
+        assert len(asked) == 1
+        assert 0 < asked[0] <= 10
+
+    def test_lease_that_is_over_lets_nothing_out(self) -> None:
+        with self.provider_at(lambda request: answer(*self.successes[0])) as (provider, server):
+            reply = provider.cancel(self.external_id, lease=lambda seconds_left: False)
+        assert (reply.outcome, reply.code) == (Outcome.NOT_PROCESSED, Code.LEASE_EXPIRED)
+        assert server.requests == []
+
+    # -- secrets --------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("status", [200, 400, 401, 404, 409, 422, 429, 500])
+    def test_secret_that_the_provider_echoes_stays_inside(self, status: int, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+        for said in self._echoes():
+            reply, _ = self.ask_to_cancel(answer(status, said, X_Echo="".join(self.secrets)))
+            self._assert_no_secret(repr(reply), pickle.dumps(reply), caplog.text)
+
+    def test_secret_is_not_in_the_provider_as_it_is_shown(self) -> None:
+        provider = self.make_provider(f"http://{HOST}:9")
+        self._assert_no_secret(repr(provider), str(provider), repr(vars(provider)))
+
+    def _echoes(self) -> Iterator[str]:
+        text = " ".join(self.secrets)
+        yield json.dumps({"error": text, "message": text, "detail": [text]})
+        yield json.dumps({"status": "error", "result": {"validate_error": text}})
+        yield f"<html>{text}</html>"
+
+    def _assert_no_secret(self, *texts: str | bytes) -> None:
+        for secret in self.secrets:
+            assert not any(secret.encode() in (t if isinstance(t, bytes) else t.encode()) for t in texts)
+
+    # -- lookup ---------------------------------------------------------------------------------------------------
+
+    def _words(self) -> Mapping[str, Status]:
+        provider = self.make_provider(f"http://{HOST}:9")
+        if not provider.supports_lookup:
+            pytest.skip("the adapter declares no lookup")
+        return provider.status_words
+
+    def test_lookup_reads_each_of_the_providers_words(self) -> None:
+        for word, status in self._words().items():
+            reply = self._looked_up({self.external_id: word})[self.external_id]
+            assert (reply.status, reply.is_answer) == (status, True), f"the provider's word is {word!r}"
+
+    def test_lookup_of_a_word_that_nobody_knows_names_no_status(self) -> None:
+        self._words()
+        reply = self._looked_up({self.external_id: "unheard-of"})[self.external_id]
+        assert (reply.status, reply.code, reply.is_answer) == (None, Code.UNKNOWN_STATUS, True)
+
+    def test_lookup_of_an_unknown_invoice_says_so(self) -> None:
+        self._words()
+        reply = self._looked_up({})[self.external_id]
+        assert (reply.status, reply.code, reply.is_answer) == (None, Code.NOT_FOUND, True)
+
+    def test_lookup_of_another_invoice_says_nothing_about_this_one(self) -> None:
+        paid = next(word for word, status in self._words().items() if status is Status.PAID)
+        assert self._looked_up({self.other_id: paid})[self.external_id].status is None
+
+    def test_lookup_of_a_group_has_a_reply_for_each_id(self) -> None:
+        if self.make_provider(f"http://{HOST}:9").lookup_group_size < 2:
+            pytest.skip("the adapter declares groups of one")
+        paid = next(word for word, status in self._words().items() if status is Status.PAID)
+        replies = self._looked_up({self.other_id: paid}, self.external_id, self.other_id)
+        assert [replies[each].status for each in (self.external_id, self.other_id)] == [None, Status.PAID]
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            *(pytest.param(fault, id=fault.name) for fault in Fault),
+            *(pytest.param(answer(200, body), id=f"200-{body!a}") for body in JUNK if not body.startswith('{"')),
+            *(pytest.param(answer(status, "{}"), id=str(status)) for status in (*REDIRECTS, 401, 403, 429, 500, 503)),
+        ],
+    )
+    def test_lookup_without_an_answer_teaches_nothing(self, said: bytes | Fault) -> None:
+        (reply,) = self.ask_to_look_up(said, deadline=0.5).values()
+        assert (reply.status, reply.is_answer) == (None, False)
+
+    @pytest.mark.parametrize("body", [body for body in JUNK if body.startswith('{"')])
+    def test_lookup_with_other_words_names_no_status(self, body: str) -> None:
+        (reply,) = self.ask_to_look_up(answer(200, body)).values()
+        assert reply.status is None
+
+    def test_lookup_with_rejected_credentials_teaches_nothing(self) -> None:
+        for said in self.rejected_credentials:
+            (reply,) = self.ask_to_look_up(answer(*said)).values()
+            assert (reply.status, reply.code, reply.is_answer) == (None, Code.BAD_CREDENTIALS, False)
+
+    def _looked_up(self, words: Mapping[str, str], *external_ids: str) -> Mapping[str, LookupReply]:
+        return self.ask_to_look_up(answer(*self.lookup_answer(words)), *external_ids)
