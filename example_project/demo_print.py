@@ -15,6 +15,8 @@ GREEN, YELLOW, RED = "32", "33", "31"
 COLOURS = {
     "canceled": GREEN,
     "already_canceled": GREEN,
+    "paid": GREEN,
+    "partially_paid": GREEN,
     "in_doubt": YELLOW,
     "skipped": YELLOW,
     "not_processed": YELLOW,
@@ -52,7 +54,7 @@ def history(invoice: Invoice) -> None:
         move = f"{row.from_status} > {row.to_status}"
         details = [row.code, f"HTTP {row.http_status}" if row.http_status else ""]
         details.append(f"{row.duration_ms} ms" if row.duration_ms is not None else "")
-        print(f"  {'':<{WIDTHS[0]}}{time}  {move:<26}{', '.join(filter(None, details))}".rstrip())
+        print(f"  {'':<{WIDTHS[0]}}{time}  {move:<28}{', '.join(filter(None, details))}".rstrip())
 
 
 def _padded(text: str, width: int) -> str:

@@ -27,6 +27,7 @@ CASES = (
 
 def run(sandbox: SandboxProcess) -> None:
     """Run all steps."""
+    print(f"\nA sandbox in a process of its own plays FireKassa and CryptoCloud: {sandbox.base_url}")
     invoices = register()
     cancel_each(invoices)
     reconcile([invoice for invoice in invoices if invoice.status == "in_doubt"], sandbox)

@@ -4,7 +4,7 @@ A table of what each order's invoice is at the provider and what the shop has do
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.contrib.auth import get_user_model
@@ -62,7 +62,10 @@ def load() -> int:
         for provider in ("cryptocloud", "firekassa") * kind.count:
             live_through(kind, make_order(number, provider, kind.behaviour))
             number += 1
-    Order.objects.bulk_create([Order(number=str(number + n), title="Gift card", total="25.00") for n in range(2)])
+    for cash in range(2):
+        Order.objects.create(
+            number=str(number + cash), title="Gift card", total="25.00", placed_at=placed(number + cash)
+        )
     return Order.objects.count()
 
 
@@ -73,10 +76,15 @@ def make_order(number: int, provider: str, behaviour: str) -> Order:
         title=GOODS[number % len(GOODS)],
         total=Decimal(20 + number % 97) + Decimal("0.90"),
         currency={"cryptocloud": "USD", "firekassa": "RUB"}[provider],
-        placed_at=timezone.now() - timedelta(hours=5 * (number - 1000)),
-        note=f"At the sandbox: {SAYS[behaviour]}.",
+        placed_at=placed(number),
+        note=f"What the sandbox does with its invoice: {SAYS[behaviour]}.",
         **{field: invoice_id(provider, number, behaviour)},
     )
+
+
+def placed(number: int) -> datetime:
+    """Return when the order was placed: the first ones last."""
+    return timezone.now() - timedelta(hours=5 * (number - 1000))
 
 
 def live_through(kind: Kind, order: Order) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import closing
 
 from launch import database_file, set_up_django
 
@@ -22,7 +23,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        with SandboxProcess(port=options.sandbox_port, slow_seconds=2.0) as sandbox:
+        with closing(start_sandbox(options.sandbox_port)) as sandbox:
             serve(sandbox, options)
     except KeyboardInterrupt:
         return 0
@@ -40,6 +41,13 @@ def parse() -> argparse.Namespace:
         help="seconds that a page waits for a silent provider (default: %(default)s; the app's own is 15)",
     )
     return parser.parse_args()
+
+
+def start_sandbox(port: int) -> SandboxProcess:
+    try:
+        return SandboxProcess(port=port).start()
+    except RuntimeError as error:
+        sys.exit(f'{error} Is another one running? ARGS="--sandbox-port 0" takes any free port.')
 
 
 def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
