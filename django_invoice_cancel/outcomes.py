@@ -44,6 +44,11 @@ class Code(StrEnum):
     MISCONFIGURED = "misconfigured"
     PROVIDER_PAUSED = "provider_paused"
     NOT_REGISTERED = "not_registered"
+    NO_INVOICE = "no_invoice"
+    NOT_PERMITTED = "not_permitted"
+    CHANGED = "changed"
+    NOT_IN_DOUBT = "not_in_doubt"
+    DOUBT_PERIOD = "doubt_period"
     # the provider said no
     NOT_FOUND = "not_found"
     PROVIDER_REFUSED = "provider_refused"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
@@ -21,12 +21,9 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import conf, registry
 from ..intents import Intent, Trigger
-from ..outcomes import Outcome
+from ..outcomes import Code, Outcome
 from .fields import ExactCharField
 from .verbs.rows import named_actor
-
-if TYPE_CHECKING:
-    from .queryset import InvoiceQuerySet
 
 DRAFTS_KEPT = timedelta(days=1)
 _PAGE = 2000
@@ -52,17 +49,31 @@ class Progress(models.TextChoices):
 class BulkOperationManager(models.Manager["BulkOperation"]):
     """Makes operations."""
 
-    def draft(self, invoices: InvoiceQuerySet, *, operation: str = Operation.CANCEL, **fields: Any) -> BulkOperation:
-        """Freeze a selection; nothing is done until ``confirm``. ``fields``: actor, trigger, reason, decision."""
+    def draft(
+        self,
+        invoices: models.QuerySet[Any],
+        *,
+        operation: str = Operation.CANCEL,
+        strangers: Iterable[str] = (),
+        not_permitted: Iterable[Any] = (),
+        **fields: Any,
+    ) -> BulkOperation:
+        """Freeze a selection; nothing is done until ``confirm``. ``fields``: actor, trigger, reason, decision.
+
+        ``strangers``: selected things that have no invoice. ``not_permitted``: keys of selected invoices that are
+        listed and left alone.
+        """
         actor = fields.pop("actor", None)
         actor_id, actor_label = named_actor(actor)
         self.forget_drafts()
         with transaction.atomic(using=self.db):
             made = self.create(operation=Operation(operation), actor_id=actor_id, actor_label=actor_label, **fields)
             made.freeze(invoices)
+            made.add_strangers(strangers)
+            made.refuse(not_permitted)
         return made
 
-    def start(self, invoices: InvoiceQuerySet, *, workers: int | None = None, **fields: Any) -> BulkOperation:
+    def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:
         """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``."""
         made = self.draft(invoices, **fields)
         made.confirm(workers=workers)
@@ -126,7 +137,7 @@ class BulkOperation(models.Model):
         indexes = (models.Index(fields=("progress", "worked_at"), name="invoice_cancel_unfinished"),)
 
     def __str__(self) -> str:
-        return f"{self.get_operation_display()} {self.total} ({self.get_progress_display()})"
+        return f"{self.get_operation_display()}: {self.total}"
 
     @property
     def intent(self) -> Intent:
@@ -139,7 +150,7 @@ class BulkOperation(models.Model):
 
     # -- the selection ----------------------------------------------------------------------------------------
 
-    def freeze(self, invoices: InvoiceQuerySet) -> None:
+    def freeze(self, invoices: models.QuerySet[Any]) -> None:
         """Write an item for each invoice, in keyset pages."""
         using = self._state.db or "default"
         rows: Any = invoices.using(using).order_by("pk").values_list("pk", "attempt", "provider")
@@ -152,9 +163,19 @@ class BulkOperation(models.Model):
 
     def add_strangers(self, labels: Iterable[str]) -> None:
         """Write an item for each selected thing that has no invoice: it is listed, and skipped."""
-        skipped = {"outcome": Outcome.SKIPPED, "code": "no_invoice", "done_at": timezone.now()}
+        skipped = {"outcome": Outcome.SKIPPED, "code": Code.NO_INVOICE, "done_at": timezone.now()}
         self._insert(BulkOperationItem(operation=self, label=label[:200], **skipped) for label in labels)
         self._count()
+
+    def refuse(self, keys: Iterable[Any]) -> None:
+        """Leave these invoices of the selection alone: who selected them may not touch them."""
+        keys = iter(keys)
+        while page := list(islice(keys, _PAGE)):
+            self.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in page)
+
+    def providers(self) -> list[str]:
+        """Return the aliases of items that have no outcome yet."""
+        return list(self.left.order_by("provider").values_list("provider", flat=True).distinct())
 
     def _insert(self, items: Iterator[BulkOperationItem]) -> None:
         manager = BulkOperationItem.objects.using(self._state.db)

@@ -1,0 +1,127 @@
+"""What the pages of an operation say, in one place: titles, headlines, labels, amounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+
+from ..models import BulkOperation
+from ..models.bulk_operation import Operation
+from ..outcomes import CONFIRMS_CANCEL, Outcome
+
+UNTRIED = ""
+"""The outcome of an item that has none yet."""
+
+_DO: Mapping[str, Any] = {
+    Operation.CANCEL: ngettext_lazy("Cancel %(count)s invoice", "Cancel %(count)s invoices", "number"),
+    Operation.CHECK: ngettext_lazy("Check %(count)s invoice", "Check %(count)s invoices", "number"),
+    Operation.RESOLVE: ngettext_lazy("Resolve %(count)s invoice", "Resolve %(count)s invoices", "number"),
+}
+_ASK: Mapping[str, Any] = {
+    Operation.CANCEL: ngettext_lazy("Cancel %(count)s invoice?", "Cancel %(count)s invoices?", "number"),
+    Operation.CHECK: ngettext_lazy("Check %(count)s invoice?", "Check %(count)s invoices?", "number"),
+    Operation.RESOLVE: ngettext_lazy("Resolve %(count)s invoice?", "Resolve %(count)s invoices?", "number"),
+}
+_YES: Mapping[str, Any] = {
+    Operation.CANCEL: ngettext_lazy("Yes, cancel %(count)s invoice", "Yes, cancel %(count)s invoices", "number"),
+    Operation.CHECK: ngettext_lazy("Yes, check %(count)s invoice", "Yes, check %(count)s invoices", "number"),
+    Operation.RESOLVE: ngettext_lazy("Yes, resolve %(count)s invoice", "Yes, resolve %(count)s invoices", "number"),
+}
+_CANNOT: Mapping[str, Any] = {
+    Operation.CANCEL: gettext_lazy("Cannot cancel invoices"),
+    Operation.CHECK: gettext_lazy("Cannot check invoices"),
+    Operation.RESOLVE: gettext_lazy("Cannot resolve invoices"),
+}
+_LOGGED: Mapping[str, Any] = {
+    Operation.CANCEL: ngettext_lazy(
+        "Started to cancel %(count)s invoice.", "Started to cancel %(count)s invoices.", "number"
+    ),
+    Operation.CHECK: ngettext_lazy(
+        "Started to check %(count)s invoice.", "Started to check %(count)s invoices.", "number"
+    ),
+    Operation.RESOLVE: ngettext_lazy(
+        "Started to resolve %(count)s invoice.", "Started to resolve %(count)s invoices.", "number"
+    ),
+}
+_OUTCOMES: Mapping[str, Any] = {
+    Outcome.CANCELED: gettext_lazy("Canceled"),
+    Outcome.ALREADY_CANCELED: gettext_lazy("Already canceled"),
+    Outcome.REFUSED: gettext_lazy("Refused"),
+    Outcome.NOT_PROCESSED: gettext_lazy("Not processed"),
+    Outcome.IN_DOUBT: gettext_lazy("In doubt"),
+    Outcome.SKIPPED: gettext_lazy("Skipped"),
+    UNTRIED: gettext_lazy("Not tried"),
+}
+_CHECKED: Mapping[str, Any] = {
+    **_OUTCOMES,
+    Outcome.ALREADY_CANCELED: gettext_lazy("Canceled"),
+    Outcome.REFUSED: gettext_lazy("Paid or closed"),
+    Outcome.NOT_PROCESSED: gettext_lazy("Open"),
+}
+
+
+def number(value: int) -> str:
+    """Return a count as people read it: 1,014."""
+    return number_format(value, use_l10n=True, force_grouping=True)
+
+
+def counted(text: Any, count: int) -> str:
+    """Fill a count into a text that has plural forms."""
+    return str(text % {"number": count, "count": number(count)})
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Return an amount with at least two places and no more than it has."""
+    places = max(2, -int(amount.normalize().as_tuple().exponent))
+    shown = number_format(amount, decimal_pos=places, use_l10n=True, force_grouping=True)
+    return f"{shown} {currency}".strip()
+
+
+def title(operation: BulkOperation) -> str:
+    return counted(_DO[operation.operation], operation.total)
+
+
+def question(operation: BulkOperation, count: int) -> str:
+    return counted(_ASK[operation.operation], count) if count else str(_CANNOT[operation.operation])
+
+
+def consent(operation: BulkOperation, count: int) -> str:
+    return counted(_YES[operation.operation], count)
+
+
+def log_line(operation: BulkOperation) -> str:
+    return counted(_LOGGED[operation.operation], operation.total)
+
+
+def outcome_label(operation: BulkOperation, outcome: str) -> str:
+    """Return the word for an outcome, as it is read in this kind of operation."""
+    if operation.operation == Operation.RESOLVE and outcome:
+        return _("Unchanged") if outcome == Outcome.SKIPPED else _("Resolved")
+    labels = _CHECKED if operation.operation == Operation.CHECK else _OUTCOMES
+    return str(labels.get(outcome, outcome))
+
+
+def headline(operation: BulkOperation, counts: Mapping[str, int]) -> str:
+    """Return the one sentence of a report."""
+    if operation.operation == Operation.CHECK:
+        return _checked(counts)
+    if operation.operation == Operation.CANCEL:
+        good = sum(counts.get(outcome, 0) for outcome in CONFIRMS_CANCEL)
+        text = ngettext("%(good)s of %(count)s canceled.", "%(good)s of %(count)s canceled.", operation.total)
+    else:
+        good = sum(count for outcome, count in counts.items() if outcome not in (UNTRIED, Outcome.SKIPPED))
+        text = ngettext("%(good)s of %(count)s resolved.", "%(good)s of %(count)s resolved.", operation.total)
+    return text % {"good": number(good), "count": number(operation.total)}
+
+
+def _checked(counts: Mapping[str, int]) -> str:
+    done = sum(count for outcome, count in counts.items() if outcome not in (UNTRIED, Outcome.SKIPPED))
+    text = ngettext(
+        "%(count)s invoice checked; in doubt: %(doubt)s.", "%(count)s invoices checked; in doubt: %(doubt)s.", done
+    )
+    return text % {"count": number(done), "doubt": number(counts.get(Outcome.IN_DOUBT, 0))}
