@@ -7,13 +7,13 @@ import pytest
 import time_machine
 
 from django_invoice_cancel import signals
-from tests.core.steps import NOON
+from tests.core.steps import INSTANT
 
 
 @pytest.fixture
 def clock() -> Iterator[time_machine.Traveller]:
     """The clock, stopped at noon; ``clock.shift(seconds)`` moves it."""
-    with time_machine.travel(NOON, tick=False) as traveller:
+    with time_machine.travel(INSTANT.timestamp(), tick=False) as traveller:
         yield traveller
 
 

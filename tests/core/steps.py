@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from django_invoice_cancel.attempts import Answer, Claim
 from django_invoice_cancel.intents import Intent
@@ -15,7 +17,9 @@ from django_invoice_cancel.models import Invoice, InvoiceTransition
 from django_invoice_cancel.outcomes import LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.statuses import Status
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+INSTANT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+NOON = INSTANT if settings.USE_TZ else timezone.make_naive(INSTANT)
+"""The same instant as rows hold it: the suite runs with USE_TZ on and off."""
 CLERK = Intent("clerk", "admin", "asked by the customer")
 WEBHOOK = Intent(None, "webhook")
 RECONCILE = Intent(None, "reconcile")

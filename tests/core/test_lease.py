@@ -6,7 +6,7 @@ import time_machine
 from django_invoice_cancel import attempts
 from django_invoice_cancel.attempts import Claim
 from django_invoice_cancel.statuses import Status
-from tests.core.steps import CLERK, NOON
+from tests.core.steps import CLERK, INSTANT
 
 TTL, DEADLINE = 300, 15
 
@@ -18,7 +18,7 @@ def lease(monkeypatch):
     monkeypatch.setattr(attempts.time, "monotonic", lambda: up["seconds"])
 
     def ask(*, wall, monotonic, left=DEADLINE):
-        with time_machine.travel(NOON, tick=False) as traveller:
+        with time_machine.travel(INSTANT.timestamp(), tick=False) as traveller:
             may_send = Claim(CLERK, Status.CREATED, TTL, opened_monotonic=up["seconds"]).lease(DEADLINE)
             traveller.shift(wall)
             up["seconds"] += monotonic

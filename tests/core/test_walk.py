@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import InvoiceTransition
-from tests.core.steps import CLERK, NOON, OPERATOR, RECONCILE, claim, make, record, said, stored
+from tests.core.steps import CLERK, INSTANT, NOON, OPERATOR, RECONCILE, claim, make, record, said, stored
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -30,7 +30,7 @@ class Walk(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.clock = time_machine.travel(NOON, tick=False)
+        self.clock = time_machine.travel(INSTANT.timestamp(), tick=False)
         self.traveller = self.clock.start()
         self.now = 0
         self.invoice = make()
