@@ -7,7 +7,7 @@ written in the transaction that records its invoice; what a dead worker left is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,8 @@ from . import registry
 from .attempts import Answer
 from .bulk import ListedWalk, Walk, cancel_walks, check_walks
 from .exceptions import ResolveNotPossible
-from .models import BulkOperation, Invoice, InvoiceTransition
-from .models.bulk_operation import BulkOperationItem, Operation, Progress
+from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
+from .models.bulk_operation import Operation, Progress
 from .outcomes import CancelResult, Code, Outcome
 from .results import standing
 from .services import result_of
@@ -40,7 +40,9 @@ class Advance:
     has_more: bool
     """Whether there is more to do now."""
     wait_seconds: float = 0.0
-    """How long to wait before the next slice: every provider that is left is paused."""
+    """How long to wait before the next slice: every provider that is left is paused, or others hold what is left."""
+    is_finished: bool = False
+    """Whether it was this slice that finished the operation."""
 
 
 class _Slice:
@@ -70,43 +72,48 @@ def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SEC
     Invoice.objects.all().verbs.refuse_inside_transaction()
     if not _is_running(operation):
         return Advance(has_more=False)
-    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now())
-    items = operation.lease(limit, seconds=deadline + _longest_request(operation) + MARGIN_SECONDS)
+    aliases = operation.providers()
+    items = operation.lease(
+        limit, seconds=deadline + _longest_request(aliases) + MARGIN_SECONDS, without=pauses(operation, aliases)
+    )
+    _touch(operation)
     try:
         _take_over(operation, items)
         _WORK[Operation(operation.operation)](operation, items, _Slice(operation, deadline, stop))
     finally:
         operation.release(items)
-        BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now())
-    if operation.finish_if_done():
-        return Advance(has_more=False)
-    others_have_them = 0.0 if items else 1.0
-    return Advance(has_more=_is_running(operation), wait_seconds=max(_pause(operation), others_have_them))
+        _touch(operation)
+    if not operation.left.exists():
+        return Advance(has_more=False, is_finished=operation.finish())
+    return Advance(has_more=_is_running(operation), wait_seconds=max(_wait(operation), 0.0 if items else 1.0))
+
+
+def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, ProviderState]:
+    """Return which of these providers are left alone now, by alias; deciding by hand asks none."""
+    if operation.operation == Operation.RESOLVE:
+        return {}
+    states = ProviderState.objects.using(operation.database).filter(alias__in=aliases, paused_until__gt=timezone.now())
+    return {state.alias: state for state in states}
+
+
+def _wait(operation: BulkOperation) -> float:
+    """Return for how many seconds every provider that is left is paused."""
+    aliases = operation.providers()
+    paused = pauses(operation, aliases)
+    return min((paused[alias].seconds_left if alias in paused else 0.0 for alias in aliases), default=0.0)
 
 
 def _is_running(operation: BulkOperation) -> bool:
     return BulkOperation.objects.filter(pk=operation.pk, progress=Progress.RUNNING).exists()
 
 
-def _longest_request(operation: BulkOperation) -> float:
-    deadlines = [provider.deadline for provider in _providers(operation)]
-    return max(deadlines, default=0.0)
+def _touch(operation: BulkOperation) -> None:
+    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now())
 
 
-def _providers(operation: BulkOperation) -> Iterator[Any]:
-    for alias in operation.left.order_by("provider").values_list("provider", flat=True).distinct():
-        if registry.is_configured(alias):
-            yield registry.get_provider(alias)
-
-
-def _pause(operation: BulkOperation) -> float:
-    """Return for how many seconds every provider that is left is paused."""
-    verbs = Invoice.objects.all().verbs
-    waits = []
-    for alias in operation.left.order_by("provider").values_list("provider", flat=True).distinct():
-        state = verbs.paused(alias)
-        waits.append(0.0 if state is None else state.seconds_left)
-    return min(waits, default=0.0)
+def _longest_request(aliases: Sequence[str]) -> float:
+    providers = [registry.get_provider(alias) for alias in aliases if registry.is_configured(alias)]
+    return max((provider.deadline for provider in providers), default=0.0)
 
 
 # -- what a dead worker left ----------------------------------------------------------------------------------

@@ -106,7 +106,8 @@ class CancelInvoicesAction(_ModelAdmin):
         path = self.cancel_invoice_path
         if not path:
             return queryset
-        return Invoice.objects.filter(pk__in=queryset.order_by().values(f"{path}__pk"))
+        invoices: QuerySet[Any] = Invoice.objects.filter(pk__in=queryset.order_by().values(f"{path}__pk"))
+        return invoices
 
     def _without_invoice(self, queryset: QuerySet[Any]) -> Iterator[str]:
         if self.cancel_invoice_path:

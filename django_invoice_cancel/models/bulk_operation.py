@@ -1,4 +1,4 @@
-"""A stored bulk run: what was selected, who asked, how far it is. And its items, one for each invoice.
+"""A stored bulk run: what was selected, who asked, how far it is.
 
 The selection is frozen when the operation is made. An item's outcome is written once. Items are leased, not
 ranged: whoever works takes some by CAS, and what it leaves behind is taken over when its lease is over.
@@ -7,7 +7,7 @@ ranged: whoever works takes some by CAS, and what it leaves behind is taken over
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -15,14 +15,16 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf, registry
 from ..intents import Intent, Trigger
 from ..outcomes import Code, Outcome
-from .fields import ExactCharField
+from ..statuses import Status
+from .bulk_operation_item import BulkOperationItem
+from .invoice import Invoice
 from .verbs.rows import named_actor
 
 DRAFTS_KEPT = timedelta(days=1)
@@ -145,15 +147,15 @@ class BulkOperation(models.Model):
         return Intent(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
 
     @property
-    def is_finished(self) -> bool:
-        return self.progress == Progress.FINISHED
+    def database(self) -> str:
+        """The alias of the database that holds it."""
+        return self._state.db or "default"
 
     # -- the selection ----------------------------------------------------------------------------------------
 
     def freeze(self, invoices: models.QuerySet[Any]) -> None:
         """Write an item for each invoice, in keyset pages."""
-        using = self._state.db or "default"
-        rows: Any = invoices.using(using).order_by("pk").values_list("pk", "attempt", "provider")
+        rows: Any = invoices.using(self.database).order_by("pk").values_list("pk", "attempt", "provider")
         for page in _keyset(rows):
             self._insert(
                 BulkOperationItem(operation=self, invoice_id=pk, attempt=attempt, provider=provider)
@@ -201,12 +203,9 @@ class BulkOperation(models.Model):
         """Go on with what is left."""
         return self._go((Progress.STOPPED,), Progress.RUNNING)
 
-    def finish_if_done(self) -> bool:
-        """Mark the operation finished if no item is left."""
-        if self.left.exists():
-            return False
-        self._go((Progress.RUNNING, Progress.STOPPED), Progress.FINISHED, finished_at=timezone.now())
-        return True
+    def finish(self) -> bool:
+        """Mark the operation finished; False where somebody else has."""
+        return self._go((Progress.RUNNING, Progress.STOPPED), Progress.FINISHED, finished_at=timezone.now())
 
     def dispatch(self) -> None:
         """Hand the operation to the dispatcher, if there is one, once for each worker, after the commit."""
@@ -234,15 +233,17 @@ class BulkOperation(models.Model):
         """Items that have no outcome yet."""
         return self.items.filter(outcome="")
 
-    def lease(self, count: int, *, seconds: float) -> list[BulkOperationItem]:
+    def lease(self, count: int, *, seconds: float, without: Collection[str] = ()) -> list[BulkOperationItem]:
         """Take up to so many items for so long, by CAS; what somebody else holds is not taken.
 
-        Returns them with ``was_leased`` set where an earlier holder left them behind.
+        Nor are those of the providers ``without``: they would keep others from their turn. Returns the items with
+        ``was_leased`` set where an earlier holder left them behind.
         """
         token = uuid.uuid4()
         for _attempt in range(3):
             now = timezone.now()
             free = self.left.filter(Q(leased_until__isnull=True) | Q(leased_until__lt=now))
+            free = free.exclude(provider__in=without) if without else free
             found = dict(free.order_by("pk").values_list("pk", "token")[:count])
             if not found:
                 return []
@@ -255,9 +256,14 @@ class BulkOperation(models.Model):
         return []
 
     def release(self, items: Sequence[BulkOperationItem]) -> None:
-        """Give back leased items that were not tried."""
+        """Give back leased items that were not tried.
+
+        Where the invoice is claimed, the item keeps its lease: a request may be out that nobody could record, and
+        whoever takes the item over looks at the log.
+        """
         if items:
-            own = self.left.filter(pk__in=[item.pk for item in items], token=items[0].token)
+            claimed = Invoice.objects.filter(pk=OuterRef("invoice_id"), status=Status.CANCELING)
+            own = self.left.filter(~Exists(claimed), pk__in=[item.pk for item in items], token=items[0].token)
             own.update(token=None, leased_until=None)
 
     def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
@@ -268,46 +274,6 @@ class BulkOperation(models.Model):
         now = timezone.now()
         for (outcome, code), keys in groups.items():
             self.left.filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
-
-
-class BulkOperationItem(models.Model):
-    """One invoice of an operation, or one selected thing that has no invoice."""
-
-    id = models.BigAutoField(primary_key=True)
-    operation = models.ForeignKey(
-        BulkOperation, on_delete=models.CASCADE, related_name="items", verbose_name=_("bulk operation")
-    )
-    invoice = models.ForeignKey(
-        "invoice_cancel.Invoice",
-        on_delete=models.CASCADE,
-        null=True,
-        blank=True,
-        related_name="+",
-        verbose_name=_("invoice"),
-    )
-    provider = ExactCharField(_("provider"), max_length=64, blank=True)
-    label = models.CharField(_("label"), max_length=200, blank=True)
-    attempt = models.UUIDField(_("attempt"), null=True, blank=True, help_text=_("The attempt as it was selected."))
-    token = models.UUIDField(_("token"), null=True, blank=True)
-    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
-    outcome = models.CharField(_("outcome"), max_length=16, blank=True)
-    code = models.CharField(_("code"), max_length=32, blank=True)
-    done_at = models.DateTimeField(_("done"), null=True, blank=True)
-
-    was_leased = False
-
-    class Meta:
-        verbose_name = _("item of a bulk operation")
-        verbose_name_plural = _("items of bulk operations")
-        default_permissions = ()
-        constraints = (models.UniqueConstraint(fields=("operation", "invoice"), name="invoice_cancel_item_once"),)
-        indexes = (
-            models.Index(fields=("operation", "outcome", "code"), name="invoice_cancel_item_outcome"),
-            models.Index(fields=("token",), name="invoice_cancel_item_token"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.label or self.invoice_id}: {self.outcome or '-'}"
 
 
 def _keyset(rows: Any) -> Iterator[list[tuple[Any, ...]]]:

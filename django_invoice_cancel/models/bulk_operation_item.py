@@ -1,0 +1,46 @@
+"""What a stored bulk run says of one invoice: what was selected, who works on it now, what came of it, once."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .fields import ExactCharField
+
+
+class BulkOperationItem(models.Model):
+    """One invoice of an operation, or one selected thing that has no invoice."""
+
+    id = models.BigAutoField(primary_key=True)
+    operation = models.ForeignKey(
+        "invoice_cancel.BulkOperation", on_delete=models.CASCADE, related_name="items", verbose_name=_("bulk operation")
+    )
+    invoice = models.ForeignKey(
+        "invoice_cancel.Invoice",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("invoice"),
+    )
+    provider = ExactCharField(_("provider"), max_length=64, blank=True)
+    label = models.CharField(_("label"), max_length=200, blank=True)
+    attempt = models.UUIDField(_("attempt"), null=True, blank=True, help_text=_("The attempt as it was selected."))
+    token = models.UUIDField(_("token"), null=True, blank=True)
+    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
+    outcome = models.CharField(_("outcome"), max_length=16, blank=True)
+    code = models.CharField(_("code"), max_length=32, blank=True)
+    done_at = models.DateTimeField(_("done"), null=True, blank=True)
+
+    was_leased = False
+
+    class Meta:
+        verbose_name = _("item of a bulk operation")
+        verbose_name_plural = _("items of bulk operations")
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=("operation", "invoice"), name="invoice_cancel_item_once"),)
+        indexes = (
+            models.Index(fields=("operation", "outcome", "code"), name="invoice_cancel_item_outcome"),
+            models.Index(fields=("token",), name="invoice_cancel_item_token"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.label or self.invoice_id}: {self.outcome or '-'}"
