@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from urllib3 import HTTPConnectionPool
 
 from django_invoice_cancel.outcomes import Code
-from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, adapter
 
 from .conftest import TOKEN, Connect, Serve
 from .faults import CHUNKED, Behaviour, Peer, answer, drips, replies, unframed
@@ -205,3 +206,14 @@ def test_drip_within_the_deadline_is_read(serve: Serve, connect: Connect) -> Non
     exchange = ask(serve, connect, drips(answer(b"", length=2), lambda: iter([b"{", b"}"]), seconds=0.02))
 
     assert exchange.json == {}
+
+
+def test_without_hooks_an_empty_body_is_never_proven(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head may have been cut right behind its length, and nothing would tell."""
+    monkeypatch.setattr(adapter, "POOLS", {"http": HTTPConnectionPool})
+
+    exchange = ask(serve, connect, replies(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"))
+
+    assert not exchange.is_empty

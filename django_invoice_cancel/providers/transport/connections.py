@@ -50,7 +50,6 @@ class TrackedResponse(http.client.HTTPResponse):
             attempt.is_cut = True
         # urllib3 would log what it could not parse, and a provider may have put the token there
         self.msg.set_payload("")
-        self.msg.defects.clear()
 
     def _close_conn(self) -> None:
         if self._has_begun and self._has_surplus():
@@ -87,11 +86,7 @@ class TrackedConnection(HTTPConnection):
         attempt = current()
         if attempt is not None and not self._is_connecting:
             self._before_send(attempt)
-        try:
-            super().send(data)
-        except BaseException:
-            self._last_used = NEVER  # what the peer got is unknown: never send on this connection again
-            raise
+        super().send(data)
 
     def _before_send(self, attempt: Any) -> None:
         if attempt.is_sent:
