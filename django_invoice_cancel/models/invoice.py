@@ -84,7 +84,9 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
             clean_id = registry.get_provider(provider).clean_id(external_id)
         except InvalidExternalId:
             return None
-        invoice: Invoice | None = self.get_queryset().filter(provider=provider, external_id=clean_id).first()
+        invoices = self.get_queryset()
+        current = invoices.using(invoices.verbs.using)  # a replica may not know it yet, and the money would be lost
+        invoice: Invoice | None = current.filter(provider=provider, external_id=clean_id).first()
         if invoice is not None:
             invoice.observe_status(status, provider_status=provider_status, trigger=trigger, actor=actor, reason=reason)
         return invoice
@@ -183,9 +185,9 @@ class Invoice(models.Model):
         super().save(update_fields=update_fields, **kwargs)
 
     def _host_fields(self) -> list[str]:
-        deferred = self.get_deferred_fields()
-        names = (field.name for field in self._meta.concrete_fields if not field.primary_key)
-        return [name for name in names if name not in VERB_FIELDS and name not in deferred]
+        deferred = self.get_deferred_fields()  # attnames: a foreign key's ends in _id
+        fields = (field for field in self._meta.concrete_fields if not field.primary_key)
+        return [field.name for field in fields if field.name not in VERB_FIELDS and field.attname not in deferred]
 
     def clean(self) -> None:
         """Normalise the id; reject an alias that is not configured and an id that its adapter does not accept."""

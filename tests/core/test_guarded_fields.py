@@ -6,7 +6,8 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib import admin
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 from django_invoice_cancel.models import Invoice
@@ -127,8 +128,10 @@ def test_an_instance_with_deferred_fields_saves_only_what_it_has(only):
     partial = Invoice.objects.only(*only).get(pk=invoice.pk)
     observe(invoice, "paid")
     Invoice.objects.filter(pk=invoice.pk).update(currency="USD")
-    partial.save()
+    with CaptureQueriesContext(connection) as asked:
+        partial.save()
     row = stored(invoice)
+    assert not [query["sql"] for query in asked if query["sql"].startswith("SELECT")]
     assert (row.status, row.currency, row.reference) == ("paid", "USD", "order-1")
 
 
