@@ -40,7 +40,8 @@ def make_invoice(
     if status not in STORIES:
         raise ValueError(f"make_invoice knows no {status!r}; it knows {', '.join(STORIES)}.")
     fields.setdefault("provider", next(iter(conf.get().providers), ""))
-    fields.setdefault("external_id", _fitting_id(fields["provider"]))
+    if "external_id" not in fields:
+        fields["external_id"] = _fitting_id(fields["provider"])
     invoice: Invoice
     invoice, is_new = Invoice.objects.db_manager(using).register(actor=ACTOR, **fields)
     if not is_new:

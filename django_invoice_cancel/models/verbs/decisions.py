@@ -92,7 +92,8 @@ class Decisions:
     def register_many(self, invoices: list[Invoice], intent: Intent) -> int:
         """Insert those of the (valid) invoices that are not there; return how many were inserted."""
         known = self._known(invoices)  # before the transaction, which begins with its write
-        new = {(i.provider, i.external_id): i for i in invoices if (i.provider, i.external_id) not in known}
+        by_key = {(i.provider, i.external_id): i for i in reversed(invoices)}  # of two alike, the first
+        new = {key: invoice for key, invoice in reversed(by_key.items()) if key not in known}
         with transaction.atomic(using=self.rows.using):
             self.rows.invoices.bulk_create(list(new.values()), ignore_conflicts=True)
             self._log_births([i for i in new.values() if i.status != Status.CREATED], intent)

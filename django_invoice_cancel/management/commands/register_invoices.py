@@ -1,0 +1,103 @@
+"""``register_invoices``: make invoices of a file known to the app. Writes nothing unless every line is good."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping
+from datetime import datetime, time
+from itertools import islice
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from django_invoice_cancel import registry
+from django_invoice_cancel.intents import Trigger
+from django_invoice_cancel.management.csv_rows import ID, BadRows, BadValue, open_rows
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.registrations import cleaned_values
+
+COLUMNS = (ID, "reference", "amount", "currency", "status", "issued_at", "expires_at")
+TIMES = ("issued_at", "expires_at")
+CHUNK = 500
+
+
+class Command(BaseCommand):
+    help = "Make existing invoices known, from a CSV file. Idempotent: a known invoice stays as it is."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--provider", required=True, help="The alias of the provider in INVOICE_CANCEL.")
+        parser.add_argument(
+            "--from-file",
+            required=True,
+            metavar="FILE",
+            help=f"A CSV file, or - for stdin. Columns: {', '.join(COLUMNS)}; without a header, external ids alone.",
+        )
+        parser.add_argument(
+            "--database", default=DEFAULT_DB_ALIAS, choices=tuple(connections), help="Where the invoices are kept."
+        )
+
+    def handle(self, *, provider: str, from_file: str, database: str, **options: Any) -> None:
+        read = _Reader(provider)
+        try:
+            registry.get_provider(provider)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        try:
+            with open_rows(from_file, COLUMNS) as rows:
+                total = rows.check(read.check)
+                new = self._register((read(row.values) for row in rows), database)
+        except BadRows as error:
+            raise CommandError(f"Nothing was registered.\n{error}") from error
+        self.stdout.write(f"{new:,} registered, {total - new:,} known already")
+
+    def _register(self, rows: Iterator[dict[str, Any]], database: str) -> int:
+        """Register the rows in chunks, each in a transaction of its own; return how many were new."""
+        manager, new = Invoice.objects.db_manager(database), 0
+        while chunk := list(islice(rows, CHUNK)):
+            new += manager.register_many(chunk, actor="register_invoices", trigger=Trigger.COMMAND)[0]
+        return new
+
+
+class _Reader:
+    """Makes the values that ``register`` takes of a line of text."""
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+
+    def __call__(self, values: Mapping[str, str]) -> dict[str, Any]:
+        read: dict[str, Any] = {"provider": self.provider, **values}
+        for name in TIMES:
+            if name in values:
+                read[name] = _time(name, values[name])
+        return read
+
+    def check(self, values: Mapping[str, str]) -> None:
+        """Raise ``BadValue`` for what would not be registered."""
+        read = self(values)
+        if ID not in values:
+            raise BadValue(ID, "is missing.")
+        try:
+            invoice = Invoice(**cleaned_values(read))
+            invoice.clean_fields()
+        except ValidationError as error:
+            column, problems = next(iter(error.message_dict.items()))
+            raise BadValue(column, " ".join(problems)) from error
+
+
+def _time(column: str, text: str) -> datetime:
+    """Return an instant: ISO 8601, a date for its midnight; without an offset in the current time zone."""
+    try:
+        day = parse_date(text)
+        instant = parse_datetime(text) if day is None else datetime.combine(day, time())
+    except ValueError:  # well written, and no such day or hour
+        instant = None
+    if instant is None:
+        raise BadValue(column, f"{text[:40]!r} is no time: write 2026-01-31 or 2026-01-31T23:59:59+03:00.")
+    if settings.USE_TZ and timezone.is_naive(instant):
+        return timezone.make_aware(instant)
+    if not settings.USE_TZ and timezone.is_aware(instant):
+        return timezone.make_naive(instant)
+    return instant

@@ -1,0 +1,32 @@
+"""The room as a whole: what it offers by name, and what each part of it asks of its surroundings."""
+
+import subprocess
+import sys
+
+import pytest
+
+from django_invoice_cancel import testing
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_name_is_there(name):
+    assert getattr(testing, name).__name__ == name
+
+
+def test_other_names_are_not_there():
+    with pytest.raises(AttributeError, match="has no attribute 'Scripted'"):
+        testing.Scripted  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("from django_invoice_cancel.testing import ProviderSandbox", ["django", "pytest", "requests"]),
+        ("from django_invoice_cancel.testing import ScriptedProvider", ["pytest", "requests"]),
+        ("from django_invoice_cancel.testing import ProviderConformance", ["django.db"]),
+    ],
+    ids=["sandbox", "scripted", "conformance"],
+)
+def test_import_brings_no_more_than_is_needed(statement, absent):
+    code = f"{statement}\nimport sys\nprint(*sorted(set({absent!r}) & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []
