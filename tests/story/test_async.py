@@ -1,0 +1,66 @@
+"""The async forms: the same story, awaited."""
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.test import AsyncClient
+
+from django_invoice_cancel.exceptions import CancelInDoubt
+from django_invoice_cancel.models import Invoice
+from tests.story.reading import CANCELED_BY_US, later, row, steps
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.story.urls")]
+
+
+def test_acancel_cancels_or_raises(sandbox, register):
+    invoice, lost = register(), register("error_500_after")
+
+    async def story():
+        assert (await invoice.acancel(actor="till 3", reason="async")).ok
+        with pytest.raises(CancelInDoubt):
+            await lost.acancel()
+
+    async_to_sync(story)()
+    assert (steps(invoice), row(lost).status) == (CANCELED_BY_US, "in_doubt")
+    assert sandbox.count("cancel") == 2
+
+
+def test_areconcile_finds_out(sandbox, register):
+    invoice = register("already_canceled")
+
+    async def story():
+        return await invoice.areconcile()
+
+    with later(minutes=16):
+        assert async_to_sync(story)().status == "canceled"
+    assert (sandbox.count("lookup"), sandbox.count("cancel")) == (1, 0)
+
+
+def test_aobserve_status_takes_in_both_forms(sandbox, register):
+    invoice = register()
+
+    async def story():
+        assert await invoice.aobserve_status("partially_paid")
+        return await Invoice.objects.aobserve_status("cryptocloud", invoice.external_id, provider_status="paid")
+
+    assert async_to_sync(story)() == invoice
+    assert row(invoice).status == "paid"
+
+
+def test_aresolve_decides(sandbox, register):
+    invoice = register("error_500_after")
+
+    async def story():
+        with pytest.raises(CancelInDoubt):
+            await invoice.acancel()
+        await invoice.aresolve("canceled", actor="ada", reason="seen in the cabinet")
+
+    async_to_sync(story)()
+    assert row(invoice).status == "canceled"
+    assert sandbox.count("cancel") == 1
+
+
+def test_async_view_cancels(sandbox, register):
+    invoice = register()
+    response = async_to_sync(AsyncClient().post)(f"/async/{invoice.pk}/")
+    assert response.json()["outcome"] == "canceled"
+    assert (steps(invoice), sandbox.count("cancel")) == (CANCELED_BY_US, 1)

@@ -1,0 +1,104 @@
+"""INVOICE_CANCEL: its defaults, and a sentence that says what to do for everything that can be wrong in it."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from django_invoice_cancel import conf
+
+BACKEND = "django_invoice_cancel.providers.firekassa.FireKassa"
+
+
+def entry(**changes):
+    return {"BACKEND": BACKEND, "OPTIONS": {}} | changes
+
+
+def test_defaults(settings):
+    settings.INVOICE_CANCEL = {}
+    assert conf.get() == conf.Settings(
+        providers={}, provider_resolver=None, claim_ttl=300, doubt_period=900, require_reason=False, dispatch=None
+    )
+
+
+def test_setting_may_be_absent(settings):
+    del settings.INVOICE_CANCEL
+    assert conf.get().providers == {}
+
+
+WRONG = [
+    (None, "INVOICE_CANCEL must be a dict."),
+    ([], "INVOICE_CANCEL must be a dict."),
+    (
+        {"PROVIDER": {}},
+        "INVOICE_CANCEL has an unknown key 'PROVIDER': the known ones are "
+        "CLAIM_TTL, DISPATCH, DISPATCH_WORKERS, DOUBT_PERIOD, PROVIDERS, PROVIDER_RESOLVER, REQUIRE_REASON.",
+    ),
+    ({"PROVIDERS": []}, "INVOICE_CANCEL['PROVIDERS'] must be a dict of aliases."),
+    ({"PROVIDERS": None}, "INVOICE_CANCEL['PROVIDERS'] must be a dict of aliases."),
+    (
+        {"PROVIDERS": {7: entry()}},
+        "INVOICE_CANCEL['PROVIDERS'] has an alias that is not a string of 1 to 64 characters.",
+    ),
+    (
+        {"PROVIDERS": {"": entry()}},
+        "INVOICE_CANCEL['PROVIDERS'] has an alias that is not a string of 1 to 64 characters.",
+    ),
+    (
+        {"PROVIDERS": {"x" * 65: entry()}},
+        "INVOICE_CANCEL['PROVIDERS'] has an alias that is not a string of 1 to 64 characters.",
+    ),
+    (
+        {"PROVIDERS": {"fk": BACKEND}},
+        "INVOICE_CANCEL['PROVIDERS'] needs for 'fk' a dict with \"BACKEND\", the dotted path of the provider's class.",
+    ),
+    (
+        {"PROVIDERS": {"fk": {"OPTIONS": {}}}},
+        "INVOICE_CANCEL['PROVIDERS'] needs for 'fk' a dict with \"BACKEND\", the dotted path of the provider's class.",
+    ),
+    (
+        {"PROVIDERS": {"fk": entry(OPTIONS=["token"])}},
+        "INVOICE_CANCEL['PROVIDERS'] needs for 'fk' \"OPTIONS\" to be a dict with strings as keys.",
+    ),
+    (
+        {"PROVIDERS": {"fk": entry(OPTIONS={1: "token"})}},
+        "INVOICE_CANCEL['PROVIDERS'] needs for 'fk' \"OPTIONS\" to be a dict with strings as keys.",
+    ),
+    (
+        {"PROVIDERS": {"fk": entry(base_url="x")}},
+        "INVOICE_CANCEL['PROVIDERS'] has for 'fk' an unknown key 'base_url': only \"BACKEND\" and \"OPTIONS\" belong there.",
+    ),
+    ({"CLAIM_TTL": 0}, "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds greater than 0."),
+    ({"CLAIM_TTL": "300"}, "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds greater than 0."),
+    ({"CLAIM_TTL": True}, "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds greater than 0."),
+    ({"CLAIM_TTL": float("nan")}, "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds greater than 0."),
+    ({"DOUBT_PERIOD": -1}, "INVOICE_CANCEL['DOUBT_PERIOD'] must be a number of seconds greater than 0."),
+    ({"DOUBT_PERIOD": float("inf")}, "INVOICE_CANCEL['DOUBT_PERIOD'] must be a number of seconds greater than 0."),
+    ({"REQUIRE_REASON": 1}, "INVOICE_CANCEL['REQUIRE_REASON'] must be True or False."),
+    ({"PROVIDER_RESOLVER": print}, "INVOICE_CANCEL['PROVIDER_RESOLVER'] must be a dotted path or None."),
+    ({"DISPATCH": 3}, "INVOICE_CANCEL['DISPATCH'] must be a dotted path or None."),
+]
+
+
+@pytest.mark.parametrize(("value", "sentence"), WRONG, ids=[str(number) for number in range(len(WRONG))])
+def test_what_is_wrong_is_said(settings, value, sentence):
+    settings.INVOICE_CANCEL = value
+    with pytest.raises(ImproperlyConfigured) as caught:
+        conf.get()
+    assert str(caught.value) == sentence
+
+
+def test_all_that_is_wrong_is_said_at_once(settings):
+    settings.INVOICE_CANCEL = {"CLAIM_TTL": 0, "DOUBT_PERIOD": 0, "CLAIM": 1}
+    assert [key for key, _ in conf.read()[1]] == ["unknown", "CLAIM_TTL", "DOUBT_PERIOD"]
+
+
+def test_override_is_seen_and_forgotten(settings):
+    settings.INVOICE_CANCEL = {"CLAIM_TTL": 60}
+    assert conf.get().claim_ttl == 60
+    settings.INVOICE_CANCEL = {"CLAIM_TTL": 90}
+    assert conf.get().claim_ttl == 90
+
+
+def test_values_of_options_are_shown_by_nothing(settings):
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"fk": entry(OPTIONS={"api_token": "canary"})}}
+    assert conf.get().providers["fk"].options["api_token"] == "canary"
+    assert "canary" not in repr(conf.get()) + str(conf.get().providers) + f"{conf.get().providers['fk'].options}"

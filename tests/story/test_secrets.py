@@ -1,0 +1,325 @@
+"""P10: no secret leaves, by any way out that we know of, also where the provider or a mistake of ours throws it back.
+
+Each token has a core of letters that no escaping changes, so that one word is looked for in everything.
+"""
+
+import json
+import logging
+import pickle
+import pprint
+import sys
+import traceback
+from html import escape
+from io import StringIO
+from urllib.parse import quote
+
+import pytest
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.test import RequestFactory
+from django.utils.log import AdminEmailHandler
+from django.views.debug import ExceptionReporter
+
+from django_invoice_cancel import conf, registry
+from django_invoice_cancel.exceptions import CancelError, CancelInDoubt, OutcomeNotRecorded
+from django_invoice_cancel.masking import MASK, Secret, SecretDict, mask
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.testing.sandbox import BEHAVIOURS, ProviderSandbox
+from tests.story.reading import later
+
+CORE = "c4naryt0ken"
+ODD = '/a+b=c"d<e&f\\g'
+TOKENS = {
+    "firekassa_token": f"{CORE}-firekassa{ODD}",
+    "cryptocloud_key": f"{CORE}-cryptocloud{ODD}",
+    "sign_token": f"{CORE}-signing{ODD}",
+}
+FIREKASSA = "django_invoice_cancel.providers.firekassa.FireKassa"
+
+
+@pytest.fixture(scope="module")
+def marked_sandbox():
+    with ProviderSandbox(**TOKENS) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(marked_sandbox, settings, caplog):
+    """The sandbox whose credentials are the canaries; everything that is logged anywhere is kept."""
+    caplog.set_level(logging.DEBUG)
+    marked_sandbox.reset()
+    settings.INVOICE_CANCEL = {"PROVIDERS": marked_sandbox.settings(deadline=10.0)}
+    yield marked_sandbox
+    marked_sandbox.reset()
+
+
+# -- the ways out ---------------------------------------------------------------------------------------------
+
+
+def frames_of(trace):
+    """The frames of a traceback that are not the tests' own: those hold the canaries by right."""
+    while trace is not None:
+        if "/tests/" not in trace.tb_frame.f_code.co_filename:
+            yield trace.tb_frame
+        trace = trace.tb_next
+
+
+def shown_by(error):
+    """Everything that error trackers show of an exception: itself, its causes, the locals of their frames."""
+    seen, waiting = [], [error]
+    while waiting:
+        link = waiting.pop()
+        seen += [repr(link), str(link), repr(link.args), repr(vars(link))]
+        seen += [
+            text(value)
+            for frame in frames_of(link.__traceback__)
+            for value in frame.f_locals.values()
+            for text in (repr, pprint.pformat)
+        ]
+        waiting += [each for each in (link.__cause__, link.__context__) if each is not None]
+    return "\n".join(seen)
+
+
+def reports_of(error, settings):
+    """Django's own error pages and mails, with DEBUG on and off; they print the settings too."""
+    pages = []
+    for debug in (True, False):
+        settings.DEBUG = debug
+        trace = error.__traceback__
+        while trace is not None and "/tests/" in trace.tb_frame.f_code.co_filename:
+            trace = trace.tb_next
+        reporter = ExceptionReporter(RequestFactory().get("/"), type(error), error.with_traceback(trace), trace)
+        pages += [reporter.get_traceback_html(), reporter.get_traceback_text()]
+        told = traceback.TracebackException(type(error), error, trace, capture_locals=True)
+        pages.append("".join(told.format()))
+    settings.DEBUG = False
+    return "\n".join(pages)
+
+
+def rows_of_all_tables():
+    return repr([list(model.objects.values()) for model in apps.get_models()])
+
+
+def shown_by_registry():
+    providers = [provider for _, provider in registry._kept.providers.values()]
+    parts = [registry._kept.providers, conf.get(), conf.read(), [vars(provider) for provider in providers]]
+    parts += [vars(provider._transport) for provider in providers if hasattr(provider, "_transport")]
+    return "\n".join(text(part) for part in parts for text in (repr, str, pprint.pformat))
+
+
+def caught(call):
+    """Return the result of a call, or what it raised."""
+    try:
+        return call()
+    except (CancelError, ImproperlyConfigured) as error:
+        return error
+
+
+def assert_nothing_leaks(outcome, caplog):
+    texts = [caplog.text, rows_of_all_tables(), shown_by_registry(), repr(outcome), str(outcome)]
+    texts.append(pickle.dumps(outcome).decode("latin-1"))
+    texts += [repr(vars(record)) for record in caplog.records]
+    if isinstance(outcome, Exception):
+        texts.append(shown_by(outcome))
+    if hasattr(outcome, "result"):
+        texts.append(json.dumps(outcome.result.as_dict()))
+    for text in texts:
+        assert CORE not in text, text[max(text.find(CORE) - 500, 0) :][:1000]
+
+
+# -- every outcome --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+@pytest.mark.parametrize("behaviour", [behaviour.name for behaviour in BEHAVIOURS])
+def test_nothing_leaks_from_any_outcome(sandbox, settings, caplog, provider, behaviour):
+    if behaviour in ("silent_after", "silent_before", "late", "drip"):
+        settings.INVOICE_CANCEL = {"PROVIDERS": sandbox.settings(deadline=0.8)}
+    invoice = Invoice.objects.create(provider=provider, external_id=sandbox.new_id(provider, behaviour))
+    outcome = caught(invoice.cancel)
+    assert_nothing_leaks(outcome, caplog)
+    with later(minutes=16):
+        assert_nothing_leaks(caught(invoice.reconcile), caplog)
+    assert sandbox.count("cancel") == 1
+    assert CORE in sandbox.requests[0].headers["authorization"]
+
+
+FORMS = {
+    "plain": lambda token: token,
+    "JSON": lambda token: json.dumps(token)[1:-1],
+    "PHP's JSON": lambda token: json.dumps(token)[1:-1].replace("/", "\\/"),
+    "JSON in JSON": lambda token: json.dumps(json.dumps(token))[1:-1],
+    "hexadecimal JSON": lambda token: "".join(c if c.isalnum() else f"\\u{ord(c):04x}" for c in token),
+    "percent": lambda token: quote(token, safe=""),
+    "percent, lower case": lambda token: "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in token),
+    "percent, with slashes": lambda token: quote(token),
+    "HTML": escape,
+    "HTML by number": lambda token: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in token),
+}
+PLACES = {
+    "a refusal": lambda text: b'HTTP/1.1 422 X\r\nContent-Length: %d\r\n\r\n{"message":"%s"}' % (len(text) + 14, text),
+    "a server error": lambda text: b"HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text),
+    "an unreadable success": lambda text: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n<%s" % (len(text) + 1, text),
+    "a cut body": lambda text: b"HTTP/1.1 422 X\r\nContent-Length: 9999\r\n\r\n%s" % text,
+    "the reason": lambda text: b"HTTP/1.1 500 %s\r\nContent-Length: 0\r\n\r\n" % text,
+    "headers": lambda text: (
+        b"HTTP/1.1 302 X\r\nServer: %b\r\nLocation: /%b\r\nRetry-After: %b\r\nSet-Cookie: t=%b\r\nContent-Length: 0\r\n\r\n"
+        % (text, text, text, text)
+    ),
+    "no status line": lambda text: b"%s\r\n\r\n" % text,
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_leaks_that_the_provider_throws_back(sandbox, caplog, place):
+    """The Authorization header as it came, and in all ways in which somebody may have escaped it."""
+    outcomes = []
+    secrets = {"firekassa": ("firekassa_token", "sign_token"), "cryptocloud": ("cryptocloud_key",)}
+    for dialect, names in secrets.items():
+        for form in FORMS.values():
+            answer = PLACES[place](f"bad headers: {[form(TOKENS[name]) for name in names]}".encode())
+            invoice = Invoice.objects.create(provider=dialect, external_id=sandbox.new_id(dialect))
+            sandbox.script(invoice.external_id, [answer])
+            outcomes.append(caught(invoice.cancel))
+    for outcome in outcomes:
+        assert CORE not in shown_by(outcome) + repr(outcome.result)
+    assert_nothing_leaks(outcomes[-1], caplog)
+    assert sandbox.count("cancel") == 2 * len(FORMS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_mask_hides_a_secret_in_every_form(form):
+    token = TOKENS["firekassa_token"]
+    assert CORE not in mask(f"before {FORMS[form](token)} after", [Secret(token)])
+    assert mask("before and after", [Secret(token), Secret("")]) == "before and after"
+
+
+def test_mask_hides_the_longer_of_two_secrets_first():
+    assert mask("abcdef abc", [Secret("abc"), Secret("abcdef")]) == f"{MASK} {MASK}"
+
+
+def test_secret_shows_itself_to_nobody():
+    secret = Secret(TOKENS["sign_token"])
+    shown = f"{secret} {secret!r} {secret!s} {[secret]} {SecretDict(token=TOKENS['sign_token'])}"
+    assert CORE not in shown + pprint.pformat({"a": [secret, SecretDict(b=TOKENS["sign_token"])]})
+    for holder in (secret, SecretDict(token="x")):
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(holder)
+
+
+@pytest.mark.django_db
+def test_provider_is_not_pickled(sandbox):
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(registry.get_provider("firekassa"))
+
+
+# -- wrong settings -------------------------------------------------------------------------------------------
+
+TOKEN = TOKENS["firekassa_token"]
+GOOD = {"base_url": "https://api.example.com", "api_token": TOKEN}
+BROKEN = {
+    "unknown option": GOOD | {"api_tokn": TOKEN},
+    "missing option": {"api_token": TOKEN},
+    "token of bytes": GOOD | {"api_token": TOKEN.encode()},
+    "token in a list": GOOD | {"api_token": [TOKEN]},
+    "token with a line break": GOOD | {"api_token": TOKEN + "\n"},
+    "token with a space": GOOD | {"api_token": f"Bearer {TOKEN}"},
+    "token with a letter": GOOD | {"api_token": TOKEN + "\u00e9"},
+    "sign token of a wrong type": GOOD | {"sign_token": {TOKEN: 1}},
+    "token in the address": GOOD | {"base_url": f"https://user:{TOKEN}@api.example.com"},
+    "token as the address": GOOD | {"base_url": TOKEN},
+    "token in the query": GOOD | {"base_url": f"https://api.example.com/?token={TOKEN}"},
+    "plain http": GOOD | {"base_url": "http://api.example.com"},
+    "token as a number": GOOD | {"deadline": TOKEN},
+    "token as a flag": GOOD | {"lookup": TOKEN},
+    "token as concurrency": GOOD | {"concurrency": TOKEN},
+    "options in a list": [TOKEN],
+    "options of bytes": TOKEN.encode(),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("options", BROKEN.values(), ids=BROKEN)
+def test_nothing_leaks_from_wrong_settings(settings, caplog, options):
+    caplog.set_level(logging.DEBUG)
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"fk": {"BACKEND": FIREKASSA, "OPTIONS": options}}}
+    error = caught(lambda: registry.get_provider("fk"))
+    assert isinstance(error, ImproperlyConfigured)
+    texts = [shown_by(error), str(error), reports_without_settings(error)]
+    invoice = Invoice.objects.create(provider="fk", external_id="17")
+    texts += [shown_by(caught(invoice.cancel)), caplog.text, repr(conf.read())]
+    for deploy in (False, True):
+        out, err = StringIO(), StringIO()
+        try:
+            call_command("check", deploy=deploy, stdout=out, stderr=err)
+        except CommandError as found:
+            texts += [str(found), shown_by(found)]
+        texts += [out.getvalue(), err.getvalue()]
+    for text in texts:
+        assert CORE not in text, text[max(text.find(CORE) - 500, 0) :][:1000]
+
+
+def reports_without_settings(error):
+    """What error trackers render of our frames; the settings are the host's and hidden by their names."""
+    trace = error.__traceback__
+    while trace is not None and "/tests/" in trace.tb_frame.f_code.co_filename:
+        trace = trace.tb_next
+    return "".join(traceback.TracebackException(type(error), error, trace, capture_locals=True).format())
+
+
+# -- Django's error report ------------------------------------------------------------------------------------
+
+
+class MailToAdmins(AdminEmailHandler):
+    """Django's own, with both forms of the report, kept instead of sent."""
+
+    sent = ""
+
+    def send_mail(self, subject, message, *args, html_message="", **kwargs):
+        self.sent += f"{subject}\n{message}\n{html_message}"
+
+
+def raise_in_doubt(invoice, monkeypatch):
+    invoice.cancel()
+
+
+def raise_not_recorded(invoice, monkeypatch):
+    def broken(self, answers, also=None):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr("django_invoice_cancel.models.verbs.records.Records.record", broken)
+    invoice.cancel()
+
+
+def raise_improperly_configured(invoice, monkeypatch):
+    registry.build(conf.ProviderConfig("fk", FIREKASSA, SecretDict(GOOD | {"api_token": TOKEN + " "})))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("act", "kind"),
+    [
+        (raise_in_doubt, CancelInDoubt),
+        (raise_not_recorded, OutcomeNotRecorded),
+        (raise_improperly_configured, ImproperlyConfigured),
+    ],
+    ids=["CancelInDoubt", "OutcomeNotRecorded", "ImproperlyConfigured"],
+)
+@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+def test_nothing_leaks_into_error_reports_and_mails(sandbox, settings, caplog, monkeypatch, act, kind, provider):
+    mails = MailToAdmins(include_html=True)
+    invoice = Invoice.objects.create(provider=provider, external_id=sandbox.new_id(provider, "error_500_before"))
+    try:
+        act(invoice, monkeypatch)
+    except kind as error:
+        record = logging.LogRecord("django.request", logging.ERROR, "", 1, "Internal Server Error", (), sys.exc_info())
+        record.status_code, record.request = 500, RequestFactory().get("/")
+        mails.emit(record)
+        assert CORE not in reports_of(error, settings)
+        assert CORE not in shown_by(error)
+    assert kind.__name__ in mails.sent
+    assert CORE not in mails.sent
+    assert CORE not in caplog.text

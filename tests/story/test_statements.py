@@ -1,0 +1,38 @@
+"""What one cancel costs the database: two transactions, and few statements in them."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.story.reading import failure
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def statements(call, **kwargs):
+    """Return how often a transaction was begun, and the other statements, of a call."""
+    with CaptureQueriesContext(connection, ) as captured:
+        call(**kwargs)
+    texts = [query["sql"] for query in captured]
+    own = [text for text in texts if text.split(None, 1)[0].rstrip(";") not in ("BEGIN", "COMMIT", "SET")]
+    return sum(text.startswith("BEGIN") for text in texts), sum(text.startswith("COMMIT") for text in texts), own
+
+
+@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+def test_cancel_takes_two_transactions_and_four_statements(sandbox, register, provider):
+    invoice = register(provider=provider)
+    begun, committed, own = statements(invoice.cancel, actor="till 3", reason="changed their mind")
+    assert (begun, committed) == (2, 2)
+    assert [text.split(None, 1)[0] for text in own] == ["UPDATE", "INSERT", "UPDATE", "INSERT"]
+    assert sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize("behaviour", ["paid", "error_500_before", "not_found", "expired", "already_canceled"])
+def test_no_outcome_takes_more_than_six_statements(sandbox, register, behaviour):
+    """Money that is first heard of takes the row, reads it, and asks the log if it was canceled: the rest is four."""
+    invoice = register(behaviour)
+    cancel = invoice.cancel if behaviour in ("expired", "already_canceled") else (lambda: failure(invoice.cancel))
+    begun, committed, own = statements(cancel)
+    assert (begun, committed) == (2, 2)
+    assert len(own) <= (7 if behaviour == "paid" else 6), own
+    assert sandbox.count("cancel") == 1
