@@ -27,6 +27,8 @@ BOOKKEEPING = {
     "status_changed_at": NOON,
     "status_confirmed_at": NOON,
     "paid_after_cancel_at": NOON,
+    "paid_after_cancel_handled_at": NOON,
+    "paid_after_cancel_handled_by_id": 7,
 }
 """Each field that only the verbs write, with a value that no new invoice has."""
 

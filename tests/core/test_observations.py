@@ -47,6 +47,14 @@ def test_hearing_the_same_again_confirms_it(clock, status):
     assert (stored(invoice).status_confirmed_at, log(invoice)) == (NOON + seconds(5), [])
 
 
+@pytest.mark.parametrize("status", ["created", "in_doubt"])
+def test_a_webhooks_open_confirms_nothing(status):
+    """It may have been under way for longer than what is known here."""
+    invoice = make(status)
+    assert invoice.observe_status("created") is False
+    assert (stored(invoice).status_confirmed_at, log(invoice)) == (None, [])
+
+
 def test_a_closing_clears_what_was_pending():
     invoice = make(cancel_requested_at=NOON, next_check_at=NOON, check_count=2)
     observe(invoice, "expired")

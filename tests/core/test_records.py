@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError
 
+from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.verbs.records import Records
 from django_invoice_cancel.models.verbs.rows import Rows
 from django_invoice_cancel.statuses import Status
@@ -225,12 +226,13 @@ def test_after_a_verb_the_instance_carries_status_and_bookkeeping_and_keeps_unsa
 @pytest.mark.parametrize("only", [None, ["id", "provider", "external_id"]], ids=["whole", "deferred"])
 def test_after_a_verb_that_failed_the_instance_carries_what_it_did_before(monkeypatch, only):
     invoice = make()
-    fetched = type(invoice).objects.only(*only).get(pk=invoice.pk) if only else invoice
+    opened = claim(invoice)
+    fetched = Invoice.objects.only(*only).get(pk=invoice.pk) if only else stored(invoice)
     monkeypatch.setattr(Rows, "append", _fail)
     with pytest.raises(DatabaseError, match="disk full"):
-        claim(fetched)
-    assert (stored(invoice).status, stored(invoice).attempt) == ("created", None)
-    assert (fetched.status, fetched.attempt, fetched.claim_expires_at) == ("created", None, None)
+        record(opened, fetched, "canceled")
+    assert (stored(invoice).status, stored(invoice).last_outcome) == ("canceling", "")
+    assert (fetched.status, fetched.last_outcome, fetched.attempt) == ("canceling", "", opened.attempt)
 
 
 def _fail(rows, entries):
