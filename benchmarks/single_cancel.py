@@ -1,6 +1,6 @@
 """CPU per ``invoice.cancel()`` over a bare pooled ``requests.Session.post`` to the same server, and where it goes.
 
-    python benchmarks/single_cancel.py [--invoices 300] [--repeat 5] [--provider cryptocloud] [--database sqlite] [--profile]
+    python benchmarks/single_cancel.py [--invoices 300] [--repeat 5] [--provider NAME] [--database URL] [--profile]
 
 The server is a process of its own (the sandbox), so that the figures are this process's CPU alone: medians of
 interleaved rounds. "HTTP" is the transport by itself, "database" the same four statements in the same two
@@ -108,9 +108,7 @@ class Rounds:
     def _invoices(self, size: int) -> list[object]:
         from django_invoice_cancel.models import Invoice
 
-        Invoice.objects.bulk_create(
-            Invoice(provider=self.provider, external_id=self._new_id()) for _ in range(size)
-        )
+        Invoice.objects.bulk_create(Invoice(provider=self.provider, external_id=self._new_id()) for _ in range(size))
         return list(Invoice.objects.filter(status="created").order_by("-pk")[:size])
 
     def _new_id(self) -> str:

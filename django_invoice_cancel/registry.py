@@ -116,8 +116,13 @@ def wrong_options(backend: type[Provider], config: conf.ProviderConfig) -> Itera
     for name in config.options:
         if name not in accepted:
             yield f"{where}: {name!r} is unknown; the known ones are {', '.join(sorted(accepted))}."
-        elif name in backend.secret_options and not isinstance(config.options[name], str | None):
+        elif name in backend.secret_options and not _may_be(config.options[name], accepted[name]):
             yield f"{where}: {name!r} must be a string."
+
+
+def _may_be(secret: object, parameter: inspect.Parameter) -> bool:
+    """Say whether a secret is a string, or None where it may be left out: an unset variable is no token."""
+    return isinstance(secret, str) or (secret is None and parameter.default is None)
 
 
 def _config(alias: str) -> conf.ProviderConfig:

@@ -186,8 +186,8 @@ class Invoice(models.Model):
 
     def _host_fields(self) -> list[str]:
         deferred = self.get_deferred_fields()  # attnames: a foreign key's ends in _id
-        fields = (field for field in self._meta.concrete_fields if not field.primary_key)
-        return [field.name for field in fields if field.name not in VERB_FIELDS and field.attname not in deferred]
+        columns = (field.attname for field in self._meta.concrete_fields if not field.primary_key)
+        return [column for column in columns if column not in VERB_FIELDS and column not in deferred]
 
     def clean(self) -> None:
         """Normalise the id; reject an alias that is not configured and an id that its adapter does not accept."""
@@ -264,6 +264,13 @@ class Invoice(models.Model):
         """Record a named person's decision about an invoice in doubt, or raise ``ResolveNotPossible``."""
         self.verbs.resolve(self, Status(status), Intent(actor, Trigger.OPERATOR, reason))
 
+    def mark_handled(self, *, actor: Any, note: str) -> bool:
+        """Record that a named person took care of money that met a cancellation; False where it was done before.
+
+        Raises ``ResolveNotPossible`` where there is no such money.
+        """
+        return self.verbs.mark_handled(self, Intent(actor, Trigger.OPERATOR, note))
+
     async def acancel(self, **kwargs: Any) -> CancelResult:
         return await sync_to_async(self.cancel)(**kwargs)
 
@@ -276,11 +283,14 @@ class Invoice(models.Model):
     async def aresolve(self, *args: Any, **kwargs: Any) -> None:
         await sync_to_async(self.resolve)(*args, **kwargs)
 
+    async def amark_handled(self, **kwargs: Any) -> bool:
+        return await sync_to_async(self.mark_handled)(**kwargs)
+
 
 # A template's {{ invoice.cancel }} must not cancel.
 for _owner, _names in (
-    (Invoice, "save cancel cancel_on_commit observe_status reconcile resolve"),
-    (Invoice, "acancel aobserve_status areconcile aresolve"),
+    (Invoice, "save cancel cancel_on_commit observe_status reconcile resolve mark_handled"),
+    (Invoice, "acancel aobserve_status areconcile aresolve amark_handled"),
     (InvoiceManager, "register register_many observe_status aregister aobserve_status"),
 ):
     for _name in _names.split():

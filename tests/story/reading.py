@@ -1,10 +1,12 @@
 """What the story's tests read afterwards: the log as tuples, the row as it is now, the exception that was raised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import time_machine
+from django.db import transaction
 
 from django_invoice_cancel.exceptions import CancelError
 from django_invoice_cancel.models import Invoice
@@ -30,6 +32,14 @@ def failure(call: Callable[..., Any], **kwargs: Any) -> CancelError:
     except CancelError as error:
         return error
     raise AssertionError("Nothing was raised.")
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Run the block in a transaction that is rolled back at its end."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 def later(**delta: float) -> time_machine.travel:

@@ -65,7 +65,7 @@ def raises(error):
 
 
 def of(reply):
-    return lambda asked: {each: reply for each in asked}
+    return lambda asked: dict.fromkeys(asked, reply)
 
 
 NONSENSE = [
@@ -170,7 +170,9 @@ def test_refusal_that_names_a_status(anybody, status, outcome, code, becomes):
 
 def test_words_of_an_adapter_are_masked_and_cut_for_it(anybody):
     """Also what PostgreSQL does not take is made harmless, or the answer could not be recorded."""
-    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message=f"\x00\ud800 {CANARY} " + "x" * 999))
+    invoice = anybody(
+        ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message=f"\x00\ud800 {CANARY} " + "x" * 999)
+    )
     error = failure(invoice.cancel)
     assert error.result.provider_message == "\ufffd\ufffd *** " + "x" * 493
     assert invoice.transitions.last().provider_message == error.result.provider_message

@@ -64,7 +64,8 @@ WRONG = [
     ),
     (
         {"PROVIDERS": {"fk": entry(base_url="x")}},
-        "INVOICE_CANCEL['PROVIDERS'] has for 'fk' an unknown key 'base_url': only \"BACKEND\" and \"OPTIONS\" belong there.",
+        "INVOICE_CANCEL['PROVIDERS'] has for 'fk' an unknown key 'base_url': "
+        'only "BACKEND" and "OPTIONS" belong there.',
     ),
     ({"CLAIM_TTL": 0}, "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds greater than 0."),
     ({"CLAIM_TTL": "300"}, "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds greater than 0."),

@@ -138,7 +138,13 @@ def test_unreachable_provider_raises_cancel_not_processed(sandbox, register, pro
 def test_canceled_returns_the_result(sandbox, register, provider):
     invoice = register(provider=provider)
     got = invoice.cancel()
-    assert (got.ok, got.outcome, got.code, got.status, got.http_status) == (True, "canceled", "canceled", "canceled", 200)
+    assert (got.ok, got.outcome, got.code, got.status, got.http_status) == (
+        True,
+        "canceled",
+        "canceled",
+        "canceled",
+        200,
+    )
     assert (got.provider, got.external_id, got.reference) == (provider, invoice.external_id, "order-17")
     assert (got.invoice_id, got.retry_after, got.is_recorded) == (invoice.pk, None, True)
     assert got.attempt == str(row(invoice).attempt)

@@ -7,7 +7,6 @@ import json
 import logging
 import pickle
 import pprint
-import sys
 import traceback
 from html import escape
 from io import StringIO
@@ -165,8 +164,8 @@ PLACES = {
     "a cut body": lambda text: b"HTTP/1.1 422 X\r\nContent-Length: 9999\r\n\r\n%s" % text,
     "the reason": lambda text: b"HTTP/1.1 500 %s\r\nContent-Length: 0\r\n\r\n" % text,
     "headers": lambda text: (
-        b"HTTP/1.1 302 X\r\nServer: %b\r\nLocation: /%b\r\nRetry-After: %b\r\nSet-Cookie: t=%b\r\nContent-Length: 0\r\n\r\n"
-        % (text, text, text, text)
+        b"HTTP/1.1 302 X\r\nServer: %b\r\nLocation: /%b\r\nRetry-After: %b\r\nSet-Cookie: t=%b\r\n"
+        b"Content-Length: 0\r\n\r\n" % (text, text, text, text)
     ),
     "no status line": lambda text: b"%s\r\n\r\n" % text,
 }
@@ -312,14 +311,14 @@ def raise_improperly_configured(invoice, monkeypatch):
 def test_nothing_leaks_into_error_reports_and_mails(sandbox, settings, caplog, monkeypatch, act, kind, provider):
     mails = MailToAdmins(include_html=True)
     invoice = Invoice.objects.create(provider=provider, external_id=sandbox.new_id(provider, "error_500_before"))
-    try:
+    with pytest.raises(kind) as caught_by_view:
         act(invoice, monkeypatch)
-    except kind as error:
-        record = logging.LogRecord("django.request", logging.ERROR, "", 1, "Internal Server Error", (), sys.exc_info())
-        record.status_code, record.request = 500, RequestFactory().get("/")
-        mails.emit(record)
-        assert CORE not in reports_of(error, settings)
-        assert CORE not in shown_by(error)
+    trace = (kind, caught_by_view.value, caught_by_view.value.__traceback__)
+    record = logging.LogRecord("django.request", logging.ERROR, "", 1, "Internal Server Error", (), trace)
+    record.status_code, record.request = 500, RequestFactory().get("/")
+    mails.emit(record)
+    assert CORE not in reports_of(caught_by_view.value, settings)
+    assert CORE not in shown_by(caught_by_view.value)
     assert kind.__name__ in mails.sent
     assert CORE not in mails.sent
     assert CORE not in caplog.text

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def statements(call, **kwargs):
     """Return how often a transaction was begun, and the other statements, of a call."""
-    with CaptureQueriesContext(connection, ) as captured:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
         call(**kwargs)
     texts = [query["sql"] for query in captured]
     own = [text for text in texts if text.split(None, 1)[0].rstrip(";") not in ("BEGIN", "COMMIT", "SET")]

@@ -12,8 +12,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import models
-from django.db.models import Exists, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from ... import conf
@@ -21,7 +20,7 @@ from ...attempts import Claim
 from ...intents import Intent
 from ...outcomes import Code, Outcome
 from ...statuses import Mover, Status, check_move
-from ..provider_state import ProviderState
+from ..provider_state import NotPaused
 from .rows import Entry, Rows, show
 
 if TYPE_CHECKING:
@@ -128,20 +127,20 @@ class Claims:
         }
 
     def _guarded(self, invoices: Sequence[Invoice], before: Status, unless_paused: bool) -> Any:
+        # One filter(), and exact lookups for one invoice: each further step costs a single cancel 0.1 ms of CPU.
         provider = invoices[0].provider
-        ids = [invoice.external_id for invoice in invoices]
-        rows = self.rows.invoices.filter(self._seen(invoices, before), status=before)
-        rows = rows.filter(provider=provider, external_id__in=ids)
+        guards: list[Any] = [self._seen(invoices, before)]
         if unless_paused:
-            states = models.QuerySet[ProviderState](ProviderState)
-            paused = states.filter(alias=provider, paused_until__gt=timezone.now())
-            rows = rows.filter(~Exists(paused))
-        return rows
+            guards.append(NotPaused(provider))
+        return self.rows.invoices.filter(*guards, status=before, provider=provider)
 
     def _seen(self, invoices: Sequence[Invoice], before: Status) -> Q:
-        if before == Status.CREATED:
-            return Q(pk__in=[invoice.pk for invoice in invoices])
-        return reduce(or_, (Q(pk=invoice.pk, attempt=invoice.attempt) for invoice in invoices))
+        if before != Status.CREATED:
+            same = (Q(pk=i.pk, external_id=i.external_id, attempt=i.attempt) for i in invoices)
+            return reduce(or_, same)
+        if len(invoices) == 1:
+            return Q(pk=invoices[0].pk, external_id=invoices[0].external_id)
+        return Q(pk__in=[i.pk for i in invoices], external_id__in=[i.external_id for i in invoices])
 
     def _won(self, invoices: Sequence[Invoice], attempt: UUID, count: int, is_repeat: bool) -> list[Invoice]:
         """Find out which of a group were won: those that carry our attempt.

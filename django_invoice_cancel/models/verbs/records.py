@@ -164,6 +164,8 @@ def _move(row: Invoice, answer: Answer) -> tuple[Mover, Status]:
 
 
 def _own(group: Sequence[Answer]) -> Q:
+    if len(group) == 1:
+        return Q(attempt=group[0].claim.attempt, pk=group[0].invoice.pk)
     pairs: dict[Any, list[Any]] = defaultdict(list)
     for answer in group:
         pairs[answer.claim.attempt].append(answer.invoice.pk)

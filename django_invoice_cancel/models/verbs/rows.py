@@ -48,8 +48,10 @@ VERB_FIELDS = (
     "status_changed_at",
     "status_confirmed_at",
     "paid_after_cancel_at",
+    "paid_after_cancel_handled_at",
+    "paid_after_cancel_handled_by_id",
 )
-"""The fields of an invoice that only the verbs write."""
+"""The columns of an invoice that only the verbs write."""
 
 
 @dataclass(frozen=True)
