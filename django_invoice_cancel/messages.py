@@ -44,6 +44,7 @@ SENTENCES: dict[str, Any] = {
     Code.RESOLVED: _("Decided by hand."),
     Code.REQUESTED: _("Its cancellation was requested."),
     Code.GIVEN_BACK: _("It was given back unsent."),
+    Code.HANDLED: _("Its late money was marked as handled."),
     Code.OBSERVED: _("{provider} reported its status."),
 }
 

@@ -73,6 +73,7 @@ class Code(StrEnum):
     RESOLVED = "resolved"
     REQUESTED = "requested"
     GIVEN_BACK = "given_back"
+    HANDLED = "handled"
     # a lookup or an observation
     OBSERVED = "observed"
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def refuse_verb_fields(names: Iterable[str]) -> None:
     """Raise ``ValueError`` if one of the names is a field that only the verbs write."""
     for name in names:
-        if name in VERB_FIELDS:
+        if name in VERB_FIELDS or f"{name}_id" in VERB_FIELDS:
             raise ValueError(
-                f"Only the verbs (cancel, observe_status, reconcile, resolve) write {name!r}: "
+                f"Only the verbs (cancel, observe_status, reconcile, resolve, mark_handled) write {name!r}: "
                 "a stale value would overwrite what the provider said."
             )
 

@@ -38,6 +38,7 @@ class InvoiceVerbs:
         self.beat = observations.beat
         self.request_cancel = decisions.request_cancel
         self.resolve = decisions.resolve
+        self.mark_handled = decisions.mark_handled
         self.register = decisions.register
         self.register_many = decisions.register_many
         self.pause = pauses.pause

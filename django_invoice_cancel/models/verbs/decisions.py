@@ -54,10 +54,7 @@ class Decisions:
         """
         if status in OURS_ALONE:
             raise ValueError(f"An invoice cannot be resolved to {status}.")
-        if named_actor(intent.actor) in ((None, ""), (None, "anonymous")):
-            raise ValueError("resolve() records a named person's decision: pass actor, a user or a label.")
-        if not intent.reason.strip():
-            raise ValueError("resolve() records a decision with its reason: pass reason.")
+        _require_person(intent, "resolve", "reason")
         with transaction.atomic(using=self.rows.using):
             row = self.rows.lock(invoice.pk)
             if row is None or row.attempt != invoice.attempt:
@@ -68,6 +65,25 @@ class Decisions:
             carry_over(row, invoice)
             if also is not None:
                 also()
+
+    def mark_handled(self, invoice: Invoice, intent: Intent) -> bool:
+        """Note that a named person took care of late money; False where somebody has done so before.
+
+        Raises ``ResolveNotPossible`` where money and a cancellation have not met.
+        """
+        _require_person(intent, "mark_handled", "note")
+        with transaction.atomic(using=self.rows.using):
+            row = self.rows.lock(invoice.pk)
+            if row is None or row.paid_after_cancel_at is None:
+                raise ResolveNotPossible("no_late_money", _("This invoice was not paid after a cancellation."))
+            is_first = row.paid_after_cancel_handled_at is None
+            if is_first:
+                by, _label = named_actor(intent.actor)
+                handled = {"paid_after_cancel_handled_at": timezone.now(), "paid_after_cancel_handled_by_id": by}
+                self.rows.write(row, **handled)
+                self.rows.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.HANDLED)])
+            carry_over(row, invoice)
+            return is_first
 
     def register(self, values: dict[str, Any], intent: Intent) -> tuple[Invoice, bool]:
         """Insert the invoice unless it is there; return it and whether it was inserted."""
@@ -133,3 +149,11 @@ class Decisions:
         check_move(Mover.RESOLVE, Status(row.status), status)
         entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
         append_flagged(self.rows, row, changes, entry)
+
+
+def _require_person(intent: Intent, verb: str, words: str) -> None:
+    """Raise ``ValueError`` unless a named person decides, and says why."""
+    if named_actor(intent.actor) in ((None, ""), (None, "anonymous")):
+        raise ValueError(f"{verb}() records a named person's decision: pass actor, a user or a label.")
+    if not intent.reason.strip():
+        raise ValueError(f"{verb}() records a decision with its reason: pass {words}.")
