@@ -94,7 +94,7 @@ class CancelInvoicesAction(_ModelAdmin):
             operation=operation,
             actor=request.user,
             strangers=self._without_invoice(queryset),
-            not_permitted=self._not_permitted(request, queryset, operation),
+            not_permitted=self.not_permitted(request, queryset, operation),
         )
         if starts_at_once(draft):
             started(self.admin_site, request, draft)
@@ -114,7 +114,7 @@ class CancelInvoicesAction(_ModelAdmin):
             for stranger in queryset.filter(**{f"{self.cancel_invoice_path}__isnull": True}).iterator(_PAGE):
                 yield str(stranger)
 
-    def _not_permitted(self, request: HttpRequest, queryset: QuerySet[Any], operation: Operation) -> Iterable[Any]:
+    def not_permitted(self, request: HttpRequest, queryset: QuerySet[Any], operation: Operation) -> Iterable[Any]:
         """Yield the keys of invoices whose rows the hook does not permit; it is asked only where it is overridden."""
         name = "has_resolve_permission" if operation == Operation.RESOLVE else "has_cancel_permission"
         if getattr(type(self), name) is getattr(CancelInvoicesAction, name):

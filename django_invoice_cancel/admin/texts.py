@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.utils.formats import number_format
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
@@ -80,6 +82,11 @@ def money(amount: Decimal, currency: str) -> str:
     places = max(2, -int(amount.normalize().as_tuple().exponent))
     shown = number_format(amount, decimal_pos=places, use_l10n=True, force_grouping=True)
     return f"{shown} {currency}".strip()
+
+
+def clock(instant: datetime) -> str:
+    """Return the time of day as people here read it."""
+    return date_format(timezone.localtime(instant) if timezone.is_aware(instant) else instant, "TIME_FORMAT")
 
 
 def title(operation: BulkOperation) -> str:

@@ -28,6 +28,8 @@ from .invoice import Invoice
 from .verbs.rows import named_actor
 
 DRAFTS_KEPT = timedelta(days=1)
+QUIET = timedelta(minutes=2)
+"""An operation on which nobody worked for so long is interrupted."""
 _PAGE = 2000
 
 
@@ -86,8 +88,8 @@ class BulkOperationManager(models.Manager["BulkOperation"]):
         return self.filter(progress=Progress.RUNNING)
 
     def interrupted(self) -> models.QuerySet[BulkOperation]:
-        """Operations on which nobody has worked for two minutes, though there is something to do."""
-        quiet = timezone.now() - timedelta(minutes=2)
+        """Operations on which nobody works, though there is something to do."""
+        quiet = timezone.now() - QUIET
         return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
 
     def forget_drafts(self) -> None:
@@ -145,6 +147,12 @@ class BulkOperation(models.Model):
     def intent(self) -> Intent:
         """Who asks, as the log says it. The user may be gone: the label is not."""
         return Intent(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether nobody works on it, though there is something to do."""
+        last = self.worked_at or self.started_at
+        return self.progress == Progress.RUNNING and last is not None and last < timezone.now() - QUIET
 
     @property
     def database(self) -> str:

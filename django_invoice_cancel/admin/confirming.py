@@ -1,0 +1,117 @@
+"""The form that confirms a draft, and what its page shows.
+
+No primary key is in the form: the selection is the draft's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from .. import conf
+from ..models import BulkOperation
+from ..models.bulk_operation import Operation
+from ..outcomes import Code
+from ..statuses import Status
+from . import texts
+from .planning import Plan
+
+MANY = 20
+"""Above this many, whoever resolves types how many."""
+
+
+class ConfirmForm(forms.Form):
+    """The reason, where the settings ask for one."""
+
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"), max_length=1000, widget=forms.Textarea(attrs={"rows": 2, "cols": 60})
+    )
+
+    def __init__(self, plan: Plan, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.plan = plan
+        self.fields["reason"].required = conf.get().require_reason
+
+    def confirmation(self) -> dict[str, Any]:
+        """Return what is written to the operation."""
+        return {name: self.cleaned_data[name] for name in ("reason", "decision") if name in self.cleaned_data}
+
+
+class ResolveForm(ConfirmForm):
+    """One decision for all, with its reason; for many, how many they are."""
+
+    decision = forms.ChoiceField(
+        label=gettext_lazy("Decision"),
+        widget=forms.RadioSelect,
+        choices=(
+            (str(Status.CANCELED), gettext_lazy("The provider's cabinet shows it canceled")),
+            (str(Status.CREATED), gettext_lazy("The provider's cabinet shows it still open")),
+            (str(Status.PAID), gettext_lazy("The provider's cabinet shows it paid")),
+        ),
+    )
+    typed_count = forms.CharField(label=gettext_lazy("How many invoices"), max_length=20, required=False)
+    field_order = ("decision", "reason", "typed_count")
+
+    def __init__(self, plan: Plan, *args: Any, **kwargs: Any) -> None:
+        super().__init__(plan, *args, **kwargs)
+        self.fields["reason"].required = True
+        if plan.count > MANY:
+            self.fields["typed_count"].required = True
+            self.fields["typed_count"].help_text = _("Type %(count)s to confirm that you mean all of them.") % {
+                "count": texts.number(plan.count)
+            }
+        else:
+            del self.fields["typed_count"]
+
+    def clean_typed_count(self) -> str:
+        typed = re.sub(r"[\s.,']", "", self.cleaned_data["typed_count"])
+        if typed != str(self.plan.count):
+            raise forms.ValidationError(
+                _("There are %(count)s invoices."), params={"count": texts.number(self.plan.count)}
+            )
+        return typed
+
+
+def form_for(plan: Plan, data: Any = None) -> ConfirmForm:
+    """Return the form by which this draft is confirmed."""
+    form = ResolveForm if plan.draft.operation == Operation.RESOLVE else ConfirmForm
+    return form(plan, data, initial={"reason": plan.draft.reason}, label_suffix="")
+
+
+def context(plan: Plan, form: ConfirmForm) -> dict[str, Any]:
+    """Return what the page of a draft shows."""
+    draft, count = plan.draft, plan.count
+    refused = _will_not(draft, plan.refused_count) if plan.refused_count else ""
+    return {
+        "title": texts.question(draft, count),
+        "plan": plan,
+        "shares": [share for _alias, share in sorted(plan.shares.items())],
+        "refused": refused,
+        "refusals": list(plan.refusals()),
+        "has_doubtful": Code.IN_DOUBT in plan.refused_codes,
+        "form": form,
+        "yes": texts.consent(draft, count) if count else "",
+    }
+
+
+def _will_not(draft: BulkOperation, count: int) -> str:
+    text = {
+        Operation.CANCEL: ngettext(
+            "%(count)s invoice will not be canceled, because:",
+            "%(count)s invoices will not be canceled, because:",
+            count,
+        ),
+        Operation.CHECK: ngettext(
+            "%(count)s invoice will not be checked, because:", "%(count)s invoices will not be checked, because:", count
+        ),
+        Operation.RESOLVE: ngettext(
+            "%(count)s invoice will not be resolved, because:",
+            "%(count)s invoices will not be resolved, because:",
+            count,
+        ),
+    }[Operation(draft.operation)]
+    return text % {"count": texts.number(count)}

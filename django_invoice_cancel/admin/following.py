@@ -1,0 +1,102 @@
+"""What makes sense after an operation: a new one for a group of its items. One table; no URL names a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from ..models import BulkOperation, BulkOperationItem, Invoice
+from ..models.bulk_operation import Operation, Progress
+from ..outcomes import Code, Outcome
+from ..statuses import Status
+from .actions import CancelInvoicesAction
+
+_NEEDS_A_PERSON = frozenset({Code.NO_LOOKUP, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.PROVIDER_REFUSED})
+_SETTLED = frozenset(
+    {
+        *(Code.HAS_PAYMENT, Code.CLOSED, Code.NOT_FOUND, Code.MISCONFIGURED, Code.NOT_REGISTERED),
+        *(Code.NO_INVOICE, Code.NOT_PERMITTED, Code.NOT_IN_DOUBT, Code.ALREADY_CANCELED, Code.RESOLVED),
+    }
+)
+"""Nothing is to be done about these."""
+
+
+def next_step(operation: BulkOperation, outcome: str, code: str) -> Operation | None:
+    """Return what is sensible for the items of an operation that ended so; None: nothing, or to continue it."""
+    if operation.progress == Progress.DRAFT:
+        return Operation.CHECK if code == Code.IN_DOUBT and operation.operation == Operation.CANCEL else None
+    if not outcome or outcome in (Outcome.CANCELED, Outcome.ALREADY_CANCELED):
+        return None
+    return _AFTER[Operation(operation.operation)](outcome, code)
+
+
+def _after_cancel(outcome: str, code: str) -> Operation | None:
+    if outcome == Outcome.NOT_PROCESSED or code == Code.PROVIDER_PAUSED:
+        return Operation.CANCEL
+    return None if code in _SETTLED else Operation.CHECK
+
+
+def _after_check(outcome: str, code: str) -> Operation | None:
+    if outcome == Outcome.IN_DOUBT and code in _NEEDS_A_PERSON:
+        return Operation.RESOLVE
+    if outcome == Outcome.NOT_PROCESSED and code in (Code.STILL_OPEN, Code.NO_LOOKUP):
+        return Operation.CANCEL if code == Code.STILL_OPEN else None
+    return None if code in _SETTLED else Operation.CHECK
+
+
+def _after_resolve(outcome: str, code: str) -> Operation | None:
+    return Operation.CHECK if code in (Code.CHANGED, Code.DOUBT_PERIOD) else None
+
+
+_AFTER = {
+    Operation.CANCEL: _after_cancel,
+    Operation.CHECK: _after_check,
+    Operation.RESOLVE: _after_resolve,
+}
+
+_LABELS: Mapping[tuple[str, str], Any] = {
+    (Operation.CANCEL, Operation.CANCEL): _("Continue with these"),
+    (Operation.CHECK, Operation.CANCEL): _("Cancel these"),
+}
+
+
+def label(operation: BulkOperation, step: Operation) -> str:
+    """Return what the button says."""
+    default = _("Resolve these") if step == Operation.RESOLVE else _("Check these")
+    return str(_LABELS.get((operation.operation, step), default))
+
+
+def members(operation: BulkOperation, outcome: str, code: str, provider: str) -> QuerySet[BulkOperationItem]:
+    """Return the items that a button of the report, or of a draft, is about."""
+    items = operation.items.filter(invoice__isnull=False)
+    if operation.progress == Progress.DRAFT:
+        return items.filter(outcome="", invoice__status=Status.IN_DOUBT)
+    return items.filter(outcome=outcome, code=code, provider=provider)
+
+
+def drafted(
+    site: AdminSite, request: HttpRequest, operation: BulkOperation, step: Operation, items: QuerySet[BulkOperationItem]
+) -> BulkOperation:
+    """Write the draft of what follows an operation, by whoever asks for it."""
+    invoices: Any = Invoice.objects.filter(pk__in=items.values("invoice_id"))
+    return BulkOperation.objects.draft(
+        invoices,
+        operation=step,
+        actor=request.user,
+        continues=operation,
+        reason=operation.reason if step == operation.operation else "",
+        not_permitted=_not_permitted(site, request, invoices, step),
+    )
+
+
+def _not_permitted(site: AdminSite, request: HttpRequest, invoices: Any, step: Operation) -> Any:
+    """Ask the hook of this site's admin of invoices, where it has one."""
+    if not site.is_registered(Invoice):
+        return ()
+    known = site.get_model_admin(Invoice)
+    return known.not_permitted(request, invoices, step) if isinstance(known, CancelInvoicesAction) else ()

@@ -1,0 +1,106 @@
+"""The list of bulk operations, past and present, and who may do what with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..models import BulkOperation, BulkOperationItem
+from ..models.bulk_operation import Operation, Progress
+from ..outcomes import CONFIRMS_CANCEL
+from . import texts
+from .starting import address, redirect_to
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[BulkOperation]
+else:  # generic for the type checker alone
+    _ModelAdmin = admin.ModelAdmin
+
+
+class OperationList(_ModelAdmin):
+    """The list of operations. None is added, changed or deleted by hand."""
+
+    list_display = ("name", "by", "created_at", "progress", "result")
+    list_display_links = None
+    list_filter = ("operation", "progress")
+    list_per_page = 50
+    show_full_result_count = False
+    actions = None
+
+    # -- permissions ------------------------------------------------------------------------------------------
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever may act may look; others need ``view_bulkoperation``."""
+        can_act = self.has_cancel_permission(request, obj) or self.has_resolve_permission(request, obj)
+        return can_act or super().has_view_permission(request, obj)
+
+    def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether this user may confirm, run, stop and continue what asks a provider."""
+        return request.user.has_perm("invoice_cancel.cancel_invoice")
+
+    def has_resolve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether this user may confirm, run, stop and continue what decides by hand."""
+        return request.user.has_perm("invoice_cancel.resolve_invoice")
+
+    def may(self, request: HttpRequest, operation: str, obj: Any = None) -> bool:
+        """Say whether this user may do what this kind of operation does."""
+        if operation == Operation.RESOLVE:
+            return self.has_resolve_permission(request, obj)
+        return self.has_cancel_permission(request, obj)
+
+    # -- the list ---------------------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
+        items = BulkOperationItem.objects.filter(operation=OuterRef("pk")).order_by().values("operation")
+        good, untried = items.filter(outcome__in=CONFIRMS_CANCEL), items.filter(outcome=texts.UNTRIED)
+        return super().get_queryset(request).annotate(good_count=_counted(good), untried_count=_counted(untried))
+
+    @admin.display(description=gettext_lazy("operation"), ordering="operation")
+    def name(self, operation: BulkOperation) -> str:
+        return format_html('<a href="{}">{}</a>', address(self.admin_site, operation), texts.title(operation))
+
+    @admin.display(description=gettext_lazy("by"), ordering="actor_label")
+    def by(self, operation: BulkOperation) -> str:
+        return operation.actor_label
+
+    @admin.display(description=gettext_lazy("result"))
+    def result(self, operation: Any) -> str:
+        if operation.progress == Progress.DRAFT:
+            return ""
+        done = operation.total - operation.untried_count
+        if operation.operation == Operation.CANCEL:
+            text = _("%(good)s canceled, %(done)s of %(count)s done")
+        else:
+            text = _("%(done)s of %(count)s done")
+        counts = {"good": operation.good_count, "done": done, "count": operation.total}
+        return text % {name: texts.number(count) for name, count in counts.items()}
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Send whoever comes from the log or a bookmark to the one address of the operation."""
+        operation = self.get_object(request, object_id)
+        if operation is None:
+            raise Http404
+        return redirect_to(self.admin_site, operation)
+
+
+def _counted(items: QuerySet[Any]) -> Any:
+    counted = items.annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)

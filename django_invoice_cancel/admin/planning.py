@@ -1,0 +1,201 @@
+"""What a draft would do if it was confirmed now: how many, at which providers, and which not, because of what.
+
+Counts by grouped queries and shows ten of each, whatever the size of the selection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+from django.db.models import Case, CharField, Count, F, Q, QuerySet, Sum, Value, When
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext, ngettext_lazy
+
+from .. import registry
+from ..messages import sentence
+from ..models import BulkOperation, BulkOperationItem, ProviderState
+from ..models.bulk_operation import Operation
+from ..models.verbs.claims import ABANDONED_AFTER
+from ..outcomes import Code, Outcome
+from ..results import WHY_NOT, provider_name
+from ..statuses import Status
+from . import texts
+from .starting import can_look_up
+
+EXAMPLES = 10
+"""How many invoices are shown for each reason."""
+ABANDONED = "abandoned"
+
+_WHY_NOT: Mapping[str, Any] = {
+    Code.IN_DOUBT: ngettext_lazy("%(count)s in doubt", "%(count)s in doubt", "number"),
+    Code.HAS_PAYMENT: ngettext_lazy("%(count)s holds money", "%(count)s hold money", "number"),
+    Code.IN_PROGRESS: ngettext_lazy("%(count)s being canceled now", "%(count)s being canceled now", "number"),
+    Code.CLOSED: ngettext_lazy("%(count)s expired or failed", "%(count)s expired or failed", "number"),
+    Code.ALREADY_CANCELED: ngettext_lazy("%(count)s already canceled", "%(count)s already canceled", "number"),
+    Code.NOT_IN_DOUBT: ngettext_lazy("%(count)s not in doubt", "%(count)s not in doubt", "number"),
+    Code.NO_LOOKUP: ngettext_lazy(
+        "%(count)s not in doubt, at a provider that cannot be asked",
+        "%(count)s not in doubt, at a provider that cannot be asked",
+        "number",
+    ),
+    Code.MISCONFIGURED: ngettext_lazy(
+        "%(count)s of a provider that is not configured", "%(count)s of a provider that is not configured", "number"
+    ),
+    Code.NO_INVOICE: ngettext_lazy("%(count)s without an invoice", "%(count)s without an invoice", "number"),
+    Code.NOT_PERMITTED: ngettext_lazy("%(count)s that you may not touch", "%(count)s that you may not touch", "number"),
+}
+
+
+@dataclass
+class Share:
+    """One provider's share of what would be done."""
+
+    name: str
+    count: int = 0
+    sums: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+
+    @property
+    def shown_count(self) -> str:
+        return texts.number(self.count)
+
+    @property
+    def amounts(self) -> str:
+        return " + ".join(texts.money(total, currency) for currency, total in sorted(self.sums.items()))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Selected invoices that would be left alone, for one reason."""
+
+    code: str
+    text: str
+    examples: list[BulkOperationItem]
+    more: int
+
+    @property
+    def shown_more(self) -> str:
+        return texts.number(self.more)
+
+
+class Plan:
+    """What a draft would do if it was confirmed now."""
+
+    def __init__(self, draft: BulkOperation) -> None:
+        self.draft = draft
+        self.shares: dict[str, Share] = {}
+        self._refused: Counter[str] = Counter()
+        self._sort()
+
+    @property
+    def count(self) -> int:
+        return sum(share.count for share in self.shares.values())
+
+    @property
+    def refused_count(self) -> int:
+        return self._refused.total()
+
+    @property
+    def refused_codes(self) -> set[str]:
+        return set(self._refused)
+
+    def refusals(self) -> Iterator[Refusal]:
+        """Yield why invoices would be left alone, the most frequent reason first, with ten of each."""
+        for code, count in self._refused.most_common():
+            examples = list(self._items_refused(code).select_related("invoice").order_by("pk")[:EXAMPLES])
+            yield Refusal(code, texts.counted(_WHY_NOT[code], count), examples, count - len(examples))
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Say which of the providers is paused or did not answer lately."""
+        states = ProviderState.objects.using(self.draft.database).filter(alias__in=self.shares)
+        asks = self.draft.operation != Operation.RESOLVE
+        return [text for state in states if asks and (text := _trouble(state))]
+
+    @cached_property
+    def repeats(self) -> list[str]:
+        """Say at which providers checking is a repeat of the cancel."""
+        if self.draft.operation != Operation.CHECK:
+            return []
+        text = _(
+            "%(provider)s cannot be asked for an invoice's status. Checking repeats the cancel there, for invoices in "
+            "doubt: it does no harm where it has been carried out, and cancels where it has not."
+        )
+        return [
+            text % {"provider": share.name} for alias, share in sorted(self.shares.items()) if not can_look_up(alias)
+        ]
+
+    # -- sorting ----------------------------------------------------------------------------------------------
+
+    def _sort(self) -> None:
+        groups = _stated(self.draft.left).values("provider", "state", "invoice__currency")
+        for group in groups.annotate(count=Count("pk"), sum=Sum("invoice__amount")).order_by():
+            code = why_not(self.draft, group["provider"], group["state"])
+            if code:
+                self._refused[code] += group["count"]
+            else:
+                self._add(group)
+        done = self.draft.items.exclude(outcome="").values("code").annotate(count=Count("pk")).order_by()
+        self._refused.update({group["code"]: group["count"] for group in done})
+
+    def _add(self, group: Mapping[str, Any]) -> None:
+        alias = group["provider"]
+        share = self.shares.setdefault(alias, Share(provider_name(alias)))
+        share.count += group["count"]
+        if group["sum"] is not None:
+            share.sums[group["invoice__currency"]] += group["sum"]
+
+    def _items_refused(self, code: str) -> QuerySet[BulkOperationItem]:
+        if code in (Code.NO_INVOICE, Code.NOT_PERMITTED):
+            return self.draft.items.filter(code=code)
+        refused = Q(pk__in=())
+        for alias in self.draft.providers():
+            states = [state for state in (*Status, ABANDONED) if why_not(self.draft, alias, state) == code]
+            refused |= Q(provider=alias, state__in=states)
+        return _stated(self.draft.left).filter(refused)
+
+
+def _stated(items: QuerySet[BulkOperationItem]) -> QuerySet[Any]:
+    """Annotate items with their invoice's status now, where a claim whose process is gone is a status of its own."""
+    gone = Q(invoice__status=Status.CANCELING, invoice__claim_expires_at__lt=timezone.now() - ABANDONED_AFTER)
+    return items.annotate(
+        state=Case(When(gone, then=Value(ABANDONED)), default=F("invoice__status"), output_field=CharField())
+    )
+
+
+def why_not(draft: BulkOperation, alias: str, state: str) -> str:
+    """Return the code of why an invoice in this state would be left alone; empty where it would not."""
+    if draft.operation == Operation.RESOLVE:
+        return "" if state in (Status.IN_DOUBT, ABANDONED) else Code.NOT_IN_DOUBT
+    if not registry.is_configured(alias):
+        return Code.MISCONFIGURED
+    if draft.operation == Operation.CHECK:
+        if state == Status.CANCELING:
+            return Code.IN_PROGRESS
+        return "" if can_look_up(alias) or state in (Status.IN_DOUBT, ABANDONED) else Code.NO_LOOKUP
+    if state == Status.CREATED:
+        return ""
+    if state == ABANDONED:
+        return Code.IN_DOUBT
+    return Code.ALREADY_CANCELED if state == Status.CANCELED else WHY_NOT[Status(state)]
+
+
+def _trouble(state: ProviderState) -> str:
+    name = provider_name(state.alias)
+    if state.is_paused and state.paused_until is not None:
+        why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=name)
+        until = texts.clock(state.paused_until)
+        return _("%(provider)s is paused until %(time)s: %(why)s") % {"provider": name, "time": until, "why": why}
+    if state.failures:
+        text = ngettext(
+            "%(provider)s gave no usable answer to the last %(count)s request.",
+            "%(provider)s gave no usable answer to the last %(count)s requests.",
+            state.failures,
+        )
+        return text % {"provider": name, "count": texts.number(state.failures)}
+    return ""

@@ -1,0 +1,199 @@
+"""What came of an operation: groups by reason, the table, the file. Outcomes are those of then, statuses of now."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils.translation import gettext as _
+
+from ..messages import sentence
+from ..models import BulkOperation, BulkOperationItem
+from ..models.bulk_operation import Operation
+from ..outcomes import Outcome
+from ..results import provider_name
+from . import texts
+from .following import label, next_step
+from .progress import ORDER, Snapshot
+
+PER_PAGE = 100
+UNTRIED_WORD = "untried"
+"""How the address names the items that have no outcome."""
+_PAGE = 2000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Items that ended in the same way for the same reason at the same provider."""
+
+    outcome: str
+    code: str
+    provider: str
+    count: str
+    label: str
+    text: str
+    step: Operation | None
+    step_label: str
+
+    @property
+    def word(self) -> str:
+        return self.outcome or UNTRIED_WORD
+
+
+def groups(operation: BulkOperation, may: Callable[[Operation], bool]) -> list[Group]:
+    """Return the groups, largest first, each with its sensible next step if this person may take it."""
+    rows = operation.items.order_by().values("outcome", "code", "provider").annotate(count=Count("pk"))
+    ordered = sorted(rows, key=lambda row: (-row["count"], row["outcome"], row["code"], row["provider"]))
+    return [_group(operation, row, may) for row in ordered]
+
+
+def _group(operation: BulkOperation, row: Mapping[str, Any], may: Callable[[Operation], bool]) -> Group:
+    outcome, code, provider = row["outcome"], row["code"], row["provider"]
+    step = next_step(operation, outcome, code)
+    step = step if step is not None and may(step) else None
+    return Group(
+        outcome,
+        code,
+        provider,
+        texts.number(row["count"]),
+        texts.outcome_label(operation, outcome),
+        reason(outcome, code, provider),
+        step,
+        label(operation, step) if step else "",
+    )
+
+
+def reason(outcome: str, code: str, provider: str) -> str:
+    """Return the sentence for how an item ended."""
+    if not outcome:
+        return _("It was not tried and is unchanged.")
+    return str(sentence(Outcome(outcome), code, provider=provider_name(provider), detail=_("see its settings and id.")))
+
+
+# -- the table ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    item: BulkOperationItem
+    amount: str
+    word: str
+    label: str
+    reason: str
+
+
+def table(operation: BulkOperation, snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
+    """Return the page of the table that was asked for, and the filter; the snapshot saves counting."""
+    chosen = wanted_outcome(request)
+    count = operation.total if chosen is None else snapshot.counts.get(chosen, 0)
+    paginator = Paginator(items(operation, chosen), PER_PAGE)
+    paginator.count = count
+    page: Page[Any] = paginator.get_page(request.GET.get("page"))
+    return {
+        "page": page,
+        "page_numbers": paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
+        "rows": [_row(operation, item) for item in page],
+        "filters": _filters(operation, snapshot, chosen),
+        "chosen": "" if chosen is None else chosen or UNTRIED_WORD,
+    }
+
+
+def wanted_outcome(request: HttpRequest) -> str | None:
+    """Return the outcome that the address asks for; None: all, or a word that is none."""
+    word = request.GET.get("outcome", "")
+    if word == UNTRIED_WORD:
+        return texts.UNTRIED
+    return word if word in set(Outcome) else None
+
+
+def items(operation: BulkOperation, outcome: str | None) -> QuerySet[BulkOperationItem]:
+    rows = operation.items.select_related("invoice").order_by("pk")
+    return rows if outcome is None else rows.filter(outcome=outcome)
+
+
+def _filters(operation: BulkOperation, snapshot: Snapshot, chosen: str | None) -> list[dict[str, Any]]:
+    everything = {
+        "word": "",
+        "label": _("All"),
+        "count": texts.number(operation.total),
+        "is_chosen": chosen is None,
+    }
+    return [everything] + [
+        {
+            "word": outcome or UNTRIED_WORD,
+            "label": texts.outcome_label(operation, outcome),
+            "count": texts.number(snapshot.counts[outcome]),
+            "is_chosen": chosen == outcome,
+        }
+        for outcome in ORDER
+        if snapshot.counts.get(outcome)
+    ]
+
+
+def _row(operation: BulkOperation, item: BulkOperationItem) -> Row:
+    amount = item.invoice.amount if item.invoice is not None else None
+    return Row(
+        item,
+        "" if amount is None or item.invoice is None else texts.money(amount, item.invoice.currency),
+        item.outcome or UNTRIED_WORD,
+        texts.outcome_label(operation, item.outcome),
+        reason(item.outcome, item.code, item.provider),
+    )
+
+
+# -- the file -------------------------------------------------------------------------------------------------
+
+
+def csv_response(operation: BulkOperation, outcome: str | None) -> StreamingHttpResponse:
+    """Return the items as a file that spreadsheets open, written as it is sent."""
+    response = StreamingHttpResponse(_lines(operation, outcome), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{operation.operation}-{operation.pk}.csv"'
+    return response
+
+
+class _Echo:
+    """A file that hands back what is written to it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def _lines(operation: BulkOperation, outcome: str | None) -> Iterator[str]:
+    writer: Any = csv.writer(_Echo())
+    yield "\ufeff"  # without it, Excel takes the file for one in its own code page
+    yield writer.writerow(_heads())
+    rows = items(operation, outcome)
+    page = list(rows[:_PAGE])
+    while page:
+        for item in page:
+            yield writer.writerow([harmless(cell) for cell in _cells(operation, item)])
+        page = list(rows.filter(pk__gt=page[-1].pk)[:_PAGE])
+
+
+def _heads() -> list[str]:
+    names = (_("Provider"), _("External id"), _("Reference"), _("Amount"), _("Currency"))
+    return [*names, _("Outcome then"), _("Code"), _("Why"), _("Status now"), _("Selected as")]
+
+
+def _cells(operation: BulkOperation, item: BulkOperationItem) -> list[str]:
+    about = [item.provider, "", "", "", ""]
+    status = ""
+    if (invoice := item.invoice) is not None:
+        amount = "" if invoice.amount is None else f"{invoice.amount:f}"
+        about = [invoice.provider, invoice.external_id, invoice.reference, amount, invoice.currency]
+        status = invoice.get_status_display()
+    said = [texts.outcome_label(operation, item.outcome), item.code, reason(item.outcome, item.code, item.provider)]
+    return [*about, *said, status, item.label]
+
+
+def harmless(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -1,0 +1,78 @@
+"""What the tests of the operations' pages share: users by permission, invoices in bulk, and the steps of a click."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from django_invoice_cancel.models import BulkOperation, Invoice
+
+pytest_plugins = ["django_invoice_cancel.testing.pytest_plugin"]
+
+_numbers = count(1)
+
+
+def page(operation: BulkOperation, name: str = "operation", site: str = "admin") -> str:
+    return reverse(f"{site}:invoice_cancel_bulkoperation_{name}", args=[operation.pk])
+
+
+def user_with(*codenames: str, **fields: Any) -> User:
+    user = User.objects.create_user(f"user-{next(_numbers)}", is_staff=True, **fields)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    return user
+
+
+def client_of(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def clerk(db: None) -> User:
+    """May see invoices and cancel them."""
+    return user_with("view_invoice", "cancel_invoice")
+
+
+@pytest.fixture
+def judge(db: None) -> User:
+    """May do all that can be done."""
+    return user_with("view_invoice", "cancel_invoice", "resolve_invoice")
+
+
+@pytest.fixture
+def browser(clerk: User) -> Client:
+    return client_of(clerk)
+
+
+@pytest.fixture
+def invoices() -> Callable[..., list[Invoice]]:
+    """Return a function that makes open invoices in bulk."""
+
+    def make(number: int, **fields: Any) -> list[Invoice]:
+        first = next(_numbers) * 1_000_000
+        values = {"provider": "firekassa", "amount": "10.00", "currency": "USD"} | fields
+        return Invoice.objects.bulk_create(Invoice(external_id=str(first + i), **values) for i in range(number))
+
+    return make
+
+
+@pytest.fixture
+def choose() -> Callable[..., BulkOperation]:
+    """Return a function that selects invoices in the change list and runs an action; it returns the draft."""
+
+    def run(client: Client, chosen: list[Invoice], action: str = "cancel_selected_invoices") -> BulkOperation:
+        data = {"action": action, "_selected_action": [str(invoice.pk) for invoice in chosen[:100]], "index": "0"}
+        if len(chosen) > 100:
+            data["select_across"] = "1"
+        before = set(BulkOperation.objects.values_list("pk", flat=True))
+        answer = client.post(reverse("admin:invoice_cancel_invoice_changelist"), data)
+        made = BulkOperation.objects.exclude(pk__in=before).get()
+        assert (answer.status_code, answer.headers["Location"]) == (302, page(made))
+        return made
+
+    return run
