@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -89,12 +88,14 @@ def ready_provider(invoice: Invoice) -> Provider | CancelResult:
     return provider
 
 
-def recorded(answer: Answer, *, also: Callable[[Sequence[Answer]], None] | None = None) -> CancelResult:
+def recorded(
+    answer: Answer, *, also: Callable[[Sequence[Answer]], None] | None = None, may_be_written: bool = False
+) -> CancelResult:
     """Write an answer down and return the result; where writing fails, a result that says so."""
     invoice, reply = answer.invoice, answer.reply
     is_recorded = True
     try:
-        invoice.verbs.record([answer], also=also)
+        invoice.verbs.record([answer], also=also, may_be_written=may_be_written)
     except Exception:
         logger.exception("The outcome of a cancel was not recorded: %s.", invoice)
         is_recorded = False
@@ -145,6 +146,8 @@ def not_claimed(invoice: Invoice) -> CancelResult:
         state = verbs.paused(provider)
         if state is not None:
             return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
+        if verbs.is_row_of(invoice):
+            return skipped(invoice, Code.IN_PROGRESS)  # when we tried; whoever had it gave it back
         return skipped(invoice, Code.MISCONFIGURED, detail=f"its row is not {provider} {external_id}.")
     return skipped(invoice, WHY_NOT[Status(invoice.status)])
 
@@ -162,7 +165,10 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
     verbs = invoice.verbs
     if not verbs.request_cancel(invoice, intent):
         return False
-    story = partial(cancel_invoice, invoice, actor=actor, trigger=Trigger.ON_COMMIT, reason=reason)
+
+    def story() -> None:  # a function: Django 5.2 logs a robust callback's failure by its __qualname__, or fails itself
+        cancel_invoice(invoice, actor=actor, trigger=Trigger.ON_COMMIT, reason=reason)
+
     try:
         transaction.on_commit(story, using=verbs.using, robust=True)
     except TransactionManagementError:

@@ -1,7 +1,8 @@
 """Many invoices in one go: at the speed that the provider allows, without losing or repeating one.
 
 The story is that of ``services``, with groups in place of one. Rooms: ``selection`` what is to be done, ``lanes`` a
-provider's threads and its pause, ``tracks`` what a lane still has to do, ``engine`` the run, ``checking`` reconcile.
+provider's threads and its pause, ``tracks`` what a lane still has to do, ``run`` how it goes and ends, ``engine`` the
+cancel, ``checking`` reconcile.
 """
 
 from __future__ import annotations
@@ -79,8 +80,7 @@ def cancel_walks(
 ) -> Generator[CancelResult, None, None]:
     """Cancel what the walks bring, by alias; ``options`` are the engine's."""
     done: SimpleQueue[Job] = SimpleQueue()
-    tracks = _tracks(walks, done, concurrency=concurrency, rate=rate)
-    return Engine(verbs, intent, done, **options).run(tracks)
+    return Engine(verbs, intent, done, **options).run(_tracks(walks, done, concurrency=concurrency, rate=rate))
 
 
 def preview_walks(
@@ -124,7 +124,7 @@ def check_walks(
 ) -> Generator[CancelResult, None, None]:
     """Look up what the walks bring, by alias; ``options`` are the checker's."""
     done: SimpleQueue[Job] = SimpleQueue()
-    return Checker(verbs, intent, done, **options).run(list(_tracks(walks, done).values()))
+    return Checker(verbs, intent, done, **options).run(_tracks(walks, done))
 
 
 def walks_of(selection: InvoiceQuerySet) -> dict[str, Walk]:
@@ -133,8 +133,8 @@ def walks_of(selection: InvoiceQuerySet) -> dict[str, Walk]:
     return {alias: QueryWalk(selection, alias) for alias in providers(selection)}
 
 
-def _tracks(walks: Mapping[str, Walk], done: SimpleQueue[Job], **bounds: Any) -> dict[str, Track]:
-    return {alias: Track(alias, walk, _lane(alias, done, **bounds)) for alias, walk in walks.items()}
+def _tracks(walks: Mapping[str, Walk], done: SimpleQueue[Job], **bounds: Any) -> list[Track]:
+    return [Track(alias, walk, _lane(alias, done, **bounds)) for alias, walk in walks.items()]
 
 
 def _lane(alias: str, done: SimpleQueue[Job], **bounds: Any) -> Lane | None:

@@ -29,6 +29,10 @@ PAUSE_SECONDS = 300.0
 """For how long; rejected credentials pause at once."""
 RATE_PAUSE_SECONDS = 30.0
 """How long a 429 pauses that names no time."""
+LEAST_RATE_PAUSE_SECONDS = 1.0
+"""How long it pauses at least; twice as long with each probe in a row that meets another."""
+LOOK_AGAIN_SECONDS = 0.1
+"""How long after it found no free slot a lane looks for one again."""
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Job:
     stale_at: float = float("inf")
     """Monotonic: not asked after this."""
     not_before: float = 0.0
-    """Seconds since the epoch: the slot that was reserved for it."""
+    """Monotonic: the slot that was reserved for it."""
     epoch: int = 0
     lane: Lane | None = None
     answer: Any = None
@@ -73,7 +77,11 @@ class Lane:
         self.hold_code = ""
         self.has_news = False
         """Whether something about the provider is to be told to the other processes."""
+        self.look_again_at = 0.0
+        """Monotonic: before this there is no free slot."""
         self._held_until = 0.0
+        self._limited = 0
+        """How many probes in a row met a 429."""
         self._epoch = 0
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -99,6 +107,20 @@ class Lane:
         """Say whether the threads may be given something now."""
         return not self.held_for and not (self.is_probing and self.fed)
 
+    @property
+    def is_hungry(self) -> bool:
+        """Whether the threads will soon have nothing to do. With a rate no slot is taken long before its time."""
+        return self.queued <= (0 if self.rate else self.concurrency) and time.monotonic() >= self.look_again_at
+
+    def rest(self) -> None:
+        """Look for a free slot again in a moment."""
+        self.look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+
+    @property
+    def epoch(self) -> int:
+        """Grows with each pause: what was asked before one says nothing about whether it is over."""
+        return self._epoch
+
     def learn(self, state: ProviderState | None) -> None:
         """Take over what other processes know about the provider."""
         if state is None:
@@ -110,20 +132,25 @@ class Lane:
                 self.failures = max(self.failures, state.failures)
                 self.is_probing = self.is_probing or bool(state.pause_code)
 
-    def note(self, job: Job, code: str, *, says_nothing: bool, retry_after: float | None) -> None:
+    def note(self, epoch: int, code: str, *, says_nothing: bool, retry_after: float | None) -> None:
         """Note what a reply says about the provider; ``says_nothing``: nothing about the invoice."""
         if code == Code.LEASE_EXPIRED:
             return  # our own doing
         with self._lock:
             self.has_news = True
+            is_new = epoch == self._epoch
             if code == Code.RATE_LIMITED:
-                self._hold(RATE_PAUSE_SECONDS if retry_after is None else retry_after, code)
+                self._limited += is_new
+                self._hold(max(RATE_PAUSE_SECONDS if retry_after is None else retry_after, self._least_pause()), code)
                 return
             self.failures = self.failures + 1 if says_nothing else 0
             if code == Code.BAD_CREDENTIALS or self.failures >= FAILURES_THAT_PAUSE:
                 self._hold(PAUSE_SECONDS, code)
-            elif not says_nothing and job.epoch == self._epoch:
-                self.is_probing, self.hold_code = False, ""
+            elif not says_nothing and is_new:
+                self.is_probing, self.hold_code, self._limited = False, "", 0
+
+    def _least_pause(self) -> float:
+        return float(LEAST_RATE_PAUSE_SECONDS * 2 ** min(max(self._limited - 1, 0), 10))
 
     def _hold(self, seconds: float, code: str) -> None:
         """Send nothing for so many seconds; what is queued comes back unsent."""
@@ -149,10 +176,14 @@ class Lane:
         """How many jobs wait for a thread."""
         return self._jobs.qsize()
 
-    def close(self) -> None:
-        """Send nothing more, wait for what is in flight; what is queued comes back unsent."""
+    def stop(self) -> None:
+        """Send nothing more; what is queued comes back unsent."""
         self._stopped.set()
         self._return_queued()
+
+    def close(self) -> None:
+        """Stop, and wait for what is in flight."""
+        self.stop()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -171,7 +202,7 @@ class Lane:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             if job.not_before:
-                self._stopped.wait(job.not_before - time.time())
+                self._stopped.wait(job.not_before - time.monotonic())
             try:
                 if self._is_wanted(job):
                     job.is_sent = True

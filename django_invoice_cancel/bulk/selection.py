@@ -26,7 +26,11 @@ def checked(invoices: InvoiceQuerySet) -> InvoiceQuerySet:
         raise TypeError(f"Cannot cancel a query set combined by {invoices.query.combinator}(): select with Q objects.")
     if getattr(invoices, "_fields", None) is not None:
         raise TypeError("Cannot cancel a query set of values(): select invoices.")
-    return invoices.order_by("pk")
+    if invoices.query.distinct_fields:
+        raise TypeError("Cannot cancel a query set with distinct() on fields: select with Q objects.")
+    walked = invoices.order_by("pk")
+    walked.query.standard_ordering = True  # reverse() outlives order_by()
+    return walked
 
 
 def providers(invoices: InvoiceQuerySet) -> Iterator[str]:

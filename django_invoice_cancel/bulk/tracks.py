@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..outcomes import CancelResult, Outcome
 from .lanes import Lane
@@ -11,6 +11,9 @@ from .selection import Walk
 
 if TYPE_CHECKING:
     from ..models import Invoice
+
+MANY = 500
+"""So many that come again are taken before the rest of the selection: memory stays flat."""
 
 
 class Track:
@@ -21,26 +24,46 @@ class Track:
         self.walk = walk
         self.lane = lane
         """None: the alias is not configured, its invoices are skipped."""
+        self.next_up: list[Invoice] = []
+        """Taken, and then there was no slot for them: the first to be taken."""
         self.again: deque[Invoice] = deque()
-        self.earlier: dict[int, CancelResult] = {}
+        self.earlier: dict[Any, CancelResult] = {}
         """What was the result so far of those that come again; empty for those that were never sent."""
         self.is_left = False
         """Whether the rest stays untried."""
 
     @property
     def is_over(self) -> bool:
-        return self.is_left or not (self.again or self.walk.has_more)
+        return self.is_left or not (self.next_up or self.again or self.walk.has_more)
 
     @property
     def is_busy(self) -> bool:
         return self.lane is not None and self.lane.open > 0
 
-    def wants_another_try(self, said: CancelResult, key: int) -> bool:
+    def take(self, count: int, fresh: float) -> tuple[list[Invoice], int]:
+        """Return up to ``count`` invoices, ``fresh`` of the selection at most, and how many of these there are."""
+        taken, self.next_up = self.next_up[:count], self.next_up[count:]
+        if len(self.again) >= MANY:
+            taken += self._take_again(count - len(taken))
+        selected = self.walk.take(int(min(count - len(taken), fresh)))
+        taken += selected
+        taken += self._take_again(count - len(taken))
+        return sorted(taken, key=_key), len(selected)
+
+    def _take_again(self, count: int) -> list[Invoice]:
+        return [self.again.popleft() for _ in range(min(count, len(self.again)))]
+
+    def wants_another_try(self, said: CancelResult, key: Any) -> bool:
         """Say whether an invoice of which nothing was processed comes again: once."""
         return said.outcome == Outcome.NOT_PROCESSED and said.is_recorded and key not in self.earlier
 
     def untold(self) -> list[CancelResult]:
         """Return the results of those that would have come again and do not: they have been tried."""
-        results = [self.earlier[invoice.pk] for invoice in self.again if invoice.pk in self.earlier]
+        waiting = [*self.next_up, *self.again]
+        self.next_up.clear()
         self.again.clear()
-        return results
+        return [self.earlier.pop(invoice.pk) for invoice in waiting if invoice.pk in self.earlier]
+
+
+def _key(invoice: Invoice) -> Any:
+    return invoice.pk

@@ -22,6 +22,8 @@ _ADDRESS = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>(?:/[A-Za-z0-9._~-]+)*)/?"
 )
+KEPT_CONNECTIONS = 64
+"""How many are kept open: a bulk run may be told to send more at once than the option ``concurrency`` says."""
 _VERSION_AT_END = re.compile(r"(/api)?/v[0-9]+$", re.IGNORECASE)
 _NOTHING_DONE: Final = {401: Code.BAD_CREDENTIALS, 403: Code.BAD_CREDENTIALS, 429: Code.RATE_LIMITED}
 _ABOUT_THE_ADDRESS: Final = frozenset({Code.UNREACHABLE, Code.REDIRECTED, Code.WRONG_ADDRESS})
@@ -61,7 +63,7 @@ class HTTPProvider(Provider):
                 token=token,
                 secrets=self.secrets,
                 connect_timeout=self._positive("connect_timeout", connect_timeout),
-                pool_size=self.concurrency,
+                pool_size=max(self.concurrency, KEPT_CONNECTIONS),
             )
         except ValueError as error:  # the address is known to be good
             raise self.misconfigured(self.token_option, f"is not usable: {error}") from error

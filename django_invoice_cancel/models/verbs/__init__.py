@@ -27,6 +27,7 @@ class InvoiceVerbs:
         self._rows = rows = Rows(model, using)
         self.using = using
         self.refresh = rows.refresh
+        self.is_row_of = rows.is_row_of
         claims, observations, decisions, pauses = Claims(rows), Observations(rows), Decisions(rows), Pauses(rows)
         self.claim = claims.claim
         self.give_back = claims.give_back

@@ -48,10 +48,11 @@ class Records:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def record(self, answers: Sequence[Answer], *, also: Also | None = None) -> None:
+    def record(self, answers: Sequence[Answer], *, also: Also | None = None, may_be_written: bool = False) -> None:
         """Write the replies of claimed invoices, each with its row of the log.
 
-        ``also`` is called within the same transaction with the answers that it records.
+        ``also`` is called within the same transaction with the answers that it records. ``may_be_written``: an earlier
+        call with these answers failed, and may have written some of them.
         """
         on_time = [answer for answer in answers if _target(answer) not in MONEY]
         with_money = [answer for answer in answers if _target(answer) in MONEY]
@@ -60,9 +61,9 @@ class Records:
                 self.rows.run(partial(self._on_time, on_time, also), [answer.invoice for answer in on_time])
         except _Raced as raced:
             for answer in on_time:
-                self._one(answer, also, may_be_written=raced.is_repeat)
+                self._one(answer, also, may_be_written=may_be_written or raced.is_repeat)
         for answer in with_money:
-            self._one(answer, also)
+            self._one(answer, also, may_be_written=may_be_written)
 
     def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
         groups: dict[tuple[Outcome, Status], list[Answer]] = defaultdict(list)

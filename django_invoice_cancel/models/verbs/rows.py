@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -145,6 +144,10 @@ class Rows:
             carry_over(row, invoice)
         return row is not None
 
+    def is_row_of(self, invoice: Invoice) -> bool:
+        """Say whether the instance names the provider and the id of its row: edits in memory must not count."""
+        return self.invoices.filter(pk=invoice.pk, provider=invoice.provider, external_id=invoice.external_id).exists()
+
     # -- writing ----------------------------------------------------------------------------------------------
 
     def write(self, row: Invoice, **changes: Any) -> None:
@@ -160,7 +163,7 @@ class Rows:
         self.log.bulk_create(rows)
         told = [(entry, row) for entry, row in zip(entries, rows, strict=True) if _is_told(entry)]
         if told:
-            transaction.on_commit(partial(_tell, self.model, told), using=self.using, robust=True)
+            transaction.on_commit(lambda: _tell(self.model, told), using=self.using, robust=True)
 
 
 def show(invoice: Invoice, changes: dict[str, Any]) -> None:
