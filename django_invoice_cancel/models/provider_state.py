@@ -53,10 +53,10 @@ class NotPaused(models.Expression):
         super().__init__()
         self.alias = alias
 
-    def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, tuple[Any, ...]]:
         """Return ``NOT EXISTS (...)`` and its parameters, for any database."""
         names = ProviderState._meta
         alias, until = names.get_field("alias"), names.get_field("paused_until")
         table, alias_column, until_column = map(connection.ops.quote_name, (names.db_table, alias.column, until.column))
         sql = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {alias_column} = %s AND {until_column} > %s)"  # noqa: S608 - names
-        return sql, [self.alias, until.get_db_prep_value(timezone.now(), connection, prepared=False)]
+        return sql, (self.alias, until.get_db_prep_value(timezone.now(), connection, prepared=False))

@@ -157,14 +157,21 @@ FORMS = {
     "HTML": escape,
     "HTML by number": lambda token: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in token),
 }
+# The sandbox hangs up behind scripted bytes; said beforehand, the next request does not race with that.
 PLACES = {
-    "a refusal": lambda text: b'HTTP/1.1 422 X\r\nContent-Length: %d\r\n\r\n{"message":"%s"}' % (len(text) + 14, text),
-    "a server error": lambda text: b"HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text),
-    "an unreadable success": lambda text: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n<%s" % (len(text) + 1, text),
+    "a refusal": lambda text: (
+        b'HTTP/1.1 422 X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n{"message":"%s"}' % (len(text) + 14, text)
+    ),
+    "a server error": lambda text: (
+        b"HTTP/1.1 500 X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+    ),
+    "an unreadable success": lambda text: (
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n<%s" % (len(text) + 1, text)
+    ),
     "a cut body": lambda text: b"HTTP/1.1 422 X\r\nContent-Length: 9999\r\n\r\n%s" % text,
-    "the reason": lambda text: b"HTTP/1.1 500 %s\r\nContent-Length: 0\r\n\r\n" % text,
+    "the reason": lambda text: b"HTTP/1.1 500 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % text,
     "headers": lambda text: (
-        b"HTTP/1.1 302 X\r\nServer: %b\r\nLocation: /%b\r\nRetry-After: %b\r\nSet-Cookie: t=%b\r\n"
+        b"HTTP/1.1 302 X\r\nServer: %b\r\nLocation: /%b\r\nRetry-After: %b\r\nSet-Cookie: t=%b\r\nConnection: close\r\n"
         b"Content-Length: 0\r\n\r\n" % (text, text, text, text)
     ),
     "no status line": lambda text: b"%s\r\n\r\n" % text,
