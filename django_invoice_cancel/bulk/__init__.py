@@ -19,7 +19,7 @@ from ..intents import Intent, Trigger
 from ..outcomes import CancelResult, Code
 from ..results import skipped
 from ..services import checked_intent
-from .checking import Checker
+from .checking import Checker, why_not_askable
 from .engine import Engine, why_not_sendable
 from .lanes import GROUP, Job, Lane
 from .report import BulkReport
@@ -37,10 +37,12 @@ __all__ = [
     "Walk",
     "cancel_invoices",
     "cancel_walks",
+    "cannot_be_asked",
     "check_walks",
     "preview_walks",
     "reconcile_invoices",
     "walks_of",
+    "why_not_askable",
 ]
 
 
@@ -131,6 +133,12 @@ def walks_of(selection: InvoiceQuerySet) -> dict[str, Walk]:
     """Return a walk for each provider that occurs in a selection."""
     selection = checked(selection)
     return {alias: QueryWalk(selection, alias) for alias in providers(selection)}
+
+
+def cannot_be_asked(invoices: InvoiceQuerySet) -> list[str]:
+    """Return the aliases in a query set whose provider cannot be asked for an invoice's status."""
+    aliases = filter(registry.is_configured, providers(invoices))
+    return [alias for alias in aliases if not registry.get_provider(alias).supports_lookup]
 
 
 def _tracks(walks: Mapping[str, Walk], done: SimpleQueue[Job], **bounds: Any) -> list[Track]:

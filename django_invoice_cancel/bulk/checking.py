@@ -172,3 +172,15 @@ class Checker(Run):
     def _conclude(self) -> None:
         for track in self._tracks.values():
             track.untold()  # booked, and not asked for: due again
+
+
+def why_not_askable(invoice: Invoice, *, resubmit: bool = False) -> CancelResult | None:
+    """Return the result of an invoice, as it was just read, that would not be asked about; None for one that would."""
+    provider = ready_provider(invoice)
+    if isinstance(provider, CancelResult):
+        return provider
+    if invoice.status == Status.CANCELING and not invoice.is_abandoned:
+        return skipped(invoice, Code.IN_PROGRESS)
+    if provider.supports_lookup or (resubmit and provider.is_repeat_harmless):
+        return None
+    return standing(invoice, Code.NO_LOOKUP)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from itertools import islice
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
+from django.db import connections
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from .. import registry
-from ..exceptions import InvalidExternalId
+from ..exceptions import CancelInTransaction, InvalidExternalId
 from ..models import Invoice
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SHOWN = 5
+_SHOWN = 20
 
 
 def age(text: str) -> timedelta:
@@ -32,15 +34,17 @@ def age(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """Read an ISO 8601 date or time; without a zone it is in the current one."""
+    """Read an ISO 8601 date (its midnight) or time; without a zone it is in the current one."""
     try:
         day = parse_date(text)
-        when = datetime(day.year, day.month, day.day) if day else parse_datetime(text)  # noqa: DTZ001 - zone below
-    except ValueError:
+        when = datetime.combine(day, time()) if day else parse_datetime(text)
+    except ValueError:  # well written, and no such day or hour
         when = None
     if when is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time: write 2026-11-22 or 2026-11-22T14:30.")
-    return timezone.make_aware(when) if timezone.is_naive(when) else when
+    if settings.USE_TZ and timezone.is_naive(when):
+        return timezone.make_aware(when)
+    return when if settings.USE_TZ or timezone.is_naive(when) else timezone.make_naive(when)
 
 
 def positive(text: str) -> int:
@@ -63,16 +67,37 @@ def rate(text: str) -> float:
 
 def add_output_arguments(parser: CommandParser) -> None:
     """Add what both bulk commands take."""
-    parser.add_argument("--database", default=None, help="alias of the invoices' database (else the router decides)")
+    parser.add_argument(
+        "--database", choices=tuple(connections), help="alias of the invoices' database (else the router decides)"
+    )
     parser.add_argument("--limit", type=positive, metavar="N", help="at most so many invoices")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; send and write nothing")
     parser.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one result a line")
 
 
+def refuse_bad_bounds(options: dict[str, Any], *names: str) -> None:
+    """Raise ``CommandError`` for a bound below or at 0: ``call_command`` does not read its keywords with our types.
+
+    A limit of 0 must not mean "no limit".
+    """
+    for name in names:
+        value = options[name]
+        if value is not None and (not isinstance(value, int | float) or value <= 0):
+            raise CommandError(f"--{name} must be a number above 0, not {value!r}.")
+
+
 def invoices_in(options: dict[str, Any]) -> Any:
-    """Return all invoices of the database that was named."""
+    """Return all invoices of the database that was named, read where they are written: never from a replica."""
     invoices = Invoice.objects.all()
-    return invoices.using(options["database"]) if options["database"] else invoices
+    return invoices.using(options["database"] or invoices.verbs.using)
+
+
+def refuse_inside_transaction(verbs: Any) -> None:
+    """Raise ``CommandError`` where a provider may not be asked: ``call_command`` may be called anywhere."""
+    try:
+        verbs.refuse_inside_transaction()
+    except CancelInTransaction as error:
+        raise CommandError(str(error)) from error
 
 
 def checked_provider(alias: str | None) -> str | None:
@@ -93,29 +118,41 @@ def actor(name: str | None) -> Any:
     return user_model._default_manager.filter(**{user_model.USERNAME_FIELD: name}).first() or name
 
 
-def keys_of(invoices: Any, provider: str, external_ids: Iterable[str]) -> list[Any]:
-    """Return the primary keys of the invoices with these ids, in order; raise for ids that are not there."""
-    known = registry.get_provider(provider)
-    keys: dict[str, Any] = {}
+def keys_of(invoices: Any, provider: str, external_ids: Iterable[tuple[str, str]]) -> list[Any]:
+    """Return the primary keys of the invoices with these ids; raise ``CommandError`` for ids that are not there.
+
+    Each id comes with the place where it was read.
+    """
+    keys: set[Any] = set()
     wrong: list[str] = []
     for chunk in _chunks(external_ids, 500):
-        clean: dict[str, str] = {}
-        for text in chunk:
-            try:
-                clean[known.clean_id(text)] = text
-            except InvalidExternalId:
-                wrong.append(text)
-        rows = invoices.filter(provider=provider, external_id__in=clean)
-        found = dict(rows.values_list("external_id", "pk"))
-        keys.update(found)
-        wrong += [text for external_id, text in clean.items() if external_id not in found]
+        found, missing = _found(invoices, provider, chunk)
+        keys |= found
+        wrong += missing
     if wrong:
-        shown = ", ".join(repr(text[:40]) for text in wrong[:_SHOWN]) + (", ..." if len(wrong) > _SHOWN else "")
-        raise CommandError(f"{len(wrong):,} not registered with {provider!r}: {shown}. Nothing was sent.")
-    return sorted(keys.values())
+        more = [f"... and {len(wrong) - _SHOWN:,} more"] if len(wrong) > _SHOWN else []
+        shown = "\n".join(f"  {line}" for line in wrong[:_SHOWN] + more)
+        raise CommandError(f"Nothing was sent. Not registered with {provider!r}:\n{shown}")
+    return sorted(keys)
 
 
-def _chunks(items: Iterable[str], size: int) -> Iterator[list[str]]:
+def _found(invoices: Any, provider: str, chunk: list[tuple[str, str]]) -> tuple[set[Any], list[str]]:
+    """Return the keys of the ids that are there, and a line for each that is not."""
+    known = registry.get_provider(provider)
+    clean: dict[str, str] = {}
+    wrong: list[str] = []
+    for place, text in chunk:
+        try:
+            clean[known.clean_id(text)] = f"{place}{text}"
+        except InvalidExternalId as error:
+            wrong.append(f"{place}{error}")
+    rows = invoices.filter(provider=provider, external_id__in=clean)
+    found = dict(rows.values_list("external_id", "pk"))
+    wrong += [where for external_id, where in clean.items() if external_id not in found]
+    return set(found.values()), wrong
+
+
+def _chunks(items: Iterable[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Protocol, Self
 
 EVERY_SECONDS = 5.0
+"""How often a line is written where there is no bar."""
+BAR_EVERY_SECONDS = 0.1
 
 
 class Progress(Protocol):
@@ -24,6 +26,16 @@ def progress(stream: Any, total: int | None, title: str) -> Progress:
     if stream.isatty() and find_spec("rich") is not None:
         return _Bar(stream, total, title)
     return _Lines(stream, total, title)
+
+
+class Silent(nullcontext["Silent"]):
+    """Shows nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(self)
+
+    def show(self, counts: Counter[str]) -> None:
+        return
 
 
 def words(counts: Counter[str]) -> str:
@@ -42,33 +54,46 @@ class _Lines(AbstractContextManager["_Lines"]):
         if time.monotonic() - self.shown_at >= EVERY_SECONDS:
             self.shown_at = time.monotonic()
             of = "" if self.total is None else f" of {self.total:,}"
-            self.stream.write(f"{self.title}: {counts.total():,}{of} ({words(counts)})\n")
+            self.stream.write(f"{self.title}: {counts.total():,}{of} ({words(counts)})")
+            self.stream.flush()
 
     def __exit__(self, *exc: object) -> None:
         return None
 
 
 class _Bar(AbstractContextManager["_Bar"]):
+    """Two lines: the bar, and under it the outcomes so far."""
+
     def __init__(self, stream: Any, total: int | None, title: str) -> None:
-        from rich.console import Console
+        from rich.console import Console, Group
+        from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.text import Text
 
         self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[words]}"),
-            console=Console(file=getattr(stream, "_out", stream), stderr=True),
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
         )
-        self.task = self.bar.add_task(title, total=total, words="")
+        self.task = self.bar.add_task(title, total=total)
+        self.outcomes = Text(style="dim")
+        console = Console(file=getattr(stream, "_out", stream), stderr=True)
+        self.live = Live(Group(self.bar, self.outcomes), console=console, refresh_per_second=8, redirect_stdout=False)
+        self.counts: Counter[str] = Counter()
+        self.shown_at = 0.0
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        self.live.start()
         return self
 
     def show(self, counts: Counter[str]) -> None:
-        self.bar.update(self.task, completed=counts.total(), words=words(counts))
+        self.counts = counts
+        if time.monotonic() - self.shown_at >= BAR_EVERY_SECONDS:
+            self._update()
+
+    def _update(self) -> None:
+        self.shown_at = time.monotonic()
+        self.bar.update(self.task, completed=self.counts.total())
+        self.outcomes.plain = words(self.counts)
 
     def __exit__(self, *exc: object) -> None:
-        self.bar.stop()
+        self._update()
+        self.live.stop()

@@ -6,41 +6,58 @@ Knows nothing of selections. The results go to stdout, everything about them to 
 from __future__ import annotations
 
 import json
+import os
 import signal
+import textwrap
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from ..outcomes import CancelResult, Code, Outcome
-from .progress import progress, words
+from .progress import Silent, progress, words
 
 INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
 """The exit codes of a run, the graver first; 0: every invoice got an answer."""
 
 _NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.MISCONFIGURED})
+_STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WARNING", "not_processed": "WARNING"}
+_WIDTH = 100
+_EXAMPLES = 3
+
+
+@dataclass
+class _Line:
+    """One line of the summary: the invoices of one provider with one outcome and code."""
+
+    message: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
 
 
 class Run:
     """Takes in the results of one run."""
 
-    def __init__(self, command: BaseCommand, *, as_jsonl: bool, title: str, total: int | None) -> None:
+    def __init__(self, command: BaseCommand, options: dict[str, Any], *, title: str, total: int | None) -> None:
         self.command = command
-        self.as_jsonl = as_jsonl
+        self.as_jsonl = options["format"] == "jsonl"
+        self.is_silent = options["verbosity"] == 0
         self.title = title
         self.total = total
         self.outcomes: Counter[str] = Counter()
-        self.reasons: Counter[tuple[str, str, str]] = Counter()
+        self.lines: dict[tuple[str, str, str], _Line] = {}
         self.not_recorded = 0
         self.not_tried = 0
 
     def take_in(self, results: Generator[CancelResult, None, None]) -> None:
         """Read the results to their end, showing them as they come."""
-        with closing(results), progress(self.command.stderr, self.total, self.title) as shown:
+        bar = Silent() if self.is_silent else progress(self.command.stderr, self.total, self.title)
+        with closing(results), bar as shown:
             for result in results:
                 self._count(result)
                 if self.as_jsonl:
@@ -48,12 +65,23 @@ class Run:
                 shown.show(self.outcomes)
 
     def summarize(self) -> None:
-        """Write the table of outcomes and reasons (for jsonl to stderr: stdout holds results alone)."""
+        """Write the outcomes and the reasons (for jsonl to stderr: stdout holds results alone)."""
+        if self.is_silent:
+            return
         out = self.command.stderr if self.as_jsonl else self.command.stdout
-        out.write(f"{self.outcomes.total():,} invoices: {words(self.outcomes) or 'nothing to do'}")
-        width = max((len(provider) for provider, _, _ in self.reasons), default=0)
-        for (provider, outcome, message), count in self.reasons.most_common():
-            out.write(f"{count:>9,}  {provider:<{width}}  {outcome.replace('_', ' '):<16}  {message}")
+        total = self.outcomes.total()
+        out.write(f"{total:,} {'invoice' if total == 1 else 'invoices'}: {words(self.outcomes) or 'nothing to do'}")
+        providers = max((len(provider) for provider, _, _ in self.lines), default=0)
+        outcomes = max((len(outcome) for _, outcome, _ in self.lines), default=0)
+        indent = " " * (9 + 2 + providers + 2 + outcomes + 2)
+        for (provider, outcome, _), line in sorted(self.lines.items(), key=lambda item: -item[1].count):
+            text = textwrap.fill(line.message, max(_WIDTH - len(indent), 30), subsequent_indent=indent)
+            style = getattr(self.command.style, _STYLES.get(outcome, "NOTICE"))
+            word = style(f"{outcome.replace('_', ' '):<{outcomes}}")
+            out.write(f"{line.count:>9,}  {provider:<{providers}}  {word}  {text}")
+            if line.examples:
+                more = f" and {line.count - len(line.examples):,} more" if line.count > len(line.examples) else ""
+                out.write(f"{indent}{', '.join(line.examples)}{more}")
 
     def exit_code(self, *, is_interrupted: bool) -> int:
         """Return the gravest of what happened."""
@@ -63,29 +91,34 @@ class Run:
             return IN_DOUBT
         return NOT_TRIED if self.not_tried else 0
 
-    def finish(self, *, is_interrupted: bool) -> None:
+    def finish(self, *, is_interrupted: bool, if_in_doubt: str) -> None:
         """Summarize, and end the command with its exit code."""
         self.summarize()
         code = self.exit_code(is_interrupted=is_interrupted)
+        why = {
+            INTERRUPTED: "Interrupted. What was in flight is recorded; the rest is unchanged.",
+            IN_DOUBT: f"{self.outcomes[Outcome.IN_DOUBT]:,} in doubt. {if_in_doubt}{self._unrecorded()}",
+            NOT_TRIED: f"{self.not_tried:,} not tried or not processed: unchanged. Run the command again later.",
+        }
         if code:
-            raise CommandError(self._why(code), returncode=code)
+            raise CommandError(why[code], returncode=code)
 
-    def _why(self, code: int) -> str:
-        if code == INTERRUPTED:
-            return "Interrupted. What was in flight is recorded; the rest is unchanged."
-        if code == IN_DOUBT:
-            return "Some are in doubt. Do not repeat them: reconcile_invoices finds out."
-        return f"{self.not_tried:,} were not tried or not processed; they are unchanged. Run the command again later."
+    def _unrecorded(self) -> str:
+        return f" {self.not_recorded:,} not recorded: reconcile_invoices repairs that." if self.not_recorded else ""
 
     def _count(self, result: CancelResult) -> None:
         self.outcomes[str(result.outcome)] += 1
-        self.reasons[result.provider, str(result.outcome), str(result.message)] += 1
+        key = (result.provider, str(result.outcome), result.code)
+        line = self.lines.setdefault(key, _Line(str(result.message)))
+        line.count += 1
+        if not result.ok and result.code != Code.DRY_RUN and len(line.examples) < _EXAMPLES:
+            line.examples.append(result.external_id)
         self.not_recorded += not result.is_recorded
         self.not_tried += result.outcome == Outcome.NOT_PROCESSED or result.code in _NOT_TRIED
 
 
 @contextmanager
-def stopping_on_signals(command: BaseCommand) -> Iterator[threading.Event]:
+def stopping_on_signals() -> Iterator[threading.Event]:
     """Set the event yielded on SIGINT or SIGTERM; a second signal ends the process. For the main thread alone."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -95,9 +128,9 @@ def stopping_on_signals(command: BaseCommand) -> Iterator[threading.Event]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
-        command.stderr.write("Stopping: recording what is in flight. Once more to end at once.")
-        for known, handler in earlier.items():
-            signal.signal(known, handler)
+        for known in earlier:
+            signal.signal(known, signal.SIG_DFL)  # a KeyboardInterrupt would wait for what is in flight once more
+        os.write(2, b"\nStopping: what is in flight is recorded first. Once more ends at once.\n")
 
     for wanted in (signal.SIGINT, signal.SIGTERM):
         earlier[wanted] = signal.signal(wanted, handle)

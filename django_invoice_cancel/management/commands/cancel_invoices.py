@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Count
 
 from ...bulk import ListedWalk, Walk, cancel_walks, preview_walks, walks_of
-from ...exceptions import CancelInTransaction
-from ...intents import Trigger
+from ...intents import Intent, Trigger
 from ...services import checked_intent
 from ..arguments import (
     actor,
@@ -25,8 +23,12 @@ from ..arguments import (
     moment,
     positive,
     rate,
+    refuse_bad_bounds,
+    refuse_inside_transaction,
 )
-from ..runs import Run, stopping_on_signals
+from ..csv_rows import ID, BadRows, open_rows
+from ..runs import INTERRUPTED, Run, stopping_on_signals
+from .register_invoices import COLUMNS
 
 _SELECTORS = ("external_ids", "from_file", "provider", "older_than", "expires_before", "requested", "all")
 
@@ -38,7 +40,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "external_ids", nargs="*", metavar="EXTERNAL_ID", help="the provider's ids (needs --provider)"
         )
-        parser.add_argument("--from-file", metavar="FILE", help="ids, one a line; - reads stdin (needs --noinput)")
+        parser.add_argument(
+            "--from-file",
+            metavar="FILE",
+            help="ids, one a line, or a file as register_invoices reads it; - for stdin (needs --noinput)",
+        )
         parser.add_argument("--provider", metavar="ALIAS", help="only invoices of this provider")
         parser.add_argument("--older-than", type=age, metavar="AGE", help="issued longer ago than: 45m, 36h, 2d, 1w")
         parser.add_argument("--expires-before", type=moment, metavar="TIME", help="expiring before this time")
@@ -53,27 +59,29 @@ class Command(BaseCommand):
         add_output_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            intent = checked_intent(actor(options["actor"]), Trigger.COMMAND, options["reason"])
-        except ValueError as error:
-            raise CommandError(f"{error} (--reason)") from error
+        refuse_bad_bounds(options, "limit", "concurrency", "rate")
+        intent = self._intent(options)
         walks, counts = self._selection(options)
         total = min(counts.total(), options["limit"] or counts.total())
-        run = Run(self, as_jsonl=options["format"] == "jsonl", title="Canceling", total=total)
+        run = Run(self, options, title="Canceling", total=total)
         if options["dry_run"]:
             run.take_in(preview_walks(walks, limit=options["limit"]))
-            return run.summarize()
+            run.summarize()
+            return
+        verbs = invoices_in(options).verbs
+        refuse_inside_transaction(verbs)
         if total and not options["noinput"]:
             self._confirm(counts, options)
         bounds = {name: options[name] for name in ("limit", "concurrency", "rate")}
-        verbs = invoices_in(options).verbs
-        try:
-            verbs.refuse_inside_transaction()
-        except CancelInTransaction as error:
-            raise CommandError(str(error)) from error
-        with stopping_on_signals(self) as stop:
+        with stopping_on_signals() as stop:
             run.take_in(cancel_walks(verbs, walks, intent, stop=stop, **bounds))
-        return run.finish(is_interrupted=stop.is_set())
+        run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
+
+    def _intent(self, options: dict[str, Any]) -> Intent:
+        try:
+            return checked_intent(actor(options["actor"]), Trigger.COMMAND, options["reason"])
+        except ValueError as error:
+            raise CommandError(f"{error} (--reason)") from error
 
     # -- what is selected -------------------------------------------------------------------------------------
 
@@ -97,19 +105,21 @@ class Command(BaseCommand):
         keys = keys_of(invoices, provider, self._ids(options))
         return {provider: ListedWalk(invoices, keys)}, Counter({provider: len(keys)})
 
-    def _ids(self, options: dict[str, Any]) -> Iterator[str]:
-        yield from options["external_ids"]
+    def _ids(self, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield the ids with the place where each was read."""
+        for external_id in options["external_ids"]:
+            yield "", external_id
         source = options["from_file"]
-        if source == "-":
-            if not options["noinput"]:
-                raise CommandError("--from-file - needs --noinput: stdin cannot both list ids and confirm.")
-            yield from filter(None, map(str.strip, sys.stdin))
-        elif source:
-            try:
-                with Path(source).open(encoding="utf-8-sig") as lines:
-                    yield from filter(None, map(str.strip, lines))
-            except (OSError, UnicodeDecodeError) as error:
-                raise CommandError(f"{source} cannot be read: {error}") from error
+        if not source:
+            return
+        if source == "-" and not options["noinput"]:
+            raise CommandError("--from-file - needs --noinput: stdin cannot both list ids and confirm.")
+        try:
+            with open_rows(source, COLUMNS) as rows:
+                for row in rows:
+                    yield f"line {row.line}: ", row.values.get(ID, "")
+        except BadRows as error:
+            raise CommandError(f"Nothing was sent. {error}") from error
 
     def _filtered(self, provider: str | None, options: dict[str, Any]) -> Any:
         invoices = invoices_in(options).cancelable(include_refused=options["include_refused"])
@@ -123,9 +133,14 @@ class Command(BaseCommand):
 
     def _confirm(self, counts: Counter[str], options: dict[str, Any]) -> None:
         for provider, count in counts.items():
-            self.stderr.write(f"{count:>9,}  {provider}")
-        limit = f" (at most {options['limit']:,} of them)" if options["limit"] else ""
-        self.stderr.write(f"Cancel {counts.total():,} invoices{limit}? [y/N] ", ending="")
+            self.stderr.write(f"{count:>9,}  {provider}", style_func=str)
+        limit = f", at most {options['limit']:,} of them" if options["limit"] else ""
+        noun = "invoice" if counts.total() == 1 else "invoices"
+        self.stderr.write(f"Cancel {counts.total():,} {noun}{limit}? [y/N] ", style_func=str, ending="")
         self.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        try:
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            raise CommandError("Not confirmed: nothing was sent.", returncode=INTERRUPTED) from None
+        if answer.strip().lower() not in ("y", "yes"):
             raise CommandError("Not confirmed: nothing was sent. Use --noinput where nobody can answer.")

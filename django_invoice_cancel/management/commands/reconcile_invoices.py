@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.db.models import Q
 
 from ... import registry
-from ...bulk import preview_walks, reconcile_invoices, walks_of
-from ...exceptions import CancelInTransaction
+from ...bulk import cannot_be_asked, preview_walks, reconcile_invoices, walks_of, why_not_askable
 from ...statuses import OURS_ALONE, Status
-from ..arguments import add_output_arguments, checked_provider, invoices_in
+from ..arguments import (
+    add_output_arguments,
+    checked_provider,
+    invoices_in,
+    refuse_bad_bounds,
+    refuse_inside_transaction,
+)
 from ..runs import Run, stopping_on_signals
 
 
 class Command(BaseCommand):
-    help = "Ask the providers about invoices in doubt and abandoned ones that are due, and record what they say."
+    help = (
+        "Ask the providers about invoices in doubt and abandoned ones that are due, and record what they say. "
+        "Invoices in doubt at a provider that cannot be asked are left to --resubmit, or to a person."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         others = [str(status) for status in Status if status not in OURS_ALONE]
@@ -31,23 +40,23 @@ class Command(BaseCommand):
         add_output_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        refuse_bad_bounds(options, "limit")
         provider = checked_provider(options["provider"])
         invoices = self._selection(provider, options)
-        run = Run(self, as_jsonl=options["format"] == "jsonl", title="Reconciling", total=None)
+        run = Run(self, options, title="Reconciling", total=None)
         if options["dry_run"]:
-            run.take_in(preview_walks(walks_of(invoices), limit=options["limit"], why_not=lambda invoice: None))
-            return run.summarize()
-        try:
-            with stopping_on_signals(self) as stop:
-                run.take_in(
-                    reconcile_invoices(invoices, resubmit=options["resubmit"], limit=options["limit"], stop=stop)
-                )
-        except CancelInTransaction as error:
-            raise CommandError(str(error)) from error
+            why_not = partial(why_not_askable, resubmit=options["resubmit"])
+            run.take_in(preview_walks(walks_of(invoices), limit=options["limit"], why_not=why_not))
+            run.summarize()
+            return
+        bounds = {name: options[name] for name in ("resubmit", "limit")}
+        refuse_inside_transaction(invoices.verbs)
+        with stopping_on_signals() as stop:
+            run.take_in(reconcile_invoices(invoices, stop=stop, **bounds))
         if not stop.is_set() and not options["status"]:
             for alias in [provider] if provider else registry.aliases():
                 invoices.verbs.beat(alias)
-        return run.finish(is_interrupted=stop.is_set())
+        run.finish(is_interrupted=stop.is_set(), if_in_doubt="They are asked about again, ever more rarely.")
 
     def _selection(self, provider: str | None, options: dict[str, Any]) -> Any:
         invoices = invoices_in(options)
@@ -57,5 +66,9 @@ class Command(BaseCommand):
             return invoices.filter(status=options["status"])
         if options["now"]:
             abandoned = Q(pk__in=invoices.abandoned().values("pk"))
-            return invoices.filter(Q(status=Status.IN_DOUBT) | abandoned)
-        return invoices.due_for_reconciling()
+            invoices = invoices.filter(Q(status=Status.IN_DOUBT) | abandoned)
+        else:
+            invoices = invoices.due_for_reconciling()
+        if options["resubmit"] or provider:
+            return invoices
+        return invoices.exclude(status=Status.IN_DOUBT, provider__in=cannot_be_asked(invoices))

@@ -25,7 +25,7 @@ class Command(BaseCommand):
         BulkOperation.objects.forget_drafts()
         operations = self._operations(options["ids"])
         paused = 0
-        with stopping_on_signals(self) as stop:
+        with stopping_on_signals() as stop:
             for operation in operations:
                 paused += self._work(operation, stop)
                 if stop.is_set():
