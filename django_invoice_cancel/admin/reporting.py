@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from django.core.paginator import Page, Paginator
@@ -15,6 +16,7 @@ from django.utils.translation import gettext as _
 from ..messages import sentence
 from ..models import BulkOperation, BulkOperationItem
 from ..models.bulk_operation import Operation
+from ..models.invoice import STATUS_LABELS
 from ..outcomes import Outcome
 from ..results import provider_name
 from . import texts
@@ -25,6 +27,7 @@ PER_PAGE = 100
 UNTRIED_WORD = "untried"
 """How the address names the items that have no outcome."""
 _PAGE = 2000
+_INVOICE = tuple(f"invoice__{name}" for name in ("external_id", "reference", "amount", "currency", "status"))
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -170,12 +173,13 @@ def _lines(operation: BulkOperation, outcome: str | None) -> Iterator[str]:
     writer: Any = csv.writer(_Echo())
     yield "\ufeff"  # without it, Excel takes the file for one in its own code page
     yield writer.writerow(_heads())
-    rows = items(operation, outcome)
+    words = _Words(operation)
+    rows = items(operation, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label")
     page = list(rows[:_PAGE])
     while page:
-        for item in page:
-            yield writer.writerow([harmless(cell) for cell in _cells(operation, item)])
-        page = list(rows.filter(pk__gt=page[-1].pk)[:_PAGE])
+        for _key, *cells in page:
+            yield writer.writerow([harmless(cell) for cell in words.cells(*cells)])
+        page = list(rows.filter(pk__gt=page[-1][0])[:_PAGE])
 
 
 def _heads() -> list[str]:
@@ -183,15 +187,19 @@ def _heads() -> list[str]:
     return [*names, _("Outcome then"), _("Code"), _("Why"), _("Status now"), _("Selected as")]
 
 
-def _cells(operation: BulkOperation, item: BulkOperationItem) -> list[str]:
-    about = [item.provider, "", "", "", ""]
-    status = ""
-    if (invoice := item.invoice) is not None:
-        amount = "" if invoice.amount is None else f"{invoice.amount:f}"
-        about = [invoice.provider, invoice.external_id, invoice.reference, amount, invoice.currency]
-        status = invoice.get_status_display()
-    said = [texts.outcome_label(operation, item.outcome), item.code, reason(item.outcome, item.code, item.provider)]
-    return [*about, *said, status, item.label]
+class _Words:
+    """Says in words what the columns hold; each sentence is made once."""
+
+    def __init__(self, operation: BulkOperation) -> None:
+        self._statuses = {str(status): str(label) for status, label in STATUS_LABELS.items()}
+        self._why = cache(reason)
+        self._label = cache(partial(texts.outcome_label, operation))
+
+    def cells(self, provider: str, *columns: Any) -> list[str]:
+        external_id, reference, amount, currency, status, outcome, code, label = columns
+        about = [provider, external_id or "", reference or "", "" if amount is None else f"{amount:f}", currency or ""]
+        said = [self._label(outcome), code, self._why(outcome, code, provider)]
+        return [*about, *said, self._statuses.get(status, ""), label]
 
 
 def harmless(cell: str) -> str:

@@ -162,13 +162,8 @@ class BulkOperation(models.Model):
     # -- the selection ----------------------------------------------------------------------------------------
 
     def freeze(self, invoices: models.QuerySet[Any]) -> None:
-        """Write an item for each invoice, in keyset pages."""
-        rows: Any = invoices.using(self.database).order_by("pk").values_list("pk", "attempt", "provider")
-        for page in _keyset(rows):
-            self._insert(
-                BulkOperationItem(operation=self, invoice_id=pk, attempt=attempt, provider=provider)
-                for pk, attempt, provider in page
-            )
+        """Write an item for each invoice."""
+        BulkOperationItem.objects.db_manager(self.database).freeze(self.pk, invoices)
         self._count()
 
     def add_strangers(self, labels: Iterable[str]) -> None:
@@ -282,13 +277,6 @@ class BulkOperation(models.Model):
         now = timezone.now()
         for (outcome, code), keys in groups.items():
             self.left.filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
-
-
-def _keyset(rows: Any) -> Iterator[list[tuple[Any, ...]]]:
-    page = list(rows[:_PAGE])
-    while page:
-        yield page
-        page = list(rows.filter(pk__gt=page[-1][0])[:_PAGE])
 
 
 def _call(path: str, operation_id: str) -> None:

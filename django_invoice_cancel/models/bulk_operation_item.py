@@ -1,9 +1,40 @@
 """What a stored bulk run says of one invoice: what was selected, who works on it now, what came of it, once."""
 
-from django.db import models
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, models
+from django.db.models import F, QuerySet, Value
 from django.utils.translation import gettext_lazy as _
 
 from .fields import ExactCharField
+from .invoice import Invoice
+
+
+class BulkOperationItemManager(models.Manager["BulkOperationItem"]):
+    """Writes the items of a selection."""
+
+    def freeze(self, operation_id: UUID, invoices: QuerySet[Any]) -> None:
+        """Insert an item for each invoice, in one statement: the selection of one instant, however large it is.
+
+        INSERT ... SELECT, which the ORM has no word for: 100,000 rows one by one take ten seconds.
+        """
+        text = models.CharField()
+        values = {
+            "operation_id": Value(operation_id, models.UUIDField()),
+            "invoice_id": F("pk"),
+            "provider": F("provider"),
+            "attempt": F("attempt"),
+            **{name: Value("", text) for name in ("label", "outcome", "code")},
+        }
+        selected: Any = Invoice.objects.using(self.db).filter(pk__in=invoices.using(self.db).order_by().values("pk"))
+        rows = selected.order_by("pk").values_list(*values.values())
+        select, params = rows.query.get_compiler(using=self.db).as_sql()
+        quote = connections[self.db].ops.quote_name
+        columns = ", ".join(quote(name) for name in values)
+        with connections[self.db].cursor() as cursor:
+            table = quote(self.model._meta.db_table)
+            cursor.execute(f"INSERT INTO {table} ({columns}) {select}", params)
 
 
 class BulkOperationItem(models.Model):
@@ -31,6 +62,8 @@ class BulkOperationItem(models.Model):
     done_at = models.DateTimeField(_("done"), null=True, blank=True)
 
     was_leased = False
+
+    objects = BulkOperationItemManager()
 
     class Meta:
         verbose_name = _("item of a bulk operation")
