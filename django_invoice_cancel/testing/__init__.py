@@ -4,6 +4,7 @@ The names are imported when they are asked for: ``python -m django_invoice_cance
 and only ``ProviderConformance`` needs pytest.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,12 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "ProviderConformance":
-        import pytest
-
-        pytest.register_assert_rewrite(f"{__name__}.conformance", f"{__name__}.conformance_stage")
+        _explain_asserts(f"{__name__}.conformance", f"{__name__}.conformance_stage")
     return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def _explain_asserts(*modules: str) -> None:
+    """Let pytest show the values of a failed assert, as it does in test files: before the import, or not at all."""
+    import pytest
+
+    pytest.register_assert_rewrite(*(module for module in modules if module not in sys.modules))
