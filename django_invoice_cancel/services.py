@@ -109,7 +109,9 @@ def pause_after(reply: ProviderReply | LookupReply, invoice: Invoice) -> None:
     if reply.code not in PAUSES:
         return
     try:
-        invoice.verbs.pause(invoice.provider, reply.code, reply.retry_after or PAUSES[reply.code])
+        invoice.verbs.pause(
+            invoice.provider, reply.code, PAUSES[reply.code] if reply.retry_after is None else reply.retry_after
+        )
     except DatabaseError:
         logger.exception("The pause of %s was not written.", invoice.provider)
 

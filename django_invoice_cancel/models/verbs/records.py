@@ -14,7 +14,7 @@ from functools import partial, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ...attempts import Answer
@@ -54,16 +54,11 @@ class Records:
         ``also`` is called within the same transaction with the answers that it records. ``may_be_written``: an earlier
         call with these answers failed, and may have written some of them.
         """
-        on_time = [answer for answer in answers if _target(answer) not in MONEY]
-        with_money = [answer for answer in answers if _target(answer) in MONEY]
         try:
-            if on_time:
-                self.rows.run(partial(self._on_time, on_time, also), [answer.invoice for answer in on_time])
+            self.rows.run(partial(self._on_time, answers, also), [answer.invoice for answer in answers])
         except _Raced as raced:
-            for answer in on_time:
+            for answer in answers:
                 self._one(answer, also, may_be_written=may_be_written or raced.is_repeat)
-        for answer in with_money:
-            self._one(answer, also, may_be_written=may_be_written)
 
     def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
         groups: dict[tuple[Outcome, Status], list[Answer]] = defaultdict(list)
@@ -72,15 +67,33 @@ class Records:
         now = timezone.now()
         for (outcome, target), group in groups.items():
             changes = consequences(target, now) | {"last_outcome": outcome}
-            if target in CLOSED:
+            if target in CLOSED or target in MONEY:
                 changes["status_confirmed_at"] = now
             if self.rows.invoices.filter(_own(group), status=Status.CANCELING).update(**changes) != len(group):
                 raise _Raced(is_repeat=is_repeat)
             for answer in group:
                 show(answer.invoice, changes)
-        self.rows.append([_entry(answer, Status.CANCELING, _target(answer)) for answer in answers])
+        flagged = self._flag([answer.invoice for answer in answers if _target(answer) in MONEY], now)
+        entries = [_entry(answer, Status.CANCELING, _target(answer)) for answer in answers]
+        self.rows.append([replace(entry, is_first_flag=entry.invoice.pk in flagged) for entry in entries])
         if also is not None:
             also(answers)
+
+    def _flag(self, invoices: Sequence[Invoice], now: datetime) -> set[Any]:
+        """Flag those that hold money by now and were canceled before; return their keys.
+
+        Their rows have just been written, so they are ours: who logs a cancel from now on sees the money.
+        """
+        if not invoices:
+            return set()
+        keys = set(canceled_before(self.rows, [invoice.pk for invoice in invoices]))
+        if keys:
+            changes = {"paid_after_cancel_at": now}
+            self.rows.invoices.filter(pk__in=keys).update(**changes)
+            for invoice in invoices:
+                if invoice.pk in keys:
+                    show(invoice, changes)
+        return keys
 
     def _one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> None:
         def verb(is_repeat: bool) -> None:
@@ -138,8 +151,13 @@ def append_flagged(rows: Rows, row: Invoice, changes: dict[str, Any], entry: Ent
 
 def was_canceled(rows: Rows, row: Invoice) -> bool:
     """Say whether the log holds a confirmed cancel, whoever wrote it."""
+    return canceled_before(rows, [row.pk]).exists()
+
+
+def canceled_before(rows: Rows, keys: Sequence[Any]) -> QuerySet[Any, Any]:
+    """Return the keys of those invoices whose log holds a confirmed cancel, whoever wrote it."""
     confirmed = Q(to_status=Status.CANCELED) | Q(outcome__in=CONFIRMS_CANCEL)
-    return rows.log.filter(confirmed, invoice_id=row.pk).exists()
+    return rows.log.filter(confirmed, invoice_id__in=keys).order_by().values_list("invoice_id", flat=True)
 
 
 def _confirms(entry: Entry) -> bool:
