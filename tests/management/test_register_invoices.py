@@ -36,7 +36,8 @@ def external_ids(using: str = "default") -> list[str]:
 
 
 @pytest.mark.django_db
-def test_row_becomes_an_invoice_with_all_it_says(register):
+def test_row_becomes_an_invoice_with_all_it_says(register, settings):
+    settings.USE_TZ = True
     register(HEADER + '17,order-1,"1234.50",USD,paid,2026-01-31T12:00:00+03:00,2026-02-01\n')
     invoice = Invoice.objects.get()
     assert (invoice.provider, invoice.external_id, invoice.reference) == ("firekassa", "17", "order-1")
@@ -53,7 +54,8 @@ def test_row_becomes_an_invoice_with_all_it_says(register):
 
 
 @pytest.mark.django_db
-def test_naive_time_is_in_the_current_time_zone(register):
+def test_naive_time_is_in_the_current_time_zone(register, settings):
+    settings.USE_TZ = True
     register("external_id,issued_at\n17,2026-07-01 12:00\n")
     assert Invoice.objects.get().issued_at == datetime(2026, 7, 1, 10, tzinfo=UTC)
 
