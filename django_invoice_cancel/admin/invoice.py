@@ -1,32 +1,147 @@
-"""Invoices in the admin: the list and one invoice. What only the verbs may write is read-only here."""
+"""Invoices in the admin: the list and one invoice. What only the verbs may write is read-only here.
+
+The list makes a constant number of queries, none of which counts or sorts the whole table.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
 
+from .. import conf
+from ..intents import Trigger
 from ..models import Invoice
+from ..models.registrations import FIELDS
 from ..models.verbs.rows import VERB_FIELDS
 from .actions import CancelInvoicesAction
+from .attention import attention
+from .filters import AttentionFilter, IssuedFilter, ProviderFilter
+from .forms import InvoiceForm, registrable
+from .offers import Offers
+from .paging import BoundedPaginator
+from .searching import found
+from .sentences import money_of, state_of
+from .single import SingleInvoice
+from .timeline import LATEST, events_of, label_of, latest
+from .times import ago
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Invoice]
-else:  # generic for the type checker alone
-    _ModelAdmin = admin.ModelAdmin
+HISTORY = 500
+"""How many events the history shows."""
+_SHOP = ("reference", "amount", "currency", "issued_at", "expires_at")
+_BOOKKEEPING = (*(name.removesuffix("_id") for name in VERB_FIELDS), "created_at")
 
 
-class InvoiceAdmin(CancelInvoicesAction, _ModelAdmin):
+class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # type: ignore[type-arg]
     """Invoices, and what can be done with them."""
 
-    list_display = ("external_id", "reference", "provider", "amount", "currency", "status", "issued_at")
+    form = InvoiceForm
+    list_display = ("external_id", "reference", "provider", "money", "state", "confirmed", "issued_at")
+    list_filter = (AttentionFilter, "status", ProviderFilter, IssuedFilter)
     search_fields = ("external_id", "reference")
+    search_help_text = _("The provider's id or your reference: exactly, or how it begins.")
+    sortable_by = ()
     ordering = ("-pk",)
+    paginator = BoundedPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css = {"all": ("invoice_cancel/invoice.css",)}
+
+    # -- the list ---------------------------------------------------------------------------------------------
+
+    @admin.display(description=_("amount"))
+    def money(self, invoice: Invoice) -> str:
+        return money_of(invoice)
+
+    @admin.display(description=_("status"))
+    def state(self, invoice: Invoice) -> str:
+        return format_html('<span class="ic-status ic-{}">{}</span>', invoice.status, label_of(invoice.status))
+
+    @admin.display(description=_("confirmed"))
+    def confirmed(self, invoice: Invoice) -> str:
+        return ago(invoice.status_confirmed_at) if invoice.status_confirmed_at else ""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Invoice], search_term: str
+    ) -> tuple[models.QuerySet[Invoice], bool]:
+        return found(queryset, search_term), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        shown = {"attention": attention(self, request)} if self.has_view_or_change_permission(request) else {}
+        return super().changelist_view(request, {**shown, **(extra_context or {})})
+
+    # -- one invoice ------------------------------------------------------------------------------------------
+
+    def get_fieldsets(self, request: HttpRequest, obj: Invoice | None = None) -> Any:
+        if self.fieldsets or self.fields:
+            return super().get_fieldsets(request, obj)
+        if obj is None:
+            return [(None, {"fields": ("provider", "external_id", *_SHOP, "status")})]
+        return [
+            (None, {"fields": ("provider", "external_id", *_SHOP)}),
+            (_("Bookkeeping"), {"fields": _BOOKKEEPING, "classes": ("collapse",)}),
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Invoice | None = None) -> tuple[str, ...]:
-        return (*VERB_FIELDS, "created_at")
+        """What only the verbs write, always; what names the invoice at its provider, once it is registered."""
+        own = tuple(super().get_readonly_fields(request, obj))
+        if obj is None:
+            return (*own, *(name for name in _BOOKKEEPING if name != "status"))
+        return (*own, "provider", "external_id", *_BOOKKEEPING)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        settings, _problems = conf.read()
+        if db_field.name == "provider" and not settings.provider_resolver:
+            kwargs["widget"] = forms.Select(choices=[(alias, alias) for alias in settings.providers])
+        if db_field.name == "status":
+            kwargs["choices"] = registrable()
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Invoice, form: Any, change: bool) -> None:
+        """Register a new invoice as every door does, so that its log begins as it should."""
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        values = {name: getattr(obj, name) for name in FIELDS}
+        made, _is_new = Invoice.objects.register(**values, actor=request.user, trigger=Trigger.ADMIN)
+        obj.pk, obj._state = made.pk, made._state
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        invoice = context.get("original")
+        if invoice is not None:
+            context["story"] = self._story(request, invoice)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _story(self, request: HttpRequest, invoice: Invoice) -> dict[str, Any]:
+        """Return what the page of an invoice begins with: its state, what can be done, what happened."""
+        log = latest(invoice, LATEST + 1)
+        offers = Offers(self, request, invoice)
+        return {
+            "state": state_of(invoice, log),
+            "buttons": list(offers.buttons()),
+            "remarks": list(offers.remarks()),
+            "events": events_of(invoice, log[:LATEST]),
+            "has_more": len(log) > LATEST,
+        }
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Show what happened to the invoice beside what was clicked here."""
+        invoice = self.get_object(request, object_id)
+        if invoice is None or not self.has_view_or_change_permission(request, invoice):
+            return super().history_view(request, object_id, extra_context)
+        log = latest(invoice, HISTORY)
+        return super().history_view(request, object_id, {"events": events_of(invoice, log), **(extra_context or {})})
+
+    # -- deleting ---------------------------------------------------------------------------------------------
 
     def has_delete_permission(self, request: HttpRequest, obj: Invoice | None = None) -> bool:
         """Only an invoice that nothing has happened to may go; never a selection of them."""

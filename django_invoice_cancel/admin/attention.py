@@ -1,0 +1,173 @@
+"""The strip above the list: what needs a person, and whether anybody is at work on it. Nothing where nothing does.
+
+A constant number of queries, each of which reads only the rows that it counts: never the whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Count, Min, Q
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from .. import conf
+from ..messages import sentence
+from ..models import BulkOperation, ProviderState
+from ..models.bulk_operation import Progress
+from ..outcomes import Outcome
+from ..results import provider_name
+from .filters import AttentionFilter, Need
+from .texts import number
+from .times import age, ago, clock
+
+if TYPE_CHECKING:
+    from .invoice import InvoiceAdmin
+
+QUIET = timedelta(hours=1)
+"""Reconcile that has not run for so long, although something is in doubt, is not scheduled."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that needs attention, and the list of it."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What the strip says."""
+
+    items: list[Item]
+    pauses: list[str]
+    reconciled: str = ""
+    """When reconcile last ran, or that nobody runs it; empty where nothing is in doubt."""
+    is_unattended: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.items or self.pauses)
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """How many invoices of one provider are in doubt, and since when."""
+
+    alias: str
+    count: int
+    oldest: datetime
+
+
+def attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
+    """Return what needs attention among the invoices that this user may see."""
+    invoices: Any = admin.get_queryset(request)
+    doubts = _doubts(invoices)
+    states = {state.alias: state for state in _states(invoices.db)}
+    reconciled, is_unattended = _reconciled(doubts, states)
+    return Attention(
+        items=[*_about_invoices(admin, request, invoices, doubts), *_about_operations(admin, request)],
+        pauses=[text for state in states.values() if (text := pause_of(state))],
+        reconciled=reconciled,
+        is_unattended=is_unattended,
+    )
+
+
+def pause_of(state: ProviderState) -> str:
+    """Say that a provider is paused, until when and why; empty where it is not."""
+    if not state.is_paused or state.paused_until is None:
+        return ""
+    name = provider_name(state.alias)
+    why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=name)
+    return _("%(provider)s is paused until %(when)s: %(why)s") % {
+        "provider": name,
+        "when": clock(state.paused_until),
+        "why": why,
+    }
+
+
+# -- items ----------------------------------------------------------------------------------------------------
+
+
+def _about_invoices(admin: InvoiceAdmin, request: HttpRequest, invoices: Any, doubts: list[_Doubt]) -> Iterator[Item]:
+    in_doubt = sum(doubt.count for doubt in doubts)
+    if in_doubt:
+        oldest = age(timezone.now() - min(doubt.oldest for doubt in doubts))
+        text = ngettext("%(count)s in doubt (%(age)s)", "%(count)s in doubt (oldest %(age)s)", in_doubt)
+        yield Item(text % {"count": number(in_doubt), "age": oldest}, _list_of(admin, request, Need.IN_DOUBT))
+    abandoned = invoices.abandoned().count()
+    if abandoned:
+        text = ngettext(
+            "%(count)s left behind while it was being canceled",
+            "%(count)s left behind while they were being canceled",
+            abandoned,
+        )
+        yield Item(text % {"count": number(abandoned)}, _list_of(admin, request, Need.ABANDONED))
+    late = invoices.paid_after_cancel().count()
+    if late:
+        text = ngettext("%(count)s paid after cancellation", "%(count)s paid after cancellation", late)
+        yield Item(text % {"count": number(late)}, _list_of(admin, request, Need.LATE_MONEY))
+
+
+def _list_of(admin: InvoiceAdmin, request: HttpRequest, need: Need) -> str:
+    """Return the address of the filtered list; empty where a host's admin has another set of filters."""
+    if AttentionFilter not in admin.get_list_filter(request):
+        return ""
+    opts = admin.opts
+    address = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=admin.admin_site.name)
+    return f"{address}?{AttentionFilter.parameter_name}={need}"
+
+
+def _about_operations(admin: InvoiceAdmin, request: HttpRequest) -> Iterator[Item]:
+    site = admin.admin_site
+    if not site.is_registered(BulkOperation):
+        return
+    if not site.get_model_admin(BulkOperation).has_view_permission(request):
+        return
+    count = BulkOperation.objects.interrupted().count()
+    if count:
+        text = ngettext("%(count)s operation interrupted", "%(count)s operations interrupted", count)
+        address = reverse("admin:invoice_cancel_bulkoperation_changelist", current_app=site.name)
+        yield Item(text % {"count": number(count)}, f"{address}?progress__exact={Progress.RUNNING}")
+
+
+# -- is anybody at work? --------------------------------------------------------------------------------------
+
+
+def _doubts(invoices: Any) -> list[_Doubt]:
+    groups = invoices.in_doubt().order_by().values("provider")
+    counted = groups.annotate(count=Count("pk"), oldest=Min("status_changed_at"))
+    return [_Doubt(group["provider"], group["count"], group["oldest"]) for group in counted]
+
+
+def _states(using: str) -> Any:
+    telling = Q(paused_until__gt=timezone.now()) | Q(last_reconcile_at__isnull=False)
+    return ProviderState.objects.using(using).filter(telling).order_by("alias")
+
+
+def _reconciled(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tuple[str, bool]:
+    """Say when reconcile last ran for what is in doubt, or that nobody runs it; and whether that is so."""
+    if not doubts:
+        return "", False
+    beats = {alias: state.last_reconcile_at for alias, state in states.items() if state.last_reconcile_at}
+    # A resolver's alias has no beat of its own: a run for all providers counts for it.
+    configured = conf.read()[0].providers
+    latest = max(beats.values(), default=None)
+    ran = [beats.get(doubt.alias) if doubt.alias in configured else latest for doubt in doubts]
+    known = [beat for beat in ran if beat is not None]
+    if len(known) < len(ran) or min(known) < timezone.now() - QUIET:
+        return _unattended(latest), True
+    return _("Reconcile last ran %(ago)s.") % {"ago": ago(min(known))}, False
+
+
+def _unattended(latest: datetime | None) -> str:
+    text = _("Nothing is checking invoices in doubt: schedule `reconcile_invoices`, or use Check with provider.")
+    if latest is None:
+        return text
+    return f"{text} {_('Reconcile last ran %(ago)s.') % {'ago': ago(latest)}}"

@@ -1,0 +1,107 @@
+"""The filters of the list. None of them reads the table of invoices to find out what to offer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.contrib.admin import SimpleListFilter
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .. import conf
+from ..models import ProviderState
+from ..results import provider_name
+
+MOST_PROVIDERS = 50
+"""Where a resolver knows thousands of accounts, search is the way to one."""
+
+
+class Need(StrEnum):
+    """What an invoice may need attention for."""
+
+    ANY = "any"
+    IN_DOUBT = "in_doubt"
+    ABANDONED = "abandoned"
+    LATE_MONEY = "paid_after_cancel"
+    REQUESTED = "requested"
+
+
+class AttentionFilter(SimpleListFilter):
+    """Invoices for which somebody has something to do."""
+
+    title = _("needs attention")
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            (Need.ANY, _("Anything")),
+            (Need.IN_DOUBT, _("In doubt")),
+            (Need.ABANDONED, _("Left behind while being canceled")),
+            (Need.LATE_MONEY, _("Paid after cancellation")),
+            (Need.REQUESTED, _("Cancel asked for, not begun")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any] | None:
+        questions = {
+            Need.ANY: queryset.needing_attention,
+            Need.IN_DOUBT: queryset.in_doubt,
+            Need.ABANDONED: queryset.abandoned,
+            Need.LATE_MONEY: queryset.paid_after_cancel,
+            Need.REQUESTED: queryset.requested,
+        }
+        value = self.value()
+        return questions[Need(value)]() if value in list(Need) else None
+
+
+class ProviderFilter(SimpleListFilter):
+    """By provider account: those in the settings, and those that were heard of."""
+
+    title = _("provider")
+    parameter_name = "provider"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(alias, _named(alias)) for alias in known_aliases()[:MOST_PROVIDERS]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        value = self.value()
+        return queryset.filter(provider=value) if value else None
+
+
+class IssuedFilter(SimpleListFilter):
+    """By age: what to cancel is old, what just came in is new."""
+
+    title = _("issued")
+    parameter_name = "issued"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("new-1", _("In the last 24 hours")),
+            ("new-7", _("In the last 7 days")),
+            ("old-1", _("More than a day ago")),
+            ("old-7", _("More than 7 days ago")),
+            ("old-30", _("More than 30 days ago")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        value = self.value()
+        if value not in dict(self.lookup_choices):
+            return None
+        side, _dash, days = str(value).partition("-")
+        lookup = "issued_at__gte" if side == "new" else "issued_at__lt"
+        return queryset.filter(**{lookup: timezone.now() - timedelta(days=int(days))})
+
+
+def known_aliases() -> list[str]:
+    """Return the aliases of the settings, then others that have a state; the table of invoices is not asked."""
+    configured = list(conf.read()[0].providers)
+    others = ProviderState.objects.exclude(alias__in=configured).order_by("alias")
+    return [*configured, *others.values_list("alias", flat=True)[:MOST_PROVIDERS]]
+
+
+def _named(alias: str) -> str:
+    name = provider_name(alias)
+    return name if name.lower() == alias.lower() else f"{alias} ({name})"

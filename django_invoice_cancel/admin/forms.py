@@ -1,0 +1,96 @@
+"""The forms of one invoice: registering it, and what is asked before something is done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .. import conf
+from ..models import Invoice
+from ..models.invoice import STATUS_LABELS
+from ..statuses import Status
+
+if TYPE_CHECKING:
+    _InvoiceForm = forms.ModelForm[Invoice]
+else:  # generic for the type checker alone
+    _InvoiceForm = forms.ModelForm
+
+SHOWS = {
+    Status.CANCELED: _("The provider's cabinet shows it canceled"),
+    Status.CREATED: _("The provider's cabinet shows it still open"),
+    Status.EXPIRED: _("The provider's cabinet shows it expired"),
+    Status.FAILED: _("The provider's cabinet shows its payment failed"),
+    Status.PARTIALLY_PAID: _("The provider's cabinet shows it partially paid"),
+    Status.PAID: _("The provider's cabinet shows it paid"),
+    Status.OVERPAID: _("The provider's cabinet shows it overpaid"),
+}
+"""What a person may have seen, as the decision that follows from it."""
+
+
+def _words(label: Any) -> forms.CharField:
+    return forms.CharField(label=label, max_length=1000, widget=forms.Textarea(attrs={"rows": 3, "cols": 60}))
+
+
+class InvoiceForm(_InvoiceForm):
+    """An invoice to register, or to change in what is not the provider's."""
+
+    class Meta:
+        model = Invoice
+        exclude = ()
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Leave out what is wrong with fields that are not in this form: an alias that is gone is not mended here."""
+        if field is None and hasattr(error, "error_dict"):
+            shown = {*self.fields, NON_FIELD_ERRORS}
+            kept = {name: errors for name, errors in error.error_dict.items() if name in shown}
+            if not kept:
+                return
+            error = ValidationError(kept)
+        super().add_error(field, error)
+
+
+class CancelForm(forms.Form):
+    """The reason, where the settings ask for one."""
+
+    reason = _words(_("Reason"))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].required = conf.get().require_reason
+
+
+class DecideForm(forms.Form):
+    """One decision about an invoice in doubt, with its reason, as the person saw the invoice."""
+
+    attempt = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    decision = forms.ChoiceField(label=_("Decision"), widget=forms.RadioSelect)
+    reason = _words(_("Reason"))
+
+    def __init__(self, invoice: Invoice, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["attempt"] = invoice.attempt
+        self.fields["decision"].choices = list(_decisions(invoice))  # type: ignore[attr-defined]
+
+
+class HandledForm(forms.Form):
+    """What was done about late money."""
+
+    note = _words(_("What was done"))
+
+
+def _decisions(invoice: Invoice) -> Iterator[tuple[str, Any]]:
+    """Yield what may be decided now: "still open" only once the lost request cannot be carried out any more."""
+    is_certain = timezone.now() >= invoice.verbs.doubt_over_at(invoice)
+    for status, label in SHOWS.items():
+        if status != Status.CREATED or is_certain:
+            yield str(status), label
+
+
+def registrable() -> list[tuple[str, Any]]:
+    """Return the statuses in which an invoice may be registered, with their words."""
+    return [(str(status), label) for status, label in STATUS_LABELS.items() if status in SHOWS]

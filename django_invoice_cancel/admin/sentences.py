@@ -1,0 +1,176 @@
+"""What is known of an invoice, in the one sentence with which its page begins; and why it is not to be canceled now.
+
+Told from the row and its log alone. What is not known is called so: never "failed", never "canceled" by hope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..messages import sentence
+from ..models import Invoice, InvoiceTransition
+from ..outcomes import Code, Outcome
+from ..results import provider_name
+from ..statuses import CLOSED, MONEY, Status
+from .texts import money
+from .times import clock
+
+Log = Sequence[InvoiceTransition]
+"""The latest rows of an invoice's log, newest first."""
+
+
+def state_of(invoice: Invoice, log: Log) -> str:
+    """Return what is known of the invoice, in one sentence or two."""
+    if invoice.is_abandoned:
+        return _abandoned(invoice)
+    if invoice.paid_after_cancel_at is not None and invoice.status in MONEY:
+        return _late_money(invoice, invoice.paid_after_cancel_at)
+    return _STATES[Status(invoice.status)](invoice, log)
+
+
+def money_of(invoice: Invoice) -> str:
+    """Return the invoice's amount as people read it; empty where it is not known."""
+    return "" if invoice.amount is None else money(invoice.amount, invoice.currency)
+
+
+def why_no_cancel(invoice: Invoice) -> str:
+    """Return why the invoice's status forbids a cancel; empty where it does not."""
+    if invoice.is_abandoned or invoice.status == Status.IN_DOUBT:
+        return _("Not to be canceled now: first find out what became of the request that was sent.")
+    if invoice.status == Status.CANCELING:
+        return _("Not to be canceled now: somebody is at it.")
+    if invoice.status in MONEY:
+        return _("Not to be canceled: it holds money.")
+    if invoice.status in CLOSED:
+        return _("Not to be canceled: it takes no money any more.")
+    return ""
+
+
+# -- by status ------------------------------------------------------------------------------------------------
+
+
+def _open(invoice: Invoice, log: Log) -> str:
+    if invoice.cancel_requested_at is not None:
+        return _say(
+            _(
+                "Open. Its cancellation was asked for at %(when)s and has not begun; "
+                "`cancel_invoices --requested` takes care of it."
+            ),
+            invoice,
+            invoice.cancel_requested_at,
+        )
+    last = next((row for row in log if row.outcome), None)
+    if last is None or not invoice.last_outcome:
+        return _say(_("Open since %(when)s: no payment has been seen."), invoice, invoice.issued_at)
+    if last.outcome == Outcome.REFUSED:
+        return _say(_("Open. At %(when)s %(provider)s refused to cancel it."), invoice, last.created_at)
+    if last.code == Code.STILL_OPEN:
+        return _say(_("Open: at %(when)s %(provider)s said so, the cancel has not happened."), invoice, last.created_at)
+    why = sentence(Outcome(last.outcome), last.code, provider=provider_name(invoice.provider))
+    return _say(_("Open. The cancel tried at %(when)s has not happened:"), invoice, last.created_at) + f" {why}"
+
+
+def _canceling(invoice: Invoice, log: Log) -> str:
+    return _say(
+        _("Being canceled since %(when)s: %(provider)s is being asked right now."), invoice, invoice.status_changed_at
+    )
+
+
+def _abandoned(invoice: Invoice) -> str:
+    return _say(
+        _(
+            "Left behind at %(when)s: the process that was asking %(provider)s to cancel it is gone. "
+            "It may or may not be canceled."
+        ),
+        invoice,
+        invoice.status_changed_at,
+    )
+
+
+_DOUBTS: Mapping[str, object] = {
+    Code.NO_ANSWER: gettext_lazy(
+        "In doubt since %(when)s: we asked %(provider)s to cancel and got no answer. It may or may not be canceled."
+    ),
+    Code.UNREADABLE_ANSWER: gettext_lazy(
+        "In doubt since %(when)s: we asked %(provider)s to cancel and could not read the answer. "
+        "It may or may not be canceled."
+    ),
+    Code.PROVIDER_ERROR: gettext_lazy(
+        "In doubt since %(when)s: we asked %(provider)s to cancel and it failed. It may or may not be canceled."
+    ),
+    Code.ABANDONED: gettext_lazy(
+        "In doubt since %(when)s: the process that was asking %(provider)s to cancel it is gone. "
+        "It may or may not be canceled."
+    ),
+}
+_DOUBT = gettext_lazy(
+    "In doubt since %(when)s: we asked %(provider)s to cancel and its answer does not tell what it did. "
+    "It may or may not be canceled."
+)
+
+
+def _in_doubt(invoice: Invoice, log: Log) -> str:
+    began = next((row for row in log if row.to_status == Status.IN_DOUBT and row.from_status != row.to_status), None)
+    text = _DOUBTS.get(began.code, _DOUBT) if began else _DOUBT
+    return _say(str(text), invoice, invoice.status_changed_at)
+
+
+def _canceled(invoice: Invoice, log: Log) -> str:
+    row = next((row for row in log if row.to_status == Status.CANCELED and row.from_status != row.to_status), None)
+    if row is not None and row.code == Code.RESOLVED:
+        text = _("Canceled at %(when)s by decision of %(who)s, not on %(provider)s's own word.")
+        return _say(text, invoice, row.created_at, who=row.actor_label)
+    if row is not None and row.outcome == Outcome.CANCELED:
+        return _say(_("Canceled at %(when)s: %(provider)s confirmed it."), invoice, row.created_at)
+    return _say(_("Canceled: %(provider)s said so at %(when)s."), invoice, invoice.status_changed_at)
+
+
+def _paid(invoice: Invoice, log: Log) -> str:
+    texts = {
+        Status.PARTIALLY_PAID: _("Partially paid, as we learned at %(when)s: it holds money, less than asked for."),
+        Status.PAID: _("Paid, as we learned at %(when)s."),
+        Status.OVERPAID: _("Overpaid, as we learned at %(when)s: it holds more money than asked for."),
+    }
+    return _say(texts[Status(invoice.status)], invoice, invoice.status_changed_at)
+
+
+def _late_money(invoice: Invoice, since: datetime) -> str:
+    if invoice.paid_after_cancel_handled_at is not None:
+        text = _("Paid although it was canceled, as we learned at %(when)s. Handled at %(handled)s by %(who)s.")
+        user = invoice.paid_after_cancel_handled_by
+        who = user.get_username() if user else _("somebody")
+        return _say(text, invoice, since, handled=clock(invoice.paid_after_cancel_handled_at), who=who)
+    text = _(
+        "Paid although it was canceled, as we learned at %(when)s. It holds a customer's money: deliver or pay back, "
+        "then mark it as handled."
+    )
+    return _say(text, invoice, since)
+
+
+def _expired(invoice: Invoice, log: Log) -> str:
+    return _say(_("Expired: %(provider)s closed it, as we learned at %(when)s."), invoice, invoice.status_changed_at)
+
+
+def _failed(invoice: Invoice, log: Log) -> str:
+    return _say(
+        _("Payment failed: %(provider)s closed it, as we learned at %(when)s."), invoice, invoice.status_changed_at
+    )
+
+
+_STATES: Mapping[Status, Callable[[Invoice, Log], str]] = {
+    Status.CREATED: _open,
+    Status.CANCELING: _canceling,
+    Status.IN_DOUBT: _in_doubt,
+    Status.CANCELED: _canceled,
+    **dict.fromkeys(MONEY, _paid),
+    Status.EXPIRED: _expired,
+    Status.FAILED: _failed,
+}
+
+
+def _say(text: str, invoice: Invoice, when: datetime, **more: str) -> str:
+    return text % {"when": clock(when), "provider": provider_name(invoice.provider), **more}

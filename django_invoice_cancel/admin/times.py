@@ -1,0 +1,43 @@
+"""Instants and ages as the admin's pages say them: short, in the user's time zone, the same everywhere."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+
+def clock(when: datetime) -> str:
+    """Return the time of day, with its date unless that is today: 12:41, or 21 Nov 2026, 12:41."""
+    local, today = _local(when), _local(timezone.now()).date()
+    return date_format(local, "H:i" if local.date() == today else "j M Y, H:i")
+
+
+def age(span: timedelta) -> str:
+    """Return a span in its one largest unit: 5 min, 3 h, 12 d."""
+    minutes = max(int(span.total_seconds() // 60), 0)
+    if minutes < 60:
+        return _("%(count)d min") % {"count": minutes}
+    if minutes < 60 * 24:
+        return _("%(count)d h") % {"count": minutes // 60}
+    return _("%(count)d d") % {"count": minutes // (60 * 24)}
+
+
+def ago(when: datetime) -> str:
+    """Return how long ago an instant was: just now, 5 min ago, 3 h ago."""
+    span = timezone.now() - when
+    if span < timedelta(minutes=1):
+        return _("just now")
+    return _("%(age)s ago") % {"age": age(span)}
+
+
+def seconds(milliseconds: int) -> str:
+    """Return how long an answer took: 0.3 s, 15 s."""
+    number = milliseconds / 1000
+    return _("%(count)s s") % {"count": f"{number:.0f}" if number >= 10 else f"{number:.1f}"}
+
+
+def _local(when: datetime) -> datetime:
+    return timezone.localtime(when) if timezone.is_aware(when) else when

@@ -1,0 +1,153 @@
+"""The page of an invoice says first what is known, then offers what makes sense now, then tells what happened."""
+
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.utils import timezone
+
+from django_invoice_cancel.models import ProviderState
+from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.testing import make_invoice
+from tests.admin_invoice.pages import page, texts
+
+pytestmark = pytest.mark.django_db
+
+CANCEL, CHECK, RESOLVE, HANDLED = "Cancel", "Check with provider", "Resolve …", "Mark as handled"
+
+STATES = {
+    "created": ("Open since 12:00: no payment has been seen.", [CANCEL, CHECK], []),
+    "requested": ("Open. Its cancellation was asked for at 12:00 and has not begun;", [CANCEL, CHECK], []),
+    "refused": ("Open. At 12:00 Scripted provider refused to cancel it.", [CANCEL, CHECK], []),
+    "canceling": (
+        "Being canceled since 12:00: Scripted provider is being asked right now.",
+        [],
+        ["Not to be canceled now: somebody is at it."],
+    ),
+    "abandoned": (
+        "Left behind at 11:53: the process that was asking Scripted provider to cancel it is gone. "
+        "It may or may not be canceled.",
+        [CHECK, RESOLVE],
+        ["Not to be canceled now: first find out what became of the request that was sent."],
+    ),
+    "in_doubt": (
+        "In doubt since 12:00: we asked Scripted provider to cancel and got no answer. It may or may not be canceled.",
+        [CHECK, RESOLVE],
+        ["Not to be canceled now: first find out what became of the request that was sent."],
+    ),
+    "canceled": (
+        "Canceled at 12:00: Scripted provider confirmed it.",
+        [CHECK],
+        ["Not to be canceled: it takes no money any more."],
+    ),
+    "partially_paid": (
+        "Partially paid, as we learned at 12:00: it holds money, less than asked for.",
+        [CHECK],
+        ["Not to be canceled: it holds money."],
+    ),
+    "paid": ("Paid, as we learned at 12:00.", [CHECK], ["Not to be canceled: it holds money."]),
+    "overpaid": (
+        "Overpaid, as we learned at 12:00: it holds more money than asked for.",
+        [CHECK],
+        ["Not to be canceled: it holds money."],
+    ),
+    "expired": (
+        "Expired: Scripted provider closed it, as we learned at 12:00.",
+        [CHECK],
+        ["Not to be canceled: it takes no money any more."],
+    ),
+    "failed": (
+        "Payment failed: Scripted provider closed it, as we learned at 12:00.",
+        [CHECK],
+        ["Not to be canceled: it takes no money any more."],
+    ),
+    "paid_after_cancel": (
+        "Paid although it was canceled, as we learned at 12:00. It holds a customer's money:",
+        [HANDLED, CHECK],
+        ["Not to be canceled: it holds money."],
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def noon(settings):
+    settings.TIME_ZONE = "UTC"
+    with time_machine.travel("2026-11-21 12:00:00Z", tick=False) as clock:
+        yield clock
+
+
+def offered(response):
+    """The words of the buttons that the page offers."""
+    return texts(response, "ic-offer")
+
+
+@pytest.mark.parametrize("story", sorted(STATES))
+def test_the_page_says_what_is_known_and_offers_what_makes_sense(shop, clerk, story):
+    sentence, buttons, remarks = STATES[story]
+    response = clerk.get(page(make_invoice(story)))
+    [state] = texts(response, "ic-state")
+    assert state.startswith(sentence)
+    assert offered(response) == buttons
+    assert texts(response, "ic-remark") == remarks
+    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
+
+
+def test_a_day_later_the_sentence_names_the_date(shop, clerk, noon):
+    invoice = make_invoice("in_doubt")
+    noon.shift(timedelta(days=1))
+    assert texts(clerk.get(page(invoice)), "ic-state")[0].startswith("In doubt since 21 Nov 2026, 12:00:")
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (
+            "unreadable_answer",
+            "In doubt since 12:00: we asked Scripted provider to cancel and could not read the answer.",
+        ),
+        ("provider_error", "In doubt since 12:00: we asked Scripted provider to cancel and it failed."),
+        ("redirected", "In doubt since 12:00: we asked Scripted provider to cancel and its answer does not tell"),
+    ],
+)
+def test_a_doubt_says_what_went_wrong(shop, clerk, answer, sentence):
+    shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, answer))
+    invoice = make_invoice()
+    clerk.post(page(invoice, "cancel"), {"reason": ""})
+    assert texts(clerk.get(page(invoice)), "ic-state")[0].startswith(sentence)
+    assert shop.cancel_count == 1
+
+
+def test_a_paused_provider_is_why_there_is_no_button(shop, clerk):
+    until = timezone.now() + timedelta(minutes=5)
+    ProviderState.objects.create(alias="shop", paused_until=until, pause_code="bad_credentials")
+    response = clerk.get(page(make_invoice()))
+    assert offered(response) == []
+    assert texts(response, "ic-remark") == [
+        "Scripted provider is paused until 12:05: Scripted provider rejected our credentials."
+    ]
+
+
+def test_a_provider_that_is_not_configured_is_why_there_is_no_button(shop, clerk, settings):
+    invoice = make_invoice()
+    settings.INVOICE_CANCEL = {"PROVIDERS": {}}
+    response = clerk.get(page(invoice))
+    assert offered(response) == []
+    assert texts(response, "ic-remark")[0].startswith("It cannot be asked for: No provider 'shop' is configured")
+
+
+@pytest.mark.parametrize(
+    ("actions", "buttons", "remarks"),
+    [
+        (["view"], [], ["Your account does not have the permission to cancel this invoice."]),
+        (
+            ["view", "cancel"],
+            [CHECK],
+            ["Not to be canceled now: first find out what became of the request that was sent."],
+        ),
+        (["view", "resolve"], [RESOLVE], ["Your account does not have the permission to cancel this invoice."]),
+    ],
+    ids=["view", "cancel", "resolve"],
+)
+def test_nobody_is_offered_what_they_may_not_do(shop, client_with, actions, buttons, remarks):
+    response = client_with(*actions).get(page(make_invoice("in_doubt")))
+    assert (offered(response), texts(response, "ic-remark")) == (buttons, remarks)
