@@ -1,0 +1,52 @@
+"""What the tests of stored operations share: invoices in bulk, operations on them, threads that clean up."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.testing.pytest_plugin import pytest_configure, scripted_provider
+
+__all__ = ["pytest_configure", "scripted_provider"]
+
+
+@pytest.fixture
+def invoices() -> Callable[..., list[Invoice]]:
+    """Return a function that makes open invoices: 101, 102, ..."""
+
+    def make(number: int, *, provider: str = "firekassa", first: int = 101) -> list[Invoice]:
+        rows = (Invoice(provider=provider, external_id=str(first + i)) for i in range(number))
+        return Invoice.objects.bulk_create(rows)
+
+    return make
+
+
+@pytest.fixture
+def started() -> Callable[..., BulkOperation]:
+    """Return a function that starts an operation on all invoices."""
+
+    def start(operation: str = "cancel", **fields: Any) -> BulkOperation:
+        fields = {"actor": "Ada", "reason": "too old", **fields}
+        return BulkOperation.objects.start(Invoice.objects.all(), operation=operation, **fields)
+
+    return start
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
+    """Return a function that runs another in a thread with connections of its own; all are waited for."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+
+        def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
+            def body() -> Any:
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    connections.close_all()
+
+            return pool.submit(body)
+
+        yield run

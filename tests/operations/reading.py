@@ -1,0 +1,25 @@
+"""What is left behind: read from the database, by the id at the provider."""
+
+from django.db.models import QuerySet
+
+from django_invoice_cancel.models import BulkOperation, Invoice
+
+
+def outcomes(operation: BulkOperation) -> dict[str, str]:
+    """Return each item's outcome and code; an item without has an empty word."""
+    rows = operation.items.select_related("invoice")
+    return {row.invoice.external_id: f"{row.outcome} {row.code}".strip() for row in rows}
+
+
+def statuses() -> dict[str, str]:
+    return dict(Invoice.objects.values_list("external_id", "status"))
+
+
+def put(invoice: Invoice, **columns: object) -> None:
+    """Write columns past everything that guards them."""
+    QuerySet(Invoice).filter(pk=invoice.pk).update(**columns)
+
+
+def progress(operation: BulkOperation) -> str:
+    operation.refresh_from_db()
+    return operation.progress

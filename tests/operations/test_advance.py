@@ -1,0 +1,269 @@
+"""A slice of an operation: what it takes, what it writes, what it leaves, and what it leaves alone."""
+
+import threading
+
+import pytest
+from django.db import transaction
+
+from django_invoice_cancel.bulk_operations import Advance, advance
+from django_invoice_cancel.exceptions import CancelInTransaction
+from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.operations.reading import outcomes, progress, put, statuses
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_slice_cancels_records_and_finishes(scripted_provider, invoices, started):
+    invoices(3)
+    operation = started()
+    assert advance(operation.pk) == Advance(has_more=False, is_finished=True)
+    assert outcomes(operation) == dict.fromkeys(("101", "102", "103"), "canceled canceled")
+    assert statuses() == dict.fromkeys(("101", "102", "103"), "canceled")
+    assert progress(operation) == "finished"
+    assert scripted_provider.cancel_count == 3
+
+
+def test_the_log_names_who_why_and_which_operation(scripted_provider, invoices, started):
+    invoices(1)
+    operation = started(trigger="admin")
+    advance(operation.pk)
+    rows = InvoiceTransition.objects.values_list("actor_label", "reason", "trigger", "operation", "to_status")
+    assert list(rows) == [
+        ("Ada", "too old", "admin", operation.pk, "canceling"),
+        ("Ada", "too old", "admin", operation.pk, "canceled"),
+    ]
+    assert scripted_provider.cancel_count == 1
+
+
+def test_each_slice_takes_at_most_its_limit(scripted_provider, invoices, started):
+    invoices(5)
+    operation = started()
+    lefts = []
+    while advance(operation.pk, limit=2).has_more:
+        lefts.append(operation.left.count())
+    assert lefts == [3, 1]
+    assert sorted(scripted_provider.cancels) == ["101", "102", "103", "104", "105"]
+
+
+@pytest.mark.parametrize("state", ["draft", "stopped", "finished"])
+def test_an_operation_that_is_not_running_is_left_alone(scripted_provider, invoices, started, state):
+    invoices(2)
+    operation = started()
+    BulkOperation.objects.update(progress=state)
+    assert advance(operation.pk) == Advance(has_more=False)
+    assert (operation.left.count(), progress(operation)) == (2, state)
+    assert scripted_provider.cancel_count == 0
+
+
+def test_a_slice_in_a_transaction_is_refused(scripted_provider, invoices, started):
+    invoices(1)
+    operation = started()
+    with transaction.atomic(), pytest.raises(CancelInTransaction):
+        advance(operation.pk)
+    assert outcomes(operation) == {"101": ""}
+    assert scripted_provider.cancel_count == 0
+
+
+def test_the_selection_is_frozen(scripted_provider, invoices, started):
+    """What is registered later is not canceled; what was paid meanwhile is reported so, and not asked about."""
+    first, _ = invoices(2)
+    operation = started()
+    invoices(1, first=900)
+    first.observe_status("paid")
+    advance(operation.pk)
+    assert outcomes(operation) == {"101": "skipped has_payment", "102": "canceled canceled"}
+    assert statuses() == {"101": "paid", "102": "canceled", "900": "created"}
+    assert scripted_provider.cancels == ["102"]
+
+
+def test_every_kind_of_answer_is_one_outcome(scripted_provider, invoices, started):
+    invoices(5)
+    operation = started()
+    for external_id, answer in {"101": "refused", "102": "in_doubt", "103": "paid", "104": "not_processed"}.items():
+        scripted_provider.next_cancels(answer, external_id=external_id)
+    advance(operation.pk)
+    assert outcomes(operation) == {
+        "101": "refused provider_refused",
+        "102": "in_doubt no_answer",
+        "103": "refused has_payment",
+        "104": "not_processed unreachable",
+        "105": "canceled canceled",
+    }
+    assert scripted_provider.cancel_count == 5
+
+
+def test_an_alias_that_is_not_configured_stops_no_other(scripted_provider, invoices, started):
+    invoices(1, provider="gone", first=201)
+    invoices(1)
+    operation = started()
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"201": "skipped misconfigured", "101": "canceled canceled"}
+    assert scripted_provider.cancel_count == 1
+
+
+# -- pauses ---------------------------------------------------------------------------------------------------
+
+
+def test_rate_limited_stays_untried_and_waits(scripted_provider, invoices, started):
+    invoices(1)
+    operation = started()
+    scripted_provider.next_cancels("rate_limited")
+    left = advance(operation.pk, deadline=0.5)
+    assert left.has_more
+    assert 0 < left.wait_seconds <= 60
+    assert outcomes(operation) == {"101": ""}
+    assert statuses() == {"101": "created"}
+    ProviderState.objects.update(paused_until=None)
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "canceled canceled"}
+    assert scripted_provider.cancel_count == 2
+
+
+def test_rejected_credentials_leave_the_rest_untried(scripted_provider, invoices, started):
+    invoices(40)
+    operation = started()
+    scripted_provider.all_cancels("bad_credentials")
+    left = advance(operation.pk)
+    tried = scripted_provider.cancel_count
+    assert left.has_more
+    assert left.wait_seconds > 200
+    assert operation.items.filter(outcome="not_processed", code="bad_credentials").count() == tried < 40
+    assert operation.left.count() == 40 - tried
+    assert set(statuses().values()) == {"created"}
+
+
+def test_a_paused_provider_does_not_keep_another_from_its_turn(scripted_provider, invoices, started):
+    """The paused one's items come first, and would fill every slice."""
+    invoices(3, provider="cryptocloud", first=201)
+    invoices(3)
+    operation = started()
+    paused = ScriptedProvider.of("cryptocloud")
+    Invoice.objects.all().verbs.pause("cryptocloud", "bad_credentials", 300)
+    assert advance(operation.pk, limit=2).wait_seconds == 0
+    left = advance(operation.pk, limit=2)
+    assert left.has_more
+    assert 200 < left.wait_seconds <= 300
+    assert operation.left.count() == 3
+    assert (scripted_provider.cancel_count, paused.cancel_count) == (3, 0)
+
+
+# -- stop -----------------------------------------------------------------------------------------------------
+
+
+def test_stop_within_a_slice_records_what_is_in_flight(scripted_provider, invoices, started):
+    """Stop is pressed while the first request waits: it is recorded, what was not sent keeps its status."""
+    invoices(60)
+    operation = started()
+    stop = threading.Event()
+
+    def press(external_id):
+        stop.set()
+        return "canceled"
+
+    scripted_provider.all_cancels(press)
+    left = advance(operation.pk, stop=stop)
+    sent = scripted_provider.cancel_count
+    assert left.has_more
+    assert sent < 60
+    assert operation.items.filter(outcome="canceled").count() == sent
+    assert sorted(statuses().values()) == ["canceled"] * sent + ["created"] * (60 - sent)
+    assert not operation.left.filter(token__isnull=False).exists()
+
+
+def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, invoices, started, monkeypatch):
+    invoices(60)
+    operation = started()
+    monkeypatch.setattr("django_invoice_cancel.bulk_operations.LOOK_SECONDS", 0.0)
+    scripted_provider.all_cancels(lambda external_id: (operation.stop() and "canceled") or "canceled")
+    assert advance(operation.pk) == Advance(has_more=False)
+    assert 0 < scripted_provider.cancel_count < 60
+    assert progress(operation) == "stopped"
+    assert operation.left.count() == 60 - scripted_provider.cancel_count
+
+
+def test_a_stopped_operation_goes_on_where_it_was(scripted_provider, invoices, started):
+    invoices(4)
+    operation = started()
+    advance(operation.pk, limit=1)
+    assert operation.stop()
+    assert advance(operation.pk) == Advance(has_more=False)
+    assert operation.resume()
+    assert advance(operation.pk).is_finished
+    assert sorted(scripted_provider.cancels) == ["101", "102", "103", "104"]
+
+
+def test_a_slice_takes_nothing_after_its_time(scripted_provider, invoices, started):
+    invoices(3)
+    operation = started()
+    assert advance(operation.pk, deadline=0.0).has_more
+    assert outcomes(operation) == dict.fromkeys(("101", "102", "103"), "")
+    assert not operation.left.filter(token__isnull=False).exists()
+    assert scripted_provider.cancel_count == 0
+
+
+# -- check ----------------------------------------------------------------------------------------------------
+
+
+def test_check_writes_what_the_provider_says(scripted_provider, invoices, started):
+    first, second, _ = invoices(3)
+    put(first, status="in_doubt")
+    put(second, status="in_doubt", claim_expires_at=second.created_at.replace(year=2020))
+    scripted_provider.set_status("101", "canceled")
+    scripted_provider.set_status("103", "paid")
+    operation = started("check")
+    assert advance(operation.pk).is_finished
+    assert statuses() == {"101": "canceled", "102": "created", "103": "paid"}
+    assert outcomes(operation) == {
+        "101": "already_canceled already_canceled",
+        "102": "not_processed still_open",
+        "103": "refused has_payment",
+    }
+    assert (scripted_provider.cancel_count, scripted_provider.lookup_count) == (0, 1)
+
+
+@pytest.mark.scripted_providers("firekassa", supports_lookup=False, is_repeat_harmless=True)
+def test_check_without_lookup_repeats_only_for_old_doubt(scripted_provider, invoices, started):
+    doubtful, _open = invoices(2)
+    put(doubtful, status="in_doubt", claim_expires_at=doubtful.created_at.replace(year=2020))
+    operation = started("check")
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "canceled canceled", "102": "not_processed no_lookup"}
+    assert statuses() == {"101": "canceled", "102": "created"}
+    assert scripted_provider.cancels == ["101"]
+
+
+# -- resolve --------------------------------------------------------------------------------------------------
+
+
+def test_resolve_writes_the_decision(scripted_provider, invoices, started):
+    first, _ = invoices(2)
+    put(first, status="in_doubt")
+    operation = started("resolve", decision="canceled", trigger="operator")
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "already_canceled resolved", "102": "skipped not_in_doubt"}
+    assert statuses() == {"101": "canceled", "102": "created"}
+    assert (scripted_provider.cancel_count, scripted_provider.lookup_count) == (0, 0)
+
+
+def test_resolve_is_guarded_by_the_attempt_that_was_selected(scripted_provider, invoices, started):
+    """Between selection and slice the invoice left doubt and came back: the decision was about another doubt."""
+    (invoice,) = invoices(1)
+    put(invoice, status="in_doubt", attempt="00000000-0000-4000-8000-000000000001")
+    operation = started("resolve", decision="canceled", trigger="operator")
+    put(invoice, attempt="00000000-0000-4000-8000-000000000002")
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "skipped changed"}
+    assert statuses() == {"101": "in_doubt"}
+    assert scripted_provider.cancel_count == 0
+
+
+def test_resolve_does_not_wait_for_a_paused_provider(scripted_provider, invoices, started):
+    (invoice,) = invoices(1)
+    put(invoice, status="in_doubt")
+    Invoice.objects.all().verbs.pause("firekassa", "bad_credentials", 300)
+    operation = started("resolve", decision="paid", trigger="operator")
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "refused resolved"}
+    assert statuses() == {"101": "paid"}
+    assert scripted_provider.cancel_count == 0

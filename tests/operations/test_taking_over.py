@@ -1,0 +1,168 @@
+"""Leases: nobody works on what another holds, and what a dead worker left gets the one outcome that is true."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.operations.reading import outcomes, progress, put, statuses
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Killed(BaseException):
+    """What kill -9 looks like from within: nothing after it is carried out."""
+
+
+def let_leases_run_out() -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    BulkOperationItem.objects.filter(leased_until__isnull=False).update(leased_until=past)
+
+
+def test_what_another_holds_is_not_taken(scripted_provider, invoices, started):
+    invoices(3)
+    operation = started()
+    held = operation.lease(2, seconds=60)
+    advance(operation.pk)
+    left = advance(operation.pk)
+    assert (left.has_more, left.wait_seconds) == (True, 1.0)
+    assert [item.invoice.external_id for item in held] == ["101", "102"]
+    assert outcomes(operation) == {"101": "", "102": "", "103": "canceled canceled"}
+    assert scripted_provider.cancels == ["103"]
+
+
+def test_two_at_once_share_the_items(scripted_provider, invoices, started, in_thread):
+    """The first waits at the provider until the second is done: neither asks what the other holds."""
+    invoices(20)
+    operation = started()
+    second = []
+
+    def meanwhile(external_id):
+        scripted_provider.before_send = None
+        second.append(in_thread(advance, operation.pk, limit=10).result())
+
+    scripted_provider.before_send = meanwhile
+    advance(operation.pk, limit=10)
+    assert len(second) == 1
+    assert set(outcomes(operation).values()) == {"canceled canceled"}
+    assert sorted(scripted_provider.cancels) == [str(number) for number in range(101, 121)]
+    assert progress(operation) == "finished"
+
+
+def test_an_expired_lease_is_worked_off_by_somebody_else(scripted_provider, invoices, started):
+    """Its holder died before it claimed anything."""
+    invoices(2)
+    operation = started()
+    operation.lease(2, seconds=-1)
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "canceled canceled", "102": "canceled canceled"}
+    assert scripted_provider.cancel_count == 2
+
+
+def test_a_kill_with_the_request_out_is_in_doubt(scripted_provider, invoices, started):
+    invoices(1)
+    operation = started()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BulkOperation, "release", lambda self, items: None)
+        patch.setattr("django_invoice_cancel.models.verbs.records.Records._on_time", _die)
+        with pytest.raises(Killed):
+            advance(operation.pk)
+    assert (statuses(), outcomes(operation)) == ({"101": "canceling"}, {"101": ""})
+    let_leases_run_out()
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "in_doubt abandoned"}
+    assert scripted_provider.cancel_count == 1
+
+
+@pytest.mark.scripted_providers("firekassa", supports_lookup=False, is_repeat_harmless=True)
+def test_a_kill_between_invoice_and_item_is_read_from_the_log(scripted_provider, invoices, started):
+    """A check that repeats the cancel writes its item after the invoice: in between, the log knows."""
+    (invoice,) = invoices(1)
+    scripted_provider.next_cancels("in_doubt")
+    Invoice.objects.all().cancel()
+    put(invoice, claim_expires_at=timezone.now() - timedelta(days=1))
+    operation = started("check")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BulkOperation, "release", lambda self, items: None)
+        patch.setattr(BulkOperation, "conclude", _die)
+        with pytest.raises(Killed):
+            advance(operation.pk)
+    assert (statuses(), outcomes(operation)) == ({"101": "canceled"}, {"101": ""})
+    let_leases_run_out()
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "canceled canceled"}
+    assert scripted_provider.cancel_count == 2
+
+
+def test_invoice_and_item_are_written_together_or_not_at_all(scripted_provider, invoices, started):
+    """The process dies in the transaction that writes both."""
+    invoices(1)
+    operation = started()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BulkOperation, "release", lambda self, items: None)
+        patch.setattr(BulkOperation, "conclude", _die)
+        with pytest.raises(Killed):
+            advance(operation.pk)
+    assert (statuses(), outcomes(operation)) == ({"101": "canceling"}, {"101": ""})
+    assert scripted_provider.cancel_count == 1
+
+
+def test_an_answer_that_cannot_be_recorded_keeps_its_lease(scripted_provider, invoices, started):
+    """Given back, it would be tried again, found claimed, and called skipped although a request was out."""
+    invoices(2)
+    operation = started()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django_invoice_cancel.models.verbs.records.Records._on_time", _fail)
+        assert advance(operation.pk).has_more
+    assert operation.left.filter(token__isnull=False).count() == 2
+    assert advance(operation.pk).wait_seconds == 1.0
+    let_leases_run_out()
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "in_doubt abandoned", "102": "in_doubt abandoned"}
+    assert scripted_provider.cancel_count == 2
+
+
+def test_what_was_given_back_is_tried_again(scripted_provider, invoices, started):
+    """A dead worker's log says that it sent nothing: the item is no answer, but work."""
+    (invoice,) = invoices(1)
+    operation = started()
+    operation.lease(1, seconds=-1)
+    claim = invoice.verbs.claim([invoice], operation.intent)
+    invoice.verbs.give_back(claim, [invoice])
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "canceled canceled"}
+    assert scripted_provider.cancel_count == 1
+
+
+def test_an_outcome_is_written_once(scripted_provider, invoices, started):
+    (invoice,) = invoices(1)
+    operation = started()
+    operation.conclude([(invoice.pk, "refused", "provider_refused")])
+    operation.conclude([(invoice.pk, "canceled", "canceled")])
+    assert outcomes(operation) == {"101": "refused provider_refused"}
+    assert advance(operation.pk).is_finished
+    assert scripted_provider.cancel_count == 0
+
+
+def test_a_lease_lasts_as_long_as_the_slice_and_its_last_request(scripted_provider, invoices, started):
+    invoices(1)
+    operation = started()
+    seen = []
+    scripted_provider.before_send = lambda external_id: seen.append(operation.left.get().leased_until - timezone.now())
+    advance(operation.pk, deadline=5.0)
+    (left,) = seen
+    assert 60 + 5 + ScriptedProvider.of("firekassa").deadline - 5 < left.total_seconds()
+    assert left.total_seconds() <= 60 + 5 + ScriptedProvider.of("firekassa").deadline
+    assert scripted_provider.cancel_count == 1
+
+
+def _die(*args: object, **kwargs: object) -> None:
+    raise Killed
+
+
+def _fail(*args: object, **kwargs: object) -> None:
+    raise OperationalError("database is locked")
