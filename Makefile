@@ -9,16 +9,22 @@ BIN := .venv/bin
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test coverage lint format types floors migrations matrix constraints clean setup setup-lint
+.PHONY: help demo serve serve-celery serve-tasks test coverage lint format types floors migrations matrix constraints clean setup setup-lint
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup  ## cancel invoices at two sandbox providers on 127.0.0.1 and show what happened
 	@$(BIN)/python example_project/demo.py $(ARGS)
 
 serve: setup  ## open the example project: admin, a small shop, the sandbox beside it
 	@$(BIN)/python example_project/serve.py $(ARGS)
+
+serve-celery: setup-workers  ## the same with Celery workers and beat (needs Redis; EXAMPLE_REDIS_URL)
+	@$(BIN)/python example_project/serve.py --workers celery $(ARGS)
+
+serve-tasks: setup-workers  ## the same with database workers of Django's task framework
+	@$(BIN)/python example_project/serve.py --workers tasks $(ARGS)
 
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
@@ -62,6 +68,9 @@ clean:  ## remove what the above made
 
 setup:
 	@$(PYTHON) tools/bootstrap.py --extras test
+
+setup-workers:
+	@$(PYTHON) tools/bootstrap.py --extras test,postgres,celery,tasks-db
 
 setup-lint:
 	@$(PYTHON) tools/bootstrap.py --extras dev

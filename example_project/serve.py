@@ -1,6 +1,7 @@
 """``make serve``: the example shop and the admin on 127.0.0.1, the sandbox beside them, until Ctrl-C.
 
 Begins anew each time: the sandbox remembers nothing, so an old database would not agree with it.
+``--workers celery`` or ``tasks`` starts that recipe's workers too (``make serve-celery``, ``make serve-tasks``).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import signal
 import sys
 from contextlib import closing
 
+import recipes
 from launch import database_file, set_up_django
 
 from django_invoice_cancel.testing.sandbox import SandboxProcess
@@ -40,6 +42,7 @@ def parse() -> argparse.Namespace:
         default=5.0,
         help="seconds that a page waits for a silent provider (default: %(default)s; the app's own is 15)",
     )
+    parser.add_argument("--workers", choices=recipes.COMMANDS, help="bulk operations run in workers of this kind")
     return parser.parse_args()
 
 
@@ -53,7 +56,8 @@ def start_sandbox(port: int) -> SandboxProcess:
 def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
     """Set everything up, then answer until Ctrl-C."""
     database = database_file("example.sqlite3")
-    set_up_django(sandbox_url=sandbox.base_url, database=database, deadline=str(options.deadline))
+    recipe = f"settings_{options.workers}" if options.workers else "settings"
+    set_up_django(sandbox_url=sandbox.base_url, database=database, recipe=recipe, deadline=str(options.deadline))
     import samples  # it needs the models
     from runner import Runserver
 
@@ -63,7 +67,8 @@ def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
     samples.make_user(USERNAME, PASSWORD)
     os.environ["DJANGO_RUNSERVER_HIDE_WARNING"] = "true"
     Runserver.introduction = introduction(sandbox, orders)
-    Runserver().run_from_argv(["serve.py", "runserver", f"127.0.0.1:{options.port}", "--noreload"])
+    with recipes.workers(options.workers):
+        Runserver().run_from_argv(["serve.py", "runserver", f"127.0.0.1:{options.port}", "--noreload"])
 
 
 def introduction(sandbox: SandboxProcess, orders: int) -> str:

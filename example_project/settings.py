@@ -6,6 +6,8 @@ Every credential here is invented. What ``demo.py`` and ``serve.py`` change come
 import os
 from pathlib import Path
 
+from databases import database
+
 HERE = Path(__file__).resolve().parent
 DATABASE = Path(os.environ.get("EXAMPLE_DATABASE", HERE / "var" / "example.sqlite3"))
 SANDBOX_URL = os.environ.get("EXAMPLE_SANDBOX_URL", "http://127.0.0.1:8765")
@@ -59,20 +61,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATABASE,
-        # Every view runs in a transaction, as in most shops: a cancel has to wait for its commit.
-        "ATOMIC_REQUESTS": True,
-        "OPTIONS": {
-            # Without IMMEDIATE two processes that read and then write meet "database is locked" at once.
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-        },
-    }
-}
+DATABASES = {"default": database(DATABASE)}
 
 INVOICE_CANCEL = {
     "PROVIDERS": {

@@ -1,0 +1,53 @@
+"""The example's database: an SQLite file, or with ``EXAMPLE_DATABASE_URL`` one on a PostgreSQL or MariaDB server.
+
+``postgres://USER:PASSWORD@HOST:PORT/NAME`` or ``mysql://...`` (MariaDB too). The example makes its database anew, so it
+takes no database whose name does not begin with ``example``.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+ENGINES = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+
+
+def database(file: Path) -> dict[str, Any]:
+    """Return the settings of the server's database that the environment names, else of the file."""
+    url = os.environ.get("EXAMPLE_DATABASE_URL")
+    chosen = server(url) if url else sqlite(file)
+    # Every view runs in a transaction, as in most shops: a cancel has to wait for its commit.
+    return {**chosen, "ATOMIC_REQUESTS": True}
+
+
+def sqlite(file: Path) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": file,
+        "OPTIONS": {
+            # Without IMMEDIATE two processes that read and then write meet "database is locked" at once.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
+
+
+def server(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    name = parts.path.strip("/")
+    if not name.startswith("example"):
+        raise ValueError(f"The example makes its database anew: name one that begins with 'example', not {name!r}.")
+    engine = ENGINES[parts.scheme]
+    return {
+        "ENGINE": f"django.db.backends.{engine}",
+        "NAME": name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname or "127.0.0.1",
+        "PORT": str(parts.port or ""),
+        # Whoever has a worker open for days wants a connection that died noticed before it is used.
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"charset": "utf8mb4"} if engine == "mysql" else {},
+        "TEST": {"NAME": name, "CHARSET": "utf8mb4"} if engine == "mysql" else {"NAME": name},
+    }

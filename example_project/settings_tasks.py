@@ -1,0 +1,13 @@
+"""The example with database workers: Django's task framework and ``django-tasks-db``. ``make serve-tasks``.
+
+No broker. ``django.tasks`` on Django 6, the package ``django-tasks`` on 5.2; the app's own task serves both.
+"""
+
+from settings import *  # noqa: F403
+from settings import INSTALLED_APPS as PLAIN_APPS
+from settings import INVOICE_CANCEL as PLAIN
+
+INSTALLED_APPS = [*PLAIN_APPS, "django_tasks_db"]
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+
+INVOICE_CANCEL = {**PLAIN, "DISPATCH": "django_invoice_cancel.tasks.dispatch", "DISPATCH_WORKERS": 4}
