@@ -73,6 +73,10 @@ class Walk(ABC):
         return taken
 
     @abstractmethod
+    def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
+        """Yield all that there is to take as query sets, the first ``limit`` invoices of it; takes nothing."""
+
+    @abstractmethod
     def _read(self) -> None:
         """Read the next page, or note that there is none."""
 
@@ -84,6 +88,11 @@ class QueryWalk(Walk):
         super().__init__()
         self._rest = invoices.filter(provider=alias)
         self._last: Any = None
+
+    def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
+        rest: Any = self._rest
+        last = rest.values_list("pk", flat=True).distinct()[limit - 1 : limit].first() if limit else None
+        yield rest if last is None else rest.filter(pk__lte=last)
 
     def _read(self) -> None:
         rows = self._rest if self._last is None else self._rest.filter(pk__gt=self._last)
@@ -103,6 +112,11 @@ class ListedWalk(Walk):
         self._invoices = invoices
         self._keys = deque(keys)
         self._is_read = not self._keys
+
+    def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
+        keys = list(self._keys)[:limit]
+        for start in range(0, len(keys), PAGE):
+            yield self._invoices.filter(pk__in=keys[start : start + PAGE])
 
     def _read(self) -> None:
         keys = [self._keys.popleft() for _ in range(min(PAGE, len(self._keys)))]

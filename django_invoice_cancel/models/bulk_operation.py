@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -86,6 +85,11 @@ class BulkOperationManager(models.Manager["BulkOperation"]):
     def unfinished(self) -> models.QuerySet[BulkOperation]:
         """Operations on which there is something to do."""
         return self.filter(progress=Progress.RUNNING)
+
+    def unattended(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which there is something to do and nobody has worked lately, or ever."""
+        quiet = timezone.now() - QUIET
+        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True))
 
     def interrupted(self) -> models.QuerySet[BulkOperation]:
         """Operations on which nobody works, though there is something to do."""
@@ -215,8 +219,23 @@ class BulkOperation(models.Model):
         path = conf.get().dispatch
         if path is None:
             return
+        key = str(self.pk)
+
+        def call() -> None:  # no partial: Django 5.2 cannot log the failure of one
+            _call(path, key)
+
         for _number in range(self.workers):
-            transaction.on_commit(partial(_call, path, str(self.pk)), using=self._state.db, robust=True)
+            transaction.on_commit(call, using=self._state.db, robust=True)
+
+    def dispatch_again(self) -> None:
+        """Dispatch an operation whose workers or messages are lost, now; what goes wrong is raised.
+
+        It counts as worked on from now: while it waits in a long queue, nobody queues it again each minute.
+        """
+        path = conf.get().dispatch
+        for _number in range(self.workers if path else 0):
+            _call(str(path), str(self.pk))
+        type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=timezone.now())
 
     def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)

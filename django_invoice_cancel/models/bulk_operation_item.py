@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models import F, QuerySet, Value
 from django.utils.translation import gettext_lazy as _
@@ -29,7 +30,10 @@ class BulkOperationItemManager(models.Manager["BulkOperationItem"]):
         }
         selected: Any = Invoice.objects.using(self.db).filter(pk__in=invoices.using(self.db).order_by().values("pk"))
         rows = selected.order_by("pk").values_list(*values.values())
-        select, params = rows.query.get_compiler(using=self.db).as_sql()
+        try:
+            select, params = rows.query.get_compiler(using=self.db).as_sql()
+        except EmptyResultSet:  # ``none()``, or an empty list of keys
+            return
         quote = connections[self.db].ops.quote_name
         columns = ", ".join(quote(name) for name in values)
         with connections[self.db].cursor() as cursor:

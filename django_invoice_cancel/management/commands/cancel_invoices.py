@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.db.models import Count
 
 from ...bulk import ListedWalk, Walk, cancel_walks, preview_walks, walks_of
 from ...intents import Intent, Trigger
+from ...models import BulkOperation, Invoice
 from ...services import checked_intent
 from ..arguments import (
     actor,
@@ -56,10 +58,17 @@ class Command(BaseCommand):
         parser.add_argument("--reason", default="", help="why; kept in the log of each invoice")
         parser.add_argument("--actor", metavar="NAME", help="who; a user's name, or any label")
         parser.add_argument("--noinput", "--no-input", action="store_true", help="do not ask")
+        parser.add_argument(
+            "--background",
+            action="store_true",
+            help="store it as a bulk operation, for workers or run_bulk_operations; print its id",
+        )
         add_output_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_bad_bounds(options, "limit", "concurrency", "rate")
+        if options["background"] and (options["concurrency"] or options["rate"]):
+            raise CommandError("--background leaves --concurrency and --rate to OPTIONS of the provider.")
         intent = self._intent(options)
         walks, counts = self._selection(options)
         total = min(counts.total(), options["limit"] or counts.total())
@@ -72,10 +81,25 @@ class Command(BaseCommand):
         refuse_inside_transaction(verbs)
         if total and not options["noinput"]:
             self._confirm(counts, options)
+        if options["background"]:
+            self._start(walks, intent, verbs.using, options)
+            return
         bounds = {name: options[name] for name in ("limit", "concurrency", "rate")}
         with stopping_on_signals() as stop:
             run.take_in(cancel_walks(verbs, walks, intent, stop=stop, **bounds))
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
+
+    def _start(self, walks: dict[str, Walk], intent: Intent, using: str, options: dict[str, Any]) -> None:
+        """Freeze the selection as a bulk operation and start it; only its id is written to stdout."""
+        fields = {"actor": intent.actor, "trigger": intent.trigger, "reason": intent.reason}
+        with transaction.atomic(using=using):
+            operation = BulkOperation.objects.db_manager(using).draft(Invoice.objects.none(), **fields)
+            for walk in walks.values():
+                left = options["limit"] and options["limit"] - operation.total
+                for selected in walk.querysets(left) if left != 0 else ():
+                    operation.freeze(selected)
+        operation.confirm()
+        self.stdout.write(str(operation.pk))
 
     def _intent(self, options: dict[str, Any]) -> Intent:
         try:

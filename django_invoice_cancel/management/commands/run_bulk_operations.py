@@ -1,29 +1,72 @@
-"""Continue stored bulk operations: by hand, from cron, after a crash. A worker and a sweep in one."""
+"""Continue stored bulk operations: by hand, from cron, after a crash. A worker and a sweep in one.
+
+Without an id it leaves alone what somebody works on now, so that a run every minute never piles up.
+"""
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from ... import conf
 from ...bulk_operations import Advance, advance
 from ...exceptions import CancelInTransaction
 from ...models import BulkOperation
 from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals
 
+logger = logging.getLogger("django_invoice_cancel")
+
 _LONGEST_WAIT_SECONDS = 60.0
 
 
 class Command(BaseCommand):
-    help = "Work on the bulk operations named, or on every one that is unfinished, until they are done or paused."
+    help = "Work on the bulk operations named, or on every one that nobody works on, until they are done or paused."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("ids", nargs="*", metavar="ID", help="operations; none: every unfinished one")
+        parser.add_argument("ids", nargs="*", metavar="ID", help="operations; none: every one that nobody works on")
+        parser.add_argument(
+            "--dispatch", action="store_true", help="hand them to the dispatcher again, rather than work on them here"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         BulkOperation.objects.forget_drafts()
-        operations = self._operations(options["ids"])
+        if options["dispatch"]:
+            self._dispatch(options["ids"])
+        else:
+            self._work_on(self._operations(options["ids"]))
+
+    def _operations(self, ids: list[str]) -> list[BulkOperation]:
+        if not ids:
+            unfinished = BulkOperation.objects.unfinished().order_by("created_at")
+            operations = list(unfinished.filter(pk__in=BulkOperation.objects.unattended().values("pk")))
+            others = unfinished.count() - len(operations)
+            if others > 0:
+                self.stderr.write(f"{others:,} more are being worked on; name one to join in.")
+            return operations
+        return [self._named(text) for text in ids]
+
+    def _named(self, text: str) -> BulkOperation:
+        try:
+            return BulkOperation.objects.get(pk=uuid.UUID(text))
+        except (ValueError, BulkOperation.DoesNotExist) as error:
+            raise CommandError(f"{text!r} is not a bulk operation.") from error
+
+    def _dispatch(self, ids: list[str]) -> None:
+        """Hand operations to the dispatcher; of those not named, only what was begun or told some minutes ago."""
+        if conf.get().dispatch is None:
+            raise CommandError("--dispatch needs INVOICE_CANCEL['DISPATCH'].")
+        for operation in [self._named(text) for text in ids] or BulkOperation.objects.interrupted():
+            try:
+                operation.dispatch_again()
+            except Exception as error:  # whatever a broker that is down raises
+                logger.exception("A bulk operation was not dispatched: %s.", operation.pk)
+                raise CommandError(f"{operation.pk}: not dispatched, {type(error).__name__} is raised.") from error
+            self.stdout.write(f"{operation.pk}: dispatched")
+
+    def _work_on(self, operations: list[BulkOperation]) -> None:
         paused = 0
         with stopping_on_signals() as stop:
             for operation in operations:
@@ -32,17 +75,6 @@ class Command(BaseCommand):
                     raise CommandError("Interrupted. What was in flight is recorded.", returncode=INTERRUPTED)
         if paused:
             raise CommandError(f"{paused} operations wait for a paused provider.", returncode=NOT_TRIED)
-
-    def _operations(self, ids: list[str]) -> list[BulkOperation]:
-        if not ids:
-            return list(BulkOperation.objects.unfinished().order_by("created_at"))
-        operations = []
-        for text in ids:
-            try:
-                operations.append(BulkOperation.objects.get(pk=uuid.UUID(text)))
-            except (ValueError, BulkOperation.DoesNotExist) as error:
-                raise CommandError(f"{text!r} is not a bulk operation.") from error
-        return operations
 
     def _work(self, operation: BulkOperation, stop: Any) -> bool:
         """Work on one operation to its end; return whether it waits for a paused provider."""
