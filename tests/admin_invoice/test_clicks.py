@@ -1,0 +1,329 @@
+"""One click: one request at most, one message, one entry in the admin's log; the invoice's log says who and why."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import OperationalError, connections
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.models import ProviderState
+from django_invoice_cancel.models.verbs.records import Records
+from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.testing import make_invoice
+from tests.admin_invoice.pages import PAGES, page, said, stored, texts
+
+pytestmark = pytest.mark.django_db
+
+
+def entries(invoice):
+    return list(LogEntry.objects.filter(object_id=str(invoice.pk)).values_list("change_message", flat=True))
+
+
+def log(invoice):
+    """The log without its first rows, which made the invoice what it is."""
+    fields = ("from_status", "to_status", "code", "trigger", "actor_label", "reason")
+    return list(invoice.transitions.exclude(actor_label="make_invoice").values_list(*fields))
+
+
+# -- cancel ---------------------------------------------------------------------------------------------------
+
+
+ANSWERS = {
+    "canceled": (None, "canceled", ("success", "Scripted provider confirmed the cancellation.")),
+    "already": (
+        ProviderReply(Outcome.ALREADY_CANCELED, "already_canceled"),
+        "canceled",
+        ("success", "It was already canceled."),
+    ),
+    "refused": (
+        ProviderReply(Outcome.REFUSED, "provider_refused"),
+        "created",
+        ("warning", "Scripted provider refused to cancel it."),
+    ),
+    "not processed": (
+        ProviderReply(Outcome.NOT_PROCESSED, "unreachable"),
+        "created",
+        ("warning", "Scripted provider could not be reached; nothing was sent."),
+    ),
+    "in doubt": (
+        ProviderReply(Outcome.IN_DOUBT, "no_answer"),
+        "in_doubt",
+        ("warning", "No answer from Scripted provider: it may or may not be canceled."),
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_cancel_asks_once_and_says_what_came_of_it(shop, clerk, answer):
+    reply, status, (level, text) = ANSWERS[answer]
+    shop.next_cancels(reply)
+    invoice = make_invoice()
+    response = clerk.post(page(invoice, "cancel"), {"reason": "too old"})
+    assert response["Location"] == page(invoice)
+    assert said(response) == [(level, f"{invoice}: {text}")]
+    assert entries(invoice) == [f"Cancel: {text}"]
+    assert stored(invoice).status == status
+    assert {row[3:] for row in log(invoice)} == {("admin", clerk.user.username, "too old")}
+    assert shop.cancels == [invoice.external_id]
+
+
+def test_a_second_click_finds_it_canceled_and_asks_nobody(shop, clerk):
+    invoice = make_invoice("canceled")
+    response = clerk.post(page(invoice, "cancel"), {"reason": ""})
+    assert said(response) == [("success", f"{invoice}: It was already canceled.")]
+    assert (len(entries(invoice)), shop.cancel_count) == (1, 0)
+
+
+@pytest.mark.parametrize("story", ["in_doubt", "canceling", "paid", "expired"])
+def test_what_cannot_be_canceled_is_said_without_a_button(shop, clerk, story):
+    invoice = make_invoice(story)
+    response = clerk.get(page(invoice, "cancel"))
+    assert texts(response, "title")[0].startswith("Cannot cancel this invoice")
+    assert texts(response, "ic-remark")[0].startswith("Not to be canceled")
+    assert texts(response, "ic-field") == []
+    clerk.post(page(invoice, "cancel"), {"reason": ""})
+    assert (stored(invoice).status, shop.cancel_count) == (invoice.status, 0)
+
+
+@pytest.mark.parametrize(("required", "status"), [(True, "created"), (False, "canceled")])
+def test_a_reason_is_required_where_the_settings_say_so(configure, clerk, required, status):
+    shop = configure(REQUIRE_REASON=required)
+    invoice = make_invoice()
+    response = clerk.post(page(invoice, "cancel"), {"reason": "  "})
+    assert response.status_code == (200 if required else 302)
+    assert texts(response, "errorlist") == (["This field is required."] if required else [])
+    assert (stored(invoice).status, len(entries(invoice)), shop.cancel_count) == (status, not required, not required)
+
+
+def test_an_answer_that_cannot_be_written_down_is_an_error(shop, clerk, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OperationalError("the disk is full")
+
+    monkeypatch.setattr(Records, "record", fail)
+    invoice = make_invoice()
+    [(level, text)] = said(clerk.post(page(invoice, "cancel"), {"reason": ""}))
+    assert (level, text.endswith("reconcile will find it out anew.")) == ("error", True)
+    assert (stored(invoice).status, len(entries(invoice)), shop.cancel_count) == ("canceling", 1, 1)
+
+
+# -- check ----------------------------------------------------------------------------------------------------
+
+
+CHECKS = {
+    "canceled": ("in_doubt", "canceled", ("success", "It was already canceled.")),
+    "still open, too early": ("in_doubt", "created", ("warning", "Scripted provider says it is still open.")),
+    "open": ("created", "created", ("info", "Scripted provider says it is still open.")),
+    "paid": ("created", "paid", ("info", "It holds money.")),
+    "expired": ("created", "expired", ("info", "It is closed already: expired or failed.")),
+    "left behind": ("abandoned", "canceled", ("success", "It was already canceled.")),
+}
+
+
+@pytest.mark.parametrize("case", CHECKS)
+def test_check_looks_the_invoice_up_once(shop, clerk, case):
+    story, truth, (level, text) = CHECKS[case]
+    invoice = make_invoice(story)
+    shop.set_status(invoice.external_id, truth)
+    response = clerk.post(page(invoice, "check"))
+    assert said(response) == [(level, f"{invoice}: {text}")]
+    assert entries(invoice) == [f"Check with provider: {text}"]
+    assert {row[3:5] for row in log(invoice)} <= {("reconcile", clerk.user.username)}
+    assert (shop.cancel_count, shop.lookups) == (0, [(invoice.external_id,)])
+
+
+def test_a_lookup_that_is_not_answered_changes_nothing(shop, clerk):
+    shop.all_lookups(TimeoutError)
+    invoice = make_invoice("in_doubt")
+    [(level, _text)] = said(clerk.post(page(invoice, "check")))
+    assert (level, stored(invoice).status, shop.lookup_count) == ("warning", "in_doubt", 1)
+
+
+def test_a_repeat_is_asked_for_first(configure, clerk):
+    """Without a lookup, checking is a repeat of the cancel: one click alone sends nothing."""
+    shop = configure(supports_lookup=False, is_repeat_harmless=True)
+    invoice = make_invoice("in_doubt", age=timedelta(hours=1))
+    assert texts(clerk.get(page(invoice)), "ic-offer") == ["Check with provider", "Resolve …"]
+    asked = clerk.post(page(invoice, "check"))
+    assert asked.status_code == 200
+    assert texts(asked, "ic-amber")[0].endswith("and cancels where it has not.")
+    assert (entries(invoice), shop.cancel_count) == ([], 0)
+    response = clerk.post(page(invoice, "check"), {"repeat": "yes"})
+    assert said(response) == [("success", f"{invoice}: Scripted provider confirmed the cancellation.")]
+    assert (stored(invoice).status, len(entries(invoice)), shop.cancel_count) == ("canceled", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "age", "why"),
+    [
+        ({"is_repeat_harmless": True}, timedelta(minutes=1), "and may still carry out the lost request"),
+        ({}, timedelta(hours=1), "look in its cabinet, then resolve"),
+    ],
+    ids=["too early", "a repeat may harm"],
+)
+def test_where_a_repeat_is_not_possible_the_page_says_why(configure, clerk, options, age, why):
+    shop = configure(supports_lookup=False, **options)
+    invoice = make_invoice("in_doubt", age=age)
+    response = clerk.get(page(invoice))
+    assert texts(response, "ic-offer") == ["Resolve …"]
+    assert why in texts(response, "ic-remark")[1]
+    assert why in texts(clerk.get(page(invoice, "check")), "ic-remark")[0]
+    clerk.post(page(invoice, "check"), {"repeat": "yes"})
+    assert (stored(invoice).status, shop.cancel_count) == ("in_doubt", 0)
+
+
+def test_after_three_repeats_a_person_decides(configure, clerk):
+    shop = configure(supports_lookup=False, is_repeat_harmless=True)
+    shop.all_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+    invoice = make_invoice("in_doubt", age=timedelta(hours=1))
+    for _time in range(3):
+        clerk.post(page(invoice, "check"), {"repeat": "yes"})
+        _long_ago(invoice)
+    assert "repeated 3 times in vain" in texts(clerk.get(page(invoice, "check")), "ic-remark")[0]
+    clerk.post(page(invoice, "check"), {"repeat": "yes"})
+    assert shop.cancel_count == 3
+
+
+def _long_ago(invoice):
+    row = stored(invoice)
+    QuerySet(type(row)).filter(pk=row.pk).update(claim_expires_at=row.claim_expires_at - timedelta(hours=1))
+
+
+# -- resolve --------------------------------------------------------------------------------------------------
+
+
+def test_resolve_writes_a_persons_decision(shop, clerk):
+    invoice = make_invoice("in_doubt")
+    response = clerk.post(
+        page(invoice, "resolve"), {"decision": "canceled", "reason": "seen there", "attempt": invoice.attempt}
+    )
+    assert said(response) == [("success", f"{invoice}: Resolved as “Canceled”.")]
+    assert entries(invoice) == ["Resolved as “Canceled”. seen there"]
+    assert log(invoice) == [("in_doubt", "canceled", "resolved", "operator", clerk.user.username, "seen there")]
+    [state] = texts(clerk.get(page(invoice)), "ic-state")
+    assert f"by decision of {clerk.user.username}, not on Scripted provider's own word." in state
+    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
+
+
+def test_a_decision_about_another_attempt_is_not_taken(shop, clerk):
+    """While the form was open, somebody checked and repeated: the person saw another doubt."""
+    invoice = make_invoice("in_doubt")
+    form = clerk.get(page(invoice, "resolve")).context["form"]
+    data = {"decision": "canceled", "reason": "seen", "attempt": form["attempt"].value()}
+    assert str(data["attempt"]) == str(invoice.attempt)
+    invoice.verbs.claim([invoice], Intent("somebody else"), before="in_doubt")
+    before = len(log(invoice))
+    [(level, text)] = said(clerk.post(page(invoice, "resolve"), data))
+    assert (level, "has changed since you looked at it" in text) == ("warning", True)
+    assert (stored(invoice).status, len(log(invoice)), entries(invoice)) == ("canceling", before, [])
+
+
+def test_what_is_not_in_doubt_any_more_is_not_decided(shop, clerk):
+    invoice = make_invoice("in_doubt")
+    data = {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt}
+    invoice.observe_status("paid")
+    assert texts(clerk.get(page(invoice, "resolve")), "title")[0].startswith("Cannot resolve this invoice")
+    [(level, text)] = said(clerk.post(page(invoice, "resolve"), data))
+    assert (level, "Only an invoice in doubt" in text) == ("warning", True)
+    assert (stored(invoice).status, entries(invoice)) == ("paid", [])
+
+
+@pytest.mark.parametrize(
+    ("age", "offers"), [(timedelta(), False), (timedelta(hours=1), True)], ids=["at once", "after the doubt period"]
+)
+def test_still_open_can_be_decided_after_the_doubt_period(shop, clerk, age, offers):
+    invoice = make_invoice("in_doubt", age=age)
+    response = clerk.get(page(invoice, "resolve"))
+    choices = dict(response.context["form"]["decision"].field.choices)
+    assert ("created" in choices) is offers
+    assert bool(texts(response, "ic-remark")) is not offers
+    data = {"decision": "created", "reason": "seen", "attempt": invoice.attempt}
+    clerk.post(page(invoice, "resolve"), data)
+    assert stored(invoice).status == ("created" if offers else "in_doubt")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"reason": " "}, {"decision": ""}, {"decision": "canceling"}, {"attempt": "x"}],
+    ids=["no reason", "no decision", "no decision of a person's", "no attempt"],
+)
+def test_a_decision_that_lacks_something_is_asked_for_again(shop, clerk, wrong):
+    invoice = make_invoice("in_doubt")
+    data = {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt}
+    response = clerk.post(page(invoice, "resolve"), data | wrong)
+    assert response.status_code == 200
+    assert len(texts(response, "errorlist")) == 1
+    assert (stored(invoice).status, entries(invoice)) == ("in_doubt", [])
+
+
+def test_what_was_left_behind_can_be_resolved(shop, clerk):
+    invoice = make_invoice("abandoned")
+    clerk.post(page(invoice, "resolve"), {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt})
+    assert stored(invoice).status == "canceled"
+
+
+# -- late money -----------------------------------------------------------------------------------------------
+
+
+def test_late_money_is_handled_once(shop, clerk):
+    invoice = make_invoice("paid_after_cancel")
+    first = clerk.post(page(invoice, "handled"), {"note": "paid back"})
+    second = clerk.post(page(invoice, "handled"), {"note": "me too"})
+    assert said(first) == [("success", f"{invoice}: Late money marked as handled.")]
+    assert said(second)[-1] == ("info", f"{invoice}: Its late money had been handled before.")
+    assert entries(invoice) == ["Late money marked as handled. paid back"]
+    assert [row[2:] for row in log(invoice)] == [("handled", "operator", clerk.user.username, "paid back")]
+    response = clerk.get(page(invoice))
+    assert texts(response, "ic-offer") == ["Check with provider"]
+    assert texts(response, "ic-state")[0].endswith(f"by {clerk.user.username}.")
+
+
+def test_a_note_is_required(shop, clerk):
+    invoice = make_invoice("paid_after_cancel")
+    assert texts(clerk.post(page(invoice, "handled"), {"note": ""}), "errorlist") == ["This field is required."]
+    assert stored(invoice).paid_after_cancel_handled_at is None
+
+
+def test_money_that_is_not_late_is_not_handled(shop, clerk):
+    invoice = make_invoice("paid")
+    assert texts(clerk.get(page(invoice, "handled")), "title")[0].startswith("Nothing to handle")
+    [(level, _text)] = said(clerk.post(page(invoice, "handled"), {"note": "x"}))
+    assert (level, entries(invoice)) == ("warning", [])
+
+
+# -- everywhere -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("name", "story", "status"),
+    [("cancel", "created", "canceled"), ("check", "in_doubt", "canceled"), ("resolve", "in_doubt", "expired")],
+)
+def test_atomic_requests_does_not_stand_in_the_way(shop, clerk, settings, name, story, status):
+    invoice = make_invoice(story)
+    shop.set_status(invoice.external_id, "created" if name == "cancel" else "canceled")
+    data = {"decision": "expired", "reason": "seen", "attempt": invoice.attempt or ""}
+    connections["default"].settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        response = clerk.post(page(invoice, name), data)
+    finally:
+        connections["default"].settings_dict["ATOMIC_REQUESTS"] = False
+    assert response.status_code == 302
+    assert stored(invoice).status == status
+    assert shop.cancel_count + shop.lookup_count == (name != "resolve")
+
+
+def test_a_pause_is_obeyed_and_said(shop, clerk):
+    ProviderState.objects.create(alias="shop", paused_until=timezone.now() + timedelta(minutes=5))
+    invoice = make_invoice()
+    [(level, text)] = said(clerk.post(page(invoice, "cancel"), {"reason": ""}))
+    assert (level, text) == ("warning", f"{invoice}: Scripted provider is paused after trouble; nothing was sent.")
+    assert shop.cancel_count == 0
+
+
+def test_an_invoice_that_does_not_exist_is_not_found(shop, clerk):
+    invoice = make_invoice()
+    invoice.pk += 1
+    assert {clerk.get(page(invoice, name)).status_code for name in PAGES} == {404}

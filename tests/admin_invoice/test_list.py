@@ -1,0 +1,329 @@
+"""The list: what needs attention above it, filters and search by the indexes, a constant number of queries."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_invoice_cancel.admin import InvoiceAdmin, paging
+from django_invoice_cancel.admin.filters import AttentionFilter
+from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.testing import make_invoice
+from tests.admin_invoice.pages import links, listing, texts
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+UNATTENDED = "Nothing is checking invoices in doubt: schedule `reconcile_invoices`, or use Check with provider."
+
+
+def beat(ago=timedelta(), alias="shop"):
+    ProviderState.objects.update_or_create(alias=alias, defaults={"last_reconcile_at": timezone.now() - ago})
+
+
+def listed(response):
+    return sorted(invoice.external_id for invoice in response.context["cl"].result_list)
+
+
+def in_bulk(number, **fields):
+    values = {"provider": "shop", "amount": "10.50", "currency": "USD"} | fields
+    Invoice.objects.bulk_create(
+        Invoice(external_id=f"bulk-{i}", reference=f"order-{i}", **values) for i in range(number)
+    )
+
+
+# -- the strip ------------------------------------------------------------------------------------------------
+
+
+def test_there_is_no_strip_where_nothing_needs_attention(shop, clerk):
+    for story in ("created", "canceling", "canceled", "paid"):
+        make_invoice(story)
+    assert texts(clerk.get(listing()), "ic-attention") == []
+
+
+def test_the_strip_counts_what_needs_attention_and_leads_to_it(shop, clerk):
+    beat(timedelta(minutes=5))
+    doubts = [make_invoice("in_doubt", age=3 * HOUR), make_invoice("in_doubt")]
+    left, late = make_invoice("abandoned"), make_invoice("paid_after_cancel")
+    make_invoice("paid_after_cancel").mark_handled(actor="ada", note="paid back")
+    response = clerk.get(listing())
+    assert texts(response, "ic-items") == [
+        "2 in doubt (oldest 3 h) 1 left behind while it was being canceled 1 paid after cancellation"
+    ]
+    wanted = {"in_doubt": doubts, "abandoned": [left], "paid_after_cancel": [late]}
+    for need, invoices in wanted.items():
+        address = listing(f"?attention={need}")
+        assert address in links(response)
+        assert listed(clerk.get(address)) == sorted(invoice.external_id for invoice in invoices)
+
+
+def test_handled_money_needs_attention_no_more(shop, clerk):
+    make_invoice("paid_after_cancel").mark_handled(actor="ada", note="paid back")
+    assert texts(clerk.get(listing()), "ic-attention") == []
+
+
+def test_an_interrupted_operation_is_in_the_strip(shop, clerk):
+    make_invoice()
+    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="ada")
+    assert texts(clerk.get(listing()), "ic-attention") == []
+    BulkOperation.objects.filter(pk=operation.pk).update(started_at=timezone.now() - HOUR)
+    response = clerk.get(listing())
+    assert texts(response, "ic-items") == ["1 operation interrupted"]
+    [address] = [link for link in links(response) if "progress__exact=running" in link]
+    assert list(clerk.get(address).context["cl"].result_list) == [operation]
+
+
+@pytest.mark.parametrize(
+    ("ran", "line", "is_amber"),
+    [
+        (None, UNATTENDED, True),
+        (timedelta(minutes=5), "Reconcile last ran 5 min ago.", False),
+        (timedelta(minutes=61), f"{UNATTENDED} Reconcile last ran 1 h ago.", True),
+    ],
+    ids=["never", "lately", "an hour ago"],
+)
+def test_the_strip_says_whether_anybody_checks(shop, clerk, ran, line, is_amber):
+    make_invoice("in_doubt")
+    if ran is not None:
+        beat(ran)
+    response = clerk.get(listing())
+    assert line in texts(response, "ic-attention")[0]
+    assert texts(response, "ic-amber") == ([line] if is_amber else [])
+
+
+def test_each_provider_in_doubt_has_to_be_checked(settings, clerk):
+    """Reconcile that runs for one account alone leaves the other's invoices unattended."""
+    scripted = {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": scripted, "kiosk": scripted}}
+    beat(alias="shop")
+    make_invoice("in_doubt", provider="shop")
+    assert texts(clerk.get(listing()), "ic-amber") == []
+    make_invoice("in_doubt", provider="kiosk")
+    assert len(texts(clerk.get(listing()), "ic-amber")) == 1
+
+
+def test_a_paused_provider_is_in_the_strip_until_the_pause_is_over(shop, clerk):
+    state = ProviderState.objects.create(alias="shop", paused_until=timezone.now() + HOUR, pause_code="rate_limited")
+    [line] = texts(clerk.get(listing()), "ic-amber")
+    assert line.startswith("Scripted provider is paused until ")
+    assert line.endswith(": Scripted provider asks to send fewer requests; try again later.")
+    ProviderState.objects.filter(pk=state.pk).update(paused_until=timezone.now())
+    assert texts(clerk.get(listing()), "ic-attention") == []
+
+
+def test_the_strip_tells_nobody_of_invoices_that_they_may_not_see(shop, clerk, monkeypatch):
+    make_invoice("in_doubt")
+    monkeypatch.setattr(InvoiceAdmin, "get_queryset", lambda self, request: Invoice.objects.none())
+    assert texts(clerk.get(listing()), "ic-attention") == []
+
+
+def test_without_our_filter_the_strip_has_no_dead_links(shop, clerk, monkeypatch):
+    monkeypatch.setattr(InvoiceAdmin, "list_filter", ("status",))
+    make_invoice("in_doubt")
+    response = clerk.get(listing())
+    assert texts(response, "ic-items") == ["1 in doubt (0 min)"]
+    assert not [link for link in links(response) if AttentionFilter.parameter_name in link]
+
+
+# -- columns --------------------------------------------------------------------------------------------------
+
+
+def test_a_row_says_it_in_words(shop, clerk):
+    confirmed = make_invoice("canceled", reference="order-17", amount="100", currency="USD", age=3 * HOUR)
+    make_invoice()
+    response = clerk.get(listing())
+    assert texts(response, "field-external_id")[1] == confirmed.external_id
+    assert [
+        texts(response, f"field-{name}")[1] for name in ("reference", "provider", "money", "state", "confirmed")
+    ] == [
+        "order-17",
+        "shop",
+        "100.00 USD",
+        "Canceled",
+        "3 h ago",
+    ]
+    assert texts(response, "field-confirmed")[0] == "-"
+
+
+# -- filters --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "stories"),
+    [
+        ("?attention=any", ["in_doubt", "abandoned", "paid_after_cancel"]),
+        ("?attention=in_doubt", ["in_doubt"]),
+        ("?attention=abandoned", ["abandoned"]),
+        ("?attention=paid_after_cancel", ["paid_after_cancel"]),
+        ("?attention=requested", ["requested"]),
+        ("?status__exact=paid", ["paid", "paid_after_cancel"]),
+        ("?status__exact=in_doubt&attention=any", ["in_doubt"]),
+        ("?provider=other", []),
+        ("?attention=what", ["created", "requested", "in_doubt", "abandoned", "paid", "paid_after_cancel"]),
+    ],
+)
+def test_a_filter_leaves_what_it_says(shop, clerk, query, stories):
+    made = {story: make_invoice(story) for story in ("created", "requested", "in_doubt", "abandoned", "paid")}
+    made["paid_after_cancel"] = make_invoice("paid_after_cancel")
+    assert listed(clerk.get(listing(query))) == sorted(made[story].external_id for story in stories)
+
+
+@pytest.mark.parametrize(
+    ("issued", "ages"),
+    [
+        ("new-1", [0]),
+        ("new-7", [0, 2]),
+        ("old-1", [2, 8, 31]),
+        ("old-7", [8, 31]),
+        ("old-30", [31]),
+        ("x", [0, 2, 8, 31]),
+    ],
+)
+def test_the_filter_by_age(shop, clerk, issued, ages):
+    now = timezone.now()
+    made = {days: make_invoice(issued_at=now - timedelta(days=days)) for days in (0, 2, 8, 31)}
+    assert listed(clerk.get(listing(f"?issued={issued}"))) == sorted(made[days].external_id for days in ages)
+
+
+def test_the_providers_offered_are_those_of_the_settings_and_those_heard_of(shop, clerk):
+    beat(alias="gone")
+    make_invoice()
+    with CaptureQueriesContext(connection) as queries:
+        response = clerk.get(listing())
+    specs = {spec.title: [choice["display"] for choice in spec.choices(response.context["cl"])]
+             for spec in response.context["cl"].filter_specs}  # fmt: skip
+    assert specs["provider"] == ["All", "shop (Scripted provider)", "gone"]
+    assert not [query for query in queries if "DISTINCT" in query["sql"]]
+
+
+# -- search ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def books(settings, clerk):
+    """Invoices of two kinds of provider, and of one that nobody knows any more."""
+    invoices = [
+        ("cryptocloud", "INV-8A7B6C5D", "order-1"),
+        ("cryptocloud", "INV-99999999", "order-12"),
+        ("firekassa", "1234567", "order-2"),
+        ("firekassa", "12345678", "100%"),
+        ("vanished", "old-1", "INV-8A"),
+    ]
+    Invoice.objects.bulk_create(
+        Invoice(provider=provider, external_id=external_id, reference=reference)
+        for provider, external_id, reference in invoices
+    )
+    return lambda term: listed(clerk.get(listing(), {"q": term}))
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("INV-8A7B6C5D", ["INV-8A7B6C5D"]),
+        (" INV-8A7B6C5D ", ["INV-8A7B6C5D"]),
+        ("8A7B6C5D", ["INV-8A7B6C5D"]),
+        ("1234567", ["1234567"]),
+        ("12345", ["1234567", "12345678"]),
+        ("order-1", ["INV-8A7B6C5D"]),
+        ("order-", ["1234567", "INV-8A7B6C5D", "INV-99999999"]),
+        ("old-1", ["old-1"]),
+        ("INV-8A", ["old-1"]),
+        ("INV-9", ["INV-99999999"]),
+        ("100%", ["12345678"]),
+        ("%", []),
+        ("8A7B", []),
+        ("nothing", []),
+        ("  ", ["1234567", "12345678", "INV-8A7B6C5D", "INV-99999999", "old-1"]),
+    ],
+)
+def test_search_finds_what_is_exactly_so_else_what_begins_so(books, term, found):
+    assert books(term) == found
+
+
+@pytest.mark.parametrize("term", ["INV-8A7B6C5D", "8A7B6C5D", "order-1"])
+def test_what_is_exactly_so_is_found_by_indexes(books, clerk, term):
+    if connection.vendor != "sqlite":
+        pytest.skip("reads SQLite's plan")
+    with CaptureQueriesContext(connection) as queries:
+        books(term)
+    exact = [
+        q["sql"] for q in queries if "LIKE" not in q["sql"] and "external_id" in q["sql"] and "reference" in q["sql"]
+    ]
+    plans = []
+    for sql in exact:
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN QUERY PLAN " + sql)
+            plans += [row[3] for row in cursor.fetchall()]
+    assert plans
+    assert not [plan for plan in plans if plan.startswith("SCAN invoice_cancel")]
+
+
+# -- cost -----------------------------------------------------------------------------------------------------
+
+
+def cost(clerk, address):
+    with CaptureQueriesContext(connection) as queries:
+        clerk.get(address)
+    return len(queries)
+
+
+@pytest.mark.parametrize("query", ["", "?attention=any", "?status__exact=created", "?q=bulk", "?provider=shop", "?p=2"])
+def test_a_list_costs_the_same_whatever_its_rows(shop, clerk, query):
+    in_bulk(10)
+    few = cost(clerk, listing("" if query == "?p=2" else query))
+    Invoice.objects.all()._raw_delete("default")
+    in_bulk(201)
+    for story in ("in_doubt", "abandoned", "paid_after_cancel"):
+        make_invoice(story)
+    assert cost(clerk, listing(query)) == few
+    assert few <= 14
+
+
+@pytest.mark.parametrize("story", ["created", "in_doubt", "paid_after_cancel"])
+def test_an_invoices_page_costs_the_same_whatever_its_history(shop, clerk, story):
+    invoice = make_invoice(story)
+    few = cost(clerk, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/")
+    for _time in range(60):
+        invoice.observe_status(provider_status="what is this")
+    assert cost(clerk, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/") == few
+    assert few <= 14
+
+
+def test_no_more_rows_are_counted_than_the_bound(shop, clerk, monkeypatch):
+    monkeypatch.setattr(paging, "BOUND", 150)
+    in_bulk(151)
+    with CaptureQueriesContext(connection) as queries:
+        response = clerk.get(listing())
+    counts = [
+        query["sql"] for query in queries if "COUNT(*)" in query["sql"] and "invoice_cancel_invoice" in query["sql"]
+    ]
+    assert [sql for sql in counts if "WHERE" not in sql and "LIMIT" not in sql] == []
+    assert "&gt;150 invoices" in response.content.decode() or ">150 invoices" in response.content.decode()
+    assert [len(clerk.get(listing(f"?p={number}")).context["cl"].result_list) for number in (1, 2)] == [100, 50]
+
+
+def test_up_to_the_bound_the_count_is_true(shop, clerk, monkeypatch):
+    monkeypatch.setattr(paging, "BOUND", 150)
+    in_bulk(150)
+    response = clerk.get(listing())
+    assert response.context["cl"].result_count == 150
+    assert str(response.context["cl"].result_count) == "150"
+
+
+def test_a_bounded_count_is_shown_with_separators_too(shop, clerk, monkeypatch, settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    monkeypatch.setattr(paging, "BOUND", 1500)
+    in_bulk(1501)
+    assert ">1,500 invoices" in clerk.get(listing()).content.decode().replace("&gt;", ">")
+
+
+def test_what_a_page_needs_is_not_written(shop, clerk):
+    """Looking is free: no row changes, nobody is asked."""
+    make_invoice("in_doubt")
+    before = list(QuerySet(Invoice).values())
+    clerk.get(listing())
+    assert list(QuerySet(Invoice).values()) == before
+    assert (shop.cancel_count, shop.lookup_count) == (0, 0)

@@ -1,0 +1,116 @@
+"""Who may do what: every address, GET and POST, for everybody. What is not permitted writes and sends nothing."""
+
+import pytest
+
+from django_invoice_cancel.admin import InvoiceAdmin
+from django_invoice_cancel.testing import make_invoice
+from tests.admin_invoice.pages import listing, page, rows, stored
+
+pytestmark = pytest.mark.django_db
+
+WHO = {
+    "none": ((), {}),
+    "view": (("view",), {}),
+    "change": (("view", "change"), {}),
+    "cancel": (("view", "cancel"), {}),
+    "resolve": (("view", "resolve"), {}),
+    "cancel, blind": (("cancel",), {}),
+    "superuser": ((), {"is_superuser": True}),
+}
+MAY = {
+    "view": {"change", "history"},
+    "change": {"change", "history"},
+    "cancel": {"change", "history", "cancel", "check"},
+    "resolve": {"change", "history", "resolve", "handled"},
+    "superuser": {"change", "history", "cancel", "check", "resolve", "handled"},
+}
+ANSWERS = {
+    "cancel": {"reason": "old"},
+    "check": {},
+    "resolve": {"decision": "canceled", "reason": "seen"},
+    "handled": {"note": "paid back"},
+}
+BEFORE = {"cancel": "created", "check": "created", "resolve": "in_doubt", "handled": "paid_after_cancel"}
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("name", ["change", "history", *ANSWERS])
+def test_a_page_is_shown_to_those_who_may(shop, client_with, who, name):
+    actions, fields = WHO[who]
+    client, invoice = client_with(*actions, **fields), make_invoice(BEFORE.get(name, "created"))
+    before = rows()
+    status = client.get(page(invoice, name)).status_code
+    assert status == (200 if name in MAY.get(who, ()) else 403)
+    assert (rows(), shop.cancel_count, shop.lookup_count) == (before, 0, 0)
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_click_is_done_for_those_who_may(shop, client_with, who, name):
+    actions, fields = WHO[who]
+    client, invoice = client_with(*actions, **fields), make_invoice(BEFORE[name])
+    before, status = rows(), invoice.status
+    response = client.post(page(invoice, name), {**ANSWERS[name], "attempt": invoice.attempt or ""})
+    asked = shop.cancel_count + shop.lookup_count
+    if name in MAY.get(who, ()):
+        assert response.status_code == 302
+        assert rows()[1] == before[1] + 1
+        assert asked == (name in ("cancel", "check"))
+    else:
+        assert response.status_code == 403
+        assert (rows(), asked, stored(invoice).status) == (before, 0, status)
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_the_list_is_shown_to_those_who_may(shop, client_with, who):
+    actions, fields = WHO[who]
+    status = client_with(*actions, **fields).get(listing()).status_code
+    assert status == (200 if who in MAY else 403)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_who_is_not_logged_in_is_sent_to_do_so(shop, client, name):
+    invoice = make_invoice(BEFORE[name])
+    before = rows()
+    response = client.post(page(invoice, name), ANSWERS[name])
+    assert (response.status_code, "/login/" in response["Location"]) == (302, True)
+    assert (rows(), shop.cancel_count, shop.lookup_count) == (before, 0, 0)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_click_needs_the_token(shop, clerk, name):
+    invoice = make_invoice(BEFORE[name])
+    before = rows()
+    clerk.handler.enforce_csrf_checks = True
+    response = clerk.post(page(invoice, name), {**ANSWERS[name], "attempt": invoice.attempt or ""})
+    assert response.status_code == 403
+    assert (rows(), shop.cancel_count, shop.lookup_count) == (before, 0, 0)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_the_hook_decides_by_invoice(shop, clerk, monkeypatch, name, method):
+    """A host says: not this one. The other one still goes."""
+    barred, other = make_invoice(BEFORE[name]), make_invoice(BEFORE[name])
+
+    def permits(self, request, obj=None):
+        return obj is None or obj.pk != barred.pk
+
+    monkeypatch.setattr(InvoiceAdmin, "has_cancel_permission", permits)
+    monkeypatch.setattr(InvoiceAdmin, "has_resolve_permission", permits)
+    before = rows()
+    data = {**ANSWERS[name], "attempt": barred.attempt or ""}
+    assert getattr(clerk, method)(page(barred, name), data).status_code == 403
+    assert (rows(), shop.cancel_count, shop.lookup_count) == (before, 0, 0)
+    assert clerk.get(page(other, name)).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["change", *ANSWERS])
+def test_an_invoice_that_is_not_in_the_hosts_query_set_is_not_there(shop, clerk, monkeypatch, name):
+    invoice = make_invoice(BEFORE.get(name, "created"))
+    full = InvoiceAdmin.get_queryset
+    monkeypatch.setattr(InvoiceAdmin, "get_queryset", lambda self, request: full(self, request).exclude(pk=invoice.pk))
+    before = rows()
+    response = clerk.post(page(invoice, name), ANSWERS.get(name, {}))
+    assert response.status_code == (302 if name == "change" else 404)
+    assert (rows(), shop.cancel_count, shop.lookup_count) == (before, 0, 0)
