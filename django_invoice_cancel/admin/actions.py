@@ -111,8 +111,8 @@ class CancelInvoicesAction(_ModelAdmin):
 
     def _without_invoice(self, queryset: QuerySet[Any]) -> Iterator[str]:
         if self.cancel_invoice_path:
-            for stranger in queryset.filter(**{f"{self.cancel_invoice_path}__isnull": True}).iterator(_PAGE):
-                yield str(stranger)
+            strangers = queryset.filter(**{f"{self.cancel_invoice_path}__isnull": True}).order_by("pk")
+            yield from (str(stranger) for stranger in strangers.iterator(_PAGE))
 
     def not_permitted(self, request: HttpRequest, queryset: QuerySet[Any], operation: Operation) -> Iterable[Any]:
         """Yield the keys of invoices whose rows the hook does not permit; it is asked only where it is overridden."""

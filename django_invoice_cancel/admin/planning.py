@@ -106,7 +106,8 @@ class Plan:
 
     def refusals(self) -> Iterator[Refusal]:
         """Yield why invoices would be left alone, the most frequent reason first, with ten of each."""
-        for code, count in self._refused.most_common():
+        order = list(_WHY_NOT)
+        for code, count in sorted(self._refused.items(), key=lambda each: (-each[1], order.index(each[0]))):
             examples = list(self._items_refused(code).select_related("invoice").order_by("pk")[:EXAMPLES])
             yield Refusal(code, texts.counted(_WHY_NOT[code], count), examples, count - len(examples))
 

@@ -1,35 +1,23 @@
 """What the tests of the operations' pages share: users by permission, invoices in bulk, and the steps of a click."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
 from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.testing.pytest_plugin import pytest_configure, scripted_provider
+from tests.admin_operations.clicks import client_of, page, user_with
 
-pytest_plugins = ["django_invoice_cancel.testing.pytest_plugin"]
+__all__ = ["pytest_configure", "scripted_provider"]
 
 _numbers = count(1)
-
-
-def page(operation: BulkOperation, name: str = "operation", site: str = "admin") -> str:
-    return reverse(f"{site}:invoice_cancel_bulkoperation_{name}", args=[operation.pk])
-
-
-def user_with(*codenames: str, **fields: Any) -> User:
-    user = User.objects.create_user(f"user-{next(_numbers)}", is_staff=True, **fields)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    return user
-
-
-def client_of(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
@@ -62,6 +50,11 @@ def invoices() -> Callable[..., list[Invoice]]:
 
 
 @pytest.fixture
+def judges_browser(judge: User) -> Client:
+    return client_of(judge)
+
+
+@pytest.fixture
 def choose() -> Callable[..., BulkOperation]:
     """Return a function that selects invoices in the change list and runs an action; it returns the draft."""
 
@@ -76,3 +69,20 @@ def choose() -> Callable[..., BulkOperation]:
         return made
 
     return run
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
+    """Return a function that runs another in a thread with connections of its own; all are waited for."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+
+        def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
+            def body() -> Any:
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    connections.close_all()
+
+            return pool.submit(body)
+
+        yield run

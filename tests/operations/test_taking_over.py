@@ -35,6 +35,7 @@ def test_what_another_holds_is_not_taken(scripted_provider, invoices, started):
     assert scripted_provider.cancels == ["103"]
 
 
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
 def test_two_at_once_share_the_items(scripted_provider, invoices, started, in_thread):
     """The first waits at the provider until the second is done: neither asks what the other holds."""
     invoices(20)

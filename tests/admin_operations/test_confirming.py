@@ -1,0 +1,186 @@
+"""From a selection to a confirmed operation: what the page says before anything is done."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.utils import timezone
+
+from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.testing import make_invoice
+from tests.admin_operations.clicks import page, put, text
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_the_page_says_what_would_be_canceled(scripted_provider, browser, invoices, choose):
+    chosen = [
+        *invoices(1_001, amount="1.50", currency="USD"),
+        *invoices(2, amount="0.00000001", currency="BTC"),
+        *invoices(11, provider="cryptocloud", amount=None, currency=""),
+    ]
+    shown = text(browser.get(page(choose(browser, chosen))))
+    assert "<h1>Cancel 1,014 invoices?</h1>" in shown
+    assert "1,003</td><td>0.00000002 BTC + 1,501.50 USD</td>" in shown
+    assert "11</td><td></td>" in shown
+    assert 'value="Yes, cancel 1,014 invoices"' in shown
+    assert "No, take me back" in shown
+    assert scripted_provider.cancel_count == 0
+
+
+def test_the_page_says_which_will_not_be_canceled_and_why(scripted_provider, browser, invoices, choose):
+    doubtful = invoices(12)
+    for invoice in doubtful:
+        put(invoice, status="in_doubt")
+    kinds = [make_invoice(kind) for kind in ("paid", "overpaid", "canceling", "expired", "canceled", "abandoned")]
+    chosen = [*invoices(1), *doubtful, *kinds, *invoices(1, provider="gone")]
+    shown = text(browser.get(page(choose(browser, chosen))))
+    assert "<h1>Cancel 1 invoice?</h1>" in shown
+    assert (
+        "19 invoices will not be canceled, because: 13 in doubt · 2 hold money · 1 being canceled now · "
+        "1 expired or failed · 1 already canceled · 1 of a provider that is not configured"
+    ) in shown
+    assert shown.count("<details") == 1
+    assert "<details open" not in shown
+    assert sum(f"{invoice.external_id}" in shown for invoice in doubtful) == 10
+    assert "and 3 more" in shown
+    assert scripted_provider.cancel_count == 0
+
+
+def test_nothing_to_cancel_has_no_button(scripted_provider, browser, choose):
+    draft = choose(browser, [make_invoice("paid")])
+    shown = text(browser.get(page(draft)))
+    assert "<h1>Cannot cancel invoices</h1>" in shown
+    assert page(draft, "confirm") not in shown
+    browser.post(page(draft, "confirm"), {"reason": "x"})
+    draft.refresh_from_db()
+    assert draft.progress == "draft"
+    assert scripted_provider.cancel_count == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"paused_until": 600, "pause_code": "bad_credentials"}, "Scripted provider rejected our credentials."),
+        ({"failures": 3}, "Scripted provider gave no usable answer to the last 3 requests."),
+    ],
+    ids=["paused", "silent"],
+)
+def test_a_provider_in_trouble_is_an_amber_line(scripted_provider, browser, invoices, choose, state, said):
+    if "paused_until" in state:
+        state = state | {"paused_until": timezone.now() + timedelta(seconds=state["paused_until"])}
+    ProviderState.objects.create(alias="firekassa", **state)
+    ProviderState.objects.create(alias="cryptocloud", failures=9)
+    shown = text(browser.get(page(choose(browser, invoices(1)))))
+    assert shown.count("bo-amber") == 1
+    assert said in shown
+
+
+def test_confirming_starts_it_and_is_logged_once(scripted_provider, browser, clerk, invoices, choose):
+    draft = choose(browser, invoices(3))
+    for _click in range(2):
+        answer = browser.post(page(draft, "confirm"), {"reason": "too old"})
+        assert answer.headers["Location"] == page(draft)
+    draft.refresh_from_db()
+    assert (draft.progress, draft.reason, draft.trigger, draft.actor) == ("running", "too old", "admin", clerk)
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.action_flag, entry.object_id) == (clerk, CHANGE, str(draft.pk))
+    assert entry.get_change_message() == "Started to cancel 3 invoices."
+    assert scripted_provider.cancel_count == 0
+
+
+@pytest.mark.parametrize(("required", "progress"), [(True, "draft"), (False, "running")])
+def test_the_setting_asks_for_a_reason(scripted_provider, settings, browser, invoices, choose, required, progress):
+    settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"REQUIRE_REASON": required}
+    draft = choose(browser, invoices(1))
+    answer = browser.post(page(draft, "confirm"), {"reason": "  "})
+    draft.refresh_from_db()
+    assert draft.progress == progress
+    assert ("This field is required." in text(answer)) is required
+
+
+def test_the_selection_is_the_one_that_was_made(scripted_provider, browser, invoices, choose):
+    """All of a filtered list was selected; what matches the filter later is not canceled."""
+    draft = choose(browser, invoices(150))
+    invoices(5)
+    assert draft.total == 150
+    assert "Cancel 150 invoices?" in text(browser.get(page(draft)))
+    assert scripted_provider.cancel_count == 0
+
+
+def test_those_in_doubt_can_be_checked_first(scripted_provider, browser, invoices, choose):
+    first, second = invoices(2)
+    put(first, status="in_doubt")
+    draft = choose(browser, [first, second])
+    assert "Check those in doubt first" in text(browser.get(page(draft)))
+    answer = browser.post(page(draft, "again"), {"code": "in_doubt"})
+    made = BulkOperation.objects.exclude(pk=draft.pk).get()
+    assert answer.headers["Location"] == page(made)
+    assert (made.operation, made.progress, made.total, made.continues) == ("check", "running", 1, draft)
+    assert [item.invoice for item in made.items.all()] == [first]
+    assert scripted_provider.lookup_count == 0
+
+
+# -- check ----------------------------------------------------------------------------------------------------
+
+
+def test_a_check_needs_no_confirmation(scripted_provider, browser, clerk, invoices, choose):
+    made = choose(browser, invoices(2), "check_selected_invoices")
+    assert (made.progress, made.trigger) == ("running", "admin")
+    assert LogEntry.objects.get().get_change_message() == "Started to check 2 invoices."
+    assert (scripted_provider.cancel_count, scripted_provider.lookup_count) == (0, 0)
+
+
+@pytest.mark.scripted_providers("firekassa", supports_lookup=False, is_repeat_harmless=True)
+def test_a_check_that_repeats_the_cancel_is_confirmed(scripted_provider, browser, invoices, choose):
+    doubtful, still_open = invoices(2)
+    put(doubtful, status="in_doubt")
+    made = choose(browser, [doubtful, still_open], "check_selected_invoices")
+    shown = text(browser.get(page(made)))
+    assert made.progress == "draft"
+    assert "<h1>Check 1 invoice?</h1>" in shown
+    assert "Checking repeats the cancel there" in shown
+    assert "1 not in doubt, at a provider that cannot be asked" in shown
+    browser.post(page(made, "confirm"))
+    made.refresh_from_db()
+    assert made.progress == "running"
+    assert scripted_provider.cancel_count == 0
+
+
+# -- resolve --------------------------------------------------------------------------------------------------
+
+
+def doubtful(number, invoices):
+    made = invoices(number)
+    for invoice in made:
+        put(invoice, status="in_doubt")
+    return made
+
+
+def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, judges_browser, judge, invoices, choose):
+    draft = choose(judges_browser, doubtful(2, invoices), "resolve_selected_invoices")
+    shown = text(judges_browser.get(page(draft)))
+    assert "<h1>Resolve 2 invoices?</h1>" in shown
+    for decision in ("it canceled", "it still open", "it paid"):
+        assert decision in shown
+    for incomplete in ({"decision": "canceled"}, {"reason": "seen"}, {"decision": "expired", "reason": "seen"}):
+        judges_browser.post(page(draft, "confirm"), incomplete)
+        draft.refresh_from_db()
+        assert draft.progress == "draft"
+    judges_browser.post(page(draft, "confirm"), {"decision": "canceled", "reason": "seen"})
+    draft.refresh_from_db()
+    assert (draft.progress, draft.decision, draft.trigger) == ("running", "canceled", "operator")
+    assert LogEntry.objects.count() == 1
+    assert scripted_provider.cancel_count == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "progress"), [("", "draft"), ("20", "draft"), ("21", "running"), (" 21 ", "running")]
+)
+def test_for_many_the_count_is_typed(scripted_provider, judges_browser, invoices, choose, typed, progress):
+    draft = choose(judges_browser, doubtful(21, invoices), "resolve_selected_invoices")
+    data = {"decision": "canceled", "reason": "seen", "typed_count": typed}
+    judges_browser.post(page(draft, "confirm"), data)
+    draft.refresh_from_db()
+    assert draft.progress == progress
+    assert Invoice.objects.filter(status="in_doubt").count() == 21

@@ -1,0 +1,208 @@
+"""The page that does the work: slices, the sentence, the button, other pages, and what it never does."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.utils import timezone
+
+from django_invoice_cancel.models import BulkOperation, Invoice
+from tests.admin_operations.clicks import client_of, page, run, text, user_with
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DRIVES = "This page is doing the work: closing it pauses, nothing is lost."
+dispatched: list[str] = []
+
+
+def dispatch(operation_id: str) -> None:
+    dispatched.append(operation_id)
+
+
+@pytest.fixture
+def dispatcher(settings):
+    """A dispatcher whose workers never come."""
+    dispatched.clear()
+    settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"DISPATCH": f"{__name__}.dispatch"}
+    return dispatched
+
+
+@pytest.fixture
+def running(browser, invoices, choose):
+    """Return a function that selects and confirms so many invoices."""
+
+    def start(number):
+        draft = choose(browser, invoices(number))
+        browser.post(page(draft, "confirm"), {"reason": "too old"})
+        draft.refresh_from_db()
+        return draft
+
+    return start
+
+
+def test_the_page_drives_slices_until_all_is_done(scripted_provider, browser, running, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.SLICE_ITEMS", 2)
+    operation = running(5)
+    shown = text(browser.get(page(operation)))
+    assert DRIVES in shown
+    assert 'data-mode="drive"' in shown
+    assert "<title>0% · Cancel 5 invoices" in shown
+    assert 'max="5" value="0"' in shown
+    seen = [run(browser, operation) for _slice in range(3)]
+    assert [(now["done"], now["total"], now["tab_title"]) for now in seen] == [
+        (2, 5, "40% · Cancel 5 invoices"),
+        (4, 5, "80% · Cancel 5 invoices"),
+        (5, 5, "Cancel 5 invoices"),
+    ]
+    assert [now["state"] for now in seen] == ["running drive stop", "running drive stop", "finished  "]
+    assert seen[1]["counts"] == [
+        {"outcome": "canceled", "label": "Canceled", "count": "4"},
+        {"outcome": "untried", "label": "Not tried", "count": "1"},
+    ]
+    assert scripted_provider.cancel_count == 5
+
+
+def test_without_javascript_the_button_does_a_slice(scripted_provider, browser, running):
+    operation = running(3)
+    assert page(operation, "run") in browser.get(page(operation)).content.decode()
+    answer = browser.post(page(operation, "run"))
+    assert (answer.status_code, answer.headers["Location"]) == (302, page(operation))
+    assert "3 of 3 canceled." in text(browser.get(page(operation)))
+    assert scripted_provider.cancel_count == 3
+
+
+def test_one_message_at_the_end_and_one_log_entry(scripted_provider, browser, running, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.SLICE_ITEMS", 2)
+    operation = running(5)
+    told = []
+    for _slice in range(5):
+        answer = browser.post(page(operation, "run"), follow=True)
+        told += [str(message) for message in get_messages(answer.wsgi_request)]
+    assert told == ["5 of 5 canceled."]
+    assert LogEntry.objects.count() == 1
+    assert scripted_provider.cancel_count == 5
+
+
+def test_every_view_in_a_transaction_stops_nothing(scripted_provider, browser, running):
+    """ATOMIC_REQUESTS: the pages that ask a provider are exempt; the action writes its draft inside."""
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        operation = running(3)
+        now = run(browser, operation)
+    finally:
+        connection.settings_dict["ATOMIC_REQUESTS"] = False
+    assert now["state"] == "finished  "
+    assert scripted_provider.cancel_count == 3
+
+
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+def test_two_pages_share_the_work(scripted_provider, browser, clerk, running, in_thread, monkeypatch):
+    """The second tab does a slice while a request of the first one is out."""
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.SLICE_ITEMS", 10)
+    operation = running(20)
+    second, tab = [], client_of(clerk)
+
+    def meanwhile(external_id):
+        scripted_provider.before_send = None
+        second.append(in_thread(run, tab, operation).result())
+
+    scripted_provider.before_send = meanwhile
+    run(browser, operation)
+    assert second[0]["done"] == 10
+    assert text(browser.get(page(operation))).count("20 of 20 canceled.") >= 1
+    assert sorted(scripted_provider.cancels) == sorted(Invoice.objects.values_list("external_id", flat=True))
+
+
+def test_stop_and_continue(scripted_provider, browser, running, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.SLICE_ITEMS", 2)
+    operation = running(5)
+    run(browser, operation)
+    browser.post(page(operation, "stop"))
+    shown = text(browser.get(page(operation)))
+    assert "Stopped. 3 invoices were not tried and are unchanged." in shown
+    assert f'action="{page(operation, "continue")}"' in shown
+    assert f'action="{page(operation, "stop")}"' not in shown
+    assert '<script src="/static/invoice_cancel' not in shown
+    assert run(browser, operation)["done"] == 2
+    browser.post(page(operation, "continue"))
+    while run(browser, operation)["state"].startswith("running"):
+        pass
+    assert "5 of 5 canceled." in text(browser.get(page(operation)))
+    assert scripted_provider.cancel_count == 5
+
+
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+def test_stop_is_seen_by_a_slice_under_way(scripted_provider, browser, clerk, running, in_thread, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.bulk_operations.LOOK_SECONDS", 0.0)
+    operation = running(60)
+    tab = client_of(clerk)
+
+    def meanwhile(external_id):
+        scripted_provider.before_send = None
+        in_thread(tab.post, page(operation, "stop")).result()
+
+    scripted_provider.before_send = meanwhile
+    now = run(browser, operation)
+    assert now["state"] == "stopped  continue"
+    assert now["done"] == scripted_provider.cancel_count < 60
+    assert Invoice.objects.filter(status="canceling").count() == 0
+
+
+def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, browser, running):
+    operation = running(40)
+    scripted_provider.all_cancels("bad_credentials")
+    now = run(browser, operation)
+    left = 40 - scripted_provider.cancel_count
+    assert now["sentence"].startswith("Paused until ")
+    assert now["sentence"].endswith(
+        f"Scripted provider rejected our credentials. {left} invoices were not tried and are unchanged."
+    )
+    assert 200 < now["wait_seconds"] <= 300
+    shown = text(browser.get(page(operation)))
+    assert "Not processed: Scripted provider rejected our credentials." in shown
+    assert Invoice.objects.filter(status="created").count() == 40
+
+
+def test_a_viewer_watches(scripted_provider, running):
+    operation = running(2)
+    viewer = client_of(user_with("view_bulkoperation"))
+    shown = text(viewer.get(page(operation)))
+    assert 'data-mode="watch"' in shown
+    assert "Another page does the work, as long as it is open." in shown
+    assert '<form method="post" action="/admin/invoice_cancel' not in shown
+    assert viewer.get(page(operation) + "?format=json").json()["state"] == "running watch "
+    assert scripted_provider.cancel_count == 0
+
+
+def test_with_a_dispatcher_the_page_only_looks(scripted_provider, browser, dispatcher, running):
+    operation = running(2)
+    assert dispatcher == [str(operation.pk)]
+    shown = text(browser.get(page(operation)))
+    assert "A worker is doing the work; you can close this page." in shown
+    assert 'data-mode="watch"' in shown
+    assert run(browser, operation)["done"] == 0
+    assert scripted_provider.cancel_count == 0
+
+
+def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, browser, dispatcher, running):
+    operation = running(2)
+    BulkOperation.objects.update(started_at=timezone.now() - timedelta(minutes=5))
+    shown = text(browser.get(page(operation)))
+    assert "No worker has worked on it lately. 2 invoices were not tried and are unchanged." in shown
+    browser.post(page(operation, "continue"))
+    assert dispatcher == [str(operation.pk)] * 2
+    assert scripted_provider.cancel_count == 0
+
+
+def test_a_dead_page_is_taken_over(scripted_provider, browser, running):
+    """The process of a page died with two items in its hands; another page waits, and then takes them."""
+    operation = running(3)
+    operation.lease(2, seconds=60)
+    run(browser, operation)
+    assert run(browser, operation)["state"] == "running drive stop"
+    assert scripted_provider.cancel_count == 1
+    operation.items.filter(outcome="").update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert run(browser, operation)["state"] == "finished  "
+    assert scripted_provider.cancel_count == 3

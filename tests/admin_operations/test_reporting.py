@@ -1,0 +1,201 @@
+"""What came of an operation: the headline, the groups and their buttons, the table, the file."""
+
+import csv
+import io
+from decimal import Decimal
+
+import pytest
+from django.utils.translation import override
+
+from django_invoice_cancel.admin.reporting import harmless
+from django_invoice_cancel.admin.texts import money, number
+from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from tests.admin_operations.clicks import client_of, page, put, run, text, user_with
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def reported(scripted_provider, browser, invoices, choose):
+    """Return a function that cancels invoices that are answered so, and returns the operation."""
+
+    def report(*answers, **fields):
+        chosen = invoices(len(answers), **fields)
+        for invoice, answer in zip(chosen, answers, strict=True):
+            scripted_provider.next_cancels(answer, external_id=invoice.external_id)
+        draft = choose(browser, chosen)
+        browser.post(page(draft, "confirm"), {"reason": "too old"})
+        run(browser, draft)
+        draft.refresh_from_db()
+        return draft
+
+    return report
+
+
+def lines(answer):
+    return list(csv.reader(io.StringIO(answer.getvalue().decode("utf-8-sig"))))
+
+
+def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported):
+    operation = reported("canceled", "canceled", "canceled", "in_doubt", "in_doubt", "paid")
+    shown = text(browser.get(page(operation)))
+    assert "3 of 6 canceled." in shown
+    groups = [
+        "<b>3</b> <span>Canceled: Scripted provider confirmed the cancellation.",
+        "<b>2</b> <span>In doubt: No answer from Scripted provider: it may or may not be canceled.",
+        "<b>1</b> <span>Refused: It holds money.",
+    ]
+    places = [shown.index(group) for group in groups]
+    assert places == sorted(places)
+    assert shown.count("Check these") == 1
+    assert scripted_provider.cancel_count == 6
+
+
+@pytest.mark.parametrize(
+    ("answer", "group", "button", "kind", "progress"),
+    [
+        ("in_doubt", {"outcome": "in_doubt", "code": "no_answer"}, "Check these", "check", "running"),
+        ("refused", {"outcome": "refused", "code": "provider_refused"}, "Check these", "check", "running"),
+        (
+            "not_processed",
+            {"outcome": "not_processed", "code": "unreachable"},
+            "Continue with these",
+            "cancel",
+            "draft",
+        ),
+    ],
+)
+def test_a_group_has_the_one_sensible_button(
+    scripted_provider, browser, reported, answer, group, button, kind, progress
+):
+    operation = reported(answer, "canceled")
+    assert text(browser.get(page(operation))).count(f">{button}</button>") == 1
+    answer = browser.post(page(operation, "again"), {**group, "provider": "firekassa"})
+    made = BulkOperation.objects.exclude(pk=operation.pk).get()
+    assert answer.headers["Location"] == page(made)
+    assert (made.operation, made.progress, made.total, made.continues) == (kind, progress, 1, operation)
+    assert scripted_provider.cancel_count == 2
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        {"outcome": "canceled", "code": "canceled"},
+        {"outcome": "refused", "code": "has_payment"},
+        {"outcome": "in_doubt", "code": "made_up"},
+        {},
+    ],
+    ids=str,
+)
+def test_no_new_operation_where_none_is_sensible(scripted_provider, browser, reported, group):
+    operation = reported("canceled", "paid")
+    browser.post(page(operation, "again"), {**group, "provider": "firekassa"})
+    assert BulkOperation.objects.get() == operation
+    assert scripted_provider.cancel_count == 2
+
+
+def test_a_stubborn_doubt_leads_to_resolve_for_who_may(scripted_provider, browser, judges_browser, invoices, choose):
+    (invoice,) = invoices(1)
+    put(invoice, status="in_doubt")
+    scripted_provider.all_lookups("not_found")
+    operation = choose(browser, [invoice], "check_selected_invoices")
+    run(browser, operation)
+    group = {"outcome": "in_doubt", "code": "not_found", "provider": "firekassa"}
+    assert "1 invoice checked; in doubt: 1." in text(browser.get(page(operation)))
+    assert "Resolve these" not in text(browser.get(page(operation)))
+    assert browser.post(page(operation, "again"), group).status_code == 403
+    assert "Resolve these" in text(judges_browser.get(page(operation)))
+    judges_browser.post(page(operation, "again"), group)
+    made = BulkOperation.objects.exclude(pk=operation.pk).get()
+    assert (made.operation, made.progress) == ("resolve", "draft")
+    assert scripted_provider.cancel_count == 0
+
+
+def test_the_table_shows_outcome_then_and_status_now(scripted_provider, browser, reported):
+    operation = reported("in_doubt")
+    invoice = Invoice.objects.get()
+    invoice.observe_status("paid")
+    shown = text(browser.get(page(operation)))
+    row = shown[shown.index(f">{invoice.external_id}<") :]
+    row = row[: row.index("</tr>")]
+    assert "In doubt</span>" in row
+    assert "<td>Paid</td>" in row
+    assert '<td class="bo-number">10.00 USD</td>' in row
+    assert scripted_provider.cancel_count == 1
+
+
+def test_the_table_is_filtered_by_outcome_and_paged(scripted_provider, browser, reported):
+    operation = reported(*["canceled"] * 105, "refused")
+    first, second, last = (
+        browser.get(page(operation), {"outcome": "canceled", "page": number}) for number in (1, 2, 99)
+    )
+    assert [answer.context["page"].number for answer in (first, second, last)] == [1, 2, 2]
+    assert [len(answer.context["rows"]) for answer in (first, second)] == [100, 5]
+    assert len(browser.get(page(operation), {"outcome": "refused"}).context["rows"]) == 1
+    assert len(browser.get(page(operation), {"outcome": "no such"}).context["rows"]) == 100
+    assert scripted_provider.cancel_count == 106
+
+
+def test_the_file_has_a_line_for_each_invoice(scripted_provider, browser, reported):
+    operation = reported("canceled", "paid", reference="order-17")
+    answer = browser.get(page(operation, "csv"))
+    head, first, second = lines(answer)
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert head[:7] == ["Provider", "External id", "Reference", "Amount", "Currency", "Outcome then", "Code"]
+    assert first[2:] == [
+        *("order-17", "10.00000000", "USD", "Canceled", "canceled"),
+        *("Scripted provider confirmed the cancellation.", "Canceled", ""),
+    ]
+    assert second[5:] == ["Refused", "has_payment", "It holds money.", "Paid", ""]
+    assert len(lines(browser.get(page(operation, "csv"), {"outcome": "refused"}))) == 2
+    assert scripted_provider.cancel_count == 2
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_no_cell_is_a_formula(scripted_provider, browser, reported, cell):
+    operation = reported("canceled", reference=cell)
+    assert lines(browser.get(page(operation, "csv")))[1][2] == f"'{cell}"
+    assert (harmless(cell), harmless("order-17")) == (f"'{cell}", "order-17")
+    assert scripted_provider.cancel_count == 1
+
+
+def test_what_others_wrote_is_not_html(scripted_provider, judges_browser, judge, invoices, choose):
+    """A reference, a currency, a reason and a provider's own code and words come from strangers."""
+    evil = "<script>alert(1)</script>"
+    (invoice,) = invoices(1, reference=evil, currency="<b>")
+    reply = ProviderReply(Outcome.REFUSED, "<i>", provider_message=evil)
+    scripted_provider.next_cancels(reply)
+    draft = choose(judges_browser, [invoice])
+    pages = [judges_browser.get(page(draft)).content.decode()]
+    judges_browser.post(page(draft, "confirm"), {"reason": evil})
+    run(judges_browser, draft)
+    pages.append(judges_browser.get(page(draft)).content.decode())
+    for shown in pages:
+        assert evil not in shown
+        assert "<b></" not in shown
+        assert "<i>" not in shown
+    assert "&lt;script&gt;" in pages[1]
+    assert scripted_provider.cancel_count == 1
+
+
+def test_past_operations_are_listed(scripted_provider, browser, reported):
+    reported("canceled", "canceled", "refused")
+    answer = browser.get("/admin/invoice_cancel/bulkoperation/")
+    shown = text(answer)
+    assert "Cancel 3 invoices</a>" in shown
+    assert "2 canceled, 3 of 3 done" in shown
+    assert "Finished" in shown
+
+
+def test_numbers_are_those_of_the_language():
+    with override("de"):
+        assert number(1014) == "1.014"
+        assert money(Decimal("1501.5"), "EUR") == "1.501,50 EUR"
+
+
+def test_a_viewer_reads_the_report_without_buttons(scripted_provider, reported):
+    operation = reported("in_doubt")
+    shown = text(client_of(user_with("view_bulkoperation")).get(page(operation)))
+    assert "0 of 1 canceled." in shown
+    assert "Check these" not in shown
