@@ -26,9 +26,11 @@ from .services import result_of
 from .statuses import Status
 
 SLICE_SECONDS = 5.0
-"""A slice takes no more items after this."""
+"""A slice claims no more invoices after this; what it has claimed is still sent."""
+DRAIN_SECONDS = 5.0
+"""But not for longer than this: then the rest of it is given back. A claim that is not given back saves four rows."""
 MARGIN_SECONDS = 60.0
-"""How long a lease outlives the slice and the last request of it."""
+"""How long a lease outlives the slice and the last request of it; what is still sent then takes some of this."""
 LOOK_SECONDS = 1.0
 """How often a slice looks whether somebody pressed Stop."""
 
@@ -46,7 +48,7 @@ class Advance:
 
 
 class _Slice:
-    """The stop event of a slice: its time is over, or somebody stopped the operation."""
+    """The stop event of a slice: its time is long over, or somebody stopped the operation."""
 
     def __init__(self, operation: BulkOperation, seconds: float, stop: Any) -> None:
         self._operation = operation
@@ -55,12 +57,30 @@ class _Slice:
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._is_stopped = False
 
+    def is_over(self) -> bool:
+        """Say whether nothing more is to be claimed."""
+        return time.monotonic() >= self._over_at
+
     def is_set(self) -> bool:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             self._is_stopped = not _is_running(self._operation)
-        return self._is_stopped or now >= self._over_at or (self._stop is not None and self._stop.is_set())
+        return self._is_stopped or now >= self._over_at + DRAIN_SECONDS or (self._stop is not None and self._stop.is_set())
+
+
+class _SliceWalk(ListedWalk):
+    """Brings leased invoices until the slice's time is over."""
+
+    def __init__(self, keys: Sequence[Any], this: _Slice) -> None:
+        super().__init__(Invoice.objects.all(), keys)
+        self._slice = this
+
+    @property
+    def has_more(self) -> bool:
+        if self._slice.is_over():
+            self.cut()
+        return super().has_more
 
 
 def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SECONDS, stop: Any = None) -> Advance:
@@ -140,7 +160,7 @@ def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> None
 # -- the work -------------------------------------------------------------------------------------------------
 
 
-def _cancel(operation: BulkOperation, items: list[BulkOperationItem], stop: Any) -> None:
+def _cancel(operation: BulkOperation, items: list[BulkOperationItem], stop: _Slice) -> None:
     def also(answers: Sequence[Answer]) -> None:
         operation.conclude(
             (answer.invoice.pk, *_concluded(answer))
@@ -150,7 +170,7 @@ def _cancel(operation: BulkOperation, items: list[BulkOperationItem], stop: Any)
 
     verbs = Invoice.objects.all().verbs
     results = cancel_walks(
-        verbs, _walks(items), operation.intent, stop=stop, also=also, leave_when_paused=True, tries=1
+        verbs, _walks(items, stop), operation.intent, stop=stop, also=also, leave_when_paused=True, tries=1
     )
     _conclude_rest(operation, results, written=True)
 
@@ -161,12 +181,12 @@ def _concluded(answer: Answer) -> tuple[str, str]:
     return said.outcome, said.code
 
 
-def _check(operation: BulkOperation, items: list[BulkOperationItem], stop: Any) -> None:
+def _check(operation: BulkOperation, items: list[BulkOperationItem], stop: _Slice) -> None:
     def also(said: CancelResult) -> None:
         operation.conclude([(said.invoice_id, said.outcome, said.code)])
 
     verbs = Invoice.objects.all().verbs
-    results = check_walks(verbs, _walks(items), operation.intent, stop=stop, also=also, resubmit=True)
+    results = check_walks(verbs, _walks(items, stop), operation.intent, stop=stop, also=also, resubmit=True)
     _conclude_rest(operation, results, written=False)
 
 
@@ -179,9 +199,9 @@ def _conclude_rest(operation: BulkOperation, results: Any, *, written: bool) -> 
                 operation.conclude([(said.invoice_id, said.outcome, said.code)])
 
 
-def _resolve(operation: BulkOperation, items: list[BulkOperationItem], stop: Any) -> None:
+def _resolve(operation: BulkOperation, items: list[BulkOperationItem], stop: _Slice) -> None:
     for item in items:
-        if stop.is_set():
+        if stop.is_over() or stop.is_set():
             return
         if item.invoice is not None:
             item.invoice.attempt = item.attempt  # the one that the person saw
@@ -199,15 +219,15 @@ def _resolve_one(operation: BulkOperation, invoice: Invoice) -> None:
         operation.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
 
 
-def _walks(items: Sequence[BulkOperationItem]) -> dict[str, Walk]:
+def _walks(items: Sequence[BulkOperationItem], this: _Slice) -> dict[str, Walk]:
     keys: dict[str, list[Any]] = {}
     for item in items:
         if item.invoice is not None:
             keys.setdefault(item.invoice.provider, []).append(item.invoice_id)
-    return {alias: ListedWalk(Invoice.objects.all(), listed) for alias, listed in keys.items()}
+    return {alias: _SliceWalk(listed, this) for alias, listed in keys.items()}
 
 
-_WORK: dict[Operation, Callable[[BulkOperation, list[BulkOperationItem], Any], None]] = {
+_WORK: dict[Operation, Callable[[BulkOperation, list[BulkOperationItem], _Slice], None]] = {
     Operation.CANCEL: _cancel,
     Operation.CHECK: _check,
     Operation.RESOLVE: _resolve,
