@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from ..models import BulkOperation, BulkOperationItem
 from ..models.bulk_operation import Operation, Progress
@@ -87,7 +87,7 @@ class OperationList(_ModelAdmin):
         if operation.operation == Operation.CANCEL:
             text = _("%(good)s canceled, %(done)s of %(count)s done")
         else:
-            text = _("%(done)s of %(count)s done")
+            text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", operation.total)
         counts = {"good": operation.good_count, "done": done, "count": operation.total}
         return text % {name: texts.number(count) for name, count in counts.items()}
 

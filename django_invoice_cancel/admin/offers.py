@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from .. import services
 from ..models import Invoice
@@ -149,6 +150,10 @@ class Offers:
             )
             return text % {**names, "when": clock(over_at)}
         if verbs.repeats(self.invoice) >= services.MOST_REPEATS:
-            text = _("The cancel was repeated %(count)d times in vain: look in %(provider)s's cabinet, then resolve.")
+            text = ngettext(
+                "The cancel was repeated %(count)d time in vain: look in %(provider)s's cabinet, then resolve.",
+                "The cancel was repeated %(count)d times in vain: look in %(provider)s's cabinet, then resolve.",
+                services.MOST_REPEATS,
+            )
             return text % {**names, "count": services.MOST_REPEATS}
         return ""

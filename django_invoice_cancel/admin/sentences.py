@@ -70,8 +70,8 @@ def _open(invoice: Invoice, log: Log) -> str:
         return _say(_("Open. At %(when)s %(provider)s refused to cancel it."), invoice, last.created_at)
     if last.code == Code.STILL_OPEN:
         return _say(_("Open: at %(when)s %(provider)s said so, the cancel has not happened."), invoice, last.created_at)
-    why = sentence(Outcome(last.outcome), last.code, provider=provider_name(invoice.provider))
-    return _say(_("Open. The cancel tried at %(when)s has not happened:"), invoice, last.created_at) + f" {why}"
+    why = str(sentence(Outcome(last.outcome), last.code, provider=provider_name(invoice.provider)))
+    return _say(_("Open. The cancel tried at %(when)s has not happened: %(why)s"), invoice, last.created_at, why=why)
 
 
 def _canceling(invoice: Invoice, log: Log) -> str:
