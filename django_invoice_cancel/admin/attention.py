@@ -170,4 +170,5 @@ def _unattended(latest: datetime | None) -> str:
     text = _("Nothing is checking invoices in doubt: schedule `reconcile_invoices`, or use Check with provider.")
     if latest is None:
         return text
-    return f"{text} {_('Reconcile last ran %(ago)s.') % {'ago': ago(latest)}}"
+    ran = _("Reconcile last ran %(ago)s.") % {"ago": ago(latest)}
+    return f"{text} {ran}"

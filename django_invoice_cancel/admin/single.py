@@ -204,7 +204,8 @@ class SingleInvoice(_ModelAdmin):
         """Log what was asked and what came of it, and say it."""
         said = str(result.message)
         if not result.is_recorded:
-            said = f"{said} {_('The answer could not be written down: reconcile will find it out anew.')}"
+            lost = _("The answer could not be written down: reconcile will find it out anew.")
+            said = f"{said} {lost}"
         self.log_change(request, invoice, f"{asked}: {said}")
         return self._back(request, invoice, _level(result), said)
 
