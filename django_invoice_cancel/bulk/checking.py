@@ -64,7 +64,7 @@ class Checker(Run):
             return False
         lane.learn(self.verbs.provider_state(lane.alias))
         if not lane.may_feed():
-            return False
+            return True
         return self._ask_group(track, lane) if lane.provider.supports_lookup else self._ask_one(track, lane)
 
     def _ask_group(self, track: Track, lane: Lane) -> bool:

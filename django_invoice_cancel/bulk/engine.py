@@ -82,7 +82,7 @@ class Engine(Run):
         if lane.open >= lane.window:
             return False
         lane.learn(self.verbs.provider_state(lane.alias))
-        return lane.may_feed() and self._claim_group(track, lane)
+        return self._claim_group(track, lane) if lane.may_feed() else True
 
     def _claim_group(self, track: Track, lane: Lane) -> bool:
         size = 1 if lane.is_probing else min(lane.window - lane.open, GROUP)

@@ -1,0 +1,26 @@
+"""Run as a process: a management command against a sandbox. Arguments: its address, then the command's own.
+
+``INVOICE_CANCEL_TEST_SETTINGS`` (JSON) goes into INVOICE_CANCEL, ``INVOICE_CANCEL_TEST_OPTIONS`` into the OPTIONS.
+"""
+
+import json
+import os
+import sys
+
+from tests import settings as test_settings
+
+
+def main(base_url: str, *arguments: str) -> None:
+    from django_invoice_cancel.testing.sandbox.provider import Knobs
+    from django_invoice_cancel.testing.sandbox.sandbox import provider_settings
+
+    test_settings.INVOICE_CANCEL.update(json.loads(os.environ.get("INVOICE_CANCEL_TEST_SETTINGS", "{}")))
+    options = json.loads(os.environ.get("INVOICE_CANCEL_TEST_OPTIONS", "{}"))
+    test_settings.INVOICE_CANCEL["PROVIDERS"] = provider_settings(Knobs(), base_url, **options)
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(["manage.py", *arguments])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,299 @@
+"""However a run ends, what was submitted is recorded or an abandoned claim, and nothing else is touched."""
+
+import threading
+
+import pytest
+from django.db import OperationalError, connection, connections
+
+from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
+from django_invoice_cancel.bulk.lanes import Lane
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.verbs.claims import Claims
+from django_invoice_cancel.models.verbs.pauses import Pauses
+from django_invoice_cancel.models.verbs.records import Records
+from django_invoice_cancel.models.verbs.rows import Rows
+from tests.bulk.reading import codes, logged, rows_each, statuses
+from tests.story.reading import later, steps
+
+pytestmark = pytest.mark.django_db
+
+
+def as_recorded(shop, total):
+    """What was sent is recorded, what was not is as it was: no claim is left open."""
+    sent = shop.cancel_count
+    assert statuses() == {"canceled": sent, "created": total - sent}
+    assert sorted(Invoice.objects.filter(status="canceled").values_list("external_id", flat=True)) == sorted(
+        shop.cancels
+    )
+    assert all(len(steps(invoice)) % 2 == 0 for invoice in Invoice.objects.all())
+
+
+def test_generator_that_is_closed_early_records_what_was_sent(shop, make):
+    results = cancel_invoices(make(500))
+    next(results)
+    results.close()
+    assert 1 <= shop.cancel_count < 200
+    as_recorded(shop, 500)
+
+
+def test_generator_that_is_not_begun_sends_nothing(shop, make):
+    cancel_invoices(make(10)).close()
+    assert (shop.cancel_count, rows_each()) == (0, {})
+
+
+def test_generator_that_is_forgotten_ends_as_one_that_is_closed(shop, make):
+    next(cancel_invoices(make(500)))  # nobody holds it any more
+    assert 1 <= shop.cancel_count < 200
+    as_recorded(shop, 500)
+
+
+def test_exception_in_on_result_comes_through_after_all_is_recorded(shop, make):
+    def fail(result):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        make(500).cancel(on_result=fail)
+    assert 1 <= shop.cancel_count < 200
+    as_recorded(shop, 500)
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Return a function that lets a run be stopped when so many requests are in flight; it returns the stop event."""
+    go = threading.Event()
+    close = Lane.close
+
+    def close_and_go(self):
+        self.stop()
+        go.set()
+        close(self)
+
+    def stopped_with(shop, count):
+        stop, in_flight = threading.Event(), threading.Barrier(count)
+
+        def hold(external_id):
+            in_flight.wait(10)
+            stop.set()
+            go.wait(10)
+
+        shop.before_send = hold
+        return stop
+
+    monkeypatch.setattr(Lane, "close", close_and_go)
+    return stopped_with
+
+
+def test_stop_waits_for_what_is_in_flight_and_gives_the_rest_back(scripted, make, stopped):
+    shop = scripted(concurrency=3)
+    results = list(cancel_invoices(make(500), stop=stopped(shop, 3)))
+    assert (codes(results), shop.cancel_count) == ({"canceled": 3}, 3)
+    as_recorded(shop, 500)
+
+
+def test_stop_that_is_set_before_sends_nothing(shop, make):
+    stop = threading.Event()
+    stop.set()
+    assert list(cancel_invoices(make(10), stop=stop)) == []
+    assert (shop.cancel_count, rows_each()) == (0, {})
+
+
+def test_stopped_run_tells_of_those_that_would_have_come_again(scripted, make):
+    """Two were not processed; the stop comes before their second try: they have a result all the same."""
+    shop = scripted(concurrency=1)
+    stop = threading.Event()
+    shop.next_cancels("not_processed", "not_processed")
+    shop.before_send = lambda external_id: stop.set() if shop.cancel_count == 4 else None
+    results = list(cancel_invoices(make(300), stop=stop))
+    assert codes(results) == {"canceled": shop.cancel_count - 2, "unreachable": 2}
+    assert statuses() == {"canceled": shop.cancel_count - 2, "created": 302 - shop.cancel_count}
+
+
+@pytest.fixture
+def failing_database(monkeypatch):
+    """Let every statement of this process fail from a moment on, as a lost connection does, and count them."""
+    lost = threading.Event()
+
+    def fail(execute, sql, params, many, context):
+        if lost.is_set():
+            raise OperationalError("server closed the connection unexpectedly")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(fail):
+        yield lost
+
+
+@pytest.mark.django_db(transaction=True)
+def test_database_that_is_lost_for_good_leaves_abandoned_claims_that_reconcile_finds(scripted, make, failing_database):
+    shop = scripted(concurrency=2, deadline=30)
+    invoices = make(500)
+    shop.before_send = lambda external_id: failing_database.set() if shop.cancel_count == 70 else None
+    with pytest.raises(OperationalError):
+        list(cancel_invoices(invoices))
+    failing_database.clear()
+    counts = statuses()
+    assert counts.keys() <= {"created", "canceled", "canceling"}
+    assert 0 < counts["canceling"] <= 10
+    open_ids = set(invoices.exclude(status="created").values_list("external_id", flat=True))
+    assert set(shop.cancels) <= open_ids  # nothing was sent that is not claimed
+    assert len(set(shop.cancels)) == shop.cancel_count
+
+    sent = shop.cancel_count
+    with later(minutes=25):
+        list(reconcile_invoices(Invoice.objects.due_for_reconciling()))
+    assert statuses() == {"canceled": sent, "created": 500 - sent}
+    assert shop.cancel_count == sent
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connection_that_is_lost_once_is_made_anew(shop, make, failing_database):
+    """Every write of the engine is tried again; each invoice has its two rows."""
+    invoices = make(120)
+    run, failed = Rows.run, []
+
+    def flaky(self, verb, invoices=()):
+        def fails_once(is_repeat):
+            if len(failed) < 3 and not is_repeat:
+                failed.append(1)
+                raise OperationalError("server closed the connection unexpectedly")
+            return verb(is_repeat)
+
+        return run(self, fails_once, invoices)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rows, "run", flaky)
+        report = invoices.cancel()
+    assert (len(failed), report.ok, shop.cancel_count) == (3, True, 120)
+    assert (statuses(), rows_each()) == ({"canceled": 120}, {2: 120})
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_backend_that_is_killed_in_the_middle_loses_nothing(shop, make):
+    """The administrator ends our connection; what was sent is recorded over a new one."""
+    invoices = make(500)
+
+    def kill(external_id):
+        if shop.cancel_count == 100:
+            other = connections["default"].copy()
+            with other.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid != pg_backend_pid()"
+                )
+            other.close()
+
+    shop.before_send = kill
+    try:
+        results = len(list(cancel_invoices(invoices)))
+    except OperationalError:
+        results = None
+    connection.close()
+    assert results in (None, 500)
+    as_recorded(shop, 500)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_row_that_cannot_be_recorded_costs_that_one_row(shop, make, monkeypatch):
+    invoices = make(60)
+    append = Rows.append
+
+    def refuse(self, entries):
+        if any(entry.outcome and entry.invoice.external_id == "000017" for entry in entries):
+            raise ZeroDivisionError
+        append(self, entries)
+
+    monkeypatch.setattr(Rows, "append", refuse)
+    results = list(cancel_invoices(invoices))
+    assert [(r.external_id, r.outcome) for r in results if not r.is_recorded] == [("000017", "canceled")]
+    assert len(results) == shop.cancel_count == 60
+    assert (statuses(), rows_each()) == ({"canceled": 59, "canceling": 1}, {1: 1, 2: 59})
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Return a function that lets a webhook say something of one invoice before its group's answers are recorded."""
+
+    def say(external_id, status):
+        record = Records.record
+
+        def recorded_after(self, answers, **options):
+            if any(answer.invoice.external_id == external_id for answer in answers):
+                Invoice.objects.observe_status("shop", external_id, status, trigger="webhook")
+            record(self, answers, **options)
+
+        monkeypatch.setattr(Records, "record", recorded_after)
+
+    return say
+
+
+@pytest.mark.django_db(transaction=True)
+def test_group_of_which_a_part_was_written_is_not_written_twice(shop, make, monkeypatch, meanwhile):
+    """A payment lets the group go row by row; of those one fails: the ones before it are in the log already."""
+    meanwhile("000003", "paid")
+    rows = Records._one
+    failed = []
+
+    def fail_once(self, answer, also, **options):
+        if len(answered) == 10 and not failed:
+            failed.append(answer)
+            raise ZeroDivisionError
+        answered.append(answer)
+        rows(self, answer, also, **options)
+
+    answered = []
+    monkeypatch.setattr(Records, "_one", fail_once)
+    results = list(cancel_invoices(make(20)))
+    assert (len(failed), codes(results)) == (1, {"canceled": 19, "has_payment": 1})
+    assert (shop.cancel_count, rows_each()) == (20, {2: 19, 3: 1})
+    assert statuses() == {"canceled": 19, "paid": 1}
+
+
+def test_payment_between_claim_and_record_wins(shop, make, meanwhile):
+    """One row of the group is moved by the webhook: money is never overwritten, and the others are recorded."""
+    meanwhile("000003", "paid")
+    said = {result.external_id: result for result in cancel_invoices(make(20))}
+    assert (said["000003"].outcome, said["000003"].code) == ("refused", "has_payment")
+    assert (shop.cancel_count, statuses()) == (20, {"canceled": 19, "paid": 1})
+    assert Invoice.objects.get(external_id="000003").paid_after_cancel_at is not None
+    assert rows_each() == {2: 19, 3: 1}
+
+
+def test_webhook_that_says_canceled_before_us_is_no_failure(shop, make, meanwhile):
+    meanwhile("000003", "canceled")
+    report = make(20).cancel()
+    assert (report.ok, shop.cancel_count, statuses()) == (True, 20, {"canceled": 20})
+
+
+def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise OperationalError("locked")
+
+    monkeypatch.setattr(Pauses, "tell_state", fail)
+    report = make(60).cancel()
+    assert (report.ok, shop.cancel_count, rows_each()) == (True, 60, {2: 60})
+    assert "What was learned about shop was not written." in caplog.messages
+
+
+def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(Claims, "give_back", fail)
+    shop = scripted(concurrency=3)
+    results = list(cancel_invoices(make(100), stop=stopped(shop, 3)))
+    assert (codes(results), shop.cancel_count) == ({"canceled": 3}, 3)
+    assert statuses() == {"canceled": 3, "canceling": 27, "created": 70}
+    assert "Unsent claims of shop were not given back: reconcile does it." in caplog.messages
+
+
+def test_two_runs_in_turn_over_the_same_invoices_send_each_once(shop, make):
+    """The second run begins while the first holds claims: it says so of them, and takes the others."""
+    invoices = make(300)
+    first = cancel_invoices(invoices)
+    one = next(first)
+    second = list(cancel_invoices(invoices))
+    rest = list(first)
+    assert shop.cancel_count == len(set(shop.cancels)) == 300
+    assert (len(second), 1 + len(rest), one.code) == (300, 300, "canceled")
+    assert codes(second).keys() <= {"canceled", "in_progress", "already_canceled"}
+    assert (statuses(), rows_each(), logged("given_back")) == ({"canceled": 300}, {2: 300}, 0)

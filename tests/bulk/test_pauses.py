@@ -1,0 +1,251 @@
+"""P9: a provider in trouble is left alone: the requests it still gets are counted, what is not tried stays as it was."""
+
+import threading
+
+import pytest
+
+from django_invoice_cancel.bulk import cancel_invoices, engine, lanes, run
+from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.outcomes import Code, Outcome, ProviderReply
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.bulk.reading import codes, logged, rows_each, statuses
+
+pytestmark = pytest.mark.django_db
+
+
+def limited(retry_after=None):
+    return ProviderReply(Outcome.NOT_PROCESSED, Code.RATE_LIMITED, http_status=429, retry_after=retry_after)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch):
+    """429 pauses for hundredths of a second."""
+    monkeypatch.setattr(lanes, "LEAST_RATE_PAUSE_SECONDS", 0.02)
+
+
+def test_rejected_credentials_stop_the_provider_at_once(scripted, make):
+    """401 at the 50th of 500: at most ``concurrency`` more requests, the pause is written, the others are unchanged."""
+    shop = scripted(concurrency=8)
+    shop.next_cancels(*["canceled"] * 49)
+    shop.all_cancels("bad_credentials")
+    results = list(cancel_invoices(make(500)))
+    said = codes(results)
+    assert 50 <= shop.cancel_count <= 50 + 8
+    assert said == {
+        "canceled": 49,
+        "bad_credentials": shop.cancel_count - 49,
+        "provider_paused": 500 - shop.cancel_count,
+    }
+    assert statuses() == {"canceled": 49, "created": 451}
+    state = ProviderState.objects.get()
+    assert (state.pause_code, 295 < state.seconds_left <= 300) == ("bad_credentials", True)
+    assert all(result.retry_after > 290 for result in results if result.code == "provider_paused")
+    assert logged("given_back") <= 66
+
+
+def test_other_provider_goes_on(scripted, make):
+    broken, good = scripted("broken", "good"), ScriptedProvider.of("good")
+    broken.all_cancels("bad_credentials")
+    make(100, "broken")
+    make(100, "good")
+    list(cancel_invoices(Invoice.objects.all()))
+    assert good.cancel_count == Invoice.objects.filter(provider="good", status="canceled").count() == 100
+    assert broken.cancel_count <= 1 + 8
+
+
+def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, make, clock):
+    """5,000 invoices, no answer to any: at most 5 + concurrency are in doubt. When it is back the next run goes on."""
+    shop = scripted(concurrency=8)
+    shop.all_cancels("in_doubt")
+    invoices = make(5000)
+    results = list(cancel_invoices(invoices))
+    lost = shop.cancel_count
+    assert 5 <= lost <= 5 + 8
+    assert codes(results) == {"no_answer": lost, "provider_paused": 5000 - lost}
+    assert statuses() == {"in_doubt": lost, "created": 5000 - lost}
+
+    clock.advance(301)
+    shop.all_cancels("canceled")
+    results = list(cancel_invoices(invoices.filter(status="created")))
+    assert codes(results) == {"canceled": 5000 - lost}
+    assert (shop.cancel_count, ProviderState.objects.get().pause_code) == (5000, "")
+
+
+def test_after_a_pause_one_probe_goes_first(scripted, make, clock):
+    """It is still down: one request, and the pause begins anew."""
+    shop = scripted(concurrency=8)
+    shop.all_cancels("in_doubt")
+    invoices = make(200)
+    list(cancel_invoices(invoices))
+    lost = shop.cancel_count
+    clock.advance(301)
+    results = list(cancel_invoices(invoices.filter(status="created")))
+    assert (shop.cancel_count, codes(results)["no_answer"]) == (lost + 1, 1)
+    assert ProviderState.objects.get().seconds_left > 290
+
+
+def test_five_lost_answers_pause_and_four_do_not(scripted, make):
+    shop = scripted(concurrency=1)
+    shop.next_cancels(*["in_doubt"] * 4, "canceled", *["in_doubt"] * 4)
+    make(50).cancel()
+    assert (shop.cancel_count, statuses()) == (50, {"canceled": 42, "in_doubt": 8})
+    assert ProviderState.objects.get().failures == 0
+
+
+def test_answer_about_the_invoice_ends_the_count_whatever_it_says(scripted, make):
+    shop = scripted(concurrency=1)
+    shop.next_cancels(*["in_doubt", "in_doubt", "in_doubt", "in_doubt", "refused"] * 4)
+    make(20).cancel()
+    assert (shop.cancel_count, statuses()) == (20, {"created": 4, "in_doubt": 16})
+
+
+def test_pause_of_another_process_is_read_before_each_group(shop, make):
+    """The other process meets the trouble while this one runs; its pause holds here with the next group."""
+    invoices = make(500)
+    results = cancel_invoices(invoices)
+    next(results)
+    invoices.verbs.pause("shop", "bad_credentials", 300)
+    rest = list(results)
+    assert shop.cancel_count <= shop.concurrency * 2 + lanes.GROUP + lanes.GROUP
+    assert codes(rest)["provider_paused"] == 500 - shop.cancel_count
+    assert statuses() == {"canceled": shop.cancel_count, "created": 500 - shop.cancel_count}
+
+
+def test_pause_that_is_there_before_sends_nothing(shop, make):
+    invoices = make(120)
+    invoices.verbs.pause("shop", "rate_limited", 61)
+    assert codes(cancel_invoices(invoices)) == {"provider_paused": 120}
+    assert (shop.cancel_count, rows_each()) == (0, {})
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(59, {"canceled": 9}), (61, {"provider_paused": 9})])
+def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(shop, make, clock, monkeypatch, seconds, expected):
+    """Waiting moves the clock on, ten seconds at a time."""
+    monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
+    invoices = make(9)
+    invoices.verbs.pause("shop", "rate_limited", seconds)
+    assert codes(cancel_invoices(invoices)) == expected
+    assert (shop.cancel_count, clock.moved >= 50) == ((9, True) if seconds < 60 else (0, False))
+
+
+def ticking(collect, clock):
+    def tick(self, patience):
+        if patience and not any(track.is_busy for track in self._tracks.values()):
+            clock.advance(10)
+            patience = 0.0
+        collect(self, patience)
+
+    return tick
+
+
+def test_429_for_a_moment_costs_one_more_try_each(scripted, make, short_pauses):
+    """No invoice without a final answer, none accepted twice, and only those that met the 429 are sent again."""
+    shop = scripted(concurrency=8)
+    shop.next_cancels(*["canceled"] * 60, *[limited(retry_after=0.05)] * 3)
+    results = list(cancel_invoices(make(300)))
+    assert codes(results) == {"canceled": 300}
+    sent = [shop.cancels.count(each) for each in set(shop.cancels)]
+    again = shop.cancel_count - 300
+    assert again == 3
+    assert (len(sent), max(sent), sum(count == 2 for count in sent)) == (300, 2, again)
+    assert statuses() == {"canceled": 300}
+
+
+@pytest.mark.slow
+def test_429_on_a_real_socket_is_waited_for(sandbox, at_sandbox):
+    invoices = at_sandbox(150, provider="firekassa")
+    sandbox.script("*", ["ordinary"] * 40 + ["rate_limited"] * 2)
+    report = invoices.cancel()
+    summary = sandbox.summary()
+    assert (report.ok, statuses()) == (True, {"canceled": 150})
+    assert set(summary["executed"].values()) == {1}
+    assert summary["totals"]["cancel"] == 152
+    assert max(summary["counts"]["cancel"].values()) == 2
+
+
+def test_invoice_meets_two_429_and_is_not_processed(scripted, make, short_pauses):
+    shop = scripted(concurrency=1)
+    invoices = make(3)
+    shop.next_cancels(limited(0.01), limited(0.01), external_id="000001")
+    results = list(cancel_invoices(invoices))
+    assert {r.external_id: r.outcome for r in results} == {
+        "000000": "canceled",
+        "000001": "not_processed",
+        "000002": "canceled",
+    }
+    assert (shop.cancel_count, statuses()) == (4, {"canceled": 2, "created": 1})
+
+
+def test_endless_429_is_probed_ever_more_rarely_and_then_passed_over(scripted, make, monkeypatch, clock):
+    """Retry-After says one second, each time: 1, 2, 4 ... 64 seconds between the probes, then the rest is skipped."""
+    monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
+    shop = scripted(concurrency=4)
+    shop.all_cancels(limited(retry_after=1.0))
+    results = list(cancel_invoices(make(500)))
+    assert shop.cancel_count <= 4 + 7
+    assert codes(results).keys() == {"rate_limited", "provider_paused"}
+    assert (len(results), statuses()) == (500, {"created": 500})
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "given_back"), [(4.0, False), (6.0, True)], ids=["up to 5 s they wait", "longer: given back"]
+)
+def test_claims_that_meet_a_pause_are_given_back_where_it_is_long(
+    scripted, make, clock, monkeypatch, retry_after, given_back
+):
+    shop = scripted(concurrency=1)
+    shop.next_cancels("canceled", limited(retry_after))
+    seen = []
+
+    def tick(self, patience):
+        collect(self, patience)
+        if patience and self._tracks["shop"].lane.held_for:
+            seen.append(statuses().get("canceling", 0))
+            clock.advance(1 if len(seen) > 8 else 0)
+
+    collect = run.Run._collect
+    monkeypatch.setattr(run.Run, "_collect", tick)
+    report = make(10).cancel()
+    assert (report.ok, shop.cancel_count) == (True, 11)
+    assert (min(seen) == 0, logged("given_back") > 0) == (given_back, given_back)
+
+
+def test_given_back_invoice_that_was_paid_meanwhile_is_told_as_its_row_says(scripted, make, monkeypatch):
+    """The webhook comes between claim and give-back: money wins, and the result says so."""
+    shop = scripted(concurrency=1)
+    shop.next_cancels("bad_credentials")
+    give_back = engine.Engine._give_back
+
+    def paid_first(self, track, lane, jobs):
+        Invoice.objects.observe_status("shop", "000002", "paid", trigger="webhook")
+        give_back(self, track, lane, jobs)
+
+    monkeypatch.setattr(engine.Engine, "_give_back", paid_first)
+    results = {result.external_id: result.code for result in cancel_invoices(make(4))}
+    assert results == {
+        "000000": "bad_credentials",
+        "000001": "provider_paused",
+        "000002": "has_payment",
+        "000003": "provider_paused",
+    }
+    assert (shop.cancel_count, statuses()) == (1, {"created": 3, "paid": 1})
+
+
+def test_unreachable_provider_pauses_after_five(scripted, make):
+    shop = scripted(concurrency=2)
+    shop.all_cancels("not_processed")
+    results = list(cancel_invoices(make(100)))
+    assert 5 <= shop.cancel_count <= 7
+    assert codes(results) == {"unreachable": shop.cancel_count, "provider_paused": 100 - shop.cancel_count}
+    assert statuses() == {"created": 100}
+
+
+def test_waiting_for_a_pause_asks_the_database_for_nothing(shop, make, django_assert_max_num_queries):
+    invoices = make(3)
+    invoices.verbs.pause("shop", "rate_limited", 30)
+    stop = threading.Event()
+    results = cancel_invoices(invoices, stop=stop)
+    threading.Timer(0.5, stop.set).start()
+    with django_assert_max_num_queries(8):
+        assert list(results) == []
+    assert (shop.cancel_count, statuses()) == (0, {"created": 3})

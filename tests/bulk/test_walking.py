@@ -1,0 +1,97 @@
+"""A selection is walked by primary key in pages: everything in it once, nothing twice, and no cursor across a write."""
+
+import pytest
+from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
+
+from django_invoice_cancel.bulk import ListedWalk, cancel_invoices, selection, walks_of
+from django_invoice_cancel.models import Invoice
+from tests.bulk.reading import rows_each
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch):
+    monkeypatch.setattr(selection, "PAGE", 7)
+
+
+REFUSED = {
+    "sliced": (lambda all_: all_[:5], "slice"),
+    "union": (lambda all_: all_.union(all_), "union"),
+    "values": (lambda all_: all_.values("pk"), "values"),
+    "values_list": (lambda all_: all_.values_list("pk"), "values"),
+    "distinct on a field": (lambda all_: all_.distinct("provider"), "distinct"),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_what_cannot_be_walked_is_refused_before_anything(shop, make, wrong):
+    choose, word = REFUSED[wrong]
+    with pytest.raises(TypeError, match=word):
+        cancel_invoices(choose(make(10)))
+    assert (shop.cancel_count, rows_each()) == (0, {})
+
+
+WALKED = {
+    "in any order": lambda all_: all_.order_by("-external_id", "?"),
+    "reversed": lambda all_: all_.reverse(),
+    "ordered and reversed": lambda all_: all_.order_by("-pk").reverse(),
+    "distinct": lambda all_: all_.distinct(),
+    "deferred": lambda all_: all_.only("reference"),
+    "a row twice through a join": lambda all_: all_.filter(
+        Q(transitions__isnull=True) | Q(transitions__code__in=["", "requested"])
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WALKED)
+def test_everything_selected_is_sent_once(shop, make, how):
+    invoices = make(30)
+    for invoice in invoices[:10]:
+        invoice.cancel_on_commit()
+        invoice.cancel_on_commit()  # two rows of the log: a join gives the invoice twice
+    shop.reset()
+    results = list(cancel_invoices(WALKED[how](invoices)))
+    assert sorted(shop.cancels) == sorted(invoices.values_list("external_id", flat=True))
+    assert len({result.invoice_id for result in results}) == len(results) == 30
+
+
+def test_results_come_in_order_of_the_primary_key_for_one_thread(shop, make):
+    make(30)
+    results = list(cancel_invoices(Invoice.objects.order_by("-pk"), concurrency=1))
+    assert [result.invoice_id for result in results] == sorted(result.invoice_id for result in results)
+    assert shop.cancels == [result.external_id for result in results]
+
+
+def test_one_page_of_a_provider_is_in_memory(shop, make, connection):
+    make(30)
+    with CaptureQueriesContext(connection) as queries:
+        [walk] = walks_of(Invoice.objects.all()).values()
+        taken = walk.take(5)
+    assert (len(taken), len(walk._page)) == (5, 2)
+    assert len(queries) == 3  # its alias, that there is no other, a page
+
+
+def test_listed_invoices_are_walked_in_pages_and_those_that_are_gone_are_left_out(make):
+    invoices = make(30)
+    keys = list(invoices.order_by("pk").values_list("pk", flat=True))
+    invoices.filter(pk__in=keys[:3]).delete()
+    walk = ListedWalk(Invoice.objects.all(), keys)
+    assert [invoice.pk for invoice in walk.take(100)] == keys[3:]
+    assert not walk.has_more
+
+
+def test_invoices_made_meanwhile_are_not_overtaken(shop, make):
+    """The walk goes by key, so what is made behind it comes, and what was canceled does not come again."""
+    results = cancel_invoices(make(300).filter(status="created"))
+    next(results)
+    make(5)
+    assert 1 + len(list(results)) == shop.cancel_count == 305
+
+
+@pytest.fixture
+def connection():
+    from django.db import connection
+
+    return connection
