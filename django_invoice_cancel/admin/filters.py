@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -68,7 +69,11 @@ class ProviderFilter(SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
         value = self.value()
-        return queryset.filter(provider=value) if value else None
+        if not value:
+            return None
+        # Newest first, most of a million rows may be this provider's: a database without statistics (SQLite) would
+        # take the index on provider and sort them all. This way it walks the rows as they are wanted.
+        return queryset.alias(its_provider=Coalesce("provider", Value(""))).filter(its_provider=value)
 
 
 class IssuedFilter(SimpleListFilter):
