@@ -9,7 +9,7 @@ BIN := .venv/bin
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve serve-celery serve-tasks test coverage lint format types floors migrations matrix constraints clean setup setup-lint
+.PHONY: help demo serve serve-celery serve-tasks test coverage lint format types floors migrations messages matrix constraints clean setup setup-lint
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ floors: setup-lint  ## who may import whom
 
 migrations: setup  ## is there a migration for every change of a model?
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django makemigrations --check --dry-run
+
+messages: setup  ## take new texts into the translations and compile them (needs gettext)
+	@$(BIN)/python tools/messages.py renew
 
 matrix:  ## the tests on every Django and Python that is supported
 	@bash .ci/run matrix

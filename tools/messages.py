@@ -58,7 +58,8 @@ def report(package: Path) -> int:
         for word, options in LACKING.items():
             entries = run("msgattrib", "--no-obsolete", "--no-wrap", *options, str(catalogue))
             if entries:
-                say(f"--- {word} in {catalogue.relative_to(package.parent)}\n{entries}")
+                _header, _blank, lacking = entries.partition("\n\n")
+                say(f"--- {word} in {catalogue.relative_to(package.parent)}\n{lacking}")
                 found = 1
     return found
 
