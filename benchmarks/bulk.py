@@ -91,17 +91,21 @@ def main() -> None:
                 best = options.count * latency / 1000 / concurrency
                 wall, cpu = median([w for w, _ in ours]), median([c for _, c in ours])
                 loop_wall, loop_cpu = median([w for w, _ in loops]) / LOOP, median([c for _, c in loops]) / LOOP
+                per_invoice = cpu / options.count
                 print(
-                    f"{latency:>4} ms, concurrency {concurrency:>2}: {options.count / wall:6.1f}/s = {best / wall:.3f} of the limit, "
-                    f"{loop_wall * options.count / wall:5.1f} x the loop; CPU per invoice {cpu / options.count * 1000:.2f} ms "
-                    f"= {cpu / options.count / loop_cpu:.2f} of the loop's {loop_cpu * 1000:.2f} ms",
+                    f"{latency:>4} ms, concurrency {concurrency:>2}: {options.count / wall:6.1f}/s = "
+                    f"{best / wall:.3f} of the limit, {loop_wall * options.count / wall:5.1f} x the loop; "
+                    f"CPU per invoice {per_invoice * 1000:.2f} ms = {per_invoice / loop_cpu:.2f} of the loop's "
+                    f"{loop_cpu * 1000:.2f} ms",
                     flush=True,
                 )
         with SandboxProcess() as sandbox:
             token = sandbox.settings()["firekassa"]["OPTIONS"]["api_token"]
             bares = [bare(500, sandbox.base_url, token)[1] / 500 for _ in range(options.runs)]
-        per_invoice = cpu / options.count
-        print(f"bare pooled Session.post: CPU {median(bares) * 1000:.2f} ms; the last shape's invoice is {per_invoice / median(bares):.2f} of it")
+        ratio = per_invoice / median(bares)
+        print(
+            f"bare pooled Session.post: CPU {median(bares) * 1000:.2f} ms; the last shape's invoice is {ratio:.2f} of it"
+        )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def project(database_url: str) -> Iterator[None]:
         DATABASES={"default": database(database_url)},
         INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django_invoice_cancel"],
         USE_TZ=True,
-        SECRET_KEY="invented-for-benchmarks",  # noqa: S106
+        SECRET_KEY="invented-for-benchmarks",
         INVOICE_CANCEL={"PROVIDERS": {}},
         LOGGING_CONFIG=None,
     )
@@ -78,7 +78,7 @@ def register(count: int, provider: str = "firekassa") -> Any:
     """Register so many fresh invoices, all of which the sandbox cancels without a fuss; return their query set."""
     from django_invoice_cancel.models import Invoice
 
-    global _next_id  # noqa: PLW0603
+    global _next_id
     first, _next_id = _next_id, _next_id + count
     known = Invoice.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     rows = (Invoice(provider=provider, external_id=f"{number}00") for number in range(first, first + count))

@@ -76,15 +76,16 @@ def first_request() -> None:
         first = threading.Event()
         ask = type(provider).cancel
 
-        def seen(self, external_id, *, lease, first=first, ask=ask):  # type: ignore[no-untyped-def]
+        began = time.perf_counter()
+
+        def seen(self, external_id, *, lease, first=first, ask=ask, began=began):  # type: ignore[no-untyped-def]
             if not first.is_set():
-                seconds.append(time.perf_counter() - started)
+                seconds.append(time.perf_counter() - began)
                 first.set()
             return ask(self, external_id, lease=lease)
 
         type(provider).cancel = seen  # type: ignore[method-assign]
         try:
-            started = time.perf_counter()
             results = cancel_invoices(Invoice.objects.cancelable())
             next(results)
             results.close()

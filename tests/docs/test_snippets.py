@@ -154,5 +154,5 @@ def test_resolver_of_the_settings_page_serves_its_accounts(reader, settings, mon
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": "shop_accounts.account"}
 
     assert registry.get_provider("shop-17").verbose_name == "FireKassa"
-    with pytest.raises(ImproperlyConfigured, match="No provider .nobody. is configured"):
+    with pytest.raises(ImproperlyConfigured, match=r"No provider .nobody. is configured"):
         registry.get_provider("nobody")
