@@ -73,7 +73,8 @@ class ProviderFilter(SimpleListFilter):
             return None
         # Newest first, most of a million rows may be this provider's: a database without statistics (SQLite) would
         # take the index on provider and sort them all. This way it walks the rows as they are wanted.
-        return queryset.alias(its_provider=Coalesce("provider", Value(""))).filter(its_provider=value)
+        found: QuerySet[Any] = queryset.alias(its_provider=Coalesce("provider", Value(""))).filter(its_provider=value)
+        return found
 
 
 class IssuedFilter(SimpleListFilter):

@@ -1,0 +1,221 @@
+"""Registering, changing, deleting and the history: what only the verbs write is never written here."""
+
+from datetime import timedelta
+
+import pytest
+from django import VERSION
+from django.contrib.admin.models import LogEntry
+
+from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.testing import make_invoice
+from tests.admin_invoice.pages import links, listing, page, stored, texts
+
+pytestmark = pytest.mark.django_db
+
+ADD = "/admin/invoice_cancel/invoice/add/"
+
+
+def values(**changes):
+    return {
+        "provider": "shop",
+        "external_id": " A-17 ",
+        "reference": "order-17",
+        "amount": "10.50",
+        "currency": "USD",
+        "issued_at_0": "2026-11-20",
+        "issued_at_1": "12:00:00",
+        "status": "created",
+    } | changes
+
+
+@pytest.fixture
+def editor(client_with):
+    return client_with("view", "add", "change", "delete")
+
+
+# -- registering ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "births"), [("created", []), ("canceled", [("", "canceled", "admin")])])
+def test_an_invoice_is_registered_as_everywhere_else(shop, editor, status, births):
+    response = editor.post(ADD, values(status=status))
+    assert response.status_code == 302, texts(response, "errorlist")
+    invoice = Invoice.objects.get()
+    assert (invoice.external_id, invoice.status, invoice.reference) == ("A-17", status, "order-17")
+    assert list(invoice.transitions.values_list("from_status", "to_status", "trigger")) == births
+    assert LogEntry.objects.get().object_id == str(invoice.pk)
+    assert shop.cancel_count == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"status": "canceling"}, {"status": "in_doubt"}, {"provider": "nobody"}, {"external_id": "ü"}, {"amount": "x"}],
+    ids=lambda wrong: next(iter(wrong.items())),
+)
+def test_what_is_not_acceptable_is_asked_for_again(shop, editor, wrong):
+    response = editor.post(ADD, values(**wrong))
+    assert (response.status_code, len(texts(response, "errorlist"))) == (200, 1)
+    assert not Invoice.objects.exists()
+
+
+def test_an_invoice_is_registered_once(shop, editor):
+    make_invoice(external_id="A-17")
+    assert texts(editor.post(ADD, values()), "errorlist") != []
+    assert Invoice.objects.count() == 1
+
+
+def test_where_a_resolver_knows_the_accounts_the_alias_is_typed(shop, editor, settings):
+    assert texts(editor.get(ADD), "option")[:1] == ["shop"]
+    settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"PROVIDER_RESOLVER": "tests.admin_invoice.pages.page"}
+    assert "shop" not in texts(editor.get(ADD), "option")
+
+
+# -- changing -------------------------------------------------------------------------------------------------
+
+
+def test_what_only_the_verbs_write_cannot_be_changed(shop, editor):
+    invoice = make_invoice("in_doubt", external_id="A-17")
+    before = stored(invoice)
+    data = values(external_id="B-18", status="canceled", attempt="", status_0="x", check_count="7", reference="new")
+    assert editor.post(page(invoice), data).status_code == 302
+    after = stored(invoice)
+    assert (after.reference, after.status, after.external_id) == ("new", "in_doubt", "A-17")
+    assert (after.attempt, after.check_count) == (before.attempt, before.check_count)
+
+
+def test_an_invoice_of_a_provider_that_is_gone_can_still_be_changed(shop, editor, settings):
+    invoice = make_invoice("paid")
+    settings.INVOICE_CANCEL = {"PROVIDERS": {}}
+    assert editor.post(page(invoice), values(reference="new")).status_code == 302
+    assert stored(invoice).reference == "new"
+
+
+@pytest.mark.skipif(VERSION < (6, 1), reason="Django has actions on the change form since 6.1")
+def test_the_actions_are_on_the_change_form(shop, client_with):
+    client = client_with("view", "change", "cancel", "resolve")
+    invoice = make_invoice()
+    response = client.get(page(invoice))
+    assert {"Cancel this invoice", "Check this invoice with provider", "Resolve this invoice in doubt"} <= set(
+        texts(response, "option")
+    )
+    data = {"CHANGE_FORM-action": "cancel_selected_invoices", "_selected_action": invoice.pk}
+    response = client.post(page(invoice), data)
+    operation = BulkOperation.objects.get()
+    assert (response.status_code, operation.total, operation.progress) == (302, 1, "draft")
+    assert shop.cancel_count == 0
+
+
+# -- deleting -------------------------------------------------------------------------------------------------
+
+
+def test_an_invoice_with_a_history_cannot_be_deleted(shop, editor):
+    invoice = make_invoice("canceled")
+    assert editor.post(page(invoice, "delete"), {"post": "yes"}).status_code == 403
+    assert page(invoice, "delete") not in links(editor.get(page(invoice)))
+    assert stored(invoice).status == "canceled"
+
+
+def test_an_invoice_without_a_history_can_be_deleted(shop, editor):
+    invoice = make_invoice()
+    assert page(invoice, "delete") in links(editor.get(page(invoice)))
+    assert editor.post(page(invoice, "delete"), {"post": "yes"}).status_code == 302
+    assert not Invoice.objects.exists()
+
+
+def test_no_selection_is_ever_deleted(shop, client_with):
+    boss = client_with(is_superuser=True)
+    invoice = make_invoice()
+    assert not [text for text in texts(boss.get(listing()), "option") if "elete" in text]
+    boss.post(listing(), {"action": "delete_selected", "_selected_action": [invoice.pk], "post": "yes", "index": "0"})
+    assert stored(invoice)
+
+
+# -- what happened --------------------------------------------------------------------------------------------
+
+
+def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
+    shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer", http_status=502, provider_message="bad gateway"))
+    invoice = make_invoice(external_id="A-17")
+    clerk.post(page(invoice, "cancel"), {"reason": "too old"})
+    shop.set_status("A-17", "paid")
+    clerk.post(page(invoice, "check"))
+    name = clerk.user.username
+    lines = [line.split(" ", 1)[1] for line in texts(clerk.get(page(invoice)), "ic-event")]
+    assert lines == [
+        f"{name} (reconcile): Scripted provider reported: Paid Paid",
+        f"{name} (admin): cancel sent, no answer after 0.0 s too old In doubt",
+        f"{name} (admin): begins to cancel at Scripted provider too old Being canceled",
+    ]
+    details = texts(clerk.get(page(invoice)), "details")
+    assert any("no_answer" in text and "502" in text and "bad gateway" in text for text in details)
+
+
+STORIES = {
+    "created": [],
+    "requested": ["(on commit): asked to cancel it"],
+    "refused": ["(API): cancel sent, refused after 0.1 s Open"],
+    "canceled": ["(API): cancel sent, confirmed after 0.1 s Canceled"],
+    "expired": ["(webhook): Scripted provider reported: Expired Expired"],
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_an_event_is_told_by_its_kind(shop, clerk, story):
+    lines = texts(clerk.get(page(make_invoice(story))), "ic-event")
+    assert [line.split("make_invoice ", 1)[1] for line in lines if "begins" not in line] == STORIES[story]
+
+
+def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, clerk):
+    invoice = make_invoice("paid_after_cancel")
+    clerk.post(page(invoice, "handled"), {"note": "paid back"})
+    response = clerk.get(page(invoice, "history"))
+    assert [line.split(": ", 1)[1] for line in texts(response, "ic-event")] == [
+        "late money marked as handled paid back",
+        "Scripted provider reported: Paid Paid",
+        "cancel sent, confirmed after 0.1 s Canceled",
+        "begins to cancel at Scripted provider Being canceled",
+    ]
+    assert "Late money marked as handled. paid back" in texts(response, "td")
+
+
+def test_a_long_history_is_cut_on_the_page_and_whole_in_the_history(shop, clerk):
+    invoice = make_invoice()
+    for _time in range(51):
+        invoice.observe_status(provider_status="what is this")
+    response = clerk.get(page(invoice))
+    assert (len(texts(response, "ic-event")), texts(response, "ic-remark")) == (
+        50,
+        ["Earlier events are in the history."],
+    )
+    assert len(texts(clerk.get(page(invoice, "history")), "ic-event")) == 51
+
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def test_nothing_that_anybody_says_is_html(shop, clerk):
+    """The provider's words, the reason, the reference, a status nobody knows: text, wherever they are shown."""
+    shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message=EVIL))
+    invoice = make_invoice(reference=EVIL, currency="<b>", amount="1")
+    clerk.post(page(invoice, "cancel"), {"reason": EVIL})
+    invoice.observe_status(provider_status=EVIL)
+    shown = [page(invoice), page(invoice, "history"), page(invoice, "cancel"), page(invoice, "resolve"), listing()]
+    for address in shown:
+        body = clerk.get(address).content.decode()
+        assert "<script>alert" not in body
+        assert "<img src=x" not in body
+        assert "<b>" not in body.replace(f"<b>{clerk.user.username}</b>", "").replace(f"<b>{invoice}</b>", "").replace(
+            "<b>make_invoice</b>", ""
+        )
+    assert "&lt;script&gt;alert(1)" in clerk.get(page(invoice)).content.decode()
+
+
+def test_no_page_has_anything_inline(shop, clerk):
+    """A strict Content-Security-Policy lets no style attribute and no handler pass."""
+    doubt = make_invoice("in_doubt", age=timedelta(hours=1))
+    late = make_invoice("paid_after_cancel")
+    for address in (page(doubt), page(doubt, "resolve"), page(doubt, "check"), page(late, "handled"), listing()):
+        body = clerk.get(address).content.decode()
+        assert ' style="' not in body
+        assert ' onclick="' not in body
