@@ -104,7 +104,7 @@ def main() -> None:
             bares = [bare(500, sandbox.base_url, token)[1] / 500 for _ in range(options.runs)]
         ratio = per_invoice / median(bares)
         print(
-            f"bare pooled Session.post: CPU {median(bares) * 1000:.2f} ms; the last shape's invoice is {ratio:.2f} of it"
+            f"bare pooled Session.post: CPU {median(bares) * 1000:.2f} ms; the last shape's is {ratio:.2f} of it"
         )
 
 
