@@ -3,10 +3,13 @@
 A table of what each order's invoice is at the provider and what the shop has done with it so far.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import samples_bulk
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 from shop.models import Order
@@ -30,6 +33,12 @@ class Kind:
     """Whether the shop has asked to cancel them."""
     then_observed: str = ""
     """What the shop then heard of them."""
+    is_handled: bool = False
+    """Whether somebody took care of their late money."""
+    operation: str = ""
+    """The bulk operation that they were selected for (see ``samples_bulk``)."""
+    hours_ago: int = 0
+    """When all of this was; an operation says so itself."""
     count: int = 1
 
 
@@ -39,29 +48,52 @@ KINDS = (
     Kind("silent_after", is_registered=False),
     Kind("paid", is_registered=False),
     Kind("not_found", is_registered=False),
-    Kind("ordinary", count=3),
+    Kind("ordinary", count=40),
+    # Among them some that the shop has heard nothing of, and that will surprise it.
+    Kind("paid", count=3),
+    Kind("already_canceled", count=2),
+    Kind("reset_after", count=3),
+    Kind("not_found"),
     # What the shop has seen before.
-    Kind("ordinary", is_canceled=True, count=2),
+    Kind("ordinary", is_canceled=True, count=6),
     Kind("already_canceled", is_canceled=True),
     Kind("reset_after", is_canceled=True),
-    Kind("paid", then_observed="paid"),
+    Kind("paid", then_observed="paid", count=4),
     Kind("error_500_before", is_canceled=True),
-    Kind("partially_paid", then_observed="partially_paid"),
+    Kind("partially_paid", then_observed="partially_paid", count=2),
     Kind("overpaid", is_canceled=True),
-    Kind("expired", then_observed="expired"),
-    Kind("failed", then_observed="failed"),
+    Kind("expired", then_observed="expired", count=4),
+    Kind("failed", then_observed="failed", count=2),
     Kind("not_found", is_canceled=True),
     Kind("paid_before_answer", is_canceled=True, then_observed="paid"),
+    Kind("paid_before_answer", is_canceled=True, then_observed="paid", is_handled=True, hours_ago=50),
+    # An outage, some hours ago: some cancels were carried out, some were not, and nobody said which.
+    Kind("reset_after", is_canceled=True, hours_ago=3, count=10),
+    Kind("reset_before", is_canceled=True, hours_ago=3, count=4),
+    # Bulk operations: one is finished, one was left by whoever worked on it.
+    Kind("ordinary", operation="finished", count=18),
+    Kind("paid", operation="finished", count=2),
+    Kind("ordinary", operation="finished", count=4),
+    Kind("cut_body", operation="finished", count=2),
+    Kind("already_canceled", operation="finished"),
+    Kind("not_found", operation="finished"),
+    Kind("ordinary", operation="interrupted", count=20),
 )
 
 
-def load() -> int:
-    """Make the orders, and a few that are paid in cash; return how many there are."""
+def load(user: Any) -> int:
+    """Make the orders, and a few that are paid in cash, in this user's name; return how many there are."""
     number = 1001
+    operations: dict[str, list[Invoice]] = defaultdict(list)
     for kind in KINDS:
+        invoices = []
         for provider in ("cryptocloud", "firekassa") * kind.count:
-            live_through(kind, make_order(number, provider, kind.behaviour))
+            order = make_order(number, provider, kind.behaviour)
+            invoices += [live_through(kind, order, user)] if kind.is_registered else []
             number += 1
+        operations[kind.operation] += invoices
+        samples_bulk.move_back(invoices, hours=kind.hours_ago)
+    samples_bulk.run(operations, user)
     for cash in range(2):
         Order.objects.create(
             number=str(number + cash), title="Gift card", total="25.00", placed_at=placed(number + cash)
@@ -87,25 +119,26 @@ def placed(number: int) -> datetime:
     return timezone.now() - timedelta(hours=5 * (number - 1000))
 
 
-def live_through(kind: Kind, order: Order) -> None:
-    """Let happen to the order's invoice what its kind says."""
-    if not kind.is_registered:
-        return
+def live_through(kind: Kind, order: Order, user: Any) -> Invoice:
+    """Let happen to the order's invoice what its kind says; return it."""
     invoice = order.register_invoice()
     assert invoice is not None  # noqa: S101 - make_order gave it an id
     if kind.is_canceled:
-        cancel(invoice)
+        cancel(invoice, user)
     if kind.then_observed:
         invoice.observe_status(kind.then_observed, trigger="webhook")
+    if kind.is_handled:
+        invoice.mark_handled(actor=user, note="Delivered all the same.")
+    return invoice
 
 
-def cancel(invoice: Invoice) -> None:
+def cancel(invoice: Invoice, user: Any) -> None:
     try:
-        invoice.cancel(actor="samples", reason="unpaid for a week")
+        invoice.cancel(actor=user, trigger="admin", reason="unpaid for a week")
     except CancelError:
         return  # its log tells
 
 
-def make_user(username: str, password: str) -> None:
+def make_user(username: str, password: str) -> Any:
     """Make the user who may do everything."""
-    get_user_model().objects.create_superuser(username, password=password)
+    return get_user_model().objects.create_superuser(username, password=password)

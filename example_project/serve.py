@@ -62,9 +62,8 @@ def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
     from runner import Runserver
 
     logging.disable(logging.WARNING)  # what the samples lived through is no news
-    orders = samples.load()
+    orders = samples.load(samples.make_user(USERNAME, PASSWORD))
     logging.disable(logging.NOTSET)
-    samples.make_user(USERNAME, PASSWORD)
     os.environ["DJANGO_RUNSERVER_HIDE_WARNING"] = "true"
     Runserver.introduction = introduction(sandbox, orders)
     with recipes.workers(options.workers):
@@ -74,7 +73,7 @@ def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
 def introduction(sandbox: SandboxProcess, orders: int) -> str:
     return f"""
   Shop     http://127.0.0.1:{{port}}/         {orders} orders: open one and press "Cancel order"
-  Admin    http://127.0.0.1:{{port}}/admin/
+  Admin    http://127.0.0.1:{{port}}/admin/   what needs attention stands above the list of invoices
   Sandbox  {sandbox.base_url}          FireKassa and CryptoCloud, with invoices of every kind
 
   Log in as {USERNAME} with the password {PASSWORD}. Ctrl-C ends all of it.
