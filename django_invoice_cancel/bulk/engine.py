@@ -74,7 +74,7 @@ class Engine(Run):
         if lane.held_for:
             return self._rest(track, lane)
         if lane.parked:
-            return self._resume(track, lane)
+            return self._send_parked(track, lane)
         if track.is_over or not lane.may_feed() or not lane.is_hungry:
             return False
         if self._answers and lane.window - lane.open < GROUP:
@@ -82,33 +82,48 @@ class Engine(Run):
         if lane.open >= lane.window:
             return False
         lane.learn(self.verbs.provider_state(lane.alias))
-        return self._claim_group(track, lane) if lane.may_feed() else True
+        return self._claim_group(track, lane) if lane.may_feed() and lane.is_hungry else bool(lane.held_for)
 
     def _claim_group(self, track: Track, lane: Lane) -> bool:
-        size = 1 if lane.is_probing else min(lane.window - lane.open, GROUP)
-        if lane.rate:
-            size = min(size, max(1, int(lane.rate)))
+        size = 1 if lane.is_probing else min(lane.window - lane.open, GROUP, lane.most_at_once)
         invoices = [invoice for invoice in self._take(track, size) if self._is_sendable(track, invoice)]
         if not invoices:
             return True
-        first_slot = self._slot(lane, len(invoices))
-        if first_slot is None:
-            track.next_up += invoices
-            return False
         claim = self.verbs.claim(invoices, self.intent, unless_paused=False)
         lane.open += len(claim.invoices)
-        self._feed(lane, claim, first_slot)
+        stale_at = claim.opened_monotonic + claim.ttl / 2
+        ask = partial(self._ask, lane)
+        lane.parked.extend(Job((claim, invoice), ask, stale_at=stale_at) for invoice in claim.invoices)
+        self._send_parked(track, lane)
         won = {invoice.pk for invoice in claim.invoices}
         for invoice in invoices:
             if invoice.pk not in won:
                 self._finish(track, invoice, not_claimed(invoice))
         return True
 
-    def _feed(self, lane: Lane, claim: Claim, first_slot: float) -> None:
-        stale_at = claim.opened_monotonic + claim.ttl / 2
-        for number, invoice in enumerate(claim.invoices):
-            slot = first_slot + number / lane.rate if lane.rate else 0.0
-            lane.feed(Job((claim, invoice), partial(self._ask, lane), stale_at=stale_at, not_before=slot))
+    def _send_parked(self, track: Track, lane: Lane) -> bool:
+        """Queue what is claimed and not queued: after a pause one as a probe, then the rest.
+
+        Slots are reserved now and not before the claim: one that had passed by then would have to be made up for.
+        What is too old is claimed anew.
+        """
+        now = time.monotonic()
+        stale = [job for job in lane.parked if now >= job.stale_at]
+        if stale:
+            lane.parked = deque(job for job in lane.parked if now < job.stale_at)
+            self._give_back(track, lane, stale)
+            return True
+        count = 1 if lane.is_probing else min(len(lane.parked), lane.idle if lane.rate else GROUP)
+        if not lane.parked or not lane.may_feed() or not lane.is_hungry:
+            return False
+        slot = self._slot(lane, count)
+        if slot is None:
+            return False
+        for number in range(count):
+            job = lane.parked.popleft()
+            job.not_before = slot + number / lane.rate if lane.rate else 0.0
+            lane.feed(job)
+        return True
 
     def _ask(self, lane: Lane, job: Job) -> Answer:
         """Submit, in a lane's thread, and note at once what the reply says about the provider."""
@@ -131,24 +146,6 @@ class Engine(Run):
         self._tell(said)
 
     # -- pauses -----------------------------------------------------------------------------------------------
-
-    def _resume(self, track: Track, lane: Lane) -> bool:
-        """Queue again what came back unsent: one as a probe, then the rest. What is too old is claimed anew.
-
-        So is what had a slot: the slot is over, and all at once they would not keep the rate.
-        """
-        now = time.monotonic()
-        over: list[Job] = []
-        kept: list[Job] = []
-        for job in lane.parked:
-            (over if lane.rate or now >= job.stale_at else kept).append(job)
-        lane.parked = deque(kept)
-        self._give_back(track, lane, over)
-        has_moved = bool(over)
-        while lane.parked and lane.may_feed():
-            lane.feed(lane.parked.popleft())
-            has_moved = True
-        return has_moved
 
     def _rest(self, track: Track, lane: Lane) -> bool:
         """Let a paused provider alone: give back what would wait too long; pass over the rest where it is long."""

@@ -11,8 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
 
 from .. import conf
 from ..outcomes import Code
@@ -31,6 +34,10 @@ RATE_PAUSE_SECONDS = 30.0
 """How long a 429 pauses that names no time."""
 LEAST_RATE_PAUSE_SECONDS = 1.0
 """How long it pauses at least; twice as long with each probe in a row that meets another."""
+NEAR = timedelta(seconds=1)
+"""Nothing is claimed while the next free slot is further away than this."""
+LATE_SECONDS = 0.1
+"""So long after its slot a job is not sent any more: it gets another."""
 LOOK_AGAIN_SECONDS = 0.1
 """How long after it found no free slot a lane looks for one again."""
 
@@ -108,9 +115,21 @@ class Lane:
         return not self.held_for and not (self.is_probing and self.fed)
 
     @property
+    def most_at_once(self) -> int:
+        """How many are claimed and queued together: with a rate no more than it lets go in a second."""
+        return max(1, min(int(self.rate), GROUP)) if self.rate else GROUP
+
+    @property
+    def idle(self) -> int:
+        """How many threads have nothing to do: with a rate no others get slots, they could not keep them."""
+        return self.concurrency - self.fed
+
+    @property
     def is_hungry(self) -> bool:
-        """Whether the threads will soon have nothing to do. With a rate no slot is taken long before its time."""
-        return self.queued <= (0 if self.rate else self.concurrency) and time.monotonic() >= self.look_again_at
+        """Whether the threads will soon have nothing to do, and may have something."""
+        if time.monotonic() < self.look_again_at:
+            return False
+        return self.idle > 0 if self.rate else self.queued <= self.concurrency
 
     def rest(self) -> None:
         """Look for a free slot again in a moment."""
@@ -131,6 +150,8 @@ class Lane:
             if not self.has_news and not self.fed:
                 self.failures = max(self.failures, state.failures)
                 self.is_probing = self.is_probing or bool(state.pause_code)
+        if self.rate and state.next_send_at is not None and state.next_send_at - timezone.now() > NEAR:
+            self.rest()
 
     def note(self, epoch: int, code: str, *, says_nothing: bool, retry_after: float | None) -> None:
         """Note what a reply says about the provider; ``says_nothing``: nothing about the invoice."""
@@ -211,4 +232,6 @@ class Lane:
                 self._done.put(job)
 
     def _is_wanted(self, job: Job) -> bool:
-        return not self._stopped.is_set() and job.epoch == self._epoch and time.monotonic() < job.stale_at
+        now = time.monotonic()
+        is_late = job.not_before and now > job.not_before + LATE_SECONDS
+        return not (is_late or self._stopped.is_set() or job.epoch != self._epoch or now >= job.stale_at)

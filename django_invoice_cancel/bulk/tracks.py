@@ -24,8 +24,6 @@ class Track:
         self.walk = walk
         self.lane = lane
         """None: the alias is not configured, its invoices are skipped."""
-        self.next_up: list[Invoice] = []
-        """Taken, and then there was no slot for them: the first to be taken."""
         self.again: deque[Invoice] = deque()
         self.earlier: dict[Any, CancelResult] = {}
         """What was the result so far of those that come again; empty for those that were never sent."""
@@ -34,7 +32,7 @@ class Track:
 
     @property
     def is_over(self) -> bool:
-        return self.is_left or not (self.next_up or self.again or self.walk.has_more)
+        return self.is_left or not (self.again or self.walk.has_more)
 
     @property
     def is_busy(self) -> bool:
@@ -42,9 +40,7 @@ class Track:
 
     def take(self, count: int, fresh: float) -> tuple[list[Invoice], int]:
         """Return up to ``count`` invoices, ``fresh`` of the selection at most, and how many of these there are."""
-        taken, self.next_up = self.next_up[:count], self.next_up[count:]
-        if len(self.again) >= MANY:
-            taken += self._take_again(count - len(taken))
+        taken = self._take_again(count) if len(self.again) >= MANY else []
         selected = self.walk.take(int(min(count - len(taken), fresh)))
         taken += selected
         taken += self._take_again(count - len(taken))
@@ -59,9 +55,7 @@ class Track:
 
     def untold(self) -> list[CancelResult]:
         """Return the results of those that would have come again and do not: they have been tried."""
-        waiting = [*self.next_up, *self.again]
-        self.next_up.clear()
-        self.again.clear()
+        waiting = self._take_again(len(self.again))
         return [self.earlier.pop(invoice.pk) for invoice in waiting if invoice.pk in self.earlier]
 
 

@@ -274,7 +274,7 @@ def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, mon
     assert "What was learned about shop was not written." in caplog.messages
 
 
-def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, monkeypatch, caplog):
+def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, monkeypatch, caplog, stopped):
     def fail(*args, **kwargs):
         raise OperationalError("gone")
 

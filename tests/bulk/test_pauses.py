@@ -1,4 +1,4 @@
-"""P9: a provider in trouble is left alone: the requests it still gets are counted, what is not tried stays as it was."""
+"""P9: a provider in trouble is left alone. The requests it still gets are counted; the rest stays as it was."""
 
 import threading
 
