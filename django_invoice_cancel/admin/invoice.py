@@ -28,13 +28,15 @@ from .paging import BoundedPaginator
 from .searching import found
 from .sentences import money_of, state_of
 from .single import SingleInvoice
+from .texts import outcome_word
 from .timeline import LATEST, events_of, label_of, latest
 from .times import ago
 
 HISTORY = 500
 """How many events the history shows."""
 _SHOP = ("reference", "amount", "currency", "issued_at", "expires_at")
-_BOOKKEEPING = (*(name.removesuffix("_id") for name in VERB_FIELDS), "created_at")
+_IN_WORDS = {"last_outcome": "outcome"}
+_BOOKKEEPING = (*(_IN_WORDS.get(name, name.removesuffix("_id")) for name in VERB_FIELDS), "created_at")
 
 
 class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # type: ignore[type-arg]
@@ -73,6 +75,10 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
     @admin.display(description=_("confirmed"))
     def confirmed(self, invoice: Invoice) -> str:
         return ago(invoice.status_confirmed_at) if invoice.status_confirmed_at else ""
+
+    @admin.display(description=_("last outcome"))
+    def outcome(self, invoice: Invoice) -> str:
+        return outcome_word(invoice.last_outcome)
 
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Invoice], search_term: str

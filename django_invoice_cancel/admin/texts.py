@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
+from .. import conf
 from ..models import BulkOperation
 from ..models.bulk_operation import Operation
 from ..outcomes import CONFIRMS_CANCEL, Outcome
+from ..results import provider_name
 
 UNTRIED = ""
 """The outcome of an item that has none yet."""
@@ -84,9 +84,10 @@ def money(amount: Decimal, currency: str) -> str:
     return f"{shown} {currency}".strip()
 
 
-def clock(instant: datetime) -> str:
-    """Return the time of day as people here read it."""
-    return date_format(timezone.localtime(instant) if timezone.is_aware(instant) else instant, "TIME_FORMAT")
+def account(alias: str) -> str:
+    """Return what people call an account: its provider's name; with the alias where another account has that name."""
+    name, others = provider_name(alias), [other for other in conf.read()[0].providers if other != alias]
+    return f"{alias} ({name})" if name in map(provider_name, others) else name
 
 
 def title(operation: BulkOperation) -> str:
@@ -103,6 +104,11 @@ def consent(operation: BulkOperation, count: int) -> str:
 
 def log_line(operation: BulkOperation) -> str:
     return counted(_LOGGED[operation.operation], operation.total)
+
+
+def outcome_word(outcome: str) -> str:
+    """Return the word for the outcome of a cancel; empty where there was none."""
+    return str(_OUTCOMES.get(outcome, outcome)) if outcome else ""
 
 
 def outcome_label(operation: BulkOperation, outcome: str) -> str:
