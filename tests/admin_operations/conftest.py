@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
+from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.testing.pytest_plugin import pytest_configure, scripted_provider
 from tests.admin_operations.clicks import client_of, page, user_with
@@ -18,6 +20,12 @@ from tests.admin_operations.clicks import client_of, page, user_with
 __all__ = ["pytest_configure", "scripted_provider"]
 
 _numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def slices_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a slow machine be slow: a slice ends when its items do."""
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.advance", partial(advance, deadline=60.0))
 
 
 @pytest.fixture

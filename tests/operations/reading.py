@@ -1,8 +1,13 @@
-"""What is left behind: read from the database, by the id at the provider."""
+"""Slices with time to spare, and what they leave behind: read from the database, by the id at the provider."""
+
+from functools import partial
 
 from django.db.models import QuerySet
 
+from django_invoice_cancel import bulk_operations
 from django_invoice_cancel.models import BulkOperation, Invoice
+
+advance = partial(bulk_operations.advance, deadline=60.0)
 
 
 def outcomes(operation: BulkOperation) -> dict[str, str]:

@@ -5,11 +5,11 @@ import threading
 import pytest
 from django.db import transaction
 
-from django_invoice_cancel.bulk_operations import Advance, advance
+from django_invoice_cancel.bulk_operations import Advance
 from django_invoice_cancel.exceptions import CancelInTransaction
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
 from django_invoice_cancel.testing import ScriptedProvider
-from tests.operations.reading import outcomes, progress, put, statuses
+from tests.operations.reading import advance, outcomes, progress, put, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -171,11 +171,17 @@ def test_stop_within_a_slice_records_what_is_in_flight(scripted_provider, invoic
     assert not operation.left.filter(token__isnull=False).exists()
 
 
-def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, invoices, started, monkeypatch):
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, invoices, started, in_thread, monkeypatch):
     invoices(60)
     operation = started()
     monkeypatch.setattr("django_invoice_cancel.bulk_operations.LOOK_SECONDS", 0.0)
-    scripted_provider.all_cancels(lambda external_id: (operation.stop() and "canceled") or "canceled")
+
+    def press(external_id):
+        scripted_provider.before_send = None
+        in_thread(lambda: BulkOperation.objects.get(pk=operation.pk).stop()).result()
+
+    scripted_provider.before_send = press
     assert advance(operation.pk) == Advance(has_more=False)
     assert 0 < scripted_provider.cancel_count < 60
     assert progress(operation) == "stopped"

@@ -6,9 +6,8 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
-from tests.operations.reading import outcomes, progress, put, statuses
+from tests.operations.reading import advance, outcomes, progress, put, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
