@@ -24,7 +24,8 @@ from ..models.bulk_operation import Progress
 from ..outcomes import Outcome
 from ..results import provider_name
 from .filters import AttentionFilter, Need
-from .texts import number
+from .sentences import marked
+from .texts import account, number
 from .times import age, ago, clock
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
     return Attention(
         items=[*_about_invoices(admin, request, invoices, doubts), *_about_operations(admin, request)],
         pauses=[text for state in states.values() if (text := pause_of(state))],
-        reconciled=reconciled,
+        reconciled=marked(reconciled),
         is_unattended=is_unattended,
     )
 
@@ -86,7 +87,7 @@ def pause_of(state: ProviderState) -> str:
     name = provider_name(state.alias)
     why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=name)
     return _("%(provider)s is paused until %(when)s: %(why)s") % {
-        "provider": name,
+        "provider": account(state.alias),
         "when": clock(state.paused_until),
         "why": why,
     }

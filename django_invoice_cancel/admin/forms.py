@@ -61,7 +61,9 @@ class CancelForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["reason"].required = conf.get().require_reason
+        if not conf.get().require_reason:
+            self.fields["reason"].required = False
+            self.fields["reason"].label = _("Reason (optional)")
 
 
 class DecideForm(forms.Form):

@@ -26,7 +26,7 @@ from .forms import InvoiceForm, registrable
 from .offers import Offers
 from .paging import BoundedPaginator
 from .searching import found
-from .sentences import money_of, state_of
+from .sentences import marked, money_of, state_of
 from .single import SingleInvoice
 from .texts import outcome_word
 from .timeline import LATEST, events_of, label_of, latest
@@ -138,7 +138,8 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
         log = latest(invoice, LATEST + 1)
         offers = Offers(self, request, invoice)
         return {
-            "state": state_of(invoice, log),
+            "state": marked(state_of(invoice, log)),
+            "has_late_money": offers.has_late_money,
             "buttons": list(offers.buttons()),
             "remarks": list(offers.remarks()),
             "events": events_of(invoice, log[:LATEST]),

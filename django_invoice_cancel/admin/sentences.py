@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -30,6 +31,14 @@ def state_of(invoice: Invoice, log: Log) -> str:
     if invoice.paid_after_cancel_at is not None and invoice.status in MONEY:
         return _late_money(invoice, invoice.paid_after_cancel_at)
     return _STATES[Status(invoice.status)](invoice, log)
+
+
+def marked(text: str) -> str:
+    """Return a text of ours as HTML, escaped, with what stands between backticks as code."""
+    parts = text.split("`")
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", p) if i % 2 else p,) for i, p in enumerate(parts))
+    )
 
 
 def money_of(invoice: Invoice) -> str:

@@ -30,7 +30,7 @@ from ..outcomes import CancelResult, Code, Outcome
 from ..results import provider_name
 from .forms import CancelForm, DecideForm, HandledForm
 from .offers import Offers
-from .sentences import money_of, state_of
+from .sentences import marked, money_of, state_of
 from .timeline import label_of, latest
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class SingleInvoice(_ModelAdmin):
             "invoice": invoice,
             "amount": money_of(invoice),
             "provider": provider_name(invoice.provider),
-            "state": state_of(invoice, latest(invoice)),
+            "state": marked(state_of(invoice, latest(invoice))),
             "offers": offers,
             "why_not": why_not,
             "open_from": offers.open_from,

@@ -17,7 +17,7 @@ from tests.admin_invoice.pages import links, listing, texts
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
-UNATTENDED = "Nothing is checking invoices in doubt: schedule `reconcile_invoices`, or use Check with provider."
+UNATTENDED = "Nothing is checking invoices in doubt: schedule reconcile_invoices, or use Check with provider."
 
 
 def beat(ago=timedelta(), alias="shop"):

@@ -1,0 +1,78 @@
+"""``python -m tests.admin_invoice.skinned unfold``: render the pages of an invoice in a skin; print what was seen.
+
+JSON: page -> [HTTP status, the words looked for, or what was there instead].
+"""
+
+import json
+import sys
+import tempfile
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+
+def configure(skin: str, database: str) -> None:
+    from tests import settings as plain
+
+    names = {name: getattr(plain, name) for name in dir(plain) if name.isupper()}
+    names["DATABASES"] = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database}}
+    names["INSTALLED_APPS"] = [skin, *plain.INSTALLED_APPS]
+    names["INVOICE_CANCEL"] = {
+        "PROVIDERS": {"shop": {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider", "OPTIONS": {}}}
+    }
+    settings.configure(**names)
+    django.setup()
+
+
+def dressed() -> None:
+    """Register the admins as a host with django-unfold would: on top of its ModelAdmin."""
+    from django.contrib import admin
+    from unfold.admin import ModelAdmin
+
+    from django_invoice_cancel.admin import BulkOperationAdmin, InvoiceAdmin
+    from django_invoice_cancel.models import BulkOperation, Invoice
+
+    for model, ours in ((Invoice, InvoiceAdmin), (BulkOperation, BulkOperationAdmin)):
+        if admin.site.is_registered(model):
+            admin.site.unregister(model)
+        admin.site.register(model, type(f"Skinned{ours.__name__}", (ours, ModelAdmin), {}))
+
+
+def seen() -> dict[str, Any]:
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    from django_invoice_cancel.testing import ScriptedProvider, make_invoice
+    from tests.admin_invoice.pages import listing, page
+
+    client, invoice = Client(), make_invoice("in_doubt", external_id="A-17")
+    client.force_login(User.objects.create_superuser("ada"))
+
+    def look(address: str, words: str) -> list[Any]:
+        response = client.get(address)
+        body = response.content.decode()
+        return [response.status_code, words if words in body else body]
+
+    found = {
+        "list": look(listing(), "1 in doubt (0 min)"),
+        "change": look(page(invoice), "It may or may not be canceled."),
+        "history": look(page(invoice, "history"), "begins to cancel"),
+        "add": look(f"{listing()}add/", "external_id"),
+        "cancel": look(page(invoice, "cancel"), "Take me back"),
+        "resolve": look(page(invoice, "resolve"), "The provider&#x27;s cabinet shows it paid"),
+    }
+    ScriptedProvider.of("shop").set_status("A-17", "canceled")
+    status = client.post(page(invoice, "check")).status_code
+    invoice.refresh_from_db()
+    return found | {"check": [status, invoice.status]}
+
+
+if __name__ == "__main__":
+    with tempfile.NamedTemporaryFile(suffix=".sqlite3") as file:
+        configure(sys.argv[1], file.name)
+        call_command("migrate", verbosity=0)
+        if sys.argv[1] == "unfold":
+            dressed()
+        sys.stdout.write(json.dumps(seen()))
