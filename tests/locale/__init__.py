@@ -1,0 +1,1 @@
+"""The translations: complete, kept, compiled, and on the pages."""
