@@ -1,0 +1,245 @@
+"""Many lookups: in groups of the provider's size, shared with whoever else reconciles, and obeying its pauses."""
+
+import threading
+
+import pytest
+
+from django_invoice_cancel.bulk import checking, lanes, reconcile_invoices
+from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.models.verbs.observations import Observations
+from django_invoice_cancel.outcomes import Code, LookupReply
+from django_invoice_cancel.testing import ScriptedProvider, make_invoice
+from tests.bulk.reading import codes, logged, statuses
+from tests.story.reading import later, row, steps
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def doubtful(make, monkeypatch):
+    """Return a function that brings so many invoices into doubt, whatever happened at the provider."""
+
+    def doubt(count, shop, answer="in_doubt"):
+        invoices = make(count, shop.alias)
+        shop.next_cancels(*[answer] * count)
+        with monkeypatch.context() as patch:
+            patch.setattr(lanes, "FAILURES_THAT_PAUSE", count + 1)
+            invoices.cancel()
+        ProviderState.objects.all().delete()
+        return invoices
+
+    return doubt
+
+
+def due():
+    return Invoice.objects.due_for_reconciling()
+
+
+def test_lookups_go_in_groups_of_the_providers_size(scripted, doubtful):
+    shop = scripted(lookup_group_size=10)
+    doubtful(25, shop, "answer_lost")
+    with later(minutes=2):
+        results = list(reconcile_invoices(due()))
+    assert codes(results) == {"already_canceled": 25}
+    assert sorted(len(ids) for ids in shop.lookups) == [5, 10, 10]
+    assert (shop.cancel_count, statuses()) == (25, {"canceled": 25})
+
+
+def test_cryptocloud_is_asked_a_hundred_at_a_time(sandbox, at_sandbox):
+    invoices = at_sandbox(250)
+    results = list(reconcile_invoices(invoices))
+    assert codes(results) == {"still_open": 250}
+    assert sandbox.summary()["totals"] == {"lookup": 3}
+    assert statuses() == {"created": 250}
+
+
+def test_two_that_reconcile_share_the_work(scripted, doubtful):
+    """Both have read the same rows; each invoice is asked about by one of them."""
+    shop = scripted(lookup_group_size=5, concurrency=1)
+    doubtful(20, shop, "answer_lost")
+    with later(minutes=2):
+        first = reconcile_invoices(due())
+        one = next(first)
+        second = list(reconcile_invoices(due()))
+        rest = list(first)
+    asked = [external_id for ids in shop.lookups for external_id in ids]
+    assert (len(asked), len(set(asked))) == (20, 20)
+    assert (one.code, len(rest) + 1) == ("already_canceled", 20)
+    assert codes(second).keys() <= {"already_canceled", "being_checked"}
+    assert statuses() == {"canceled": 20}
+
+
+def test_invoice_that_another_process_has_is_said_to_be_checked(scripted, doubtful, monkeypatch):
+    shop = scripted()
+    doubtful(3, shop)
+    book = Observations.book_check
+
+    def other_first(self, invoices):
+        book(self, [Invoice.objects.get(pk=invoices[0].pk)])
+        return book(self, invoices)
+
+    monkeypatch.setattr(Observations, "book_check", other_first)
+    with later(minutes=2):
+        results = list(reconcile_invoices(due()))
+    assert codes(results) == {"being_checked": 1, "still_open": 2}
+    assert (shop.lookup_count, len(shop.lookups[0])) == (1, 2)
+
+
+def test_still_open_counts_after_the_doubt_period_only(scripted, doubtful):
+    shop = scripted()
+    doubtful(3, shop)
+    with later(minutes=2):
+        assert codes(reconcile_invoices(due())) == {"still_open": 3}
+        assert statuses() == {"in_doubt": 3}
+    with later(minutes=17):
+        results = list(reconcile_invoices(due()))
+    assert [(result.outcome, result.code) for result in results] == [("not_processed", "still_open")] * 3
+    assert (statuses(), shop.cancel_count) == ({"created": 3}, 3)
+
+
+def test_unreachable_provider_does_not_advance_the_back_off(scripted, doubtful):
+    shop = scripted()
+    invoices = doubtful(3, shop)
+    shop.all_lookups("not_processed")
+    with later(minutes=2):
+        assert codes(reconcile_invoices(due())) == {"unreachable": 3}
+    assert set(invoices.values_list("check_count", flat=True)) == {0}
+    shop.all_lookups("created")
+    with later(minutes=4):
+        assert codes(reconcile_invoices(due())) == {"still_open": 3}
+    assert set(invoices.values_list("check_count", flat=True)) == {1}
+    assert shop.lookup_count == 2
+
+
+def test_paused_provider_is_not_asked(scripted, doubtful):
+    shop = scripted()
+    invoices = doubtful(3, shop)
+    with later(minutes=2):
+        invoices.verbs.pause("shop", "bad_credentials", 300)
+        assert codes(reconcile_invoices(due())) == {"provider_paused": 3}
+    assert (shop.lookup_count, statuses()) == (0, {"in_doubt": 3})
+
+
+def test_rejected_credentials_pause_the_lookups_too(scripted, doubtful):
+    shop = scripted(lookup_group_size=2, concurrency=1)
+    doubtful(10, shop)
+    shop.all_lookups("bad_credentials")
+    with later(minutes=2):
+        results = list(reconcile_invoices(due()))
+        assert ProviderState.objects.get().pause_code == "bad_credentials"
+    assert shop.lookup_count == 1
+    assert codes(results) == {"bad_credentials": 2, "provider_paused": 8}
+    assert statuses() == {"in_doubt": 10}
+
+
+def test_short_pause_is_waited_for(scripted, doubtful):
+    shop = scripted(lookup_group_size=2, concurrency=1)
+    doubtful(6, shop, "answer_lost")
+    shop.next_lookups(LookupReply(None, Code.RATE_LIMITED, is_answer=False, retry_after=0.05))
+    with later(minutes=2):
+        results = list(reconcile_invoices(due()))
+    assert sum(codes(results).values()) == 6
+    assert codes(results)["already_canceled"] >= 4
+    assert shop.lookup_count == 3
+
+
+def test_abandoned_claim_is_doubt_first_and_then_looked_up(shop):
+    invoice = make_invoice("abandoned", provider="shop")
+    shop.reset()
+    assert codes(reconcile_invoices(due())) == {"still_open": 1}
+    assert [step[:2] for step in steps(invoice)[-2:]] == [("canceling", "in_doubt"), ("in_doubt", "in_doubt")]
+    assert (shop.cancel_count, shop.lookup_count) == (0, 1)
+
+
+def test_claim_that_is_alive_is_left_alone(shop):
+    invoice = make_invoice("canceling", provider="shop")
+    assert codes(reconcile_invoices(Invoice.objects.all())) == {"in_progress": 1}
+    assert (row(invoice).status, shop.lookup_count) == ("canceling", 0)
+
+
+def test_misconfigured_alias_is_said_of_its_invoices_and_its_abandoned_claims_are_in_doubt(settings, shop, make):
+    make_invoice("abandoned", provider="shop")
+    settings.INVOICE_CANCEL = {"PROVIDERS": {}}
+    assert codes(reconcile_invoices(due())) == {"misconfigured": 1}
+    assert statuses() == {"in_doubt": 1}
+
+
+def test_limit_bounds_what_is_asked(scripted, doubtful):
+    shop = scripted(lookup_group_size=5)
+    doubtful(12, shop)
+    with later(minutes=2):
+        assert codes(reconcile_invoices(due(), limit=7)) == {"still_open": 7}
+    assert sorted(len(ids) for ids in shop.lookups) == [2, 5]
+
+
+def test_stop_asks_for_nothing_more(scripted, doubtful):
+    shop = scripted(lookup_group_size=1, concurrency=1)
+    doubtful(6, shop)
+    stop = threading.Event()
+    shop.all_lookups(lambda external_id: stop.set())
+    with later(minutes=2):
+        results = list(reconcile_invoices(due(), stop=stop))
+    assert len(results) == shop.lookup_count < 6
+    assert statuses() == {"in_doubt": 6}
+
+
+def test_row_that_cannot_be_recorded_stops_no_other(scripted, doubtful, monkeypatch):
+    shop = scripted()
+    doubtful(5, shop, "answer_lost")
+    lock, refused = Observations.record_lookup, []
+
+    def refuse(self, seen, reply, intent, **options):
+        if seen.invoice.external_id == "000002":
+            refused.append(seen)
+            raise ZeroDivisionError
+        lock(self, seen, reply, intent, **options)
+
+    monkeypatch.setattr(Observations, "record_lookup", refuse)
+    with later(minutes=2):
+        results = list(reconcile_invoices(due()))
+    assert [result.external_id for result in results if not result.is_recorded] == ["000002"]
+    assert (statuses(), len(refused), shop.lookup_count) == ({"canceled": 4, "in_doubt": 1}, 1, 1)
+
+
+# -- a provider that cannot be asked ----------------------------------------------------------------------------------
+
+
+def test_provider_without_lookup_is_not_asked_unless_a_repeat_is_wanted(scripted, doubtful):
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True)
+    doubtful(3, shop)
+    with later(minutes=20):
+        assert codes(reconcile_invoices(due())) == {"no_lookup": 3}
+        assert shop.cancel_count == 3
+        assert codes(reconcile_invoices(due(), resubmit=True)) == {"canceled": 3}
+    assert (shop.cancel_count, statuses()) == (6, {"canceled": 3})
+
+
+def test_repeats_stop_when_five_say_nothing(scripted, doubtful):
+    """A provider that is down is not asked to cancel a hundred times, for 15 seconds each."""
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True)
+    doubtful(30, shop)
+    shop.all_cancels("in_doubt")
+    with later(minutes=20):
+        results = list(reconcile_invoices(due(), resubmit=True))
+        assert ProviderState.objects.get().is_paused
+    assert shop.cancel_count == 30 + 5
+    assert codes(results) == {"no_answer": 5, "provider_paused": 25}
+
+
+def test_lookups_keep_the_rate(scripted, doubtful):
+    shop = scripted(lookup_group_size=1, rate=1000)
+    doubtful(5, shop)
+    with later(minutes=2):
+        list(reconcile_invoices(due()))
+        assert ProviderState.objects.get().next_send_at is not None
+    assert shop.lookup_count == 5
+
+
+def test_preview_asks_nobody(scripted, doubtful):
+    shop = scripted()
+    invoice = doubtful(1, shop).get()
+    assert checking.why_not_askable(invoice) is None
+    scripted(supports_lookup=False)
+    assert checking.why_not_askable(invoice).code == "no_lookup"
+    assert (shop.lookup_count, logged("observed")) == (0, 0)
+    assert ScriptedProvider.of("shop").lookup_count == 0

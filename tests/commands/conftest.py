@@ -1,0 +1,39 @@
+"""What the commands' tests share: invoices and accounts as in the bulk tests, and a call that tells code and output."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.bulk.conftest import at_sandbox, clock, make, running_process, sandbox, scripted, shop
+
+__all__ = ["at_sandbox", "clock", "make", "running_process", "sandbox", "scripted", "shop"]
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def manage() -> Callable[..., Ended]:
+    """Return a function that calls a command as a shell would, and says how it ended."""
+
+    def manage(*arguments: str, **options: Any) -> Ended:
+        out, err = io.StringIO(), io.StringIO()
+        code = 0
+        try:
+            call_command(*arguments, stdout=out, stderr=err, **options)
+        except CommandError as error:
+            code = error.returncode
+            err.write(str(error))
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    return manage
