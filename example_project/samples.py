@@ -54,22 +54,6 @@ KINDS = (
     Kind("already_canceled", count=2),
     Kind("reset_after", count=3),
     Kind("not_found"),
-    # What the shop has seen before.
-    Kind("ordinary", is_canceled=True, count=6),
-    Kind("already_canceled", is_canceled=True),
-    Kind("reset_after", is_canceled=True),
-    Kind("paid", then_observed="paid", count=4),
-    Kind("error_500_before", is_canceled=True),
-    Kind("partially_paid", then_observed="partially_paid", count=2),
-    Kind("overpaid", is_canceled=True),
-    Kind("expired", then_observed="expired", count=4),
-    Kind("failed", then_observed="failed", count=2),
-    Kind("not_found", is_canceled=True),
-    Kind("paid_before_answer", is_canceled=True, then_observed="paid"),
-    Kind("paid_before_answer", is_canceled=True, then_observed="paid", is_handled=True, hours_ago=50),
-    # An outage, some hours ago: some cancels were carried out, some were not, and nobody said which.
-    Kind("reset_after", is_canceled=True, hours_ago=3, count=10),
-    Kind("reset_before", is_canceled=True, hours_ago=3, count=4),
     # Bulk operations: one is finished, one was left by whoever worked on it.
     Kind("ordinary", operation="finished", count=18),
     Kind("paid", operation="finished", count=2),
@@ -78,11 +62,29 @@ KINDS = (
     Kind("already_canceled", operation="finished"),
     Kind("not_found", operation="finished"),
     Kind("ordinary", operation="interrupted", count=20),
+    # What the shop has seen before.
+    Kind("ordinary", is_canceled=True, hours_ago=28, count=6),
+    Kind("already_canceled", is_canceled=True),
+    Kind("reset_after", is_canceled=True),
+    Kind("paid", then_observed="paid", hours_ago=6, count=4),
+    Kind("error_500_before", is_canceled=True),
+    Kind("partially_paid", then_observed="partially_paid", hours_ago=2, count=2),
+    # An outage, some hours ago: some cancels were carried out, some were not, and nobody said which.
+    Kind("reset_after", is_canceled=True, hours_ago=3, count=10),
+    Kind("reset_before", is_canceled=True, hours_ago=3, count=4),
+    # And the rest of an ordinary week.
+    Kind("overpaid", is_canceled=True, hours_ago=5),
+    Kind("expired", then_observed="expired", hours_ago=30, count=4),
+    Kind("failed", then_observed="failed", hours_ago=8, count=2),
+    Kind("not_found", is_canceled=True),
+    Kind("paid_before_answer", is_canceled=True, then_observed="paid", hours_ago=4),
+    Kind("paid_before_answer", is_canceled=True, then_observed="paid", is_handled=True, hours_ago=50),
 )
 
 
 def load(user: Any) -> int:
     """Make the orders, and a few that are paid in cash, in this user's name; return how many there are."""
+    samples_bulk.pause_old_account(user)
     number = 1001
     operations: dict[str, list[Invoice]] = defaultdict(list)
     for kind in KINDS:
@@ -93,7 +95,8 @@ def load(user: Any) -> int:
             number += 1
         operations[kind.operation] += invoices
         samples_bulk.move_back(invoices, hours=kind.hours_ago)
-    samples_bulk.run(operations, user)
+    samples_bulk.finish_one(operations["finished"], user)
+    samples_bulk.interrupt_one(operations["interrupted"], user)
     for cash in range(2):
         Order.objects.create(
             number=str(number + cash), title="Gift card", total="25.00", placed_at=placed(number + cash)

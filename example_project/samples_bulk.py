@@ -3,7 +3,7 @@
 They really run, against the sandbox; then their times are moved back together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,13 +17,6 @@ from django_invoice_cancel.testing.sandbox import invoice_id
 REVOKED = 30
 """So many invoices are left at the account whose token was revoked."""
 A_DAY = 24 * 60 * 60
-
-
-def run(selections: Mapping[str, Sequence[Invoice]], user: Any) -> None:
-    """Run the operations that the samples name, and one at the account that is paused ever since."""
-    finish_one(selections["finished"], user)
-    interrupt_one(selections["interrupted"], user)
-    pause_old_account(user)
 
 
 def finish_one(invoices: Sequence[Invoice], user: Any) -> None:

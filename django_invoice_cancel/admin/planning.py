@@ -27,6 +27,7 @@ from ..results import WHY_NOT, provider_name
 from ..statuses import Status
 from . import texts
 from .starting import can_look_up
+from .times import clock
 
 EXAMPLES = 10
 """How many invoices are shown for each reason."""
@@ -146,7 +147,7 @@ class Plan:
 
     def _add(self, group: Mapping[str, Any]) -> None:
         alias = group["provider"]
-        share = self.shares.setdefault(alias, Share(provider_name(alias)))
+        share = self.shares.setdefault(alias, Share(texts.account(alias)))
         share.count += group["count"]
         if group["sum"] is not None:
             share.sums[group["invoice__currency"]] += group["sum"]
@@ -187,10 +188,10 @@ def why_not(draft: BulkOperation, alias: str, state: str) -> str:
 
 
 def _trouble(state: ProviderState) -> str:
-    name = provider_name(state.alias)
+    name = texts.account(state.alias)
     if state.is_paused and state.paused_until is not None:
-        why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=name)
-        until = texts.clock(state.paused_until)
+        why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=provider_name(state.alias))
+        until = clock(state.paused_until)
         return _("%(provider)s is paused until %(time)s: %(why)s") % {"provider": name, "time": until, "why": why}
     if state.failures:
         text = ngettext(

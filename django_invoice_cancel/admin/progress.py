@@ -21,6 +21,7 @@ from ..models.bulk_operation import Progress
 from ..outcomes import Outcome
 from ..results import provider_name
 from . import texts
+from .times import clock
 
 ORDER = (*Outcome, texts.UNTRIED)
 SHORTEST_PAUSE_SECONDS = 3.0
@@ -171,7 +172,7 @@ class Snapshot:
         goes_on = timezone.now() + timedelta(seconds=self.wait_seconds)
         text = _("Paused until %(time)s: %(why)s %(rest)s")
         return text % {
-            "time": texts.clock(goes_on),
+            "time": clock(goes_on),
             "why": " ".join(names),
             "rest": self._untried(),
         }

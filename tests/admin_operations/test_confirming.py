@@ -62,7 +62,7 @@ def test_nothing_to_cancel_has_no_button(scripted_provider, browser, choose):
     ("state", "said"),
     [
         ({"paused_until": 600, "pause_code": "bad_credentials"}, "Scripted provider rejected our credentials."),
-        ({"failures": 3}, "Scripted provider gave no usable answer to the last 3 requests."),
+        ({"failures": 3}, "firekassa (Scripted provider) gave no usable answer to the last 3 requests."),
     ],
     ids=["paused", "silent"],
 )
