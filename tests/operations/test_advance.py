@@ -61,7 +61,8 @@ def test_a_slice_in_a_transaction_is_refused(scripted_provider, invoices, starte
     operation = started()
     with transaction.atomic(), pytest.raises(CancelInTransaction):
         advance(operation.pk)
-    assert outcomes(operation) == {"101": ""}
+    operation.refresh_from_db()
+    assert (outcomes(operation), operation.worked_at) == ({"101": ""}, None)
     assert scripted_provider.cancel_count == 0
 
 
