@@ -183,4 +183,4 @@ def why_not_askable(invoice: Invoice, *, resubmit: bool = False) -> CancelResult
         return skipped(invoice, Code.IN_PROGRESS)
     if provider.supports_lookup or (resubmit and provider.is_repeat_harmless):
         return None
-    return standing(invoice, Code.NO_LOOKUP)
+    return skipped(invoice, Code.NO_LOOKUP)

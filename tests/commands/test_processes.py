@@ -1,0 +1,110 @@
+"""The commands as processes: signals, exit codes of a shell, and what a terminal shows."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+from django_invoice_cancel.models import Invoice
+from tests.bulk.reading import rows_each, statuses
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+CANCEL = ["cancel_invoices", "--provider", "cryptocloud", "--noinput"]
+
+
+@pytest.fixture
+def start(sandbox, child_env):
+    """Return a function that starts a command against the sandbox."""
+
+    def start(*arguments, deadline=5, **options):
+        env = child_env(INVOICE_CANCEL_TEST_OPTIONS=json.dumps({"deadline": deadline}), COLUMNS="100", TERM="xterm")
+        command = [sys.executable, "-m", "tests.bulk.child", sandbox.base_url, *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(command, env=env, **{**pipes, **options})
+
+    return start
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_signal_records_what_is_in_flight_and_leaves_the_rest(sandbox, at_sandbox, start, number):
+    at_sandbox(500)
+    sandbox.configure(latency=0.1)
+    child = start(*CANCEL, "--format", "jsonl")
+    sandbox.wait_until(lambda: sandbox.count("cancel") >= 20, timeout=30)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=30)
+    sent = sandbox.count("cancel")
+    assert child.returncode == 130
+    assert 20 <= sent < 500
+    assert statuses() == {"canceled": sent, "created": 500 - sent}
+    assert len(out.splitlines()) == sent
+    assert b"Interrupted. What was in flight is recorded; the rest is unchanged." in err
+    assert Invoice.objects.filter(status="created", last_outcome="").count() == 500 - sent
+
+
+def test_second_signal_ends_at_once_and_leaves_abandoned_claims(sandbox, at_sandbox, start):
+    at_sandbox(20, "silent_after")
+    child = start(*CANCEL, deadline=60)
+    sandbox.wait_until(lambda: sandbox.count("cancel") >= 8, timeout=30)
+    child.send_signal(signal.SIGINT)
+    assert b"Once more ends at once" in read_until(child.stderr, b"at once.")
+    child.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    child.communicate(timeout=30)
+    assert (child.returncode, time.monotonic() - began < 10) == (-signal.SIGINT, True)
+    assert statuses()["canceling"] >= 8
+    assert sandbox.count("cancel") == 8
+
+
+def read_until(stream, wanted):
+    seen = b""
+    while wanted not in seen and (more := os.read(stream.fileno(), 4096)):
+        seen += more
+    return seen
+
+
+def test_usage_error_ends_a_shell_command_with_2(sandbox, at_sandbox, start):
+    at_sandbox(1)
+    child = start("cancel_invoices", "--older-than", "soon")
+    _, err = child.communicate(timeout=30)
+    assert (child.returncode, sandbox.count("cancel"), rows_each()) == (2, 0, {})
+    assert b"'soon' is not an age" in err
+
+
+def test_terminal_shows_a_bar_and_the_outcomes(sandbox, at_sandbox, start):
+    at_sandbox(40)
+    at_sandbox(3, "paid")
+    sandbox.configure(latency=0.05)
+    screen, code = in_terminal(start, *CANCEL)
+    assert code == 0
+    assert re.search(r"Canceling ━+ 43/43", screen)
+    assert "40 canceled · 3 refused" in screen
+    assert "43 invoices: 40 canceled · 3 refused" in screen
+    assert sandbox.count("cancel") == 43
+
+
+def in_terminal(start, *arguments):
+    """Run a command in a terminal of 100 columns; return what it showed and its exit code."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    child = start(*arguments, stdout=theirs, stderr=theirs, stdin=theirs)
+    os.close(theirs)
+    shown = b""
+    while select.select([ours], [], [], 30)[0]:
+        try:
+            shown += os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()), child.wait(timeout=30)

@@ -1,0 +1,162 @@
+"""``reconcile_invoices``: what is due by default, what else may be asked for, and that it leaves its heartbeat."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+
+from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.testing import ScriptedProvider, make_invoice
+from tests.bulk.reading import statuses
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def doubtful(shop):
+    """Two invoices in doubt, one of them due; an abandoned one, a paid one and an open one."""
+    make_invoice("in_doubt", provider="shop", external_id="due", age=timedelta(minutes=3))
+    make_invoice("in_doubt", provider="shop", external_id="not-due")
+    make_invoice("abandoned", provider="shop", external_id="abandoned")
+    make_invoice("paid", provider="shop", external_id="paid")
+    make_invoice("created", provider="shop", external_id="open")
+    shop.reset()
+
+
+SELECTED = {
+    "": "abandoned due",
+    "--now": "abandoned due not-due",
+    "--status created": "open",
+    "--status paid": "paid",
+    "--provider shop": "abandoned due",
+    "--limit 1": "due",
+}
+
+
+@pytest.mark.parametrize("arguments", SELECTED)
+def test_selectors(doubtful, shop, manage, arguments):
+    manage("reconcile_invoices", *arguments.split())
+    assert " ".join(sorted(each for ids in shop.lookups for each in ids)) == SELECTED[arguments]
+    assert shop.cancel_count == 0
+
+
+BAD = {
+    "unknown alias": (["--provider", "nobody"], "'nobody'"),
+    "status of ours": (["--status", "in_doubt"], "in_doubt"),
+    "limit 0": (["--limit", "0"], "'0' is not a whole number above 0"),
+    "unknown database": (["--database", "elsewhere"], "elsewhere"),
+}
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_bad_input_is_named_before_anything_is_asked(doubtful, shop, manage, wrong):
+    arguments, named = BAD[wrong]
+    ended = manage("reconcile_invoices", *arguments)
+    assert (ended.code, shop.lookup_count) == (1, 0)
+    assert named in ended.err
+
+
+def test_limit_0_given_by_call_command_is_no_limit_of_none(doubtful, shop, manage):
+    assert (manage("reconcile_invoices", limit=0).code, shop.lookup_count) == (1, 0)
+
+
+def test_it_leaves_its_heartbeat_for_every_alias(scripted, manage):
+    scripted("shop", "kiosk")
+    assert manage("reconcile_invoices").code == 0
+    beats = dict(ProviderState.objects.values_list("alias", "last_reconcile_at"))
+    assert (sorted(beats), all(beats.values())) == (["kiosk", "shop"], True)
+    assert ScriptedProvider.of("shop").lookup_count == 0
+
+
+@pytest.mark.parametrize("arguments", [["--status", "created"], ["--dry-run"]], ids=" ".join)
+def test_what_is_no_reconcile_leaves_none(doubtful, shop, manage, arguments):
+    manage("reconcile_invoices", *arguments)
+    assert not ProviderState.objects.filter(last_reconcile_at__isnull=False).exists()
+    assert shop.lookup_count == (arguments != ["--dry-run"])
+
+
+def test_nothing_due_is_quiet_at_verbosity_0(shop, manage):
+    ended = manage("reconcile_invoices", "-v", "0")
+    assert (ended.code, ended.out, ended.err, shop.lookup_count) == (0, "", "", 0)
+    assert manage("reconcile_invoices").out == "0 invoices: nothing to do\n"
+
+
+def test_what_stays_in_doubt_ends_with_3(doubtful, shop, manage):
+    shop.all_lookups("no_answer")
+    ended = manage("reconcile_invoices")
+    assert (ended.code, shop.lookup_count) == (3, 1)
+    assert ended.err == "2 in doubt. They are asked about again, ever more rarely."
+
+
+def test_paused_provider_ends_with_4(doubtful, shop, manage):
+    Invoice.objects.all().verbs.pause("shop", "bad_credentials", 300)
+    ended = manage("reconcile_invoices")
+    assert (ended.code, shop.lookup_count) == (4, 0)
+
+
+def test_jsonl_puts_results_and_nothing_else_on_stdout(doubtful, shop, manage):
+    ended = manage("reconcile_invoices", "--format", "jsonl")
+    assert sorted(json.loads(line)["external_id"] for line in ended.out.splitlines()) == ["abandoned", "due"]
+    assert (shop.lookup_count, "2 invoices" in ended.err) == (1, True)
+
+
+def test_dry_run_asks_nobody(doubtful, shop, manage):
+    ended = manage("reconcile_invoices", "--dry-run", "--now")
+    assert ended.out.startswith("3 invoices: 3 skipped\n")
+    assert (ended.code, shop.lookup_count, statuses()["in_doubt"]) == (0, 0, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_a_transaction_it_is_an_error(shop, manage):
+    with transaction.atomic():
+        ended = manage("reconcile_invoices")
+    assert (ended.code, shop.lookup_count) == (1, 0)
+
+
+# -- a provider that cannot be asked ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mute(scripted):
+    """A provider without lookup that declares a repeat harmless, with two invoices in doubt and an abandoned one."""
+    shop = scripted("shop", supports_lookup=False, is_repeat_harmless=True)
+    make_invoice("in_doubt", provider="shop", age=timedelta(minutes=30))
+    make_invoice("in_doubt", provider="shop", age=timedelta(minutes=30))
+    make_invoice("abandoned", provider="shop")
+    shop.reset()
+    return shop
+
+
+def test_cron_is_not_told_every_minute_of_what_nobody_can_look_up(mute, manage):
+    """An abandoned claim becomes doubt; after that only --resubmit, a person or --provider speaks of them."""
+    assert manage("reconcile_invoices").code == 3
+    assert statuses() == {"in_doubt": 3}
+    ended = manage("reconcile_invoices", "-v", "0")
+    assert (ended.code, ended.err, mute.cancel_count) == (0, "", 0)
+    assert manage("reconcile_invoices", "--provider", "shop", "--now").code == 3
+
+
+def test_resubmit_repeats_where_it_does_no_harm(mute, manage):
+    ended = manage("reconcile_invoices", "--resubmit")
+    assert mute.cancel_count == 2  # the doubt period of the abandoned one is not over
+    assert (ended.code, statuses()) == (3, {"canceled": 2, "in_doubt": 1})
+
+
+def test_dry_run_knows_who_can_be_asked(mute, manage):
+    said = manage("reconcile_invoices", "--provider", "shop", "--now", "--dry-run", "--format", "jsonl").out
+    assert {json.loads(line)["code"] for line in said.splitlines()} == {"no_lookup"}
+    said = manage("reconcile_invoices", "--resubmit", "--now", "--dry-run", "--format", "jsonl").out
+    assert {json.loads(line)["code"] for line in said.splitlines()} == {"dry_run"}
+    assert mute.cancel_count == 0
+
+
+@pytest.mark.slow
+def test_firekassa_is_repeated_at_a_real_socket(sandbox, settings, manage, clock):
+    sandbox.configure(repeat_is_ok=True)
+    settings.INVOICE_CANCEL = {"PROVIDERS": sandbox.settings(deadline=0.3)}
+    Invoice.objects.create(provider="firekassa", external_id="70000110")  # silent_after
+    assert manage("cancel_invoices", "--all", "--noinput", "-v", "0").code == 3
+    clock.advance(16 * 60)
+    assert manage("reconcile_invoices", "--resubmit", "-v", "0").code == 0
+    assert (statuses(), sandbox.count("cancel"), sandbox.executed("70000110")) == ({"canceled": 1}, 2, 1)
