@@ -5,7 +5,8 @@ from pathlib import Path
 
 import django
 import pytest
-from django.utils.translation import gettext, ngettext, override
+from django.utils.translation import ngettext, override
+from django.utils.translation.trans_real import DjangoTranslation
 
 import django_invoice_cancel
 from django_invoice_cancel.admin.texts import outcome_label
@@ -155,7 +156,10 @@ def test_counts_are_declined(count: int, said: str):
     assert text % {"count": count} == said
 
 
-def test_english_needs_no_catalogue():
-    with override("en"):
-        assert gettext("In doubt") == "In doubt"
-        assert ngettext("%(count)s holds money", "%(count)s hold money", 2) == "%(count)s hold money"
+def test_who_reads_english_on_a_russian_site_gets_english(settings):
+    """English has no catalogue: nothing may fall back to the site's own language instead."""
+    settings.LANGUAGE_CODE = "ru"
+    russian, english = DjangoTranslation("ru"), DjangoTranslation("en")
+    assert russian.gettext("In doubt") == "Под вопросом"
+    assert english.gettext("In doubt") == "In doubt"
+    assert english.ngettext("%(count)s holds money", "%(count)s hold money", 2) == "%(count)s hold money"
