@@ -7,7 +7,7 @@ ranged: whoever works takes some by CAS, and what it leaves behind is taken over
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -24,7 +24,7 @@ from ..outcomes import Code, Outcome
 from ..statuses import Status
 from .bulk_operation_item import BulkOperationItem
 from .invoice import Invoice
-from .verbs.rows import named_actor
+from .verbs.rows import named_actor, storable
 
 DRAFTS_KEPT = timedelta(days=1)
 QUIET = timedelta(minutes=2)
@@ -173,7 +173,9 @@ class BulkOperation(models.Model):
     def add_strangers(self, labels: Iterable[str]) -> None:
         """Write an item for each selected thing that has no invoice: it is listed, and skipped."""
         skipped = {"outcome": Outcome.SKIPPED, "code": Code.NO_INVOICE, "done_at": timezone.now()}
-        self._insert(BulkOperationItem(operation=self, label=label[:200], **skipped) for label in labels)
+        items = (BulkOperationItem(operation=self, label=storable(label, 200), **skipped) for label in labels)
+        while page := list(islice(items, _PAGE)):
+            BulkOperationItem.objects.using(self.database).bulk_create(page)
         self._count()
 
     def refuse(self, keys: Iterable[Any]) -> None:
@@ -185,11 +187,6 @@ class BulkOperation(models.Model):
     def providers(self) -> list[str]:
         """Return the aliases of items that have no outcome yet."""
         return list(self.left.order_by("provider").values_list("provider", flat=True).distinct())
-
-    def _insert(self, items: Iterator[BulkOperationItem]) -> None:
-        manager = BulkOperationItem.objects.using(self._state.db)
-        while page := list(islice(items, _PAGE)):
-            manager.bulk_create(page, ignore_conflicts=True)
 
     def _count(self) -> None:
         self.total = self.items.count()
