@@ -87,6 +87,12 @@ def test_a_click_needs_the_token(shop, clerk, name):
     assert (rows(), shop.cancel_count, shop.lookup_count) == (before, 0, 0)
 
 
+@pytest.mark.parametrize("name", ["change", *ANSWERS])
+def test_each_form_brings_the_token(shop, clerk, name):
+    body = clerk.get(page(make_invoice(BEFORE.get(name, "in_doubt")), name)).content.decode()
+    assert body.count('method="post"') == body.count('name="csrfmiddlewaretoken"') >= 2
+
+
 @pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_the_hook_decides_by_invoice(shop, clerk, monkeypatch, name, method):
