@@ -58,6 +58,10 @@ messages: setup  ## take new texts into the translations and compile them (needs
 matrix:  ## the tests on every Django and Python that is supported
 	@bash .ci/run matrix
 
+screenshots:  ## take the docs' pictures of the admin anew (needs Debian's chromium)
+	@$(PYTHON) tools/bootstrap.py --extras test,e2e
+	@$(BIN)/python tools/screenshots.py $(ARGS)
+
 constraints:  ## pin anew what the tests run with (needs uv on PATH)
 	@head -n 2 constraints.txt > constraints.new
 	@uv pip compile --quiet --universal --upgrade --python-version 3.11 --all-extras \

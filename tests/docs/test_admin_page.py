@@ -1,0 +1,34 @@
+"""The Python of docs/admin.md: what it registers is an admin that Django finds nothing wrong with."""
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin import AdminSite, sites
+
+from django_invoice_cancel.admin import BulkOperationAdmin, CancelInvoicesAction
+from django_invoice_cancel.models import BulkOperation, BulkOperationItem
+
+from .pages import python_blocks
+
+
+@pytest.fixture
+def site(monkeypatch):
+    """A default site that the page may change."""
+    site = AdminSite()
+    site.register(BulkOperation, BulkOperationAdmin)
+    for module in (admin, sites):
+        monkeypatch.setattr(module, "site", site)
+    return site
+
+
+@pytest.mark.parametrize("block", list(python_blocks("docs/admin.md")), ids=str)
+def test_block_registers_an_admin_with_the_three_actions(block, site, rf, admin_user):
+    # An item of an operation plays the order: it has a foreign key to an invoice that may be missing.
+    namespace = block.run({"Order": BulkOperationItem})
+
+    site = namespace.get("backoffice", site)
+    request = rf.get("/")
+    request.user = admin_user
+    (changed,) = [one for one in site._registry.values() if isinstance(one, CancelInvoicesAction)]
+    assert site.check(apps.get_app_configs()) == []
+    assert set(CancelInvoicesAction.actions) <= set(changed.get_actions(request))

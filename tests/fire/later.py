@@ -1,0 +1,14 @@
+"""``manage.py`` some seconds later: ``python later.py 7200 reconcile_invoices``. Only this process's clock is moved.
+
+The monotonic clock is not: nothing waits longer.
+"""
+
+import sys
+import time
+
+import time_machine
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    with time_machine.travel(time.time() + float(sys.argv[1]), tick=True):
+        execute_from_command_line(["manage.py", *sys.argv[2:]])

@@ -1,0 +1,133 @@
+"""A provider that is nothing but its books: what it holds, what it will still do, what it was asked and when.
+
+The walk reads its promises off these books.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from django_invoice_cancel.outcomes import Code, LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.providers.base import Lease, Provider
+from django_invoice_cancel.statuses import OURS_ALONE, Status
+
+CLAIM_TTL, DOUBT_PERIOD = 300.0, 900.0
+MONEY = ["partially_paid", "paid", "overpaid"]
+FAULTS = ("none", "lost_after", "lost_before", "late", "very_late", "not_processed", "refused", "bug", "killed_after")
+
+
+class Killed(BaseException):
+    """kill -9: nothing of ours catches it."""
+
+
+class Broken(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass
+class Account:
+    """One invoice, as the provider has it."""
+
+    state: str = "created"
+    was_canceled: bool = False
+    requests: int = 0
+    late: list[float] = field(default_factory=list)
+    """When requests whose answer was lost will be carried out."""
+    too_late: list[float] = field(default_factory=list)
+    """The same, after the doubt period: what no provider should do, and one more lookup finds out."""
+    quiet_until: float = 0.0
+    """Before this, nobody knows what became of the last request: none may be sent."""
+
+    def cancel(self) -> None:
+        if self.state == "created":
+            self.state, self.was_canceled = "canceled", True
+
+    def pass_time(self) -> None:
+        """Carry out what is due."""
+        now = time.time()
+        for queue in (self.late, self.too_late):
+            if any(due <= now for due in queue):
+                self.cancel()
+            queue[:] = [due for due in queue if due > now]
+
+
+class Books:
+    """All invoices of the provider, and the fault that the next request meets."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.fault = "none"
+        self.delay = 1.0
+        self.broken = ""
+        """The promise that a request broke: told after the step, as nothing that a provider raises gets far."""
+
+    def of(self, external_id: str) -> Account:
+        account = self.accounts.setdefault(external_id, Account())
+        account.pass_time()
+        return account
+
+    def cancel(self, external_id: str, *, is_repeat_harmless: bool) -> ProviderReply:
+        account, now = self.of(external_id), time.time()
+        if now < account.quiet_until:
+            self.broken = f"{external_id} was asked for again {account.quiet_until - now:.0f} s too early"
+        account.requests += 1
+        fault, self.fault = self.fault, "none"
+        if fault in ("none", "refused", "not_processed"):
+            return self._answer(account, fault, is_repeat_harmless)
+        account.quiet_until = now + DOUBT_PERIOD
+        if fault == "late":
+            account.late.append(now + self.delay)
+        elif fault == "very_late":
+            account.too_late.append(now + DOUBT_PERIOD + self.delay)
+        elif fault != "lost_before":
+            account.cancel()
+        if fault == "killed_after":
+            raise Killed
+        if fault == "bug":
+            raise ZeroDivisionError("an adapter's bug")
+        return ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER)
+
+    def _answer(self, account: Account, fault: str, is_repeat_harmless: bool) -> ProviderReply:
+        if fault == "not_processed":
+            return ProviderReply(Outcome.NOT_PROCESSED, Code.UNREACHABLE)
+        if fault == "refused" and account.state == "created":
+            return ProviderReply(Outcome.REFUSED, Code.PROVIDER_REFUSED)
+        if account.state == "created" or (account.state == "canceled" and is_repeat_harmless):
+            account.cancel()
+            return ProviderReply(Outcome.CANCELED, Code.CANCELED)
+        if account.state == "canceled":
+            return ProviderReply(Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED, Status.CANCELED)
+        code = Code.HAS_PAYMENT if account.state in MONEY else Code.CLOSED
+        return ProviderReply(Outcome.REFUSED, code, Status(account.state))
+
+
+class ModelProvider(Provider):
+    """``seen`` can be looked up; ``blind`` cannot, and a repeat there does no harm."""
+
+    verbose_name = "Model"
+    id_form = "an account and a number"
+    id_pattern = re.compile(r"(seen|blind)-[0-9]+")
+    status_words = {str(s): s for s in Status if s not in OURS_ALONE}  # noqa: RUF012
+    books = Books()
+
+    def __init__(self, alias: str, **common: object) -> None:
+        self.supports_lookup = alias == "seen"
+        self.is_repeat_harmless = alias == "blind"
+        self.lookup_group_size = 100
+        super().__init__(alias, **common)  # type: ignore[arg-type]
+
+    def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
+        if not lease(self.deadline):
+            return ProviderReply(Outcome.NOT_PROCESSED, Code.LEASE_EXPIRED)
+        return self.books.cancel(external_id, is_repeat_harmless=self.is_repeat_harmless)
+
+    def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
+        return {each: self._look_up(each) for each in external_ids}
+
+    def _look_up(self, external_id: str) -> LookupReply:
+        fault, self.books.fault = self.books.fault, "none"
+        if fault in ("lost_before", "lost_after", "late", "very_late", "bug", "killed_after"):
+            return LookupReply(None, Code.NO_ANSWER, is_answer=False)
+        word = self.books.of(external_id).state
+        return LookupReply(Status(word), Code.OBSERVED, is_answer=True, provider_status=word)

@@ -1,0 +1,15 @@
+"""Settings of the processes that the fire tests start: a recipe of the example, with a test's providers in it.
+
+``FIRE_RECIPE`` names the example's settings, ``FIRE_INVOICE_CANCEL`` (JSON) is laid over its INVOICE_CANCEL. Read with
+the example as the working directory.
+"""
+
+import json
+import os
+from importlib import import_module
+
+_recipe = import_module(os.environ["FIRE_RECIPE"])
+globals().update({name: getattr(_recipe, name) for name in dir(_recipe) if name.isupper()})
+
+DEBUG = False
+INVOICE_CANCEL = {**_recipe.INVOICE_CANCEL, **json.loads(os.environ["FIRE_INVOICE_CANCEL"])}

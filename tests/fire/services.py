@@ -1,0 +1,117 @@
+"""Servers of a test's own, on free ports, in a folder that is removed: a test may kill them without asking anybody.
+
+None of them keeps the machine's own servers from working, and none outlives its ``with`` block.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+UP_SECONDS = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_listening(port: int) -> None:
+    deadline = time.monotonic() + UP_SECONDS
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)  # of a process that is not ours: nothing tells us but asking again
+    raise TimeoutError(f"Nothing listens on port {port} after {UP_SECONDS:g} s.")
+
+
+class Redis:
+    """A Redis that keeps nothing: what is queued in it is lost when it ends."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        if shutil.which("redis-server") is None:
+            pytest.skip("needs redis-server")
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", tempfile.gettempdir()]
+        command = ["redis-server", *where, "--save", "", "--appendonly", "no", "--loglevel", "warning"]
+        self._child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_listening(self.port)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.wait()
+
+
+class Postgres:
+    """A PostgreSQL cluster. It runs as the user ``postgres`` where we are root: it refuses to be root's."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}"
+        self._home = Path(tempfile.mkdtemp(prefix="fire-postgres-"))
+        self._user: dict[str, Any] = {"user": "postgres"} if os.getuid() == 0 else {}
+
+    def __enter__(self) -> Self:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        if not found:
+            pytest.skip("needs the server's programs of PostgreSQL")
+        self._bin = found[-1]
+        if self._user:
+            shutil.chown(self._home, "postgres")
+        data = str(self._home / "data")
+        self._run("initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync")
+        self._control = ["pg_ctl", "--pgdata", data, "--log", str(self._home / "log"), "--wait", "--timeout", "60"]
+        self._options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._home} -c fsync=off -c max_connections=100"
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop("immediate")
+        shutil.rmtree(self._home)
+
+    def start(self) -> None:
+        self._run(*self._control, "--options", self._options, "start")
+
+    def stop(self, mode: str) -> None:
+        """``fast`` ends every connection, ``immediate`` is a crash."""
+        self._run(*self._control, "--mode", mode, "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._bin / program), *arguments]
+        done = subprocess.run(command, cwd=self._home, stdout=subprocess.DEVNULL, check=False, timeout=90, **self._user)
+        assert done.returncode == 0, command
+
+
+def end(child: "subprocess.Popen[Any]", how: int = signal.SIGTERM) -> None:
+    """End a process of ours; one that does not go in 20 s is killed."""
+    child.send_signal(how)
+    try:
+        child.wait(20)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
