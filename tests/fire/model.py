@@ -108,7 +108,7 @@ class ModelProvider(Provider):
     verbose_name = "Model"
     id_form = "an account and a number"
     id_pattern = re.compile(r"(seen|blind)-[0-9]+")
-    status_words = {str(s): s for s in Status if s not in OURS_ALONE}  # noqa: RUF012
+    status_words = {str(s): s for s in Status if s not in OURS_ALONE}
     books = Books()
 
     def __init__(self, alias: str, **common: object) -> None:

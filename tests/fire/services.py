@@ -86,7 +86,9 @@ class Postgres:
         data = str(self._home / "data")
         self._run("initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync")
         self._control = ["pg_ctl", "--pgdata", data, "--log", str(self._home / "log"), "--wait", "--timeout", "60"]
-        self._options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._home} -c fsync=off -c max_connections=100"
+        self._options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self._home} -c fsync=off -c max_connections=100"
+        )
         self.start()
         return self
 

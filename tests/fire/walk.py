@@ -1,7 +1,7 @@
 """A random walk over any number of invoices: every door, stale pages, paused and killed processes, a faulty provider.
 
-A process dies at any SQL statement, or while it waits for an answer. After each step the promises are read off the rows,
-the log and the provider's books; at the end reconcile must bring all of it to the truth.
+A process dies at any SQL statement, or while it waits for an answer. After each step the promises are read off the
+rows, the log and the provider's books; at the end reconcile must bring all of it to the truth.
 """
 
 import itertools
@@ -199,9 +199,10 @@ class Walk(RuleBasedStateMachine):
     def the_customer_acts(self, data, word):
         """At the provider alone: money only grows there, and a closed invoice may still be paid."""
         account = self.account(self.invoice(data))
-        if word in MONEY and (account.state not in MONEY or MONEY.index(word) > MONEY.index(account.state)):
-            account.state = word
-        elif account.state == "created":
+        levels = ["", *MONEY]
+        held = account.state if account.state in MONEY else ""
+        grows = word in MONEY and levels.index(word) > levels.index(held)
+        if grows or account.state == "created":
             account.state = word
 
     @rule(data=st.data(), is_old=st.booleans(), crash=CRASHES)

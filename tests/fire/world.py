@@ -30,7 +30,18 @@ POLL_SECONDS = 0.2
 
 WORKERS = {
     # One process each, so that a kill -9 ends a whole worker.
-    "settings_celery": ["-m", "celery", "--quiet", "-A", "shop.celery", "worker", "--pool", "solo", "--loglevel", "ERROR"],
+    "settings_celery": [
+        "-m",
+        "celery",
+        "--quiet",
+        "-A",
+        "shop.celery",
+        "worker",
+        "--pool",
+        "solo",
+        "--loglevel",
+        "ERROR",
+    ],
     "settings_tasks": ["manage.py", "db_worker", "--no-reload", "--no-startup-delay"],
 }
 
@@ -101,7 +112,7 @@ class World:
     def register(self, behaviours: dict[str, int]) -> None:
         """Store open invoices of both providers: so many of each behaviour, of FireKassa every second."""
         drawn = [behaviour for behaviour, count in behaviours.items() for _ in range(count)]
-        random.Random(1).shuffle(drawn)  # five faults in a row would be a provider in trouble
+        random.Random(1).shuffle(drawn)  # noqa: S311 - five faults in a row would be a provider in trouble
         rows = []
         for number, behaviour in enumerate(drawn):
             provider = ("cryptocloud", "firekassa")[number % 2]
@@ -111,6 +122,21 @@ class World:
     def start_operation(self) -> BulkOperation:
         """Start an operation on everything, as an operator does from a shell."""
         return BulkOperation.objects.get(pk=self.manage("cancel_invoices", "--all", "--noinput", "--background"))
+
+    def progress(self, operation: BulkOperation) -> str:
+        operation.refresh_from_db()
+        return operation.progress
+
+    def resume(self, operation: BulkOperation) -> str:
+        """Resume without telling anybody; return the id."""
+        BulkOperation.objects.filter(pk=operation.pk).update(progress="running")
+        return str(operation.pk)
+
+    def configure(self, **options: Any) -> None:
+        """Set options of both providers for the processes that are started from now on."""
+        for provider in self.invoice_cancel["PROVIDERS"].values():
+            provider["OPTIONS"].update(options)
+        self.env["FIRE_INVOICE_CANCEL"] = json.dumps(self.invoice_cancel)
 
     def wait(self, condition: Callable[[], object], *, seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds

@@ -1,0 +1,91 @@
+"""The recipes of the example on a few invoices, on every Django: what `make serve-celery` and `make serve-tasks` start.
+
+Celery here is as people run it, one parent with four children; the operations are started and stopped from a shell.
+"""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from django_invoice_cancel.models import Invoice
+
+from .conftest import server_url
+from .reading import disagreements, item_outcomes, requests_each
+from .world import EXAMPLE
+
+COUNT = 200
+PREFORKED = ["-m", "celery", "--quiet", "-A", "shop.celery", "worker", "--concurrency", "4", "--loglevel", "ERROR"]
+RECIPES = [
+    pytest.param("settings_celery", [PREFORKED], id="celery"),
+    pytest.param("settings_tasks", [["manage.py", "db_worker", "--no-reload", "--no-startup-delay"]] * 2, id="tasks"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "commands"), RECIPES)
+def test_workers_of_a_recipe_finish_an_operation(redis, make_world, recipe, commands):
+    world = make_world(server_url("postgres_server"), recipe=recipe, EXAMPLE_REDIS_URL=redis.url)
+    world.register({"ordinary": COUNT})
+    operation = world.start_operation()
+    for command in commands:
+        world.start(*command)
+
+    world.wait(lambda: world.progress(operation) == "finished", seconds=60, what="the operation is finished")
+
+    assert item_outcomes(operation) == {"canceled": COUNT}
+    assert (requests_each(world.sandbox), disagreements(world.sandbox)) == ({1: COUNT}, {})
+
+
+@pytest.mark.parametrize(("recipe", "commands"), RECIPES)
+def test_stop_stops_all_workers_and_resume_goes_on(redis, make_world, recipe, commands):
+    """A slice looks once a second whether it is stopped: at 50 ms and 20/s no more than two seconds' worth follow."""
+    options = {"rate": 20.0}
+    world = make_world(server_url("postgres_server"), recipe=recipe, EXAMPLE_REDIS_URL=redis.url, options=options)
+    world.register({"ordinary": COUNT})
+    for command in commands:
+        world.start(*command)
+    operation = world.start_operation()
+    world.wait(lambda: world.sent() >= 20, seconds=60, what="20 requests")
+
+    operation.stop()
+    at_stop = world.sent()
+    world.wait_idle(seconds=3)
+
+    assert world.sent() <= at_stop + 2 * 2 * 20
+    assert not Invoice.objects.filter(status="canceling").exists()
+    assert world.sent() < COUNT
+    world.configure(rate=1000.0)
+    world.manage("run_bulk_operations", world.resume(operation))
+    assert world.progress(operation) == "finished"
+    assert (requests_each(world.sandbox), disagreements(world.sandbox)) == ({1: COUNT}, {})
+
+
+def test_operation_outlives_a_broker_that_is_down(redis, make_world):
+    """Nobody could be told: the command says so in its log, and the sweep does the work."""
+    world = make_world(server_url("postgres_server"), recipe="settings_celery", EXAMPLE_REDIS_URL=redis.url)
+    world.register({"ordinary": 20})
+    redis.kill()
+
+    operation = world.start_operation()
+    assert (operation.progress, world.sent()) == ("running", 0)
+    world.manage("run_bulk_operations")
+
+    assert world.progress(operation) == "finished"
+    assert requests_each(world.sandbox) == {1: 20}
+
+
+def test_lines_of_the_crontab_run(redis, make_world):
+    world = make_world(server_url("postgres_server"), recipe="settings_tasks")
+    world.register({"ordinary": 20})
+    operation = world.start_operation()
+    lines = (EXAMPLE / "crontab").read_text().splitlines()
+    commands = [re.split(r"\s+", line, maxsplit=5)[5] for line in lines if line.startswith("*")]
+    assert len(commands) == 2
+
+    for command in commands:
+        shell = {**world.env, "SHOP": str(EXAMPLE), "PYTHON": sys.executable}
+        subprocess.run(["/bin/sh", "-c", command], env=shell, check=True, timeout=60, capture_output=True)
+
+    assert world.progress(operation) == "finished"
+    assert requests_each(world.sandbox) == {1: 20}
