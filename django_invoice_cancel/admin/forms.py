@@ -48,8 +48,6 @@ class InvoiceForm(_InvoiceForm):
         if field is None and hasattr(error, "error_dict"):
             shown = {*self.fields, NON_FIELD_ERRORS}
             kept = {name: errors for name, errors in error.error_dict.items() if name in shown}
-            if not kept:
-                return
             error = ValidationError(kept)
         super().add_error(field, error)
 

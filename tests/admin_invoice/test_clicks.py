@@ -13,7 +13,7 @@ from django_invoice_cancel.models import ProviderState
 from django_invoice_cancel.models.verbs.records import Records
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.testing import make_invoice
-from tests.admin_invoice.pages import PAGES, page, said, stored, texts
+from tests.admin_invoice.pages import PAGES, links, page, said, stored, texts
 
 pytestmark = pytest.mark.django_db
 
@@ -145,7 +145,9 @@ def test_a_repeat_is_asked_for_first(configure, clerk):
     """Without a lookup, checking is a repeat of the cancel: one click alone sends nothing."""
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     invoice = make_invoice("in_doubt", age=timedelta(hours=1))
-    assert texts(clerk.get(page(invoice)), "ic-offer") == ["Check with provider", "Resolve …"]
+    offered = clerk.get(page(invoice))
+    assert texts(offered, "ic-offer") == ["Check with provider", "Resolve …"]
+    assert page(invoice, "check") in links(offered)
     asked = clerk.post(page(invoice, "check"))
     assert asked.status_code == 200
     assert texts(asked, "ic-amber")[0].endswith("and cancels where it has not.")

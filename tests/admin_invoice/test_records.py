@@ -59,6 +59,12 @@ def test_what_is_not_acceptable_is_asked_for_again(shop, editor, wrong):
     assert not Invoice.objects.exists()
 
 
+def test_only_a_status_that_a_provider_can_hold_is_offered(shop, editor):
+    offered = texts(editor.get(ADD), "option")
+    assert {"Open", "Canceled", "Paid"} <= set(offered)
+    assert not {"In doubt", "Being canceled"} & set(offered)
+
+
 def test_an_invoice_is_registered_once(shop, editor):
     make_invoice(external_id="A-17")
     assert texts(editor.post(ADD, values()), "errorlist") != []
