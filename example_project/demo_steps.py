@@ -5,6 +5,7 @@ Each step prints what it did. Nothing here is special to the demo but the ids: t
 
 from collections.abc import Sequence
 
+from demo_bulk import cancel_many
 from demo_print import cells, heading, history, note, painted
 
 from django_invoice_cancel.exceptions import CancelError
@@ -33,6 +34,7 @@ def run(sandbox: SandboxProcess) -> None:
     reconcile([invoice for invoice in invoices if invoice.status == "in_doubt"], sandbox)
     take_in_late_money(invoices[0], sandbox)
     compare(invoices, sandbox)
+    cancel_many(sandbox)
 
 
 def register() -> list[Invoice]:

@@ -62,7 +62,7 @@ class _Lines(AbstractContextManager["_Lines"]):
 
 
 class _Bar(AbstractContextManager["_Bar"]):
-    """Two lines: the bar, and under it the outcomes so far."""
+    """Two lines, from the first result on: the bar, and under it the outcomes so far."""
 
     def __init__(self, stream: Any, total: int | None, title: str) -> None:
         from rich.console import Console, Group
@@ -81,11 +81,12 @@ class _Bar(AbstractContextManager["_Bar"]):
         self.shown_at = 0.0
 
     def __enter__(self) -> Self:
-        self.live.start()
         return self
 
     def show(self, counts: Counter[str]) -> None:
         self.counts = counts
+        if not self.live.is_started:
+            self.live.start()
         if time.monotonic() - self.shown_at >= BAR_EVERY_SECONDS:
             self._update()
 
@@ -95,5 +96,6 @@ class _Bar(AbstractContextManager["_Bar"]):
         self.outcomes.plain = words(self.counts)
 
     def __exit__(self, *exc: object) -> None:
-        self._update()
-        self.live.stop()
+        if self.live.is_started:
+            self._update()
+            self.live.stop()

@@ -55,6 +55,8 @@ def test_demo_ends_with_the_providers_truth_and_runs_a_second_time(tmp_path):
         assert {
             words[0]: (words[2], words[3], words[4]) for words in step(output, 5) if words[:1] and words[0] in FINAL
         } == FINAL
+        assert "500 invoices: 457 canceled · 28 refused · 8 already canceled · 7 in doubt" in output
+        assert "7 invoices: 7 already canceled" in output
         assert max(map(len, output.splitlines())) <= 100
         assert "\033" not in output
 

@@ -43,7 +43,8 @@ class Command(BaseCommand):
         refuse_bad_bounds(options, "limit")
         provider = checked_provider(options["provider"])
         invoices = self._selection(provider, options)
-        run = Run(self, options, title="Reconciling", total=None)
+        selected = invoices.count()
+        run = Run(self, options, title="Reconciling", total=min(selected, options["limit"] or selected))
         if options["dry_run"]:
             why_not = partial(why_not_askable, resubmit=options["resubmit"])
             run.take_in(preview_walks(walks_of(invoices), limit=options["limit"], why_not=why_not))

@@ -1,0 +1,29 @@
+"""The Python of docs/bulk.md runs, and does what the page says."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_invoice_cancel.models import Invoice
+from tests.bulk.reading import statuses
+from tests.docs.pages import block_with
+
+pytestmark = pytest.mark.django_db
+
+
+def test_report_names_what_is_not_canceled(shop, make, capsys):
+    make(3, issued_at=timezone.now() - timedelta(days=8))
+    make(1)
+    shop.all_cancels("paid", "000001")
+    block_with("docs/bulk.md", "unpaid_since").run({"Invoice": Invoice})
+    assert capsys.readouterr().out.splitlines()[1:] == ["000001 refused It holds money."]
+    assert (shop.cancel_count, statuses()) == (3, {"canceled": 2, "created": 1, "paid": 1})
+
+
+def test_generator_names_what_is_in_doubt(shop, make, capsys):
+    make(2)
+    shop.all_cancels("in_doubt", "000001")
+    block_with("docs/bulk.md", "closing").run({"Invoice": Invoice})
+    assert capsys.readouterr().out == "000001\n"
+    assert (shop.cancel_count, statuses()) == (2, {"canceled": 1, "in_doubt": 1})
