@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.utils import timezone
 
+from django_invoice_cancel.admin.starting import started
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_operations.clicks import page, put, text
@@ -184,3 +186,21 @@ def test_for_many_the_count_is_typed(scripted_provider, judges_browser, invoices
     draft.refresh_from_db()
     assert draft.progress == progress
     assert Invoice.objects.filter(status="in_doubt").count() == 21
+
+
+def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, judge, invoices):
+    """Both have read the draft; one of them starts it."""
+    draft = BulkOperation.objects.draft(Invoice.objects.filter(pk=invoices(1)[0].pk), actor=judge)
+    same = BulkOperation.objects.get(pk=draft.pk)
+    request = rf.post("/")
+    request.user = judge
+    assert [started(admin.site, request, each, reason="x") for each in (draft, same)] == [True, False]
+    assert LogEntry.objects.count() == 1
+    assert scripted_provider.cancel_count == 0
+
+
+def test_deciding_by_hand_does_not_mind_a_pause(scripted_provider, judges_browser, invoices, choose):
+    until = timezone.now() + timedelta(seconds=600)
+    ProviderState.objects.create(alias="firekassa", paused_until=until, pause_code="bad_credentials")
+    draft = choose(judges_browser, doubtful(1, invoices), "resolve_selected_invoices")
+    assert "bo-amber" not in text(judges_browser.get(page(draft)))
