@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 
 def clock(when: datetime) -> str:
     """Return the time of day, with its date unless that is today: 12:41, or 21 Nov 2026, 12:41."""
     local, today = _local(when), _local(timezone.now()).date()
-    return date_format(local, "H:i" if local.date() == today else "j M Y, H:i")
+    return date_format(local, "H:i" if local.date() == today else pgettext("date format", "j M Y, H:i"))
 
 
 def age(span: timedelta) -> str:
@@ -36,7 +37,8 @@ def ago(when: datetime) -> str:
 def seconds(milliseconds: int) -> str:
     """Return how long an answer took: 0.3 s, 15 s."""
     number = milliseconds / 1000
-    return _("%(count)s s") % {"count": f"{number:.0f}" if number >= 10 else f"{number:.1f}"}
+    places = 0 if number >= 10 else 1
+    return _("%(count)s s") % {"count": number_format(round(number, places), places)}
 
 
 def _local(when: datetime) -> datetime:

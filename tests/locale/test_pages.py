@@ -136,7 +136,7 @@ def test_confirmation_where_nothing_can_be_done(read_page, client):
 def test_confirmation_of_somebody_elses_selection(read_page):
     make_invoice()
     draft = BulkOperation.objects.draft(Invoice.objects.all(), actor="вера")
-    assert "счета выбрал пользователь вера" in read_page("invoice_cancel_bulkoperation_operation", draft.pk)
+    assert "тот, кто выбрал счета: вера" in read_page("invoice_cancel_bulkoperation_operation", draft.pk)
 
 
 def test_wrong_answers_to_the_confirmation(read_page, client):

@@ -1,6 +1,7 @@
 """Every text has its Russian words, with the same blanks to fill in, and the compiled catalogue says the same."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import django
@@ -10,6 +11,7 @@ from django.utils.translation.trans_real import DjangoTranslation
 
 import django_invoice_cancel
 from django_invoice_cancel.admin.texts import outcome_label
+from django_invoice_cancel.admin.times import clock, seconds
 from django_invoice_cancel.messages import sentence
 from django_invoice_cancel.models import BulkOperation
 from django_invoice_cancel.models.bulk_operation import Operation, Progress
@@ -48,6 +50,8 @@ def test_the_catalogue_was_read():
 
 def is_translated(entry: Entry) -> bool:
     wanted = 1 if entry.plural is None else 3
+    if entry.key.startswith("date format\x04"):
+        return entry.forms != [""]
     return len(entry.forms) == wanted and all(form == "API" or CYRILLIC.search(form) for form in entry.forms)
 
 
@@ -154,6 +158,17 @@ def test_counts_are_declined(count: int, said: str):
     with override("ru"):
         text = ngettext("Cancel %(count)s invoice?", "Cancel %(count)s invoices?", count)
     assert text % {"count": count} == said
+
+
+@pytest.mark.parametrize(("milliseconds", "said"), [(120, "0,1 с"), (9_960, "10,0 с"), (14_960, "15 с")])  # noqa: RUF001 - Russian
+def test_numbers_have_the_russian_comma(milliseconds: int, said: str):
+    with override("ru"):
+        assert seconds(milliseconds) == said
+
+
+def test_dates_have_the_russian_genitive():
+    with override("ru"):
+        assert clock(datetime(2026, 11, 21, 12, 41)) == "21 ноября 2026, 12:41"  # noqa: DTZ001 - as the database has it
 
 
 def test_who_reads_english_on_a_russian_site_gets_english(settings):
