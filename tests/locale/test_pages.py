@@ -1,7 +1,7 @@
 """Every page of the admin, asked for in Russian, says nothing in English but names. No provider is asked."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import get_language, override
 
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.models.bulk_operation import Operation, Progress
@@ -31,12 +32,13 @@ each_operation = pytest.mark.parametrize("operation", Operation)
 
 
 @pytest.fixture
-def client(db: None) -> Client:
-    """Somebody who may do everything and reads Russian."""
+def client(db: None) -> Iterator[Client]:
+    """Somebody who may do everything and reads Russian; the middleware leaves its language to the next test."""
     client = Client(headers={"accept-language": "ru"})
     client.user = User.objects.create_superuser("ада")
     client.force_login(client.user)
-    return client
+    with override(get_language()):
+        yield client
 
 
 @pytest.fixture
@@ -92,6 +94,8 @@ def test_pages_of_an_invoice(read_page, alias, story):
 
 def test_page_to_register_an_invoice(read_page):
     assert "Номер заказа в вашем магазине." in read_page("invoice_cancel_invoice_add")
+    wrong = {"provider": "firekassa", "external_id": "1/2", "status": "created"}
+    assert "Это не ID провайдера FireKassa" in read_page("invoice_cancel_invoice_add", **wrong)
 
 
 def test_clicks_that_write_a_decision(read_page, client):
