@@ -4,6 +4,7 @@ from typing import Any
 
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from .outcomes import Code, Outcome
 
@@ -62,3 +63,15 @@ def sentence(outcome: Outcome, code: str, *, provider: str, detail: str = "") ->
     """Return the lazy sentence for a result; an adapter's own code gets the sentence of its outcome."""
     template = SENTENCES.get(code, _BY_OUTCOME[outcome])
     return format_lazy(template, provider=provider, detail=detail)
+
+
+ID_FORMS = (
+    gettext_noop("FireKassa's own number of the invoice, 1 to 19 of 0-9, A-Z, a-z, _ and -"),
+    gettext_noop("INV- and 1 to 32 of 0-9 and A-Z, with or without the INV-"),
+)
+"""What the ids of our own adapters look like: they know no Django, so their words are marked for translation here."""
+
+
+def not_an_id(provider: str, form: str) -> Any:
+    """Return the lazy sentence for an id that does not look as the provider's ids do."""
+    return format_lazy(_("This is not an id of {provider}: an id is {form}."), provider=provider, form=_(form))

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import registry, results, services
 from ..exceptions import InvalidExternalId
 from ..intents import Intent, Trigger
+from ..messages import not_an_id
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
 from .fields import ExactCharField
@@ -192,11 +193,13 @@ class Invoice(models.Model):
     def clean(self) -> None:
         """Normalise the id; reject an alias that is not configured and an id that its adapter does not accept."""
         try:
-            self.external_id = registry.get_provider(self.provider).clean_id(self.external_id)
+            provider = registry.get_provider(self.provider)
         except ImproperlyConfigured as error:
             raise ValidationError({"provider": str(error)}) from error
+        try:
+            self.external_id = provider.clean_id(self.external_id)
         except InvalidExternalId as error:
-            raise ValidationError({"external_id": str(error)}) from error
+            raise ValidationError({"external_id": not_an_id(provider.verbose_name, provider.id_form)}) from error
         if self._state.adding and self.status in OURS_ALONE:
             raise ValidationError({"status": _("A new invoice cannot be in doubt or being canceled.")})
 

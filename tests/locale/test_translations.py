@@ -12,11 +12,14 @@ from django.utils.translation.trans_real import DjangoTranslation
 import django_invoice_cancel
 from django_invoice_cancel.admin.texts import outcome_label
 from django_invoice_cancel.admin.times import clock, seconds
-from django_invoice_cancel.messages import sentence
+from django_invoice_cancel.messages import not_an_id, sentence
 from django_invoice_cancel.models import BulkOperation
 from django_invoice_cancel.models.bulk_operation import Operation, Progress
 from django_invoice_cancel.models.invoice import STATUS_LABELS
 from django_invoice_cancel.outcomes import Code, Outcome
+from django_invoice_cancel.providers.base import Provider
+from django_invoice_cancel.providers.cryptocloud import CryptoCloud
+from django_invoice_cancel.providers.firekassa import FireKassa
 from django_invoice_cancel.statuses import Status
 from tests.locale.catalogue import Entry, as_compiled, compiled, entries
 
@@ -119,6 +122,13 @@ def test_each_outcome_has_a_russian_sentence_for_codes_of_an_adapter(outcome: Ou
     russian, english = russian_and_english(sentence(outcome, "a_word_of_its_own", provider="ACME"))
     assert CYRILLIC.search(russian)
     assert not CYRILLIC.search(english)
+
+
+@pytest.mark.parametrize("provider", [FireKassa, CryptoCloud])
+def test_the_form_of_each_providers_ids_is_told_in_russian(provider: type[Provider]):
+    russian, english = russian_and_english(not_an_id("", provider.id_form))
+    assert provider.id_form in english
+    assert re.findall(r"[a-z]{2,}", russian.replace("FireKassa", "")) == []
 
 
 @pytest.mark.parametrize("operation", Operation)
