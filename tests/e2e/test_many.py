@@ -15,17 +15,17 @@ from tests.e2e.window import expect
 
 pytestmark = pytest.mark.e2e
 
-LIST = {"English": "en-US", "Russian": "ru-RU"}
+LANGUAGES = {"English": ("en-US", "Stop", "Download as CSV"), "Russian": ("ru-RU", "Остановить", "Скачать CSV")}
 
 
-@pytest.mark.parametrize("locale", LIST.values(), ids=LIST)
-def test_operator_cancels_1200_invoices_and_settles_those_in_doubt(open_window, sandbox, invoices, locale):
+@pytest.mark.parametrize(("locale", "stop", "download"), LANGUAGES.values(), ids=LANGUAGES)
+def test_operator_cancels_1200_and_settles_those_in_doubt(open_window, sandbox, invoices, locale, stop, download):
     for _ in range(10):  # mixed: answers that fail in a row would pause the provider
         for provider, lost in (("cryptocloud", 2), ("firekassa", 3)):
             invoices(lost, provider, "reset_after")
             invoices(60 - lost, provider)
     every_id = set(Invoice.objects.values_list("external_id", flat=True))
-    sandbox.configure(latency=0.1)
+    sandbox.configure(latency=0.2)  # long enough to press Stop, on any machine
     window = open_window(locale=locale)
     page = window.page
     expect(page.locator(f"html[lang^={locale[:2]}]")).to_be_attached()
@@ -41,6 +41,7 @@ def test_operator_cancels_1200_invoices_and_settles_those_in_doubt(open_window, 
     # The bar moves. Stop stops; Continue goes on where it was.
     expect(page.locator("#bo-bar:not([value='0'])")).to_be_visible()
     expect(page).to_have_title(re.compile(r"^[1-9]\d?% · "))
+    expect(window.button("stop")).to_have_text(stop)
     window.button("stop").click()
     window.expect_state("stopped")
     assert Invoice.objects.filter(status="created").exists()
@@ -53,6 +54,7 @@ def test_operator_cancels_1200_invoices_and_settles_those_in_doubt(open_window, 
     assert window.counts() == {"canceled": shown(1150, locale), "in_doubt": "50"}
     page.locator(".bo-filters a[href='?outcome=in_doubt']").click()
     expect(page.locator(".bo-scroll tbody tr")).to_have_count(50)
+    expect(page.locator(".bo-filters a[href*='report.csv']")).to_have_text(download)
     assert len(rows_of(window)) == 50
     page.locator(".bo-filters a[href='?']").click()
     assert {row[1] for row in rows_of(window)} == every_id
@@ -101,7 +103,7 @@ def test_without_javascript_each_click_does_a_slice(open_window, sandbox, invoic
 
 def test_two_tabs_and_a_reload_send_each_cancel_once(open_window, sandbox, invoices):
     made = invoices(150, "cryptocloud") + invoices(150, "firekassa")
-    sandbox.configure(latency=0.1)
+    sandbox.configure(latency=0.5)
     window = open_window()
     window.open_list()
     window.select_everything()

@@ -1,0 +1,48 @@
+"""What ``make serve`` begins with: something to see on each page of the admin, and times that are not all now."""
+
+import re
+
+import pytest
+
+OUTCOMES = "SELECT DISTINCT outcome FROM invoice_cancel_bulkoperationitem WHERE operation_id IN ({})"
+FINISHED = "SELECT id FROM invoice_cancel_bulkoperation WHERE progress = 'finished'"
+
+
+def test_operations_are_finished_with_a_mixed_report_interrupted_and_paused(shop):
+    progress = "SELECT progress, COUNT(*) FROM invoice_cancel_bulkoperation GROUP BY progress"
+    paused = "SELECT alias, pause_code FROM invoice_cancel_providerstate WHERE paused_until IS NOT NULL"
+
+    assert dict(shop.rows(progress)) == {"finished": 1, "running": 2}
+    assert {row[0] for row in shop.rows(OUTCOMES.format(FINISHED))} == {
+        "canceled",
+        "already_canceled",
+        "refused",
+        "in_doubt",
+    }
+    assert shop.rows(paused) == [("firekassa_old", "bad_credentials")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        r"\d+ in doubt \(oldest 1 d\)",
+        r"\d+ paid after cancellation",
+        r"\d+ operations? interrupted",
+        r"firekassa_old \(FireKassa\) is paused until",
+        "Nothing is checking invoices in doubt",
+    ],
+    ids=["doubt", "late money", "interrupted", "paused", "unattended"],
+)
+def test_what_needs_attention_stands_above_the_list(shop, said):
+    page = shop.browser.get(f"{shop.url}/admin/invoice_cancel/invoice/").text
+
+    assert re.search(said, page)
+
+
+def test_no_event_of_an_invoice_is_older_than_the_invoice(shop):
+    older = (
+        "SELECT COUNT(*) FROM invoice_cancel_invoicetransition AS t JOIN invoice_cancel_invoice AS i "
+        "ON t.invoice_id = i.id WHERE t.created_at < i.created_at"
+    )
+
+    assert shop.rows(older) == [(0,)]
