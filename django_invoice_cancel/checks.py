@@ -26,6 +26,7 @@ from .models.provider_state import ProviderState
 from .providers.base import Provider
 
 TAG = "invoice_cancel"
+TASKS_MODULE = "django_invoice_cancel.tasks"
 QUIET_FOR = timedelta(hours=1)
 """How long reconcile may be silent while invoices are in doubt."""
 
@@ -40,12 +41,14 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "E007": "Raise INVOICE_CANCEL['CLAIM_TTL'], or lower the option deadline.",
         "E008": "Set PROVIDER_RESOLVER to the dotted path of a function of an alias, or remove it.",
         "E009": "Set DISPATCH to the dotted path of a function of a bulk operation's id, or remove it.",
+        "E010": "Give TASKS a backend 'default' with the queue 'default'; on Django 5.2 install the extra [tasks].",
         "W001": "Set the isolation level of this database to READ COMMITTED.",
         "W002": "Install urllib3 and requests in the versions that this package asks for.",
         "W003": "Configure a real provider, or set DEBUG where this is a test.",
         "W004": "Run reconcile_invoices every few minutes, from cron for example.",
         "W005": "Remove AUTOCOMMIT from this database's settings.",
         "W006": "Use the provider's own https:// address, or set DEBUG where this is a test.",
+        "W007": "Give TASKS a backend that has workers, such as django_tasks_db.DatabaseBackend, or remove DISPATCH.",
     }
 )
 """Every id that is used here, with what to do."""
@@ -73,7 +76,20 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     for config in settings.providers.values():
         found += _check_provider(config, settings.claim_ttl)
     found += _check_callable("E008", "PROVIDER_RESOLVER", settings.provider_resolver)
-    found += _check_callable("E009", "DISPATCH", settings.dispatch)
+    found += _check_dispatch(settings.dispatch)
+    return found
+
+
+def _check_dispatch(path: str | None) -> list[CheckMessage]:
+    """Check the dispatcher; ``@task`` reads TASKS where it is imported, so what is wrong there is found here."""
+    if path is None or not path.startswith(TASKS_MODULE):
+        return list(_check_callable("E009", "DISPATCH", path))
+    found = list(_check_callable("E010", "DISPATCH", path))
+    if not found:
+        backend = type(resolve_name(f"{TASKS_MODULE}.advance_bulk_operation").get_backend()).__name__
+        if backend in ("ImmediateBackend", "DummyBackend"):
+            text = f"DISPATCH hands bulk operations to TASKS, whose {backend} has no workers."
+            found.append(_found("W007", text))
     return found
 
 
@@ -92,7 +108,8 @@ def _check_callable(number: str, key: str, path: str | None) -> Iterator[CheckMe
 def _said(error: Exception) -> str:
     """Return an error's words where they are about an import or a setting; of any other, its class alone."""
     is_ours = isinstance(error, ImportError | AttributeError | ImproperlyConfigured)
-    return str(error) if is_ours else f"{type(error).__name__} is raised."
+    is_of_tasks = type(error).__module__ in ("django.tasks.exceptions", "django_tasks.exceptions")
+    return str(error) if is_ours or is_of_tasks else f"{type(error).__name__} is raised."
 
 
 # -- a provider -----------------------------------------------------------------------------------------------

@@ -14,7 +14,18 @@ from django_invoice_cancel.statuses import OURS_ALONE, Status
 
 CLAIM_TTL, DOUBT_PERIOD = 300.0, 900.0
 MONEY = ["partially_paid", "paid", "overpaid"]
-FAULTS = ("none", "lost_after", "lost_before", "late", "very_late", "not_processed", "refused", "bug", "killed_after")
+FAULTS = (
+    "none",
+    "lost_after",
+    "lost_before",
+    "late",
+    "very_late",
+    "not_processed",
+    "refused",
+    "bug",
+    "killed_after",
+    "killed_late",
+)
 
 
 class Killed(BaseException):
@@ -76,13 +87,13 @@ class Books:
         if fault in ("none", "refused", "not_processed"):
             return self._answer(account, fault, is_repeat_harmless)
         account.quiet_until = now + DOUBT_PERIOD
-        if fault == "late":
+        if fault in ("late", "killed_late"):
             account.late.append(now + self.delay)
         elif fault == "very_late":
             account.too_late.append(now + DOUBT_PERIOD + self.delay)
         elif fault != "lost_before":
             account.cancel()
-        if fault == "killed_after":
+        if fault.startswith("killed"):
             raise Killed
         if fault == "bug":
             raise ZeroDivisionError("an adapter's bug")
@@ -127,7 +138,7 @@ class ModelProvider(Provider):
 
     def _look_up(self, external_id: str) -> LookupReply:
         fault, self.books.fault = self.books.fault, "none"
-        if fault in ("lost_before", "lost_after", "late", "very_late", "bug", "killed_after"):
+        if fault not in ("none", "refused", "not_processed"):
             return LookupReply(None, Code.NO_ANSWER, is_answer=False)
         word = self.books.of(external_id).state
         return LookupReply(Status(word), Code.OBSERVED, is_answer=True, provider_status=word)

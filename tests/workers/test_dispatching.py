@@ -1,0 +1,122 @@
+"""Who is told of an operation, when, and what becomes of it where telling fails."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.utils import timezone
+
+from django_invoice_cancel.models import BulkOperation, Invoice
+from tests.workers.conftest import cancels
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOTE, REFUSE = "tests.workers.conftest.note", "tests.workers.conftest.refuse"
+
+
+def sweep(*arguments):
+    out, err = StringIO(), StringIO()
+    call_command("run_bulk_operations", *arguments, stdout=out, stderr=err)
+    return out.getvalue() + err.getvalue()
+
+
+def worked(operation, **ago):
+    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now() - timedelta(**ago))
+
+
+def statuses():
+    return set(Invoice.objects.values_list("status", flat=True))
+
+
+def test_start_tells_as_many_as_are_wanted_after_the_commit(invoices, dispatch, told):
+    dispatch(NOTE, DISPATCH_WORKERS=3)
+    with transaction.atomic():
+        operation = BulkOperation.objects.start(invoices(5), actor="clerk", reason="season over")
+        assert told == []
+    assert told == [str(operation.pk)] * 3
+    assert cancels() == 0
+
+
+def test_start_that_is_rolled_back_tells_nobody(invoices, dispatch, told):
+    dispatch(NOTE)
+    with transaction.atomic():
+        BulkOperation.objects.start(invoices(5))
+        transaction.set_rollback(True)
+    assert (told, BulkOperation.objects.count()) == ([], 0)
+
+
+def test_number_of_workers_can_be_said_for_one_operation(invoices, dispatch, told):
+    dispatch(NOTE, DISPATCH_WORKERS=3)
+    BulkOperation.objects.start(invoices(5), workers=2)
+    assert len(told) == 2
+
+
+def test_resume_tells_again(invoices, dispatch, told):
+    dispatch(NOTE)
+    operation = BulkOperation.objects.start(invoices(5))
+    operation.stop()
+    operation.resume()
+    assert len(told) == 2
+
+
+def test_broker_that_is_down_leaves_the_operation_to_the_sweep(invoices, dispatch, caplog):
+    dispatch(REFUSE)
+    operation = BulkOperation.objects.start(invoices(5))
+    operation.refresh_from_db()
+    assert operation.progress == "running"
+    assert "the broker is down" in caplog.text
+
+    sweep()
+
+    operation.refresh_from_db()
+    assert (operation.progress, statuses(), cancels()) == ("finished", {"canceled"}, 5)
+
+
+def test_sweep_leaves_alone_what_somebody_works_on(invoices):
+    """Every minute, for an operation of hours: it must not pile up."""
+    operation = BulkOperation.objects.start(invoices(5))
+    worked(operation, seconds=30)
+    assert "1 more are being worked on" in sweep()
+    assert cancels() == 0
+
+    sweep(str(operation.pk))  # named: it joins in
+    assert (statuses(), cancels()) == ({"canceled"}, 5)
+
+
+def test_sweep_takes_what_its_worker_left(invoices):
+    operation = BulkOperation.objects.start(invoices(5))
+    worked(operation, minutes=3)
+    sweep()
+    assert (statuses(), cancels()) == ({"canceled"}, 5)
+
+
+def test_sweep_that_dispatches_does_so_once_for_a_while(invoices, dispatch, told):
+    dispatch(NOTE, DISPATCH_WORKERS=2)
+    operation = BulkOperation.objects.start(invoices(5))
+    del told[:]
+    worked(operation, minutes=3)
+    for _ in range(2):
+        sweep("--dispatch")
+    assert told == [str(operation.pk)] * 2
+    assert cancels() == 0
+
+
+def test_sweep_that_cannot_dispatch_says_so_and_may_try_again(invoices, dispatch, told):
+    dispatch(NOTE)
+    operation = BulkOperation.objects.start(invoices(5))
+    worked(operation, minutes=3)
+    dispatch(REFUSE)
+    with pytest.raises(CommandError, match="not dispatched, ConnectionError"):
+        sweep("--dispatch")
+    dispatch(NOTE)
+    del told[:]
+    sweep("--dispatch")
+    assert told == [str(operation.pk)]
+
+
+def test_dispatching_needs_a_dispatcher(invoices):
+    BulkOperation.objects.start(invoices(5))
+    with pytest.raises(CommandError, match="needs INVOICE_CANCEL\\['DISPATCH'\\]"):
+        sweep("--dispatch")
