@@ -78,8 +78,11 @@ class Lane:
         """Handed to the threads and not yet back."""
         self.parked: deque[Job] = deque()
         """Came back unsent."""
-        self.is_probing = False
-        """Whether one request at a time is sent, until one gets an answer."""
+        self.is_probing = self.rate is not None
+        """Whether one request at a time is sent, until one gets an answer.
+
+        With a rate also at the beginning: while a process warms up, its first requests would leave late and together.
+        """
         self.failures = 0
         self.hold_code = ""
         self.has_news = False

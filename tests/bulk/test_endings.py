@@ -21,7 +21,8 @@ pytestmark = pytest.mark.django_db
 def as_recorded(shop, total):
     """What was sent is recorded, what was not is as it was: no claim is left open."""
     sent = shop.cancel_count
-    assert statuses() == {"canceled": sent, "created": total - sent}
+    expected = {"canceled": sent, "created": total - sent}
+    assert statuses() == {status: count for status, count in expected.items() if count}
     assert sorted(Invoice.objects.filter(status="canceled").values_list("external_id", flat=True)) == sorted(
         shop.cancels
     )
@@ -168,8 +169,9 @@ def test_connection_that_is_lost_once_is_made_anew(shop, make, failing_database)
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_backend_that_is_killed_in_the_middle_loses_nothing(shop, make):
+def test_backend_that_is_killed_in_the_middle_loses_nothing(scripted, make):
     """The administrator ends our connection; what was sent is recorded over a new one."""
+    shop = scripted(concurrency=1)
     invoices = make(500)
 
     def kill(external_id):

@@ -13,7 +13,7 @@ from django_invoice_cancel.models import Invoice
 from tests.bulk.reading import rows_each, statuses
 from tests.story.reading import later
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])  # a child has both
 
 CANCEL = ["cancel_invoices", "--provider", "cryptocloud", "--noinput", "-v", "0"]
 

@@ -31,7 +31,7 @@ def test_no_second_has_more_requests_than_the_rate(sandbox, at_sandbox):
 
 
 @pytest.mark.slow
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
 def test_two_processes_share_the_rate(sandbox, at_sandbox, child_env):
     at_sandbox(60)
     arguments = [sys.executable, "-m", "tests.bulk.child", sandbox.base_url, "cancel_invoices"]

@@ -269,7 +269,7 @@ def test_summary_groups_the_reasons_and_gives_examples(shop, make, manage):
     for number in range(5):
         shop.next_cancels("not_found", external_id=f"00000{number}")
     shop.next_cancels("paid", external_id="000005")
-    ended = manage(*ALL)
+    ended = manage(*ALL, "--concurrency", "1")
     assert ended.out == (
         "9 invoices: 6 refused · 3 canceled\n"
         "        5  shop  refused   Scripted provider does not know this invoice.\n"

@@ -18,7 +18,7 @@ import pytest
 from django_invoice_cancel.models import Invoice
 from tests.bulk.reading import rows_each, statuses
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "other"]), pytest.mark.slow]
 
 CANCEL = ["cancel_invoices", "--provider", "cryptocloud", "--noinput"]
 
