@@ -69,7 +69,9 @@ class Peer:
             self.buffer += piece
         body, self.buffer = self.buffer[:length], self.buffer[length:]
         request = Request(line, headers, body, self.number)
-        self.server.requests.append(request)
+        with self.server.arrived:
+            self.server.requests.append(request)
+            self.server.arrived.notify_all()
         return request
 
     def send(self, data: bytes) -> None:
@@ -116,6 +118,7 @@ class FaultServer:
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
         self.is_closing = threading.Event()
+        self.arrived = threading.Condition()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept)]
@@ -128,6 +131,12 @@ class FaultServer:
     def executed(self) -> int:
         """How many requests arrived whole."""
         return len(self.requests)
+
+    def executed_once_there_are(self, count: int) -> int:
+        """How many requests arrived whole, once so many have: this server's thread may lag behind a loaded machine."""
+        with self.arrived:
+            self.arrived.wait_for(lambda: len(self.requests) >= count, timeout=10)
+        return self.executed
 
     def __enter__(self) -> Self:
         self._threads[0].start()

@@ -217,7 +217,7 @@ def test_shorter_deadline_is_kept_while_a_longer_one_is_watched(serve: Serve, co
 
     assert exchange.kind is Kind.IN_DOUBT
     assert took <= SECONDS + 1
-    assert server.executed == 2
+    assert server.executed_once_there_are(2) == 2
 
 
 def test_deadline_that_passes_while_the_connection_is_given_back_leaves_it_alone(
