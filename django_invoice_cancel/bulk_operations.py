@@ -7,7 +7,7 @@ written in the transaction that records its invoice; what a dead worker left is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from . import registry
 from .attempts import Answer
-from .bulk import ListedWalk, Walk, cancel_walks, check_walks
+from .bulk import Walk, cancel_walks, check_walks
 from .exceptions import ResolveNotPossible
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
 from .models.bulk_operation import Operation, Progress
@@ -31,6 +31,8 @@ DRAIN_SECONDS = 5.0
 """But not for longer than this: then the rest of it is given back. A claim that is not given back saves four rows."""
 MARGIN_SECONDS = 60.0
 """How long a lease outlives the slice and the last request of it; what is still sent then takes some of this."""
+BITE = 200
+"""How many items are leased at once."""
 LOOK_SECONDS = 1.0
 """How often a slice looks whether somebody pressed Stop."""
 
@@ -48,14 +50,47 @@ class Advance:
 
 
 class _Slice:
-    """The stop event of a slice: its time is long over, or somebody stopped the operation."""
+    """One slice: what it holds, and its stop event: its time is long over, or somebody stopped the operation.
 
-    def __init__(self, operation: BulkOperation, seconds: float, stop: Any) -> None:
+    Items are leased in small bites, as they are needed: so workers share what is left evenly, to the end.
+    """
+
+    def __init__(self, operation: BulkOperation, limit: int, seconds: float, stop: Any) -> None:
         self._operation = operation
+        self._left = limit
         self._stop = stop
         self._over_at = time.monotonic() + seconds
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._is_stopped = False
+        self._bites: list[list[BulkOperationItem]] = []
+        aliases = operation.providers()
+        self.aliases = [alias for alias in aliases if alias not in pauses(operation, aliases)]
+        self._lease_seconds = seconds + _longest_request(aliases) + MARGIN_SECONDS
+
+    @property
+    def has_leased(self) -> bool:
+        return bool(self._bites)
+
+    def lease(self, alias: str) -> list[BulkOperationItem]:
+        """Take a few items of a provider that are to be tried; what a dead worker tried is taken over."""
+        while self._left > 0 and not self.is_over():
+            bite = self._operation.lease(min(BITE, self._left), seconds=self._lease_seconds, provider=alias)
+            if not bite:
+                break
+            self._left -= len(bite)
+            self._bites.append(bite)
+            untried = _take_over(self._operation, bite)
+            if untried:
+                return untried
+        return []
+
+    def release(self) -> None:
+        """Give back what was not tried."""
+        for bite in self._bites:
+            self._operation.release(bite)
+
+    def walks(self) -> dict[str, Walk]:
+        return {alias: _LeasedWalk(self, alias) for alias in self.aliases}
 
     def is_over(self) -> bool:
         """Say whether nothing more is to be claimed."""
@@ -66,21 +101,31 @@ class _Slice:
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             self._is_stopped = not _is_running(self._operation)
-        return self._is_stopped or now >= self._over_at + DRAIN_SECONDS or (self._stop is not None and self._stop.is_set())
+        is_asked = self._stop is not None and self._stop.is_set()
+        return self._is_stopped or now >= self._over_at + DRAIN_SECONDS or is_asked
 
 
-class _SliceWalk(ListedWalk):
-    """Brings leased invoices until the slice's time is over."""
+class _LeasedWalk(Walk):
+    """Brings a provider's invoices as they are leased, until the slice's time is over."""
 
-    def __init__(self, keys: Sequence[Any], this: _Slice) -> None:
-        super().__init__(Invoice.objects.all(), keys)
+    def __init__(self, this: _Slice, alias: str) -> None:
+        super().__init__()
         self._slice = this
+        self._alias = alias
 
     @property
     def has_more(self) -> bool:
         if self._slice.is_over():
             self.cut()
         return super().has_more
+
+    def querysets(self, limit: int | None = None) -> Iterator[Any]:
+        raise NotImplementedError("What is leased is not frozen anew.")
+
+    def _read(self) -> None:
+        items = self._slice.lease(self._alias)
+        self._is_read = not items
+        self._page.extend(item.invoice for item in items if item.invoice is not None)
 
 
 def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SECONDS, stop: Any = None) -> Advance:
@@ -92,20 +137,16 @@ def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SEC
     Invoice.objects.all().verbs.refuse_inside_transaction()
     if not _is_running(operation):
         return Advance(has_more=False)
-    aliases = operation.providers()
-    items = operation.lease(
-        limit, seconds=deadline + _longest_request(aliases) + MARGIN_SECONDS, without=pauses(operation, aliases)
-    )
+    this = _Slice(operation, limit, deadline, stop)
     _touch(operation)
     try:
-        _take_over(operation, items)
-        _WORK[Operation(operation.operation)](operation, items, _Slice(operation, deadline, stop))
+        _WORK[Operation(operation.operation)](operation, this)
     finally:
-        operation.release(items)
+        this.release()
         _touch(operation)
     if not operation.left.exists():
         return Advance(has_more=False, is_finished=operation.finish())
-    return Advance(has_more=_is_running(operation), wait_seconds=max(_wait(operation), 0.0 if items else 1.0))
+    return Advance(has_more=_is_running(operation), wait_seconds=max(_wait(operation), 0.0 if this.has_leased else 1.0))
 
 
 def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, ProviderState]:
@@ -139,11 +180,14 @@ def _longest_request(aliases: Sequence[str]) -> float:
 # -- what a dead worker left ----------------------------------------------------------------------------------
 
 
-def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> None:
-    """Conclude items that an earlier holder tried: what the log says of this operation, else an open claim's doubt."""
+def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> list[BulkOperationItem]:
+    """Conclude items that an earlier holder tried: what the log says of this operation, else an open claim's doubt.
+
+    Returns the others.
+    """
     suspects = [item.invoice_id for item in items if item.was_leased and item.invoice_id is not None]
     if not suspects:
-        return
+        return items
     said: dict[Any, tuple[str, str]] = {}
     rows = InvoiceTransition.objects.filter(operation=operation.pk, invoice_id__in=suspects).order_by("id")
     for row in rows:
@@ -154,13 +198,13 @@ def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> None
         elif row.to_status == Status.CANCELING:
             said[row.invoice_id] = (Outcome.IN_DOUBT, Code.ABANDONED)
     operation.conclude((key, outcome, code) for key, (outcome, code) in said.items())
-    items[:] = [item for item in items if item.invoice_id not in said]
+    return [item for item in items if item.invoice_id not in said]
 
 
 # -- the work -------------------------------------------------------------------------------------------------
 
 
-def _cancel(operation: BulkOperation, items: list[BulkOperationItem], stop: _Slice) -> None:
+def _cancel(operation: BulkOperation, this: _Slice) -> None:
     def also(answers: Sequence[Answer]) -> None:
         operation.conclude(
             (answer.invoice.pk, *_concluded(answer))
@@ -169,9 +213,7 @@ def _cancel(operation: BulkOperation, items: list[BulkOperationItem], stop: _Sli
         )
 
     verbs = Invoice.objects.all().verbs
-    results = cancel_walks(
-        verbs, _walks(items, stop), operation.intent, stop=stop, also=also, leave_when_paused=True, tries=1
-    )
+    results = cancel_walks(verbs, this.walks(), operation.intent, stop=this, also=also, leave_when_paused=True, tries=1)
     _conclude_rest(operation, results, written=True)
 
 
@@ -181,12 +223,12 @@ def _concluded(answer: Answer) -> tuple[str, str]:
     return said.outcome, said.code
 
 
-def _check(operation: BulkOperation, items: list[BulkOperationItem], stop: _Slice) -> None:
+def _check(operation: BulkOperation, this: _Slice) -> None:
     def also(said: CancelResult) -> None:
         operation.conclude([(said.invoice_id, said.outcome, said.code)])
 
     verbs = Invoice.objects.all().verbs
-    results = check_walks(verbs, _walks(items, stop), operation.intent, stop=stop, also=also, resubmit=True)
+    results = check_walks(verbs, this.walks(), operation.intent, stop=this, also=also, resubmit=True)
     _conclude_rest(operation, results, written=False)
 
 
@@ -199,13 +241,15 @@ def _conclude_rest(operation: BulkOperation, results: Any, *, written: bool) -> 
                 operation.conclude([(said.invoice_id, said.outcome, said.code)])
 
 
-def _resolve(operation: BulkOperation, items: list[BulkOperationItem], stop: _Slice) -> None:
-    for item in items:
-        if stop.is_over() or stop.is_set():
-            return
-        if item.invoice is not None:
-            item.invoice.attempt = item.attempt  # the one that the person saw
-            _resolve_one(operation, item.invoice)
+def _resolve(operation: BulkOperation, this: _Slice) -> None:
+    for alias in this.aliases:
+        while items := this.lease(alias):
+            for item in items:
+                if this.is_over() or this.is_set():
+                    return
+                if item.invoice is not None:
+                    item.invoice.attempt = item.attempt  # the one that the person saw
+                    _resolve_one(operation, item.invoice)
 
 
 def _resolve_one(operation: BulkOperation, invoice: Invoice) -> None:
@@ -219,15 +263,7 @@ def _resolve_one(operation: BulkOperation, invoice: Invoice) -> None:
         operation.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
 
 
-def _walks(items: Sequence[BulkOperationItem], this: _Slice) -> dict[str, Walk]:
-    keys: dict[str, list[Any]] = {}
-    for item in items:
-        if item.invoice is not None:
-            keys.setdefault(item.invoice.provider, []).append(item.invoice_id)
-    return {alias: _SliceWalk(listed, this) for alias, listed in keys.items()}
-
-
-_WORK: dict[Operation, Callable[[BulkOperation, list[BulkOperationItem], _Slice], None]] = {
+_WORK: dict[Operation, Callable[[BulkOperation, _Slice], None]] = {
     Operation.CANCEL: _cancel,
     Operation.CHECK: _check,
     Operation.RESOLVE: _resolve,

@@ -252,8 +252,10 @@ class BulkOperation(models.Model):
         """Items that have no outcome yet."""
         return self.items.filter(outcome="")
 
-    def lease(self, count: int, *, seconds: float, without: Collection[str] = ()) -> list[BulkOperationItem]:
-        """Take up to so many items for so long, by CAS; what somebody else holds is not taken.
+    def lease(
+        self, count: int, *, seconds: float, provider: str | None = None, without: Collection[str] = ()
+    ) -> list[BulkOperationItem]:
+        """Take up to so many items (of one provider) for so long, by CAS; what somebody else holds is not taken.
 
         Nor are those of the providers ``without``: they would keep others from their turn. Returns the items with
         ``was_leased`` set where an earlier holder left them behind.
@@ -263,6 +265,7 @@ class BulkOperation(models.Model):
             now = timezone.now()
             free = self.left.filter(Q(leased_until__isnull=True) | Q(leased_until__lt=now))
             free = free.exclude(provider__in=without) if without else free
+            free = free.filter(provider=provider) if provider is not None else free
             found = dict(free.order_by("pk").values_list("pk", "token")[:count])
             if not found:
                 return []
