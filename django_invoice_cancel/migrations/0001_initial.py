@@ -388,6 +388,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="bulkoperationitem",
+            index=models.Index(fields=["operation", "outcome", "provider", "id"], name="invoice_cancel_item_left"),
+        ),
+        migrations.AddIndex(
+            model_name="bulkoperationitem",
             index=models.Index(fields=["token"], name="invoice_cancel_item_token"),
         ),
         migrations.AddConstraint(

@@ -185,8 +185,12 @@ class BulkOperation(models.Model):
             self.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in page)
 
     def providers(self) -> list[str]:
-        """Return the aliases of items that have no outcome yet."""
-        return list(self.left.order_by("provider").values_list("provider", flat=True).distinct())
+        """Return the aliases of items that have no outcome yet, each by one step along an index."""
+        aliases: Any = self.left.order_by("provider").values_list("provider", flat=True)
+        found = [each for each in [aliases.first()] if each is not None]
+        while found and (following := aliases.filter(provider__gt=found[-1]).first()) is not None:
+            found.append(following)
+        return found
 
     def _count(self) -> None:
         self.total = self.items.count()

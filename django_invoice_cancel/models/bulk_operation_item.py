@@ -76,6 +76,8 @@ class BulkOperationItem(models.Model):
         constraints = (models.UniqueConstraint(fields=("operation", "invoice"), name="invoice_cancel_item_once"),)
         indexes = (
             models.Index(fields=("operation", "outcome", "code"), name="invoice_cancel_item_outcome"),
+            # A worker's next few items are the next entries of it, however many there are.
+            models.Index(fields=("operation", "outcome", "provider", "id"), name="invoice_cancel_item_left"),
             models.Index(fields=("token",), name="invoice_cancel_item_token"),
         )
 
