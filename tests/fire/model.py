@@ -42,6 +42,10 @@ class Account:
 
     state: str = "created"
     was_canceled: bool = False
+    is_ours: bool = False
+    """Whether a request of ours canceled it, in the time that a provider may take."""
+    history: list[str] = field(default_factory=lambda: ["created"])
+    """What it was, one after the other: postbacks that are long under way tell of it."""
     requests: int = 0
     late: list[float] = field(default_factory=list)
     """When requests whose answer was lost will be carried out."""
@@ -50,16 +54,21 @@ class Account:
     quiet_until: float = 0.0
     """Before this, nobody knows what became of the last request: none may be sent."""
 
-    def cancel(self) -> None:
+    def become(self, state: str) -> None:
+        self.state = state
+        self.history.append(state)
+
+    def cancel(self, *, is_in_time: bool = True) -> None:
         if self.state == "created":
-            self.state, self.was_canceled = "canceled", True
+            self.become("canceled")
+            self.was_canceled, self.is_ours = True, is_in_time
 
     def pass_time(self) -> None:
         """Carry out what is due."""
         now = time.time()
         for queue in (self.late, self.too_late):
             if any(due <= now for due in queue):
-                self.cancel()
+                self.cancel(is_in_time=queue is self.late)
             queue[:] = [due for due in queue if due > now]
 
 
@@ -102,7 +111,7 @@ class Books:
     def _answer(self, account: Account, fault: str, is_repeat_harmless: bool) -> ProviderReply:
         if fault == "not_processed":
             return ProviderReply(Outcome.NOT_PROCESSED, Code.UNREACHABLE)
-        if fault == "refused" and account.state == "created":
+        if fault == "refused" and (account.state == "created" or is_repeat_harmless):
             return ProviderReply(Outcome.REFUSED, Code.PROVIDER_REFUSED)
         if account.state == "created" or (account.state == "canceled" and is_repeat_harmless):
             account.cancel()

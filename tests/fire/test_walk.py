@@ -124,5 +124,5 @@ def test_without_this_rule_a_promise_is_broken(rule, monkeypatch):
     for owner, name, other in RULES[rule]:
         monkeypatch.setattr(owner, name, other)
     with pytest.raises(Exception) as broken:  # noqa: PT011 - an assertion, or an integrity error that it ran into
-        walk(examples=150)
+        walk(examples=600)
     assert isinstance(broken.value, AssertionError | ValueError | ExceptionGroup), broken.value

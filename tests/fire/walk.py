@@ -28,6 +28,7 @@ from .model import DOUBT_PERIOD, FAULTS, MONEY, Books, Broken, Killed, ModelProv
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 CLERK, RECONCILE = Intent("clerk", "admin", "asked by the customer"), Intent(None, "reconcile")
+PROVIDERS = st.sampled_from(["seen", "seen", "blind"])
 WAITS = st.sampled_from([1, 59, 61, 239, 299, 361, 601, 899, 901, 1300, 3700])
 CRASHES = st.one_of(st.none(), st.none(), st.integers(1, 10))
 LEGAL = {(str(old), str(new)) for table in MOVES.values() for old, news in table.items() for new in news}
@@ -71,10 +72,21 @@ class Walk(RuleBasedStateMachine):
 
     # -- who and what -----------------------------------------------------------------------------------------
 
-    def invoice(self, data, *, may_be_old=False):
-        if may_be_old and self.pages and data.draw(st.booleans(), "an old page"):
+    def invoice(self, data, *rather, may_be_old=False):
+        """Draw an invoice, rather one in one of these statuses; or the instance that somebody still has."""
+        if may_be_old and self.pages and data.draw(st.integers(0, 3), "0: an old page") == 0:
             return data.draw(st.sampled_from(self.pages), "page")
-        return Invoice.objects.get(pk=data.draw(st.sampled_from(self.keys), "invoice"))
+        wanted = Invoice.objects.filter(pk__in=self.keys, status__in=rather)
+        keys = (
+            list(wanted.order_by("pk").values_list("pk", flat=True)) if data.draw(st.integers(0, 3), "0: any") else []
+        )
+        return Invoice.objects.get(pk=data.draw(st.sampled_from(keys or self.keys), "invoice"))
+
+    def open_invoice(self, data):
+        """Draw an invoice that may be canceled; there is always one."""
+        if not Invoice.objects.filter(pk__in=self.keys, status="created").exists():
+            self.new_invoice(data.draw(PROVIDERS, "provider"))
+        return self.invoice(data, "created", may_be_old=True)
 
     def account(self, invoice):
         return self.books.of(invoice.external_id)
@@ -86,12 +98,15 @@ class Walk(RuleBasedStateMachine):
 
     # -- steps ------------------------------------------------------------------------------------------------
 
-    @initialize()
-    def begin(self):
-        self.register("seen")
+    @initialize(provider=PROVIDERS)
+    def begin(self, provider):
+        self.new_invoice(provider)
 
-    @rule(provider=st.sampled_from(["seen", "seen", "blind"]))
+    @rule(provider=PROVIDERS)
     def register(self, provider):
+        self.new_invoice(provider)
+
+    def new_invoice(self, provider):
         external_id = f"{provider}-{next(_numbers)}"
         for _ in range(2):  # idempotent
             invoice, _created = Invoice.objects.register(provider=provider, external_id=external_id)
@@ -118,7 +133,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule(data=st.data(), fault=st.sampled_from(FAULTS), delay=st.floats(1, DOUBT_PERIOD), crash=CRASHES)
     def cancel(self, data, fault, delay, crash):
-        invoice = self.invoice(data, may_be_old=True)
+        invoice = self.open_invoice(data)
         self.books.fault, self.books.delay = fault, delay
         with dying_at(crash):
             self.hear(invoice, cancel_invoice(invoice, actor="clerk", reason="asked for"))
@@ -126,7 +141,7 @@ class Walk(RuleBasedStateMachine):
     @rule(data=st.data(), fault=st.sampled_from(FAULTS), is_run=st.booleans(), crash=CRASHES)
     def cancel_on_commit(self, data, fault, is_run, crash):
         """The process may die between the commit and what follows it."""
-        invoice = self.invoice(data, may_be_old=True)
+        invoice = self.open_invoice(data)
         with dying_at(crash), TestCase.captureOnCommitCallbacks() as callbacks, transaction.atomic():
             invoice.cancel_on_commit(actor="clerk", reason="asked for")
         self.books.fault = fault
@@ -143,7 +158,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule(data=st.data(), crash=CRASHES)
     def claim_and_be_paused(self, data, crash):
-        invoice = self.invoice(data, may_be_old=True)
+        invoice = self.open_invoice(data)
         with dying_at(crash):
             claim = invoice.verbs.claim([invoice], CLERK)
             self.paused += [(claim, won) for won in claim.invoices]
@@ -175,14 +190,22 @@ class Walk(RuleBasedStateMachine):
 
     @rule(data=st.data(), is_resubmit=st.booleans(), fault=st.sampled_from(["none", "none", *FAULTS]), crash=CRASHES)
     def reconcile(self, data, is_resubmit, fault, crash):
-        invoice = self.invoice(data, may_be_old=True)
+        invoice = self.invoice(data, "in_doubt", "canceling", may_be_old=True)
         self.books.fault = fault
         with dying_at(crash):
             self.hear(invoice, invoice.reconcile(resubmit=is_resubmit))
 
+    @rule(seconds=st.sampled_from([361, 1300]))
+    def cron(self, seconds):
+        """Time passes, and reconcile runs as it does every minute."""
+        self.pass_time(seconds)
+        for _ in range(2):
+            for invoice in Invoice.objects.filter(pk__in=self.keys).due_for_reconciling().order_by("pk"):
+                self.hear(invoice, invoice.reconcile(resubmit=True))
+
     @rule(data=st.data())
     def look_up_and_be_paused(self, data):
-        invoice = self.invoice(data)
+        invoice = self.invoice(data, "in_doubt", "canceling")
         if invoice.provider != "seen":
             return
         if invoice.is_abandoned:
@@ -202,25 +225,26 @@ class Walk(RuleBasedStateMachine):
     @rule(data=st.data(), word=st.sampled_from([*MONEY, "expired", "failed"]))
     def the_customer_acts(self, data, word):
         """At the provider alone: money only grows there, and a closed invoice may still be paid."""
-        account = self.account(self.invoice(data))
+        account = self.account(self.invoice(data, "canceled", "in_doubt", *MONEY))
         levels = ["", *MONEY]
         held = account.state if account.state in MONEY else ""
         grows = word in MONEY and levels.index(word) > levels.index(held)
         if grows or account.state == "created":
-            account.state = word
+            account.become(word)
 
     @rule(data=st.data(), is_old=st.booleans(), crash=CRASHES)
     def webhook(self, data, is_old, crash):
-        """What the provider holds now, or the "created" of a postback that was long under way."""
-        invoice = self.invoice(data, may_be_old=True)
-        word = "created" if is_old else self.account(invoice).state
+        """What the provider holds now, or what a postback says that was long under way."""
+        invoice = self.invoice(data, "canceled", *MONEY, may_be_old=True)
+        account = self.account(invoice)
+        word = data.draw(st.sampled_from(account.history), "word") if is_old else account.state
         with dying_at(crash):
             invoice.observe_status(word)
             self.tell_money(invoice, word)
 
     @rule(data=st.data(), word=st.sampled_from(["created", "canceled", "paid", "expired"]), crash=CRASHES)
     def resolve(self, data, word, crash):
-        invoice = self.invoice(data, may_be_old=True)
+        invoice = self.invoice(data, "in_doubt", "canceling", may_be_old=True)
         with dying_at(crash), suppress(ResolveNotPossible):
             invoice.resolve(word, actor="Ada", reason="seen in the cabinet")
             self.tell_money(invoice, word)
@@ -267,6 +291,7 @@ class Walk(RuleBasedStateMachine):
             assert account.state == row.status or account.state in MONEY or is_decided
         if row.status == "created" and not is_decided:
             assert not account.late, "called open while a lost request may still be carried out"
+            assert not (account.is_ours and account.state == "canceled"), "called open, and we had canceled it"
 
     def check_money(self, row, log):
         told = self.told_money.get(row.pk, "")

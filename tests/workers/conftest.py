@@ -9,8 +9,9 @@ import pytest
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.queryset import InvoiceQuerySet
 from django_invoice_cancel.testing import ScriptedProvider
+from django_invoice_cancel.testing.pytest_plugin import pytest_configure, scripted_provider
 
-pytest_plugins = ["django_invoice_cancel.testing.pytest_plugin"]
+__all__ = ["pytest_configure", "scripted_provider"]
 
 TOLD: list[str] = []
 TASKS = "django_invoice_cancel.tasks"
