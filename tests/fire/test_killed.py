@@ -10,7 +10,7 @@ from django_invoice_cancel.models import Invoice
 from .conftest import server_url
 from .reading import broken_logs, disagreements, executed_each, item_outcomes, requests_each, untrue_items
 
-COUNT = 3000
+COUNT = 5000
 BEHAVIOURS = {"paid": 200, "already_canceled": 50, "reset_after": 25, "reset_before": 25}
 WINDOW = 2 * 16 + 50
 """The most that one worker has claimed and not yet recorded of one provider."""
@@ -42,7 +42,7 @@ def test_two_of_four_workers_and_the_broker_die_and_every_invoice_is_known(redis
     assert left_by_the_dead <= 2 * 2 * WINDOW
 
     world.manage("run_bulk_operations", later_by=LATER)
-    world.manage("reconcile_invoices", later_by=LATER, codes=(0, 3, 4))
+    world.manage("reconcile_invoices", later_by=2 * LATER, codes=(0, 3, 4))
 
     operation.refresh_from_db()
     assert (operation.progress, operation.items.filter(outcome="").count()) == ("finished", 0)

@@ -35,7 +35,7 @@ def test_database_restarts_under_four_workers(postgres, redis, make_world):
     world.end_workers()
 
     world.manage("run_bulk_operations", later_by=LATER)
-    world.manage("reconcile_invoices", later_by=LATER, codes=(0, 3, 4))
+    world.manage("reconcile_invoices", later_by=2 * LATER, codes=(0, 3, 4))
 
     operation.refresh_from_db()
     assert operation.progress == "finished"
@@ -60,7 +60,7 @@ def test_run_by_hand_ends_with_an_error_and_goes_on_when_called_again(postgres, 
 
     assert (code, "OperationalError" in errors) == (1, True)
     world.manage("run_bulk_operations", later_by=LATER)
-    world.manage("reconcile_invoices", later_by=LATER, codes=(0, 3, 4))
+    world.manage("reconcile_invoices", later_by=2 * LATER, codes=(0, 3, 4))
     operation.refresh_from_db()
     assert operation.progress == "finished"
     assert (disagreements(world.sandbox), broken_logs(), untrue_items(operation)) == ({}, [], [])
