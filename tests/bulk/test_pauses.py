@@ -71,16 +71,28 @@ def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, mak
     assert (shop.cancel_count, ProviderState.objects.get().pause_code) == (5000, "")
 
 
-def test_after_a_pause_one_probe_goes_first(scripted, make, clock):
-    """It is still down: one request, and the pause begins anew."""
+def test_after_a_pause_one_probe_goes_first(scripted, make, clock, monkeypatch):
+    """It is still down: one claim, one request, however long its answer takes, and the pause begins anew."""
     shop = scripted(concurrency=8)
     shop.all_cancels("in_doubt")
     invoices = make(200)
     list(cancel_invoices(invoices))
     lost = shop.cancel_count
     clock.advance(301)
+    waited, claimed, answer = [], [], threading.Event()
+
+    def wait(self, patience):
+        waited.append(patience)
+        claimed.append(statuses().get("canceling", 0))
+        if len(waited) == 10:
+            answer.set()
+        collect(self, patience)
+
+    collect = run.Run._collect
+    monkeypatch.setattr(run.Run, "_collect", wait)
+    shop.before_send = lambda external_id: answer.wait(10)
     results = list(cancel_invoices(invoices.filter(status="created")))
-    assert (shop.cancel_count, codes(results)["no_answer"]) == (lost + 1, 1)
+    assert (shop.cancel_count, codes(results)["no_answer"], max(claimed)) == (lost + 1, 1, 1)
     assert ProviderState.objects.get().seconds_left > 290
 
 

@@ -17,7 +17,7 @@ def small_pages(monkeypatch):
 
 
 REFUSED = {
-    "sliced": (lambda all_: all_[:5], "slice"),
+    "sliced": (lambda all_: all_[:5], "limit="),
     "union": (lambda all_: all_.union(all_), "union"),
     "values": (lambda all_: all_.values("pk"), "values"),
     "values_list": (lambda all_: all_.values_list("pk"), "values"),
@@ -40,7 +40,7 @@ WALKED = {
     "distinct": lambda all_: all_.distinct(),
     "deferred": lambda all_: all_.only("reference"),
     "a row twice through a join": lambda all_: all_.filter(
-        Q(transitions__isnull=True) | Q(transitions__code__in=["", "requested"])
+        Q(transitions__isnull=True) | Q(transitions__from_status="created")
     ),
 }
 
@@ -49,8 +49,8 @@ WALKED = {
 def test_everything_selected_is_sent_once(shop, make, how):
     invoices = make(30)
     for invoice in invoices[:10]:
-        invoice.cancel_on_commit()
-        invoice.cancel_on_commit()  # two rows of the log: a join gives the invoice twice
+        for _ in range(2):  # two rows of the log: a join gives the invoice twice
+            invoice.observe_status(provider_status="frozen", trigger="webhook")
     shop.reset()
     results = list(cancel_invoices(WALKED[how](invoices)))
     assert sorted(shop.cancels) == sorted(invoices.values_list("external_id", flat=True))
