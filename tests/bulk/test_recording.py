@@ -1,0 +1,95 @@
+"""Answers are recorded in groups; what one row meets, a payment or a failure, costs no other row anything."""
+
+import pytest
+from django.db import OperationalError
+
+from django_invoice_cancel.bulk import cancel_invoices
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.verbs.pauses import Pauses
+from django_invoice_cancel.models.verbs.records import Records
+from django_invoice_cancel.models.verbs.rows import Rows
+from tests.bulk.reading import codes, rows_each, statuses
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_row_that_cannot_be_recorded_costs_that_one_row(shop, make, monkeypatch):
+    invoices = make(60)
+    append = Rows.append
+
+    def refuse(self, entries):
+        if any(entry.outcome and entry.invoice.external_id == "000017" for entry in entries):
+            raise ZeroDivisionError
+        append(self, entries)
+
+    monkeypatch.setattr(Rows, "append", refuse)
+    results = list(cancel_invoices(invoices))
+    assert [(r.external_id, r.outcome) for r in results if not r.is_recorded] == [("000017", "canceled")]
+    assert len(results) == shop.cancel_count == 60
+    assert (statuses(), rows_each()) == ({"canceled": 59, "canceling": 1}, {1: 1, 2: 59})
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Return a function that lets a webhook say something of one invoice before its group's answers are recorded."""
+
+    def say(external_id, status):
+        record = Records.record
+
+        def recorded_after(self, answers, **options):
+            if any(answer.invoice.external_id == external_id for answer in answers):
+                Invoice.objects.observe_status("shop", external_id, status, trigger="webhook")
+            record(self, answers, **options)
+
+        monkeypatch.setattr(Records, "record", recorded_after)
+
+    return say
+
+
+@pytest.mark.django_db(transaction=True)
+def test_group_of_which_a_part_was_written_is_not_written_twice(shop, make, monkeypatch, meanwhile):
+    """A payment lets the group go row by row; of those one fails: the ones before it are in the log already."""
+    meanwhile("000003", "paid")
+    rows = Records._one
+    failed = []
+
+    def fail_once(self, answer, also, **options):
+        if len(answered) == 10 and not failed:
+            failed.append(answer)
+            raise ZeroDivisionError
+        answered.append(answer)
+        rows(self, answer, also, **options)
+
+    answered = []
+    monkeypatch.setattr(Records, "_one", fail_once)
+    results = list(cancel_invoices(make(20)))
+    assert (len(failed), codes(results)) == (1, {"canceled": 19, "has_payment": 1})
+    assert (shop.cancel_count, rows_each()) == (20, {2: 19, 3: 1})
+    assert statuses() == {"canceled": 19, "paid": 1}
+
+
+def test_payment_between_claim_and_record_wins(shop, make, meanwhile):
+    """One row of the group is moved by the webhook: money is never overwritten, and the others are recorded."""
+    meanwhile("000003", "paid")
+    said = {result.external_id: result for result in cancel_invoices(make(20))}
+    assert (said["000003"].outcome, said["000003"].code) == ("refused", "has_payment")
+    assert (shop.cancel_count, statuses()) == (20, {"canceled": 19, "paid": 1})
+    assert Invoice.objects.get(external_id="000003").paid_after_cancel_at is not None
+    assert rows_each() == {2: 19, 3: 1}
+
+
+def test_webhook_that_says_canceled_before_us_is_no_failure(shop, make, meanwhile):
+    meanwhile("000003", "canceled")
+    report = make(20).cancel()
+    assert (report.ok, shop.cancel_count, statuses()) == (True, 20, {"canceled": 20})
+
+
+def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise OperationalError("locked")
+
+    monkeypatch.setattr(Pauses, "tell_state", fail)
+    report = make(60).cancel()
+    assert (report.ok, shop.cancel_count, rows_each()) == (True, 60, {2: 60})
+    assert "What was learned about shop was not written." in caplog.messages

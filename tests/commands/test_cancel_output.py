@@ -1,0 +1,122 @@
+"""``cancel_invoices``: what it says while it runs and afterwards, and with which exit code it ends."""
+
+import json
+
+import pytest
+
+from django_invoice_cancel.models.verbs.records import Records
+from tests.bulk.reading import rows_each, statuses
+
+pytestmark = pytest.mark.django_db
+
+ALL = ["cancel_invoices", "--all", "--noinput"]
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def test_dry_run_says_what_would_be_done_and_does_nothing(shop, make, manage, django_assert_max_num_queries):
+    make(120)
+    make(1, status="paid")
+    with django_assert_max_num_queries(8):
+        ended = manage("cancel_invoices", "--provider", "shop", "--dry-run", "000120", "000001", "--format", "jsonl")
+    said = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["external_id"], line["outcome"], line["code"]) for line in said] == [
+        ("000001", "skipped", "dry_run"),
+        ("000120", "skipped", "has_payment"),
+    ]
+    assert manage("cancel_invoices", "--all", "--dry-run", "--limit", "70").out.startswith("70 invoices: 70 skipped")
+    assert (ended.code, shop.cancel_count, rows_each()) == (0, 0, {})
+
+
+def test_jsonl_puts_results_and_nothing_else_on_stdout(shop, make, manage):
+    shop.next_cancels("refused")
+    make(3)
+    ended = manage(*ALL, "--format", "jsonl", "--concurrency", "1")
+    said = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["external_id"], line["outcome"]) for line in said] == [
+        ("000000", "refused"),
+        ("000001", "canceled"),
+        ("000002", "canceled"),
+    ]
+    assert said[0]["message"] == "Scripted provider refused to cancel it."
+    assert "3 invoices: 2 canceled · 1 refused" in ended.err
+    assert shop.cancel_count == 3
+
+
+def test_summary_groups_the_reasons_and_gives_examples(shop, make, manage):
+    make(9)
+    for number in range(5):
+        shop.next_cancels("not_found", external_id=f"00000{number}")
+    shop.next_cancels("paid", external_id="000005")
+    ended = manage(*ALL, "--concurrency", "1")
+    assert ended.out == (
+        "9 invoices: 6 refused · 3 canceled\n"
+        "        5  shop  refused   Scripted provider does not know this invoice.\n"
+        "                           000000, 000001, 000002 and 2 more\n"
+        "        3  shop  canceled  Scripted provider confirmed the cancellation.\n"
+        "        1  shop  refused   It holds money.\n"
+        "                           000005\n"
+    )
+    assert (ended.code, shop.cancel_count) == (0, 9)
+
+
+def test_nothing_is_said_at_verbosity_0_but_what_is_wrong(shop, make, manage):
+    make(3)
+    shop.next_cancels("in_doubt")
+    ended = manage(*ALL, "-v", "0")
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err == "1 in doubt. Do not cancel them again: reconcile_invoices finds out."
+    assert shop.cancel_count == 3
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(shop, make, manage, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.management.progress.EVERY_SECONDS", 0.0)
+    make(3)
+    ended = manage(*ALL, "--concurrency", "1")
+    assert ended.err.splitlines()[-1] == "Canceling: 3 of 3 (3 canceled)"
+    assert shop.cancel_count == 3
+
+
+# -- how it ends ------------------------------------------------------------------------------------------------------
+
+ENDS = {
+    "all answered": (["canceled", "paid", "refused", "not_found", "expired"], 0),
+    "some in doubt": (["canceled", "in_doubt"], 3),
+    "in doubt outweighs not tried": (["in_doubt", "bad_credentials"], 3),
+    "credentials rejected": (["bad_credentials"], 4),
+    "not processed twice": (["not_processed"] * 5, 4),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_exit_code_is_the_gravest(scripted, make, manage, case):
+    answers, code = ENDS[case]
+    shop = scripted(concurrency=1)
+    make(5)
+    shop.next_cancels(*answers)
+    if answers[-1] == "bad_credentials":
+        shop.all_cancels("bad_credentials")
+    ended = manage(*ALL)
+    assert (ended.code, shop.cancel_count > 0) == (code, True)
+    assert (ended.err == "") == (code == 0)
+
+
+def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Records, "record", fail)
+    make(2)
+    ended = manage(*ALL)
+    assert (ended.code, shop.cancel_count, statuses()) == (3, 2, {"canceling": 2})
+    assert "2 not recorded: reconcile_invoices repairs that." in ended.err
+
+
+def test_misconfigured_alias_is_not_tried(scripted, make, manage):
+    shop = scripted()
+    make(2)
+    make(3, "nobody")
+    ended = manage(*ALL)
+    assert (ended.code, shop.cancel_count) == (4, 2)
+    assert "3 not tried or not processed: unchanged." in ended.err
