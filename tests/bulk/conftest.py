@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -67,7 +67,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     monotonic = time.monotonic
-    with time_machine.travel(datetime.now(UTC), tick=True) as traveller:
+    with time_machine.travel(time.time(), tick=True) as traveller:
         clock = Clock(traveller)
         monkeypatch.setattr(time, "monotonic", lambda: monotonic() + clock.moved)
         yield clock
