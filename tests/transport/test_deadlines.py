@@ -207,7 +207,11 @@ def test_late_answer_never_answers_the_next_request(serve: Serve, connect: Conne
 
 def test_shorter_deadline_is_kept_while_a_longer_one_is_watched(serve: Serve, connect: Connect) -> None:
     behaviours: Iterator[Behaviour] = iter(
-        [after_request(sends(answer())), drips(b"HTTP/1.1 200 OK\r\nX: ", lambda: repeat(b"a"))]
+        # The first says that it closes: a second request on a connection that is being closed would be lost.
+        [
+            after_request(sends(answer(b"{}", "200 OK", "Connection: close"))),
+            drips(b"HTTP/1.1 200 OK\r\nX: ", lambda: repeat(b"a")),
+        ]
     )
     server = serve(lambda peer: next(behaviours)(peer))
     transport = connect(server.url)
