@@ -103,9 +103,7 @@ def main() -> None:
             token = sandbox.settings()["firekassa"]["OPTIONS"]["api_token"]
             bares = [bare(500, sandbox.base_url, token)[1] / 500 for _ in range(options.runs)]
         ratio = per_invoice / median(bares)
-        print(
-            f"bare pooled Session.post: CPU {median(bares) * 1000:.2f} ms; the last shape's is {ratio:.2f} of it"
-        )
+        print(f"bare pooled Session.post: CPU {median(bares) * 1000:.2f} ms; the last shape's is {ratio:.2f} of it")
 
 
 if __name__ == "__main__":
