@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import recipes
 from launch import database_file, set_up_django
@@ -66,7 +66,8 @@ def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
     logging.disable(logging.NOTSET)
     os.environ["DJANGO_RUNSERVER_HIDE_WARNING"] = "true"
     Runserver.introduction = introduction(sandbox, orders)
-    with recipes.workers(options.workers):
+    with ExitStack() as stack:
+        Runserver.start_others = lambda: stack.enter_context(recipes.workers(options.workers))
         Runserver().run_from_argv(["serve.py", "runserver", f"127.0.0.1:{options.port}", "--noreload"])
 
 
