@@ -1,6 +1,7 @@
 """What a test can do to the sandbox: script, hold, pay, slow down, take down, count."""
 
 import itertools
+import select
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -295,6 +296,17 @@ def test_no_connection_survives_a_refusal_however_young(sandbox):
             kinds.update(hear(connection).kind for connection in connections)
         sandbox.configure(down="")
     assert kinds <= {"closed", "reset"}
+
+
+def test_kept_connection_has_ended_when_the_refusal_returns(sandbox):
+    """Else a client that keeps it sends its next request into a connection that is being ended."""
+    for _ in range(50):
+        with connect(sandbox.base_url) as connection:
+            connection.sendall(cancel_bytes("firekassa", sandbox.new_id("firekassa")))
+            assert hear(connection).status == 200
+            sandbox.configure(down="refuse")
+            assert select.select([connection], [], [], 0)[0] == [connection]
+        sandbox.configure(down="")
 
 
 def test_sandbox_can_start_refusing(dialect):

@@ -140,13 +140,13 @@ class SandboxProcess:
         """Return (monotonic time, operation, first id) of every request, in order of arrival."""
         return [(seconds, operation, first) for seconds, operation, first in self._get("timeline")]
 
-    def wait_until(self, condition: Callable[[], object], timeout: float = 10.0) -> None:
-        """Ask until ``condition()`` holds, else ``TimeoutError``."""
+    def wait_until(self, condition: Callable[[], object], timeout: float = 10.0, *, every: float = 0.02) -> None:
+        """Ask ``every`` so many seconds until ``condition()`` holds, else ``TimeoutError``."""
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Not so within {timeout} s.")
-            time.sleep(0.02)
+            time.sleep(every)
 
     def _get(self, name: str, **query: str) -> Any:
         return self._ask("GET", f"{name}?{urlencode(query)}", None)

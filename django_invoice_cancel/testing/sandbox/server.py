@@ -52,8 +52,14 @@ class Server:
             thread.join()
 
     def refuse(self) -> None:
-        """Refuse connections on the first port and end those that there are. Does nothing when not started."""
-        self._in_loop(self._refuse)
+        """Refuse connections on the first port and end those that there are. Does nothing when not started.
+
+        They have ended when this returns, unless a control request that came in on one of them asked for it.
+        """
+        if self._thread is None or threading.current_thread() is self._thread:
+            self._in_loop(self._refuse)
+        else:
+            asyncio.run_coroutine_threadsafe(self._refuse_and_wait(), self._loop).result()
 
     def accept_again(self) -> None:
         """Take the first port into service again. Does nothing when not started."""
@@ -115,6 +121,11 @@ class Server:
         self._loop.call_soon(self._drop)
         for task in self._tasks:  # accepted, and no line yet
             task.add_done_callback(lambda _: self._drop())
+
+    async def _refuse_and_wait(self) -> None:
+        self._refuse()
+        while self._tasks or self._lines:
+            await asyncio.sleep(0)
 
     def _drop(self) -> None:
         for line in tuple(self._lines):
