@@ -63,7 +63,7 @@ class _Slice:
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._is_stopped = False
         self._bites: list[list[BulkOperationItem]] = []
-        aliases = operation.providers()
+        aliases = operation.items.providers_left()
         self.aliases = [alias for alias in aliases if alias not in pauses(operation, aliases)]
         self._lease_seconds = seconds + _longest_request(aliases) + MARGIN_SECONDS
 
@@ -74,7 +74,7 @@ class _Slice:
     def lease(self, alias: str) -> list[BulkOperationItem]:
         """Take a few items of a provider that are to be tried; what a dead worker tried is taken over."""
         while self._left > 0 and not self.is_over():
-            bite = self._operation.lease(min(BITE, self._left), seconds=self._lease_seconds, provider=alias)
+            bite = self._operation.items.lease(min(BITE, self._left), seconds=self._lease_seconds, provider=alias)
             if not bite:
                 break
             self._left -= len(bite)
@@ -87,7 +87,7 @@ class _Slice:
     def release(self) -> None:
         """Give back what was not tried."""
         for bite in self._bites:
-            self._operation.release(bite)
+            self._operation.items.release(bite)
 
     def walks(self) -> dict[str, Walk]:
         return {alias: _LeasedWalk(self, alias) for alias in self.aliases}
@@ -144,7 +144,7 @@ def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SEC
     finally:
         this.release()
         _touch(operation)
-    if not operation.left.exists():
+    if not operation.items.left().exists():
         return Advance(has_more=False, is_finished=operation.finish())
     return Advance(has_more=_is_running(operation), wait_seconds=max(_wait(operation), 0.0 if this.has_leased else 1.0))
 
@@ -159,7 +159,7 @@ def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, Provid
 
 def _wait(operation: BulkOperation) -> float:
     """Return for how many seconds every provider that is left is paused."""
-    aliases = operation.providers()
+    aliases = operation.items.providers_left()
     paused = pauses(operation, aliases)
     return min((paused[alias].seconds_left if alias in paused else 0.0 for alias in aliases), default=0.0)
 
@@ -197,7 +197,7 @@ def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> list
             said[row.invoice_id] = (row.outcome, row.code)
         elif row.to_status == Status.CANCELING:
             said[row.invoice_id] = (Outcome.IN_DOUBT, Code.ABANDONED)
-    operation.conclude((key, outcome, code) for key, (outcome, code) in said.items())
+    operation.items.conclude((key, outcome, code) for key, (outcome, code) in said.items())
     return [item for item in items if item.invoice_id not in said]
 
 
@@ -206,7 +206,7 @@ def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> list
 
 def _cancel(operation: BulkOperation, this: _Slice) -> None:
     def also(answers: Sequence[Answer]) -> None:
-        operation.conclude(
+        operation.items.conclude(
             (answer.invoice.pk, *_concluded(answer))
             for answer in answers
             if answer.reply.code != Code.RATE_LIMITED  # stays untried: the pause is over some time
@@ -225,7 +225,7 @@ def _concluded(answer: Answer) -> tuple[str, str]:
 
 def _check(operation: BulkOperation, this: _Slice) -> None:
     def also(said: CancelResult) -> None:
-        operation.conclude([(said.invoice_id, said.outcome, said.code)])
+        operation.items.conclude([(said.invoice_id, said.outcome, said.code)])
 
     verbs = Invoice.objects.all().verbs
     results = check_walks(verbs, this.walks(), operation.intent, stop=this, also=also, resubmit=True)
@@ -238,7 +238,7 @@ def _conclude_rest(operation: BulkOperation, results: Any, *, written: bool) -> 
         for said in results:
             is_left = said.code in (Code.PROVIDER_PAUSED, Code.RATE_LIMITED) or not said.is_recorded
             if not is_left and not (written and said.attempt):
-                operation.conclude([(said.invoice_id, said.outcome, said.code)])
+                operation.items.conclude([(said.invoice_id, said.outcome, said.code)])
 
 
 def _resolve(operation: BulkOperation, this: _Slice) -> None:
@@ -255,12 +255,12 @@ def _resolve(operation: BulkOperation, this: _Slice) -> None:
 def _resolve_one(operation: BulkOperation, invoice: Invoice) -> None:
     def also() -> None:
         said = standing(invoice, Code.RESOLVED)
-        operation.conclude([(invoice.pk, said.outcome, Code.RESOLVED)])
+        operation.items.conclude([(invoice.pk, said.outcome, Code.RESOLVED)])
 
     try:
         invoice.verbs.resolve(invoice, Status(operation.decision), operation.intent, also=also)
     except ResolveNotPossible as error:
-        operation.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
+        operation.items.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
 
 
 _WORK: dict[Operation, Callable[[BulkOperation, _Slice], None]] = {

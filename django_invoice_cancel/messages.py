@@ -47,6 +47,7 @@ SENTENCES: dict[str, Any] = {
     Code.GIVEN_BACK: _("It was given back unsent."),
     Code.HANDLED: _("Its late money was marked as handled."),
     Code.OBSERVED: _("{provider} reported its status."),
+    Code.MORE_MONEY: _("More money came after its late money had been handled."),
 }
 
 _BY_OUTCOME: dict[Outcome, Any] = {

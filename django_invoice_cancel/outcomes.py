@@ -76,6 +76,7 @@ class Code(StrEnum):
     HANDLED = "handled"
     # a lookup or an observation
     OBSERVED = "observed"
+    MORE_MONEY = "more_money"
 
 
 @dataclass(frozen=True)

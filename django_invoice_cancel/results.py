@@ -77,18 +77,16 @@ def provider_name(alias: str) -> str:
 
 
 def told(cancel_result: CancelResult) -> CancelResult:
-    """Write the one line of the log file about an attempt, and return its result."""
-    level = logging.WARNING if cancel_result.outcome == Outcome.IN_DOUBT else logging.INFO
-    if not cancel_result.is_recorded:
-        level = logging.ERROR
+    """Write the one line of the log file about a result, and return it."""
+    took = "" if cancel_result.duration_ms is None else f" in {cancel_result.duration_ms} ms"
     logger.log(
-        level,
-        "%s %s: %s (%s) in %s ms",
+        _level(cancel_result),
+        "%s %s: %s (%s)%s",
         cancel_result.provider,
         cancel_result.external_id,
         cancel_result.outcome,
         cancel_result.code,
-        cancel_result.duration_ms,
+        took,
         extra={
             "provider": cancel_result.provider,
             "external_id": cancel_result.external_id,
@@ -100,6 +98,13 @@ def told(cancel_result: CancelResult) -> CancelResult:
         },
     )
     return cancel_result
+
+
+def _level(cancel_result: CancelResult) -> int:
+    """What nothing was sent for is no news, each minute anew for all that wait for a paused provider."""
+    if not cancel_result.is_recorded:
+        return logging.ERROR
+    return {Outcome.IN_DOUBT: logging.WARNING, Outcome.SKIPPED: logging.DEBUG}.get(cancel_result.outcome, logging.INFO)
 
 
 def standing(invoice: Invoice, code_if_open: str) -> CancelResult:

@@ -9,4 +9,7 @@ invoice_status_changed = Signal()
 """Arguments: ``invoice``, ``transition`` (the row of the log), ``old_status``, ``new_status``."""
 
 invoice_paid_after_cancel = Signal()
-"""Arguments: ``invoice``, ``transition``. Sent once, when money and a cancellation met on an invoice."""
+"""Arguments: ``invoice``, ``transition``. Sent when money and a cancellation met on an invoice: once.
+
+Once more each time that more money comes after somebody has marked what was there as handled.
+"""

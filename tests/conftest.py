@@ -1,11 +1,12 @@
-"""What every test gets: what it needs or a reason why it is skipped, and a child process's environment.
+"""What every test gets: what it needs or a reason why it is skipped; a child's environment, threads that clean up.
 
 Invariant: with ``INVOICE_CANCEL_REQUIRE_SERVICES=1``, as in CI, a skip that begins with "needs" is a failure.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
@@ -81,3 +82,20 @@ def child_env() -> Callable[..., dict[str, str]]:
         }
 
     return make
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
+    """Return a function that runs another in a thread with connections of its own; all are waited for."""
+    with ThreadPoolExecutor(max_workers=32) as pool:
+
+        def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
+            def body() -> Any:
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    connections.close_all()
+
+            return pool.submit(body)
+
+        yield run

@@ -338,7 +338,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="invoice",
-            index=models.Index(fields=["status", "claim_expires_at"], name="invoice_cancel_claim"),
+            index=models.Index(fields=["provider", "status", "id"], name="invoice_cancel_walk"),
         ),
         migrations.AddIndex(
             model_name="invoice",

@@ -1,104 +1,32 @@
 """A stored bulk run: what was selected, who asked, how far it is.
 
-The selection is frozen when the operation is made. An item's outcome is written once. Items are leased, not
-ranged: whoever works takes some by CAS, and what it leaves behind is taken over when its lease is over.
+The selection is frozen when the operation is made. Progress is written by conditional UPDATEs alone, so that of
+two who stop, resume or finish an operation one does; what is done with its items stands with them.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf, registry
 from ..intents import Intent, Trigger
 from ..outcomes import Code, Outcome
-from ..statuses import Status
+from .bulk_choices import Operation, Progress
 from .bulk_operation_item import BulkOperationItem
-from .invoice import Invoice
-from .verbs.rows import named_actor, storable
+from .bulk_operation_manager import QUIET, BulkOperationManager
+from .fields import acting_user
+from .verbs.rows import storable
 
-DRAFTS_KEPT = timedelta(days=1)
-QUIET = timedelta(minutes=2)
-"""An operation on which nobody worked for so long is interrupted."""
+__all__ = ["BulkOperation", "Operation", "Progress"]
+
 _PAGE = 2000
-
-
-class Operation(models.TextChoices):
-    """What is done with each invoice."""
-
-    CANCEL = "cancel", _("Cancel")
-    CHECK = "check", _("Check with provider")
-    RESOLVE = "resolve", _("Resolve by hand")
-
-
-class Progress(models.TextChoices):
-    """How far an operation is."""
-
-    DRAFT = "draft", _("Not confirmed")
-    RUNNING = "running", _("Running")
-    STOPPED = "stopped", _("Stopped")
-    FINISHED = "finished", _("Finished")
-
-
-class BulkOperationManager(models.Manager["BulkOperation"]):
-    """Makes operations."""
-
-    def draft(
-        self,
-        invoices: models.QuerySet[Any],
-        *,
-        operation: str = Operation.CANCEL,
-        strangers: Iterable[str] = (),
-        not_permitted: Iterable[Any] = (),
-        **fields: Any,
-    ) -> BulkOperation:
-        """Freeze a selection; nothing is done until ``confirm``. ``fields``: actor, trigger, reason, decision.
-
-        ``strangers``: selected things that have no invoice. ``not_permitted``: keys of selected invoices that are
-        listed and left alone.
-        """
-        actor = fields.pop("actor", None)
-        actor_id, actor_label = named_actor(actor)
-        self.forget_drafts()
-        with transaction.atomic(using=self.db):
-            made = self.create(operation=Operation(operation), actor_id=actor_id, actor_label=actor_label, **fields)
-            made.freeze(invoices)
-            made.add_strangers(strangers)
-            made.refuse(not_permitted)
-        return made
-
-    def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:
-        """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``."""
-        made = self.draft(invoices, **fields)
-        made.confirm(workers=workers)
-        return made
-
-    def unfinished(self) -> models.QuerySet[BulkOperation]:
-        """Operations on which there is something to do."""
-        return self.filter(progress=Progress.RUNNING)
-
-    def unattended(self) -> models.QuerySet[BulkOperation]:
-        """Operations on which there is something to do and nobody has worked lately, or ever."""
-        quiet = timezone.now() - QUIET
-        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True))
-
-    def interrupted(self) -> models.QuerySet[BulkOperation]:
-        """Operations on which nobody works, though there is something to do."""
-        quiet = timezone.now() - QUIET
-        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
-
-    def forget_drafts(self) -> None:
-        """Remove what nobody confirmed for a day."""
-        self.filter(progress=Progress.DRAFT, created_at__lt=timezone.now() - DRAFTS_KEPT).delete()
 
 
 class BulkOperation(models.Model):
@@ -110,15 +38,7 @@ class BulkOperation(models.Model):
     decision = models.CharField(_("decision"), max_length=16, blank=True)
     reason = models.TextField(_("reason"), blank=True)
     trigger = models.CharField(_("trigger"), max_length=16, default=Trigger.API)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        db_constraint=False,
-        related_name="+",
-        verbose_name=_("actor"),
-    )
+    actor = acting_user(_("actor"))
     actor_label = models.CharField(_("actor"), max_length=150, blank=True)
     continues = models.ForeignKey(
         "self",
@@ -182,15 +102,7 @@ class BulkOperation(models.Model):
         """Leave these invoices of the selection alone: who selected them may not touch them."""
         keys = iter(keys)
         while page := list(islice(keys, _PAGE)):
-            self.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in page)
-
-    def providers(self) -> list[str]:
-        """Return the aliases of items that have no outcome yet, each by one step along an index."""
-        aliases: Any = self.left.order_by("provider").values_list("provider", flat=True)
-        found = [each for each in [aliases.first()] if each is not None]
-        while found and (following := aliases.filter(provider__gt=found[-1]).first()) is not None:
-            found.append(following)
-        return found
+            self.items.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in page)
 
     def _count(self) -> None:
         self.total = self.items.count()
@@ -248,58 +160,6 @@ class BulkOperation(models.Model):
         if new == Progress.RUNNING:
             self.dispatch()
         return True
-
-    # -- items ------------------------------------------------------------------------------------------------
-
-    @property
-    def left(self) -> models.QuerySet[BulkOperationItem]:
-        """Items that have no outcome yet."""
-        return self.items.filter(outcome="")
-
-    def lease(
-        self, count: int, *, seconds: float, provider: str | None = None, without: Collection[str] = ()
-    ) -> list[BulkOperationItem]:
-        """Take up to so many items (of one provider) for so long, by CAS; what somebody else holds is not taken.
-
-        Nor are those of the providers ``without``: they would keep others from their turn. Returns the items with
-        ``was_leased`` set where an earlier holder left them behind.
-        """
-        token = uuid.uuid4()
-        for _attempt in range(3):
-            now = timezone.now()
-            free = self.left.filter(Q(leased_until__isnull=True) | Q(leased_until__lt=now))
-            free = free.exclude(provider__in=without) if without else free
-            free = free.filter(provider=provider) if provider is not None else free
-            found = dict(free.order_by("pk").values_list("pk", "token")[:count])
-            if not found:
-                return []
-            until = now + timedelta(seconds=seconds)
-            if free.filter(pk__in=found).update(token=token, leased_until=until):
-                items = list(self.items.filter(token=token).select_related("invoice").order_by("pk"))
-                for item in items:
-                    item.was_leased = found[item.pk] is not None
-                return items
-        return []
-
-    def release(self, items: Sequence[BulkOperationItem]) -> None:
-        """Give back leased items that were not tried.
-
-        Where the invoice is claimed, the item keeps its lease: a request may be out that nobody could record, and
-        whoever takes the item over looks at the log.
-        """
-        if items:
-            claimed = Invoice.objects.filter(pk=OuterRef("invoice_id"), status=Status.CANCELING)
-            own = self.left.filter(~Exists(claimed), pk__in=[item.pk for item in items], token=items[0].token)
-            own.update(token=None, leased_until=None)
-
-    def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
-        """Write outcomes by invoice, as (primary key, outcome, code): of items that have none yet."""
-        groups: dict[tuple[str, str], list[Any]] = {}
-        for key, outcome, code in results:
-            groups.setdefault((str(outcome), str(code)[:32]), []).append(key)
-        now = timezone.now()
-        for (outcome, code), keys in groups.items():
-            self.left.filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
 
 
 def _call(path: str, operation_id: str) -> None:

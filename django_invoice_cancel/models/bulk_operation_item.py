@@ -1,19 +1,27 @@
-"""What a stored bulk run says of one invoice: what was selected, who works on it now, what came of it, once."""
+"""What a stored bulk run says of one invoice: what was selected, who works on it now, what came of it, once.
 
+Items are leased, not ranged: whoever works takes some by CAS, and what it leaves behind is taken over when its
+lease is over.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
-from django.db.models import F, QuerySet, Value
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..statuses import Status
 from .fields import ExactCharField
 from .invoice import Invoice
 
 
 class BulkOperationItemManager(models.Manager["BulkOperationItem"]):
-    """Writes the items of a selection."""
+    """Freezes a selection, leases items to whoever works, takes their outcomes; ``operation.items`` is one."""
 
     def freeze(self, operation_id: UUID, invoices: QuerySet[Any]) -> None:
         """Insert an item for each invoice, in one statement: the selection of one instant, however large it is.
@@ -39,6 +47,59 @@ class BulkOperationItemManager(models.Manager["BulkOperationItem"]):
         with connections[self.db].cursor() as cursor:
             table = quote(self.model._meta.db_table)
             cursor.execute(f"INSERT INTO {table} ({columns}) {select}", params)
+
+    def left(self) -> "QuerySet[BulkOperationItem]":
+        """Return the items that have no outcome yet."""
+        return self.filter(outcome="")
+
+    def providers_left(self) -> list[str]:
+        """Return the aliases of items that have no outcome yet, each by one step along an index."""
+        aliases: Any = self.left().order_by("provider").values_list("provider", flat=True)
+        found = [each for each in [aliases.first()] if each is not None]
+        while found and (following := aliases.filter(provider__gt=found[-1]).first()) is not None:
+            found.append(following)
+        return found
+
+    def lease(self, count: int, *, seconds: float, provider: str | None = None) -> "list[BulkOperationItem]":
+        """Take up to so many items (of one provider) for so long, by CAS; what somebody else holds is not taken.
+
+        Returns the items with ``was_leased`` set where an earlier holder left them behind.
+        """
+        token = uuid4()
+        for _attempt in range(3):
+            now = timezone.now()
+            free = self.left().filter(Q(leased_until__isnull=True) | Q(leased_until__lt=now))
+            free = free.filter(provider=provider) if provider is not None else free
+            found = dict(free.order_by("pk").values_list("pk", "token")[:count])
+            if not found:
+                return []
+            until = now + timedelta(seconds=seconds)
+            if free.filter(pk__in=found).update(token=token, leased_until=until):
+                items = list(self.filter(token=token).select_related("invoice").order_by("pk"))
+                for item in items:
+                    item.was_leased = found[item.pk] is not None
+                return items
+        return []
+
+    def release(self, items: "Sequence[BulkOperationItem]") -> None:
+        """Give back leased items that were not tried.
+
+        Where the invoice is claimed, the item keeps its lease: a request may be out that nobody could record, and
+        whoever takes the item over looks at the log.
+        """
+        if items:
+            claimed = Invoice.objects.filter(pk=OuterRef("invoice_id"), status=Status.CANCELING)
+            own = self.left().filter(~Exists(claimed), pk__in=[item.pk for item in items], token=items[0].token)
+            own.update(token=None, leased_until=None)
+
+    def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
+        """Write outcomes by invoice, as (primary key, outcome, code): of items that have none yet."""
+        groups: dict[tuple[str, str], list[Any]] = {}
+        for key, outcome, code in results:
+            groups.setdefault((str(outcome), str(code)[:32]), []).append(key)
+        now = timezone.now()
+        for (outcome, code), keys in groups.items():
+            self.left().filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
 
 
 class BulkOperationItem(models.Model):

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models, router
 from django.utils import timezone
@@ -21,7 +20,7 @@ from ..intents import Intent, Trigger
 from ..messages import not_an_id
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
-from .fields import ExactCharField
+from .fields import ExactCharField, acting_user
 from .queryset import InvoiceQuerySet, refuse_verb_fields
 from .registrations import cleaned_values
 from .verbs import InvoiceVerbs
@@ -130,16 +129,7 @@ class Invoice(models.Model):
     paid_after_cancel_at = models.DateTimeField(_("paid after cancel"), null=True, blank=True, editable=False)
 
     paid_after_cancel_handled_at = models.DateTimeField(_("late money handled"), null=True, blank=True, editable=False)
-    paid_after_cancel_handled_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        editable=False,
-        db_constraint=False,
-        related_name="+",
-        verbose_name=_("late money handled by"),
-    )
+    paid_after_cancel_handled_by = acting_user(_("late money handled by"), editable=False)
 
     objects = InvoiceManager()
 
@@ -158,7 +148,7 @@ class Invoice(models.Model):
         )
         indexes = (
             models.Index(fields=("status", "next_check_at"), name="invoice_cancel_due"),
-            models.Index(fields=("status", "claim_expires_at"), name="invoice_cancel_claim"),
+            models.Index(fields=("provider", "status", "id"), name="invoice_cancel_walk"),
             models.Index(fields=("status", "issued_at"), name="invoice_cancel_issued"),
             models.Index(fields=("reference",), name="invoice_cancel_reference"),
             models.Index(fields=("cancel_requested_at",), name="invoice_cancel_requested"),
@@ -267,12 +257,12 @@ class Invoice(models.Model):
         """Record a named person's decision about an invoice in doubt, or raise ``ResolveNotPossible``."""
         self.verbs.resolve(self, Status(status), Intent(actor, Trigger.OPERATOR, reason))
 
-    def mark_handled(self, *, actor: Any, note: str) -> bool:
+    def mark_handled(self, *, actor: Any, note: str, seen: str = "") -> bool:
         """Record that a named person took care of money that met a cancellation; False where it was done before.
 
-        Raises ``ResolveNotPossible`` where there is no such money.
+        Raises ``ResolveNotPossible`` where there is no such money, or more of it than in the status ``seen``.
         """
-        return self.verbs.mark_handled(self, Intent(actor, Trigger.OPERATOR, note))
+        return self.verbs.mark_handled(self, Intent(actor, Trigger.OPERATOR, note), seen=seen)
 
     async def acancel(self, **kwargs: Any) -> CancelResult:
         return await sync_to_async(self.cancel)(**kwargs)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any, Never, Self
 
-from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import TransitionsAreAppendOnly
+from .fields import acting_user
 
 _REFUSAL = "The log of transitions is append-only: rows are neither changed nor deleted."
 
@@ -57,16 +57,7 @@ class InvoiceTransition(models.Model):
     from_status = models.CharField(_("from"), max_length=16, blank=True)
     to_status = models.CharField(_("to"), max_length=16)
     attempt = models.UUIDField(_("attempt"), null=True, blank=True)
-    # No constraint: users may live in another database, and the log outlives them.
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        db_constraint=False,
-        related_name="+",
-        verbose_name=_("actor"),
-    )
+    actor = acting_user(_("actor"))
     actor_label = models.CharField(_("actor"), max_length=150, blank=True)
     trigger = models.CharField(_("trigger"), max_length=16)
     reason = models.TextField(_("reason"), blank=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import Tags, run_checks
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from django.db import OperationalError, connections
 from django.test import override_settings
@@ -16,9 +16,10 @@ from django.utils import timezone
 
 from django_invoice_cancel import checks
 from django_invoice_cancel.models.provider_state import ProviderState
+from django_invoice_cancel.outcomes import LookupReply
 from django_invoice_cancel.providers.base import Provider
 from django_invoice_cancel.providers.firekassa import FireKassa
-from django_invoice_cancel.testing import make_invoice
+from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 
 TOKEN = "invented-token-5521"
 FIREKASSA = "django_invoice_cancel.providers.firekassa.FireKassa"
@@ -265,6 +266,22 @@ def test_silence_is_told_once_for_each_provider():
     beat("other", ago=HOUR / 2)
     (found,) = run_checks(tags=[checks.TAG], **deployed)
     assert found.msg == "Nothing has reconciled for an hour, and 'firekassa' has invoices in doubt (2 in 'default')."
+
+
+def account(alias: str) -> dict[str, str]:
+    """A resolver that knows every account."""
+    return {"BACKEND": SCRIPTED}
+
+
+@pytest.mark.django_db
+@override_settings(INVOICE_CANCEL=setting(providers={}, PROVIDER_RESOLVER=f"{__name__}.account"))
+def test_a_reconcile_of_a_resolvers_accounts_is_heard():
+    ScriptedProvider.of("kiosk").all_lookups(LookupReply(None, "no_answer", is_answer=False))
+    make_invoice("in_doubt", provider="kiosk", age=2 * HOUR)
+    assert ids(**deployed) == ["invoice_cancel.W004"]
+    with pytest.raises(CommandError, match="1 in doubt"):
+        call_command("reconcile_invoices", verbosity=0)
+    assert ids(**deployed) == []
 
 
 @pytest.mark.django_db

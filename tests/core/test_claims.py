@@ -4,7 +4,7 @@ import threading
 from uuid import uuid4
 
 import pytest
-from django.db import connections, transaction
+from django.db import transaction
 
 from django_invoice_cancel.exceptions import CancelInTransaction, IllegalMove
 from django_invoice_cancel.models import Invoice, ProviderState
@@ -42,23 +42,17 @@ def test_the_second_claim_loses():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_threads_that_claim_at_once_one_wins():
-    invoice, barrier, opened = make(), threading.Barrier(6, timeout=20), []
+def test_of_many_threads_that_claim_at_once_one_wins(in_thread):
+    invoice, barrier = make(), threading.Barrier(6, timeout=20)
 
     def shop():
         own = stored(invoice)
         barrier.wait()
-        opened.append(claim(own))
-        connections.close_all()
+        return claim(own)
 
-    threads = [threading.Thread(target=shop) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    winners = [each for each in opened if each.invoices]
-    assert (len(opened), len(winners)) == (6, 1)
-    assert stored(invoice).attempt == winners[0].attempt
+    shops = [in_thread(shop) for _ in range(6)]
+    [winner] = [each.result() for each in shops if each.result().invoices]
+    assert stored(invoice).attempt == winner.attempt
     assert steps(invoice) == ["created > canceling"]
 
 

@@ -1,13 +1,26 @@
-"""Late money is handled once, by a named person, with a note; the status and everything else stays."""
+"""Late money is handled once, by a named person, with a note; more money after that is to be handled anew."""
 
 import pytest
 from django.contrib.auth.models import User
 
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice
-from tests.core.steps import make, observe, stored
+from tests.core.steps import claim, log, look_up, make, observe, put, record, stored
 
 pytestmark = pytest.mark.django_db
+
+
+def _by_late_record(invoice, status):
+    """The refusal of a claim that somebody else ended names the money."""
+    row = stored(invoice)
+    before = {"status": row.status, "attempt": row.attempt}
+    put(row, status="created", attempt=None)
+    opened = claim(row)
+    put(row, **before)
+    record(opened, row, "refused", status)
+
+
+TELLERS = {"webhook": observe, "lookup": look_up, "late record": _by_late_record}
 
 
 @pytest.fixture
@@ -74,3 +87,76 @@ def test_the_host_cannot_write_who_handled_it(late):
     with pytest.raises(ValueError, match="Only the verbs"):
         Invoice.objects.filter(pk=late.pk).update(paid_after_cancel_handled_by=User.objects.create_user("ada"))
     assert stored(late).paid_after_cancel_handled_by is None
+
+
+# -- more money -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def handled() -> Invoice:
+    """An invoice that was canceled, then partially paid, which somebody took care of."""
+    invoice = make()
+    observe(invoice, "canceled")
+    observe(invoice, "partially_paid")
+    ada = User.objects.create_user("ada")
+    invoice.mark_handled(actor=ada, note="paid back")
+    return stored(invoice)
+
+
+@pytest.mark.parametrize("money", ["paid", "overpaid"])
+@pytest.mark.parametrize("teller", TELLERS)
+def test_more_money_is_to_be_handled_anew(handled, told, django_capture_on_commit_callbacks, teller, money):
+    met_at = handled.paid_after_cancel_at
+    with django_capture_on_commit_callbacks(execute=True):
+        TELLERS[teller](handled, money)
+    row = stored(handled)
+    assert (row.status, row.paid_after_cancel_at) == (money, met_at)
+    assert (row.paid_after_cancel_handled_at, row.paid_after_cancel_handled_by) == (None, None)
+    assert list(Invoice.objects.paid_after_cancel()) == [row]
+    assert told[-2:] == [f"partially_paid > {money}", "paid_after_cancel"]
+    assert told.count("paid_after_cancel") == 1
+    *_, move, anew = row.transitions.all()
+    assert (move.from_status, move.to_status) == ("partially_paid", money)
+    assert (anew.code, anew.from_status, anew.to_status, anew.trigger) == ("more_money", money, money, move.trigger)
+
+
+def test_each_growth_after_a_mark_is_told_once(handled, told, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        handled.observe_status("paid")
+        assert handled.paid_after_cancel_handled_at is None
+        assert handled.mark_handled(actor="bob", note="paid back too") is True
+        assert not Invoice.objects.paid_after_cancel().exists()
+        handled.observe_status("overpaid")
+    assert told.count("paid_after_cancel") == 2
+    codes = [row.code for row in stored(handled).transitions.all()]
+    assert codes[-6:] == ["handled", "observed", "more_money", "handled", "observed", "more_money"]
+
+
+def test_more_money_that_nobody_handled_yet_is_not_told_again(handled, told, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        observe(handled, "paid")
+        observe(handled, "overpaid")
+    assert told.count("paid_after_cancel") == 1
+    assert stored(handled).transitions.filter(code="more_money").count() == 1
+
+
+@pytest.mark.parametrize("word", ["partially_paid", "canceled", "expired"])
+@pytest.mark.parametrize("teller", TELLERS)
+def test_what_is_no_new_money_leaves_the_mark(handled, told, django_capture_on_commit_callbacks, teller, word):
+    with django_capture_on_commit_callbacks(execute=True):
+        TELLERS[teller](handled, word)
+    row = stored(handled)
+    assert row.paid_after_cancel_handled_at == handled.paid_after_cancel_handled_at is not None
+    assert row.paid_after_cancel_handled_by.get_username() == "ada"
+    assert "paid_after_cancel" not in told
+    assert not row.transitions.filter(code="more_money").exists()
+
+
+def test_a_mark_does_not_cover_money_that_came_after_the_person_looked(late):
+    observe(late, "overpaid")
+    before = log(late)
+    with pytest.raises(ResolveNotPossible, match="has changed since you looked") as refused:
+        late.mark_handled(actor="ada", note="paid back", seen="paid")
+    assert refused.value.code == "changed"
+    assert (stored(late).paid_after_cancel_handled_at, log(late)) == (None, before)
+    assert late.mark_handled(actor="ada", note="paid back", seen="overpaid") is True

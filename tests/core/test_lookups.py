@@ -97,6 +97,15 @@ def test_what_leaves_doubt_as_open_is_looked_up_once_more(clock, lost):
     assert (row.status, row.next_check_at) == ("created", None)
 
 
+def test_a_look_before_its_time_does_not_take_the_place_of_the_one_more_lookup(clock, lost):
+    clock.shift(PERIOD)
+    look_up(lost, "created")
+    clock.shift(60)
+    look_up(lost, "created")
+    row = stored(lost)
+    assert (row.status, row.next_check_at) == ("created", NOON + seconds(PERIOD + 3600))
+
+
 def test_the_one_more_lookup_finds_the_cancel_that_came_very_late(clock, lost):
     clock.shift(PERIOD)
     look_up(lost, "created")

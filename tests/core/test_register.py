@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, transaction
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition, registrations
 from django_invoice_cancel.models.verbs.rows import Rows
@@ -117,19 +117,14 @@ def _register_blindly(external_id):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_that_register_at_once_both_get_the_same_invoice():
-    barrier, found = threading.Barrier(2, timeout=20), []
+def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread):
+    barrier = threading.Barrier(2, timeout=20)
 
     def shop():
         barrier.wait()
-        found.append(register())
-        connections.close_all()
+        return register()
 
-    threads = [threading.Thread(target=shop) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = [shop.result() for shop in [in_thread(shop) for _ in range(2)]]
     assert sorted(created for _, created in found) == [False, True]
     assert {invoice.pk for invoice, _ in found} == {Invoice.objects.get().pk}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from django_invoice_cancel.exceptions import ResolveNotPossible
-from django_invoice_cancel.models import InvoiceTransition
+from django_invoice_cancel.models import Invoice, InvoiceTransition
 from tests.core.steps import CLERK, INSTANT, NOON, OPERATOR, RECONCILE, claim, make, record, said, stored
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -37,7 +37,7 @@ class Walk(RuleBasedStateMachine):
         self.page = stored(self.invoice)  # somebody's instance: as old as they like
         self.open = []  # (claim, instance, when its request is over)
         self.looking = None
-        self.money = ""
+        self.money = self.handled = ""
         self.is_cancel_heard = False
 
     def teardown(self):
@@ -117,6 +117,17 @@ class Walk(RuleBasedStateMachine):
             return
         self.hear(word)
 
+    @precondition(lambda self: self.is_cancel_heard and self.money)
+    @rule(is_stale=st.booleans())
+    def handle(self, is_stale):
+        instance = self.instance(is_stale)
+        seen = instance.status if instance.status in SOME_MONEY else ""
+        try:
+            instance.mark_handled(actor="Ada", note="paid back", seen=seen)
+        except ResolveNotPossible:
+            return
+        self.handled = self.money
+
     @rule()
     def request(self):
         self.page.verbs.request_cancel(self.page, CLERK)
@@ -134,7 +145,10 @@ class Walk(RuleBasedStateMachine):
         self.check_log(row)
         assert (row.status if row.status in SOME_MONEY else "") == self.money
         assert row.status != "canceled" or self.is_cancel_heard
-        assert (row.paid_after_cancel_at is not None) is (self.is_cancel_heard and bool(self.money))
+        is_late = self.is_cancel_heard and bool(self.money)
+        assert (row.paid_after_cancel_at is not None) is is_late
+        is_listed = Invoice.objects.paid_after_cancel().filter(pk=row.pk).exists()
+        assert is_listed is (is_late and self.handled != self.money)
         assert row.status != "in_doubt" or row.next_check_at is not None
 
     def check_log(self, row):
@@ -149,7 +163,7 @@ class Walk(RuleBasedStateMachine):
 def test_no_order_of_the_verbs_loses_money_or_breaks_the_log(limits):
     limits(CLAIM_TTL=CLAIM_TTL, DOUBT_PERIOD=DOUBT_PERIOD)
     profile = settings(
-        max_examples=30,
+        max_examples=120,
         stateful_step_count=25,
         deadline=None,
         derandomize=True,

@@ -1,11 +1,9 @@
-"""What the tests of stored operations share: invoices in bulk, operations on them, threads that clean up."""
+"""What the tests of stored operations share: invoices in bulk, operations on them."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connections
 
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.testing.pytest_plugin import pytest_configure, scripted_provider
@@ -33,20 +31,3 @@ def started() -> Callable[..., BulkOperation]:
         return BulkOperation.objects.start(Invoice.objects.all(), operation=operation, **fields)
 
     return start
-
-
-@pytest.fixture
-def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
-    """Return a function that runs another in a thread with connections of its own; all are waited for."""
-    with ThreadPoolExecutor(max_workers=8) as pool:
-
-        def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
-            def body() -> Any:
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    connections.close_all()
-
-            return pool.submit(body)
-
-        yield run

@@ -41,7 +41,7 @@ def test_each_slice_takes_at_most_its_limit(scripted_provider, invoices, started
     operation = started()
     lefts = []
     while advance(operation.pk, limit=2).has_more:
-        lefts.append(operation.left.count())
+        lefts.append(operation.items.left().count())
     assert lefts == [3, 1]
     assert sorted(scripted_provider.cancels) == ["101", "102", "103", "104", "105"]
 
@@ -52,7 +52,7 @@ def test_an_operation_that_is_not_running_is_left_alone(scripted_provider, invoi
     operation = started()
     BulkOperation.objects.update(progress=state)
     assert advance(operation.pk) == Advance(has_more=False)
-    assert (operation.left.count(), progress(operation)) == (2, state)
+    assert (operation.items.left().count(), progress(operation)) == (2, state)
     assert scripted_provider.cancel_count == 0
 
 
@@ -130,7 +130,7 @@ def test_rejected_credentials_leave_the_rest_untried(scripted_provider, invoices
     assert left.has_more
     assert left.wait_seconds > 200
     assert operation.items.filter(outcome="not_processed", code="bad_credentials").count() == tried < 40
-    assert operation.left.count() == 40 - tried
+    assert operation.items.left().count() == 40 - tried
     assert set(statuses().values()) == {"created"}
 
 
@@ -145,7 +145,7 @@ def test_a_paused_provider_does_not_keep_another_from_its_turn(scripted_provider
     left = advance(operation.pk, limit=2)
     assert left.has_more
     assert 200 < left.wait_seconds <= 300
-    assert operation.left.count() == 3
+    assert operation.items.left().count() == 3
     assert (scripted_provider.cancel_count, paused.cancel_count) == (3, 0)
 
 
@@ -169,7 +169,7 @@ def test_stop_within_a_slice_records_what_is_in_flight(scripted_provider, invoic
     assert sent < 60
     assert operation.items.filter(outcome="canceled").count() == sent
     assert sorted(statuses().values()) == ["canceled"] * sent + ["created"] * (60 - sent)
-    assert not operation.left.filter(token__isnull=False).exists()
+    assert not operation.items.left().filter(token__isnull=False).exists()
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
@@ -186,7 +186,7 @@ def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, inv
     assert advance(operation.pk) == Advance(has_more=False)
     assert 0 < scripted_provider.cancel_count < 60
     assert progress(operation) == "stopped"
-    assert operation.left.count() == 60 - scripted_provider.cancel_count
+    assert operation.items.left().count() == 60 - scripted_provider.cancel_count
 
 
 def test_a_stopped_operation_goes_on_where_it_was(scripted_provider, invoices, started):
@@ -205,7 +205,7 @@ def test_a_slice_takes_nothing_after_its_time(scripted_provider, invoices, start
     operation = started()
     assert advance(operation.pk, deadline=0.0).has_more
     assert outcomes(operation) == dict.fromkeys(("101", "102", "103"), "")
-    assert not operation.left.filter(token__isnull=False).exists()
+    assert not operation.items.left().filter(token__isnull=False).exists()
     assert scripted_provider.cancel_count == 0
 
 

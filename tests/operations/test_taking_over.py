@@ -6,7 +6,8 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
+from django_invoice_cancel.models import BulkOperationItem, Invoice
+from django_invoice_cancel.models.bulk_operation_item import BulkOperationItemManager
 from tests.operations.reading import advance, outcomes, progress, put, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,7 +25,7 @@ def let_leases_run_out() -> None:
 def test_what_another_holds_is_not_taken(scripted_provider, invoices, started):
     invoices(3)
     operation = started()
-    held = operation.lease(2, seconds=60)
+    held = operation.items.lease(2, seconds=60)
     advance(operation.pk)
     left = advance(operation.pk)
     assert (left.has_more, left.wait_seconds) == (True, 1.0)
@@ -56,7 +57,7 @@ def test_an_expired_lease_is_worked_off_by_somebody_else(scripted_provider, invo
     """Its holder died before it claimed anything."""
     invoices(2)
     operation = started()
-    operation.lease(2, seconds=-1)
+    operation.items.lease(2, seconds=-1)
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "canceled canceled", "102": "canceled canceled"}
     assert scripted_provider.cancel_count == 2
@@ -66,7 +67,7 @@ def test_a_kill_with_the_request_out_is_in_doubt(scripted_provider, invoices, st
     invoices(1)
     operation = started()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BulkOperation, "release", lambda self, items: None)
+        patch.setattr(BulkOperationItemManager, "release", lambda self, items: None)
         patch.setattr("django_invoice_cancel.models.verbs.records.Records._on_time", _die)
         with pytest.raises(Killed):
             advance(operation.pk)
@@ -86,8 +87,8 @@ def test_a_kill_between_invoice_and_item_is_read_from_the_log(scripted_provider,
     put(invoice, claim_expires_at=timezone.now() - timedelta(days=1))
     operation = started("check")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BulkOperation, "release", lambda self, items: None)
-        patch.setattr(BulkOperation, "conclude", _die)
+        patch.setattr(BulkOperationItemManager, "release", lambda self, items: None)
+        patch.setattr(BulkOperationItemManager, "conclude", _die)
         with pytest.raises(Killed):
             advance(operation.pk)
     assert (statuses(), outcomes(operation)) == ({"101": "canceled"}, {"101": ""})
@@ -102,8 +103,8 @@ def test_invoice_and_item_are_written_together_or_not_at_all(scripted_provider, 
     invoices(1)
     operation = started()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BulkOperation, "release", lambda self, items: None)
-        patch.setattr(BulkOperation, "conclude", _die)
+        patch.setattr(BulkOperationItemManager, "release", lambda self, items: None)
+        patch.setattr(BulkOperationItemManager, "conclude", _die)
         with pytest.raises(Killed):
             advance(operation.pk)
     assert (statuses(), outcomes(operation)) == ({"101": "canceling"}, {"101": ""})
@@ -117,7 +118,7 @@ def test_an_answer_that_cannot_be_recorded_keeps_its_lease(scripted_provider, in
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("django_invoice_cancel.models.verbs.records.Records._on_time", _fail)
         assert advance(operation.pk).has_more
-    assert operation.left.filter(token__isnull=False).count() == 2
+    assert operation.items.left().filter(token__isnull=False).count() == 2
     assert advance(operation.pk).wait_seconds == 1.0
     let_leases_run_out()
     assert advance(operation.pk).is_finished
@@ -129,7 +130,7 @@ def test_what_was_given_back_is_tried_again(scripted_provider, invoices, started
     """A dead worker's log says that it sent nothing: the item is no answer, but work."""
     (invoice,) = invoices(1)
     operation = started()
-    operation.lease(1, seconds=-1)
+    operation.items.lease(1, seconds=-1)
     claim = invoice.verbs.claim([invoice], operation.intent)
     invoice.verbs.give_back(claim, [invoice])
     assert advance(operation.pk).is_finished
@@ -140,8 +141,8 @@ def test_what_was_given_back_is_tried_again(scripted_provider, invoices, started
 def test_an_outcome_is_written_once(scripted_provider, invoices, started):
     (invoice,) = invoices(1)
     operation = started()
-    operation.conclude([(invoice.pk, "refused", "provider_refused")])
-    operation.conclude([(invoice.pk, "canceled", "canceled")])
+    operation.items.conclude([(invoice.pk, "refused", "provider_refused")])
+    operation.items.conclude([(invoice.pk, "canceled", "canceled")])
     assert outcomes(operation) == {"101": "refused provider_refused"}
     assert advance(operation.pk).is_finished
     assert scripted_provider.cancel_count == 0
@@ -153,7 +154,7 @@ def test_a_lease_lasts_as_long_as_the_slice_and_its_last_request(scripted_provid
     seen = []
 
     def look(external_id):
-        seen.append(in_thread(lambda: operation.left.get().leased_until - timezone.now()).result())
+        seen.append(in_thread(lambda: operation.items.left().get().leased_until - timezone.now()).result())
 
     scripted_provider.before_send = look
     advance(operation.pk, deadline=5.0)

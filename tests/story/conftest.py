@@ -1,12 +1,10 @@
-"""What the story's tests share: one sandbox for all, invoices registered with it, threads that clean up."""
+"""What the story's tests share: one sandbox for all, invoices registered with it."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import responses
-from django.db import connections
 
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing.sandbox import ProviderSandbox
@@ -67,20 +65,3 @@ def web() -> Iterator[responses.RequestsMock]:
     """The whole internet: what is not registered cannot be connected to."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
-
-
-@pytest.fixture
-def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
-    """Return a function that runs another in a thread with connections of its own; all are waited for."""
-    with ThreadPoolExecutor(max_workers=32) as pool:
-
-        def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
-            def body() -> Any:
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    connections.close_all()
-
-            return pool.submit(body)
-
-        yield run

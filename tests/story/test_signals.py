@@ -126,6 +126,17 @@ def test_one_line_an_attempt(sandbox, register, caplog, behaviour, level, outcom
     assert sandbox.count("cancel") == 1
 
 
+def test_what_was_not_sent_is_no_news_and_took_no_time(sandbox, register, caplog):
+    caplog.set_level(logging.DEBUG, "django_invoice_cancel")
+    invoice = register()
+    invoice.observe_status("paid")
+    failure(invoice.cancel)
+    (line,) = caplog.records
+    expected = f"cryptocloud {invoice.external_id}: skipped (has_payment)"
+    assert (line.levelname, line.getMessage(), line.duration_ms) == ("DEBUG", expected, None)
+    assert sandbox.count("cancel") == 0
+
+
 def test_outcome_that_is_not_recorded_is_an_error_in_the_log(sandbox, register, caplog, monkeypatch):
     def broken(self, answers, also=None):
         raise RuntimeError("the disk is full")

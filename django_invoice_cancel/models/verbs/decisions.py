@@ -58,7 +58,7 @@ class Decisions:
         with transaction.atomic(using=self.rows.using):
             row = self.rows.lock(invoice.pk)
             if row is None or row.attempt != invoice.attempt:
-                raise ResolveNotPossible("changed", _("The invoice has changed since you looked at it: look again."))
+                raise _changed()
             if is_abandoned(row):
                 self._abandon(row, invoice, intent)
             self._resolve(row, invoice, status, intent)
@@ -66,10 +66,11 @@ class Decisions:
             if also is not None:
                 also()
 
-    def mark_handled(self, invoice: Invoice, intent: Intent) -> bool:
+    def mark_handled(self, invoice: Invoice, intent: Intent, *, seen: str = "") -> bool:
         """Note that a named person took care of late money; False where somebody has done so before.
 
-        Raises ``ResolveNotPossible`` where money and a cancellation have not met.
+        Raises ``ResolveNotPossible`` where money and a cancellation have not met, and where more money came than
+        the person saw: ``seen`` is the status by then, where it is known.
         """
         _require_person(intent, "mark_handled", "note")
         with transaction.atomic(using=self.rows.using):
@@ -77,6 +78,8 @@ class Decisions:
             if row is None or row.paid_after_cancel_at is None:
                 raise ResolveNotPossible("no_late_money", _("This invoice was not paid after a cancellation."))
             is_first = row.paid_after_cancel_handled_at is None
+            if is_first and seen and row.status != seen:
+                raise _changed()
             if is_first:
                 by, _label = named_actor(intent.actor)
                 handled = {"paid_after_cancel_handled_at": timezone.now(), "paid_after_cancel_handled_by_id": by}
@@ -149,6 +152,10 @@ class Decisions:
         check_move(Mover.RESOLVE, Status(row.status), status)
         entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
         append_flagged(self.rows, row, changes, entry)
+
+
+def _changed() -> ResolveNotPossible:
+    return ResolveNotPossible("changed", _("The invoice has changed since you looked at it: look again."))
 
 
 def _require_person(intent: Intent, verb: str, words: str) -> None:

@@ -136,7 +136,7 @@ class Observations:
                 )
             return
         if row.status == Status.CREATED:
-            self.rows.write(row, next_check_at=None)
+            self._had_one_more_lookup(row, seen)
             return
         entry = self._entry(row, seen.invoice, Status.IN_DOUBT, intent, Code.STILL_OPEN, reply.provider_status)
         if seen.began < doubt_over_at(row):
@@ -147,6 +147,12 @@ class Observations:
         changes["next_check_at"] = now + ONE_MORE_LOOKUP
         self.rows.write(row, **changes)
         self.rows.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
+
+    def _had_one_more_lookup(self, row: Invoice, seen: Seen) -> None:
+        """An invoice that left doubt was looked up again; whoever looks before its time does not do it instead."""
+        due = row.status_changed_at + ONE_MORE_LOOKUP
+        is_early = row.next_check_at is not None and seen.began < due
+        self.rows.write(row, next_check_at=due if is_early else None)
 
     def _advance(self, row: Invoice) -> None:
         """Move the back-off on; not past the end of the doubt period, where "still open" begins to count."""

@@ -18,7 +18,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from ...attempts import Answer
-from ...outcomes import CONFIRMS_CANCEL, Outcome
+from ...outcomes import CONFIRMS_CANCEL, Code, Outcome
 from ...statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
 from .rows import Entry, Rows, carry_over, show
 
@@ -75,7 +75,7 @@ class Records:
                 show(answer.invoice, changes)
         flagged = self._flag([answer.invoice for answer in answers if _target(answer) in MONEY], now)
         entries = [_entry(answer, Status.CANCELING, _target(answer)) for answer in answers]
-        self.rows.append([replace(entry, is_first_flag=entry.invoice.pk in flagged) for entry in entries])
+        self.rows.append([replace(entry, is_late_money=entry.invoice.pk in flagged) for entry in entries])
         if also is not None:
             also(answers)
 
@@ -139,14 +139,17 @@ def append_flagged(rows: Rows, row: Invoice, changes: dict[str, Any], entry: Ent
     """Write a locked row and its entry in the log; flag it where money and a cancellation have met.
 
     In either order: money on an invoice whose log holds a confirmed cancel, or a confirmed cancel logged on an
-    invoice that holds money.
+    invoice that holds money. Somebody handled the money seen then: more of it is to be handled anew.
     """
-    holds_money = entry.new in MONEY
-    if holds_money and row.paid_after_cancel_at is None and (_confirms(entry) or was_canceled(rows, row)):
+    entries = [entry]
+    if entry.new in MONEY and row.paid_after_cancel_at is None and (_confirms(entry) or was_canceled(rows, row)):
         changes = changes | {"paid_after_cancel_at": timezone.now()}
-        entry = replace(entry, is_first_flag=True)
+        entries = [replace(entry, is_late_money=True)]
+    elif entry.new in MONEY and entry.new != entry.old and row.paid_after_cancel_handled_at is not None:
+        changes = changes | {"paid_after_cancel_handled_at": None, "paid_after_cancel_handled_by_id": None}
+        entries = [replace(entry, is_late_money=True), _more_money(entry)]
     rows.write(row, **changes)
-    rows.append([entry])
+    rows.append(entries)
 
 
 def was_canceled(rows: Rows, row: Invoice) -> bool:
@@ -162,6 +165,10 @@ def canceled_before(rows: Rows, keys: Sequence[Any]) -> QuerySet[Any, Any]:
 
 def _confirms(entry: Entry) -> bool:
     return entry.outcome in CONFIRMS_CANCEL
+
+
+def _more_money(entry: Entry) -> Entry:
+    return Entry(entry.invoice, entry.new, entry.new, entry.intent, entry.attempt, code=Code.MORE_MONEY)
 
 
 def _target(answer: Answer) -> Status:

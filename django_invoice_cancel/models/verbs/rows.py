@@ -67,8 +67,8 @@ class Entry:
     http_status: int | None = None
     provider_message: str = ""
     duration_ms: int | None = None
-    is_first_flag: bool = False
-    """Whether with this row money and a cancellation met for the first time."""
+    is_late_money: bool = False
+    """Whether with this row money and a cancellation met, or more money came after the first was handled."""
 
 
 class Rows:
@@ -231,7 +231,7 @@ def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
 
 
 def _is_told(entry: Entry) -> bool:
-    return entry.old != entry.new or entry.is_first_flag
+    return entry.old != entry.new or entry.is_late_money
 
 
 def _tell(model: type[Invoice], told: list[tuple[Entry, InvoiceTransition]]) -> None:
@@ -241,7 +241,7 @@ def _tell(model: type[Invoice], told: list[tuple[Entry, InvoiceTransition]]) -> 
             invoice_status_changed.send_robust(
                 sender=model, invoice=entry.invoice, transition=row, old_status=entry.old, new_status=entry.new
             )
-        if entry.is_first_flag:
+        if entry.is_late_money:
             invoice_paid_after_cancel.send_robust(sender=model, invoice=entry.invoice, transition=row)
 
 

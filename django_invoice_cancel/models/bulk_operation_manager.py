@@ -1,0 +1,73 @@
+"""Making stored bulk runs, and finding those that somebody should work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from .bulk_choices import Operation, Progress
+from .verbs.rows import named_actor
+
+if TYPE_CHECKING:
+    from .bulk_operation import BulkOperation
+
+DRAFTS_KEPT = timedelta(days=1)
+QUIET = timedelta(minutes=2)
+"""An operation on which nobody worked for so long is interrupted."""
+
+
+class BulkOperationManager(models.Manager["BulkOperation"]):
+    """Makes operations."""
+
+    def draft(
+        self,
+        invoices: models.QuerySet[Any],
+        *,
+        operation: str = Operation.CANCEL,
+        strangers: Iterable[str] = (),
+        not_permitted: Iterable[Any] = (),
+        **fields: Any,
+    ) -> BulkOperation:
+        """Freeze a selection; nothing is done until ``confirm``. ``fields``: actor, trigger, reason, decision.
+
+        ``strangers``: selected things that have no invoice. ``not_permitted``: keys of selected invoices that are
+        listed and left alone.
+        """
+        actor = fields.pop("actor", None)
+        actor_id, actor_label = named_actor(actor)
+        self.forget_drafts()
+        with transaction.atomic(using=self.db):
+            made = self.create(operation=Operation(operation), actor_id=actor_id, actor_label=actor_label, **fields)
+            made.freeze(invoices)
+            made.add_strangers(strangers)
+            made.refuse(not_permitted)
+        return made
+
+    def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:
+        """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``."""
+        made = self.draft(invoices, **fields)
+        made.confirm(workers=workers)
+        return made
+
+    def unfinished(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which there is something to do."""
+        return self.filter(progress=Progress.RUNNING)
+
+    def unattended(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which there is something to do and nobody has worked lately, or ever."""
+        quiet = timezone.now() - QUIET
+        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True))
+
+    def interrupted(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which nobody works, though there is something to do."""
+        quiet = timezone.now() - QUIET
+        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
+
+    def forget_drafts(self) -> None:
+        """Remove what nobody confirmed for a day."""
+        self.filter(progress=Progress.DRAFT, created_at__lt=timezone.now() - DRAFTS_KEPT).delete()
