@@ -1,8 +1,8 @@
 """Many invoices in one go: at the speed that the provider allows, without losing or repeating one.
 
-The story is that of ``services``, with groups in place of one. Rooms: ``selection`` what is to be done, ``lanes`` a
-provider's threads and its pause, ``tracks`` what a lane still has to do, ``run`` how it goes and ends, ``engine`` the
-cancel, ``checking`` reconcile.
+The story is that of ``services``, with groups in place of one. Rooms: ``selection`` what is to be done, ``bounds`` how
+fast and how many, ``lanes`` a provider's threads and its pause, ``tracks`` what a lane still has to do, ``run`` how it
+goes and ends, ``engine`` the cancel, ``checking`` reconcile.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..intents import Intent, Trigger
 from ..outcomes import CancelResult, Code
 from ..results import skipped
 from ..services import checked_intent
+from .bounds import checked_bounds
 from .checking import Checker, why_not_askable
 from .engine import Engine, why_not_sendable
 from .lanes import GROUP, Job, Lane
@@ -39,6 +40,7 @@ __all__ = [
     "cancel_walks",
     "cannot_be_asked",
     "check_walks",
+    "checked_bounds",
     "preview_walks",
     "reconcile_invoices",
     "walks_of",
@@ -61,7 +63,8 @@ def cancel_invoices(
 
     ``stop``: once it is set, what is in flight is recorded, the rest stays as it is, and the generator ends; closing
     the generator does the same. ``rate``: requests a second, shared by all processes; ``concurrency``: requests in
-    flight, for each provider. Raises ``CancelInTransaction`` inside a transaction.
+    flight, for each provider. Raises ``CancelInTransaction`` inside a transaction, ``ValueError`` for a bound that
+    is none.
     """
     intent = checked_intent(actor, trigger, reason)
     selection = checked(invoices)
@@ -81,6 +84,7 @@ def cancel_walks(
     **options: Any,
 ) -> Generator[CancelResult, None, None]:
     """Cancel what the walks bring, by alias; ``options`` are the engine's."""
+    checked_bounds(limit=options.get("limit"), concurrency=concurrency, rate=rate)
     done: SimpleQueue[Job] = SimpleQueue()
     return Engine(verbs, intent, done, **options).run(_tracks(walks, done, concurrency=concurrency, rate=rate))
 
@@ -125,6 +129,7 @@ def check_walks(
     verbs: InvoiceVerbs, walks: Mapping[str, Walk], intent: Intent, **options: Any
 ) -> Generator[CancelResult, None, None]:
     """Look up what the walks bring, by alias; ``options`` are the checker's."""
+    checked_bounds(limit=options.get("limit"))
     done: SimpleQueue[Job] = SimpleQueue()
     return Checker(verbs, intent, done, **options).run(_tracks(walks, done))
 

@@ -100,8 +100,8 @@ class Checker(Run):
         ready = ready_provider(invoice)
         if isinstance(ready, CancelResult):
             self._tell(ready)
-        elif invoice.status == Status.CANCELING:
-            self._tell(skipped(invoice, Code.IN_PROGRESS))
+        elif invoice.status == Status.CANCELING:  # an abandoned one was taken up by another process just now
+            self._tell(skipped(invoice, Code.BEING_CHECKED if invoice.is_abandoned else Code.IN_PROGRESS))
         else:
             return True
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from .. import registry
+from ..bulk import checked_bounds
 from ..exceptions import CancelInTransaction, InvalidExternalId
 from ..models import Invoice
 
@@ -28,7 +29,7 @@ _SHOWN = 20
 def age(text: str) -> timedelta:
     """Read ``90s``, ``45m``, ``36h``, ``2d`` or ``1w``."""
     match = re.fullmatch(r"(\d{1,4})([smhdw])", text)
-    if not match:
+    if not match or not int(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not an age: write 90s, 45m, 36h, 2d or 1w.")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
@@ -38,13 +39,18 @@ def moment(text: str) -> datetime:
     try:
         day = parse_date(text)
         when = datetime.combine(day, time()) if day else parse_datetime(text)
-    except ValueError:  # well written, and no such day or hour
-        when = None
-    if when is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write 2026-11-22 or 2026-11-22T14:30.")
-    if settings.USE_TZ and timezone.is_naive(when):
-        return timezone.make_aware(when)
-    return when if settings.USE_TZ or timezone.is_naive(when) else timezone.make_naive(when)
+        if when is not None:
+            return _as_stored(when)
+    except (ValueError, OverflowError):  # well written, and no such day or hour
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time: write 2026-11-22 or 2026-11-22T14:30.")
+
+
+def _as_stored(when: datetime) -> datetime:
+    """Return a time as the database wants it; raise ``OverflowError`` for one that leaves the calendar by that."""
+    if not settings.USE_TZ:
+        return when if timezone.is_naive(when) else timezone.make_naive(when)
+    return (timezone.make_aware(when) if timezone.is_naive(when) else when).astimezone(UTC)
 
 
 def positive(text: str) -> int:
@@ -76,14 +82,16 @@ def add_output_arguments(parser: CommandParser) -> None:
 
 
 def refuse_bad_bounds(options: dict[str, Any], *names: str) -> None:
-    """Raise ``CommandError`` for a bound below or at 0: ``call_command`` does not read its keywords with our types.
+    """Raise ``CommandError`` for a bound that is none: ``call_command`` does not read its keywords with our types.
 
-    A limit of 0 must not mean "no limit".
+    A limit of 0 is refused too: nobody who types it means "nothing".
     """
-    for name in names:
-        value = options[name]
-        if value is not None and (not isinstance(value, int | float) or value <= 0):
-            raise CommandError(f"--{name} must be a number above 0, not {value!r}.")
+    try:
+        checked_bounds(**{name: options[name] for name in names})
+    except ValueError as error:
+        raise CommandError(f"--{error}") from error
+    if options["limit"] == 0:
+        raise CommandError("--limit must be above 0, not 0.")
 
 
 def invoices_in(options: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import textwrap
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -26,6 +26,7 @@ INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
 """The exit codes of a run, the graver first; 0: every invoice got an answer."""
 
 _NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.MISCONFIGURED})
+"""Skipped, and to be run again; ``STILL_OPEN`` is NOT_PROCESSED and an answer: that of a lookup."""
 _STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WARNING", "not_processed": "WARNING"}
 _WIDTH = 100
 _EXAMPLES = 3
@@ -53,22 +54,44 @@ class Run:
         self.lines: dict[tuple[str, str, str], _Line] = {}
         self.not_recorded = 0
         self.not_tried = 0
+        self.is_read = True
+        """Whether somebody still reads what is written: ``| head -1`` does so for a while."""
 
-    def take_in(self, results: Generator[CancelResult, None, None]) -> None:
-        """Read the results to their end, showing them as they come."""
+    def take_in(self, results: Generator[CancelResult, None, None], stop: threading.Event | None = None) -> None:
+        """Read the results to their end, showing them as they come; where nobody reads them any more, stop the run."""
         bar = Silent() if self.is_silent else progress(self.command.stderr, self.total, self.title)
         with closing(results), bar as shown:
             for result in results:
                 self._count(result)
                 if self.as_jsonl:
-                    self.command.stdout.write(json.dumps(result.as_dict(), ensure_ascii=False))
-                shown.show(self.outcomes)
+                    with self._read_by_somebody(self.command.stdout) as out:
+                        out.write(json.dumps(result.as_dict(), ensure_ascii=False))
+                with self._read_by_somebody(self.command.stderr):
+                    shown.show(self.outcomes)
+                if self.is_read:
+                    continue
+                if stop is None:
+                    break
+                stop.set()
 
     def summarize(self) -> None:
         """Write the outcomes and the reasons (for jsonl to stderr: stdout holds results alone)."""
-        if self.is_silent:
-            return
-        out = self.command.stderr if self.as_jsonl else self.command.stdout
+        if not self.is_silent:
+            with self._read_by_somebody(self.command.stderr if self.as_jsonl else self.command.stdout) as out:
+                self._write_summary(out)
+        with self._read_by_somebody(self.command.stdout) as out:
+            out.flush()  # now: what fails at the end of Python cannot be caught
+
+    @contextmanager
+    def _read_by_somebody(self, stream: Any) -> Iterator[Any]:
+        """Make no error of a reader who has closed the pipe; what is written from then on goes nowhere."""
+        try:
+            yield stream
+        except BrokenPipeError:
+            self.is_read = False
+            _lead_nowhere(stream)
+
+    def _write_summary(self, out: Any) -> None:
         total = self.outcomes.total()
         out.write(f"{total:,} {'invoice' if total == 1 else 'invoices'}: {words(self.outcomes) or 'nothing to do'}")
         providers = max((len(provider) for provider, _, _ in self.lines), default=0)
@@ -95,16 +118,18 @@ class Run:
         """Summarize, and end the command with its exit code."""
         self.summarize()
         code = self.exit_code(is_interrupted=is_interrupted)
-        why = {
-            INTERRUPTED: "Interrupted. What was in flight is recorded; the rest is unchanged.",
-            IN_DOUBT: f"{self.outcomes[Outcome.IN_DOUBT]:,} in doubt. {if_in_doubt}{self._unrecorded()}",
-            NOT_TRIED: f"{self.not_tried:,} not tried or not processed: unchanged. Run the command again later.",
-        }
+        why = []
+        if is_interrupted:
+            because = "" if self.is_read else ": nobody reads what is written any more"
+            why.append(f"Interrupted{because}. What was in flight is recorded; the rest is unchanged.")
+        if in_doubt := self.outcomes[Outcome.IN_DOUBT]:
+            why.append(f"{in_doubt:,} in doubt. {if_in_doubt}")
+        if self.not_recorded:
+            why.append(f"{self.not_recorded:,} not recorded: reconcile_invoices repairs that.")
+        if self.not_tried:
+            why.append(f"{self.not_tried:,} not tried or not processed: unchanged. Run the command again later.")
         if code:
-            raise CommandError(why[code], returncode=code)
-
-    def _unrecorded(self) -> str:
-        return f" {self.not_recorded:,} not recorded: reconcile_invoices repairs that." if self.not_recorded else ""
+            raise CommandError(" ".join(why), returncode=code)
 
     def _count(self, result: CancelResult) -> None:
         self.outcomes[str(result.outcome)] += 1
@@ -114,7 +139,24 @@ class Run:
         if not result.ok and result.code != Code.DRY_RUN and len(line.examples) < _EXAMPLES:
             line.examples.append(result.external_id)
         self.not_recorded += not result.is_recorded
-        self.not_tried += result.outcome == Outcome.NOT_PROCESSED or result.code in _NOT_TRIED
+        is_unprocessed = result.outcome == Outcome.NOT_PROCESSED and result.code != Code.STILL_OPEN
+        self.not_tried += is_unprocessed or result.code in _NOT_TRIED
+
+
+def _lead_nowhere(stream: Any) -> None:
+    """Let a pipe that nobody reads swallow all that is still written to it, as stdout and as stderr (``2>&1``)."""
+    closed = stream.fileno()
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
+        for number in [each for each in (1, 2) if _is_open(each) and os.path.sameopenfile(each, closed)]:
+            os.dup2(nowhere.fileno(), number)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -130,7 +172,8 @@ def stopping_on_signals() -> Iterator[threading.Event]:
         stop.set()
         for known in earlier:
             signal.signal(known, signal.SIG_DFL)  # a KeyboardInterrupt would wait for what is in flight once more
-        os.write(2, b"\nStopping: what is in flight is recorded first. Once more ends at once.\n")
+        with suppress(OSError):  # who reads that may have got the signal too, and be gone
+            os.write(2, b"\nStopping: what is in flight is recorded first. Once more ends at once.\n")
 
     for wanted in (signal.SIGINT, signal.SIGTERM):
         earlier[wanted] = signal.signal(wanted, handle)

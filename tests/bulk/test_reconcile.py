@@ -6,6 +6,7 @@ import pytest
 
 from django_invoice_cancel.bulk import checking, lanes, reconcile_invoices
 from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.models.verbs.claims import Claims
 from django_invoice_cancel.models.verbs.observations import Observations
 from django_invoice_cancel.outcomes import Code, LookupReply
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
@@ -149,6 +150,22 @@ def test_abandoned_claim_is_doubt_first_and_then_looked_up(shop):
     assert codes(reconcile_invoices(due())) == {"still_open": 1}
     assert [step[:2] for step in steps(invoice)[-2:]] == [("canceling", "in_doubt"), ("in_doubt", "in_doubt")]
     assert (shop.cancel_count, shop.lookup_count) == (0, 1)
+
+
+def test_abandoned_claim_that_another_process_takes_up_first_is_said_to_be_checked(shop, monkeypatch):
+    """Nobody is canceling it, whatever the row said when it was read."""
+    invoice = make_invoice("abandoned", provider="shop")
+    shop.reset()
+    abandon = Claims.abandon
+
+    def other_first(self, invoices, intent):
+        abandon(self, [Invoice.objects.get(pk=invoice.pk)], intent)
+        return abandon(self, invoices, intent)
+
+    monkeypatch.setattr(Claims, "abandon", other_first)
+    assert codes(reconcile_invoices(due())) == {"being_checked": 1}
+    assert (row(invoice).status, shop.lookup_count) == ("in_doubt", 0)
+    assert [step[:2] for step in steps(invoice)[-1:]] == [("canceling", "in_doubt")]
 
 
 def test_claim_that_is_alive_is_left_alone(shop):

@@ -182,3 +182,22 @@ def test_each_invoice_has_the_two_rows_of_a_single_cancel(shop, make):
     assert invoices.cancel().ok
     assert (shop.cancel_count, rows_each()) == (120, {2: 120})
     assert {tuple(steps(invoice)) for invoice in invoices} == {tuple(CANCELED_BY_US)}
+
+
+BOUNDS = {
+    "limit": [-1, 2.5, "3"],
+    "concurrency": [0, -1, 2.5, "3"],
+    "rate": [0, -1, float("nan"), float("inf"), "3"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BOUNDS.items() for value in values])
+def test_bound_that_is_none_is_refused_before_anything_is_sent(shop, make, name, value):
+    with pytest.raises(ValueError, match=f"{name} must be .* not {value!r}"):
+        cancel_invoices(make(10), **{name: value})
+    assert (shop.cancel_count, rows_each()) == (0, {})
+
+
+def test_limit_of_nothing_sends_nothing(shop, make):
+    report = make(10).cancel(limit=0)
+    assert (report.results, shop.cancel_count, rows_each()) == ([], 0, {})

@@ -1,6 +1,7 @@
 """A selection is walked by primary key in pages: everything in it once, nothing twice, and no cursor across a write."""
 
 import pytest
+from django.db import connection
 from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
@@ -64,7 +65,7 @@ def test_results_come_in_order_of_the_primary_key_for_one_thread(shop, make):
     assert shop.cancels == [result.external_id for result in results]
 
 
-def test_one_page_of_a_provider_is_in_memory(shop, make, connection):
+def test_one_page_of_a_provider_is_in_memory(shop, make):
     make(30)
     with CaptureQueriesContext(connection) as queries:
         [walk] = walks_of(Invoice.objects.all()).values()
@@ -90,8 +91,19 @@ def test_invoices_made_meanwhile_are_not_overtaken(shop, make):
     assert 1 + len(list(results)) == shop.cancel_count == 305
 
 
-@pytest.fixture
-def connection():
-    from django.db import connection
-
-    return connection
+@pytest.mark.parametrize("name", ["cancelable", "created"])
+def test_no_page_sorts_what_is_left(shop, make, name):
+    """Else each page costs as much as the whole selection: SQLite has no statistics unless somebody asks for them."""
+    if connection.vendor != "sqlite":
+        pytest.skip("reads SQLite's plan")
+    make(20)
+    invoices = {"cancelable": Invoice.objects.cancelable(), "created": Invoice.objects.filter(status="created")}[name]
+    with CaptureQueriesContext(connection) as queries:
+        assert len(list(cancel_invoices(invoices))) == 20
+    pages = [query["sql"] for query in queries if "LIMIT 7" in query["sql"]]
+    assert len(pages) == 3
+    for sql in pages:
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN QUERY PLAN " + sql)
+            assert not [row[3] for row in cursor.fetchall() if "ORDER BY" in row[3]]
+    assert shop.cancel_count == 20

@@ -110,7 +110,19 @@ def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypat
     make(2)
     ended = manage(*ALL)
     assert (ended.code, shop.cancel_count, statuses()) == (3, 2, {"canceling": 2})
-    assert "2 not recorded: reconcile_invoices repairs that." in ended.err
+    assert ended.err == "2 not recorded: reconcile_invoices repairs that."
+
+
+def test_what_was_not_tried_is_told_beside_the_doubt(scripted, make, manage):
+    shop = scripted(concurrency=1)
+    shop.next_cancels("in_doubt", "bad_credentials")
+    make(5)
+    ended = manage(*ALL, "-v", "0")
+    assert (ended.code, shop.cancel_count, statuses()) == (3, 2, {"in_doubt": 1, "created": 4})
+    assert ended.err == (
+        "1 in doubt. Do not cancel them again: reconcile_invoices finds out. "
+        "4 not tried or not processed: unchanged. Run the command again later."
+    )
 
 
 def test_misconfigured_alias_is_not_tried(scripted, make, manage):

@@ -53,6 +53,33 @@ def test_signal_records_what_is_in_flight_and_leaves_the_rest(sandbox, at_sandbo
     assert Invoice.objects.filter(status="created", last_outcome="").count() == 500 - sent
 
 
+@pytest.mark.parametrize("joined", [False, True], ids=["stdout", "stdout and stderr"])
+def test_reader_that_closes_early_ends_the_run_in_good_order(sandbox, at_sandbox, start, joined):
+    """``| head -1``: what is in flight is recorded, the rest is as it was, and there is no traceback."""
+    at_sandbox(1000)
+    sandbox.configure(latency=0.02)
+    options = {"stderr": subprocess.STDOUT} if joined else {}
+    with start(*CANCEL, "--format", "jsonl", **options) as child:
+        assert json.loads(child.stdout.readline())["outcome"] == "canceled"
+        child.stdout.close()
+        err = b"" if joined else child.stderr.read()
+    sent = sandbox.count("cancel")
+    assert (child.returncode, sent < 1000) == (130, True)
+    assert statuses() == {"canceled": sent, "created": 1000 - sent}
+    told = f"{sent} invoices: {sent} canceled\n".encode()
+    assert joined or (err.startswith(told) and err.endswith(b"the rest is unchanged.\n"))
+
+
+def test_summary_that_nobody_reads_is_no_error(sandbox, at_sandbox, start):
+    at_sandbox(3)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with start(*CANCEL, stdout=theirs) as child:
+        os.close(theirs)
+        assert child.stderr.read() == b""
+    assert (child.returncode, sandbox.count("cancel"), statuses()) == (0, 3, {"canceled": 3})
+
+
 def test_second_signal_ends_at_once_and_leaves_abandoned_claims(sandbox, at_sandbox, start):
     at_sandbox(20, "silent_after")
     child = start(*CANCEL, deadline=60)

@@ -69,6 +69,50 @@ def test_it_leaves_its_heartbeat_for_every_alias(scripted, manage):
     assert ScriptedProvider.of("shop").lookup_count == 0
 
 
+GONE = []
+"""Accounts that the resolver knows no more."""
+
+
+def account(alias):
+    return None if alias in GONE else {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
+
+
+@pytest.fixture
+def with_resolver(settings, monkeypatch):
+    """Return a function that configures these accounts, and a resolver for all others, some of which have doubts."""
+
+    def configure(*aliases):
+        settings.INVOICE_CANCEL = {
+            "PROVIDERS": {alias: account(alias) for alias in aliases},
+            "PROVIDER_RESOLVER": f"{__name__}.account",
+        }
+        for alias in ("kiosk", "closed", "booth"):
+            make_invoice("in_doubt", provider=alias)  # not due yet
+        make_invoice("abandoned", provider="stall")
+        make_invoice("created", provider="idle")
+        Invoice.objects.all().verbs.pause("stall", "rate_limited", 300)
+        monkeypatch.setattr(f"{__name__}.GONE", ["closed"])
+
+    return configure
+
+
+def beats():
+    return sorted(ProviderState.objects.filter(last_reconcile_at__isnull=False).values_list("alias", flat=True))
+
+
+@pytest.mark.parametrize("aliases", [[], ["shop"]], ids=["resolver only", "beside the settings"])
+def test_it_leaves_one_for_each_account_of_a_resolver_with_something_to_do(with_resolver, manage, aliases):
+    with_resolver(*aliases)
+    manage("reconcile_invoices")
+    assert beats() == ["booth", "kiosk", *aliases, "stall"]
+
+
+def test_a_run_for_one_account_leaves_one_for_that_alone(with_resolver, manage):
+    with_resolver("shop")
+    manage("reconcile_invoices", "--provider", "kiosk")
+    assert beats() == ["kiosk"]
+
+
 @pytest.mark.parametrize("arguments", [["--status", "created"], ["--dry-run"]], ids=" ".join)
 def test_what_is_no_reconcile_leaves_none(doubtful, shop, manage, arguments):
     manage("reconcile_invoices", *arguments)
@@ -87,6 +131,16 @@ def test_what_stays_in_doubt_ends_with_3(doubtful, shop, manage):
     ended = manage("reconcile_invoices")
     assert (ended.code, shop.lookup_count) == (3, 1)
     assert ended.err == "2 in doubt. They are asked about again, ever more rarely."
+
+
+@pytest.mark.parametrize("arguments", [[], ["--status", "created"]], ids=["in doubt", "open"])
+def test_still_open_is_an_answer(shop, manage, arguments):
+    """Nothing is wrong, and running it again would bring nothing: cron stays quiet."""
+    make_invoice("created" if arguments else "in_doubt", provider="shop", age=timedelta(minutes=30))
+    shop.reset()
+    ended = manage("reconcile_invoices", "-v", "0", *arguments)
+    assert (ended.code, ended.err, shop.lookup_count, shop.cancel_count) == (0, "", 1, 0)
+    assert statuses() == {"created": 1}
 
 
 def test_paused_provider_ends_with_4(doubtful, shop, manage):

@@ -86,7 +86,7 @@ class Command(BaseCommand):
             return
         bounds = {name: options[name] for name in ("limit", "concurrency", "rate")}
         with stopping_on_signals() as stop:
-            run.take_in(cancel_walks(verbs, walks, intent, stop=stop, **bounds))
+            run.take_in(cancel_walks(verbs, walks, intent, stop=stop, **bounds), stop)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
 
     def _start(self, walks: dict[str, Walk], intent: Intent, using: str, options: dict[str, Any]) -> None:
@@ -165,6 +165,9 @@ class Command(BaseCommand):
         try:
             answer = sys.stdin.readline()
         except KeyboardInterrupt:
+            self.stderr.write("")
             raise CommandError("Not confirmed: nothing was sent.", returncode=INTERRUPTED) from None
+        if not answer.endswith("\n"):
+            self.stderr.write("")  # the question's line has no end yet
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError("Not confirmed: nothing was sent. Use --noinput where nobody can answer.")

@@ -53,9 +53,9 @@ class Command(BaseCommand):
         bounds = {name: options[name] for name in ("resubmit", "limit")}
         refuse_inside_transaction(invoices.verbs)
         with stopping_on_signals() as stop:
-            run.take_in(reconcile_invoices(invoices, stop=stop, **bounds))
+            run.take_in(reconcile_invoices(invoices, stop=stop, **bounds), stop)
         if not stop.is_set() and not options["status"]:
-            for alias in [provider] if provider else registry.aliases():
+            for alias in [provider] if provider else _looked_after(invoices_in(options)):
                 invoices.verbs.beat(alias)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="They are asked about again, ever more rarely.")
 
@@ -73,3 +73,13 @@ class Command(BaseCommand):
         if options["resubmit"] or provider:
             return invoices
         return invoices.exclude(status=Status.IN_DOUBT, provider__in=cannot_be_asked(invoices))
+
+
+def _looked_after(invoices: Any) -> list[str]:
+    """Return the aliases that a run for all looks after: those in the settings, and a resolver's with something to do.
+
+    An alias that is not configured any more is not among them: nobody can be asked there.
+    """
+    unsettled = (invoices.in_doubt() | invoices.abandoned()).order_by().values_list("provider", flat=True)
+    aliases = registry.aliases()
+    return [*aliases, *filter(registry.is_configured, sorted({*unsettled.distinct()}.difference(aliases)))]

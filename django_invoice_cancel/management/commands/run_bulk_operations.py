@@ -89,6 +89,6 @@ class Command(BaseCommand):
             if left.has_more:
                 stop.wait(left.wait_seconds)
         operation.refresh_from_db()
-        done = operation.total - operation.left.count()
+        done = operation.total - operation.items.left().count()
         self.stdout.write(f"{operation.pk}: {done:,} of {operation.total:,}, {operation.progress}")
         return left.has_more and not stop.is_set()
