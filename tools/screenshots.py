@@ -147,7 +147,7 @@ def operations(page: Page, root: str) -> None:
 
 def invoice_in_doubt(page: Page, root: str) -> None:
     page.goto(f"{root}/invoice/?attention=in_doubt")
-    page.locator("#result_list th a").first.click()
+    page.locator("#result_list tbody th a").first.click()
 
 
 def resolve(page: Page, root: str) -> None:
@@ -157,7 +157,7 @@ def resolve(page: Page, root: str) -> None:
 
 def late_money(page: Page, root: str) -> None:
     page.goto(f"{root}/invoice/?attention=paid_after_cancel")
-    page.locator("#result_list th a").first.click()
+    page.locator("#result_list tbody th a").first.click()
 
 
 def handled(page: Page, root: str) -> None:

@@ -18,21 +18,23 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import conf
-from ..messages import sentence
+from ..bulk.lanes import FAILURES_THAT_PAUSE
 from ..models import BulkOperation, ProviderState
-from ..models.bulk_operation import Progress
-from ..outcomes import Outcome
-from ..results import provider_name
 from .filters import AttentionFilter, Need
+from .listing import InterruptedFilter
+from .pauses import pause_of, trouble_of
 from .sentences import marked
 from .texts import account, number
-from .times import age, ago, clock
+from .times import age, ago
 
 if TYPE_CHECKING:
     from .invoice import InvoiceAdmin
 
 QUIET = timedelta(hours=1)
 """Reconcile that has not run for so long, although something is in doubt, is not scheduled."""
+
+MOST_NAMED = 3
+"""Where more accounts than this are left unattended, a few names do."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,14 @@ class Attention:
     """What the strip says."""
 
     items: list[Item]
-    pauses: list[str]
+    troubles: list[str]
+    """Which providers are paused, or have not answered since they were."""
     reconciled: str = ""
     """When reconcile last ran, or that nobody runs it; empty where nothing is in doubt."""
     is_unattended: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.items or self.pauses)
+        return bool(self.items or self.troubles)
 
 
 @dataclass(frozen=True)
@@ -74,23 +77,15 @@ def attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
     reconciled, is_unattended = _reconciled(doubts, states)
     return Attention(
         items=[*_about_invoices(admin, request, invoices, doubts), *_about_operations(admin, request)],
-        pauses=[text for state in states.values() if (text := pause_of(state))],
+        troubles=[text for state in states.values() if (text := _trouble(state))],
         reconciled=marked(reconciled),
         is_unattended=is_unattended,
     )
 
 
-def pause_of(state: ProviderState) -> str:
-    """Say that a provider is paused, until when and why; empty where it is not."""
-    if not state.is_paused or state.paused_until is None:
-        return ""
-    name = provider_name(state.alias)
-    why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=name)
-    return _("%(provider)s is paused until %(when)s: %(why)s") % {
-        "provider": account(state.alias),
-        "when": clock(state.paused_until),
-        "why": why,
-    }
+def _trouble(state: ProviderState) -> str:
+    """Say that a provider is down, as far as is known; one lost answer is no news."""
+    return trouble_of(state) if state.failures >= FAILURES_THAT_PAUSE else pause_of(state)
 
 
 # -- items ----------------------------------------------------------------------------------------------------
@@ -135,7 +130,10 @@ def _about_operations(admin: InvoiceAdmin, request: HttpRequest) -> Iterator[Ite
     if count:
         text = ngettext("%(count)s operation interrupted", "%(count)s operations interrupted", count)
         address = reverse("admin:invoice_cancel_bulkoperation_changelist", current_app=site.name)
-        yield Item(text % {"count": number(count)}, f"{address}?progress__exact={Progress.RUNNING}")
+        yield Item(
+            text % {"count": number(count)},
+            f"{address}?{InterruptedFilter.parameter_name}={InterruptedFilter.INTERRUPTED}",
+        )
 
 
 # -- is anybody at work? --------------------------------------------------------------------------------------
@@ -148,7 +146,8 @@ def _doubts(invoices: Any) -> list[_Doubt]:
 
 
 def _states(using: str) -> Any:
-    telling = Q(paused_until__gt=timezone.now()) | Q(last_reconcile_at__isnull=False)
+    in_trouble = Q(paused_until__gt=timezone.now()) | Q(failures__gte=FAILURES_THAT_PAUSE)
+    telling = in_trouble | Q(last_reconcile_at__isnull=False)
     return ProviderState.objects.using(using).filter(telling).order_by("alias")
 
 
@@ -157,14 +156,18 @@ def _reconciled(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tu
     if not doubts:
         return "", False
     beats = {alias: state.last_reconcile_at for alias, state in states.items() if state.last_reconcile_at}
-    # A resolver's alias has no beat of its own: a run for all providers counts for it.
-    configured = conf.read()[0].providers
     latest = max(beats.values(), default=None)
-    ran = [beats.get(doubt.alias) if doubt.alias in configured else latest for doubt in doubts]
-    known = [beat for beat in ran if beat is not None]
-    if len(known) < len(ran) or min(known) < timezone.now() - QUIET:
-        return _unattended(latest), True
-    return _("Reconcile last ran %(ago)s.") % {"ago": ago(min(known))}, False
+    quiet_since = timezone.now() - QUIET
+    # Reconcile beats for a resolver's alias only while that has doubts: of a new one, the others' beat tells.
+    configured = conf.read()[0].providers
+    beating = {doubt.alias for doubt in doubts if doubt.alias in configured or doubt.oldest < quiet_since}
+    ran = {doubt.alias: beats.get(doubt.alias) if doubt.alias in beating else latest for doubt in doubts}
+    kept = [beat for beat in ran.values() if beat is not None and beat >= quiet_since]
+    if len(kept) == len(ran):
+        return _("Reconcile last ran %(ago)s.") % {"ago": ago(min(kept))}, False
+    if latest is not None and latest >= quiet_since:
+        return _unattended_at(sorted(alias for alias, beat in ran.items() if beat not in kept)), True
+    return _unattended(latest), True
 
 
 def _unattended(latest: datetime | None) -> str:
@@ -173,3 +176,13 @@ def _unattended(latest: datetime | None) -> str:
         return text
     ran = _("Reconcile last ran %(ago)s.") % {"ago": ago(latest)}
     return f"{text} {ran}"
+
+
+def _unattended_at(aliases: list[str]) -> str:
+    """Say it of these accounts alone: reconcile does run, for others."""
+    text = _(
+        "Nothing is checking invoices in doubt (%(providers)s): "
+        "schedule `reconcile_invoices`, or use Check with provider."
+    )
+    names = [account(alias) for alias in aliases[:MOST_NAMED]]
+    return text % {"providers": ", ".join([*names, "…"] if len(aliases) > MOST_NAMED else names)}

@@ -34,7 +34,9 @@ class ConfirmForm(forms.Form):
     def __init__(self, plan: Plan, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.plan = plan
-        self.fields["reason"].required = conf.get().require_reason
+        if not conf.get().require_reason:
+            self.fields["reason"].required = False
+            self.fields["reason"].label = _("Reason (optional)")
 
     def confirmation(self) -> dict[str, Any]:
         """Return what is written to the operation."""
@@ -59,6 +61,7 @@ class ResolveForm(ConfirmForm):
     def __init__(self, plan: Plan, *args: Any, **kwargs: Any) -> None:
         super().__init__(plan, *args, **kwargs)
         self.fields["reason"].required = True
+        self.fields["reason"].label = _("Reason")
         if plan.count > MANY:
             self.fields["typed_count"].required = True
             self.fields["typed_count"].help_text = _("Type %(count)s to confirm that you mean all of them.") % {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -14,6 +15,7 @@ from .. import conf
 from ..models import Invoice
 from ..models.invoice import STATUS_LABELS
 from ..statuses import Status
+from .texts import short
 
 if TYPE_CHECKING:
     _InvoiceForm = forms.ModelForm[Invoice]
@@ -42,6 +44,11 @@ class InvoiceForm(_InvoiceForm):
     class Meta:
         model = Invoice
         exclude = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(amount := self.initial.get("amount"), Decimal):
+            self.initial["amount"] = short(amount)
 
     def add_error(self, field: str | None, error: Any) -> None:
         """Leave out what is wrong with fields that are not in this form: an alias that is gone is not mended here."""
@@ -78,9 +85,14 @@ class DecideForm(forms.Form):
 
 
 class HandledForm(forms.Form):
-    """What was done about late money."""
+    """What was done about late money, as the person saw it."""
 
+    seen = forms.CharField(widget=forms.HiddenInput, required=False)
     note = _words(_("What was done"))
+
+    def __init__(self, invoice: Invoice, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["seen"] = invoice.status
 
 
 def _decisions(invoice: Invoice) -> Iterator[tuple[str, Any]]:

@@ -24,12 +24,28 @@ else:  # generic for the type checker alone
     _ModelAdmin = admin.ModelAdmin
 
 
+class InterruptedFilter(admin.SimpleListFilter):
+    """Operations that nobody works on, though there is something to do."""
+
+    title = gettext_lazy("needs attention")
+    parameter_name = "attention"
+    INTERRUPTED = "interrupted"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(self.INTERRUPTED, gettext_lazy("Interrupted"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        if self.value() != self.INTERRUPTED:
+            return None
+        return queryset.filter(pk__in=BulkOperation.objects.interrupted().values("pk"))
+
+
 class OperationList(_ModelAdmin):
     """The list of operations. None is added, changed or deleted by hand."""
 
-    list_display = ("name", "by", "created_at", "progress", "result")
+    list_display = ("name", "by", "created_at", "state", "result")
     list_display_links = None
-    list_filter = ("operation", "progress")
+    list_filter = (InterruptedFilter, "operation", "progress")
     list_per_page = 50
     show_full_result_count = False
     actions = None
@@ -78,6 +94,10 @@ class OperationList(_ModelAdmin):
     @admin.display(description=gettext_lazy("by"), ordering="actor_label")
     def by(self, operation: BulkOperation) -> str:
         return operation.actor_label
+
+    @admin.display(description=gettext_lazy("progress"), ordering="progress")
+    def state(self, operation: BulkOperation) -> str:
+        return _("Interrupted") if operation.is_interrupted else operation.get_progress_display()
 
     @admin.display(description=gettext_lazy("result"))
     def result(self, operation: Any) -> str:

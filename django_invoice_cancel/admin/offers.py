@@ -21,7 +21,7 @@ from ..outcomes import CancelResult
 from ..providers.base import Provider
 from ..results import provider_name
 from ..statuses import Status
-from .attention import pause_of
+from .pauses import pause_of
 from .sentences import why_no_cancel
 from .times import clock
 

@@ -6,15 +6,11 @@ a POST does is decided by its own address and by tables here, never by a name in
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import update_wrapper
 from typing import Any
 from uuid import UUID
 
-import django
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -24,6 +20,7 @@ from ..models import BulkOperation, Invoice
 from ..models.bulk_operation import Progress
 from . import confirming, following, reporting, texts
 from .listing import OperationList
+from .own_pages import context_of, guarded
 from .planning import Plan
 from .progress import Snapshot
 from .starting import address, redirect_to, started, starts_at_once
@@ -53,23 +50,10 @@ class BulkOperationAdmin(OperationList):
             "report.csv": (self.csv_view, "csv"),
         }
         own = [
-            path(f"<uuid:pk>/{tail}", self._wrapped(view), name=f"invoice_cancel_bulkoperation_{name}")
+            path(f"<uuid:pk>/{tail}", guarded(self, view), name=f"invoice_cancel_bulkoperation_{name}")
             for tail, (view, name) in views.items()
         ]
         return [*own, *super().get_urls()]
-
-    def _wrapped(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-        """Let the admin guard a view, and ATOMIC_REQUESTS pass it by, on every database."""
-
-        def wrapper(*args: Any, **kwargs: Any) -> HttpResponse:
-            return self.admin_site.admin_view(view)(*args, **kwargs)
-
-        update_wrapper(wrapper, view)
-        wrapper.model_admin = self  # type: ignore[attr-defined]
-        guarded: Callable[..., HttpResponse] = wrapper
-        for alias in connections:
-            guarded = transaction.non_atomic_requests(using=alias)(guarded)
-        return guarded
 
     # -- pages ------------------------------------------------------------------------------------------------
 
@@ -151,7 +135,8 @@ class BulkOperationAdmin(OperationList):
         """Return an operation to somebody who may look at it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        operation = BulkOperation.objects.filter(pk=pk).first()
+        # Those that the list shows, without what it counts for each.
+        operation = BulkOperation.objects.filter(pk__in=self.get_queryset(request).filter(pk=pk).values("pk")).first()
         if operation is None:
             raise Http404
         if not self.has_view_permission(request, operation):
@@ -196,17 +181,14 @@ class BulkOperationAdmin(OperationList):
         return TemplateResponse(request, self._templates(self.operation_template, "operation.html"), context)
 
     def _context(self, request: HttpRequest, operation: BulkOperation) -> dict[str, Any]:
-        request.current_app = self.admin_site.name
         return {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
+            **context_of(self, request),
             "operation": operation,
             "urls": {
                 page: address(self.admin_site, operation, page)
                 for page in ("operation", "confirm", "run", "stop", "continue", "again", "csv")
             },
             "invoices_url": self._invoices_url(request),
-            "breadcrumb_list": django.VERSION >= (6, 1),
             "has_view_permission": True,
         }
 

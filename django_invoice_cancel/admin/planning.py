@@ -15,19 +15,18 @@ from typing import Any
 from django.db.models import Case, CharField, Count, F, Q, QuerySet, Sum, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext, ngettext_lazy
+from django.utils.translation import ngettext_lazy
 
 from .. import registry
-from ..messages import sentence
 from ..models import BulkOperation, BulkOperationItem, ProviderState
 from ..models.bulk_operation import Operation
 from ..models.verbs.claims import ABANDONED_AFTER
-from ..outcomes import Code, Outcome
-from ..results import WHY_NOT, provider_name
+from ..outcomes import Code
+from ..results import WHY_NOT
 from ..statuses import Status
 from . import texts
+from .pauses import trouble_of
 from .starting import can_look_up
-from .times import clock
 
 EXAMPLES = 10
 """How many invoices are shown for each reason."""
@@ -71,17 +70,22 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Selected invoices that would be left alone, for one reason."""
+class Sample:
+    """Ten of the selected invoices that go the same way, and how many more there are."""
 
-    code: str
-    text: str
     examples: list[BulkOperationItem]
     more: int
 
     @property
     def shown_more(self) -> str:
         return texts.number(self.more)
+
+
+@dataclass(frozen=True)
+class Refusal(Sample):
+    """Selected invoices that would be left alone, for one reason."""
+
+    text: str
 
 
 class Plan:
@@ -105,19 +109,23 @@ class Plan:
     def refused_codes(self) -> set[str]:
         return set(self._refused)
 
+    @cached_property
+    def sample(self) -> Sample:
+        """Return ten of those that something would be done about."""
+        return Sample(*self._some("", self.count))
+
     def refusals(self) -> Iterator[Refusal]:
         """Yield why invoices would be left alone, the most frequent reason first, with ten of each."""
         order = list(_WHY_NOT)
         for code, count in sorted(self._refused.items(), key=lambda each: (-each[1], order.index(each[0]))):
-            examples = list(self._items_refused(code).select_related("invoice").order_by("pk")[:EXAMPLES])
-            yield Refusal(code, texts.counted(_WHY_NOT[code], count), examples, count - len(examples))
+            yield Refusal(*self._some(code, count), texts.counted(_WHY_NOT[code], count))
 
     @cached_property
     def warnings(self) -> list[str]:
         """Say which of the providers is paused or did not answer lately."""
         states = ProviderState.objects.using(self.draft.database).filter(alias__in=self.shares)
         asks = self.draft.operation != Operation.RESOLVE
-        return [text for state in states if asks and (text := _trouble(state))]
+        return [text for state in states if asks and (text := trouble_of(state))]
 
     @cached_property
     def repeats(self) -> list[str]:
@@ -135,7 +143,7 @@ class Plan:
     # -- sorting ----------------------------------------------------------------------------------------------
 
     def _sort(self) -> None:
-        groups = _stated(self.draft.left).values("provider", "state", "invoice__currency")
+        groups = _stated(self.draft.items.left()).values("provider", "state", "invoice__currency")
         for group in groups.annotate(count=Count("pk"), sum=Sum("invoice__amount")).order_by():
             code = why_not(self.draft, group["provider"], group["state"])
             if code:
@@ -152,14 +160,19 @@ class Plan:
         if group["sum"] is not None:
             share.sums[group["invoice__currency"]] += group["sum"]
 
-    def _items_refused(self, code: str) -> QuerySet[BulkOperationItem]:
+    def _some(self, code: str, count: int) -> tuple[list[BulkOperationItem], int]:
+        examples = list(self._items(code).select_related("invoice").order_by("pk")[:EXAMPLES])
+        return examples, count - len(examples)
+
+    def _items(self, code: str) -> QuerySet[BulkOperationItem]:
+        """Return those that would be left alone because of this; without a code those that would not."""
         if code in (Code.NO_INVOICE, Code.NOT_PERMITTED):
             return self.draft.items.filter(code=code)
-        refused = Q(pk__in=())
-        for alias in self.draft.providers():
+        meant = Q(pk__in=())
+        for alias in self.draft.items.providers_left():
             states = [state for state in (*Status, ABANDONED) if why_not(self.draft, alias, state) == code]
-            refused |= Q(provider=alias, state__in=states)
-        return _stated(self.draft.left).filter(refused)
+            meant |= Q(provider=alias, state__in=states)
+        return _stated(self.draft.items.left()).filter(meant)
 
 
 def _stated(items: QuerySet[BulkOperationItem]) -> QuerySet[Any]:
@@ -185,19 +198,3 @@ def why_not(draft: BulkOperation, alias: str, state: str) -> str:
     if state == ABANDONED:
         return Code.IN_DOUBT
     return Code.ALREADY_CANCELED if state == Status.CANCELED else WHY_NOT[Status(state)]
-
-
-def _trouble(state: ProviderState) -> str:
-    name = texts.account(state.alias)
-    if state.is_paused and state.paused_until is not None:
-        why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=provider_name(state.alias))
-        until = clock(state.paused_until)
-        return _("%(provider)s is paused until %(time)s: %(why)s") % {"provider": name, "time": until, "why": why}
-    if state.failures:
-        text = ngettext(
-            "%(provider)s gave no usable answer to the last %(count)s request.",
-            "%(provider)s gave no usable answer to the last %(count)s requests.",
-            state.failures,
-        )
-        return text % {"provider": name, "count": texts.number(state.failures)}
-    return ""

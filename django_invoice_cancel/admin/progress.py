@@ -19,7 +19,6 @@ from ..messages import sentence
 from ..models import BulkOperation, ProviderState
 from ..models.bulk_operation import Progress
 from ..outcomes import Outcome
-from ..results import provider_name
 from . import texts
 from .times import clock
 
@@ -85,7 +84,7 @@ class Snapshot:
         """The states of the providers that are left, if all of them are paused."""
         if not self.is_running:
             return []
-        aliases = self.operation.providers()
+        aliases = self.operation.items.providers_left()
         states = pauses(self.operation, aliases)
         long_ones = [state for state in states.values() if state.seconds_left > SHORTEST_PAUSE_SECONDS]
         return long_ones if aliases and len(long_ones) == len(aliases) else []
@@ -166,7 +165,7 @@ class Snapshot:
 
     def _paused(self) -> str:
         names = [
-            str(sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=provider_name(state.alias)))
+            str(sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=texts.account(state.alias)))
             for state in self.paused
         ]
         goes_on = timezone.now() + timedelta(seconds=self.wait_seconds)

@@ -18,7 +18,6 @@ from ..models import BulkOperation, BulkOperationItem
 from ..models.bulk_operation import Operation
 from ..models.invoice import STATUS_LABELS
 from ..outcomes import Outcome
-from ..results import provider_name
 from . import texts
 from .following import label, next_step
 from .progress import ORDER, Snapshot
@@ -76,7 +75,7 @@ def reason(outcome: str, code: str, provider: str) -> str:
     """Return the sentence for how an item ended."""
     if not outcome:
         return _("It was not tried and is unchanged.")
-    return str(sentence(Outcome(outcome), code, provider=provider_name(provider), detail=_("see its settings and id.")))
+    return str(sentence(Outcome(outcome), code, provider=texts.account(provider), detail=_("see its settings and id.")))
 
 
 # -- the table ------------------------------------------------------------------------------------------------

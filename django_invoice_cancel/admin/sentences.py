@@ -29,7 +29,7 @@ def state_of(invoice: Invoice, log: Log) -> str:
     if invoice.is_abandoned:
         return _abandoned(invoice)
     if invoice.paid_after_cancel_at is not None and invoice.status in MONEY:
-        return _late_money(invoice, invoice.paid_after_cancel_at)
+        return _late_money(invoice, log, invoice.paid_after_cancel_at)
     return _STATES[Status(invoice.status)](invoice, log)
 
 
@@ -147,12 +147,19 @@ def _paid(invoice: Invoice, log: Log) -> str:
     return _say(texts[Status(invoice.status)], invoice, invoice.status_changed_at)
 
 
-def _late_money(invoice: Invoice, since: datetime) -> str:
+def _late_money(invoice: Invoice, log: Log, since: datetime) -> str:
     if invoice.paid_after_cancel_handled_at is not None:
         text = _("Paid although it was canceled, as we learned at %(when)s. Handled at %(handled)s by %(who)s.")
         user = invoice.paid_after_cancel_handled_by
         who = user.get_username() if user else _("somebody")
         return _say(text, invoice, since, handled=clock(invoice.paid_after_cancel_handled_at), who=who)
+    more = next((row for row in log if row.code == Code.MORE_MONEY), None)
+    if more is not None:
+        text = _(
+            "Paid although it was canceled, as we learned at %(when)s. That was handled, and at %(more)s we learned of "
+            "more money: deliver or pay back, then mark it as handled."
+        )
+        return _say(text, invoice, since, more=clock(more.created_at))
     text = _(
         "Paid although it was canceled, as we learned at %(when)s. It holds a customer's money: deliver or pay back, "
         "then mark it as handled."

@@ -8,13 +8,10 @@ ends with one message and, where something was done or asked, one entry in the a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
-import django
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import connections, transaction
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -30,6 +27,7 @@ from ..outcomes import CancelResult, Code, Outcome
 from ..results import provider_name
 from .forms import CancelForm, DecideForm, HandledForm
 from .offers import Offers
+from .own_pages import context_of, guarded
 from .sentences import marked, money_of, state_of
 from .timeline import label_of, latest
 
@@ -84,7 +82,7 @@ class SingleInvoice(_ModelAdmin):
             "handled": self.handled_view,
         }
         own = [
-            path(f"<int:pk>/{page}/", self._guarded(view), name=f"{self._names}_{page}") for page, view in views.items()
+            path(f"<int:pk>/{page}/", guarded(self, view), name=f"{self._names}_{page}") for page, view in views.items()
         ]
         return [*own, *super().get_urls()]
 
@@ -95,19 +93,6 @@ class SingleInvoice(_ModelAdmin):
     def address_of(self, invoice: Invoice, page: str = "change") -> str:
         """Return the address of an invoice's page."""
         return reverse(f"admin:{self._names}_{page}", args=[invoice.pk], current_app=self.admin_site.name)
-
-    def _guarded(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-        """Let the admin guard a view, and ATOMIC_REQUESTS pass it by, on every database."""
-
-        def wrapper(*args: Any, **kwargs: Any) -> HttpResponse:
-            return self.admin_site.admin_view(view)(*args, **kwargs)
-
-        update_wrapper(wrapper, view)
-        wrapper.model_admin = self  # type: ignore[attr-defined]
-        guarded: Callable[..., HttpResponse] = wrapper
-        for alias in connections:
-            guarded = transaction.non_atomic_requests(using=alias)(guarded)
-        return guarded
 
     # -- what is done -----------------------------------------------------------------------------------------
 
@@ -149,12 +134,12 @@ class SingleInvoice(_ModelAdmin):
     def handled_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Note that somebody took care of late money."""
         invoice = self._permitted(request, pk, self.has_resolve_permission)
-        form = HandledForm(request.POST or None)
+        form = HandledForm(invoice, request.POST or None)
         if request.method != "POST" or not form.is_valid():
             return self._ask(request, invoice, "handled", form)
-        note = form.cleaned_data["note"]
+        note, seen = form.cleaned_data["note"], form.cleaned_data["seen"]
         try:
-            is_first = invoice.mark_handled(actor=request.user, note=note)
+            is_first = invoice.mark_handled(actor=request.user, note=note, seen=seen)
         except ResolveNotPossible as error:
             return self._back(request, invoice, messages.WARNING, str(error))
         if not is_first:
@@ -182,9 +167,8 @@ class SingleInvoice(_ModelAdmin):
         form.label_suffix = ""
         why_not = offers.why_not(page)
         context = {
-            **self.admin_site.each_context(request),
+            **context_of(self, request),
             "title": _CANNOT[page] if why_not else _QUESTIONS[page],
-            "opts": self.opts,
             "invoice": invoice,
             "amount": money_of(invoice),
             "provider": provider_name(invoice.provider),
@@ -194,10 +178,8 @@ class SingleInvoice(_ModelAdmin):
             "open_from": offers.open_from,
             "form": form,
             "back": self.address_of(invoice),
-            "breadcrumb_list": django.VERSION >= (6, 1),
         }
         own = getattr(self, f"{page}_template")
-        request.current_app = self.admin_site.name
         return TemplateResponse(request, own or f"admin/invoice_cancel/invoice/{page}.html", context)
 
     def _told(self, request: HttpRequest, invoice: Invoice, result: CancelResult, asked: str) -> HttpResponse:

@@ -77,9 +77,15 @@ def counted(text: Any, count: int) -> str:
     return str(text % {"number": count, "count": number(count)})
 
 
+def short(amount: Decimal) -> Decimal:
+    """Return an amount with at least two places and no more than it has: 23.90 for the database's 23.90000000."""
+    return round(amount, max(2, -int(amount.normalize().as_tuple().exponent)))
+
+
 def money(amount: Decimal, currency: str) -> str:
-    """Return an amount with at least two places and no more than it has."""
-    places = max(2, -int(amount.normalize().as_tuple().exponent))
+    """Return an amount as people read it, in as many places as it needs: 1,501.50 USD."""
+    amount = short(amount)
+    places = -int(amount.as_tuple().exponent)
     shown = number_format(amount, decimal_pos=places, use_l10n=True, force_grouping=True)
     return f"{shown} {currency}".strip()
 

@@ -44,7 +44,10 @@ _PLAIN: Mapping[str, object] = {
     Code.GIVEN_BACK: gettext_lazy("given back unsent"),
     Code.ABANDONED: gettext_lazy("the process that was canceling it is gone"),
     Code.HANDLED: gettext_lazy("late money marked as handled"),
+    Code.MORE_MONEY: gettext_lazy("more money than was handled: to be handled again"),
 }
+_FAULTS = frozenset({Code.NO_ANSWER, Code.UNREACHABLE, Code.ADAPTER_ERROR})
+"""Where there was no answer, what is noted are our words, not the provider's."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,12 @@ class Event:
     label: str
     """The status's word for people."""
     row: InvoiceTransition
+
+    @property
+    def words_label(self) -> str:
+        """What to call the raw words: the provider said nothing where its answer never came."""
+        is_fault = self.row.http_status is None and self.row.code in _FAULTS
+        return _("The fault") if is_fault else _("The provider's words")
 
     @property
     def has_details(self) -> bool:

@@ -35,7 +35,9 @@ def ago(when: datetime) -> str:
 
 
 def seconds(milliseconds: int) -> str:
-    """Return how long an answer took: 0.3 s, 15 s."""
+    """Return how long an answer took: 40 ms, 0.3 s, 15 s. Never 0: it took something."""
+    if milliseconds < 100:
+        return _("%(count)d ms") % {"count": max(milliseconds, 1)}
     number = milliseconds / 1000
     places = 0 if number >= 10 else 1
     return _("%(count)s s") % {"count": number_format(round(number, places), places)}

@@ -269,6 +269,14 @@ def test_what_was_left_behind_can_be_resolved(shop, clerk):
 # -- late money -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["change", "handled"])
+def test_late_money_has_one_colour(shop, clerk, name):
+    invoice = make_invoice("paid_after_cancel")
+    assert len(texts(clerk.get(page(invoice, name)), "ic-late")) == 1
+    invoice.mark_handled(actor="ada", note="paid back")
+    assert texts(clerk.get(page(invoice, name)), "ic-late") == []
+
+
 def test_late_money_is_handled_once(shop, clerk):
     invoice = make_invoice("paid_after_cancel")
     first = clerk.post(page(invoice, "handled"), {"note": "paid back"})
@@ -280,6 +288,33 @@ def test_late_money_is_handled_once(shop, clerk):
     response = clerk.get(page(invoice))
     assert texts(response, "ic-offer") == ["Check with provider"]
     assert texts(response, "ic-state")[0].endswith(f"by {clerk.user.username}.")
+
+
+def test_more_money_than_was_handled_is_to_be_handled_again(shop, clerk):
+    invoice = make_invoice("paid_after_cancel")
+    clerk.post(page(invoice, "handled"), {"note": "paid back"})
+    stored(invoice).observe_status("overpaid")
+    response = clerk.get(page(invoice))
+    assert texts(response, "ic-offer") == ["Mark as handled", "Check with provider"]
+    assert "of more money: deliver or pay back, then mark it as handled." in texts(response, "ic-state")[0]
+    assert "more money than was handled: to be handled again" in texts(response, "ic-event")[0]
+    again = clerk.post(page(invoice, "handled"), {"note": "the rest too", "seen": "overpaid"})
+    assert said(again) == [("success", f"{invoice}: Late money marked as handled.")]
+    assert [row[:3] for row in log(invoice)] == [
+        ("paid", "paid", "handled"),
+        ("paid", "overpaid", "observed"),
+        ("overpaid", "overpaid", "more_money"),
+        ("overpaid", "overpaid", "handled"),
+    ]
+
+
+def test_money_that_came_while_the_page_was_open_is_not_handled_unseen(shop, clerk):
+    invoice = make_invoice("paid_after_cancel")
+    shown = clerk.get(page(invoice, "handled")).context["form"]
+    stored(invoice).observe_status("overpaid")
+    response = clerk.post(page(invoice, "handled"), {"note": "paid back", "seen": shown["seen"].value()})
+    assert said(response) == [("warning", f"{invoice}: The invoice has changed since you looked at it: look again.")]
+    assert (stored(invoice).paid_after_cancel_handled_at, entries(invoice)) == (None, [])
 
 
 def test_a_note_is_required(shop, clerk):

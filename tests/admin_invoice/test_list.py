@@ -1,8 +1,10 @@
 """The list: what needs attention above it, filters and search by the indexes, a constant number of queries."""
 
+import re
 from datetime import timedelta
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
@@ -11,7 +13,8 @@ from django.utils import timezone
 from django_invoice_cancel.admin import InvoiceAdmin, paging
 from django_invoice_cancel.admin.filters import AttentionFilter
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
-from django_invoice_cancel.testing import make_invoice
+from django_invoice_cancel.outcomes import LookupReply
+from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.admin_invoice.pages import links, listing, texts
 
 pytestmark = pytest.mark.django_db
@@ -67,13 +70,18 @@ def test_handled_money_needs_attention_no_more(shop, clerk):
 
 def test_an_interrupted_operation_is_in_the_strip(shop, clerk):
     make_invoice()
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="ada")
+    operation, at_work = (BulkOperation.objects.start(Invoice.objects.all(), actor="ada") for _ in range(2))
     assert texts(clerk.get(listing()), "ic-attention") == []
     BulkOperation.objects.filter(pk=operation.pk).update(started_at=timezone.now() - HOUR)
     response = clerk.get(listing())
     assert texts(response, "ic-items") == ["1 operation interrupted"]
-    [address] = [link for link in links(response) if "progress__exact=running" in link]
-    assert list(clerk.get(address).context["cl"].result_list) == [operation]
+    [address] = [link for link in links(response) if link.endswith("attention=interrupted")]
+    found = clerk.get(address)
+    assert list(found.context["cl"].result_list) == [operation]
+    assert texts(found, "field-state") == ["Interrupted"]
+    everything = clerk.get(address.partition("?")[0])
+    assert list(everything.context["cl"].result_list) == [at_work, operation]
+    assert texts(everything, "field-state") == ["Running", "Interrupted"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +110,36 @@ def test_each_provider_in_doubt_has_to_be_checked(settings, clerk):
     make_invoice("in_doubt", provider="shop")
     assert texts(clerk.get(listing()), "ic-amber") == []
     make_invoice("in_doubt", provider="kiosk")
+    assert texts(clerk.get(listing()), "ic-amber") == [
+        "Nothing is checking invoices in doubt (kiosk (Scripted provider)): schedule reconcile_invoices, "
+        "or use Check with provider."
+    ]
+
+
+def account(alias):
+    """A resolver that knows every account."""
+    return {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
+
+
+def test_with_a_resolver_alone_the_strip_says_whether_anybody_checks(settings, clerk):
+    settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
+    make_invoice("in_doubt", provider="shop", age=2 * HOUR)
+    assert texts(clerk.get(listing()), "ic-amber") == [UNATTENDED]
+    ScriptedProvider.of("shop").all_lookups(LookupReply(None, "no_answer", is_answer=False))
+    with pytest.raises(CommandError, match="1 in doubt"):
+        call_command("reconcile_invoices", verbosity=0)
+    response = clerk.get(listing())
+    assert "Reconcile last ran" in texts(response, "ic-attention")[0]
+    assert texts(response, "ic-amber") == []
+
+
+def test_an_account_that_has_just_got_its_first_doubt_waits_for_the_next_run(settings, clerk):
+    """Reconcile beats for a resolver's account only once that is in doubt; an hour later it would have."""
+    settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
+    beat(timedelta(minutes=1), alias="kiosk")
+    make_invoice("in_doubt", provider="shop")
+    assert texts(clerk.get(listing()), "ic-amber") == []
+    make_invoice("in_doubt", provider="shop", age=2 * HOUR)
     assert len(texts(clerk.get(listing()), "ic-amber")) == 1
 
 
@@ -111,6 +149,15 @@ def test_a_paused_provider_is_in_the_strip_until_the_pause_is_over(shop, clerk):
     assert line.startswith("Scripted provider is paused until ")
     assert line.endswith(": Scripted provider asks to send fewer requests; try again later.")
     ProviderState.objects.filter(pk=state.pk).update(paused_until=timezone.now())
+    assert texts(clerk.get(listing()), "ic-attention") == []
+
+
+def test_a_provider_that_has_not_answered_since_its_pause_is_in_the_strip(shop, clerk):
+    """Is it still down? The pause is over, and nobody has asked again."""
+    ProviderState.objects.create(alias="shop", paused_until=timezone.now() - HOUR, pause_code="no_answer", failures=5)
+    expected = ["Scripted provider gave no usable answer to the last 5 requests."]
+    assert texts(clerk.get(listing()), "ic-amber") == expected
+    ProviderState.objects.update(failures=4)  # here and there an answer is lost
     assert texts(clerk.get(listing()), "ic-attention") == []
 
 
@@ -261,16 +308,102 @@ def test_what_is_exactly_so_is_found_by_indexes(books, clerk, term):
     assert not [plan for plan in plans if plan.startswith("SCAN invoice_cancel")]
 
 
+# -- order ----------------------------------------------------------------------------------------------------
+
+SORTED_BY = {
+    "external_id": "external_id",
+    "reference": "reference",
+    "provider": "provider",
+    "money": "amount",
+    "state": "status",
+    "confirmed": "status_confirmed_at",
+    "issued_at": "issued_at",
+}
+
+
+@pytest.fixture
+def shuffled(shop):
+    """Four invoices, each column of which is in another order."""
+    now = timezone.now()
+    values = {
+        "external_id": ["b", "c", "a", "d"],
+        "reference": ["order-4", "order-2", "order-3", "order-1"],
+        "provider": ["gone", "shop", "booth", "kiosk"],
+        "amount": ["10", "9", "8.5", "100"],
+        "status": ["created", "paid", "expired", "canceled"],
+        "status_confirmed_at": [now, now - 3 * HOUR, now - 2 * HOUR, now - HOUR],
+        "issued_at": [now - 3 * HOUR, now - HOUR, now - 2 * HOUR, now],
+    }
+    rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    return Invoice.objects.bulk_create(Invoice(**row) for row in rows)
+
+
+def shown(response):
+    return [invoice.pk for invoice in response.context["cl"].result_list]
+
+
+def heads(response):
+    """Where a click on the head of a column leads, by column."""
+    cells = re.findall(r"<th\b[^>]*column-(\w+)(.*?)</th>", response.content.decode(), re.DOTALL)
+    return {name: re.findall(r'<a [^>]*href="(\?[^"]*)"', cell) for name, cell in cells}
+
+
+@pytest.mark.parametrize("column", SORTED_BY)
+def test_a_click_on_a_head_sorts_by_its_column_and_another_turns_it_round(shuffled, clerk, column):
+    rows = Invoice.objects.order_by(SORTED_BY[column]).values_list("pk", flat=True)
+    [address] = heads(clerk.get(listing()))[column]
+    up = clerk.get(listing(address))
+    assert shown(up) == list(rows)
+    address = heads(up)[column][-1]
+    assert shown(clerk.get(listing(address))) == list(rows)[::-1]
+
+
+def test_who_may_only_look_sorts_too(shuffled, client_with):
+    viewer = client_with("view")
+    [address] = heads(viewer.get(listing()))["money"]
+    assert shown(viewer.get(listing(address))) == [row.pk for row in Invoice.objects.order_by("amount")]
+
+
+def test_a_sort_holds_within_a_filter(shop, clerk):
+    in_bulk(3)
+    first, second, third = Invoice.objects.order_by("pk")
+    Invoice.objects.filter(pk=second.pk).update(amount="1", issued_at=timezone.now() - HOUR)
+    make_invoice("paid", provider="shop", amount="2")
+    unsorted = clerk.get(listing("?status__exact=created"))
+    assert shown(unsorted) == [third.pk, first.pk, second.pk]
+    [address] = heads(unsorted)["money"]
+    assert shown(clerk.get(listing(address.replace("&amp;", "&")))) == [second.pk, third.pk, first.pk]
+
+
+@pytest.mark.parametrize("query", ["", "?status__exact=created", "?p=2"])
+def test_nothing_is_sorted_unasked(shop, clerk, query):
+    if connection.vendor != "sqlite":
+        pytest.skip("reads SQLite's plan")
+    in_bulk(201)
+    with CaptureQueriesContext(connection) as queries:
+        clerk.get(listing(query))
+    pages = [q["sql"] for q in queries if "ORDER BY" in q["sql"] and '."amount"' in q["sql"]]
+    assert pages
+    for sql in pages:
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN QUERY PLAN " + sql)
+            assert not [row[3] for row in cursor.fetchall() if "ORDER BY" in row[3]]
+
+
 # -- cost -----------------------------------------------------------------------------------------------------
 
 
 def cost(clerk, address):
+    clerk.get(address)  # the first page of a process also reads the content types, which Django keeps
     with CaptureQueriesContext(connection) as queries:
         clerk.get(address)
     return len(queries)
 
 
-@pytest.mark.parametrize("query", ["", "?attention=any", "?status__exact=created", "?q=bulk", "?provider=shop", "?p=2"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "?attention=any", "?status__exact=created", "?q=bulk", "?provider=shop", "?p=2", "?o=-4", "?o=5.3&q=bulk"],
+)
 def test_a_list_costs_the_same_whatever_its_rows(shop, clerk, query):
     in_bulk(10)
     few = cost(clerk, listing("" if query == "?p=2" else query))
@@ -292,11 +425,12 @@ def test_an_invoices_page_costs_the_same_whatever_its_history(shop, clerk, story
     assert few <= 14
 
 
-def test_no_more_rows_are_counted_than_the_bound(shop, clerk, monkeypatch):
+@pytest.mark.parametrize("order", ["", "?o=4"], ids=["newest first", "sorted"])
+def test_no_more_rows_are_counted_than_the_bound(shop, clerk, monkeypatch, order):
     monkeypatch.setattr(paging, "BOUND", 150)
     in_bulk(151)
     with CaptureQueriesContext(connection) as queries:
-        response = clerk.get(listing())
+        response = clerk.get(listing(order))
     counts = [
         query["sql"] for query in queries if "COUNT(*)" in query["sql"] and "invoice_cancel_invoice" in query["sql"]
     ]

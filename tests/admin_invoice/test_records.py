@@ -1,11 +1,14 @@
 """Registering, changing, deleting and the history: what only the verbs write is never written here."""
 
+import re
 from datetime import timedelta
 
 import pytest
 from django import VERSION
 from django.contrib.admin.models import LogEntry
+from django.urls import reverse
 
+from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.testing import make_invoice
@@ -148,13 +151,53 @@ def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
     clerk.post(page(invoice, "check"))
     name = clerk.user.username
     lines = [line.split(" ", 1)[1] for line in texts(clerk.get(page(invoice)), "ic-event")]
+    lines[1] = re.sub(r"after [1-9]\d* ms", "after so many ms", lines[1])  # a double answers at once, never in no time
     assert lines == [
         f"{name} (reconcile): Scripted provider reported: Paid Paid",
-        f"{name} (admin): cancel sent, no answer after 0.0 s too old In doubt",
+        f"{name} (admin): cancel sent, no answer after so many ms too old In doubt",
         f"{name} (admin): begins to cancel at Scripted provider too old Being canceled",
     ]
     details = texts(clerk.get(page(invoice)), "details")
     assert any("no_answer" in text and "502" in text and "bad gateway" in text for text in details)
+
+
+@pytest.mark.parametrize(
+    ("reply", "label"),
+    [
+        (ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message="ConnectionResetError"), "The fault"),
+        (ProviderReply(Outcome.IN_DOUBT, "no_answer", http_status=502, provider_message="?"), "The provider's words"),
+        (ProviderReply(Outcome.REFUSED, "provider_refused", provider_message="no"), "The provider's words"),
+    ],
+    ids=["fault", "bad gateway", "refused"],
+)
+def test_our_own_words_are_not_put_into_the_providers_mouth(shop, clerk, reply, label):
+    shop.next_cancels(reply)
+    invoice = make_invoice()
+    clerk.post(page(invoice, "cancel"), {"reason": "too old"})
+    assert label in texts(clerk.get(page(invoice)), "dt")
+    assert shop.cancel_count == 1
+
+
+@pytest.mark.parametrize(
+    ("stored_amount", "shown"), [("23.9", "23.90"), ("0.00000001", "0.00000001"), ("1500", "1500.00"), (None, None)]
+)
+def test_an_amount_has_the_places_that_it_needs(shop, editor, stored_amount, shown):
+    invoice = make_invoice(amount=stored_amount)
+    form = editor.get(page(invoice)).context["adminform"].form
+    said = form["amount"].value()
+    assert (said if said is None else f"{said:f}") == shown
+    assert shop.cancel_count == 0
+
+
+def test_the_timeline_leads_to_the_bulk_operation(shop, clerk):
+    invoice = make_invoice()
+    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="ada")
+    while advance(operation.pk).has_more:
+        pass
+    address = reverse("admin:invoice_cancel_bulkoperation_operation", args=[operation.pk])
+    for name in ("change", "history"):
+        assert address in links(clerk.get(page(invoice, name)))
+    assert shop.cancel_count == 1
 
 
 STORIES = {

@@ -1,14 +1,12 @@
 """What the tests of the operations' pages share: users by permission, invoices in bulk, and the steps of a click."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
@@ -77,20 +75,3 @@ def choose() -> Callable[..., BulkOperation]:
         return made
 
     return run
-
-
-@pytest.fixture
-def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
-    """Return a function that runs another in a thread with connections of its own; all are waited for."""
-    with ThreadPoolExecutor(max_workers=8) as pool:
-
-        def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
-            def body() -> Any:
-                try:
-                    return function(*args, **kwargs)
-                finally:
-                    connections.close_all()
-
-            return pool.submit(body)
-
-        yield run

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.urls import reverse
 from django.utils import timezone
 
 from django_invoice_cancel.admin.starting import started
@@ -42,8 +43,8 @@ def test_the_page_says_which_will_not_be_canceled_and_why(scripted_provider, bro
         "19 invoices will not be canceled, because: 13 in doubt · 2 hold money · 1 being canceled now · "
         "1 expired or failed · 1 already canceled · 1 of a provider that is not configured"
     ) in shown
-    assert shown.count("<details") == 1
-    assert "<details open" not in shown
+    assert shown.count('<details class="bo-refused">') == 1
+    assert '<details class="bo-refused" open' not in shown
     assert sum(f"{invoice.external_id}" in shown for invoice in doubtful) == 10
     assert "and 3 more" in shown
     assert scripted_provider.cancel_count == 0
@@ -91,10 +92,15 @@ def test_confirming_starts_it_and_is_logged_once(scripted_provider, browser, cle
     assert scripted_provider.cancel_count == 0
 
 
-@pytest.mark.parametrize(("required", "progress"), [(True, "draft"), (False, "running")])
-def test_the_setting_asks_for_a_reason(scripted_provider, settings, browser, invoices, choose, required, progress):
+@pytest.mark.parametrize(
+    ("required", "label", "progress"), [(True, "Reason", "draft"), (False, "Reason (optional)", "running")]
+)
+def test_the_setting_asks_for_a_reason(
+    scripted_provider, settings, browser, invoices, choose, required, label, progress
+):
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"REQUIRE_REASON": required}
     draft = choose(browser, invoices(1))
+    assert f'<label for="id_reason">{label}</label>' in text(browser.get(page(draft)))
     answer = browser.post(page(draft, "confirm"), {"reason": "  "})
     draft.refresh_from_db()
     assert draft.progress == progress
@@ -196,6 +202,25 @@ def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, ju
     request.user = judge
     assert [started(admin.site, request, each, reason="x") for each in (draft, same)] == [True, False]
     assert LogEntry.objects.count() == 1
+    assert scripted_provider.cancel_count == 0
+
+
+@pytest.mark.parametrize(("count", "is_open", "last"), [(1, True, "order-0"), (12, False, "and 2 more")])
+def test_a_few_are_named_before_anybody_says_yes(scripted_provider, browser, invoices, choose, count, is_open, last):
+    made = [invoices(1, reference=f"order-{number}")[0] for number in range(count)]
+    shown = text(browser.get(page(choose(browser, [*made, *invoices(1, status="paid", reference="not this one")]))))
+    sample = shown[shown.index('<details class="bo-sample"') : shown.index('<details class="bo-refused">')]
+    assert ('class="bo-sample" open>' in sample, "order-0" in sample) == (is_open, True)
+    assert last in sample
+    assert "not this one" not in sample
+    assert scripted_provider.cancel_count == 0
+
+
+def test_examples_lead_to_their_invoices(scripted_provider, browser, invoices, choose):
+    (paid,) = invoices(1, status="paid", reference="order-17")
+    shown = text(browser.get(page(choose(browser, [paid]))))
+    address = reverse("admin:invoice_cancel_invoice_change", args=[paid.pk])
+    assert f'<li><a href="{address}">firekassa {paid.external_id}</a> (order-17)' in shown
     assert scripted_provider.cancel_count == 0
 
 

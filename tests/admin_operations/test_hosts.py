@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse
 
+from django_invoice_cancel.admin import BulkOperationAdmin
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
 from tests.admin_operations.clicks import client_of, page, run, text, user_with
 
@@ -85,6 +86,19 @@ def test_the_hook_holds_for_what_follows(scripted_provider, browser, invoices):
     made = BulkOperation.objects.exclude(pk=operation.pk).get()
     assert left(made) == [("mine", "", ""), ("not mine", "skipped", "not_permitted")]
     assert scripted_provider.cancel_count == 2
+
+
+@pytest.mark.parametrize("name", ["operation", "csv", "confirm", "run", "stop", "continue", "again"])
+def test_an_operation_that_a_host_does_not_list_has_no_pages(scripted_provider, browser, invoices, monkeypatch, name):
+    invoices(1)
+    running = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    of_ones_own = BulkOperationAdmin.get_queryset
+    monkeypatch.setattr(
+        BulkOperationAdmin, "get_queryset", lambda self, request: of_ones_own(self, request).filter(actor=request.user)
+    )
+    assert [getattr(browser, method)(page(running, name)).status_code for method in ("get", "post")] == [404, 404]
+    running.refresh_from_db()
+    assert (running.progress, BulkOperation.objects.count(), scripted_provider.cancel_count) == ("running", 1, 0)
 
 
 def test_orders_without_an_invoice_are_listed(scripted_provider, own_templates, browser, invoices):

@@ -157,11 +157,11 @@ def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, br
     left = 40 - scripted_provider.cancel_count
     assert now["sentence"].startswith("Paused until ")
     assert now["sentence"].endswith(
-        f"Scripted provider rejected our credentials. {left} invoices were not tried and are unchanged."
+        f"firekassa (Scripted provider) rejected our credentials. {left} invoices were not tried and are unchanged."
     )
     assert 200 < now["wait_seconds"] <= 300
     shown = text(browser.get(page(operation)))
-    assert "Not processed: Scripted provider rejected our credentials." in shown
+    assert "Not processed: firekassa (Scripted provider) rejected our credentials." in shown
     assert Invoice.objects.filter(status="created").count() == 40
 
 
@@ -199,7 +199,7 @@ def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, browser,
 def test_a_dead_page_is_taken_over(scripted_provider, browser, running):
     """The process of a page died with two items in its hands; another page waits, and then takes them."""
     operation = running(3)
-    operation.lease(2, seconds=60)
+    operation.items.lease(2, seconds=60)
     run(browser, operation)
     assert run(browser, operation)["state"] == "running drive stop"
     assert scripted_provider.cancel_count == 1

@@ -11,6 +11,7 @@ from django_invoice_cancel.admin.reporting import harmless
 from django_invoice_cancel.admin.texts import money, number
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.testing import ScriptedProvider
 from tests.admin_operations.clicks import client_of, page, put, run, text, user_with
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,14 +43,25 @@ def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported
     shown = text(browser.get(page(operation)))
     assert "3 of 6 canceled." in shown
     groups = [
-        "<b>3</b> <span>Canceled: Scripted provider confirmed the cancellation.",
-        "<b>2</b> <span>In doubt: No answer from Scripted provider: it may or may not be canceled.",
+        "<b>3</b> <span>Canceled: firekassa (Scripted provider) confirmed the cancellation.",
+        "<b>2</b> <span>In doubt: No answer from firekassa (Scripted provider): it may or may not be canceled.",
         "<b>1</b> <span>Refused: It holds money.",
     ]
     places = [shown.index(group) for group in groups]
     assert places == sorted(places)
     assert shown.count("Check these") == 1
     assert scripted_provider.cancel_count == 6
+
+
+@pytest.mark.scripted_providers("firekassa", "kiosk")
+def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, browser, invoices, choose):
+    draft = choose(browser, [*invoices(2), *invoices(1, provider="kiosk")])
+    browser.post(page(draft, "confirm"))
+    run(browser, draft)
+    shown = text(browser.get(page(draft)))
+    assert "<b>2</b> <span>Canceled: firekassa (Scripted provider) confirmed the cancellation." in shown
+    assert "<b>1</b> <span>Canceled: kiosk (Scripted provider) confirmed the cancellation." in shown
+    assert (scripted_provider.cancel_count, ScriptedProvider.of("kiosk").cancel_count) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +157,7 @@ def test_the_file_has_a_line_for_each_invoice(scripted_provider, browser, report
     assert head[:7] == ["Provider", "External id", "Reference", "Amount", "Currency", "Outcome then", "Code"]
     assert first[2:] == [
         *("order-17", "10.00000000", "USD", "Canceled", "canceled"),
-        *("Scripted provider confirmed the cancellation.", "Canceled", ""),
+        *("firekassa (Scripted provider) confirmed the cancellation.", "Canceled", ""),
     ]
     assert second[5:] == ["Refused", "has_payment", "It holds money.", "Paid", ""]
     assert len(lines(browser.get(page(operation, "csv"), {"outcome": "refused"}))) == 2

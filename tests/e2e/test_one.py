@@ -78,7 +78,7 @@ def test_late_money_is_marked_as_handled_with_a_note(window, sandbox):
     invoice = made("paid_after_cancel", "cryptocloud")
     window.open_list()
     window.page.locator(".ic-attention .ic-items a").click()
-    window.page.locator("#result_list th a").click()
+    window.page.locator("#result_list tbody th a").click()
     window.offer("handled").click()
 
     window.answer(note="delivered all the same")

@@ -159,7 +159,9 @@ def test_progress(read_page, settings, operation, dispatch, state):
     done = [make_invoice(), make_invoice()]
     make_invoice()
     running = BulkOperation.objects.start(Invoice.objects.all(), operation=operation, actor="ада", reason="старые")
-    running.conclude([(done[0].pk, Outcome.CANCELED, Code.CANCELED), (done[1].pk, Outcome.IN_DOUBT, Code.NO_ANSWER)])
+    running.items.conclude(
+        [(done[0].pk, Outcome.CANCELED, Code.CANCELED), (done[1].pk, Outcome.IN_DOUBT, Code.NO_ANSWER)]
+    )
     if state == "quiet":
         put(running, started_at=timezone.now() - LONG_AGO)
     if state == "paused":
@@ -189,7 +191,7 @@ def test_report_with_every_code(read_page, client, operation):
     results = [
         (invoice.pk, outcome, code) for invoice, (code, outcome) in zip(invoices, outcomes.items(), strict=False)
     ]
-    finished.conclude(results)
+    finished.items.conclude(results)
     finished.finish()
     assert finished.progress == Progress.FINISHED
     assert "По причинам" in read_page("invoice_cancel_bulkoperation_operation", finished.pk)

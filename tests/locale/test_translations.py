@@ -170,7 +170,10 @@ def test_counts_are_declined(count: int, said: str):
     assert text % {"count": count} == said
 
 
-@pytest.mark.parametrize(("milliseconds", "said"), [(120, "0,1 с"), (9_960, "10,0 с"), (14_960, "15 с")])  # noqa: RUF001 - Russian
+@pytest.mark.parametrize(
+    ("milliseconds", "said"),
+    [(0, "1 мс"), (40, "40 мс"), (120, "0,1 с"), (9_960, "10,0 с"), (14_960, "15 с")],  # noqa: RUF001 - Russian
+)
 def test_numbers_have_the_russian_comma(milliseconds: int, said: str):
     with override("ru"):
         assert seconds(milliseconds) == said

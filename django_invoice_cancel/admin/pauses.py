@@ -1,0 +1,40 @@
+"""What the pages say of a provider that is left alone, or that has not answered lately."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..messages import sentence
+from ..models import ProviderState
+from ..outcomes import Outcome
+from ..results import provider_name
+from .texts import account, number
+from .times import clock
+
+
+def pause_of(state: ProviderState) -> str:
+    """Say that a provider is paused, until when and why; empty where it is not."""
+    if not state.is_paused or state.paused_until is None:
+        return ""
+    name = provider_name(state.alias)
+    why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=name)
+    return _("%(provider)s is paused until %(when)s: %(why)s") % {
+        "provider": account(state.alias),
+        "when": clock(state.paused_until),
+        "why": why,
+    }
+
+
+def trouble_of(state: ProviderState) -> str:
+    """Say that a provider is paused, else that it did not answer lately; empty where neither is so."""
+    if pause := pause_of(state):
+        return pause
+    if not state.failures:
+        return ""
+    text = ngettext(
+        "%(provider)s gave no usable answer to the last %(count)s request.",
+        "%(provider)s gave no usable answer to the last %(count)s requests.",
+        state.failures,
+    )
+    return text % {"provider": account(state.alias), "count": number(state.failures)}
