@@ -9,13 +9,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-
-UP_SECONDS = 30.0
 
 
 def free_port() -> int:
@@ -25,24 +22,13 @@ def free_port() -> int:
     return port
 
 
-def wait_listening(port: int) -> None:
-    deadline = time.monotonic() + UP_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)  # of a process that is not ours: nothing tells us but asking again
-    raise TimeoutError(f"Nothing listens on port {port} after {UP_SECONDS:g} s.")
-
-
 class Redis:
     """A Redis that keeps nothing: what is queued in it is lost when it ends."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         if shutil.which("redis-server") is None:
@@ -55,9 +41,13 @@ class Redis:
 
     def start(self) -> None:
         where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", tempfile.gettempdir()]
-        command = ["redis-server", *where, "--save", "", "--appendonly", "no", "--loglevel", "warning"]
-        self._child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_listening(self.port)
+        command = ["redis-server", *where, "--save", "", "--appendonly", "no", "--loglevel", "notice"]
+        self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._child.stdout
+        for line in self._child.stdout:  # it says when it listens, and little more; its output ends where it cannot
+            if "Ready to accept connections" in line:
+                return
+        raise RuntimeError(f"Redis ended with {self._child.wait()} before it listened on port {self.port}.")
 
     def kill(self) -> None:
         """End it as a crash does."""
@@ -65,6 +55,8 @@ class Redis:
         if child is not None:
             child.kill()
             child.wait()
+            if child.stdout:
+                child.stdout.close()
 
 
 class Postgres:

@@ -4,12 +4,14 @@ Celery here is as people run it, one parent with four children; the operations a
 """
 
 import re
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from django_invoice_cancel.models import Invoice
+from tests.example.conftest import start
 
 from .conftest import server_url
 from .reading import disagreements, item_outcomes, requests_each
@@ -89,3 +91,13 @@ def test_lines_of_the_crontab_run(redis, make_world):
 
     assert world.progress(operation) == "finished"
     assert requests_each(world.sandbox) == {1: 20}
+
+
+def test_serving_at_a_taken_port_leaves_no_worker_behind(tmp_path):
+    """The workers inherit the pipe: ``communicate`` comes back only when all have ended."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ("--port", port, "--sandbox-port", "0", "--workers", "tasks")
+        serving = start("serve.py", *arguments, var=tmp_path, stderr=subprocess.PIPE)
+        _output, errors = serving.communicate(timeout=60)
+    assert (serving.returncode, errors) == (1, "Error: That port is already in use.\n")

@@ -1,23 +1,26 @@
 """The walk finds no broken promise; with any one of the rules taken out, it does."""
 
+import logging
+from contextlib import contextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
-from django.db import models
+from django.db import connection, models, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from django_invoice_cancel.attempts import Claim
-from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs import decisions, observations, records
+from django_invoice_cancel.models import Invoice, queryset
+from django_invoice_cancel.models.verbs import claims, decisions, observations, records, rows
 from django_invoice_cancel.models.verbs.claims import Claims
 from django_invoice_cancel.models.verbs.rows import Rows
 from django_invoice_cancel.outcomes import ProviderReply
 from django_invoice_cancel.statuses import Status
 
 from .model import CLAIM_TTL, DOUBT_PERIOD
-from .walk import Walk
+from .walk import Walk, only
 
 pytestmark = pytest.mark.django_db
 
@@ -28,23 +31,43 @@ MODEL = "tests.fire.model.ModelProvider"
 def _model(settings):
     providers = {alias: {"BACKEND": MODEL} for alias in ("seen", "blind")}
     settings.INVOICE_CANCEL = {"PROVIDERS": providers, "CLAIM_TTL": CLAIM_TTL, "DOUBT_PERIOD": DOUBT_PERIOD}
+    logging.disable()  # an adapter's bug is logged with its traceback, a thousand times
+    yield
+    logging.disable(logging.NOTSET)
 
 
-def walk(*, examples, steps=40):
+BATCH = 20
+"""So many examples are drawn from one seed: hypothesis makes many of the later ones from the earlier."""
+
+
+def walk(machine=Walk, *, examples, first=1):
     profile = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
+        max_examples=BATCH,
+        stateful_step_count=40,
         deadline=None,
-        derandomize=True,
         database=None,
+        report_multiple_bugs=False,  # else it goes on to look for others
         phases=[Phase.generate],  # what is found is printed as it was found
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Walk, settings=profile)
+    for number in range(first, first + examples // BATCH):
+        with forgotten():
+            run_state_machine_as_test(seed(number)(machine), settings=profile)
+
+
+@contextmanager
+def forgotten():
+    """Take back the rows of a batch, and what waits for the commit of the test: else each batch is slower."""
+    before = connection.savepoint()
+    try:
+        yield
+    finally:
+        connection.savepoint_rollback(before)
+        connection.run_on_commit.clear()
 
 
 def test_no_walk_breaks_a_promise():
-    walk(examples=150)
+    walk(examples=200)
 
 
 # -- each rule taken out --------------------------------------------------------------------------------------
@@ -62,6 +85,7 @@ def claimed_whatever_the_status(self, invoices, before, unless_paused):
     return self.rows.invoices.filter(pk__in=[invoice.pk for invoice in invoices])
 
 
+@transaction.atomic
 def abandoned_is_open(self, invoices, intent):
     for invoice in invoices:
         if self._abandoned(invoice, timezone.now()).update(status=Status.CREATED):
@@ -71,8 +95,7 @@ def abandoned_is_open(self, invoices, intent):
 
 
 def taken_for_its_own(row, answer):
-    row.attempt, row.status = answer.claim.attempt, row.status
-    return MOVE(row, answer)
+    return MOVE(SimpleNamespace(attempt=answer.claim.attempt, status=row.status), answer)
 
 
 def own_by_key_alone(group):
@@ -90,92 +113,96 @@ def open_is_taken_in(self, row, invoice, status, intent, word):
     return TAKE_IN(self, row, invoice, status, intent, word)
 
 
+def read_and_not_taken(self, pk):
+    return self.invoices.filter(pk=pk).first()
+
+
+def nothing_is_carried_over(row, invoice):
+    pass
+
+
+def all_is_carried_over(row, invoice):
+    for field in row._meta.concrete_fields:
+        setattr(invoice, field.attname, getattr(row, field.attname))
+
+
+def saved_whole(self, **kwargs):
+    models.Model.save(self, force_insert=self._state.adding, **kwargs)
+
+
+def saved_over_what_is_there(self, **kwargs):
+    if not self._state.adding:
+        kwargs["update_fields"] = self._host_fields()
+    models.Model.save(self, **kwargs)
+
+
 def not_logged(self, entries):
     return APPEND(self, entries[1:]) if len(entries) > 1 else None
 
 
 MOVE, TAKE_IN, APPEND = records._move, observations.Observations._take_in, Rows.append
+CARRIERS = (observations, decisions, records, rows)
 
 RULES = {
-    "1 no move but those of the table": [
-        (observations, "may_move", allowed),
-        (records, "may_move", allowed),
-        (records, "check_move", allowed),
-    ],
-    "2 only the verbs write": [(Invoice, "save", models.Model.save)],
-    "3 one claim": [(Claims, "_guarded", claimed_whatever_the_status)],
-    "3 the lease": [(Claim, "lease", lambda self, deadline: allowed)],
-    "4 abandoned is in doubt": [(Claims, "abandon", abandoned_is_open)],
-    "5 the attempt guards": [(records, "_move", taken_for_its_own), (records, "_own", own_by_key_alone)],
-    "6 back to where it was": [(ProviderReply, "next_status", back_to_open)],
-    "7 the doubt period": [
-        (observations, "doubt_over_at", doubt_is_over_at_once),
-    ],
-    "7 one more lookup": [(observations, "ONE_MORE_LOOKUP", timedelta(days=10_000))],
-    "8 money and a cancel meet": [(records, "was_canceled", lambda rows, row: False)],
-    "9 open is not observed": [(observations.Observations, "_take_in", open_is_taken_in)],
-    "10 nobody resolves to open too early": [(decisions, "doubt_over_at", doubt_is_over_at_once)],
-    "13 the log": [(Rows, "append", not_logged)],
+    "1 no move but those of the table": (
+        [(observations, "may_move", allowed), (records, "may_move", allowed), (records, "check_move", allowed)],
+        "money overwritten|is not in the table",
+    ),
+    "2 only the verbs write": ([(Invoice, "save", saved_whole)], "the log ends in|money overwritten|never looked up"),
+    "3 one claim": ([(Claims, "_guarded", claimed_whatever_the_status)], "the log goes on from|asked for again"),
+    "3 the lease": ([(Claim, "lease", lambda self, deadline: allowed)], "sent after its claim|too early"),
+    "4 abandoned is in doubt": ([(Claims, "abandon", abandoned_is_open)], "called open|too early"),
+    "4 clocks differ": (
+        [(claims, "ABANDONED_AFTER", timedelta(0)), (queryset, "ABANDONED_AFTER", timedelta(0))],
+        "sent after its claim was called abandoned",
+    ),
+    "5 the attempt guards": (
+        [(records, "_move", taken_for_its_own), (records, "_own", own_by_key_alone)],
+        "what another attempt had claimed|called open|too early|does not carry its row's attempt",
+    ),
+    "6 back to where it was": ([(ProviderReply, "next_status", back_to_open)], "called open|too early"),
+    "7 the doubt period": ([(observations, "doubt_over_at", doubt_is_over_at_once)], "called open|too early"),
+    "7 one more lookup": ([(observations, "ONE_MORE_LOOKUP", timedelta(days=10_000))], "canceled there, created here"),
+    "8 money and a cancel meet": ([(records, "was_canceled", lambda rows, row: False)], "money and a cancel met"),
+    "9 open is not observed": ([(observations.Observations, "_take_in", open_is_taken_in)], "called open|too early"),
+    "10 nobody resolves to open too early": ([(decisions, "doubt_over_at", doubt_is_over_at_once)], "too early"),
+    "11 a row is taken before it is read": (
+        [(Rows, "lock", read_and_not_taken)],
+        "money overwritten|the log goes on|money and a cancel met",
+    ),
+    "12 the instance tells the row": (
+        [(owner, "carry_over", nothing_is_carried_over) for owner in CARRIERS],
+        "the instance does not carry its row's",
+    ),
+    "12 unsaved edits stay": (
+        [(owner, "carry_over", all_is_carried_over) for owner in CARRIERS],
+        "an unsaved edit was overwritten",
+    ),
+    "12 a new instance is inserted": (
+        [(Invoice, "save", saved_over_what_is_there)],
+        "a new instance was written over it",
+    ),
+    "13 the log": ([(Rows, "append", not_logged)], "the log"),
 }
-
-
-# Some rules need a longer story than a walk of 40 steps often tells: for these its steps are taken in order.
-
-
-class Draws:
-    """What a walk draws: always its one invoice and its one process, and the word that is set."""
-
-    def __init__(self, machine, word=""):
-        self.fixed = {"invoice": machine.keys[0], "process": 0, "answer": 0, "word": word}
-
-    def draw(self, strategy, label):
-        return self.fixed.get(label, 1)
-
-
-def answer_comes_when_another_attempt_is_under_way(machine, draws):
-    machine.claim_and_be_paused(draws, crash=None)
-    machine.wake_up_and_send(draws, fault="not_processed", delay=1)
-    machine.cron(1300)
-    machine.cancel(draws, fault="killed_late", delay=800, crash=None)
-    machine.record_the_answer(draws, crash=None)
-
-
-def request_is_carried_out_after_the_doubt_period(machine, draws):
-    machine.cancel(draws, fault="very_late", delay=800, crash=None)
-    machine.cron(1300)
-
-
-def old_postback_says_that_it_is_open(machine, draws):
-    machine.cancel(draws, fault="late", delay=800, crash=None)
-    machine.webhook(draws, is_old=True, crash=None)
-
-
-STORIES = {
-    "5 the attempt guards": answer_comes_when_another_attempt_is_under_way,
-    "7 one more lookup": request_is_carried_out_after_the_doubt_period,
-    "9 open is not observed": old_postback_says_that_it_is_open,
+# A long story is told sooner where the walk knows few other steps.
+LOSING, ATTEMPTS = ("register", "cancel", "wait", "cron"), ("claim_and_be_paused", "wake_up_and_send")
+ALONE = {
+    "4 abandoned is in doubt": (*LOSING, *ATTEMPTS, "reconcile"),
+    "4 clocks differ": (*ATTEMPTS, "others_look_after_it"),
+    "5 the attempt guards": (*ATTEMPTS, "register", "the_next_attempt_begins", "record_the_answer"),
+    "6 back to where it was": LOSING,
+    "7 the doubt period": (*LOSING, "reconcile"),
+    "7 one more lookup": ("register", "wait", "the_doubt_period_is_too_short"),
+    "9 open is not observed": (*LOSING, "old_webhook"),
+    "10 nobody resolves to open too early": ("register", "cancel", "resolve"),
+    "11 a row is taken before it is read": ("register", "cancel", "the_customer_acts", "webhook", "resolve"),
 }
-
-
-def tell(story):
-    machine = Walk()
-    try:
-        machine.begin(provider="seen")
-        story(machine, Draws(machine, "created"))
-        machine.check()
-    finally:
-        machine.teardown()
-
-
-@pytest.mark.parametrize("rule", STORIES)
-def test_story_breaks_no_promise(rule):
-    tell(STORIES[rule])
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_without_this_rule_a_promise_is_broken(rule, monkeypatch):
-    for owner, name, other in RULES[rule]:
+    changes, why = RULES[rule]
+    for owner, name, other in changes:
         monkeypatch.setattr(owner, name, other)
-    with pytest.raises(Exception) as broken:  # noqa: PT011 - an assertion, or an integrity error that it ran into
-        tell(STORIES[rule]) if rule in STORIES else walk(examples=600)
-    assert isinstance(broken.value, AssertionError | ValueError | ExceptionGroup), broken.value
+    with pytest.raises(AssertionError, match=why):
+        walk(only(*ALONE[rule]) if rule in ALONE else Walk, examples=600)

@@ -9,9 +9,8 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,20 +138,17 @@ class World:
         self.env["FIRE_INVOICE_CANCEL"] = json.dumps(self.invoice_cancel)
 
     def wait(self, condition: Callable[[], object], *, seconds: float, what: str) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{what}: not after {seconds:g} s.\n{self.errors.read_text()[-4000:]}")
-            time.sleep(POLL_SECONDS)  # other processes work: nothing tells us but looking again
+        try:
+            self.sandbox.wait_until(condition, seconds, every=POLL_SECONDS)
+        except TimeoutError as error:
+            raise TimeoutError(f"{what}: not after {seconds:g} s.\n{self.errors.read_text()[-4000:]}") from error
 
     def wait_idle(self, *, seconds: float) -> None:
         """Wait until no request has arrived for so long."""
-        last, since = self.sent(), time.monotonic()
-        while time.monotonic() - since < seconds:
-            time.sleep(POLL_SECONDS)
-            now = self.sent()
-            if now != last:
-                last, since = now, time.monotonic()
+        with suppress(TimeoutError):
+            while True:
+                last = self.sent()
+                self.sandbox.wait_until(lambda last=last: self.sent() != last, seconds, every=POLL_SECONDS)
 
     def close_connection(self) -> None:
         """Let go of the database before it goes: this process only looks on."""
