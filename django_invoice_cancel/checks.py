@@ -5,7 +5,6 @@ hint ends in the address of the section of the documentation on its id.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any
@@ -22,13 +21,11 @@ from django.utils import timezone
 from . import conf, registry
 from .masking import Secret, mask
 from .models import Invoice
-from .models.provider_state import ProviderState
+from .models.provider_state import RECONCILE_QUIET, ProviderState
 from .providers.base import Provider
 
 TAG = "invoice_cancel"
 TASKS_MODULE = "django_invoice_cancel.tasks"
-QUIET_FOR = timedelta(hours=1)
-"""How long reconcile may be silent while invoices are in doubt."""
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -252,7 +249,7 @@ def check_reconciling(
 
 
 def _check_silence(alias: str) -> Iterator[CheckMessage]:
-    since = timezone.now() - QUIET_FOR
+    since = timezone.now() - RECONCILE_QUIET
     unsettled = Invoice.objects.using(alias)
     unsettled = (unsettled.in_doubt() | unsettled.abandoned()).filter(status_changed_at__lt=since)
     silent = Q(last_reconcile_at__isnull=True) | Q(last_reconcile_at__lt=since)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, Min, Q
@@ -20,6 +20,7 @@ from django.utils.translation import ngettext
 from .. import conf
 from ..bulk.lanes import FAILURES_THAT_PAUSE
 from ..models import BulkOperation, ProviderState
+from ..models.provider_state import RECONCILE_QUIET
 from .filters import AttentionFilter, Need
 from .listing import InterruptedFilter
 from .pauses import pause_of, trouble_of
@@ -29,9 +30,6 @@ from .times import age, ago
 
 if TYPE_CHECKING:
     from .invoice import InvoiceAdmin
-
-QUIET = timedelta(hours=1)
-"""Reconcile that has not run for so long, although something is in doubt, is not scheduled."""
 
 MOST_NAMED = 3
 """Where more accounts than this are left unattended, a few names do."""
@@ -157,7 +155,7 @@ def _reconciled(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tu
         return "", False
     beats = {alias: state.last_reconcile_at for alias, state in states.items() if state.last_reconcile_at}
     latest = max(beats.values(), default=None)
-    quiet_since = timezone.now() - QUIET
+    quiet_since = timezone.now() - RECONCILE_QUIET
     # Reconcile beats for a resolver's alias only while that has doubts: of a new one, the others' beat tells.
     configured = conf.read()[0].providers
     beating = {doubt.alias for doubt in doubts if doubt.alias in configured or doubt.oldest < quiet_since}

@@ -1,5 +1,6 @@
 """What all processes share about one provider account: its pause, its rate and when it was last heard of."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import models
@@ -7,6 +8,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .fields import ExactCharField
+
+RECONCILE_QUIET = timedelta(hours=1)
+"""Reconcile that has not run for so long, although something is in doubt, is not scheduled."""
 
 
 class ProviderState(models.Model):
