@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_invoice_cancel")
 
 RECORD_AFTER_SECONDS = 0.25
-"""An answer waits no longer than this for its group to fill."""
+"""An answer waits no longer than this for its group to fill; the last ones do not wait."""
 GIVEN_BACK_SECONDS = 5.0
 """Claims that meet a pause longer than this are given back."""
 
@@ -205,9 +205,17 @@ class Engine(Run):
         self._answers.append(job.answer or Answer(claim, invoice, lost, 0))
 
     def _record_if_due(self) -> None:
+        if not self._answers:
+            return
         is_due = time.monotonic() - self._waiting_since >= RECORD_AFTER_SECONDS
-        if self._answers and (is_due or len(self._answers) >= GROUP):
+        if is_due or len(self._answers) >= GROUP or self._are_the_last():
             self._record()
+
+    def _are_the_last(self) -> bool:
+        """Say whether nothing else is on its way: there is no group to wait for."""
+        return all(track.is_over for track in self._tracks.values()) and not any(
+            lane.fed or lane.parked for lane in self._lanes()
+        )
 
     def _record(self) -> None:
         """Record what came back, as one group; where that fails, one by one, and say which failed."""

@@ -1,6 +1,7 @@
 """However a run ends, what was submitted is recorded or an abandoned claim, and nothing else is touched."""
 
 import threading
+from math import inf
 
 import pytest
 from django.db import OperationalError, connection, connections
@@ -33,6 +34,17 @@ def test_generator_that_is_closed_early_records_what_was_sent(shop, make):
     results.close()
     assert 1 <= shop.cancel_count < 200
     as_recorded(shop, 500)
+
+
+def test_last_answers_are_recorded_at_once(shop, make, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.bulk.engine.RECORD_AFTER_SECONDS", inf)
+    waited_in_vain = threading.Event()
+    alarm = threading.Timer(10, waited_in_vain.set)
+    alarm.start()
+    results = list(cancel_invoices(make(3), stop=waited_in_vain))
+    alarm.cancel()
+    assert not waited_in_vain.is_set()
+    assert (codes(results), shop.cancel_count, rows_each()) == ({"canceled": 3}, 3, {2: 3})
 
 
 def test_generator_that_is_not_begun_sends_nothing(shop, make):
