@@ -2,7 +2,8 @@
 
 import pytest
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, Window
+from django.db.models.functions import RowNumber
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel.bulk import ListedWalk, cancel_invoices, selection, walks_of
@@ -17,12 +18,19 @@ def small_pages(monkeypatch):
     monkeypatch.setattr(selection, "PAGE", 7)
 
 
+def numbered(invoices):
+    """Return the invoices with their place among those of the same order."""
+    return invoices.annotate(place=Window(RowNumber(), partition_by="reference", order_by="pk"))
+
+
 REFUSED = {
     "sliced": (lambda all_: all_[:5], "limit="),
     "union": (lambda all_: all_.union(all_), "union"),
     "values": (lambda all_: all_.values("pk"), "values"),
     "values_list": (lambda all_: all_.values_list("pk"), "values"),
     "distinct on a field": (lambda all_: all_.distinct("provider"), "distinct"),
+    "the first of each order": (lambda all_: numbered(all_).filter(place=1), "window function"),
+    "or the first of each order": (lambda all_: numbered(all_).filter(Q(place=1) | Q(amount=1)), "window function"),
 }
 
 
@@ -39,6 +47,10 @@ WALKED = {
     "reversed": lambda all_: all_.reverse(),
     "ordered and reversed": lambda all_: all_.order_by("-pk").reverse(),
     "distinct": lambda all_: all_.distinct(),
+    "numbered by a window function": numbered,
+    "by the keys of those found by a window function": lambda all_: all_.filter(
+        pk__in=list(numbered(all_).filter(place__gt=0).values_list("pk", flat=True))
+    ),
     "deferred": lambda all_: all_.only("reference"),
     "a row twice through a join": lambda all_: all_.filter(
         Q(transitions__isnull=True) | Q(transitions__from_status="created")
