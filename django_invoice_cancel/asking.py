@@ -37,7 +37,7 @@ def submit(provider: Provider, claim: Claim, invoice: Invoice) -> Answer:
     try:
         reply = read_reply(provider, provider.cancel(invoice.external_id, lease=claim.lease(provider.deadline)))
     except Exception as bug:  # noqa: BLE001 - an adapter's bug says nothing about the invoice
-        reply = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR, provider_message=_tell_bug(provider, bug))
+        reply = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR, provider_message=tell_bug(provider, bug))
     return Answer(claim, invoice, reply, round((time.monotonic() - started) * 1000))
 
 
@@ -61,7 +61,7 @@ def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupRepl
             for external_id, reply in dict(provider.lookup(external_ids)).items()
         }
     except Exception as bug:  # noqa: BLE001 - an adapter's bug says nothing about the invoices
-        message = _tell_bug(provider, bug)
+        message = tell_bug(provider, bug)
         return {
             i: LookupReply(None, Code.ADAPTER_ERROR, is_answer=False, provider_message=message) for i in external_ids
         }
@@ -88,7 +88,7 @@ def _kept(provider: Provider, reply: object, kind: type[R]) -> R:
     return replace(reply, **kept)
 
 
-def _tell_bug(provider: Provider, bug: Exception) -> str:
+def tell_bug(provider: Provider, bug: BaseException) -> str:
     """Log an adapter's bug with its traceback, secrets masked; return the name of its class.
 
     The exception itself goes no further: its frames hold what must not leave.

@@ -120,9 +120,10 @@ class Engine(Run):
         if slot is None:
             return False
         for number in range(count):
-            job = lane.parked.popleft()
+            job = lane.parked[0]
             job.not_before = slot + number / lane.rate if lane.rate else 0.0
-            lane.feed(job)
+            lane.feed(job)  # may fail for want of threads: until then it is to be given back
+            lane.parked.popleft()
         return True
 
     def _ask(self, lane: Lane, job: Job) -> Answer:

@@ -6,6 +6,7 @@ thread that got it, so that the next one does not send any more; what it says ab
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -18,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from .. import conf
+from ..asking import tell_bug
 from ..outcomes import Code
 from ..providers.base import Provider
 
 if TYPE_CHECKING:
     from ..models import ProviderState
+
+logger = logging.getLogger("django_invoice_cancel")
 
 GROUP = 50
 """How many rows are claimed or recorded together: beyond it little is gained."""
@@ -187,13 +191,24 @@ class Lane:
 
     def feed(self, job: Job) -> None:
         """Queue a job for the threads."""
+        if len(self._threads) < min(self.concurrency, self.fed + 1):
+            self._hire()
         job.lane, job.epoch = self, self._epoch
         self.fed += 1
-        if len(self._threads) < min(self.concurrency, self.fed):
-            thread = threading.Thread(target=self._work, name=f"invoice-cancel-{self.alias}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         self._jobs.put(job)
+
+    def _hire(self) -> None:
+        """Start one more thread; where the machine has no more to give, those that there are do the work."""
+        thread = threading.Thread(target=self._work, name=f"invoice-cancel-{self.alias}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+            self.concurrency = len(self._threads)
+            logger.warning("No more than %d threads could be started for %s.", self.concurrency, self.alias)
+        else:
+            self._threads.append(thread)
 
     @property
     def queued(self) -> int:
@@ -231,7 +246,10 @@ class Lane:
                 if self._is_wanted(job):
                     job.is_sent = True
                     job.answer = job.ask(job)
-            finally:  # whatever ends this thread, the engine hears of the job
+            except BaseException as bug:  # noqa: BLE001 - an adapter's CancelledError or exit must not end the thread
+                tell_bug(self.provider, bug)
+                self.note(job.epoch, Code.ADAPTER_ERROR, says_nothing=True, retry_after=None)
+            finally:  # however it went, the engine hears of the job
                 self._done.put(job)
 
     def _is_wanted(self, job: Job) -> bool:

@@ -1,5 +1,6 @@
 """However a run ends, what was submitted is recorded or an abandoned claim, and nothing else is touched."""
 
+import asyncio
 import threading
 from math import inf
 
@@ -117,6 +118,60 @@ def test_stopped_run_tells_of_those_that_would_have_come_again(scripted, make):
     results = list(cancel_invoices(make(300), stop=stop))
     assert codes(results) == {"canceled": shop.cancel_count - 2, "unreachable": 2}
     assert statuses() == {"canceled": shop.cancel_count - 2, "created": 302 - shop.cancel_count}
+
+
+@pytest.fixture
+def few_threads(monkeypatch):
+    """Return a function that lets a machine have only so many threads to give."""
+    start, started = threading.Thread.start, []
+
+    def only(count):
+        def start_or_fail(self):
+            if len(started) == count:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
+            start(self)
+
+        monkeypatch.setattr(threading.Thread, "start", start_or_fail)
+
+    return only
+
+
+def test_machine_with_few_threads_left_does_the_work_with_those(scripted, make, few_threads):
+    shop = scripted(concurrency=8)
+    few_threads(2)
+    assert codes(make(120).cancel().results) == {"canceled": 120}
+    assert (shop.cancel_count, rows_each()) == (120, {2: 120})
+
+
+def test_machine_without_a_thread_left_leaves_no_claim_behind(shop, make, few_threads):
+    few_threads(0)
+    with pytest.raises(RuntimeError, match="thread"):
+        make(120).cancel()
+    as_recorded(shop, 120)
+    assert shop.cancel_count == 0
+
+
+@pytest.mark.parametrize("bug", [asyncio.CancelledError, SystemExit])
+def test_adapter_that_would_end_its_thread_leaves_one_in_doubt_and_the_run_goes_on(scripted, make, caplog, bug):
+    shop = scripted(concurrency=1)
+    shop.next_cancels("canceled", bug)
+    run_out_of_time = threading.Timer(20, (stop := threading.Event()).set)
+    run_out_of_time.start()
+    results = list(cancel_invoices(make(10), stop=stop))
+    run_out_of_time.cancel()
+    assert codes(results) == {"canceled": 9, "adapter_error": 1}
+    assert (shop.cancel_count, statuses()) == (10, {"canceled": 9, "in_doubt": 1})
+    assert "The adapter of shop failed" in caplog.text
+
+
+def test_adapter_that_would_end_all_its_threads_is_paused_as_any_in_trouble(scripted, make):
+    shop = scripted(concurrency=2)
+    shop.all_cancels(SystemExit)
+    results = list(cancel_invoices(make(100)))
+    assert 5 <= shop.cancel_count <= 6
+    assert codes(results) == {"adapter_error": shop.cancel_count, "provider_paused": 100 - shop.cancel_count}
+    assert statuses() == {"in_doubt": shop.cancel_count, "created": 100 - shop.cancel_count}
 
 
 @pytest.fixture
