@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from itertools import islice
 from typing import Any
@@ -69,6 +69,16 @@ def rate(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of requests a second.")
     return value
+
+
+def read_texts(options: dict[str, Any], **readers: Callable[[str], Any]) -> None:
+    """Read what ``call_command`` hands on as text as a shell's arguments are read; else raise ``CommandError``."""
+    for name, read in readers.items():
+        if isinstance(options[name], str):
+            try:
+                options[name] = read(options[name])
+            except argparse.ArgumentTypeError as error:
+                raise CommandError(f"--{name.replace('_', '-')}: {error}") from error
 
 
 def add_output_arguments(parser: CommandParser) -> None:

@@ -1,13 +1,13 @@
 """Read invoices, or their ids alone, from a CSV file or from stdin: all of it checked before the first row is used.
 
-A file is read twice rather than held in memory; stdin is kept in a temporary file for that. Knows no database: what a
-row must be is for the caller to say. What is wrong is told by line and column, of up to ``MOST_TOLD`` lines.
+A file is read twice rather than held in memory; a pipe, stdin among them, is kept in a temporary file for that. Knows
+no database: what a row must be is for the caller to say. What is wrong is told by line and column, of up to
+``MOST_TOLD`` lines.
 """
 
 import csv
 import io
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -108,21 +108,32 @@ def open_rows(path: str, columns: Collection[str] = (ID,), *, stdin: TextIO | No
         with _opened(path, stdin) as stream:
             yield CsvRows(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), columns)
     except OSError as error:
-        raise BadRows(f"{path} cannot be read: {error.strerror}.") from error
+        raise BadRows(f"{path or repr(path)} cannot be read: {error.strerror}.") from error
 
 
 @contextmanager
 def _opened(path: str, stdin: TextIO | None) -> Iterator[IO[bytes]]:
-    if path != "-":
-        with open(path, "rb") as stream:  # noqa: PTH123 - a path from the command line is text
-            yield stream
-        return
-    with tempfile.TemporaryFile() as kept:
+    if path == "-":
         source = stdin or sys.stdin
-        if hasattr(source, "buffer"):
-            shutil.copyfileobj(source.buffer, kept)
-        else:
-            kept.writelines(line.encode() for line in source)
+        if source is None:
+            raise BadRows("There is no stdin to read.")
+        with _kept(getattr(source, "buffer", source)) as kept:
+            yield kept
+        return
+    with open(path, "rb") as stream:  # noqa: PTH123 - a path from the command line is text
+        if stream.seekable():
+            yield stream
+        else:  # a pipe, such as the shell's <(...)
+            with _kept(stream) as kept:
+                yield kept
+
+
+@contextmanager
+def _kept(source: Any) -> Iterator[IO[bytes]]:
+    """Keep what can be read once only."""
+    with tempfile.TemporaryFile() as kept:
+        while piece := source.read(65536):
+            kept.write(piece if isinstance(piece, bytes) else piece.encode())
         yield kept
 
 

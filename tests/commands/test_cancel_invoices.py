@@ -1,6 +1,7 @@
 """``cancel_invoices``: what it selects, what it refuses before anything is sent, and that it asks first."""
 
 import io
+import os
 import sys
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils import timezone
 
+from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
 from tests.bulk.reading import rows_each, statuses
@@ -25,6 +27,14 @@ BAD = {
     "unknown id": (["000000", "nonsense", "--provider", "shop"], 1, "nonsense"),
     "id that is none": (["000000", "a b", "--provider", "shop"], 1, "'a b'"),
     "file that is not there": (["--from-file", "/nowhere/ids", "--provider", "shop"], 1, "/nowhere/ids"),
+    "a file without a name": (["--from-file", "", "--provider", "shop", "--noinput"], 1, "'' cannot be read"),
+    "a file without a name or provider": (["--from-file", "", "--noinput"], 1, "need --provider"),
+    "a provider without a name": (["--older-than", "2d", "--provider", "", "--noinput"], 1, "No provider ''"),
+    "in the background elsewhere": (
+        ["--all", "--noinput", "--background", "--database", "other"],
+        1,
+        "'default' alone",
+    ),
     "stdin without --noinput": (["--from-file", "-", "--provider", "shop"], 1, "--noinput"),
     "ids and a filter": (["000000", "--provider", "shop", "--older-than", "2d"], 1, "--older-than"),
     "an age that is none": (["--older-than", "soon"], 1, "'soon' is not an age"),
@@ -60,6 +70,24 @@ def test_bounds_given_by_call_command_are_checked_too(shop, make, manage, name, 
     assert ended.err.startswith(f"--{name} must be ")
     assert ended.err.endswith(f", not {value!r}.")
     assert (shop.cancel_count, rows_each()) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [("older_than", "soon", "--older-than: 'soon' is not an age"), ("expires_before", "x", "--expires-before: 'x' is")],
+)
+def test_texts_given_by_call_command_are_read_as_in_a_shell(shop, make, manage, name, value, named):
+    make(3)
+    ended = manage("cancel_invoices", all=True, noinput=True, **{name: value})
+    assert (ended.code, ended.out, shop.cancel_count) == (1, "", 0)
+    assert ended.err.startswith(named)
+
+
+def test_age_given_by_call_command_selects_as_in_a_shell(shop, make, manage):
+    make(1, issued_at=timezone.now() - timedelta(days=3))
+    make(1)
+    assert manage("cancel_invoices", older_than="2d", noinput=True).code == 0
+    assert shop.cancels == ["000000"]
 
 
 def test_unreadable_bytes_are_named(shop, make, manage, tmp_path):
@@ -147,6 +175,39 @@ def test_ids_come_from_stdin(shop, make, manage, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("000002\n000000\n"))
     assert manage("cancel_invoices", "--provider", "shop", "--noinput", "--from-file", "-").code == 0
     assert sorted(shop.cancels) == ["000000", "000002"]
+
+
+def test_ids_come_from_a_pipe(shop, make, manage, tmp_path, in_thread):
+    """``--from-file <(psql ...)``: what cannot be read twice is kept."""
+    make(3)
+    os.mkfifo(tmp_path / "ids")
+    writer = in_thread((tmp_path / "ids").write_text, "000002\n000000\n")
+    ended = manage("cancel_invoices", "--provider", "shop", "--noinput", "--from-file", str(tmp_path / "ids"))
+    writer.result(10)
+    assert (ended.code, sorted(shop.cancels)) == (0, ["000000", "000002"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--noinput", "--from-file", "-"], "There is no stdin to read."), ([], "Use --noinput where nobody can answer.")],
+    ids=["ids", "the answer"],
+)
+def test_closed_stdin_is_told(shop, make, manage, monkeypatch, arguments, told):
+    make(3)
+    monkeypatch.setattr(sys, "stdin", None)  # as Python does for <&-
+    ended = manage("cancel_invoices", "--provider", "shop", *arguments)
+    assert (ended.code, shop.cancel_count) == (1, 0)
+    assert ended.err.endswith(told)
+
+
+def test_what_was_asked_for_again_after_a_refusal_is_not_forgotten(shop, make, manage):
+    """The wish is younger than the refusal: a cancel that begins takes it back."""
+    [invoice] = make(1)
+    shop.next_cancels("refused")
+    make(0).cancel()
+    invoice.verbs.request_cancel(invoice, Intent("anna"))
+    assert manage("cancel_invoices", "--requested", "--noinput").code == 0
+    assert (shop.cancel_count, statuses()) == (2, {"canceled": 1})
 
 
 def test_limit_concurrency_and_rate_reach_the_run(shop, make, manage):

@@ -25,6 +25,7 @@ from ..arguments import (
     moment,
     positive,
     rate,
+    read_texts,
     refuse_bad_bounds,
     refuse_inside_transaction,
 )
@@ -67,8 +68,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_bad_bounds(options, "limit", "concurrency", "rate")
-        if options["background"] and (options["concurrency"] or options["rate"]):
-            raise CommandError("--background leaves --concurrency and --rate to OPTIONS of the provider.")
+        read_texts(options, older_than=age, expires_before=moment)
+        if options["background"]:
+            self._refuse_background(options)
         intent = self._intent(options)
         walks, counts = self._selection(options)
         total = min(counts.total(), options["limit"] or counts.total())
@@ -88,6 +90,14 @@ class Command(BaseCommand):
         with stopping_on_signals() as stop:
             run.take_in(cancel_walks(verbs, walks, intent, stop=stop, **bounds), stop)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
+
+    def _refuse_background(self, options: dict[str, Any]) -> None:
+        """Raise ``CommandError`` for what a stored operation cannot keep, and for a place where nobody finds it."""
+        if options["concurrency"] or options["rate"]:
+            raise CommandError("--background leaves --concurrency and --rate to OPTIONS of the provider.")
+        own = Invoice.objects.all().verbs.using
+        if options["database"] not in (None, own):
+            raise CommandError(f"--background works in {own!r} alone: nobody looks for operations elsewhere.")
 
     def _start(self, walks: dict[str, Walk], intent: Intent, using: str, options: dict[str, Any]) -> None:
         """Freeze the selection as a bulk operation and start it; only its id is written to stdout."""
@@ -110,10 +120,10 @@ class Command(BaseCommand):
     # -- what is selected -------------------------------------------------------------------------------------
 
     def _selection(self, options: dict[str, Any]) -> tuple[dict[str, Walk], Counter[str]]:
-        if not any(options[name] for name in _SELECTORS):
+        if not any(_is_given(options[name]) for name in _SELECTORS):
             raise CommandError("Nothing is selected: name ids, a selector such as --older-than 2d, or --all.")
         provider = checked_provider(options["provider"])
-        if options["external_ids"] or options["from_file"]:
+        if options["external_ids"] or _is_given(options["from_file"]):
             return self._listed(provider, options)
         invoices = self._filtered(provider, options)
         groups = invoices.order_by("provider").values_list("provider").annotate(Count("pk"))
@@ -134,7 +144,7 @@ class Command(BaseCommand):
         for external_id in options["external_ids"]:
             yield "", external_id
         source = options["from_file"]
-        if not source:
+        if source is None:
             return
         if source == "-" and not options["noinput"]:
             raise CommandError("--from-file - needs --noinput: stdin cannot both list ids and confirm.")
@@ -146,7 +156,9 @@ class Command(BaseCommand):
             raise CommandError(f"Nothing was sent. {error}") from error
 
     def _filtered(self, provider: str | None, options: dict[str, Any]) -> Any:
-        invoices = invoices_in(options).cancelable(include_refused=options["include_refused"])
+        # What was asked for again after a refusal is wanted: a cancel that begins takes the wish back.
+        is_wanted = options["include_refused"] or options["requested"]
+        invoices = invoices_in(options).cancelable(include_refused=is_wanted)
         if provider:
             invoices = invoices.filter(provider=provider)
         if options["older_than"]:
@@ -163,7 +175,7 @@ class Command(BaseCommand):
         self.stderr.write(f"Cancel {counts.total():,} {noun}{limit}? [y/N] ", style_func=str, ending="")
         self.stderr.flush()
         try:
-            answer = sys.stdin.readline()
+            answer = sys.stdin.readline() if sys.stdin else ""
         except KeyboardInterrupt:
             self.stderr.write("")
             raise CommandError("Not confirmed: nothing was sent.", returncode=INTERRUPTED) from None
@@ -171,3 +183,8 @@ class Command(BaseCommand):
             self.stderr.write("")  # the question's line has no end yet
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError("Not confirmed: nothing was sent. Use --noinput where nobody can answer.")
+
+
+def _is_given(value: Any) -> bool:
+    """Say whether an option was given: an empty file name, of a variable that is not set, must not mean "all"."""
+    return value == "" or bool(value)
