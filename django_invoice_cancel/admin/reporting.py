@@ -196,7 +196,8 @@ class _Words:
 
     def cells(self, provider: str, *columns: Any) -> list[str]:
         external_id, reference, amount, currency, status, outcome, code, label = columns
-        about = [provider, external_id or "", reference or "", "" if amount is None else f"{amount:f}", currency or ""]
+        digits = "" if amount is None else f"{texts.short(amount):f}"
+        about = [provider, external_id or "", reference or "", digits, currency or ""]
         said = [self._label(outcome), code, self._why(outcome, code, provider)]
         return [*about, *said, self._statuses.get(status, ""), label]
 

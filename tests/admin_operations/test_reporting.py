@@ -156,7 +156,7 @@ def test_the_file_has_a_line_for_each_invoice(scripted_provider, browser, report
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert head[:7] == ["Provider", "External id", "Reference", "Amount", "Currency", "Outcome then", "Code"]
     assert first[2:] == [
-        *("order-17", "10.00000000", "USD", "Canceled", "canceled"),
+        *("order-17", "10.00", "USD", "Canceled", "canceled"),
         *("firekassa (Scripted provider) confirmed the cancellation.", "Canceled", ""),
     ]
     assert second[5:] == ["Refused", "has_payment", "It holds money.", "Paid", ""]
