@@ -112,7 +112,7 @@ class SingleInvoice(_ModelAdmin):
         is_repeat = Offers(self, request, invoice).is_repeat
         if request.method != "POST" or (is_repeat and "repeat" not in request.POST):
             return self._ask(request, invoice, "check", Form())
-        result = services.reconcile_invoice(invoice, resubmit=is_repeat, actor=request.user)
+        result = services.reconcile_invoice(invoice, resubmit=is_repeat, actor=request.user, trigger=Trigger.ADMIN)
         return self._told(request, invoice, result, _("Check with provider"))
 
     def resolve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
