@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -25,6 +25,8 @@ from .times import clock
 ORDER = (*Outcome, texts.UNTRIED)
 SHORTEST_PAUSE_SECONDS = 3.0
 """A pause shorter than this is not worth a sentence."""
+HELD_SECONDS = 2.0
+"""How often a page looks whether what others have in hand is free."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ class Snapshot:
 
     @property
     def mode(self) -> str:
-        """What the page does: ``drive`` the work, ``watch`` others do it, or nothing."""
+        """What the page does: ``drive`` the work, ``watch`` others do it or end it, or nothing."""
+        if self.is_stopping:
+            return "watch"
         if not self.is_running:
             return ""
         return "drive" if self.may_act and conf.get().dispatch is None else "watch"
@@ -89,19 +93,40 @@ class Snapshot:
         long_ones = [state for state in states.values() if state.seconds_left > SHORTEST_PAUSE_SECONDS]
         return long_ones if aliases and len(long_ones) == len(aliases) else []
 
+    @cached_property
+    def _in_hand(self) -> tuple[int, bool]:
+        """How many of those that are left somebody took and did not give back, and whether they may have them still."""
+        taken = self.operation.items.left().filter(token__isnull=False)
+        found = taken.aggregate(count=Count("pk"), until=Max("leased_until"))
+        return found["count"], found["until"] is not None and found["until"] > timezone.now()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it is stopped, and requests that were under way may still be answered."""
+        return self.operation.progress == Progress.STOPPED and self._in_hand[1]
+
+    @cached_property
+    def is_held(self) -> bool:
+        """Whether this page could do the work, and all of what is left is in other hands."""
+        return self.mode == "drive" and self.left > 0 and not self.paused and not self.operation.items.free().exists()
+
     @property
     def wait_seconds(self) -> float:
-        return min((state.seconds_left for state in self.paused), default=0.0)
+        return min((state.seconds_left for state in self.paused), default=HELD_SECONDS if self.is_held else 0.0)
 
     @property
     def sentence(self) -> str:
         """Return the one sentence of state."""
         if self.is_over:
             return texts.headline(self.operation, self.counts)
+        if self.is_stopping:
+            return _("Stopping: no more is sent; what is under way is still answered.")
         if not self.is_running:
             return _("Stopped. %(rest)s") % {"rest": self._untried()}
         if self.paused:
             return self._paused()
+        if self.is_held:
+            return _("Another page, or one that was closed, has the rest in hand: this page waits until it lets go.")
         if self.mode == "drive":
             return _("This page is doing the work: closing it pauses, nothing is lost.")
         if self._waits_for_worker:
@@ -144,24 +169,39 @@ class Snapshot:
             "tab_title": self.tab_title,
             "counts": self.rows(),
             "wait_seconds": self.wait_seconds,
+            "is_held": self.is_held,
         }
 
     @property
     def state(self) -> str:
         """Change of this means that the page is another one: it is loaded anew."""
-        return f"{self.operation.progress} {self.mode} {self.button}"
+        paused = " paused" if self.paused else ""
+        return f"{self.operation.progress} {self.mode} {self.button}{paused}"
 
     @property
     def _waits_for_worker(self) -> bool:
         return conf.get().dispatch is not None and not self.paused and self.operation.is_interrupted
 
     def _untried(self) -> str:
-        text = ngettext(
-            "%(count)s invoice was not tried and is unchanged.",
-            "%(count)s invoices were not tried and are unchanged.",
-            self.left,
-        )
-        return text % {"count": texts.number(self.left)}
+        """Say what was not tried, and that of what somebody took and did not give back more is not known yet."""
+        in_hand = self._in_hand[0]
+        untried = self.left - in_hand
+        said = []
+        if untried or not in_hand:
+            text = ngettext(
+                "%(count)s invoice was not tried and is unchanged.",
+                "%(count)s invoices were not tried and are unchanged.",
+                untried,
+            )
+            said.append(text % {"count": texts.number(untried)})
+        if in_hand:
+            text = ngettext(
+                "%(count)s invoice was in hand: what became of it is not known yet.",
+                "%(count)s invoices were in hand: what became of them is not known yet.",
+                in_hand,
+            )
+            said.append(text % {"count": texts.number(in_hand)})
+        return " ".join(said)
 
     def _paused(self) -> str:
         names = [

@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
@@ -50,7 +50,8 @@ class Group:
 
 def groups(operation: BulkOperation, may: Callable[[Operation], bool]) -> list[Group]:
     """Return the groups, largest first, each with its sensible next step if this person may take it."""
-    rows = operation.items.order_by().values("outcome", "code", "provider").annotate(count=Count("pk"))
+    items = operation.items.order_by().annotate(in_hand=Q(outcome="", token__isnull=False))
+    rows = items.values("outcome", "code", "provider", "in_hand").annotate(count=Count("pk"))
     ordered = sorted(rows, key=lambda row: (-row["count"], row["outcome"], row["code"], row["provider"]))
     return [_group(operation, row, may) for row in ordered]
 
@@ -65,14 +66,16 @@ def _group(operation: BulkOperation, row: Mapping[str, Any], may: Callable[[Oper
         provider,
         texts.number(row["count"]),
         texts.outcome_label(operation, outcome),
-        reason(outcome, code, provider),
+        reason(outcome, code, provider, in_hand=row["in_hand"]),
         step,
         label(operation, step) if step else "",
     )
 
 
-def reason(outcome: str, code: str, provider: str) -> str:
-    """Return the sentence for how an item ended."""
+def reason(outcome: str, code: str, provider: str, *, in_hand: bool = False) -> str:
+    """Return the sentence for how an item ended, or that it did not; ``in_hand``: somebody took it, it may be sent."""
+    if not outcome and in_hand:
+        return _("It was in hand: what became of it is not known yet.")
     if not outcome:
         return _("It was not tried and is unchanged.")
     return str(sentence(Outcome(outcome), code, provider=texts.account(provider), detail=_("see its settings and id.")))
@@ -147,7 +150,7 @@ def _row(operation: BulkOperation, item: BulkOperationItem) -> Row:
         "" if amount is None or item.invoice is None else texts.money(amount, item.invoice.currency),
         item.outcome or UNTRIED_WORD,
         texts.outcome_label(operation, item.outcome),
-        reason(item.outcome, item.code, item.provider),
+        reason(item.outcome, item.code, item.provider, in_hand=item.token is not None),
     )
 
 
@@ -173,7 +176,7 @@ def _lines(operation: BulkOperation, outcome: str | None) -> Iterator[str]:
     yield "\ufeff"  # without it, Excel takes the file for one in its own code page
     yield writer.writerow(_heads())
     words = _Words(operation)
-    rows = items(operation, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label")
+    rows = items(operation, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label", "token")
     page = list(rows[:_PAGE])
     while page:
         for _key, *cells in page:
@@ -195,10 +198,10 @@ class _Words:
         self._label = cache(partial(texts.outcome_label, operation))
 
     def cells(self, provider: str, *columns: Any) -> list[str]:
-        external_id, reference, amount, currency, status, outcome, code, label = columns
+        external_id, reference, amount, currency, status, outcome, code, label, token = columns
         digits = "" if amount is None else f"{texts.short(amount):f}"
         about = [provider, external_id or "", reference or "", digits, currency or ""]
-        said = [self._label(outcome), code, self._why(outcome, code, provider)]
+        said = [self._label(outcome), code, self._why(outcome, code, provider, in_hand=token is not None)]
         return [*about, *said, self._statuses.get(status, ""), label]
 
 

@@ -52,6 +52,10 @@ class BulkOperationItemManager(models.Manager["BulkOperationItem"]):
         """Return the items that have no outcome yet."""
         return self.filter(outcome="")
 
+    def free(self) -> "QuerySet[BulkOperationItem]":
+        """Return the items that have no outcome yet and that nobody holds."""
+        return self.left().filter(Q(leased_until__isnull=True) | Q(leased_until__lt=timezone.now()))
+
     def providers_left(self) -> list[str]:
         """Return the aliases of items that have no outcome yet, each by one step along an index."""
         aliases: Any = self.left().order_by("provider").values_list("provider", flat=True)
@@ -67,13 +71,11 @@ class BulkOperationItemManager(models.Manager["BulkOperationItem"]):
         """
         token = uuid4()
         for _attempt in range(3):
-            now = timezone.now()
-            free = self.left().filter(Q(leased_until__isnull=True) | Q(leased_until__lt=now))
-            free = free.filter(provider=provider) if provider is not None else free
+            free = self.free().filter(provider=provider) if provider is not None else self.free()
             found = dict(free.order_by("pk").values_list("pk", "token")[:count])
             if not found:
                 return []
-            until = now + timedelta(seconds=seconds)
+            until = timezone.now() + timedelta(seconds=seconds)
             if free.filter(pk__in=found).update(token=token, leased_until=until):
                 items = list(self.filter(token=token).select_related("invoice").order_by("pk"))
                 for item in items:

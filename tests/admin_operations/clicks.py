@@ -39,6 +39,11 @@ def run(client: Client, operation: BulkOperation) -> dict[str, Any]:
     return client.post(page(operation, "run"), headers={"accept": "application/json"}).json()
 
 
+def look(client: Client, operation: BulkOperation) -> dict[str, Any]:
+    """Ask how far it is, as the page's script does."""
+    return client.get(page(operation), {"format": "json"}).json()
+
+
 def put(invoice: Invoice, **columns: object) -> None:
     """Write columns past everything that guards them."""
     QuerySet(Invoice).filter(pk=invoice.pk).update(**columns)

@@ -8,8 +8,8 @@ from django.contrib.messages import get_messages
 from django.db import connection
 from django.utils import timezone
 
-from django_invoice_cancel.models import BulkOperation, Invoice
-from tests.admin_operations.clicks import client_of, page, run, text, user_with
+from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from tests.admin_operations.clicks import client_of, look, page, run, text, user_with
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -148,6 +148,77 @@ def test_stop_is_seen_by_a_slice_under_way(scripted_provider, browser, clerk, ru
     assert now["state"] == "stopped  continue"
     assert now["done"] == scripted_provider.cancel_count < 60
     assert Invoice.objects.filter(status="canceling").count() == 0
+
+
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+def test_stopping_says_that_what_is_under_way_is_still_answered(
+    scripted_provider, browser, clerk, running, in_thread, monkeypatch
+):
+    """Stop was pressed while a request was out: nobody says of it that it was not tried."""
+    monkeypatch.setattr("django_invoice_cancel.bulk_operations.LOOK_SECONDS", 0.0)
+    operation = running(60)
+    tab, stopping = client_of(clerk), []
+
+    def meanwhile(external_id):
+        scripted_provider.before_send = None
+        in_thread(tab.post, page(operation, "stop")).result()
+        stopping.append(in_thread(lambda: (text(tab.get(page(operation))), look(tab, operation))).result())
+
+    scripted_provider.before_send = meanwhile
+    run(browser, operation)
+    [(shown, now)] = stopping
+    assert "Stopping: no more is sent; what is under way is still answered." in shown
+    assert ("not tried and" in shown, "By reason" in shown) == (False, False)
+    assert '<script src="/static/invoice_cancel' in shown
+    assert now["state"] == "stopped watch continue"
+    after, left = look(browser, operation), 60 - scripted_provider.cancel_count
+    assert after["state"] == "stopped  continue"
+    assert after["sentence"] == f"Stopped. {left} invoices were not tried and are unchanged."
+    assert Invoice.objects.filter(status="created").count() == left
+
+
+def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_provider, browser, running):
+    operation = running(3)
+    operation.items.lease(2, seconds=-1)
+    browser.post(page(operation, "stop"))
+    said = look(browser, operation)["sentence"]
+    assert said == (
+        "Stopped. 1 invoice was not tried and is unchanged. "
+        "2 invoices were in hand: what became of them is not known yet."
+    )
+    shown = browser.get(page(operation))
+    assert [(group.count, group.text) for group in shown.context["groups"]] == [
+        ("2", "It was in hand: what became of it is not known yet."),
+        ("1", "It was not tried and is unchanged."),
+    ]
+    assert [row.reason for row in shown.context["rows"]].count("It was not tried and is unchanged.") == 1
+    written = browser.get(page(operation, "csv")).getvalue().decode()
+    assert written.count("It was in hand: what became of it is not known yet.") == 2
+    assert scripted_provider.cancel_count == 0
+
+
+def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, browser, running):
+    """Another page holds all that is left: this one looks again later, and does not ask for slice after slice."""
+    operation = running(3)
+    operation.items.lease(3, seconds=60)
+    for now in (run(browser, operation), look(browser, operation)):
+        assert now["sentence"].startswith("Another page, or one that was closed, has the rest in hand")
+        assert (now["state"], now["wait_seconds"], now["is_held"]) == ("running drive stop", 2.0, True)
+    operation.items.update(leased_until=timezone.now() - timedelta(seconds=1))
+    now = look(browser, operation)
+    assert (now["sentence"], now["wait_seconds"], now["is_held"]) == (DRIVES, 0.0, False)
+    assert run(browser, operation)["state"] == "finished  "
+    assert scripted_provider.cancel_count == 3
+
+
+def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider, browser, running):
+    """While paused it shows the reasons and an amber line: both are of then, and go when the work goes on."""
+    operation = running(40)
+    scripted_provider.all_cancels("bad_credentials")
+    assert run(browser, operation)["state"] == "running drive stop paused"
+    ProviderState.objects.update(paused_until=timezone.now())
+    assert look(browser, operation)["state"] == "running drive stop"
+    assert scripted_provider.cancel_count < 40
 
 
 def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, browser, running):

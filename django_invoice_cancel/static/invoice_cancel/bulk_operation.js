@@ -39,7 +39,7 @@
         }
     };
 
-    const show = (now) => {
+    const show = (now, isOurs = false) => {
         if (now.state !== box.dataset.state) {
             location.reload();
             return false;
@@ -49,7 +49,9 @@
         bar.textContent = now.amount_done;
         document.title = now.tab_title;
         say("bo-amount", now.amount_done);
-        say("bo-sentence", now.sentence);
+        if (!(isOurs && now.is_held)) {  // what is in hand is in ours
+            say("bo-sentence", now.sentence);
+        }
         document.getElementById("bo-counts").replaceChildren(...now.counts.map((row) => {
             const line = document.createElement("li");
             const count = document.createElement("b");
@@ -72,7 +74,7 @@
             }
             const now = await ask(box.dataset.poll).catch(() => null);
             if (now && !isOver && now.state === box.dataset.state) {
-                show(now);
+                show(now, true);
             }
         }
     };
