@@ -21,6 +21,11 @@ def steps(invoice: Invoice) -> list[tuple[str, str, str, str]]:
     return list(rows.values_list("from_status", "to_status", "outcome", "code"))
 
 
+def left(invoice: Invoice) -> tuple[str, list[tuple[str, str, str, str]]]:
+    """Return what is left of the invoice: the status in its row, and its log."""
+    return row(invoice).status, steps(invoice)
+
+
 def row(invoice: Invoice) -> Invoice:
     """Return the invoice as its row is now."""
     return Invoice.objects.using(invoice._state.db).get(pk=invoice.pk)

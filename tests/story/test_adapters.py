@@ -9,10 +9,11 @@ from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.outcomes import LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.providers.base import Provider
 from django_invoice_cancel.statuses import Status
-from tests.story.reading import failure, later, row, steps
+from tests.story.reading import CANCELED_BY_US, failure, later, left, row, steps
 
 pytestmark = pytest.mark.django_db
 CANARY = "canary/1f+9c=e"
+LOST = [CANCELED_BY_US[0], ("canceling", "in_doubt", "in_doubt", "no_answer")]
 
 
 class Anybody(Provider):
@@ -98,7 +99,7 @@ def test_nonsense_to_a_cancel_is_doubt(anybody, caplog, nonsense):
     assert "Traceback (most recent call last)" in caplog.text
     assert "The adapter of anybody failed" in caplog.text
     assert CANARY not in caplog.text
-    assert Anybody.asked == 1
+    assert (row(invoice).status, Anybody.asked) == ("in_doubt", 1)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_nonsense_to_a_lookup_leaves_the_doubt(anybody, caplog, nonsense):
     with later(minutes=16):
         found = invoice.reconcile()
     assert (found.outcome, found.code, found.status) == ("in_doubt", "adapter_error", "in_doubt")
-    assert (row(invoice).status, row(invoice).check_count) == ("in_doubt", 0)
+    assert (*left(invoice), row(invoice).check_count) == ("in_doubt", LOST, 0)
     assert "The adapter of anybody failed" in caplog.text
     assert CANARY not in caplog.text
     assert Anybody.asked == 2
@@ -132,7 +133,7 @@ def test_lookup_that_leaves_an_invoice_out_is_no_answer(anybody):
     with later(minutes=16):
         found = invoice.reconcile()
     assert (found.outcome, found.code, row(invoice).check_count) == ("in_doubt", "no_answer", 0)
-    assert Anybody.asked == 2
+    assert (*left(invoice), Anybody.asked) == ("in_doubt", LOST, 2)
 
 
 def test_own_code_of_an_adapter_comes_through(anybody):
@@ -164,7 +165,7 @@ def test_refusal_that_names_a_status(anybody, status, outcome, code, becomes):
     except (CancelInDoubt, CancelRefused) as error:
         told = error.result
     assert (told.outcome, told.code, told.status) == (outcome, code, becomes)
-    assert row(invoice).status == becomes
+    assert (row(invoice).status, steps(invoice)[-1][:3]) == (becomes, ("canceling", becomes, outcome))
     assert Anybody.asked == 1
 
 
@@ -177,6 +178,7 @@ def test_words_of_an_adapter_are_masked_and_cut_for_it(anybody):
     assert error.result.provider_message == "\ufffd\ufffd *** " + "x" * 493
     assert invoice.transitions.last().provider_message == error.result.provider_message
     assert type(error) is CancelInDoubt
+    assert (*left(invoice), Anybody.asked) == ("in_doubt", LOST, 1)
 
 
 def test_adapter_that_cannot_be_made_is_misconfigured(anybody, monkeypatch):
@@ -188,7 +190,7 @@ def test_adapter_that_cannot_be_made_is_misconfigured(anybody, monkeypatch):
     error = failure(invoice.cancel)
     assert (type(error), error.result.code) == (CancelNotPossible, "misconfigured")
     assert str(error.result.message) == "It cannot be asked for: Provider 'anybody' cannot be made: KeyError: '***'"
-    assert (Anybody.asked, steps(invoice)) == (0, [])
+    assert (*left(invoice), Anybody.asked) == ("created", [], 0)
 
 
 @pytest.mark.parametrize("crash", [KeyboardInterrupt, SystemExit])
@@ -197,8 +199,10 @@ def test_interrupt_within_an_adapter_leaves_the_claim(anybody, crash):
     invoice = anybody(raises(crash()))
     with pytest.raises(crash):
         invoice.cancel()
-    assert (row(invoice).status, steps(invoice)) == ("canceling", [("created", "canceling", "", "")])
+    assert left(invoice) == ("canceling", CANCELED_BY_US[:1])
     anybody.answers(of(LookupReply(Status.CANCELED, "observed", is_answer=True)))
     with later(minutes=7):
         assert row(invoice).reconcile().status == "canceled"
+    abandoned, found = ("canceling", "in_doubt", "in_doubt", "abandoned"), ("already_canceled", "observed")
+    assert left(invoice) == ("canceled", [CANCELED_BY_US[0], abandoned, ("in_doubt", "canceled", *found)])
     assert Anybody.asked == 2

@@ -5,7 +5,7 @@ from django.db import connections, transaction
 
 from django_invoice_cancel.exceptions import CancelInTransaction
 from django_invoice_cancel.models import Invoice, InvoiceTransition, ProviderState
-from tests.story.reading import CANCELED_BY_US, failure, later, row, steps
+from tests.story.reading import CANCELED_BY_US, failure, later, left, row, steps
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
@@ -25,6 +25,9 @@ class WritesGoToOther:
 
 def rows(using):
     return [model.objects.using(using).count() for model in (Invoice, InvoiceTransition, ProviderState)]
+
+
+LOST = [CANCELED_BY_US[0], ("canceling", "in_doubt", "in_doubt", "provider_error")]
 
 
 def cancel(invoice, sandbox):
@@ -57,19 +60,22 @@ def reconcile(invoice, sandbox):
     failure(invoice.cancel)
     with later(minutes=16):
         assert invoice.reconcile().status == "canceled"
+    assert left(invoice) == ("canceled", [*LOST, ("in_doubt", "canceled", "already_canceled", "observed")])
 
 
 def resolve(invoice, sandbox):
     sandbox.script(invoice.external_id, ["error_500_after"])
     failure(invoice.cancel)
     invoice.resolve("expired", actor="ada", reason="seen in the cabinet")
-    assert row(invoice).status == "expired"
+    assert left(invoice) == ("expired", [*LOST, ("in_doubt", "expired", "", "resolved")])
 
 
 def be_paused(invoice, sandbox):
     sandbox.script(invoice.external_id, ["rate_limited"])
     failure(invoice.cancel)
     assert failure(invoice.cancel).result.code == "provider_paused"
+    answered = ("canceling", "created", "not_processed", "rate_limited")
+    assert left(invoice) == ("created", [CANCELED_BY_US[0], answered])
 
 
 @pytest.mark.parametrize(
@@ -104,6 +110,7 @@ def test_guard_is_about_the_invoices_database(sandbox, register, busy, is_refuse
                 invoice.cancel()
         else:
             assert invoice.cancel().ok
+    assert left(invoice) == (("created", []) if is_refused else ("canceled", CANCELED_BY_US))
     assert sandbox.count("cancel") == (0 if is_refused else 1)
 
 

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import ProviderState
-from tests.story.reading import failure, later, row, steps
+from tests.story.reading import CANCELED_BY_US, failure, later, left, steps
 
 pytestmark = pytest.mark.django_db
 TROUBLE = [
@@ -19,7 +19,8 @@ TROUBLE = [
 @pytest.mark.parametrize(("behaviour", "code", "seconds"), TROUBLE, ids=[case[0] for case in TROUBLE])
 def test_trouble_pauses_the_provider(sandbox, register, provider, other, behaviour, code, seconds):
     sandbox.configure(retry_after_seconds=9)
-    failure(register(behaviour, provider=provider).cancel)
+    troubled = register(behaviour, provider=provider)
+    failure(troubled.cancel)
     state = ProviderState.objects.get()
     assert (state.alias, state.pause_code, state.is_paused) == (provider, code, True)
 
@@ -27,13 +28,15 @@ def test_trouble_pauses_the_provider(sandbox, register, provider, other, behavio
     error = failure(waiting.cancel)
     assert (type(error), error.result.code, error.result.status) == (CancelNotPossible, "provider_paused", "created")
     assert seconds - 5 < error.result.retry_after <= seconds
-    assert (row(waiting).status, steps(waiting)) == ("created", [])
+    assert left(waiting) == ("created", [])
     assert register(provider=other).cancel().ok
     assert (sandbox.count("cancel"), sandbox.count("cancel", waiting.external_id)) == (2, 0)
 
     with later(seconds=seconds + 1):
         assert waiting.cancel().ok
-    assert sandbox.count("cancel", waiting.external_id) == 1
+    assert left(waiting) == ("canceled", CANCELED_BY_US)
+    assert left(troubled) == ("created", [CANCELED_BY_US[0], ("canceling", "created", "not_processed", code)])
+    assert (sandbox.count("cancel", waiting.external_id), sandbox.count("cancel", troubled.external_id)) == (1, 1)
 
 
 def test_429_without_retry_after_pauses_for_a_minute(register, sandbox):
@@ -43,6 +46,10 @@ def test_429_without_retry_after_pauses_for_a_minute(register, sandbox):
     failure(invoice.cancel)
     assert 55 < (ProviderState.objects.get().paused_until - timezone.now()).total_seconds() <= 60
     assert sandbox.count("cancel") == 1
+    assert (left(invoice)[0], steps(invoice)[-1]) == (
+        "created",
+        ("canceling", "created", "not_processed", "rate_limited"),
+    )
 
 
 def test_a_pause_never_shortens_another(sandbox, register):
@@ -52,10 +59,20 @@ def test_a_pause_never_shortens_another(sandbox, register):
     assert (state.pause_code, state.seconds_left > 290) == ("bad_credentials", True)
 
 
-@pytest.mark.parametrize("behaviour", ["error_500_before", "unavailable", "paid", "not_found", "ordinary"])
-def test_other_answers_pause_nobody(sandbox, register, behaviour):
+@pytest.mark.parametrize(
+    ("behaviour", "status", "outcome", "code"),
+    [
+        ("error_500_before", "in_doubt", "in_doubt", "provider_error"),
+        ("unavailable", "in_doubt", "in_doubt", "provider_error"),
+        ("paid", "paid", "refused", "has_payment"),
+        ("not_found", "created", "refused", "not_found"),
+        ("ordinary", "canceled", "canceled", "canceled"),
+    ],
+)
+def test_other_answers_pause_nobody(sandbox, register, behaviour, status, outcome, code):
     invoice = register(behaviour)
     invoice.cancel() if behaviour == "ordinary" else failure(invoice.cancel)
     assert not any(state.is_paused for state in ProviderState.objects.all())
     assert register().cancel().ok
+    assert left(invoice) == (status, [CANCELED_BY_US[0], ("canceling", status, outcome, code)])
     assert sandbox.count("cancel") == 2

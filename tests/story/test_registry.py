@@ -10,7 +10,7 @@ from django.test import override_settings
 from django_invoice_cancel import registry
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import Invoice
-from tests.story.reading import failure
+from tests.story.reading import failure, left
 
 FIREKASSA = "django_invoice_cancel.providers.firekassa.FireKassa"
 GOOD = {"base_url": "http://127.0.0.1:9", "api_token": "invented"}
@@ -72,13 +72,14 @@ def test_unknown_alias_names_the_known_ones(use):
 
 
 @pytest.mark.django_db
-def test_one_broken_setting_makes_every_invoice_misconfigured(use):
+def test_one_broken_setting_makes_every_invoice_misconfigured(use, web):
     """A typed result, as for everything else that keeps a cancel from being sent."""
     use(CLAIM_TTL=-1)
     invoice = Invoice.objects.create(provider="fk", external_id="17")
     error = failure(invoice.cancel)
     assert (type(error), error.result.code) == (CancelNotPossible, "misconfigured")
     assert "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds" in str(error)
+    assert (*left(invoice), len(web.calls)) == ("created", [], 0)
 
 
 def test_instance_is_made_once(use):
@@ -139,15 +140,17 @@ def test_oldest_instances_are_let_go(resolver):
     ],
 )
 @pytest.mark.django_db
-def test_what_a_resolver_does_wrong_is_said(resolver, alias, answer, sentence):
+def test_what_a_resolver_does_wrong_is_said(resolver, web, alias, answer, sentence):
     """Whatever it raises, the invoice is skipped, with a result."""
     resolver.setitem(ACCOUNTS, alias, answer)
     with pytest.raises(ImproperlyConfigured) as caught:
         registry.get_provider(alias)
     assert sentence in str(caught.value)
-    error = failure(Invoice.objects.create(provider=alias, external_id="17").cancel)
+    invoice = Invoice.objects.create(provider=alias, external_id="17")
+    error = failure(invoice.cancel)
     assert (type(error), error.result.code) == (CancelNotPossible, "misconfigured")
     assert sentence in str(error)
+    assert (*left(invoice), len(web.calls)) == ("created", [], 0)
 
 
 # -- processes ------------------------------------------------------------------------------------------------

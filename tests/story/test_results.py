@@ -19,7 +19,7 @@ from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.outcomes import Code, Outcome
 from django_invoice_cancel.results import EXCEPTIONS, raise_unless_ok, result
-from tests.story.reading import failure, row, steps
+from tests.story.reading import failure, left, row, steps
 
 pytestmark = pytest.mark.django_db
 
@@ -86,6 +86,7 @@ def test_skipped_raises_cancel_not_possible(sandbox, register, prepare, code, st
     assert str(error).startswith(f"{invoice.provider} invoice {invoice.external_id}: {message}")
     assert (error.result.attempt, error.result.duration_ms, error.result.is_recorded) == (None, None, True)
     assert steps(invoice) == log
+    assert list(Invoice.objects.values_list("status", flat=True)) == [status] * (prepare is not deleted)
     assert sandbox.requests == []
 
 
@@ -130,6 +131,7 @@ def test_unreachable_provider_raises_cancel_not_processed(sandbox, register, pro
     invoice = register(provider=provider)
     error = failure(invoice.cancel)
     assert (type(error), error.result.code, error.result.status) == (CancelNotProcessed, "unreachable", "created")
+    assert row(invoice).status == "created"
     assert steps(invoice)[-1] == ("canceling", "created", "not_processed", "unreachable")
     assert sandbox.requests == []
 
@@ -166,9 +168,11 @@ def test_canceled_before_returns_already_canceled(sandbox, register, how):
 @pytest.mark.parametrize(("behaviour", "provider", "seconds"), [("rate_limited", "firekassa", 7.0)])
 def test_retry_after_is_told(sandbox, register, behaviour, provider, seconds):
     sandbox.configure(retry_after_seconds=7)
-    error = failure(register(behaviour, provider=provider).cancel)
+    invoice = register(behaviour, provider=provider)
+    error = failure(invoice.cancel)
     assert error.result.retry_after == seconds
-    assert sandbox.count("cancel") == 1
+    claimed, answered = ("created", "canceling", "", ""), ("canceling", "created", "not_processed", "rate_limited")
+    assert (*left(invoice), sandbox.count("cancel")) == ("created", [claimed, answered], 1)
 
 
 def test_every_outcome_but_the_good_ones_has_its_exception():

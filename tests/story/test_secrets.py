@@ -25,7 +25,7 @@ from django_invoice_cancel.exceptions import CancelError, CancelInDoubt, Outcome
 from django_invoice_cancel.masking import MASK, Secret, SecretDict, mask
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing.sandbox import BEHAVIOURS, ProviderSandbox
-from tests.story.reading import later
+from tests.story.reading import later, row, steps
 
 CORE = "c4naryt0ken"
 ODD = '/a+b=c"d<e&f\\g'
@@ -141,6 +141,8 @@ def test_nothing_leaks_from_any_outcome(sandbox, settings, caplog, provider, beh
     assert_nothing_leaks(outcome, caplog)
     with later(minutes=16):
         assert_nothing_leaks(caught(invoice.reconcile), caplog)
+    assert steps(invoice)[0] == ("created", "canceling", "", "")
+    assert steps(invoice)[-1][1] == row(invoice).status != "canceling"
     assert sandbox.count("cancel") == 1
     assert CORE in sandbox.requests[0].headers["authorization"]
 
@@ -306,16 +308,18 @@ def raise_improperly_configured(invoice, monkeypatch):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("act", "kind"),
+    ("act", "kind", "status", "sent"),
     [
-        (raise_in_doubt, CancelInDoubt),
-        (raise_not_recorded, OutcomeNotRecorded),
-        (raise_improperly_configured, ImproperlyConfigured),
+        (raise_in_doubt, CancelInDoubt, "in_doubt", 1),
+        (raise_not_recorded, OutcomeNotRecorded, "canceling", 1),
+        (raise_improperly_configured, ImproperlyConfigured, "created", 0),
     ],
     ids=["CancelInDoubt", "OutcomeNotRecorded", "ImproperlyConfigured"],
 )
 @pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
-def test_nothing_leaks_into_error_reports_and_mails(sandbox, settings, caplog, monkeypatch, act, kind, provider):
+def test_nothing_leaks_into_error_reports_and_mails(
+    sandbox, settings, caplog, monkeypatch, act, kind, status, sent, provider
+):
     mails = MailToAdmins(include_html=True)
     invoice = Invoice.objects.create(provider=provider, external_id=sandbox.new_id(provider, "error_500_before"))
     with pytest.raises(kind) as caught_by_view:
@@ -329,3 +333,6 @@ def test_nothing_leaks_into_error_reports_and_mails(sandbox, settings, caplog, m
     assert kind.__name__ in mails.sent
     assert CORE not in mails.sent
     assert CORE not in caplog.text
+    log = {"in_doubt": ["canceling", "in_doubt"], "canceling": ["canceling"], "created": []}[status]
+    assert (row(invoice).status, [step[1] for step in steps(invoice)]) == (status, log)
+    assert sandbox.count("cancel") == sent

@@ -7,7 +7,7 @@ from django.db import connection, transaction
 
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
-from tests.story.reading import CANCELED_BY_US, failure, rolled_back, row, steps
+from tests.story.reading import CANCELED_BY_US, failure, left, rolled_back, row, steps
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,7 +71,7 @@ def test_receivers_exception_changes_nothing_and_is_logged(sandbox, register, ca
         assert invoice.observe_status("paid")
     finally:
         signal.disconnect(broken)
-    assert steps(invoice) == [*CANCELED_BY_US, ("canceled", "paid", "", "observed")]
+    assert left(invoice) == ("paid", [*CANCELED_BY_US, ("canceled", "paid", "", "observed")])
     assert row(invoice).paid_after_cancel_at is not None
     assert "a receiver's own bug" in caplog.text
     assert sandbox.count("cancel") == 1
@@ -97,15 +97,15 @@ def test_late_money_is_signalled_once(sandbox, register):
 # -- the log file ---------------------------------------------------------------------------------------------
 
 LINES = [
-    ("ordinary", "INFO", "canceled", "canceled"),
-    ("paid", "INFO", "refused", "has_payment"),
-    ("rate_limited", "INFO", "not_processed", "rate_limited"),
-    ("error_500_before", "WARNING", "in_doubt", "provider_error"),
+    ("ordinary", "INFO", "canceled", "canceled", "canceled"),
+    ("paid", "INFO", "refused", "has_payment", "paid"),
+    ("rate_limited", "INFO", "not_processed", "rate_limited", "created"),
+    ("error_500_before", "WARNING", "in_doubt", "provider_error", "in_doubt"),
 ]
 
 
-@pytest.mark.parametrize(("behaviour", "level", "outcome", "code"), LINES, ids=[line[0] for line in LINES])
-def test_one_line_an_attempt(sandbox, register, caplog, behaviour, level, outcome, code):
+@pytest.mark.parametrize(("behaviour", "level", "outcome", "code", "status"), LINES, ids=[line[0] for line in LINES])
+def test_one_line_an_attempt(sandbox, register, caplog, behaviour, level, outcome, code, status):
     caplog.set_level(logging.DEBUG, "django_invoice_cancel")
     invoice = register(behaviour)
     result = invoice.cancel() if outcome == "canceled" else failure(invoice.cancel).result
@@ -123,6 +123,7 @@ def test_one_line_an_attempt(sandbox, register, caplog, behaviour, level, outcom
         "code": code,
         "duration_ms": result.duration_ms,
     }
+    assert left(invoice) == (status, [CANCELED_BY_US[0], ("canceling", status, outcome, code)])
     assert sandbox.count("cancel") == 1
 
 
@@ -149,4 +150,4 @@ def test_outcome_that_is_not_recorded_is_an_error_in_the_log(sandbox, register, 
         ("ERROR", False),
     ]
     assert (caplog.records[1].outcome, caplog.records[1].code) == ("canceled", "canceled")
-    assert sandbox.count("cancel") == 1
+    assert (*left(invoice), sandbox.count("cancel")) == ("canceling", CANCELED_BY_US[:1], 1)

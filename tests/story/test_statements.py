@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tests.story.reading import failure
+from tests.story.reading import failure, row, steps
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,8 +29,17 @@ def test_cancel_takes_two_transactions_and_four_statements(sandbox, register, pr
     assert sandbox.count("cancel") == 1
 
 
-@pytest.mark.parametrize("behaviour", ["paid", "error_500_before", "not_found", "expired", "already_canceled"])
-def test_no_outcome_takes_more_than_six_statements(sandbox, register, behaviour):
+@pytest.mark.parametrize(
+    ("behaviour", "status", "outcome", "code"),
+    [
+        ("paid", "paid", "refused", "has_payment"),
+        ("error_500_before", "in_doubt", "in_doubt", "provider_error"),
+        ("not_found", "created", "refused", "not_found"),
+        ("expired", "canceled", "already_canceled", "already_canceled"),
+        ("already_canceled", "canceled", "already_canceled", "already_canceled"),
+    ],
+)
+def test_no_outcome_takes_more_than_six_statements(sandbox, register, behaviour, status, outcome, code):
     """Money that is first heard of also asks the log if the invoice was canceled: that is the fifth."""
     invoice = register(behaviour)
     cancel = invoice.cancel if behaviour in ("expired", "already_canceled") else (lambda: failure(invoice.cancel))
@@ -38,3 +47,4 @@ def test_no_outcome_takes_more_than_six_statements(sandbox, register, behaviour)
     assert (begun, committed) == (2, 2)
     assert len(own) <= 6, own
     assert sandbox.count("cancel") == 1
+    assert (row(invoice).status, steps(invoice)[-1]) == (status, ("canceling", status, outcome, code))
