@@ -5,7 +5,7 @@ from functools import partial
 from django.db.models import QuerySet
 
 from django_invoice_cancel import bulk_operations
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
 
 advance = partial(bulk_operations.advance, deadline=60.0)
 
@@ -18,6 +18,14 @@ def outcomes(operation: BulkOperation) -> dict[str, str]:
 
 def statuses() -> dict[str, str]:
     return dict(Invoice.objects.values_list("external_id", "status"))
+
+
+def logs() -> dict[str, str]:
+    """Return each invoice's log: the codes of its rows, "claim" where there is none."""
+    told = dict.fromkeys(statuses(), "")
+    for external_id, code in InvoiceTransition.objects.order_by("id").values_list("invoice__external_id", "code"):
+        told[external_id] = f"{told[external_id]} {code or 'claim'}".strip()
+    return told
 
 
 def put(invoice: Invoice, **columns: object) -> None:

@@ -1,6 +1,7 @@
 """A slice of an operation: what it takes, what it writes, what it leaves, and what it leaves alone."""
 
 import threading
+from collections import Counter
 
 import pytest
 from django.db import transaction
@@ -9,7 +10,7 @@ from django_invoice_cancel.bulk_operations import Advance
 from django_invoice_cancel.exceptions import CancelInTransaction
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
 from django_invoice_cancel.testing import ScriptedProvider
-from tests.operations.reading import advance, outcomes, progress, put, statuses
+from tests.operations.reading import advance, logs, outcomes, progress, put, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,6 +64,7 @@ def test_a_slice_in_a_transaction_is_refused(scripted_provider, invoices, starte
         advance(operation.pk)
     operation.refresh_from_db()
     assert (outcomes(operation), operation.worked_at) == ({"101": ""}, None)
+    assert (statuses(), logs()) == ({"101": "created"}, {"101": ""})
     assert scripted_provider.cancel_count == 0
 
 
@@ -91,6 +93,14 @@ def test_every_kind_of_answer_is_one_outcome(scripted_provider, invoices, starte
         "104": "not_processed unreachable",
         "105": "canceled canceled",
     }
+    assert statuses() == {"101": "created", "102": "in_doubt", "103": "paid", "104": "created", "105": "canceled"}
+    assert logs() == {
+        "101": "claim provider_refused",
+        "102": "claim no_answer",
+        "103": "claim has_payment",
+        "104": "claim unreachable",
+        "105": "claim canceled",
+    }
     assert scripted_provider.cancel_count == 5
 
 
@@ -100,6 +110,7 @@ def test_an_alias_that_is_not_configured_stops_no_other(scripted_provider, invoi
     operation = started()
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"201": "skipped misconfigured", "101": "canceled canceled"}
+    assert (statuses(), logs()) == ({"201": "created", "101": "canceled"}, {"201": "", "101": "claim canceled"})
     assert scripted_provider.cancel_count == 1
 
 
@@ -118,6 +129,7 @@ def test_rate_limited_stays_untried_and_waits(scripted_provider, invoices, start
     ProviderState.objects.update(paused_until=None)
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "canceled canceled"}
+    assert (statuses(), logs()) == ({"101": "canceled"}, {"101": "claim rate_limited claim canceled"})
     assert scripted_provider.cancel_count == 2
 
 
@@ -132,6 +144,7 @@ def test_rejected_credentials_leave_the_rest_untried(scripted_provider, invoices
     assert operation.items.filter(outcome="not_processed", code="bad_credentials").count() == tried < 40
     assert operation.items.left().count() == 40 - tried
     assert set(statuses().values()) == {"created"}
+    assert Counter(logs().values())["claim bad_credentials"] == tried
 
 
 def test_a_paused_provider_does_not_keep_another_from_its_turn(scripted_provider, invoices, started):
@@ -146,6 +159,8 @@ def test_a_paused_provider_does_not_keep_another_from_its_turn(scripted_provider
     assert left.has_more
     assert 200 < left.wait_seconds <= 300
     assert operation.items.left().count() == 3
+    assert {statuses()[each] for each in ("201", "202", "203")} == {"created"}
+    assert Counter(logs().values()) == {"": 3, "claim canceled": 3}
     assert (scripted_provider.cancel_count, paused.cancel_count) == (3, 0)
 
 
@@ -170,6 +185,7 @@ def test_stop_within_a_slice_records_what_is_in_flight(scripted_provider, invoic
     assert operation.items.filter(outcome="canceled").count() == sent
     assert sorted(statuses().values()) == ["canceled"] * sent + ["created"] * (60 - sent)
     assert not operation.items.left().filter(token__isnull=False).exists()
+    assert Counter(logs().values())["claim canceled"] == sent
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
@@ -187,6 +203,9 @@ def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, inv
     assert 0 < scripted_provider.cancel_count < 60
     assert progress(operation) == "stopped"
     assert operation.items.left().count() == 60 - scripted_provider.cancel_count
+    sent = scripted_provider.cancel_count
+    assert Counter(statuses().values()) == {"canceled": sent, "created": 60 - sent}
+    assert Counter(logs().values())["claim canceled"] == sent
 
 
 def test_a_stopped_operation_goes_on_where_it_was(scripted_provider, invoices, started):
@@ -198,6 +217,7 @@ def test_a_stopped_operation_goes_on_where_it_was(scripted_provider, invoices, s
     assert operation.resume()
     assert advance(operation.pk).is_finished
     assert sorted(scripted_provider.cancels) == ["101", "102", "103", "104"]
+    assert (set(statuses().values()), set(logs().values())) == ({"canceled"}, {"claim canceled"})
 
 
 def test_a_slice_takes_nothing_after_its_time(scripted_provider, invoices, started):
@@ -206,6 +226,7 @@ def test_a_slice_takes_nothing_after_its_time(scripted_provider, invoices, start
     assert advance(operation.pk, deadline=0.0).has_more
     assert outcomes(operation) == dict.fromkeys(("101", "102", "103"), "")
     assert not operation.items.left().filter(token__isnull=False).exists()
+    assert (set(statuses().values()), set(logs().values())) == ({"created"}, {""})
     assert scripted_provider.cancel_count == 0
 
 
@@ -261,7 +282,7 @@ def test_resolve_is_guarded_by_the_attempt_that_was_selected(scripted_provider, 
     put(invoice, attempt="00000000-0000-4000-8000-000000000002")
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "skipped changed"}
-    assert statuses() == {"101": "in_doubt"}
+    assert (statuses(), logs()) == ({"101": "in_doubt"}, {"101": ""})
     assert scripted_provider.cancel_count == 0
 
 
@@ -272,5 +293,5 @@ def test_resolve_does_not_wait_for_a_paused_provider(scripted_provider, invoices
     operation = started("resolve", decision="paid", trigger="operator")
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "refused resolved"}
-    assert statuses() == {"101": "paid"}
+    assert (statuses(), logs()) == ({"101": "paid"}, {"101": "resolved"})
     assert scripted_provider.cancel_count == 0

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_invoice_cancel.models import BulkOperation, Invoice
+from tests.bulk.reading import rows_each
 from tests.workers.conftest import cancels
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,6 +73,7 @@ def test_broker_that_is_down_leaves_the_operation_to_the_sweep(invoices, dispatc
 
     operation.refresh_from_db()
     assert (operation.progress, statuses(), cancels()) == ("finished", {"canceled"}, 5)
+    assert rows_each() == {2: 5}
 
 
 def test_sweep_leaves_alone_what_somebody_works_on(invoices):
@@ -82,14 +84,14 @@ def test_sweep_leaves_alone_what_somebody_works_on(invoices):
     assert cancels() == 0
 
     sweep(str(operation.pk))  # named: it joins in
-    assert (statuses(), cancels()) == ({"canceled"}, 5)
+    assert (statuses(), cancels(), rows_each()) == ({"canceled"}, 5, {2: 5})
 
 
 def test_sweep_takes_what_its_worker_left(invoices):
     operation = BulkOperation.objects.start(invoices(5))
     worked(operation, minutes=3)
     sweep()
-    assert (statuses(), cancels()) == ({"canceled"}, 5)
+    assert (statuses(), cancels(), rows_each()) == ({"canceled"}, 5, {2: 5})
 
 
 def test_sweep_that_dispatches_does_so_once_for_a_while(invoices, dispatch, told):
@@ -114,6 +116,7 @@ def test_sweep_that_cannot_dispatch_says_so_and_may_try_again(invoices, dispatch
     del told[:]
     sweep("--dispatch")
     assert told == [str(operation.pk)]
+    assert (statuses(), cancels(), rows_each()) == ({"created"}, 0, {})
 
 
 def test_dispatching_needs_a_dispatcher(invoices):
