@@ -27,6 +27,22 @@ def rows_each(using: str = "default") -> dict[int, int]:
     return dict(Counter(count for _, count in rows.annotate(Count("id"))))
 
 
+def answers() -> dict[str, int]:
+    """Return how many rows of the log have each code; claims, and what was given back, are left out."""
+    rows: Any = InvoiceTransition.objects.exclude(code__in=["", "given_back"]).order_by().values_list("code")
+    return dict(rows.annotate(Count("id")))
+
+
+def odd_logs() -> list[Invoice]:
+    """Return the invoices whose log is no chain from "created" to the status in their row."""
+    at: dict[Any, str] = {}
+    odd = set()
+    for key, old, new in InvoiceTransition.objects.order_by("id").values_list("invoice_id", "from_status", "to_status"):
+        odd |= {key} if at.get(key, "created") != old else set()
+        at[key] = new
+    return [each for each in Invoice.objects.all() if each.pk in odd or each.status != at.get(each.pk, "created")]
+
+
 def logged(code: str) -> int:
     """Return how many rows of the log have this code."""
     return InvoiceTransition.objects.filter(code=code).count()

@@ -12,7 +12,7 @@ from django_invoice_cancel.bulk.lanes import Lane
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.verbs.claims import Claims
 from django_invoice_cancel.models.verbs.rows import Rows
-from tests.bulk.reading import codes, logged, rows_each, statuses
+from tests.bulk.reading import answers, codes, logged, odd_logs, rows_each, statuses
 from tests.story.reading import later, steps
 
 pytestmark = pytest.mark.django_db
@@ -106,7 +106,7 @@ def test_stop_that_is_set_before_sends_nothing(shop, make):
     stop = threading.Event()
     stop.set()
     assert list(cancel_invoices(make(10), stop=stop)) == []
-    assert (shop.cancel_count, rows_each()) == (0, {})
+    assert (shop.cancel_count, statuses(), rows_each()) == (0, {"created": 10}, {})
 
 
 def test_stopped_run_tells_of_those_that_would_have_come_again(scripted, make):
@@ -118,6 +118,7 @@ def test_stopped_run_tells_of_those_that_would_have_come_again(scripted, make):
     results = list(cancel_invoices(make(300), stop=stop))
     assert codes(results) == {"canceled": shop.cancel_count - 2, "unreachable": 2}
     assert statuses() == {"canceled": shop.cancel_count - 2, "created": 302 - shop.cancel_count}
+    assert answers() == {"canceled": shop.cancel_count - 2, "unreachable": 2}
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def test_database_that_is_lost_for_good_leaves_abandoned_claims_that_reconcile_f
     sent = shop.cancel_count
     with later(minutes=25):
         list(reconcile_invoices(Invoice.objects.due_for_reconciling()))
-    assert statuses() == {"canceled": sent, "created": 500 - sent}
+    assert (statuses(), odd_logs()) == ({"canceled": sent, "created": 500 - sent}, [])
     assert shop.cancel_count == sent
 
 
@@ -268,6 +269,7 @@ def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, 
     results = list(cancel_invoices(make(100), stop=stopped(shop, 3)))
     assert (codes(results), shop.cancel_count) == ({"canceled": 3}, 3)
     assert statuses() == {"canceled": 3, "canceling": 27, "created": 70}
+    assert rows_each() == {1: 27, 2: 3}
     assert "Unsent claims of shop were not given back: reconcile does it." in caplog.messages
 
 

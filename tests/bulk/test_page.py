@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from django_invoice_cancel.models import Invoice
-from tests.bulk.reading import statuses
+from tests.bulk.reading import answers, statuses
 from tests.docs.pages import block_with
 
 pytestmark = pytest.mark.django_db
@@ -27,3 +27,4 @@ def test_generator_names_what_is_in_doubt(shop, make, capsys):
     block_with("docs/bulk.md", "closing").run({"Invoice": Invoice})
     assert capsys.readouterr().out == "000001\n"
     assert (shop.cancel_count, statuses()) == (2, {"canceled": 1, "in_doubt": 1})
+    assert answers() == {"canceled": 1, "no_answer": 1}

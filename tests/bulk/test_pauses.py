@@ -8,7 +8,7 @@ from django_invoice_cancel.bulk import cancel_invoices, engine, lanes, run
 from django_invoice_cancel.models import Invoice, ProviderState
 from django_invoice_cancel.outcomes import Code, Outcome, ProviderReply
 from django_invoice_cancel.testing import ScriptedProvider
-from tests.bulk.reading import codes, logged, rows_each, statuses
+from tests.bulk.reading import answers, codes, logged, rows_each, statuses
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +41,7 @@ def test_rejected_credentials_stop_the_provider_at_once(scripted, make):
     assert (state.pause_code, 295 < state.seconds_left <= 300) == ("bad_credentials", True)
     assert all(result.retry_after > 290 for result in results if result.code == "provider_paused")
     assert logged("given_back") <= 66
+    assert answers() == {"canceled": 49, "bad_credentials": shop.cancel_count - 49}
 
 
 def test_other_provider_goes_on(scripted, make):
@@ -51,6 +52,8 @@ def test_other_provider_goes_on(scripted, make):
     list(cancel_invoices(Invoice.objects.all()))
     assert good.cancel_count == Invoice.objects.filter(provider="good", status="canceled").count() == 100
     assert broken.cancel_count <= 1 + 8
+    assert statuses() == {"canceled": 100, "created": 100}
+    assert answers() == {"canceled": 100, "bad_credentials": broken.cancel_count}
 
 
 def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, make, clock):
@@ -69,6 +72,8 @@ def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, mak
     results = list(cancel_invoices(invoices.filter(status="created")))
     assert codes(results) == {"canceled": 5000 - lost}
     assert (shop.cancel_count, ProviderState.objects.get().pause_code) == (5000, "")
+    assert statuses() == {"in_doubt": lost, "canceled": 5000 - lost}
+    assert answers() == {"no_answer": lost, "canceled": 5000 - lost}
 
 
 def test_after_a_pause_one_probe_goes_first(scripted, make, clock, monkeypatch):
@@ -94,6 +99,7 @@ def test_after_a_pause_one_probe_goes_first(scripted, make, clock, monkeypatch):
     results = list(cancel_invoices(invoices.filter(status="created")))
     assert (shop.cancel_count, codes(results)["no_answer"], max(claimed)) == (lost + 1, 1, 1)
     assert ProviderState.objects.get().seconds_left > 290
+    assert (statuses(), answers()) == ({"in_doubt": lost + 1, "created": 199 - lost}, {"no_answer": lost + 1})
 
 
 def test_five_lost_answers_pause_and_four_do_not(scripted, make):
@@ -101,6 +107,7 @@ def test_five_lost_answers_pause_and_four_do_not(scripted, make):
     shop.next_cancels(*["in_doubt"] * 4, "canceled", *["in_doubt"] * 4)
     make(50).cancel()
     assert (shop.cancel_count, statuses()) == (50, {"canceled": 42, "in_doubt": 8})
+    assert answers() == {"canceled": 42, "no_answer": 8}
     assert ProviderState.objects.get().failures == 0
 
 
@@ -109,6 +116,7 @@ def test_answer_about_the_invoice_ends_the_count_whatever_it_says(scripted, make
     shop.next_cancels(*["in_doubt", "in_doubt", "in_doubt", "in_doubt", "refused"] * 4)
     make(20).cancel()
     assert (shop.cancel_count, statuses()) == (20, {"created": 4, "in_doubt": 16})
+    assert answers() == {"provider_refused": 4, "no_answer": 16}
 
 
 def test_pause_of_another_process_is_read_before_each_group(shop, make):
@@ -121,23 +129,30 @@ def test_pause_of_another_process_is_read_before_each_group(shop, make):
     assert shop.cancel_count <= shop.concurrency * 2 + lanes.GROUP + lanes.GROUP
     assert codes(rest)["provider_paused"] == 500 - shop.cancel_count
     assert statuses() == {"canceled": shop.cancel_count, "created": 500 - shop.cancel_count}
+    assert answers() == {"canceled": shop.cancel_count}
 
 
 def test_pause_that_is_there_before_sends_nothing(shop, make):
     invoices = make(120)
     invoices.verbs.pause("shop", "rate_limited", 61)
     assert codes(cancel_invoices(invoices)) == {"provider_paused": 120}
-    assert (shop.cancel_count, rows_each()) == (0, {})
+    assert (shop.cancel_count, statuses(), rows_each()) == (0, {"created": 120}, {})
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(59, {"canceled": 9}), (61, {"provider_paused": 9})])
-def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(shop, make, clock, monkeypatch, seconds, expected):
+@pytest.mark.parametrize(
+    ("seconds", "expected", "status", "rows"),
+    [(59, {"canceled": 9}, "canceled", {2: 9}), (61, {"provider_paused": 9}, "created", {})],
+)
+def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
+    shop, make, clock, monkeypatch, seconds, expected, status, rows
+):
     """Waiting moves the clock on, ten seconds at a time."""
     monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
     invoices = make(9)
     invoices.verbs.pause("shop", "rate_limited", seconds)
     assert codes(cancel_invoices(invoices)) == expected
     assert (shop.cancel_count, clock.moved >= 50) == ((9, True) if seconds < 60 else (0, False))
+    assert (statuses(), rows_each()) == ({status: 9}, rows)
 
 
 def ticking(collect, clock):
@@ -160,7 +175,7 @@ def test_429_for_a_moment_costs_one_more_try_each(scripted, make, short_pauses):
     again = shop.cancel_count - 300
     assert again == 3
     assert (len(sent), max(sent), sum(count == 2 for count in sent)) == (300, 2, again)
-    assert statuses() == {"canceled": 300}
+    assert (statuses(), answers()) == ({"canceled": 300}, {"canceled": 300, "rate_limited": 3})
 
 
 @pytest.mark.slow
@@ -173,6 +188,7 @@ def test_429_on_a_real_socket_is_waited_for(sandbox, at_sandbox):
     assert set(summary["executed"].values()) == {1}
     assert summary["totals"]["cancel"] == 152
     assert max(summary["counts"]["cancel"].values()) == 2
+    assert answers() == {"canceled": 150, "rate_limited": 2}
 
 
 def test_invoice_meets_two_429_and_is_not_processed(scripted, make, short_pauses):
@@ -186,6 +202,7 @@ def test_invoice_meets_two_429_and_is_not_processed(scripted, make, short_pauses
         "000002": "canceled",
     }
     assert (shop.cancel_count, statuses()) == (4, {"canceled": 2, "created": 1})
+    assert answers() == {"canceled": 2, "rate_limited": 2}
 
 
 def test_endless_429_is_probed_ever_more_rarely_and_then_passed_over(scripted, make, monkeypatch, clock):
@@ -197,6 +214,7 @@ def test_endless_429_is_probed_ever_more_rarely_and_then_passed_over(scripted, m
     assert shop.cancel_count <= 4 + 7
     assert codes(results).keys() == {"rate_limited", "provider_paused"}
     assert (len(results), statuses()) == (500, {"created": 500})
+    assert answers() == {"rate_limited": shop.cancel_count}
 
 
 @pytest.mark.parametrize(
@@ -220,6 +238,7 @@ def test_claims_that_meet_a_pause_are_given_back_where_it_is_long(
     report = make(10).cancel()
     assert (report.ok, shop.cancel_count) == (True, 11)
     assert (min(seen) == 0, logged("given_back") > 0) == (given_back, given_back)
+    assert (statuses(), answers()) == ({"canceled": 10}, {"canceled": 10, "rate_limited": 1})
 
 
 def test_given_back_invoice_that_was_paid_meanwhile_is_told_as_its_row_says(scripted, make, monkeypatch):
@@ -241,6 +260,7 @@ def test_given_back_invoice_that_was_paid_meanwhile_is_told_as_its_row_says(scri
         "000003": "provider_paused",
     }
     assert (shop.cancel_count, statuses()) == (1, {"created": 3, "paid": 1})
+    assert answers() == {"bad_credentials": 1, "observed": 1}
 
 
 def test_unreachable_provider_pauses_after_five(scripted, make):
@@ -249,7 +269,7 @@ def test_unreachable_provider_pauses_after_five(scripted, make):
     results = list(cancel_invoices(make(100)))
     assert 5 <= shop.cancel_count <= 7
     assert codes(results) == {"unreachable": shop.cancel_count, "provider_paused": 100 - shop.cancel_count}
-    assert statuses() == {"created": 100}
+    assert (statuses(), answers()) == ({"created": 100}, {"unreachable": shop.cancel_count})
 
 
 def test_waiting_for_a_pause_asks_the_database_for_nothing(shop, make, django_assert_max_num_queries):
@@ -260,4 +280,4 @@ def test_waiting_for_a_pause_asks_the_database_for_nothing(shop, make, django_as
     threading.Timer(0.5, stop.set).start()
     with django_assert_max_num_queries(8):
         assert list(results) == []
-    assert (shop.cancel_count, statuses()) == (0, {"created": 3})
+    assert (shop.cancel_count, statuses(), rows_each()) == (0, {"created": 3}, {})

@@ -10,7 +10,7 @@ import pytest
 
 from django_invoice_cancel.bulk import reconcile_invoices
 from django_invoice_cancel.models import Invoice
-from tests.bulk.reading import rows_each, statuses
+from tests.bulk.reading import answers, odd_logs, rows_each, statuses
 from tests.story.reading import later
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])  # a child has both
@@ -53,6 +53,7 @@ def as_the_provider_says(sandbox):
     executed = {external_id for external_id, count in sandbox.summary()["executed"].items() if count}
     here = set(Invoice.objects.filter(status="canceled").values_list("external_id", flat=True))
     assert here == executed
+    assert odd_logs() == []
     assert set(sandbox.summary()["counts"].get("cancel", {"": 1}).values()) == {1}
 
 
@@ -104,4 +105,5 @@ def test_abandoned_claims_bound_what_a_crash_leaves_in_doubt(sandbox, at_sandbox
         codes = [result.code for result in reconcile_invoices(Invoice.objects.due_for_reconciling())]
     assert codes == ["already_canceled"] * 4
     assert (statuses(), sandbox.count("cancel")) == ({"canceled": 4, "created": 146}, 4)
+    assert (rows_each(), answers()) == ({3: 4}, {"abandoned": 4, "observed": 4})
     assert invoices.filter(status="canceled", status_confirmed_at__isnull=True).count() == 0

@@ -10,7 +10,7 @@ from django_invoice_cancel.models.verbs.claims import Claims
 from django_invoice_cancel.models.verbs.observations import Observations
 from django_invoice_cancel.outcomes import Code, LookupReply
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
-from tests.bulk.reading import codes, logged, statuses
+from tests.bulk.reading import answers, codes, logged, statuses
 from tests.story.reading import later, row, steps
 
 pytestmark = pytest.mark.django_db
@@ -44,6 +44,7 @@ def test_lookups_go_in_groups_of_the_providers_size(scripted, doubtful):
     assert codes(results) == {"already_canceled": 25}
     assert sorted(len(ids) for ids in shop.lookups) == [5, 10, 10]
     assert (shop.cancel_count, statuses()) == (25, {"canceled": 25})
+    assert answers() == {"no_answer": 25, "observed": 25}
 
 
 def test_cryptocloud_is_asked_a_hundred_at_a_time(sandbox, at_sandbox):
@@ -67,7 +68,8 @@ def test_two_that_reconcile_share_the_work(scripted, doubtful):
     assert (len(asked), len(set(asked))) == (20, 20)
     assert (one.code, len(rest) + 1) == ("already_canceled", 20)
     assert codes(second).keys() <= {"already_canceled", "being_checked"}
-    assert statuses() == {"canceled": 20}
+    assert (shop.cancel_count, statuses()) == (20, {"canceled": 20})
+    assert answers() == {"no_answer": 20, "observed": 20}
 
 
 def test_invoice_that_another_process_has_is_said_to_be_checked(scripted, doubtful, monkeypatch):
@@ -83,7 +85,8 @@ def test_invoice_that_another_process_has_is_said_to_be_checked(scripted, doubtf
     with later(minutes=2):
         results = list(reconcile_invoices(due()))
     assert codes(results) == {"being_checked": 1, "still_open": 2}
-    assert (shop.lookup_count, len(shop.lookups[0])) == (1, 2)
+    assert (shop.cancel_count, shop.lookup_count, len(shop.lookups[0])) == (3, 1, 2)
+    assert (statuses(), answers()) == ({"in_doubt": 3}, {"no_answer": 3, "still_open": 2})
 
 
 def test_still_open_counts_after_the_doubt_period_only(scripted, doubtful):
@@ -95,7 +98,8 @@ def test_still_open_counts_after_the_doubt_period_only(scripted, doubtful):
     with later(minutes=17):
         results = list(reconcile_invoices(due()))
     assert [(result.outcome, result.code) for result in results] == [("not_processed", "still_open")] * 3
-    assert (statuses(), shop.cancel_count) == ({"created": 3}, 3)
+    assert (statuses(), shop.cancel_count, shop.lookup_count) == ({"created": 3}, 3, 2)
+    assert answers() == {"no_answer": 3, "still_open": 6}
 
 
 def test_unreachable_provider_does_not_advance_the_back_off(scripted, doubtful):
@@ -109,7 +113,8 @@ def test_unreachable_provider_does_not_advance_the_back_off(scripted, doubtful):
     with later(minutes=4):
         assert codes(reconcile_invoices(due())) == {"still_open": 3}
     assert set(invoices.values_list("check_count", flat=True)) == {1}
-    assert shop.lookup_count == 2
+    assert (statuses(), answers()) == ({"in_doubt": 3}, {"no_answer": 3, "still_open": 3})
+    assert (shop.cancel_count, shop.lookup_count) == (3, 2)
 
 
 def test_paused_provider_is_not_asked(scripted, doubtful):
@@ -118,7 +123,8 @@ def test_paused_provider_is_not_asked(scripted, doubtful):
     with later(minutes=2):
         invoices.verbs.pause("shop", "bad_credentials", 300)
         assert codes(reconcile_invoices(due())) == {"provider_paused": 3}
-    assert (shop.lookup_count, statuses()) == (0, {"in_doubt": 3})
+    assert (shop.cancel_count, shop.lookup_count) == (3, 0)
+    assert (statuses(), answers()) == ({"in_doubt": 3}, {"no_answer": 3})
 
 
 def test_rejected_credentials_pause_the_lookups_too(scripted, doubtful):
@@ -128,9 +134,9 @@ def test_rejected_credentials_pause_the_lookups_too(scripted, doubtful):
     with later(minutes=2):
         results = list(reconcile_invoices(due()))
         assert ProviderState.objects.get().pause_code == "bad_credentials"
-    assert shop.lookup_count == 1
+    assert (shop.cancel_count, shop.lookup_count) == (10, 1)
     assert codes(results) == {"bad_credentials": 2, "provider_paused": 8}
-    assert statuses() == {"in_doubt": 10}
+    assert (statuses(), answers()) == ({"in_doubt": 10}, {"no_answer": 10})
 
 
 def test_short_pause_is_waited_for(scripted, doubtful):
@@ -142,6 +148,8 @@ def test_short_pause_is_waited_for(scripted, doubtful):
     assert sum(codes(results).values()) == 6
     assert codes(results)["already_canceled"] >= 4
     assert shop.lookup_count == 3
+    assert (shop.cancel_count, answers()["no_answer"]) == (6, 6)
+    assert statuses()["canceled"] == answers()["observed"] == codes(results)["already_canceled"]
 
 
 def test_abandoned_claim_is_doubt_first_and_then_looked_up(shop):
@@ -149,7 +157,7 @@ def test_abandoned_claim_is_doubt_first_and_then_looked_up(shop):
     shop.reset()
     assert codes(reconcile_invoices(due())) == {"still_open": 1}
     assert [step[:2] for step in steps(invoice)[-2:]] == [("canceling", "in_doubt"), ("in_doubt", "in_doubt")]
-    assert (shop.cancel_count, shop.lookup_count) == (0, 1)
+    assert (row(invoice).status, shop.cancel_count, shop.lookup_count) == ("in_doubt", 0, 1)
 
 
 def test_abandoned_claim_that_another_process_takes_up_first_is_said_to_be_checked(shop, monkeypatch):
@@ -164,21 +172,24 @@ def test_abandoned_claim_that_another_process_takes_up_first_is_said_to_be_check
 
     monkeypatch.setattr(Claims, "abandon", other_first)
     assert codes(reconcile_invoices(due())) == {"being_checked": 1}
-    assert (row(invoice).status, shop.lookup_count) == ("in_doubt", 0)
+    assert (row(invoice).status, shop.cancel_count, shop.lookup_count) == ("in_doubt", 0, 0)
     assert [step[:2] for step in steps(invoice)[-1:]] == [("canceling", "in_doubt")]
 
 
 def test_claim_that_is_alive_is_left_alone(shop):
     invoice = make_invoice("canceling", provider="shop")
     assert codes(reconcile_invoices(Invoice.objects.all())) == {"in_progress": 1}
-    assert (row(invoice).status, shop.lookup_count) == ("canceling", 0)
+    assert (row(invoice).status, shop.cancel_count, shop.lookup_count) == ("canceling", 0, 0)
+    assert [step[:2] for step in steps(invoice)] == [("created", "canceling")]
 
 
 def test_misconfigured_alias_is_said_of_its_invoices_and_its_abandoned_claims_are_in_doubt(settings, shop, make):
     make_invoice("abandoned", provider="shop")
     settings.INVOICE_CANCEL = {"PROVIDERS": {}}
+    shop.reset()
     assert codes(reconcile_invoices(due())) == {"misconfigured": 1}
-    assert statuses() == {"in_doubt": 1}
+    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
+    assert (statuses(), logged("abandoned")) == ({"in_doubt": 1}, 1)
 
 
 def test_limit_bounds_what_is_asked(scripted, doubtful):
@@ -197,7 +208,8 @@ def test_stop_asks_for_nothing_more(scripted, doubtful):
     with later(minutes=2):
         results = list(reconcile_invoices(due(), stop=stop))
     assert len(results) == shop.lookup_count < 6
-    assert statuses() == {"in_doubt": 6}
+    assert (statuses(), shop.cancel_count) == ({"in_doubt": 6}, 6)
+    assert answers() == {"no_answer": 6, "still_open": shop.lookup_count}
 
 
 def test_row_that_cannot_be_recorded_stops_no_other(scripted, doubtful, monkeypatch):
@@ -216,6 +228,7 @@ def test_row_that_cannot_be_recorded_stops_no_other(scripted, doubtful, monkeypa
         results = list(reconcile_invoices(due()))
     assert [result.external_id for result in results if not result.is_recorded] == ["000002"]
     assert (statuses(), len(refused), shop.lookup_count) == ({"canceled": 4, "in_doubt": 1}, 1, 1)
+    assert (shop.cancel_count, answers()) == (5, {"no_answer": 5, "observed": 4})
 
 
 # -- a provider that cannot be asked ----------------------------------------------------------------------------------
@@ -229,6 +242,7 @@ def test_provider_without_lookup_is_not_asked_unless_a_repeat_is_wanted(scripted
         assert shop.cancel_count == 3
         assert codes(reconcile_invoices(due(), resubmit=True)) == {"canceled": 3}
     assert (shop.cancel_count, statuses()) == (6, {"canceled": 3})
+    assert answers() == {"no_answer": 3, "canceled": 3}
 
 
 def test_repeats_stop_when_five_say_nothing(scripted, doubtful):
@@ -241,6 +255,7 @@ def test_repeats_stop_when_five_say_nothing(scripted, doubtful):
         assert ProviderState.objects.get().is_paused
     assert shop.cancel_count == 30 + 5
     assert codes(results) == {"no_answer": 5, "provider_paused": 25}
+    assert (statuses(), answers()) == ({"in_doubt": 30}, {"no_answer": 35})
 
 
 def test_lookups_keep_the_rate(scripted, doubtful):

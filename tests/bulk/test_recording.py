@@ -83,6 +83,7 @@ def test_webhook_that_says_canceled_before_us_is_no_failure(shop, make, meanwhil
     meanwhile("000003", "canceled")
     report = make(20).cancel()
     assert (report.ok, shop.cancel_count, statuses()) == (True, 20, {"canceled": 20})
+    assert rows_each() == {2: 19, 3: 1}
 
 
 def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, monkeypatch, caplog):
@@ -91,5 +92,5 @@ def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, mon
 
     monkeypatch.setattr(Pauses, "tell_state", fail)
     report = make(60).cancel()
-    assert (report.ok, shop.cancel_count, rows_each()) == (True, 60, {2: 60})
+    assert (report.ok, shop.cancel_count, statuses(), rows_each()) == (True, 60, {"canceled": 60}, {2: 60})
     assert "What was learned about shop was not written." in caplog.messages

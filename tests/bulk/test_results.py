@@ -10,7 +10,7 @@ from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.outcomes import CancelResult, Outcome
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
-from tests.bulk.reading import codes, rows_each, statuses
+from tests.bulk.reading import answers, codes, rows_each, statuses
 from tests.story.reading import CANCELED_BY_US, steps
 
 pytestmark = pytest.mark.django_db
@@ -88,7 +88,8 @@ def test_log_file_has_one_line_an_attempt_as_for_a_single_cancel(shop, make, cap
     assert sorted((r.levelname, r.external_id, r.outcome, r.code, r.attempt) for r in caplog.records) == sorted(
         ("WARNING" if r.outcome == "in_doubt" else "INFO", r.external_id, r.outcome, r.code, r.attempt) for r in results
     )
-    assert shop.cancel_count == 3
+    assert (shop.cancel_count, statuses()) == (3, {"canceled": 1, "created": 1, "in_doubt": 1})
+    assert answers() == {"canceled": 1, "no_answer": 1, "provider_refused": 1}
 
 
 def test_line_is_written_for_a_result_that_nobody_waits_for(shop, make, caplog):
@@ -98,6 +99,7 @@ def test_line_is_written_for_a_result_that_nobody_waits_for(shop, make, caplog):
         next(results)
         results.close()
     assert len(caplog.records) == shop.cancel_count == statuses()["canceled"]
+    assert answers() == {"canceled": shop.cancel_count}
 
 
 @pytest.mark.django_db(transaction=True)

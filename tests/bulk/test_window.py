@@ -85,6 +85,7 @@ def test_claim_that_got_old_is_given_back_and_made_anew(scripted, make, clock):
     report = make(10).cancel()
     assert codes(report.results) == {"canceled": 10}
     assert (shop.cancel_count, logged("given_back"), rows_each()) == (10, 9, {2: 1, 4: 9})
+    assert statuses() == {"canceled": 10}
 
 
 def test_request_that_begins_after_its_lease_is_tried_once_more(scripted, make, clock):
@@ -100,7 +101,7 @@ def test_request_that_begins_after_its_lease_is_tried_once_more(scripted, make, 
     shop.before_send = sleep
     [result] = make(1).cancel().results
     assert (result.code, shop.cancel_count) == ("canceled", 1)
-    assert logged("lease_expired") == 1
+    assert (logged("lease_expired"), statuses(), rows_each()) == (1, {"canceled": 1}, {4: 1})
 
 
 def test_groups_are_claimed_and_recorded_with_one_statement(shop, make, django_assert_max_num_queries):
