@@ -25,7 +25,7 @@ from django_invoice_cancel.exceptions import CancelError, CancelInDoubt, Outcome
 from django_invoice_cancel.masking import MASK, Secret, SecretDict, mask
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing.sandbox import BEHAVIOURS, ProviderSandbox
-from tests.story.reading import later, row, steps
+from tests.story.reading import later, left, row, steps
 
 CORE = "c4naryt0ken"
 ODD = '/a+b=c"d<e&f\\g'
@@ -195,6 +195,10 @@ def test_nothing_leaks_that_the_provider_throws_back(sandbox, caplog, place):
     for outcome in outcomes:
         assert CORE not in shown_by(outcome) + repr(outcome.result)
     assert_nothing_leaks(outcomes[-1], caplog)
+    codes = {"a server error": "provider_error", "the reason": "provider_error", "headers": "redirected"}
+    lost = ("in_doubt", "in_doubt", "in_doubt", codes.get(place, "unreadable_answer"))
+    ends = {(invoice.status, *steps(invoice)[-1][1:]) for invoice in Invoice.objects.all()}
+    assert ends - {("created", "created", "refused", "provider_refused")} == {lost}
     assert sandbox.count("cancel") == 2 * len(FORMS)
 
 
@@ -251,7 +255,7 @@ BROKEN = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("options", BROKEN.values(), ids=BROKEN)
-def test_nothing_leaks_from_wrong_settings(settings, caplog, options):
+def test_nothing_leaks_from_wrong_settings(settings, caplog, web, options):
     caplog.set_level(logging.DEBUG)
     settings.INVOICE_CANCEL = {"PROVIDERS": {"fk": {"BACKEND": FIREKASSA, "OPTIONS": options}}}
     error = caught(lambda: registry.get_provider("fk"))
@@ -268,6 +272,7 @@ def test_nothing_leaks_from_wrong_settings(settings, caplog, options):
         texts += [out.getvalue(), err.getvalue()]
     for text in texts:
         assert CORE not in text, text[max(text.find(CORE) - 500, 0) :][:1000]
+    assert (*left(invoice), len(web.calls)) == ("created", [], 0)
 
 
 def reports_without_settings(error):
