@@ -227,7 +227,7 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
         return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
     if provider.supports_lookup:
         return _looked_up(provider, invoice, intent)
-    if resubmit and invoice.status == Status.IN_DOUBT and provider.is_repeat_harmless:
+    if resubmit and may_repeat(provider, invoice):
         return _repeated(provider, invoice, intent)
     return standing(invoice, Code.NO_LOOKUP)
 
@@ -258,12 +258,17 @@ def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
     )
 
 
+def may_repeat(provider: Provider, invoice: Invoice) -> bool:
+    """Say whether the cancel of an invoice may be repeated: in doubt for long enough, and not too often."""
+    if not provider.is_repeat_harmless or invoice.status != Status.IN_DOUBT:
+        return False
+    verbs = invoice.verbs
+    return timezone.now() >= verbs.doubt_over_at(invoice) and verbs.repeats(invoice) < MOST_REPEATS
+
+
 def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
-    verbs = invoice.verbs
-    if timezone.now() < verbs.doubt_over_at(invoice) or verbs.repeats(invoice) >= MOST_REPEATS:
-        return standing(invoice, Code.NO_LOOKUP)
-    claim = verbs.claim([invoice], intent, before=Status.IN_DOUBT)
+    claim = invoice.verbs.claim([invoice], intent, before=Status.IN_DOUBT)
     if not claim.invoices:
         return not_claimed(invoice)
     return recorded(submit(provider, claim, invoice))

@@ -18,7 +18,7 @@ from ..asking import look_up
 from ..intents import Intent
 from ..outcomes import CancelResult, Code, LookupReply, Outcome
 from ..results import skipped, standing
-from ..services import ready_provider, reconciled, result_of_lookup
+from ..services import may_repeat, ready_provider, reconciled, result_of_lookup
 from ..statuses import Status
 from .lanes import GROUP, Job, Lane
 from .run import LONGEST_WAIT_SECONDS, Run
@@ -123,6 +123,9 @@ class Checker(Run):
                 if self._is_ready(invoice):
                     self._tell(standing(invoice, Code.NO_LOOKUP))
                 continue
+            if self.resubmit and may_repeat(lane.provider, invoice) and not self._has_slot(lane):
+                track.again.append(invoice)
+                return False
             epoch = lane.epoch
             said = reconciled(invoice, self.intent, resubmit=self.resubmit)
             self._tell(said)
@@ -131,6 +134,13 @@ class Checker(Run):
                 lane.note(epoch, said.code, says_nothing=says_nothing, retry_after=said.retry_after)
                 self._tell_states()
         return True
+
+    def _has_slot(self, lane: Lane) -> bool:
+        """Reserve a slot for one request and wait for it; False where none is near, or the run was stopped."""
+        slot = self._slot(lane, 1)
+        if slot:
+            time.sleep(max(slot - time.monotonic(), 0.0))
+        return slot is not None and not self.stop.is_set()
 
     def _rest(self, track: Track, lane: Lane) -> bool:
         if lane.held_for <= LONGEST_WAIT_SECONDS or track.is_busy:

@@ -1,6 +1,7 @@
 """Many lookups: in groups of the provider's size, shared with whoever else reconciles, and obeying its pauses."""
 
 import threading
+import time
 
 import pytest
 
@@ -265,6 +266,39 @@ def test_lookups_keep_the_rate(scripted, doubtful):
         list(reconcile_invoices(due()))
         assert ProviderState.objects.get().next_send_at is not None
     assert shop.lookup_count == 5
+
+
+def test_repeats_keep_the_rate(scripted, doubtful):
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True)
+    doubtful(5, shop)
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True, rate=20)
+    times = []
+    shop.before_send = lambda external_id: times.append(time.monotonic())
+    with later(minutes=20):
+        assert codes(reconcile_invoices(due(), resubmit=True)) == {"canceled": 5}
+    assert (shop.cancel_count, statuses()) == (5, {"canceled": 5})
+    assert times[-1] - times[0] >= 4 / 20 - 0.01
+
+
+def test_no_slot_is_spent_on_a_repeat_that_must_wait(scripted, doubtful):
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True, rate=0.01)
+    doubtful(1, shop)
+    ProviderState.objects.all().delete()
+    with later(minutes=2):  # the doubt period is not over
+        assert codes(reconcile_invoices(due(), resubmit=True)) == {"no_lookup": 1}
+    assert not ProviderState.objects.exists()
+    assert (shop.cancel_count, statuses()) == (1, {"in_doubt": 1})
+
+
+def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful):
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True)
+    doubtful(3, shop)
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True, rate=0.001)
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    with later(minutes=20):
+        assert codes(reconcile_invoices(due(), resubmit=True, stop=stop)) == {"canceled": 1}
+    assert (shop.cancel_count, statuses()) == (1, {"canceled": 1, "in_doubt": 2})
 
 
 def test_preview_asks_nobody(scripted, doubtful):
