@@ -5,6 +5,7 @@ Knows nothing of selections. The results go to stdout, everything about them to 
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from ..outcomes import CancelResult, Code, Outcome
 from .progress import Silent, progress, words
@@ -59,13 +60,14 @@ class Run:
 
     def take_in(self, results: Generator[CancelResult, None, None], stop: threading.Event | None = None) -> None:
         """Read the results to their end, showing them as they come; where nobody reads them any more, stop the run."""
-        bar = Silent() if self.is_silent else progress(self.command.stderr, self.total, self.title)
+        err = self.command.stderr
+        bar = Silent() if self.is_silent or _is_closed(err) else progress(err, self.total, self.title)
         with closing(results), bar as shown:
             for result in results:
                 self._count(result)
                 if self.as_jsonl:
                     with self._read_by_somebody(self.command.stdout) as out:
-                        out.write(json.dumps(result.as_dict(), ensure_ascii=False))
+                        out.write(json.dumps(result.as_dict(), ensure_ascii=not _takes_all(out)))
                 with self._read_by_somebody(self.command.stderr):
                     shown.show(self.outcomes)
                 if self.is_read:
@@ -84,7 +86,14 @@ class Run:
 
     @contextmanager
     def _read_by_somebody(self, stream: Any) -> Iterator[Any]:
-        """Make no error of a reader who has closed the pipe; what is written from then on goes nowhere."""
+        """Make no error of a reader who has closed the pipe; what is written from then on goes nowhere.
+
+        A stream that was closed before (``>&-``) is what somebody wanted: it goes nowhere too, and the run goes on.
+        """
+        if _is_closed(stream):
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
+                yield OutputWrapper(nowhere)
+            return
         try:
             yield stream
         except BrokenPipeError:
@@ -93,7 +102,8 @@ class Run:
 
     def _write_summary(self, out: Any) -> None:
         total = self.outcomes.total()
-        out.write(f"{total:,} {'invoice' if total == 1 else 'invoices'}: {words(self.outcomes) or 'nothing to do'}")
+        noun = "invoice" if total == 1 else "invoices"
+        out.write(_fitting(out, f"{total:,} {noun}: {words(self.outcomes) or 'nothing to do'}"))
         providers = max((len(provider) for provider, _, _ in self.lines), default=0)
         outcomes = max((len(outcome) for _, outcome, _ in self.lines), default=0)
         indent = " " * (9 + 2 + providers + 2 + outcomes + 2)
@@ -101,10 +111,10 @@ class Run:
             text = textwrap.fill(line.message, max(_WIDTH - len(indent), 30), subsequent_indent=indent)
             style = getattr(self.command.style, _STYLES.get(outcome, "NOTICE"))
             word = style(f"{outcome.replace('_', ' '):<{outcomes}}")
-            out.write(f"{line.count:>9,}  {provider:<{providers}}  {word}  {text}")
+            out.write(_fitting(out, f"{line.count:>9,}  {provider:<{providers}}  {word}  {text}"))
             if line.examples:
                 more = f" and {line.count - len(line.examples):,} more" if line.count > len(line.examples) else ""
-                out.write(f"{indent}{', '.join(line.examples)}{more}")
+                out.write(_fitting(out, f"{indent}{', '.join(line.examples)}{more}"))
 
     def exit_code(self, *, is_interrupted: bool) -> int:
         """Return the gravest of what happened."""
@@ -141,6 +151,25 @@ class Run:
         self.not_recorded += not result.is_recorded
         is_unprocessed = result.outcome == Outcome.NOT_PROCESSED and result.code != Code.STILL_OPEN
         self.not_tried += is_unprocessed or result.code in _NOT_TRIED
+
+
+def _is_closed(stream: Any) -> bool:
+    """Say whether the process was started without this stream."""
+    return getattr(stream, "_out", stream) is None
+
+
+def _encoding(stream: Any) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
+def _takes_all(stream: Any) -> bool:
+    """Say whether a stream takes every character: in a locale of old it does not."""
+    return codecs.lookup(_encoding(stream)).name == "utf-8"
+
+
+def _fitting(stream: Any, text: str) -> str:
+    """Return a text with what its stream does not take written out: the run is done, nothing may be lost by a dot."""
+    return text.encode(_encoding(stream), "backslashreplace").decode(_encoding(stream))
 
 
 def _lead_nowhere(stream: Any) -> None:

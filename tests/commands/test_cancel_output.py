@@ -1,8 +1,10 @@
 """``cancel_invoices``: what it says while it runs and afterwards, and with which exit code it ends."""
 
+import io
 import json
 
 import pytest
+from django.core.management import call_command
 
 from django_invoice_cancel.models.verbs.records import Records
 from tests.bulk.reading import rows_each, statuses
@@ -42,6 +44,29 @@ def test_jsonl_puts_results_and_nothing_else_on_stdout(shop, make, manage):
     assert said[0]["message"] == "Scripted provider refused to cancel it."
     assert "3 invoices: 2 canceled · 1 refused" in ended.err
     assert shop.cancel_count == 3
+
+
+def in_ascii(*arguments):
+    """Call a command whose stdout takes ASCII alone, as in a locale of old; return what it wrote there."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    call_command(*arguments, stdout=out, stderr=io.StringIO())
+    out.seek(0)
+    return out.read()
+
+
+def test_stdout_that_takes_ascii_alone_gets_all_of_it(shop, make):
+    shop.next_cancels("refused")
+    make(3, reference="Заказ № 5 \N{CREDIT CARD}")
+    said = [json.loads(line) for line in in_ascii(*ALL, "--format", "jsonl", "--concurrency", "1").splitlines()]
+    assert [line["reference"] for line in said] == ["Заказ № 5 \N{CREDIT CARD}"] * 3
+    assert (shop.cancel_count, statuses()) == (3, {"canceled": 2, "created": 1})
+
+
+def test_summary_is_written_where_only_ascii_goes(shop, make):
+    shop.next_cancels("refused")
+    make(3)
+    assert in_ascii(*ALL, "--concurrency", "1").startswith("3 invoices: 2 canceled \\xb7 1 refused\n")
+    assert (shop.cancel_count, statuses()) == (3, {"canceled": 2, "created": 1})
 
 
 def test_summary_groups_the_reasons_and_gives_examples(shop, make, manage):

@@ -80,6 +80,16 @@ def test_summary_that_nobody_reads_is_no_error(sandbox, at_sandbox, start):
     assert (child.returncode, sandbox.count("cancel"), statuses()) == (0, 3, {"canceled": 3})
 
 
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_stdout_that_was_closed_before_is_nowhere_and_no_error(sandbox, at_sandbox, start, form):
+    """``>&-``: Python has no stdout then."""
+    at_sandbox(3)
+    child = start(*CANCEL, "--format", form, stdout=None, preexec_fn=lambda: os.close(1))
+    _, err = child.communicate(timeout=30)
+    assert b"Traceback" not in err
+    assert (child.returncode, sandbox.count("cancel"), statuses()) == (0, 3, {"canceled": 3})
+
+
 def test_second_signal_ends_at_once_and_leaves_abandoned_claims(sandbox, at_sandbox, start):
     at_sandbox(20, "silent_after")
     child = start(*CANCEL, deadline=60)
