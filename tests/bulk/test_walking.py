@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel.bulk import ListedWalk, cancel_invoices, selection, walks_of
 from django_invoice_cancel.models import Invoice
-from tests.bulk.reading import rows_each
+from tests.bulk.reading import codes, rows_each
 
 pytestmark = pytest.mark.django_db
 
@@ -68,6 +68,20 @@ def test_everything_selected_is_sent_once(shop, make, how):
     results = list(cancel_invoices(WALKED[how](invoices)))
     assert sorted(shop.cancels) == sorted(invoices.values_list("external_id", flat=True))
     assert len({result.invoice_id for result in results}) == len(results) == 30
+
+
+@pytest.mark.parametrize("fields", [(), ("pk",)], ids=["all fields", "few fields"])
+def test_row_that_goes_while_it_waits_in_its_page_stops_no_other(shop, make, monkeypatch, fields):
+    """Also where the selection leaves out fields: they are read with the page, not when the row may be gone."""
+    read = selection.QueryWalk._read
+
+    def read_and_delete(self):
+        read(self)
+        Invoice.objects.filter(external_id="000005").delete()
+
+    monkeypatch.setattr(selection.QueryWalk, "_read", read_and_delete)
+    assert codes(cancel_invoices(make(9).only(*fields))) == {"canceled": 8, "not_registered": 1}
+    assert (shop.cancel_count, rows_each()) == (8, {2: 8})
 
 
 def test_results_come_in_order_of_the_primary_key_for_one_thread(shop, make):
