@@ -63,6 +63,8 @@ class Engine(Run):
         """How often an invoice is sent of which nothing was processed: once or twice."""
         self._answers: list[Answer] = []
         self._waiting_since = 0.0
+        self._may_be_written = False
+        """Whether answers are recorded anew, of which an interrupted try may have written some."""
 
     # -- claiming ---------------------------------------------------------------------------------------------
 
@@ -219,17 +221,26 @@ class Engine(Run):
         )
 
     def _record(self) -> None:
-        """Record what came back, as one group; where that fails, one by one, and say which failed."""
+        """Record what came back and keep the results; what an interrupt hits is recorded when the run winds down."""
         answers, self._answers = self._answers, []
         try:
-            self.verbs.record(answers, also=self.also)
-            results = [result_of(answer) for answer in answers]
-        except Exception as error:  # noqa: BLE001 - the providers have answered: each row gets its own try
-            logger.warning("A group of answers was not recorded (%s): row by row.", type(error).__name__)
-            results = [recorded(answer, also=self.also, may_be_written=True) for answer in answers]
+            results = self._written(answers)
+        except BaseException:  # Ctrl-C where no command turns it into a stop, a worker's SystemExit
+            self._answers = answers + self._answers
+            self._may_be_written = True
+            raise
         for answer, said in zip(answers, results, strict=True):
             self._keep(answer.invoice, said)
         self._tell_states()
+
+    def _written(self, answers: Sequence[Answer]) -> list[CancelResult]:
+        """Write answers as one group; where that fails, one by one, and say which failed."""
+        try:
+            self.verbs.record(answers, also=self.also, may_be_written=self._may_be_written)
+            return [result_of(answer) for answer in answers]
+        except Exception as error:  # noqa: BLE001 - the providers have answered: each row gets its own try
+            logger.warning("A group of answers was not recorded (%s): row by row.", type(error).__name__)
+            return [recorded(answer, also=self.also, may_be_written=True) for answer in answers]
 
     def _keep(self, invoice: Invoice, said: CancelResult) -> None:
         """Keep a result for the caller, or for the one more try that follows."""

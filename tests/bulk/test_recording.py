@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import OperationalError
+from django.db.models import Count
 
 from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.models import Invoice
@@ -28,6 +29,41 @@ def test_one_row_that_cannot_be_recorded_costs_that_one_row(shop, make, monkeypa
     assert [(r.external_id, r.outcome) for r in results if not r.is_recorded] == [("000017", "canceled")]
     assert len(results) == shop.cancel_count == 60
     assert (statuses(), rows_each()) == ({"canceled": 59, "canceling": 1}, {1: 1, 2: 59})
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("when", ["before it is written", "within the transaction", "after it is written"])
+def test_answers_that_ctrl_c_meets_while_they_are_recorded_are_recorded_in_the_end(shop, make, monkeypatch, when):
+    """Outside of the commands it is a KeyboardInterrupt; what the provider has said must not become doubt by it."""
+    run, interrupted = Rows.run, []
+
+    def interrupt(point, verb):
+        if verb.__name__ == "_on_time" and point == when and not interrupted:
+            interrupted.append(point)
+            raise KeyboardInterrupt
+
+    def interrupted_run(self, verb, invoices=()):
+        def within(is_repeat):
+            done = verb(is_repeat)
+            interrupt("within the transaction", name)
+            return done
+
+        name = getattr(verb, "func", verb)
+        interrupt("before it is written", name)
+        done = run(self, within, invoices)
+        interrupt("after it is written", name)
+        return done
+
+    monkeypatch.setattr(Rows, "run", interrupted_run)
+    with pytest.raises(KeyboardInterrupt):
+        make(500).cancel()
+    sent = shop.cancel_count
+    assert 1 <= sent < 500
+    assert statuses() == {"canceled": sent, "created": 500 - sent}
+    assert sorted(Invoice.objects.filter(status="canceled").values_list("external_id", flat=True)) == sorted(
+        shop.cancels
+    )
+    assert Invoice.objects.filter(status="canceled").annotate(rows=Count("transitions")).exclude(rows=2).count() == 0
 
 
 @pytest.fixture
