@@ -153,7 +153,7 @@ def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
     lines = [line.split(" ", 1)[1] for line in texts(clerk.get(page(invoice)), "ic-event")]
     lines[1] = re.sub(r"after [1-9]\d* ms", "after so many ms", lines[1])  # a double answers at once, never in no time
     assert lines == [
-        f"{name} (reconcile): Scripted provider reported: Paid Paid",
+        f"{name} (admin): Scripted provider reported: Paid Paid",
         f"{name} (admin): cancel sent, no answer after so many ms too old In doubt",
         f"{name} (admin): begins to cancel at Scripted provider too old Being canceled",
     ]
