@@ -16,7 +16,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import conf
 from ..intents import Trigger
-from ..models import Invoice
+from ..models import BulkOperationItem, Invoice
+from ..models.bulk_operation import Progress
 from ..models.registrations import FIELDS
 from ..models.verbs.rows import VERB_FIELDS
 from .actions import CancelInvoicesAction
@@ -156,8 +157,13 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
     # -- deleting ---------------------------------------------------------------------------------------------
 
     def has_delete_permission(self, request: HttpRequest, obj: Invoice | None = None) -> bool:
-        """Only an invoice that nothing has happened to may go; never a selection of them."""
-        if obj is None or obj.transitions.exists():
+        """Only an invoice that nothing has happened to, and no report lists, may go; never a selection of them."""
+        if obj is None or obj.transitions.exists() or _is_reported(obj):
             return False
         allowed: Any = super().has_delete_permission(request, obj)
         return bool(allowed)
+
+
+def _is_reported(invoice: Invoice) -> bool:
+    """Say whether the report of an operation lists the invoice, skipped or not tried: the line would go with it."""
+    return BulkOperationItem.objects.filter(invoice=invoice).exclude(operation__progress=Progress.DRAFT).exists()

@@ -132,6 +132,18 @@ def test_an_invoice_without_a_history_can_be_deleted(shop, editor):
     assert not Invoice.objects.exists()
 
 
+def test_an_invoice_that_a_report_lists_cannot_be_deleted(shop, editor):
+    """It was selected and stopped before its turn: its log is empty, and its line in the report would go with it."""
+    invoice = make_invoice()
+    operation = BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada")
+    assert page(invoice, "delete") in links(editor.get(page(invoice)))
+    operation.confirm()
+    operation.stop()
+    assert page(invoice, "delete") not in links(editor.get(page(invoice)))
+    assert editor.post(page(invoice, "delete"), {"post": "yes"}).status_code == 403
+    assert (operation.items.count(), shop.cancel_count) == (1, 0)
+
+
 def test_no_selection_is_ever_deleted(shop, client_with):
     boss = client_with(is_superuser=True)
     invoice = make_invoice()
