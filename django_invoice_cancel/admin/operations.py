@@ -154,7 +154,8 @@ class BulkOperationAdmin(OperationList):
         if advance(operation.pk, limit=SLICE_ITEMS).is_finished:
             operation.refresh_from_db()
             snapshot = Snapshot.of(operation, may_act=True)
-            messages.success(request, texts.headline(operation, snapshot.counts))
+            level = messages.SUCCESS if texts.is_all_done(operation, snapshot.counts) else messages.WARNING
+            messages.add_message(request, level, texts.headline(operation, snapshot.counts))
 
     def _draft_page(self, request: HttpRequest, plan: Plan, form: confirming.ConfirmForm) -> HttpResponse:
         operation = plan.draft

@@ -129,13 +129,24 @@ def headline(operation: BulkOperation, counts: Mapping[str, int]) -> str:
     """Return the one sentence of a report."""
     if operation.operation == Operation.CHECK:
         return _checked(counts)
+    good = _good(operation, counts)
     if operation.operation == Operation.CANCEL:
-        good = sum(counts.get(outcome, 0) for outcome in CONFIRMS_CANCEL)
         text = ngettext("%(good)s of %(count)s canceled.", "%(good)s of %(count)s canceled.", operation.total)
     else:
-        good = sum(count for outcome, count in counts.items() if outcome not in (UNTRIED, Outcome.SKIPPED))
         text = ngettext("%(good)s of %(count)s resolved.", "%(good)s of %(count)s resolved.", operation.total)
     return text % {"good": number(good), "count": number(operation.total)}
+
+
+def is_all_done(operation: BulkOperation, counts: Mapping[str, int]) -> bool:
+    """Say whether every invoice of an operation came out as it was meant to: canceled, found out about, resolved."""
+    return _good(operation, counts) == operation.total
+
+
+def _good(operation: BulkOperation, counts: Mapping[str, int]) -> int:
+    if operation.operation == Operation.CANCEL:
+        return sum(counts.get(outcome, 0) for outcome in CONFIRMS_CANCEL)
+    bad = {UNTRIED, Outcome.SKIPPED} | ({Outcome.IN_DOUBT} if operation.operation == Operation.CHECK else set())
+    return sum(count for outcome, count in counts.items() if outcome not in bad)
 
 
 def _checked(counts: Mapping[str, int]) -> str:

@@ -85,6 +85,22 @@ def test_one_message_at_the_end_and_one_log_entry(scripted_provider, browser, ru
     assert scripted_provider.cancel_count == 5
 
 
+@pytest.mark.parametrize(
+    ("answers", "level", "said"),
+    [
+        (["canceled", "already_canceled"], "success", "2 of 2 canceled."),
+        (["canceled", "paid"], "warning", "1 of 2 canceled."),
+    ],
+    ids=["all", "some"],
+)
+def test_only_what_went_as_meant_is_called_a_success(scripted_provider, browser, running, answers, level, said):
+    scripted_provider.next_cancels(*answers)
+    operation = running(2)
+    answer = browser.post(page(operation, "run"), follow=True)
+    assert [(message.level_tag, str(message)) for message in get_messages(answer.wsgi_request)] == [(level, said)]
+    assert scripted_provider.cancel_count == 2
+
+
 def test_every_view_in_a_transaction_stops_nothing(scripted_provider, browser, running):
     """ATOMIC_REQUESTS: the pages that ask a provider are exempt; the action writes its draft inside."""
     connection.settings_dict["ATOMIC_REQUESTS"] = True
