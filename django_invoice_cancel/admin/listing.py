@@ -9,6 +9,7 @@ from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -110,6 +111,11 @@ class OperationList(_ModelAdmin):
             text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", operation.total)
         counts = {"good": operation.good_count, "done": done, "count": operation.total}
         return text % {name: texts.number(count) for name, count in counts.items()}
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Nothing is selected here: Django's "Select ... to view" would say so, and not in every language rightly."""
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None

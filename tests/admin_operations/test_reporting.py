@@ -200,6 +200,13 @@ def test_past_operations_are_listed(scripted_provider, browser, reported):
     assert "Finished" in shown
 
 
+@pytest.mark.parametrize(("language", "title"), [("en", "Bulk operations"), ("ru", "Массовые операции")])
+def test_the_list_of_operations_has_a_title_in_good_language(browser, language, title):
+    """Django's "Выберите массовая операция" wants another case."""
+    shown = text(browser.get("/admin/invoice_cancel/bulkoperation/", headers={"accept-language": language}))
+    assert f"<h1>{title}</h1>" in shown
+
+
 def test_numbers_are_those_of_the_language():
     with override("de"):
         assert number(1014) == "1.014"
