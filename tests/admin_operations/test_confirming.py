@@ -182,6 +182,14 @@ def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, judges_br
     assert scripted_provider.cancel_count == 0
 
 
+def test_what_is_wrong_with_the_decision_is_read_out_with_it(scripted_provider, judges_browser, invoices, choose):
+    draft = choose(judges_browser, doubtful(2, invoices), "resolve_selected_invoices")
+    shown = text(judges_browser.post(page(draft, "confirm"), {"reason": "seen"}))
+    assert 'id="id_decision_error"' in shown
+    assert '<fieldset aria-describedby="id_decision_error"><legend>Decision</legend>' in shown
+    assert scripted_provider.cancel_count == 0
+
+
 @pytest.mark.parametrize(
     ("typed", "progress"), [("", "draft"), ("20", "draft"), ("21", "running"), (" 21 ", "running")]
 )
