@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
-from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
 from django_invoice_cancel.models.bulk_operation import Operation, Progress
 from django_invoice_cancel.outcomes import Code, Outcome
 from django_invoice_cancel.testing import make_invoice
@@ -73,7 +73,7 @@ def test_list_of_invoices(read_page):
     operation = BulkOperation.objects.start(Invoice.objects.all(), actor="ада")
     put(operation, started_at=timezone.now() - LONG_AGO)
     text = read_page("invoice_cancel_invoice_changelist")
-    assert "1 под вопросом (до 5 ч)" in text
+    assert "1 под вопросом (давностью до 5 ч)" in text
     assert "1 операция прервана" in text
     assert "Счета под вопросом никто не проверяет" in text
     assert "Провайдер FireKassa не принял наши ключи доступа." in text
@@ -90,6 +90,13 @@ def test_pages_of_an_invoice(read_page, alias, story):
     invoice = make_invoice(story, provider=alias, external_id=ids[alias], age=timedelta(days=2))
     for page in ("change", "history", "cancel", "check", "resolve", "handled"):
         read_page(f"invoice_cancel_invoice_{page}", invoice.pk)
+
+
+def test_a_lost_answer_is_not_said_to_have_been_missing_for_a_while(read_page):
+    """Missing for 40 ms would mean that it came then."""
+    invoice = make_invoice("in_doubt")
+    QuerySet(InvoiceTransition).filter(invoice=invoice, to_status="in_doubt").update(code="no_answer", duration_ms=40)
+    assert "отмена отправлена, ответа нет (прошло 40 мс)" in read_page("invoice_cancel_invoice_change", invoice.pk)
 
 
 def test_page_to_register_an_invoice(read_page):
