@@ -249,7 +249,7 @@ def test_inside_a_transaction_it_is_an_error(shop, make, manage):
     make(1)
     with transaction.atomic():
         ended = manage(*ALL)
-    assert (ended.code, shop.cancel_count, rows_each()) == (1, 0, {})
+    assert (ended.code, shop.cancel_count, statuses(), rows_each()) == (1, 0, {"created": 1}, {})
     assert "cancel_on_commit" in ended.err
 
 
@@ -291,7 +291,7 @@ def test_ctrl_c_at_the_question_sends_nothing(shop, make, manage, monkeypatch):
     make(1)
     monkeypatch.setattr(sys, "stdin", Interrupted())
     ended = manage("cancel_invoices", "--all")
-    assert (ended.code, shop.cancel_count, rows_each()) == (130, 0, {})
+    assert (ended.code, shop.cancel_count, statuses(), rows_each()) == (130, 0, {"created": 1}, {})
 
 
 def test_nothing_to_cancel_is_not_asked_about(shop, manage):

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 
 from django_invoice_cancel.models.verbs.records import Records
-from tests.bulk.reading import rows_each, statuses
+from tests.bulk.reading import answers, rows_each, statuses
 
 pytestmark = pytest.mark.django_db
 
@@ -92,7 +92,8 @@ def test_nothing_is_said_at_verbosity_0_but_what_is_wrong(shop, make, manage):
     ended = manage(*ALL, "-v", "0")
     assert (ended.code, ended.out) == (3, "")
     assert ended.err == "1 in doubt. Do not cancel them again: reconcile_invoices finds out."
-    assert shop.cancel_count == 3
+    assert (shop.cancel_count, statuses()) == (3, {"canceled": 2, "in_doubt": 1})
+    assert answers() == {"canceled": 2, "no_answer": 1}
 
 
 def test_without_a_terminal_a_line_comes_now_and_then(shop, make, manage, monkeypatch):
@@ -106,25 +107,44 @@ def test_without_a_terminal_a_line_comes_now_and_then(shop, make, manage, monkey
 # -- how it ends ------------------------------------------------------------------------------------------------------
 
 ENDS = {
-    "all answered": (["canceled", "paid", "refused", "not_found", "expired"], 0),
-    "some in doubt": (["canceled", "in_doubt"], 3),
-    "in doubt outweighs not tried": (["in_doubt", "bad_credentials"], 3),
-    "credentials rejected": (["bad_credentials"], 4),
-    "not processed twice": (["not_processed"] * 5, 4),
+    # answers, exit code: how many were sent, what is left of the five invoices, what their log says
+    "all answered": (
+        ["canceled", "paid", "refused", "not_found", "expired"],
+        0,
+        5,
+        {"canceled": 1, "paid": 1, "created": 2, "expired": 1},
+        {"canceled": 1, "has_payment": 1, "provider_refused": 1, "not_found": 1, "closed": 1},
+    ),
+    "some in doubt": (
+        ["canceled", "in_doubt"],
+        3,
+        5,
+        {"canceled": 4, "in_doubt": 1},
+        {"canceled": 4, "no_answer": 1},
+    ),
+    "in doubt outweighs not tried": (
+        ["in_doubt", "bad_credentials"],
+        3,
+        2,
+        {"in_doubt": 1, "created": 4},
+        {"no_answer": 1, "bad_credentials": 1},
+    ),
+    "credentials rejected": (["bad_credentials"], 4, 1, {"created": 5}, {"bad_credentials": 1}),
+    "not processed twice": (["not_processed"] * 5, 4, 5, {"created": 5}, {"unreachable": 5}),
 }
 
 
 @pytest.mark.parametrize("case", ENDS)
 def test_exit_code_is_the_gravest(scripted, make, manage, case):
-    answers, code = ENDS[case]
+    script, code, sent, left, told = ENDS[case]
     shop = scripted(concurrency=1)
     make(5)
-    shop.next_cancels(*answers)
-    if answers[-1] == "bad_credentials":
+    shop.next_cancels(*script)
+    if script[-1] == "bad_credentials":
         shop.all_cancels("bad_credentials")
     ended = manage(*ALL)
-    assert (ended.code, shop.cancel_count > 0) == (code, True)
-    assert (ended.err == "") == (code == 0)
+    assert (ended.code, ended.err == "") == (code, code == 0)
+    assert (shop.cancel_count, statuses(), answers()) == (sent, left, told)
 
 
 def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypatch):
@@ -134,7 +154,7 @@ def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypat
     monkeypatch.setattr(Records, "record", fail)
     make(2)
     ended = manage(*ALL)
-    assert (ended.code, shop.cancel_count, statuses()) == (3, 2, {"canceling": 2})
+    assert (ended.code, shop.cancel_count, statuses(), rows_each()) == (3, 2, {"canceling": 2}, {1: 2})
     assert ended.err == "2 not recorded: reconcile_invoices repairs that."
 
 
@@ -144,6 +164,7 @@ def test_what_was_not_tried_is_told_beside_the_doubt(scripted, make, manage):
     make(5)
     ended = manage(*ALL, "-v", "0")
     assert (ended.code, shop.cancel_count, statuses()) == (3, 2, {"in_doubt": 1, "created": 4})
+    assert answers() == {"no_answer": 1, "bad_credentials": 1}
     assert ended.err == (
         "1 in doubt. Do not cancel them again: reconcile_invoices finds out. "
         "4 not tried or not processed: unchanged. Run the command again later."
@@ -156,4 +177,5 @@ def test_misconfigured_alias_is_not_tried(scripted, make, manage):
     make(3, "nobody")
     ended = manage(*ALL)
     assert (ended.code, shop.cancel_count) == (4, 2)
+    assert (statuses(), rows_each()) == ({"canceled": 2, "created": 3}, {2: 2})
     assert "3 not tried or not processed: unchanged." in ended.err

@@ -16,7 +16,7 @@ import time
 import pytest
 
 from django_invoice_cancel.models import Invoice
-from tests.bulk.reading import rows_each, statuses
+from tests.bulk.reading import answers, rows_each, statuses
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "other"]), pytest.mark.slow]
 
@@ -51,6 +51,7 @@ def test_signal_records_what_is_in_flight_and_leaves_the_rest(sandbox, at_sandbo
     assert len(out.splitlines()) == sent
     assert b"Interrupted. What was in flight is recorded; the rest is unchanged." in err
     assert Invoice.objects.filter(status="created", last_outcome="").count() == 500 - sent
+    assert answers() == {"canceled": sent}
 
 
 @pytest.mark.parametrize("joined", [False, True], ids=["stdout", "stdout and stderr"])
@@ -65,7 +66,7 @@ def test_reader_that_closes_early_ends_the_run_in_good_order(sandbox, at_sandbox
         err = b"" if joined else child.stderr.read()
     sent = sandbox.count("cancel")
     assert (child.returncode, sent < 1000) == (130, True)
-    assert statuses() == {"canceled": sent, "created": 1000 - sent}
+    assert (statuses(), answers()) == ({"canceled": sent, "created": 1000 - sent}, {"canceled": sent})
     told = f"{sent} invoices: {sent} canceled\n".encode()
     assert joined or (err.startswith(told) and err.endswith(b"the rest is unchanged.\n"))
 
@@ -77,7 +78,7 @@ def test_summary_that_nobody_reads_is_no_error(sandbox, at_sandbox, start):
     with start(*CANCEL, stdout=theirs) as child:
         os.close(theirs)
         assert child.stderr.read() == b""
-    assert (child.returncode, sandbox.count("cancel"), statuses()) == (0, 3, {"canceled": 3})
+    assert (child.returncode, sandbox.count("cancel"), statuses(), rows_each()) == (0, 3, {"canceled": 3}, {2: 3})
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl"])
@@ -101,6 +102,7 @@ def test_second_signal_ends_at_once_and_leaves_abandoned_claims(sandbox, at_sand
     child.communicate(timeout=30)
     assert (child.returncode, time.monotonic() - began < 10) == (-signal.SIGINT, True)
     assert statuses()["canceling"] >= 8
+    assert rows_each() == {1: statuses()["canceling"]}
     assert sandbox.count("cancel") == 8
 
 

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from django_invoice_cancel.models import Invoice, ProviderState
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
-from tests.bulk.reading import statuses
+from tests.bulk.reading import answers, logged, statuses
 
 pytestmark = pytest.mark.django_db
 
@@ -131,6 +131,8 @@ def test_what_stays_in_doubt_ends_with_3(doubtful, shop, manage):
     ended = manage("reconcile_invoices")
     assert (ended.code, shop.lookup_count) == (3, 1)
     assert ended.err == "2 in doubt. They are asked about again, ever more rarely."
+    assert (shop.cancel_count, statuses()) == (0, {"created": 1, "in_doubt": 3, "paid": 1})
+    assert answers() == {"no_answer": 2, "abandoned": 1, "observed": 1}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--status", "created"]], ids=["in doubt", "open"])
@@ -146,7 +148,9 @@ def test_still_open_is_an_answer(shop, manage, arguments):
 def test_paused_provider_ends_with_4(doubtful, shop, manage):
     Invoice.objects.all().verbs.pause("shop", "bad_credentials", 300)
     ended = manage("reconcile_invoices")
-    assert (ended.code, shop.lookup_count) == (4, 0)
+    assert (ended.code, shop.lookup_count, shop.cancel_count) == (4, 0, 0)
+    assert statuses() == {"canceling": 1, "created": 1, "in_doubt": 2, "paid": 1}
+    assert answers() == {"no_answer": 2, "observed": 1}
 
 
 def test_jsonl_puts_results_and_nothing_else_on_stdout(doubtful, shop, manage):
@@ -189,12 +193,14 @@ def test_cron_is_not_told_every_minute_of_what_nobody_can_look_up(mute, manage):
     ended = manage("reconcile_invoices", "-v", "0")
     assert (ended.code, ended.err, mute.cancel_count) == (0, "", 0)
     assert manage("reconcile_invoices", "--provider", "shop", "--now").code == 3
+    assert (mute.cancel_count, statuses(), logged("abandoned")) == (0, {"in_doubt": 3}, 1)
 
 
 def test_resubmit_repeats_where_it_does_no_harm(mute, manage):
     ended = manage("reconcile_invoices", "--resubmit")
     assert mute.cancel_count == 2  # the doubt period of the abandoned one is not over
     assert (ended.code, statuses()) == (3, {"canceled": 2, "in_doubt": 1})
+    assert answers() == {"no_answer": 2, "abandoned": 1, "canceled": 2}
 
 
 def test_dry_run_knows_who_can_be_asked(mute, manage):
@@ -214,3 +220,4 @@ def test_firekassa_is_repeated_at_a_real_socket(sandbox, settings, manage, clock
     clock.advance(16 * 60)
     assert manage("reconcile_invoices", "--resubmit", "-v", "0").code == 0
     assert (statuses(), sandbox.count("cancel"), sandbox.executed("70000110")) == ({"canceled": 1}, 2, 1)
+    assert answers() == {"no_answer": 1, "canceled": 1}

@@ -39,19 +39,20 @@ def test_first_block_is_about_not_knowing():
 
 
 @pytest.mark.parametrize(
-    ("meets", "answer", "status"),
+    ("meets", "answer", "status", "code"),
     [
-        ("ordinary", "Canceled.", "canceled"),
+        ("ordinary", "Canceled.", "canceled", "canceled"),
         (
             "reset_after",
             "The provider did not answer: it may or may not be canceled. We find out; do not try again.",
             "in_doubt",
+            "no_answer",
         ),
-        ("paid", "Not canceled: It holds money.", "paid"),
-        ("bad_credentials", "CryptoCloud rejected our credentials.", "created"),
+        ("paid", "Not canceled: It holds money.", "paid", "has_payment"),
+        ("bad_credentials", "CryptoCloud rejected our credentials.", "created", "bad_credentials"),
     ],
 )
-def test_first_block_tells_the_outcomes_apart(reader, sandbox, meets, answer, status):
+def test_first_block_tells_the_outcomes_apart(reader, sandbox, meets, answer, status, code):
     if meets == "paid":
         sandbox.pay(EXTERNAL_ID)
     else:
@@ -61,6 +62,7 @@ def test_first_block_tells_the_outcomes_apart(reader, sandbox, meets, answer, st
 
     assert namespace["answer"] == answer
     assert namespace["invoice"].status == Invoice.objects.get().status == status
+    assert [row.code for row in Invoice.objects.get().transitions.all()] == ["", code]
     assert sandbox.count("cancel") == 1
 
 

@@ -111,6 +111,9 @@ class Shop:
     def order_state(self, number: str) -> str:
         return str(self.rows("SELECT state FROM shop_order WHERE number = ?", number)[0][0])
 
+    def status(self, number: str) -> str:
+        return str(self.rows("SELECT status FROM invoice_cancel_invoice WHERE reference = ?", number)[0][0])
+
     def history(self, number: str) -> list[tuple[str, str, str, str]]:
         return self.rows(
             "SELECT from_status, to_status, trigger, code FROM invoice_cancel_invoicetransition AS t "

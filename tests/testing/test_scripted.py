@@ -63,6 +63,7 @@ def test_word_is_heard_by_the_app_and_kept_by_the_provider(provider, word):
     reply = provider.cancel("1", lease=holds)
     held = provider.lookup(["1"])["1"].status
     assert (reply.outcome, reply.code, held) == WORDS[word]
+    assert (provider.cancel_count, provider.lookup_count) == (1, 1)
 
 
 def test_every_word_is_in_the_table_above():
@@ -77,6 +78,7 @@ def test_script_for_one_invoice_comes_before_that_for_all_and_queues_before_alwa
     codes = [(each, provider.cancel(each, lease=holds).code) for each in ("2", "2", "2", "2", "1")]
     assert codes == [("2", Code.CLOSED), ("2", Code.CLOSED), ("2", Code.HAS_PAYMENT), ("2", Code.NO_ANSWER),
                      ("1", Code.PROVIDER_REFUSED)]  # fmt: skip
+    assert provider.cancels == ["2", "2", "2", "2", "1"]
 
 
 def test_none_gives_the_word_back_to_the_truth(provider):
@@ -126,6 +128,7 @@ def test_word_of_a_lookup_is_heard(provider, word):
     provider.next_lookups(word)
     assert provider.lookup(["1"]) == {"1": LOOKUP_WORDS[word]}
     assert provider.lookup(["1"])["1"].status is Status.CREATED
+    assert provider.lookup_count == 2
 
 
 def test_lookup_has_a_reply_for_each_id(provider):
@@ -213,6 +216,11 @@ def test_memory_is_flat_over_200_000_calls_without_recording():
 # -- through the app ----------------------------------------------------------------------------------------------
 
 
+def codes(invoice: Invoice) -> list[str]:
+    """The codes of the invoice's log; a claim has none."""
+    return list(invoice.transitions.order_by("id").values_list("code", flat=True))
+
+
 def test_instance_of_an_alias_is_the_one_that_the_app_uses():
     with override_settings(INVOICE_CANCEL={"PROVIDERS": {"a": {"BACKEND": BACKEND}, "b": {"BACKEND": BACKEND}}}):
         assert ScriptedProvider.of("a") is registry.get_provider("a") is not ScriptedProvider.of("b")
@@ -265,6 +273,7 @@ def test_lost_answer_is_found_out_by_reconcile(scripted_provider):
     assert invoice.reconcile().ok
     assert (scripted_provider.cancel_count, scripted_provider.lookup_count) == (1, 1)
     assert Invoice.objects.get().status == "canceled"
+    assert codes(invoice) == ["", "no_answer", "observed"]
 
 
 @pytest.mark.django_db
@@ -274,7 +283,8 @@ def test_bug_of_an_adapter_is_doubt(scripted_provider, caplog):
     invoice = make_invoice()
     assert cancel_invoice(invoice).code == Code.ADAPTER_ERROR
     assert reconcile_invoice(invoice).outcome is Outcome.IN_DOUBT
-    assert (scripted_provider.cancels, Invoice.objects.get().status) == ([invoice.external_id], "in_doubt")
+    assert (scripted_provider.cancels, scripted_provider.lookup_count) == ([invoice.external_id], 1)
+    assert (Invoice.objects.get().status, codes(invoice)) == ("in_doubt", ["", "adapter_error"])
     assert caplog.text.count("ZeroDivisionError: bug") == 2
 
 
@@ -297,4 +307,5 @@ def test_crash_leaves_the_claim_that_a_crash_leaves(scripted_provider):
     assert Invoice.objects.get().status == "canceling"
     with pytest.raises(CancelNotPossible):
         invoice.cancel()
+    assert (Invoice.objects.get().status, codes(invoice)) == ("canceling", [""])
     assert scripted_provider.cancel_count == 1
