@@ -32,25 +32,29 @@ def log(invoice):
 
 
 ANSWERS = {
-    "canceled": (None, "canceled", ("success", "Scripted provider confirmed the cancellation.")),
+    "canceled": (None, "canceled", "canceled", ("success", "Scripted provider confirmed the cancellation.")),
     "already": (
         ProviderReply(Outcome.ALREADY_CANCELED, "already_canceled"),
         "canceled",
+        "already_canceled",
         ("success", "It was already canceled."),
     ),
     "refused": (
         ProviderReply(Outcome.REFUSED, "provider_refused"),
         "created",
+        "provider_refused",
         ("warning", "Scripted provider refused to cancel it."),
     ),
     "not processed": (
         ProviderReply(Outcome.NOT_PROCESSED, "unreachable"),
         "created",
+        "unreachable",
         ("warning", "Scripted provider could not be reached; nothing was sent."),
     ),
     "in doubt": (
         ProviderReply(Outcome.IN_DOUBT, "no_answer"),
         "in_doubt",
+        "no_answer",
         ("warning", "No answer from Scripted provider: it may or may not be canceled."),
     ),
 }
@@ -58,7 +62,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_cancel_asks_once_and_says_what_came_of_it(shop, clerk, answer):
-    reply, status, (level, text) = ANSWERS[answer]
+    reply, status, code, (level, text) = ANSWERS[answer]
     shop.next_cancels(reply)
     invoice = make_invoice()
     response = clerk.post(page(invoice, "cancel"), {"reason": "too old"})
@@ -67,6 +71,7 @@ def test_cancel_asks_once_and_says_what_came_of_it(shop, clerk, answer):
     assert entries(invoice) == [f"Cancel: {text}"]
     assert stored(invoice).status == status
     assert {row[3:] for row in log(invoice)} == {("admin", clerk.user.username, "too old")}
+    assert [row[:3] for row in log(invoice)] == [("created", "canceling", ""), ("canceling", status, code)]
     assert shop.cancels == [invoice.external_id]
 
 
@@ -107,6 +112,7 @@ def test_an_answer_that_cannot_be_written_down_is_an_error(shop, clerk, monkeypa
     [(level, text)] = said(clerk.post(page(invoice, "cancel"), {"reason": ""}))
     assert (level, text.endswith("reconcile will find it out anew.")) == ("error", True)
     assert (stored(invoice).status, len(entries(invoice)), shop.cancel_count) == ("canceling", 1, 1)
+    assert [row[:3] for row in log(invoice)] == [("created", "canceling", "")]
 
 
 # -- check ----------------------------------------------------------------------------------------------------
@@ -138,7 +144,8 @@ def test_a_lookup_that_is_not_answered_changes_nothing(shop, clerk):
     shop.all_lookups(TimeoutError)
     invoice = make_invoice("in_doubt")
     [(level, _text)] = said(clerk.post(page(invoice, "check")))
-    assert (level, stored(invoice).status, shop.lookup_count) == ("warning", "in_doubt", 1)
+    assert (level, stored(invoice).status, log(invoice)) == ("warning", "in_doubt", [])
+    assert (shop.cancel_count, shop.lookup_count) == (0, 1)
 
 
 def test_a_repeat_is_asked_for_first(configure, clerk):
@@ -186,7 +193,11 @@ def test_after_three_repeats_a_person_decides(configure, clerk):
         _long_ago(invoice)
     assert "repeated 3 times in vain" in texts(clerk.get(page(invoice, "check")), "ic-remark")[0]
     clerk.post(page(invoice, "check"), {"repeat": "yes"})
-    assert shop.cancel_count == 3
+    assert (stored(invoice).status, shop.cancel_count) == ("in_doubt", 3)
+    assert [row[:3] for row in log(invoice)] == [
+        ("in_doubt", "canceling", ""),
+        ("canceling", "in_doubt", "no_answer"),
+    ] * 3
 
 
 def _long_ago(invoice):
@@ -221,6 +232,7 @@ def test_a_decision_about_another_attempt_is_not_taken(shop, clerk):
     [(level, text)] = said(clerk.post(page(invoice, "resolve"), data))
     assert (level, "has changed since you looked at it" in text) == ("warning", True)
     assert (stored(invoice).status, len(log(invoice)), entries(invoice)) == ("canceling", before, [])
+    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
 
 
 def test_what_is_not_in_doubt_any_more_is_not_decided(shop, clerk):
@@ -231,6 +243,8 @@ def test_what_is_not_in_doubt_any_more_is_not_decided(shop, clerk):
     [(level, text)] = said(clerk.post(page(invoice, "resolve"), data))
     assert (level, "Only an invoice in doubt" in text) == ("warning", True)
     assert (stored(invoice).status, entries(invoice)) == ("paid", [])
+    assert [row[:3] for row in log(invoice)] == [("in_doubt", "paid", "observed")]
+    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +330,8 @@ def test_money_that_came_while_the_page_was_open_is_not_handled_unseen(shop, cle
     response = clerk.post(page(invoice, "handled"), {"note": "paid back", "seen": shown["seen"].value()})
     assert said(response) == [("warning", f"{invoice}: The invoice has changed since you looked at it: look again.")]
     assert (stored(invoice).paid_after_cancel_handled_at, entries(invoice)) == (None, [])
+    assert (stored(invoice).status, log(invoice)[-1][:3]) == ("overpaid", ("paid", "overpaid", "observed"))
+    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
 
 
 def test_a_note_is_required(shop, clerk):
@@ -358,7 +374,7 @@ def test_a_pause_is_obeyed_and_said(shop, clerk):
     invoice = make_invoice()
     [(level, text)] = said(clerk.post(page(invoice, "cancel"), {"reason": ""}))
     assert (level, text) == ("warning", f"{invoice}: Scripted provider is paused after trouble; nothing was sent.")
-    assert shop.cancel_count == 0
+    assert (stored(invoice).status, log(invoice), shop.cancel_count) == ("created", [], 0)
 
 
 def test_an_invoice_that_does_not_exist_is_not_found(shop, clerk):

@@ -19,6 +19,11 @@ pytestmark = pytest.mark.django_db
 ADD = "/admin/invoice_cancel/invoice/add/"
 
 
+def codes(invoice):
+    """The codes of the invoice's log; a claim has none."""
+    return list(invoice.transitions.order_by("id").values_list("code", flat=True))
+
+
 def values(**changes):
     return {
         "provider": "shop",
@@ -171,6 +176,8 @@ def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
     ]
     details = texts(clerk.get(page(invoice)), "details")
     assert any("no_answer" in text and "502" in text and "bad gateway" in text for text in details)
+    assert (stored(invoice).status, codes(invoice)) == ("paid", ["", "no_answer", "observed"])
+    assert (shop.cancel_count, shop.lookup_count) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +194,7 @@ def test_our_own_words_are_not_put_into_the_providers_mouth(shop, clerk, reply, 
     invoice = make_invoice()
     clerk.post(page(invoice, "cancel"), {"reason": "too old"})
     assert label in texts(clerk.get(page(invoice)), "dt")
+    assert (stored(invoice).status, codes(invoice)) == (reply.next_status("created"), ["", reply.code])
     assert shop.cancel_count == 1
 
 
@@ -270,6 +278,8 @@ def test_nothing_that_anybody_says_is_html(shop, clerk):
             "<b>make_invoice</b>", ""
         )
     assert "&lt;script&gt;alert(1)" in clerk.get(page(invoice)).content.decode()
+    assert (stored(invoice).status, codes(invoice)) == ("in_doubt", ["", "no_answer", "unknown_status"])
+    assert shop.cancel_count == 1
 
 
 def test_no_page_has_anything_inline(shop, clerk):

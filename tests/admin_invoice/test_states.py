@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_invoice_cancel.models import ProviderState
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.testing import make_invoice
-from tests.admin_invoice.pages import page, texts
+from tests.admin_invoice.pages import page, stored, texts
 
 pytestmark = pytest.mark.django_db
 
@@ -114,6 +114,8 @@ def test_a_doubt_says_what_went_wrong(shop, clerk, answer, sentence):
     clerk.post(page(invoice, "cancel"), {"reason": ""})
     [state] = texts(clerk.get(page(invoice)), "ic-state")
     assert state.startswith(f"In doubt since 12:00: we asked Scripted provider to cancel {sentence}")
+    last = invoice.transitions.last()
+    assert (stored(invoice).status, last.to_status, last.code) == ("in_doubt", "in_doubt", answer)
     assert shop.cancel_count == 1
 
 

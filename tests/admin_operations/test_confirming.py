@@ -12,6 +12,7 @@ from django_invoice_cancel.admin.starting import started
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_operations.clicks import page, put, text
+from tests.bulk.reading import rows_each, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,6 +78,7 @@ def test_a_provider_in_trouble_is_an_amber_line(scripted_provider, browser, invo
     shown = text(browser.get(page(choose(browser, invoices(1)))))
     assert shown.count("bo-amber") == 1
     assert said in shown
+    assert (scripted_provider.cancel_count, statuses(), rows_each()) == (0, {"created": 1}, {})
 
 
 def test_confirming_starts_it_and_is_logged_once(scripted_provider, browser, clerk, invoices, choose):
@@ -210,7 +212,7 @@ def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, ju
     request.user = judge
     assert [started(admin.site, request, each, reason="x") for each in (draft, same)] == [True, False]
     assert LogEntry.objects.count() == 1
-    assert scripted_provider.cancel_count == 0
+    assert (scripted_provider.cancel_count, statuses(), rows_each()) == (0, {"created": 1}, {})
 
 
 @pytest.mark.parametrize(("count", "is_open", "last"), [(1, True, "order-0"), (12, False, "and 2 more")])
@@ -237,3 +239,4 @@ def test_deciding_by_hand_does_not_mind_a_pause(scripted_provider, judges_browse
     ProviderState.objects.create(alias="firekassa", paused_until=until, pause_code="bad_credentials")
     draft = choose(judges_browser, doubtful(1, invoices), "resolve_selected_invoices")
     assert "bo-amber" not in text(judges_browser.get(page(draft)))
+    assert (scripted_provider.cancel_count, statuses(), rows_each()) == (0, {"in_doubt": 1}, {})

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django_invoice_cancel.admin import BulkOperationAdmin
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
 from tests.admin_operations.clicks import client_of, page, run, text, user_with
+from tests.bulk.reading import answers, statuses
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.admin_operations.shop")]
 
@@ -85,7 +86,7 @@ def test_the_hook_holds_for_what_follows(scripted_provider, browser, invoices):
     browser.post(page(operation, "again", "shop_admin"), group)
     made = BulkOperation.objects.exclude(pk=operation.pk).get()
     assert left(made) == [("mine", "", ""), ("not mine", "skipped", "not_permitted")]
-    assert scripted_provider.cancel_count == 2
+    assert (scripted_provider.cancel_count, statuses(), answers()) == (2, {"created": 2}, {"unreachable": 2})
 
 
 @pytest.mark.parametrize("name", ["operation", "csv", "confirm", "run", "stop", "continue", "again"])

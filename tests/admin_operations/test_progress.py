@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from tests.admin_operations.clicks import client_of, look, page, run, text, user_with
+from tests.bulk.reading import answers, rows_each, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,6 +130,7 @@ def test_two_pages_share_the_work(scripted_provider, browser, clerk, running, in
     assert second[0]["done"] == 10
     assert text(browser.get(page(operation))).count("20 of 20 canceled.") >= 1
     assert sorted(scripted_provider.cancels) == sorted(Invoice.objects.values_list("external_id", flat=True))
+    assert (statuses(), rows_each()) == ({"canceled": 20}, {2: 20})
 
 
 def test_stop_and_continue(scripted_provider, browser, running, monkeypatch):
@@ -146,7 +148,7 @@ def test_stop_and_continue(scripted_provider, browser, running, monkeypatch):
     while run(browser, operation)["state"].startswith("running"):
         pass
     assert "5 of 5 canceled." in text(browser.get(page(operation)))
-    assert scripted_provider.cancel_count == 5
+    assert (scripted_provider.cancel_count, statuses(), rows_each()) == (5, {"canceled": 5}, {2: 5})
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
@@ -163,7 +165,8 @@ def test_stop_is_seen_by_a_slice_under_way(scripted_provider, browser, clerk, ru
     now = run(browser, operation)
     assert now["state"] == "stopped  continue"
     assert now["done"] == scripted_provider.cancel_count < 60
-    assert Invoice.objects.filter(status="canceling").count() == 0
+    assert statuses() == {"canceled": now["done"], "created": 60 - now["done"]}
+    assert answers() == {"canceled": now["done"]}
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
@@ -249,7 +252,8 @@ def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, br
     assert 200 < now["wait_seconds"] <= 300
     shown = text(browser.get(page(operation)))
     assert "Not processed: firekassa (Scripted provider) rejected our credentials." in shown
-    assert Invoice.objects.filter(status="created").count() == 40
+    assert 0 < scripted_provider.cancel_count < 40
+    assert (statuses(), answers()) == ({"created": 40}, {"bad_credentials": scripted_provider.cancel_count})
 
 
 def test_a_viewer_watches(scripted_provider, running):
@@ -280,7 +284,7 @@ def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, browser,
     assert "No worker has worked on it lately. 2 invoices were not tried and are unchanged." in shown
     browser.post(page(operation, "continue"))
     assert dispatcher == [str(operation.pk)] * 2
-    assert scripted_provider.cancel_count == 0
+    assert (scripted_provider.cancel_count, statuses(), rows_each()) == (0, {"created": 2}, {})
 
 
 def test_a_dead_page_is_taken_over(scripted_provider, browser, running):
@@ -292,4 +296,4 @@ def test_a_dead_page_is_taken_over(scripted_provider, browser, running):
     assert scripted_provider.cancel_count == 1
     operation.items.filter(outcome="").update(leased_until=timezone.now() - timedelta(seconds=1))
     assert run(browser, operation)["state"] == "finished  "
-    assert scripted_provider.cancel_count == 3
+    assert (scripted_provider.cancel_count, statuses(), rows_each()) == (3, {"canceled": 3}, {2: 3})

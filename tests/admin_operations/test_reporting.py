@@ -13,6 +13,7 @@ from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.admin_operations.clicks import client_of, page, put, run, text, user_with
+from tests.bulk.reading import answers, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +51,8 @@ def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported
     places = [shown.index(group) for group in groups]
     assert places == sorted(places)
     assert shown.count("Check these") == 1
-    assert scripted_provider.cancel_count == 6
+    assert (scripted_provider.cancel_count, statuses()) == (6, {"canceled": 3, "in_doubt": 2, "paid": 1})
+    assert answers() == {"canceled": 3, "no_answer": 2, "has_payment": 1}
 
 
 @pytest.mark.scripted_providers("firekassa", "kiosk")
@@ -87,7 +89,9 @@ def test_a_group_has_the_one_sensible_button(
     made = BulkOperation.objects.exclude(pk=operation.pk).get()
     assert answer.headers["Location"] == page(made)
     assert (made.operation, made.progress, made.total, made.continues) == (kind, progress, 1, operation)
-    assert scripted_provider.cancel_count == 2
+    left = "in_doubt" if group["outcome"] == "in_doubt" else "created"
+    assert (scripted_provider.cancel_count, statuses()) == (2, {"canceled": 1, left: 1})
+    assert answers() == {"canceled": 1, group["code"]: 1}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,8 @@ def test_a_stubborn_doubt_leads_to_resolve_for_who_may(scripted_provider, browse
     judges_browser.post(page(operation, "again"), group)
     made = BulkOperation.objects.exclude(pk=operation.pk).get()
     assert (made.operation, made.progress) == ("resolve", "draft")
-    assert scripted_provider.cancel_count == 0
+    assert (scripted_provider.cancel_count, scripted_provider.lookup_count) == (0, 1)
+    assert (statuses(), answers()) == ({"in_doubt": 1}, {"not_found": 1})
 
 
 def test_the_table_shows_outcome_then_and_status_now(scripted_provider, browser, reported):
@@ -134,7 +139,8 @@ def test_the_table_shows_outcome_then_and_status_now(scripted_provider, browser,
     assert "In doubt</span>" in row
     assert "<td>Paid</td>" in row
     assert '<td class="bo-number">10.00 USD</td>' in row
-    assert scripted_provider.cancel_count == 1
+    assert (scripted_provider.cancel_count, statuses()) == (1, {"paid": 1})
+    assert answers() == {"no_answer": 1, "observed": 1}
 
 
 def test_the_table_is_filtered_by_outcome_and_paged(scripted_provider, browser, reported):
@@ -218,3 +224,4 @@ def test_a_viewer_reads_the_report_without_buttons(scripted_provider, reported):
     shown = text(client_of(user_with("view_bulkoperation")).get(page(operation)))
     assert "0 of 1 canceled." in shown
     assert "Check these" not in shown
+    assert (scripted_provider.cancel_count, statuses(), answers()) == (1, {"in_doubt": 1}, {"no_answer": 1})
