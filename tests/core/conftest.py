@@ -4,10 +4,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import responses
 import time_machine
 
 from django_invoice_cancel import signals
 from tests.core.steps import INSTANT
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_asked() -> Iterator[None]:
+    """The verbs speak to no provider: no test of this folder ends with a request."""
+    with responses.RequestsMock() as web:
+        yield
+        assert len(web.calls) == 0
 
 
 @pytest.fixture

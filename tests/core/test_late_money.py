@@ -63,6 +63,7 @@ def test_money_and_a_cancel_meet(clock, told, django_capture_on_commit_callbacks
         by[second](stored(invoice), words[1])
     row = stored(invoice)
     assert (row.status, row.paid_after_cancel_at) == (money, NOON + seconds(5))
+    assert log(invoice)[-1][1] == money
     assert told.count("paid_after_cancel") == 1
     assert list(Invoice.objects.paid_after_cancel()) == [invoice]
 
@@ -111,7 +112,8 @@ def test_money_after_a_cancel_that_did_not_happen_is_not_flagged(outcome):
     invoice = make()
     record(claim(invoice), invoice, outcome)
     observe(invoice, "paid")
-    assert stored(invoice).paid_after_cancel_at is None
+    assert (stored(invoice).status, stored(invoice).paid_after_cancel_at) == ("paid", None)
+    assert log(invoice)[-1][1:] == ("paid", "observed")
 
 
 def test_a_canceled_that_is_heard_twice_on_a_paid_invoice_is_one_row():
@@ -131,6 +133,8 @@ def test_each_change_of_status_is_signalled_once_and_in_order(told, django_captu
         observe(invoice, "overpaid")
         observe(invoice, "paid")
     assert told == ["created > canceling", "canceling > paid", "paid_after_cancel", "paid > overpaid"]
+    assert stored(invoice).status == "overpaid"
+    assert [step[1] for step in log(invoice)] == ["canceling", "paid", "paid", "overpaid"]
 
 
 def test_nothing_is_signalled_for_what_was_rolled_back(told, django_capture_on_commit_callbacks):

@@ -24,8 +24,10 @@ class Saying(Provider):
     def __init__(self, reply):
         super().__init__("saying")
         self.reply = reply
+        self.asked = 0
 
     def cancel(self, external_id, *, lease):
+        self.asked += 1
         return self.reply
 
 
@@ -93,6 +95,7 @@ def test_a_refusal_that_contradicts_itself_is_doubt(outcome, named, expected):
     provider = Saying(ProviderReply(Outcome(outcome), "code", Status(named) if named else None))
     reply = submit(provider, Claim(Intent(), Status.CREATED, 300), SimpleNamespace(external_id="17")).reply
     assert (reply.outcome, reply.code, reply.status) == expected
+    assert provider.asked == 1
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_a_lost_answer_is_checked_in_a_minute_and_doubted_from_now_on(clock):
     record(opened, invoice, "in_doubt")
     row = stored(invoice)
     assert (row.claim_expires_at, row.next_check_at, row.check_count) == (NOON + seconds(20), NOON + seconds(80), 0)
+    assert (row.status, log(invoice)[-1]) == ("in_doubt", ("canceling", "in_doubt", "in_doubt"))
 
 
 # -- late: somebody else has taken the invoice out of "canceling" -------------------------------------------------
@@ -161,6 +162,7 @@ def test_a_late_doubt_about_an_open_invoice_is_in_doubt_from_now_on(clock):
     record(opened, invoice, "in_doubt")
     row = stored(invoice)
     assert (row.claim_expires_at, row.next_check_at) == (NOON + seconds(2000), NOON + seconds(2060))
+    assert (row.status, log(invoice)[-1]) == ("in_doubt", ("created", "in_doubt", "in_doubt"))
 
 
 def test_a_late_row_only_leaves_the_bookkeeping_alone(clock):
@@ -170,7 +172,8 @@ def test_a_late_row_only_leaves_the_bookkeeping_alone(clock):
     clock.shift(9)
     record(opened, invoice, "canceled")
     row = stored(invoice)
-    assert (row.last_outcome, row.status_changed_at) == ("refused", NOON)
+    assert (row.status, row.last_outcome, row.status_changed_at) == ("paid", "refused", NOON)
+    assert log(invoice)[-1] == ("paid", "paid", "canceled")
 
 
 def test_an_answer_for_an_invoice_that_is_gone_is_no_error():
@@ -233,6 +236,7 @@ def test_after_a_verb_that_failed_the_instance_carries_what_it_did_before(monkey
         record(opened, fetched, "canceled")
     assert (stored(invoice).status, stored(invoice).last_outcome) == ("canceling", "")
     assert (fetched.status, fetched.last_outcome, fetched.attempt) == ("canceling", "", opened.attempt)
+    assert log(invoice) == [("created", "canceling", "")]
 
 
 def _fail(rows, entries):
@@ -304,7 +308,8 @@ def test_money_in_a_group_is_recorded_once(clock):
     observe(one, "paid")
     one.verbs.record([answer(opened, one, "canceled"), answer(opened, two, "refused", "paid")])
     assert [stored(one).status, stored(two).status] == ["paid", "paid"]
-    assert (len(log(one)), len(log(two))) == (3, 2)
+    assert log(one)[1:] == [("canceling", "paid", "observed"), ("paid", "paid", "canceled")]
+    assert log(two)[1:] == [("canceling", "paid", "refused")]
 
 
 def test_one_answer_with_money_is_one_transaction(monkeypatch):

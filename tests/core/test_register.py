@@ -127,6 +127,7 @@ def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread):
     found = [shop.result() for shop in [in_thread(shop) for _ in range(2)]]
     assert sorted(created for _, created in found) == [False, True]
     assert {invoice.pk for invoice, _ in found} == {Invoice.objects.get().pk}
+    assert (Invoice.objects.get().status, InvoiceTransition.objects.count()) == ("created", 0)
 
 
 def test_another_integrity_error_is_not_taken_for_a_duplicate(monkeypatch):
