@@ -93,6 +93,7 @@ def test_lookup_tells_the_truth_whatever_the_cancel_met(sandbox, dialect, name):
     cancel(sandbox, dialect, external_id, timeout=0.1)
     assert lookup(sandbox, dialect, external_id) == sandbox.truth(external_id)
     assert sandbox.count("lookup", external_id) == 1
+    assert sandbox.count("cancel", external_id) == 1
 
 
 @pytest.mark.parametrize(("name", "executed"), [(row[0], row[3]) for row in FAULTS if row[0] != "late"])
@@ -122,6 +123,7 @@ def test_late_cancel_finds_an_invoice_that_was_paid_meanwhile(sandbox, dialect):
     cancel(sandbox, dialect, other, timeout=0.05)
     sandbox.wait_until(lambda: sandbox.executed(other) == 1)
     assert (sandbox.truth(external_id), sandbox.executed(external_id)) == ("paid", 0)
+    assert sandbox.count("cancel") == 2
 
 
 def test_slow_answer_takes_as_long_as_set(sandbox, dialect):
@@ -129,6 +131,7 @@ def test_slow_answer_takes_as_long_as_set(sandbox, dialect):
     before = time.monotonic()
     assert cancel(sandbox, dialect, sandbox.new_id(dialect, "slow")).status == 200
     assert time.monotonic() - before >= 0.3
+    assert sandbox.count("cancel") == 1
 
 
 def test_drip_takes_its_time_for_every_byte(sandbox, dialect):
@@ -137,12 +140,14 @@ def test_drip_takes_its_time_for_every_byte(sandbox, dialect):
     heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "drip"))
     assert heard.body == OK[dialect][1]
     assert time.monotonic() - before >= 0.01 * 60
+    assert sandbox.count("cancel") == 1
 
 
 def test_rate_limited_says_when_to_come_again(sandbox, dialect):
     sandbox.configure(retry_after_seconds=7)
     heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "rate_limited"))
     assert (heard.status, heard.headers["retry-after"]) == (429, "7")
+    assert sandbox.count("cancel") == 1
 
 
 def test_redirect_leads_to_another_port_where_arrivals_are_counted(sandbox, dialect):
@@ -154,12 +159,13 @@ def test_redirect_leads_to_another_port_where_arrivals_are_counted(sandbox, dial
     assert sandbox.count("elsewhere") == 0
     elsewhere = type("Elsewhere", (), {"base_url": f"{host}:{port}"})
     assert ask(elsewhere, request_bytes("POST", "/v2/anything")).status == 200
-    assert sandbox.count("elsewhere") == 1
+    assert (sandbox.count("cancel"), sandbox.count("elsewhere")) == (1, 1)
 
 
 def test_echo_repeats_the_credentials(sandbox, dialect):
     heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "echo"))
     assert TOKENS[dialect] in heard.body.decode()
+    assert sandbox.count("cancel") == 1
 
 
 def test_forbidden_is_a_page_at_firekassa_and_detail_at_cryptocloud(sandbox):
@@ -167,6 +173,7 @@ def test_forbidden_is_a_page_at_firekassa_and_detail_at_cryptocloud(sandbox):
     detail = cancel(sandbox, "cryptocloud", sandbox.new_id("cryptocloud", "forbidden"))
     assert (page.headers["content-type"], page.headers["server"]) == ("text/html; charset=UTF-8", "cloudflare")
     assert detail.json == {"detail": "You do not have permission to perform this action."}
+    assert sandbox.count("cancel") == 2
 
 
 @pytest.mark.parametrize("external_id", ["511727099", "7", "AB-c_d"])

@@ -27,6 +27,7 @@ def test_script_goes_before_the_rule_and_leaves_it_its_first_cancel(sandbox, dia
     external_id = sandbox.new_id(dialect, "unavailable")
     sandbox.script(external_id, ["rate_limited"])
     assert [cancel(sandbox, dialect, external_id).status for _ in range(3)] == [429, 503, 200]
+    assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (1, 3)
 
 
 def test_script_for_any_invoice_yields_to_the_invoices_own(sandbox):
@@ -36,6 +37,7 @@ def test_script_for_any_invoice_yields_to_the_invoices_own(sandbox):
     assert cancel(sandbox, "firekassa", one).status == 429
     assert cancel(sandbox, "firekassa", other).status == 503
     assert cancel(sandbox, "firekassa", one).status == 200
+    assert (sandbox.count("cancel", one), sandbox.count("cancel", other)) == (2, 1)
 
 
 def test_endless_script_goes_on(sandbox):
@@ -51,6 +53,7 @@ def test_script_of_lookups_leaves_cancels_alone(sandbox, dialect):
     assert cancel(sandbox, dialect, external_id).status == 200
     assert lookup(sandbox, dialect, external_id) is None
     assert lookup(sandbox, dialect, external_id) == sandbox.truth(external_id) == "paid"
+    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 2)
 
 
 @pytest.mark.parametrize(("step", "kind"), [("silent_before", "silence"), ("reset_after", "reset"), ("30", "reply")])
@@ -73,7 +76,7 @@ def test_raw_step_sends_its_bytes_and_closes(sandbox, dialect):
     sandbox.script(external_id, [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
     heard = cancel(sandbox, dialect, external_id)
     assert (heard.kind, heard.body) == ("cut", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
-    assert sandbox.executed(external_id) == 0
+    assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (0, 1)
 
 
 def test_step_may_be_a_function_of_the_request(sandbox):
@@ -90,6 +93,7 @@ def test_step_may_be_a_function_of_the_request(sandbox):
     assert seen == [("cancel", external_id)]
     assert sandbox.executed(external_id) == 1
     assert cancel(sandbox, "firekassa", external_id).status == 422
+    assert sandbox.count("cancel", external_id) == 2
 
 
 @pytest.mark.parametrize(("steps", "error"), [(["lost"], ValueError), ([17], TypeError)])
@@ -145,6 +149,7 @@ def test_payment_while_a_cancel_is_held_wins(sandbox, dialect):
         sandbox.pay(external_id)
     assert answer.result(10).status in (400, 422)
     assert (sandbox.truth(external_id), sandbox.executed(external_id)) == ("paid", 0)
+    assert sandbox.count("cancel", external_id) == 1
 
 
 def test_hold_keeps_every_request_that_it_matches_until_released(sandbox):
@@ -249,7 +254,7 @@ def test_cancel_is_carried_out_before_the_latency_passes(sandbox, dialect):
     sandbox.configure(latency=60.0)
     external_id = sandbox.new_id(dialect)
     assert cancel(sandbox, dialect, external_id, timeout=0.1).kind == "silence"
-    assert sandbox.executed(external_id) == 1
+    assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (1, 1)
 
 
 def test_rate_is_a_limit_for_each_dialect(sandbox):
@@ -270,6 +275,7 @@ def test_silent_when_down_and_well_again(sandbox, dialect):
     assert (sandbox.executed(external_id), sandbox.count("cancel")) == (0, 1)
     sandbox.configure(down="")
     assert cancel(sandbox, dialect, external_id).status == 200
+    assert (sandbox.executed(external_id), sandbox.count("cancel")) == (1, 2)
 
 
 def test_refuses_when_down_and_well_again_at_the_same_address(sandbox, dialect):
@@ -296,6 +302,7 @@ def test_no_connection_survives_a_refusal_however_young(sandbox):
             kinds.update(hear(connection).kind for connection in connections)
         sandbox.configure(down="")
     assert kinds <= {"closed", "reset"}
+    assert sandbox.requests == []
 
 
 def test_kept_connection_has_ended_when_the_refusal_returns(sandbox):
@@ -307,6 +314,7 @@ def test_kept_connection_has_ended_when_the_refusal_returns(sandbox):
             sandbox.configure(down="refuse")
             assert select.select([connection], [], [], 0)[0] == [connection]
         sandbox.configure(down="")
+    assert sandbox.count("cancel") == 50
 
 
 def test_sandbox_can_start_refusing(dialect):
@@ -315,6 +323,7 @@ def test_sandbox_can_start_refusing(dialect):
             connect(sandbox.base_url)
         sandbox.configure(down="")
         assert cancel(sandbox, dialect, sandbox.new_id(dialect)).status == 200
+        assert sandbox.count("cancel") == 1
 
 
 def test_knobs_can_be_set_before_the_start_and_after_the_end(dialect):
@@ -323,6 +332,7 @@ def test_knobs_can_be_set_before_the_start_and_after_the_end(dialect):
     sandbox.configure(down="", rate=0)
     with sandbox:
         assert cancel(sandbox, dialect, sandbox.new_id(dialect)).status == 429
+        assert sandbox.count("cancel") == 1
     sandbox.configure(down="refuse")
     sandbox.reset()
     assert sandbox.knobs == ProviderSandbox().knobs

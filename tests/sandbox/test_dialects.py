@@ -115,6 +115,7 @@ def test_firekassa_takes_the_signature_only_when_it_is_right():
         assert cancel(sandbox, "firekassa", "511727000", Signature=right).status == 200
         assert (sandbox.executed("511727000"), sandbox.count("cancel")) == (1, 3)
         assert cancel(sandbox, "cryptocloud", "INV-89UX0900").status == 200
+        assert sandbox.count("cancel") == 4
 
 
 def test_firekassa_signature_covers_the_body():
@@ -125,6 +126,7 @@ def test_firekassa_signature_covers_the_body():
         changed = body.replace(b"120", b"125")
         assert ask(sandbox, request_bytes("POST", "/api/v2/invoices", body, **headers)).status == 201
         assert ask(sandbox, request_bytes("POST", "/api/v2/invoices", changed, **headers)).status == 403
+        assert (sandbox.count("create"), len(sandbox.truths())) == (2, 1)
 
 
 def test_firekassa_confirms_a_repeat_only_when_told_so(sandbox):

@@ -87,6 +87,7 @@ def test_controls_work_while_the_providers_refuse(process):
     assert process.summary()["totals"] == {}
     process.configure(down="")
     assert cancel(process, "firekassa", "511727000").status == 200
+    assert process.count("cancel") == 1
 
 
 def test_providers_can_be_refused_and_controlled_on_their_own_port(process):
@@ -95,6 +96,7 @@ def test_providers_can_be_refused_and_controlled_on_their_own_port(process):
     assert (heard.status, heard.json) == (200, {})
     with pytest.raises(ConnectionRefusedError):
         connect(process.base_url)
+    assert process.summary()["totals"] == {}
 
 
 @pytest.mark.parametrize(
@@ -148,6 +150,7 @@ def test_end_of_the_block_ends_the_process(dialect):
         pid = process.pid
         assert is_running(pid)
         cancel(process, dialect, invoice_id(dialect, 1, "silent_after"), timeout=0.05)
+        process.wait_until(lambda: process.count("cancel") == 1)
         settings = process.settings()
         assert settings[dialect]["OPTIONS"]["base_url"] == process.base_url
     assert not is_running(pid)
@@ -164,6 +167,7 @@ def test_credentials_of_the_process_can_be_chosen():
         assert process.settings()["firekassa"]["OPTIONS"]["api_token"] == "another-token"
         assert cancel(process, "firekassa", "511727000").status == 401
         assert cancel(process, "firekassa", "511727000", Authorization="Bearer another-token").status == 200
+        assert (process.count("cancel"), process.executed("511727000")) == (2, 1)
         assert "another-token" not in Path(f"/proc/{process.pid}/cmdline").read_text()
 
 
