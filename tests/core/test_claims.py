@@ -122,6 +122,7 @@ def test_a_paused_provider_is_not_claimed_for(clock):
     assert claim(make(provider="firekassa", external_id="1")).invoices != []
     clock.shift(1)
     assert claim(invoice).invoices == [invoice]
+    assert (stored(invoice).status, log(invoice)) == ("canceling", [("created", "canceling", "")])
 
 
 def test_no_claim_inside_a_transaction():
@@ -172,6 +173,7 @@ def test_a_refusal_after_a_doubt_is_in_doubt_anew(clock):
     record(opened, invoice, "refused")
     row = stored(invoice)
     assert (row.claim_expires_at, row.next_check_at, row.check_count) == (NOON + seconds(5), NOON + seconds(65), 0)
+    assert (row.status, log(invoice)[-1]) == ("in_doubt", ("canceling", "in_doubt", "refused"))
 
 
 # -- abandoned (rule 4) -----------------------------------------------------------------------------------------

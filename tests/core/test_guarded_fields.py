@@ -12,7 +12,7 @@ from django.urls import path
 
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.verbs.rows import VERB_FIELDS
-from tests.core.steps import NOON, make, observe, put, stored
+from tests.core.steps import NOON, log, make, observe, put, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -187,6 +187,7 @@ def test_a_change_form_that_was_open_while_the_money_came_does_not_undo_it(admin
     assert response.status_code == 302, response.context["errors"]
     row = stored(invoice)
     assert (row.status, row.reference) == ("paid", "order-17")
+    assert log(invoice) == [("created", "paid", "observed")]
 
 
 @pytest.mark.urls("tests.core.test_guarded_fields")

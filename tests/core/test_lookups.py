@@ -45,13 +45,14 @@ def test_still_open_counts_once_the_doubt_period_is_over(clock, lost, after, exp
     row = stored(lost)
     assert row.status == expected
     assert row.status_confirmed_at == NOON + seconds(after)
+    assert log(lost)[2:] == [("in_doubt", expected, "not_processed" if expected == "created" else "still_open")]
 
 
 def test_the_doubt_period_is_a_setting(clock, limits, lost):
     limits(DOUBT_PERIOD=10)
     clock.shift(10)
     look_up(lost, "created")
-    assert stored(lost).status == "created"
+    assert (stored(lost).status, steps(lost)[-1]) == ("created", "in_doubt > created")
 
 
 def test_still_open_counts_only_if_the_lookup_began_after_the_doubt_period(clock, lost):
@@ -75,6 +76,7 @@ def test_an_abandoned_claim_is_doubted_from_the_end_of_its_lease(clock, limits):
     clock.shift(1)
     look_up(invoice, "created")
     assert stored(invoice).status == "created"
+    assert steps(invoice) == ["created > canceling", "canceling > in_doubt", "in_doubt > created"]
 
 
 @pytest.mark.parametrize("status", ["canceled", "partially_paid", "paid", "overpaid", "expired", "failed"])
@@ -104,6 +106,7 @@ def test_a_look_before_its_time_does_not_take_the_place_of_the_one_more_lookup(c
     look_up(lost, "created")
     row = stored(lost)
     assert (row.status, row.next_check_at) == ("created", NOON + seconds(PERIOD + 3600))
+    assert log(lost)[2:] == [("in_doubt", "created", "not_processed")]
 
 
 def test_the_one_more_lookup_finds_the_cancel_that_came_very_late(clock, lost):
@@ -112,6 +115,7 @@ def test_the_one_more_lookup_finds_the_cancel_that_came_very_late(clock, lost):
     clock.shift(3600)
     look_up(lost, "canceled")
     assert stored(lost).status == "canceled"
+    assert steps(lost)[-2:] == ["in_doubt > created", "created > canceled"]
 
 
 def test_one_more_lookup_that_says_nothing_is_asked_again_ever_more_rarely(clock):
@@ -206,7 +210,7 @@ def test_the_back_off_grows_to_a_day_and_never_ends(clock, limits):
         look_up(invoice, None, code="not_found")
         waits.append((stored(invoice).next_check_at - NOON - seconds(5)).total_seconds() / 60)
     assert waits == [1, 5, 15, 60, 360, 1440, 1440, 1440, 1440]
-    assert stored(invoice).status == "in_doubt"
+    assert (stored(invoice).status, log(invoice)[2:]) == ("in_doubt", [("in_doubt", "in_doubt", "not_found")] * 8)
 
 
 def test_a_check_falls_due_when_still_open_begins_to_count(clock, lost):
@@ -214,6 +218,7 @@ def test_a_check_falls_due_when_still_open_begins_to_count(clock, lost):
     for _ in range(2):
         look_up(lost, "created")
     assert stored(lost).next_check_at == NOON + seconds(PERIOD + 1)
+    assert (stored(lost).status, log(lost)[2:]) == ("in_doubt", [("in_doubt", "in_doubt", "still_open")] * 2)
 
 
 @pytest.mark.parametrize("code", ["no_answer", "unreachable", "rate_limited"])
@@ -253,6 +258,7 @@ def test_two_reconcilers_share_a_group(clock):
     clock.shift(1)
     assert verbs.book_check(first[:3]) == invoices[:3]
     assert verbs.book_check(second) == invoices[3:]
+    assert [(stored(each).status, log(each)) for each in invoices] == [("in_doubt", [])] * 4
 
 
 def test_a_check_is_not_booked_for_what_has_moved(clock, lost):
@@ -266,6 +272,7 @@ def test_booking_does_not_advance_the_back_off(clock, lost):
     clock.shift(61)
     lost.verbs.book_check([lost])
     assert (stored(lost).check_count, stored(lost).next_check_at) == (0, NOON + seconds(121))
+    assert (stored(lost).status, len(log(lost))) == ("in_doubt", 2)
 
 
 def test_the_heartbeat_says_when_reconcile_last_ran(clock, lost):
@@ -285,6 +292,10 @@ def test_repeats_are_counted_for_the_doubt_that_the_invoice_is_in(clock, lost):
     record(lost.verbs.claim([lost], CLERK), lost, "in_doubt")
     counts.append(lost.verbs.repeats(lost))
     assert counts == [0, 1, 2, 0]
+    assert (stored(lost).status, steps(lost)[-3:]) == (
+        "in_doubt",
+        ["in_doubt > created", "created > canceling", "canceling > in_doubt"],
+    )
 
 
 # -- pauses -----------------------------------------------------------------------------------------------------
