@@ -97,3 +97,4 @@ def test_joins_the_callers_transaction(sandbox, register):
     with transaction.atomic():
         row(invoice).observe_status("paid")
     assert row(invoice).status == "paid"
+    assert (steps(invoice), sandbox.requests) == ([("created", "paid", "", "observed")], [])

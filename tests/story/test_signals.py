@@ -51,6 +51,7 @@ def test_rolled_back_observation_sends_nothing(sandbox, register, changes):
     with rolled_back():
         invoice.observe_status("paid")
     assert changes == []
+    assert (*left(invoice), sandbox.requests) == ("created", [], [])
 
 
 def test_rows_that_change_nothing_send_nothing(sandbox, register, changes):
@@ -92,6 +93,9 @@ def test_late_money_is_signalled_once(sandbox, register):
     finally:
         invoice_paid_after_cancel.disconnect(late)
     assert told == [(Invoice, invoice.pk, "partially_paid", True)]
+    assert row(invoice).status == "paid"
+    assert [step[1] for step in steps(invoice)] == ["canceling", "canceled", "partially_paid", "paid"]
+    assert sandbox.count("cancel") == 1
 
 
 # -- the log file ---------------------------------------------------------------------------------------------
