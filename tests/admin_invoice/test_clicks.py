@@ -119,24 +119,38 @@ def test_an_answer_that_cannot_be_written_down_is_an_error(shop, clerk, monkeypa
 
 
 CHECKS = {
-    "canceled": ("in_doubt", "canceled", ("success", "It was already canceled.")),
-    "still open, too early": ("in_doubt", "created", ("warning", "Scripted provider says it is still open.")),
-    "open": ("created", "created", ("info", "Scripted provider says it is still open.")),
-    "paid": ("created", "paid", ("info", "It holds money.")),
-    "expired": ("created", "expired", ("info", "It is closed already: expired or failed.")),
-    "left behind": ("abandoned", "canceled", ("success", "It was already canceled.")),
+    # story, the provider's truth, what is left: the status, the codes of the rows that were added; what is said
+    "canceled": ("in_doubt", "canceled", "canceled", ["observed"], ("success", "It was already canceled.")),
+    "still open, too early": (
+        "in_doubt",
+        "created",
+        "in_doubt",
+        ["still_open"],
+        ("warning", "Scripted provider says it is still open."),
+    ),
+    "open": ("created", "created", "created", [], ("info", "Scripted provider says it is still open.")),
+    "paid": ("created", "paid", "paid", ["observed"], ("info", "It holds money.")),
+    "expired": ("created", "expired", "expired", ["observed"], ("info", "It is closed already: expired or failed.")),
+    "left behind": (
+        "abandoned",
+        "canceled",
+        "canceled",
+        ["abandoned", "observed"],
+        ("success", "It was already canceled."),
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CHECKS)
 def test_check_looks_the_invoice_up_once(shop, clerk, case):
-    story, truth, (level, text) = CHECKS[case]
+    story, truth, status, codes, (level, text) = CHECKS[case]
     invoice = make_invoice(story)
     shop.set_status(invoice.external_id, truth)
     response = clerk.post(page(invoice, "check"))
     assert said(response) == [(level, f"{invoice}: {text}")]
     assert entries(invoice) == [f"Check with provider: {text}"]
     assert {row[3:5] for row in log(invoice)} == ({("admin", clerk.user.username)} if case != "open" else set())
+    assert (stored(invoice).status, [row[2] for row in log(invoice)]) == (status, codes)
     assert (shop.cancel_count, shop.lookups) == (0, [(invoice.external_id,)])
 
 
@@ -279,6 +293,11 @@ def test_what_was_left_behind_can_be_resolved(shop, clerk):
     invoice = make_invoice("abandoned")
     clerk.post(page(invoice, "resolve"), {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt})
     assert stored(invoice).status == "canceled"
+    assert [row[:3] for row in log(invoice)] == [
+        ("canceling", "in_doubt", "abandoned"),
+        ("in_doubt", "canceled", "resolved"),
+    ]
+    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
 
 
 # -- late money -----------------------------------------------------------------------------------------------
