@@ -77,6 +77,7 @@ def test_the_selection_is_frozen(scripted_provider, invoices, started):
     advance(operation.pk)
     assert outcomes(operation) == {"101": "skipped has_payment", "102": "canceled canceled"}
     assert statuses() == {"101": "paid", "102": "canceled", "900": "created"}
+    assert logs() == {"101": "observed", "102": "claim canceled", "900": ""}
     assert scripted_provider.cancels == ["102"]
 
 
