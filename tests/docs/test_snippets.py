@@ -139,6 +139,8 @@ def test_reconcile_of_the_concepts_finds_out(reader, sandbox, capsys):
     block_with(CONCEPTS, "invoice.reconcile()").run(reader("in_doubt"))
 
     assert capsys.readouterr().out == "already_canceled It was already canceled. canceled\n"
+    invoice = Invoice.objects.get()
+    assert (invoice.status, invoice.transitions.last().code) == ("canceled", "observed")
     assert (sandbox.count("cancel"), sandbox.count("lookup")) == (0, 1)
 
 
