@@ -292,6 +292,7 @@ def test_ctrl_c_at_the_question_sends_nothing(shop, make, manage, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Interrupted())
     ended = manage("cancel_invoices", "--all")
     assert (ended.code, shop.cancel_count, statuses(), rows_each()) == (130, 0, {"created": 1}, {})
+    assert ended.err.endswith("[y/N] \nNot confirmed: nothing was sent.")
 
 
 def test_nothing_to_cancel_is_not_asked_about(shop, manage):

@@ -25,10 +25,11 @@ CANCEL = ["cancel_invoices", "--provider", "cryptocloud", "--noinput"]
 
 @pytest.fixture
 def start(sandbox, child_env):
-    """Return a function that starts a command against the sandbox."""
+    """Return a function that starts a command against the sandbox; as in a shell, what it writes is buffered."""
 
-    def start(*arguments, deadline=5, **options):
-        env = child_env(INVOICE_CANCEL_TEST_OPTIONS=json.dumps({"deadline": deadline}), COLUMNS="100", TERM="xterm")
+    def start(*arguments, deadline=5, unbuffered="", **options):
+        given = json.dumps({"deadline": deadline})
+        env = child_env(INVOICE_CANCEL_TEST_OPTIONS=given, COLUMNS="100", TERM="xterm", PYTHONUNBUFFERED=unbuffered)
         command = [sys.executable, "-m", "tests.bulk.child", sandbox.base_url, *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         return subprocess.Popen(command, env=env, **{**pipes, **options})
@@ -54,13 +55,21 @@ def test_signal_records_what_is_in_flight_and_leaves_the_rest(sandbox, at_sandbo
     assert answers() == {"canceled": sent}
 
 
+UNREAD = (
+    b"\nCommandError: Interrupted: nobody reads what is written any more. "
+    b"What was in flight is recorded; the rest is unchanged.\n"
+)
+BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+
+
+@BUFFERED
 @pytest.mark.parametrize("joined", [False, True], ids=["stdout", "stdout and stderr"])
-def test_reader_that_closes_early_ends_the_run_in_good_order(sandbox, at_sandbox, start, joined):
+def test_reader_that_closes_early_ends_the_run_in_good_order(sandbox, at_sandbox, start, joined, unbuffered):
     """``| head -1``: what is in flight is recorded, the rest is as it was, and there is no traceback."""
     at_sandbox(1000)
     sandbox.configure(latency=0.02)
     options = {"stderr": subprocess.STDOUT} if joined else {}
-    with start(*CANCEL, "--format", "jsonl", **options) as child:
+    with start(*CANCEL, "--format", "jsonl", unbuffered=unbuffered, **options) as child:
         assert json.loads(child.stdout.readline())["outcome"] == "canceled"
         child.stdout.close()
         err = b"" if joined else child.stderr.read()
@@ -68,14 +77,27 @@ def test_reader_that_closes_early_ends_the_run_in_good_order(sandbox, at_sandbox
     assert (child.returncode, sent < 1000) == (130, True)
     assert (statuses(), answers()) == ({"canceled": sent, "created": 1000 - sent}, {"canceled": sent})
     told = f"{sent} invoices: {sent} canceled\n".encode()
-    assert joined or (err.startswith(told) and err.endswith(b"the rest is unchanged.\n"))
+    assert joined or (err.startswith(told) and err.endswith(UNREAD))
 
 
-def test_summary_that_nobody_reads_is_no_error(sandbox, at_sandbox, start):
+def test_dry_run_that_nobody_reads_any_more_ends(sandbox, at_sandbox, start):
+    at_sandbox(2000)
+    with start(*CANCEL, "--format", "jsonl", "--dry-run") as child:
+        assert json.loads(child.stdout.readline())["code"] == "dry_run"
+        child.stdout.close()
+        err = child.stderr.read().decode()
+    shown = re.match(r"([\d,]+) invoices: \1 skipped\n", err)
+    assert (child.returncode, shown is not None, sandbox.count("cancel")) == (0, True, 0)
+    assert 0 < int(shown[1].replace(",", "")) < 2000
+
+
+@BUFFERED
+def test_summary_that_nobody_reads_is_no_error(sandbox, at_sandbox, start, unbuffered):
+    """Buffered, it is written when the command ends: what fails later than that cannot be caught."""
     at_sandbox(3)
     ours, theirs = os.pipe()
     os.close(ours)
-    with start(*CANCEL, stdout=theirs) as child:
+    with start(*CANCEL, unbuffered=unbuffered, stdout=theirs) as child:
         os.close(theirs)
         assert child.stderr.read() == b""
     assert (child.returncode, sandbox.count("cancel"), statuses(), rows_each()) == (0, 3, {"canceled": 3}, {2: 3})
