@@ -116,6 +116,36 @@ def test_each_provider_in_doubt_has_to_be_checked(settings, clerk):
     ]
 
 
+def accounts(settings, *aliases):
+    """Configure these accounts, each with an invoice in doubt."""
+    scripted = {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
+    settings.INVOICE_CANCEL = {"PROVIDERS": dict.fromkeys(aliases, scripted)}
+    for alias in aliases:
+        make_invoice("in_doubt", provider=alias)
+
+
+def test_of_two_that_are_checked_the_strip_tells_the_longer_ago(settings, clerk):
+    accounts(settings, "shop", "kiosk")
+    beat(timedelta(minutes=5), alias="shop")
+    beat(timedelta(minutes=30), alias="kiosk")
+    assert "Reconcile last ran 30 min ago." in texts(clerk.get(listing()), "ic-attention")[0]
+
+
+@pytest.mark.parametrize(
+    ("unattended", "named"),
+    [
+        (["b", "c", "d"], "b (Scripted provider), c (Scripted provider), d (Scripted provider)"),
+        (["b", "c", "d", "e"], "b (Scripted provider), c (Scripted provider), d (Scripted provider), …"),
+    ],
+    ids=["three", "four"],
+)
+def test_three_at_most_of_those_unattended_are_named(settings, clerk, unattended, named):
+    accounts(settings, "shop", *unattended)
+    beat(alias="shop")
+    [line] = texts(clerk.get(listing()), "ic-amber")
+    assert line.startswith(f"Nothing is checking invoices in doubt ({named}): ")
+
+
 def account(alias):
     """A resolver that knows every account."""
     return {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
@@ -157,6 +187,7 @@ def test_a_provider_that_has_not_answered_since_its_pause_is_in_the_strip(shop, 
     ProviderState.objects.create(alias="shop", paused_until=timezone.now() - HOUR, pause_code="no_answer", failures=5)
     expected = ["Scripted provider gave no usable answer to the last 5 requests."]
     assert texts(clerk.get(listing()), "ic-amber") == expected
+    beat()
     ProviderState.objects.update(failures=4)  # here and there an answer is lost
     assert texts(clerk.get(listing()), "ic-attention") == []
 

@@ -184,10 +184,12 @@ def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
     ("reply", "label"),
     [
         (ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message="ConnectionResetError"), "The fault"),
+        (ProviderReply(Outcome.NOT_PROCESSED, "unreachable", provider_message="ConnectTimeout"), "The fault"),
+        (ProviderReply(Outcome.IN_DOUBT, "adapter_error", provider_message="TypeError"), "The fault"),
         (ProviderReply(Outcome.IN_DOUBT, "no_answer", http_status=502, provider_message="?"), "The provider's words"),
         (ProviderReply(Outcome.REFUSED, "provider_refused", provider_message="no"), "The provider's words"),
     ],
-    ids=["fault", "bad gateway", "refused"],
+    ids=["no answer", "unreachable", "a bug of ours", "bad gateway", "refused"],
 )
 def test_our_own_words_are_not_put_into_the_providers_mouth(shop, clerk, reply, label):
     shop.next_cancels(reply)

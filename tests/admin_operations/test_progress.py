@@ -1,11 +1,13 @@
 """The page that does the work: slices, the sentence, the button, other pages, and what it never does."""
 
+import re
 from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
 from django.db import connection
+from django.urls import reverse
 from django.utils import timezone
 
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
@@ -20,6 +22,20 @@ dispatched: list[str] = []
 
 def dispatch(operation_id: str) -> None:
     dispatched.append(operation_id)
+
+
+def listed(answer):
+    return [operation.progress for operation in answer.context["cl"].result_list]
+
+
+def test_a_click_on_the_head_sorts_the_list_by_progress(scripted_provider, browser, invoices, running):
+    running(1)
+    BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada")
+    BulkOperation.objects.filter(pk=running(1).pk).update(progress="finished")
+    answer = browser.get(reverse("admin:invoice_cancel_bulkoperation_changelist"))
+    assert listed(answer) == ["finished", "draft", "running"]
+    [address] = re.findall(r'column-state.*?href="(\?[^"]*)"', text(answer))
+    assert listed(browser.get(answer.request["PATH_INFO"] + address)) == ["draft", "finished", "running"]
 
 
 @pytest.fixture

@@ -54,6 +54,13 @@ def test_the_second_to_handle_it_changes_nothing(late):
     assert row.transitions.filter(code="handled").count() == 1
 
 
+def test_the_second_has_nothing_to_look_at_again_though_more_money_came_before_the_first(late):
+    observe(late, "overpaid")
+    late.mark_handled(actor="ada", note="paid back")
+    assert late.mark_handled(actor="bob", note="me too", seen="paid") is False
+    assert stored(late).transitions.filter(code="handled").count() == 1
+
+
 def test_a_stale_save_does_not_bring_it_back(late):
     stale = stored(late)
     late.mark_handled(actor=User.objects.create_user("ada"), note="paid back")
