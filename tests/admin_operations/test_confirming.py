@@ -171,6 +171,7 @@ def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, judges_br
     draft = choose(judges_browser, doubtful(2, invoices), "resolve_selected_invoices")
     shown = text(judges_browser.get(page(draft)))
     assert "<h1>Resolve 2 invoices?</h1>" in shown
+    assert '<label for="id_reason">Reason</label>' in shown  # required, whatever the setting says
     for decision in ("it canceled", "it still open", "it paid"):
         assert decision in shown
     for incomplete in ({"decision": "canceled"}, {"reason": "seen"}, {"decision": "expired", "reason": "seen"}):

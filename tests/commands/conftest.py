@@ -1,7 +1,8 @@
 """What the commands' tests share: invoices and accounts as in the bulk tests, and a call that tells code and output."""
 
 import io
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,25 @@ class Ended:
     err: str
 
 
+class Unread(io.StringIO):
+    """What a command writes to when its reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def fileno(self) -> int:
+        return self.pipe
+
+
+@pytest.fixture
+def unread() -> Iterator[Unread]:
+    stream = Unread()
+    ours, stream.pipe = os.pipe()
+    os.close(ours)
+    yield stream
+    os.close(stream.pipe)
+
+
 @pytest.fixture
 def manage() -> Callable[..., Ended]:
     """Return a function that calls a command as a shell would, and says how it ended."""
@@ -30,7 +50,7 @@ def manage() -> Callable[..., Ended]:
         out, err = io.StringIO(), io.StringIO()
         code = 0
         try:
-            call_command(*arguments, stdout=out, stderr=err, **options)
+            call_command(*arguments, **{"stdout": out, "stderr": err, **options})
         except CommandError as error:
             code = error.returncode
             err.write(str(error))

@@ -55,6 +55,20 @@ def test_signal_records_what_is_in_flight_and_leaves_the_rest(sandbox, at_sandbo
     assert answers() == {"canceled": sent}
 
 
+def test_signal_that_the_reader_got_too_ends_the_run_in_good_order(sandbox, at_sandbox, start):
+    """Ctrl-C at ``2>&1 | less`` ends both: nobody can be told that the run stops."""
+    at_sandbox(500)
+    sandbox.configure(latency=0.1)
+    child = start(*CANCEL, stderr=subprocess.STDOUT)
+    sandbox.wait_until(lambda: sandbox.count("cancel") >= 20, timeout=30)
+    child.stdout.close()
+    child.send_signal(signal.SIGINT)
+    child.wait(timeout=30)
+    sent = sandbox.count("cancel")
+    assert (child.returncode, sent < 500) == (130, True)
+    assert statuses() == {"canceled": sent, "created": 500 - sent}
+
+
 UNREAD = (
     b"\nCommandError: Interrupted: nobody reads what is written any more. "
     b"What was in flight is recorded; the rest is unchanged.\n"

@@ -126,6 +126,17 @@ def test_nothing_due_is_quiet_at_verbosity_0(shop, manage):
     assert manage("reconcile_invoices").out == "0 invoices: nothing to do\n"
 
 
+def test_run_whose_reader_is_gone_is_no_heartbeat(scripted, manage, unread):
+    """``| head -1``: it ends there, and did not look at all that there is."""
+    shop = scripted(concurrency=1)
+    for _ in range(60):
+        make_invoice("in_doubt", provider="shop", age=timedelta(days=1))
+    shop.reset()
+    assert manage("reconcile_invoices", "--format", "jsonl", stdout=unread).code == 130
+    assert 0 < shop.lookup_count < 60
+    assert beats() == []
+
+
 def test_what_stays_in_doubt_ends_with_3(doubtful, shop, manage):
     shop.all_lookups("no_answer")
     ended = manage("reconcile_invoices")
