@@ -452,7 +452,7 @@ def test_an_invoices_page_costs_the_same_whatever_its_history(shop, clerk, story
     few = cost(clerk, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/")
     for _time in range(60):
         invoice.observe_status(provider_status="what is this")
-    assert cost(clerk, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/") == few
+    assert cost(clerk, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/") <= few  # whether it may go costs one less
     assert few <= 14
 
 

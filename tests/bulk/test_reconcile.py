@@ -275,9 +275,10 @@ def test_repeats_keep_the_rate(scripted, doubtful):
     times = []
     shop.before_send = lambda external_id: times.append(time.monotonic())
     with later(minutes=20):
+        began = time.monotonic()
         assert codes(reconcile_invoices(due(), resubmit=True)) == {"canceled": 5}
     assert (shop.cancel_count, statuses()) == (5, {"canceled": 5})
-    assert times[-1] - times[0] >= 4 / 20 - 0.01
+    assert times[-1] - began >= 4 / 20 - 0.01  # the first may be late in its slot
 
 
 def test_no_slot_is_spent_on_a_repeat_that_must_wait(scripted, doubtful):
