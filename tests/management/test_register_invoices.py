@@ -124,6 +124,22 @@ def test_invoices_go_to_the_database_that_is_named(register):
     assert (external_ids("default"), external_ids("other")) == ([], ["17"])
 
 
+class Elsewhere:
+    """A router of a project that keeps its invoices in a database of their own."""
+
+    def db_for_read(self, model, **hints):
+        return "other" if model._meta.app_label == "invoice_cancel" else None
+
+    db_for_write = db_for_read
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_invoices_go_where_the_router_says(register, settings):
+    settings.DATABASE_ROUTERS = [Elsewhere()]
+    register("17\n")
+    assert (external_ids("default"), external_ids("other")) == ([], ["17"])
+
+
 @pytest.mark.django_db
 def test_it_works_inside_a_transaction(register):
     with transaction.atomic():

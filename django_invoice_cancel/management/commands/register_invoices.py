@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import connections
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -36,10 +36,10 @@ class Command(BaseCommand):
             help=f"A CSV file, or - for stdin. Columns: {', '.join(COLUMNS)}; without a header, external ids alone.",
         )
         parser.add_argument(
-            "--database", default=DEFAULT_DB_ALIAS, choices=tuple(connections), help="Where the invoices are kept."
+            "--database", choices=tuple(connections), help="Where the invoices are kept (else the router decides)."
         )
 
-    def handle(self, *, provider: str, from_file: str, database: str, **options: Any) -> None:
+    def handle(self, *, provider: str, from_file: str, database: str | None, **options: Any) -> None:
         read = _Reader(provider)
         try:
             registry.get_provider(provider)
@@ -53,9 +53,9 @@ class Command(BaseCommand):
             raise CommandError(f"Nothing was registered.\n{error}") from error
         self.stdout.write(f"{new:,} registered, {total - new:,} known already")
 
-    def _register(self, rows: Iterator[dict[str, Any]], database: str) -> int:
+    def _register(self, rows: Iterator[dict[str, Any]], database: str | None) -> int:
         """Register the rows in chunks, each in a transaction of its own; return how many were new."""
-        manager, new = Invoice.objects.db_manager(database), 0
+        manager, new = Invoice.objects.db_manager(database) if database else Invoice.objects, 0
         while chunk := list(islice(rows, CHUNK)):
             new += manager.register_many(chunk, actor="register_invoices", trigger=Trigger.COMMAND)[0]
         return new
