@@ -20,6 +20,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
+from .. import registry
 from ..outcomes import CancelResult, Code, Outcome
 from .progress import Silent, progress, words
 
@@ -29,6 +30,7 @@ INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
 _NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.MISCONFIGURED})
 """Skipped, and to be run again; ``STILL_OPEN`` is NOT_PROCESSED and an answer: that of a lookup."""
 _STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WARNING", "not_processed": "WARNING"}
+_IF_NOBODY_CAN_BE_ASKED = "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
 _WIDTH = 100
 _EXAMPLES = 3
 
@@ -132,14 +134,22 @@ class Run:
         if is_interrupted:
             because = "" if self.is_read else ": nobody reads what is written any more"
             why.append(f"Interrupted{because}. What was in flight is recorded; the rest is unchanged.")
-        if in_doubt := self.outcomes[Outcome.IN_DOUBT]:
+        left_to_people = self._in_doubt_for_people()
+        if in_doubt := self.outcomes[Outcome.IN_DOUBT] - left_to_people:
             why.append(f"{in_doubt:,} in doubt. {if_in_doubt}")
+        if left_to_people:
+            why.append(f"{left_to_people:,} in doubt at a provider that cannot be asked. {_IF_NOBODY_CAN_BE_ASKED}")
         if self.not_recorded:
             why.append(f"{self.not_recorded:,} not recorded: reconcile_invoices repairs that.")
         if self.not_tried:
             why.append(f"{self.not_tried:,} not tried or not processed: unchanged. Run the command again later.")
         if code:
             raise CommandError(" ".join(why), returncode=code)
+
+    def _in_doubt_for_people(self) -> int:
+        """Return how many are in doubt that no lookup settles."""
+        doubts = [(alias, line) for (alias, outcome, _), line in self.lines.items() if outcome == Outcome.IN_DOUBT]
+        return sum(line.count for alias, line in doubts if _is_mute(alias))
 
     def _count(self, result: CancelResult) -> None:
         self.outcomes[str(result.outcome)] += 1
@@ -151,6 +161,11 @@ class Run:
         self.not_recorded += not result.is_recorded
         is_unprocessed = result.outcome == Outcome.NOT_PROCESSED and result.code != Code.STILL_OPEN
         self.not_tried += is_unprocessed or result.code in _NOT_TRIED
+
+
+def _is_mute(alias: str) -> bool:
+    """Say whether a provider cannot be asked for an invoice's status."""
+    return registry.is_configured(alias) and not registry.get_provider(alias).supports_lookup
 
 
 def _is_closed(stream: Any) -> bool:

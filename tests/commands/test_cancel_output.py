@@ -8,6 +8,7 @@ from django.core.management import call_command
 
 from django_invoice_cancel.management import progress
 from django_invoice_cancel.models.verbs.records import Records
+from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.reading import answers, rows_each, statuses
 
 pytestmark = pytest.mark.django_db
@@ -146,6 +147,20 @@ def test_exit_code_is_the_gravest(scripted, make, manage, case):
     ended = manage(*ALL)
     assert (ended.code, ended.err == "") == (code, code == 0)
     assert (shop.cancel_count, statuses(), answers()) == (sent, left, told)
+
+
+def test_who_settles_the_doubt_is_told_by_whether_the_provider_can_be_asked(settings, make, manage):
+    """FireKassa cannot be asked: reconcile_invoices alone would never find out."""
+    backend = "django_invoice_cancel.testing.ScriptedProvider"
+    mute = {"BACKEND": backend, "OPTIONS": {"supports_lookup": False}}
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": {"BACKEND": backend}, "mute": mute}}
+    for alias, count in (("shop", 2), ("mute", 3)):
+        ScriptedProvider.of(alias).all_cancels("in_doubt")
+        make(count, alias)
+    ended = manage(*ALL)
+    assert (ended.code, statuses()) == (3, {"in_doubt": 5})
+    assert "2 in doubt. Do not cancel them again: reconcile_invoices finds out." in ended.err
+    assert "3 in doubt at a provider that cannot be asked. Do not cancel them again: " in ended.err
 
 
 def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypatch):

@@ -199,8 +199,12 @@ def mute(scripted):
 
 def test_cron_is_not_told_every_minute_of_what_nobody_can_look_up(mute, manage):
     """An abandoned claim becomes doubt; after that only --resubmit, a person or --provider speaks of them."""
-    assert manage("reconcile_invoices").code == 3
-    assert statuses() == {"in_doubt": 3}
+    ended = manage("reconcile_invoices")
+    assert (ended.code, statuses()) == (3, {"in_doubt": 3})
+    assert ended.err == (
+        "1 in doubt at a provider that cannot be asked. "
+        "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
+    )
     ended = manage("reconcile_invoices", "-v", "0")
     assert (ended.code, ended.err, mute.cancel_count) == (0, "", 0)
     assert manage("reconcile_invoices", "--provider", "shop", "--now").code == 3
