@@ -21,7 +21,9 @@ from tests.locale.page_words import english, read
 
 pytestmark = pytest.mark.django_db
 
-NAMES = frozenset({"API", "CSV", "CryptoCloud", "Django", "FireKassa", "HTTP", "ID", "INVOICE_CANCEL", "USD"})
+NAMES = frozenset(
+    {"API", "CSV", "CryptoCloud", "Django", "FireKassa", "HTTP", "ID", "INVOICE_CANCEL", "JavaScript", "USD"}
+)
 DATA = frozenset({"INV", "Firekassa", "base_url", "cryptocloud", "firekassa", "make_invoice"})
 STORIES = (
     *("created", "requested", "refused", "canceling", "abandoned", "in_doubt", "canceled", "paid_after_cancel"),
