@@ -57,6 +57,7 @@ class Run(ABC):
     def run(self, tracks: Sequence[Track]) -> Generator[CancelResult, None, None]:
         """Do what the tracks bring; yield one result for each invoice, once it is recorded."""
         self._tracks = {track.alias: track for track in tracks}
+        self._cut_at_limit()
         try:
             while not self.stop.is_set() and self._is_busy():
                 has_moved = [self._top_up(track) for track in tracks]
@@ -94,10 +95,13 @@ class Run(ABC):
         """Take a track's next invoices, of its selection as far as the limit goes."""
         taken, fresh = track.take(count, self.left)
         self.left -= fresh
-        if self.left <= 0:
-            for each in self._tracks.values():
-                each.walk.cut()
+        self._cut_at_limit()
         return taken
+
+    def _cut_at_limit(self) -> None:
+        if self.left <= 0:
+            for track in self._tracks.values():
+                track.walk.cut()
 
     def _slot(self, lane: Lane, count: int) -> float | None:
         """Reserve slots for so many requests; return the first (monotonic; 0: at once), None where none is near."""

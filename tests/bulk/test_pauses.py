@@ -155,6 +155,14 @@ def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
     assert (statuses(), rows_each()) == ({status: 9}, rows)
 
 
+def test_limit_of_nothing_waits_for_no_pause(shop, make, clock, monkeypatch):
+    monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
+    invoices = make(9)
+    invoices.verbs.pause("shop", "rate_limited", 59)
+    assert list(cancel_invoices(invoices, limit=0)) == []
+    assert (shop.cancel_count, clock.moved) == (0, 0.0)
+
+
 def ticking(collect, clock):
     def tick(self, patience):
         if patience and not any(track.is_busy for track in self._tracks.values()):
