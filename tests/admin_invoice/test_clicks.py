@@ -301,6 +301,13 @@ def test_what_was_left_behind_can_be_resolved(shop, clerk):
     assert (shop.cancel_count, shop.lookup_count) == (0, 0)
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_that_asks_says_where_one_is(shop, clerk, name):
+    invoice = make_invoice("in_doubt")
+    [trail] = texts(clerk.get(page(invoice, name)), "breadcrumbs")
+    assert f" {invoice} " in trail
+
+
 # -- late money -----------------------------------------------------------------------------------------------
 
 

@@ -51,6 +51,8 @@ def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported
     places = [shown.index(group) for group in groups]
     assert places == sorted(places)
     assert shown.count("Check these") == 1
+    assert '<li class="bo-in_doubt" id="bo-group-2"> <b>2</b>' in shown
+    assert ' aria-describedby="bo-group-2">Check these</button>' in shown
     assert (scripted_provider.cancel_count, statuses()) == (6, {"canceled": 3, "in_doubt": 2, "paid": 1})
     assert answers() == {"canceled": 3, "no_answer": 2, "has_payment": 1}
 

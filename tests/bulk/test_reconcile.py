@@ -177,6 +177,15 @@ def test_abandoned_claim_that_another_process_takes_up_first_is_said_to_be_check
     assert [step[:2] for step in steps(invoice)[-1:]] == [("canceling", "in_doubt")]
 
 
+@pytest.mark.parametrize("limit", [-1, 2.5, "3"])
+def test_limit_that_is_none_is_refused_before_anybody_is_asked(shop, limit):
+    make_invoice("in_doubt", provider="shop")
+    shop.reset()
+    with pytest.raises(ValueError, match=f"limit must be .* not {limit!r}"):
+        reconcile_invoices(Invoice.objects.all(), limit=limit)
+    assert shop.lookup_count == 0
+
+
 def test_claim_that_is_alive_is_left_alone(shop):
     invoice = make_invoice("canceling", provider="shop")
     assert codes(reconcile_invoices(Invoice.objects.all())) == {"in_progress": 1}
