@@ -109,6 +109,12 @@ def test_a_look_before_its_time_does_not_take_the_place_of_the_one_more_lookup(c
     assert log(lost)[2:] == [("in_doubt", "created", "not_processed")]
 
 
+def test_an_open_invoice_that_never_was_in_doubt_is_owed_no_lookup():
+    invoice = make()
+    look_up(invoice, "created")
+    assert stored(invoice).next_check_at is None
+
+
 def test_the_one_more_lookup_finds_the_cancel_that_came_very_late(clock, lost):
     clock.shift(PERIOD)
     look_up(lost, "created")

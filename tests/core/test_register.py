@@ -117,14 +117,15 @@ def _register_blindly(external_id):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread):
-    barrier = threading.Barrier(2, timeout=20)
+def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread, monkeypatch):
+    barrier, clean = threading.Barrier(2, timeout=20), Invoice.full_clean
 
-    def shop():
+    def wait_until_both_have_looked(self, **options):
+        clean(self, **options)
         barrier.wait()
-        return register()
 
-    found = [shop.result() for shop in [in_thread(shop) for _ in range(2)]]
+    monkeypatch.setattr(Invoice, "full_clean", wait_until_both_have_looked)
+    found = [shop.result() for shop in [in_thread(register) for _ in range(2)]]
     assert sorted(created for _, created in found) == [False, True]
     assert {invoice.pk for invoice, _ in found} == {Invoice.objects.get().pk}
     assert (Invoice.objects.get().status, InvoiceTransition.objects.count()) == ("created", 0)
