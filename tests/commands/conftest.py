@@ -26,6 +26,8 @@ class Ended:
 class Unread(io.StringIO):
     """What a command writes to when its reader is gone."""
 
+    pipe: int
+
     def write(self, text: str) -> int:
         raise BrokenPipeError
 
