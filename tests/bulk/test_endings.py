@@ -142,7 +142,7 @@ def test_machine_with_few_threads_left_does_the_work_with_those(scripted, make, 
     shop = scripted(concurrency=8)
     few_threads(2)
     assert codes(make(120).cancel().results) == {"canceled": 120}
-    assert (shop.cancel_count, rows_each()) == (120, {2: 120})
+    assert (shop.cancel_count, statuses(), rows_each()) == (120, {"canceled": 120}, {2: 120})
 
 
 def test_machine_without_a_thread_left_leaves_no_claim_behind(shop, make, few_threads):
@@ -163,6 +163,7 @@ def test_adapter_that_would_end_its_thread_leaves_one_in_doubt_and_the_run_goes_
     run_out_of_time.cancel()
     assert codes(results) == {"canceled": 9, "adapter_error": 1}
     assert (shop.cancel_count, statuses()) == (10, {"canceled": 9, "in_doubt": 1})
+    assert answers() == {"canceled": 9, "adapter_error": 1}
     assert "The adapter of shop failed" in caplog.text
 
 
@@ -173,6 +174,7 @@ def test_adapter_that_would_end_all_its_threads_is_paused_as_any_in_trouble(scri
     assert 5 <= shop.cancel_count <= 6
     assert codes(results) == {"adapter_error": shop.cancel_count, "provider_paused": 100 - shop.cancel_count}
     assert statuses() == {"in_doubt": shop.cancel_count, "created": 100 - shop.cancel_count}
+    assert answers() == {"adapter_error": shop.cancel_count}
 
 
 @pytest.fixture

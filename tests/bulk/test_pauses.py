@@ -161,6 +161,7 @@ def test_limit_of_nothing_waits_for_no_pause(shop, make, clock, monkeypatch):
     invoices.verbs.pause("shop", "rate_limited", 59)
     assert list(cancel_invoices(invoices, limit=0)) == []
     assert (shop.cancel_count, clock.moved) == (0, 0.0)
+    assert (statuses(), rows_each()) == ({"created": 9}, {})
 
 
 def ticking(collect, clock):

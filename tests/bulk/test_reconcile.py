@@ -298,6 +298,7 @@ def test_no_slot_is_spent_on_a_repeat_that_must_wait(scripted, doubtful):
         assert codes(reconcile_invoices(due(), resubmit=True)) == {"no_lookup": 1}
     assert not ProviderState.objects.exists()
     assert (shop.cancel_count, statuses()) == (1, {"in_doubt": 1})
+    assert answers() == {"no_answer": 1}
 
 
 def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful):
@@ -309,6 +310,7 @@ def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful):
     with later(minutes=20):
         assert codes(reconcile_invoices(due(), resubmit=True, stop=stop)) == {"canceled": 1}
     assert (shop.cancel_count, statuses()) == (1, {"canceled": 1, "in_doubt": 2})
+    assert answers() == {"no_answer": 3, "canceled": 1}
 
 
 def test_preview_asks_nobody(scripted, doubtful):

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel.bulk import ListedWalk, cancel_invoices, selection, walks_of
 from django_invoice_cancel.models import Invoice
-from tests.bulk.reading import codes, rows_each
+from tests.bulk.reading import codes, rows_each, statuses
 
 pytestmark = pytest.mark.django_db
 
@@ -81,7 +81,7 @@ def test_row_that_goes_while_it_waits_in_its_page_stops_no_other(shop, make, mon
 
     monkeypatch.setattr(selection.QueryWalk, "_read", read_and_delete)
     assert codes(cancel_invoices(make(9).only(*fields))) == {"canceled": 8, "not_registered": 1}
-    assert (shop.cancel_count, rows_each()) == (8, {2: 8})
+    assert (shop.cancel_count, statuses(), rows_each()) == (8, {"canceled": 8}, {2: 8})
 
 
 def test_results_come_in_order_of_the_primary_key_for_one_thread(shop, make):
