@@ -196,7 +196,7 @@ def test_closed_stdin_is_told(shop, make, manage, monkeypatch, arguments, told):
     make(3)
     monkeypatch.setattr(sys, "stdin", None)  # as Python does for <&-
     ended = manage("cancel_invoices", "--provider", "shop", *arguments)
-    assert (ended.code, shop.cancel_count) == (1, 0)
+    assert (ended.code, shop.cancel_count, statuses(), rows_each()) == (1, 0, {"created": 3}, {})
     assert ended.err.endswith(told)
 
 

@@ -161,6 +161,8 @@ def test_who_settles_the_doubt_is_told_by_whether_the_provider_can_be_asked(sett
     assert (ended.code, statuses()) == (3, {"in_doubt": 5})
     assert "2 in doubt. Do not cancel them again: reconcile_invoices finds out." in ended.err
     assert "3 in doubt at a provider that cannot be asked. Do not cancel them again: " in ended.err
+    assert [ScriptedProvider.of(alias).cancel_count for alias in ("shop", "mute")] == [2, 3]
+    assert answers() == {"no_answer": 5}
 
 
 def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypatch):
@@ -195,6 +197,7 @@ def test_progress_that_nobody_reads_any_more_ends_the_run(scripted, make, manage
     assert manage(*ALL, stderr=unread).code == 130
     assert 0 < shop.cancel_count < 200
     assert statuses() == {"canceled": shop.cancel_count, "created": 200 - shop.cancel_count}
+    assert answers() == {"canceled": shop.cancel_count}
 
 
 def test_misconfigured_alias_is_not_tried(scripted, make, manage):

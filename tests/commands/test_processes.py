@@ -67,6 +67,7 @@ def test_signal_that_the_reader_got_too_ends_the_run_in_good_order(sandbox, at_s
     sent = sandbox.count("cancel")
     assert (child.returncode, sent < 500) == (130, True)
     assert statuses() == {"canceled": sent, "created": 500 - sent}
+    assert answers() == {"canceled": sent}
 
 
 UNREAD = (
@@ -103,6 +104,7 @@ def test_dry_run_that_nobody_reads_any_more_ends(sandbox, at_sandbox, start):
     shown = re.match(r"([\d,]+) invoices: \1 skipped\n", err)
     assert (child.returncode, shown is not None, sandbox.count("cancel")) == (0, True, 0)
     assert 0 < int(shown[1].replace(",", "")) < 2000
+    assert (statuses(), rows_each()) == ({"created": 2000}, {})
 
 
 @BUFFERED
@@ -124,7 +126,7 @@ def test_stdout_that_was_closed_before_is_nowhere_and_no_error(sandbox, at_sandb
     child = start(*CANCEL, "--format", form, stdout=None, preexec_fn=lambda: os.close(1))
     _, err = child.communicate(timeout=30)
     assert b"Traceback" not in err
-    assert (child.returncode, sandbox.count("cancel"), statuses()) == (0, 3, {"canceled": 3})
+    assert (child.returncode, sandbox.count("cancel"), statuses(), rows_each()) == (0, 3, {"canceled": 3}, {2: 3})
 
 
 def test_second_signal_ends_at_once_and_leaves_abandoned_claims(sandbox, at_sandbox, start):

@@ -128,13 +128,16 @@ def test_nothing_due_is_quiet_at_verbosity_0(shop, manage):
 
 def test_run_whose_reader_is_gone_is_no_heartbeat(scripted, manage, unread):
     """``| head -1``: it ends there, and did not look at all that there is."""
-    shop = scripted(concurrency=1)
+    shop = scripted(concurrency=1, lookup_group_size=1)
     for _ in range(60):
         make_invoice("in_doubt", provider="shop", age=timedelta(days=1))
     shop.reset()
     assert manage("reconcile_invoices", "--format", "jsonl", stdout=unread).code == 130
     assert 0 < shop.lookup_count < 60
     assert beats() == []
+    looked = shop.lookup_count
+    assert (shop.cancel_count, statuses()) == (0, {"created": looked, "in_doubt": 60 - looked})
+    assert answers() == {"no_answer": 60, "still_open": looked}
 
 
 def test_what_stays_in_doubt_ends_with_3(doubtful, shop, manage):
