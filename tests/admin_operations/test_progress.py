@@ -211,7 +211,7 @@ def test_stopping_says_that_what_is_under_way_is_still_answered(
     after, left = look(browser, operation), 60 - scripted_provider.cancel_count
     assert after["state"] == "stopped  continue"
     assert after["sentence"] == f"Stopped. {left} invoices were not tried and are unchanged."
-    assert Invoice.objects.filter(status="created").count() == left
+    assert (statuses(), answers()) == ({"canceled": 60 - left, "created": left}, {"canceled": 60 - left})
 
 
 def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_provider, browser, running):
@@ -232,6 +232,7 @@ def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_
     written = browser.get(page(operation, "csv")).getvalue().decode()
     assert written.count("It was in hand: what became of it is not known yet.") == 2
     assert scripted_provider.cancel_count == 0
+    assert (statuses(), rows_each()) == ({"created": 3}, {})
 
 
 def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, browser, running):
@@ -246,6 +247,7 @@ def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, browse
     assert (now["sentence"], now["wait_seconds"], now["is_held"]) == (DRIVES, 0.0, False)
     assert run(browser, operation)["state"] == "finished  "
     assert scripted_provider.cancel_count == 3
+    assert (statuses(), rows_each()) == ({"canceled": 3}, {2: 3})
 
 
 def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider, browser, running):
@@ -256,6 +258,7 @@ def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider,
     ProviderState.objects.update(paused_until=timezone.now())
     assert look(browser, operation)["state"] == "running drive stop"
     assert scripted_provider.cancel_count < 40
+    assert (statuses(), answers()) == ({"created": 40}, {"bad_credentials": scripted_provider.cancel_count})
 
 
 def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, browser, running):
