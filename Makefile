@@ -5,8 +5,8 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-# As many as there are cores, 4 at most: many tests wait for the clock and for each other.
-WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; echo $$n)
+# One more than there are cores, 4 at most: many tests wait for the clock and for each other.
+WORKERS ?= $(shell n=$$(($$(nproc 2>/dev/null || echo 2) + 1)); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve serve-celery serve-tasks test coverage lint format types floors migrations messages matrix constraints clean setup setup-lint
@@ -27,11 +27,11 @@ serve-tasks: setup-workers  ## the same with database workers of Django's task f
 	@$(BIN)/python example_project/serve.py --workers tasks $(ARGS)
 
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 coverage: setup  ## run the tests and ask for 95 % of the branches
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=95
 
