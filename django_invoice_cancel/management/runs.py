@@ -203,6 +203,17 @@ def _is_open(number: int) -> bool:
     return True
 
 
+def tell(stream: Any, text: str) -> None:
+    """Write a line now; where nobody reads it any more, or ever did, it is lost and the work goes on."""
+    if _is_closed(stream):
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        _lead_nowhere(stream)
+
+
 @contextmanager
 def stopping_on_signals() -> Iterator[threading.Event]:
     """Set the event yielded on SIGINT or SIGTERM; a second signal ends the process. For the main thread alone."""

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models import BulkOperation, Invoice
 from tests.bulk.reading import answers, rows_each, statuses
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "other"]), pytest.mark.slow]
@@ -185,3 +185,32 @@ def in_terminal(start, *arguments):
             break
     os.close(ours)
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()), child.wait(timeout=30)
+
+
+@BUFFERED
+@pytest.mark.parametrize("is_closed", [False, True], ids=["head -0", ">&-"])
+def test_operations_are_worked_off_though_nobody_reads(sandbox, at_sandbox, start, is_closed, unbuffered):
+    """What the sweep writes is news for whoever looks; its work is not."""
+    for _ in range(2):
+        BulkOperation.objects.start(at_sandbox(3).filter(status="created").exclude(pk__in=in_operations()))
+    ours, theirs = os.pipe()
+    os.close(ours)
+    close = {"preexec_fn": lambda: os.close(1)} if is_closed else {}
+    with start("run_bulk_operations", unbuffered=unbuffered, stdout=theirs, **close) as child:
+        os.close(theirs)
+        assert child.stderr.read() == b""
+    assert (child.returncode, sandbox.count("cancel"), statuses(), rows_each()) == (0, 6, {"canceled": 6}, {2: 6})
+    assert set(BulkOperation.objects.values_list("progress", flat=True)) == {"finished"}
+
+
+def test_operation_starts_though_nobody_reads_its_id(sandbox, at_sandbox, start):
+    at_sandbox(3)
+    child = start(*CANCEL, "--background", stdout=None, preexec_fn=lambda: os.close(1))
+    _, err = child.communicate(timeout=30)
+    assert (child.returncode, err) == (0, b"")
+    assert BulkOperation.objects.values_list("progress", "total").get() == ("running", 3)
+    assert sandbox.count("cancel") == 0
+
+
+def in_operations():
+    return BulkOperation.objects.filter(items__isnull=False).values("items__invoice")

@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from tests.bulk.reading import rows_each
 from tests.workers.conftest import cancels
 
@@ -25,6 +25,11 @@ def sweep(*arguments):
 
 def worked(operation, **ago):
     BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now() - timedelta(**ago))
+
+
+def pause(minutes=10):
+    until = timezone.now() + timedelta(minutes=minutes)
+    ProviderState.objects.update_or_create(alias="firekassa", defaults={"paused_until": until})
 
 
 def statuses():
@@ -80,11 +85,25 @@ def test_sweep_leaves_alone_what_somebody_works_on(invoices):
     """Every minute, for an operation of hours: it must not pile up."""
     operation = BulkOperation.objects.start(invoices(5))
     worked(operation, seconds=30)
-    assert "1 more are being worked on" in sweep()
+    assert "1 more operation is being worked on; name it to join in." in sweep()
     assert cancels() == 0
 
     sweep(str(operation.pk))  # named: it joins in
     assert (statuses(), cancels(), rows_each()) == ({"canceled"}, 5, {2: 5})
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(1, "1 operation waits for a paused provider."), (2, "2 operations wait for a paused provider.")],
+)
+def test_sweep_says_how_many_wait_for_a_paused_provider(invoices, count, told):
+    selected = invoices(5)
+    for _ in range(count):
+        BulkOperation.objects.start(selected)
+    pause()
+    with pytest.raises(CommandError) as raised:
+        sweep()
+    assert (str(raised.value), raised.value.returncode, cancels()) == (told, 4, 0)
 
 
 def test_sweep_takes_what_its_worker_left(invoices):

@@ -30,7 +30,7 @@ from ..arguments import (
     refuse_inside_transaction,
 )
 from ..csv_rows import ID, BadRows, open_rows
-from ..runs import INTERRUPTED, Run, stopping_on_signals
+from ..runs import INTERRUPTED, Run, stopping_on_signals, tell
 from .register_invoices import COLUMNS
 
 _SELECTORS = ("external_ids", "from_file", "provider", "older_than", "expires_before", "requested", "all")
@@ -109,7 +109,7 @@ class Command(BaseCommand):
                 for selected in walk.querysets(left) if left != 0 else ():
                     operation.freeze(selected)
         operation.confirm()
-        self.stdout.write(str(operation.pk))
+        tell(self.stdout, str(operation.pk))
 
     def _intent(self, options: dict[str, Any]) -> Intent:
         try:

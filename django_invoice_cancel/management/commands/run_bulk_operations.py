@@ -15,7 +15,7 @@ from ... import conf
 from ...bulk_operations import Advance, advance
 from ...exceptions import CancelInTransaction
 from ...models import BulkOperation
-from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals
+from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals, tell
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -44,7 +44,8 @@ class Command(BaseCommand):
             operations = list(unfinished.filter(pk__in=BulkOperation.objects.unattended().values("pk")))
             others = unfinished.count() - len(operations)
             if others > 0:
-                self.stderr.write(f"{others:,} more are being worked on; name one to join in.")
+                are, it = ("operation is", "it") if others == 1 else ("operations are", "one")
+                tell(self.stderr, f"{others:,} more {are} being worked on; name {it} to join in.")
             return operations
         return [self._named(text) for text in ids]
 
@@ -64,7 +65,7 @@ class Command(BaseCommand):
             except Exception as error:  # whatever a broker that is down raises
                 logger.exception("A bulk operation was not dispatched: %s.", operation.pk)
                 raise CommandError(f"{operation.pk}: not dispatched, {type(error).__name__} is raised.") from error
-            self.stdout.write(f"{operation.pk}: dispatched")
+            tell(self.stdout, f"{operation.pk}: dispatched")
 
     def _work_on(self, operations: list[BulkOperation]) -> None:
         paused = 0
@@ -74,7 +75,8 @@ class Command(BaseCommand):
                 if stop.is_set():
                     raise CommandError("Interrupted. What was in flight is recorded.", returncode=INTERRUPTED)
         if paused:
-            raise CommandError(f"{paused} operations wait for a paused provider.", returncode=NOT_TRIED)
+            wait = "operation waits" if paused == 1 else "operations wait"
+            raise CommandError(f"{paused:,} {wait} for a paused provider.", returncode=NOT_TRIED)
 
     def _work(self, operation: BulkOperation, stop: Any) -> bool:
         """Work on one operation to its end; return whether it waits for a paused provider."""
@@ -90,5 +92,5 @@ class Command(BaseCommand):
                 stop.wait(left.wait_seconds)
         operation.refresh_from_db()
         done = operation.total - operation.items.left().count()
-        self.stdout.write(f"{operation.pk}: {done:,} of {operation.total:,}, {operation.progress}")
+        tell(self.stdout, f"{operation.pk}: {done:,} of {operation.total:,}, {operation.progress}")
         return left.has_more and not stop.is_set()
