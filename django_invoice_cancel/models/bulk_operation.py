@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -153,7 +154,8 @@ class BulkOperation(models.Model):
     def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)
         if not own.update(progress=new, **fields):
-            self.refresh_from_db()
+            with suppress(type(self).DoesNotExist):  # removed meanwhile: there is nothing left to show
+                self.refresh_from_db()
             return False
         for name, value in {"progress": new, **fields}.items():
             setattr(self, name, value)

@@ -8,7 +8,9 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
+from django_invoice_cancel.bulk_operations import Advance, advance
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.signals import invoice_status_changed
 from tests.bulk.reading import rows_each
 from tests.workers.conftest import cancels
 
@@ -104,6 +106,41 @@ def test_sweep_says_how_many_wait_for_a_paused_provider(invoices, count, told):
     with pytest.raises(CommandError) as raised:
         sweep()
     assert (str(raised.value), raised.value.returncode, cancels()) == (told, 4, 0)
+
+
+def test_sweep_goes_on_with_the_others_where_one_is_removed(invoices):
+    """In the middle of its work: what is in flight is recorded, and the operations after it have their turn."""
+    selected = invoices(5)
+    first = BulkOperation.objects.start(selected.filter(external_id="100"))
+    second = BulkOperation.objects.start(selected.exclude(external_id="100"))
+
+    def remove(**said):
+        BulkOperation.objects.filter(pk=first.pk).delete()
+
+    invoice_status_changed.connect(remove)
+    try:
+        told = sweep()
+    finally:
+        invoice_status_changed.disconnect(remove)
+
+    assert told.splitlines() == [f"{first.pk}: removed meanwhile", f"{second.pk}: 4 of 4, finished"]
+    assert (statuses(), cancels(), rows_each()) == ({"canceled"}, 5, {2: 5})
+
+
+def test_slice_of_an_operation_that_is_removed_meanwhile_ends(invoices):
+    operation = BulkOperation.objects.start(invoices(5))
+
+    def remove(**said):
+        BulkOperation.objects.filter(pk=operation.pk).delete()
+
+    invoice_status_changed.connect(remove)
+    try:
+        left = advance(operation.pk)
+    finally:
+        invoice_status_changed.disconnect(remove)
+
+    assert left == Advance(has_more=False)
+    assert (statuses(), cancels(), rows_each()) == ({"canceled"}, 5, {2: 5})
 
 
 def test_sweep_takes_what_its_worker_left(invoices):

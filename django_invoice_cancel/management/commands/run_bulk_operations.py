@@ -71,7 +71,10 @@ class Command(BaseCommand):
         paused = 0
         with stopping_on_signals() as stop:
             for operation in operations:
-                paused += self._work(operation, stop)
+                try:
+                    paused += self._work(operation, stop)
+                except BulkOperation.DoesNotExist:
+                    tell(self.stdout, f"{operation.pk}: removed meanwhile")
                 if stop.is_set():
                     raise CommandError("Interrupted. What was in flight is recorded.", returncode=INTERRUPTED)
         if paused:
