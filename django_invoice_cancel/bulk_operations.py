@@ -189,7 +189,8 @@ def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> list
     if not suspects:
         return items
     said: dict[Any, tuple[str, str]] = {}
-    rows = InvoiceTransition.objects.filter(operation=operation.pk, invoice_id__in=suspects).order_by("id")
+    log = InvoiceTransition.objects.using(operation.database)
+    rows = log.filter(operation=operation.pk, invoice_id__in=suspects).order_by("id")
     for row in rows:
         if row.code == Code.GIVEN_BACK or row.code == Code.RATE_LIMITED:
             said.pop(row.invoice_id, None)

@@ -155,7 +155,7 @@ class BulkOperation(models.Model):
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)
         if not own.update(progress=new, **fields):
             with suppress(type(self).DoesNotExist):  # removed meanwhile: there is nothing left to show
-                self.refresh_from_db()
+                self.refresh_from_db(using=self.database)
             return False
         for name, value in {"progress": new, **fields}.items():
             setattr(self, name, value)

@@ -18,9 +18,10 @@ from django.utils.translation import gettext_lazy as _
 from ..statuses import Status
 from .fields import ExactCharField
 from .invoice import Invoice
+from .primary import PrimaryManager
 
 
-class BulkOperationItemManager(models.Manager["BulkOperationItem"]):
+class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
     """Freezes a selection, leases items to whoever works, takes their outcomes; ``operation.items`` is one."""
 
     def freeze(self, operation_id: UUID, invoices: QuerySet[Any]) -> None:

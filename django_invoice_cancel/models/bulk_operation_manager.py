@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from .bulk_choices import Operation, Progress
+from .primary import PrimaryManager
 from .verbs.rows import named_actor
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ QUIET = timedelta(minutes=2)
 """An operation on which nobody worked for so long is interrupted."""
 
 
-class BulkOperationManager(models.Manager["BulkOperation"]):
+class BulkOperationManager(PrimaryManager["BulkOperation"]):
     """Makes operations."""
 
     def draft(

@@ -93,7 +93,7 @@ class Command(BaseCommand):
                 break
             if left.has_more:
                 stop.wait(left.wait_seconds)
-        operation.refresh_from_db()
+        operation.refresh_from_db(using=operation.database)
         done = operation.total - operation.items.left().count()
         tell(self.stdout, f"{operation.pk}: {done:,} of {operation.total:,}, {operation.progress}")
         return left.has_more and not stop.is_set()

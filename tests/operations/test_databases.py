@@ -1,0 +1,80 @@
+"""A primary and a replica that is behind: whoever works on an operation reads what was written last."""
+
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+
+from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
+from tests.operations.reading import outcomes
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+
+
+class ReplicaThatIsBehind:
+    """Reads go to "other", which has heard of nothing yet."""
+
+    def db_for_read(self, model, **hints):
+        return "other"
+
+    def db_for_write(self, model, **hints):
+        return "default"
+
+    def allow_relation(self, *args, **hints):
+        return True
+
+
+@pytest.fixture
+def replica(settings):
+    settings.DATABASE_ROUTERS = [f"{__name__}.ReplicaThatIsBehind"]
+
+
+def start(count):
+    Invoice.objects.using("default").bulk_create(
+        Invoice(provider="firekassa", external_id=str(101 + number)) for number in range(count)
+    )
+    return BulkOperation.objects.start(Invoice.objects.all(), actor="Ada", reason="too old")
+
+
+def test_slice_reads_where_it_writes(scripted_provider, replica, django_assert_num_queries):
+    with django_assert_num_queries(0, using="other"):
+        operation = start(3)
+        left = advance(operation.pk)
+        found = operation.items.left().exists()
+    assert (operation.total, left.is_finished, found) == (3, True, False)
+    assert set(outcomes(operation).values()) == {"canceled canceled"}
+    assert scripted_provider.cancel_count == 3
+
+
+def test_slice_shares_items_where_it_writes(scripted_provider, replica):
+    operation = start(3)
+    left = advance(operation.pk, limit=2)
+    assert (left.has_more, operation.items.left().count(), scripted_provider.cancel_count) == (True, 1, 2)
+    assert not BulkOperationItem.objects.left().filter(token__isnull=False).exists()
+
+
+def test_what_a_dead_worker_left_is_read_where_it_was_written(scripted_provider, replica):
+    operation = start(1)
+    advance(operation.pk)
+    row = operation.items.get()
+    operation.items.update(outcome="", code="", leased_until=row.done_at.replace(year=2020))
+    BulkOperation.objects.update(progress="running")
+    advance(operation.pk)
+    assert outcomes(operation) == {"101": "canceled canceled"}
+    assert scripted_provider.cancel_count == 1
+
+
+def test_sweep_finds_what_has_just_begun(scripted_provider, replica):
+    operation = start(3)
+    out = StringIO()
+    call_command("run_bulk_operations", stdout=out)
+    assert out.getvalue() == f"{operation.pk}: 3 of 3, finished\n"
+    assert scripted_provider.cancel_count == 3
+
+
+def test_stop_and_resume_by_somebody_else_are_seen(replica):
+    operation = start(3)
+    seen = BulkOperation.objects.get()
+    assert (operation.stop(), seen.stop(), seen.progress) == (True, False, "stopped")
+    assert (operation.resume(), seen.resume(), seen.progress) == (True, False, "running")
