@@ -10,8 +10,12 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from ..intents import Intent, Trigger
+from ..services import checked_intent
+from ..statuses import Status
 from .bulk_choices import Operation, Progress
 from .primary import PrimaryManager
+from .verbs.decisions import refuse_decision
 from .verbs.rows import named_actor
 
 if TYPE_CHECKING:
@@ -50,7 +54,11 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         return made
 
     def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:
-        """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``."""
+        """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``.
+
+        Raises ``ValueError`` for what is refused of a single invoice: a worker could say it to nobody.
+        """
+        _refuse_impossible(**fields)
         made = self.draft(invoices, **fields)
         made.confirm(workers=workers)
         return made
@@ -72,3 +80,19 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
     def forget_drafts(self) -> None:
         """Remove what nobody confirmed for a day."""
         self.filter(progress=Progress.DRAFT, created_at__lt=timezone.now() - DRAFTS_KEPT).delete()
+
+
+def _refuse_impossible(
+    operation: str = Operation.CANCEL,
+    actor: Any = None,
+    trigger: str = Trigger.API,
+    reason: str = "",
+    decision: str = "",
+    **fields: Any,
+) -> None:
+    if operation == Operation.RESOLVE:
+        refuse_decision(Status(decision), Intent(actor, Trigger(trigger), reason))
+    elif operation == Operation.CANCEL:
+        checked_intent(actor, Trigger(trigger), reason)
+    else:
+        Trigger(trigger)

@@ -30,6 +30,7 @@ STORIES = (
     *("partially_paid", "paid", "overpaid", "expired", "failed"),
 )
 LONG_AGO = timedelta(hours=5)
+ASKED = {"actor": "ада", "reason": "старые", "decision": "canceled"}
 each_operation = pytest.mark.parametrize("operation", Operation)
 
 
@@ -167,7 +168,7 @@ def test_progress(read_page, settings, operation, dispatch, state):
     settings.INVOICE_CANCEL = {**settings.INVOICE_CANCEL, "DISPATCH": dispatch}
     done = [make_invoice(), make_invoice()]
     make_invoice()
-    running = BulkOperation.objects.start(Invoice.objects.all(), operation=operation, actor="ада", reason="старые")
+    running = BulkOperation.objects.start(Invoice.objects.all(), operation=operation, **ASKED)
     running.items.conclude(
         [(done[0].pk, Outcome.CANCELED, Code.CANCELED), (done[1].pk, Outcome.IN_DOUBT, Code.NO_ANSWER)]
     )
@@ -196,7 +197,7 @@ def test_report_with_every_code(read_page, client, operation):
         Invoice(provider="firekassa", external_id=f"9{i}", amount="1.5", currency="USD")
         for i in range(len(outcomes) + 1)
     )
-    finished = BulkOperation.objects.start(Invoice.objects.all(), operation=operation, actor="ада")
+    finished = BulkOperation.objects.start(Invoice.objects.all(), operation=operation, **ASKED)
     results = [
         (invoice.pk, outcome, code) for invoice, (code, outcome) in zip(invoices, outcomes.items(), strict=False)
     ]

@@ -55,6 +55,26 @@ def test_start_that_is_rolled_back_tells_nobody(invoices, dispatch, told):
     assert (told, BulkOperation.objects.count()) == ([], 0)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"reason": " "}, "REQUIRE_REASON"),
+        ({"trigger": "nightly", "reason": "season over"}, "nightly"),
+        ({"operation": "check", "trigger": "nightly"}, "nightly"),
+        ({"operation": "resolve", "actor": "Ada", "reason": "seen"}, "'' is not a valid Status"),
+        ({"operation": "resolve", "actor": "Ada", "reason": "seen", "decision": "canceling"}, "canceling"),
+        ({"operation": "resolve", "actor": "Ada", "decision": "canceled"}, "pass reason"),
+        ({"operation": "resolve", "reason": "seen", "decision": "canceled"}, "pass actor"),
+    ],
+)
+def test_what_would_be_refused_of_one_invoice_is_not_started_for_many(invoices, dispatch, told, wrong, said):
+    """No worker could say it to anybody: each would fail, and the operation never end."""
+    dispatch(NOTE, REQUIRE_REASON=True)
+    with pytest.raises(ValueError, match=said):
+        BulkOperation.objects.start(invoices(2), **wrong)
+    assert (BulkOperation.objects.count(), told, cancels(), rows_each()) == (0, [], 0, {})
+
+
 def test_number_of_workers_can_be_said_for_one_operation(invoices, dispatch, told):
     dispatch(NOTE, DISPATCH_WORKERS=3)
     BulkOperation.objects.start(invoices(5), workers=2)

@@ -52,9 +52,7 @@ class Decisions:
         Guarded by the attempt that the instance carries: the one that the person saw. ``also`` is called within the
         same transaction.
         """
-        if status in OURS_ALONE:
-            raise ValueError(f"An invoice cannot be resolved to {status}.")
-        _require_person(intent, "resolve", "reason")
+        refuse_decision(status, intent)
         with transaction.atomic(using=self.rows.using):
             row = self.rows.lock(invoice.pk)
             if row is None or row.attempt != invoice.attempt:
@@ -156,6 +154,13 @@ class Decisions:
 
 def _changed() -> ResolveNotPossible:
     return ResolveNotPossible("changed", _("The invoice has changed since you looked at it: look again."))
+
+
+def refuse_decision(status: Status, intent: Intent) -> None:
+    """Raise ``ValueError`` for what nobody can decide, and for a decision without its person or reason."""
+    if status in OURS_ALONE:
+        raise ValueError(f"An invoice cannot be resolved to {status}.")
+    _require_person(intent, "resolve", "reason")
 
 
 def _require_person(intent: Intent, verb: str, words: str) -> None:
