@@ -157,6 +157,11 @@ def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, Provid
     return {state.alias: state for state in states}
 
 
+def is_paused(operation: BulkOperation) -> bool:
+    """Say whether every provider that is left is paused: whoever is told now can only wait."""
+    return _wait(operation) > 0
+
+
 def _wait(operation: BulkOperation) -> float:
     """Return for how many seconds every provider that is left is paused."""
     aliases = operation.items.providers_left()

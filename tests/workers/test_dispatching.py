@@ -181,6 +181,44 @@ def test_sweep_that_dispatches_does_so_once_for_a_while(invoices, dispatch, told
     assert cancels() == 0
 
 
+def test_sweep_tells_nobody_while_the_provider_is_paused(invoices, dispatch, told):
+    """A Celery task that was told waits for the end of the pause: a sweep each minute would add more each time."""
+    dispatch(NOTE, DISPATCH_WORKERS=2)
+    operation = BulkOperation.objects.start(invoices(5))
+    del told[:]
+    worked(operation, minutes=3)
+    pause()
+    assert (sweep("--dispatch"), told) == ("", [])
+
+    sweep("--dispatch", str(operation.pk))  # named: somebody wants it
+    assert told == [str(operation.pk)] * 2
+    del told[:]
+    worked(operation, minutes=3)
+    pause(minutes=-1)  # over
+    sweep("--dispatch")
+    assert told == [str(operation.pk)] * 2
+
+
+def test_operation_with_one_provider_that_is_not_paused_is_dispatched(invoices, dispatch, told):
+    dispatch(NOTE)
+    invoices(2), invoices(2, provider="cryptocloud")
+    operation = BulkOperation.objects.start(Invoice.objects.all())
+    worked(operation, minutes=3)
+    pause()
+    del told[:]
+    sweep("--dispatch")
+    assert told == [str(operation.pk)]
+
+
+@pytest.mark.parametrize("progress", ["draft", "stopped", "finished"])
+def test_operation_that_does_not_run_is_not_dispatched(invoices, dispatch, told, progress):
+    dispatch(NOTE)
+    operation = BulkOperation.objects.draft(invoices(2))
+    BulkOperation.objects.update(progress=progress)
+    assert sweep("--dispatch", str(operation.pk)) == f"{operation.pk}: not dispatched, {progress}\n"
+    assert (told, BulkOperation.objects.get().worked_at) == ([], None)
+
+
 def test_sweep_that_cannot_dispatch_says_so_and_may_try_again(invoices, dispatch, told):
     dispatch(NOTE)
     operation = BulkOperation.objects.start(invoices(5))

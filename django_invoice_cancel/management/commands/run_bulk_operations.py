@@ -12,9 +12,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ... import conf
-from ...bulk_operations import Advance, advance
+from ...bulk_operations import Advance, advance, is_paused
 from ...exceptions import CancelInTransaction
 from ...models import BulkOperation
+from ...models.bulk_operation import Progress
 from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals, tell
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -59,13 +60,21 @@ class Command(BaseCommand):
         """Hand operations to the dispatcher; of those not named, only what was begun or told some minutes ago."""
         if conf.get().dispatch is None:
             raise CommandError("--dispatch needs INVOICE_CANCEL['DISPATCH'].")
-        for operation in [self._named(text) for text in ids] or BulkOperation.objects.interrupted():
+        for operation in [self._named(text) for text in ids] or self._to_be_told():
+            if operation.progress != Progress.RUNNING:
+                tell(self.stdout, f"{operation.pk}: not dispatched, {operation.progress}")
+                continue
             try:
                 operation.dispatch_again()
             except Exception as error:  # whatever a broker that is down raises
                 logger.exception("A bulk operation was not dispatched: %s.", operation.pk)
                 raise CommandError(f"{operation.pk}: not dispatched, {type(error).__name__} is raised.") from error
             tell(self.stdout, f"{operation.pk}: dispatched")
+
+    def _to_be_told(self) -> list[BulkOperation]:
+        """Return what nobody works on, but for what can only wait: workers that wait pile up with each sweep."""
+        interrupted = BulkOperation.objects.interrupted().order_by("created_at")
+        return [operation for operation in interrupted if not is_paused(operation)]
 
     def _work_on(self, operations: list[BulkOperation]) -> None:
         paused = 0
