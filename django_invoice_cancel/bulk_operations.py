@@ -60,6 +60,7 @@ class _Slice:
         self._left = limit
         self._stop = stop
         self._over_at = time.monotonic() + seconds
+        self._over_at_wall = time.time() + seconds
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._is_stopped = False
         self._bites: list[list[BulkOperationItem]] = []
@@ -94,7 +95,11 @@ class _Slice:
 
     def is_over(self) -> bool:
         """Say whether nothing more is to be claimed."""
-        return time.monotonic() >= self._over_at
+        return self._seconds_over() >= 0
+
+    def _seconds_over(self) -> float:
+        """Return since when it is over, by the later clock: that of a machine that was suspended has stood still."""
+        return max(time.monotonic() - self._over_at, time.time() - self._over_at_wall)
 
     def is_set(self) -> bool:
         now = time.monotonic()
@@ -102,7 +107,7 @@ class _Slice:
             self._look_at = now + LOOK_SECONDS
             self._is_stopped = not _is_running(self._operation)
         is_asked = self._stop is not None and self._stop.is_set()
-        return self._is_stopped or now >= self._over_at + DRAIN_SECONDS or is_asked
+        return self._is_stopped or self._seconds_over() >= DRAIN_SECONDS or is_asked
 
 
 class _LeasedWalk(Walk):

@@ -1,6 +1,9 @@
 """Leases: nobody works on what another holds, and what a dead worker left gets the one outcome that is true."""
 
+import time
+from collections import Counter
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
@@ -178,3 +181,32 @@ def _die(*args: object, **kwargs: object) -> None:
 
 def _fail(*args: object, **kwargs: object) -> None:
     raise OperationalError("database is locked")
+
+
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+def test_a_machine_that_was_suspended_leaves_what_others_took(
+    scripted_provider, invoices, started, in_thread, monkeypatch
+):
+    """Its monotonic clock stood still: by that the slice has just begun, though its leases are over."""
+    invoices(300)
+    operation = started()
+    asleep = []
+    clocks = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + sum(asleep))
+    monkeypatch.setattr("django_invoice_cancel.bulk_operations.time", clocks)
+
+    def others():
+        operation.items.left().update(leased_until=timezone.now() - timedelta(seconds=1))
+        return operation.items.lease(300, seconds=60)
+
+    def suspend(external_id):
+        scripted_provider.before_send = None
+        asleep.append(600.0)
+        assert len(in_thread(others).result()) == 300
+
+    scripted_provider.before_send = suspend
+    advance(operation.pk, deadline=60.0)
+    sent = scripted_provider.cancel_count
+    assert 0 < sent <= 2 * 1 + 50  # the window: what it had claimed before
+    assert Counter(statuses().values()) == {"canceled": sent, "created": 300 - sent}
+    assert Counter(outcomes(operation).values()) == {"canceled canceled": sent, "": 300 - sent}
+    assert operation.items.left().filter(leased_until__gt=timezone.now()).count() == 300 - sent
