@@ -81,7 +81,7 @@ def _check_dispatch(path: str | None) -> list[CheckMessage]:
     """Check the dispatcher; ``@task`` reads TASKS where it is imported, so what is wrong there is found here."""
     if path is None or not path.startswith(TASKS_MODULE):
         return list(_check_callable("E009", "DISPATCH", path))
-    found = list(_check_callable("E010", "DISPATCH", path))
+    found = list(_check_callable("E009" if _is_importable(TASKS_MODULE) else "E010", "DISPATCH", path))
     if not found:
         backend = type(resolve_name(f"{TASKS_MODULE}.advance_bulk_operation").get_backend()).__name__
         if backend in ("ImmediateBackend", "DummyBackend"):
@@ -100,6 +100,14 @@ def _check_callable(number: str, key: str, path: str | None) -> Iterator[CheckMe
     else:
         if not is_callable:
             yield _found(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is not callable.")
+
+
+def _is_importable(path: str) -> bool:
+    try:
+        resolve_name(path)
+    except Exception:  # noqa: BLE001 - as above; it is said there
+        return False
+    return True
 
 
 def _said(error: Exception) -> str:

@@ -86,6 +86,14 @@ def test_check_says_what_is_wrong_with_tasks(settings, fresh_tasks, dispatch, va
     assert [each.id for each in found] == ([f"invoice_cancel.{expected}"] if expected else [])
 
 
+@pytest.mark.parametrize("path", ["django_invoice_cancel.tasks", "django_invoice_cancel.tasks.dispach"])
+def test_check_blames_a_misspelt_dispatcher_and_not_the_tasks(settings, fresh_tasks, path):
+    settings.TASKS = {"default": {"BACKEND": "tests.workers.test_tasks.own_backend"}}
+    settings.INVOICE_CANCEL = {"PROVIDERS": {}, "DISPATCH": path}
+    (found,) = run_checks(tags=[checks.TAG])
+    assert (found.id, repr(path) in found.msg) == ("invoice_cancel.E009", True)
+
+
 def _package():
     try:
         import django.tasks  # noqa: F401 - Django 6
