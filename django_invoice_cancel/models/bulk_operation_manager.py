@@ -59,6 +59,9 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         Raises ``ValueError`` for what is refused of a single invoice: a worker could say it to nobody.
         """
         _refuse_impossible(**fields)
+        named = getattr(invoices, "_db", None)
+        if named not in (None, self.db):  # freezing would look for them here, and find others
+            raise ValueError(f"Bulk operations work in {self.db!r} alone, not on invoices in {named!r}.")
         made = self.draft(invoices, **fields)
         made.confirm(workers=workers)
         return made

@@ -78,3 +78,13 @@ def test_stop_and_resume_by_somebody_else_are_seen(replica):
     seen = BulkOperation.objects.get()
     assert (operation.stop(), seen.stop(), seen.progress) == (True, False, "stopped")
     assert (operation.resume(), seen.resume(), seen.progress) == (True, False, "running")
+
+
+def test_invoices_of_another_database_are_refused_and_none_of_this_one_taken(scripted_provider):
+    """No worker looks for operations there, and the same filter here finds other people's invoices."""
+    Invoice.objects.create(provider="firekassa", external_id="101")
+    Invoice.objects.using("other").create(provider="firekassa", external_id="102")
+    with pytest.raises(ValueError, match="'other'"):
+        BulkOperation.objects.start(Invoice.objects.using("other").all())
+    assert BulkOperation.objects.count() == 0
+    assert BulkOperation.objects.start(Invoice.objects.using("default").all()).total == 1
