@@ -1,7 +1,7 @@
 """A lost lock, a deadlock, a connection that breaks at COMMIT: tried again, written once."""
 
 import pytest
-from django.db import DatabaseError, IntegrityError, OperationalError, connection
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 
 from django_invoice_cancel.models.verbs import rows as rows_module
 from django_invoice_cancel.models.verbs.rows import Rows
@@ -161,6 +161,31 @@ def test_a_group_whose_commit_reported_an_error_is_written_once(break_commit):
     assert [stored(invoice).status for invoice in group] == ["canceled", "in_doubt", "created"]
     assert [invoice.status for invoice in group] == ["canceled", "in_doubt", "created"]
     assert [len(log(invoice)) for invoice in group] == [2, 2, 2]
+
+
+def test_money_that_a_webhook_tells_survives_lost_locks(break_append):
+    invoice = make()
+    break_append(lock_lost(), lock_lost())
+    assert invoice.observe_status("paid")
+    assert (stored(invoice).status, invoice.status) == ("paid", "paid")
+    assert log(invoice) == [("created", "paid", "observed")]
+
+
+def test_money_whose_commit_reported_an_error_is_written_once(break_commit):
+    invoice = make()
+    break_commit(times=2)
+    assert invoice.observe_status("paid")
+    assert (stored(invoice).status, invoice.status) == ("paid", "paid")
+    assert log(invoice) == [("created", "paid", "observed")]
+
+
+def test_within_a_transaction_a_lost_lock_is_the_callers(break_append):
+    """It has rolled the caller's rows back too: nothing here can write them again."""
+    invoice = make()
+    break_append(lock_lost())
+    with pytest.raises(OperationalError), transaction.atomic():
+        observe(invoice, "paid")
+    assert (stored(invoice).status, log(invoice)) == ("created", [])
 
 
 def test_a_lookup_survives_lost_locks(break_append):

@@ -1,6 +1,7 @@
 """Observe and look up: take in what is learned from outside. Every verb locks the row first, then decides.
 
-They join the caller's transaction. Money is always taken in, "still open" only where nothing can be under way.
+They join the caller's transaction; where none is open, a lost lock is tried again. Money is always taken in, "still
+open" only where nothing can be under way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import transaction
 from django.utils import timezone
 
 from ... import conf
@@ -59,17 +59,21 @@ class Observations:
 
     def observe(self, invoice: Invoice, status: Status | None, intent: Intent, *, word: str = "") -> bool:
         """Take in a status (None: ``word``, which nobody knows); return whether the invoice's status changed."""
-        with transaction.atomic(using=self.rows.using):
+        found: list[str] = []
+
+        def verb() -> bool:
             row = self.rows.lock(invoice.pk)
             if row is None:
                 return False
-            old = row.status
+            found.append(row.status)
             if status is None:
-                self.rows.append([self._entry(row, invoice, Status(old), intent, Code.UNKNOWN_STATUS, word)])
+                self.rows.append([self._entry(row, invoice, Status(row.status), intent, Code.UNKNOWN_STATUS, word)])
             else:
                 self._take_in(row, invoice, status, intent, word)
             carry_over(row, invoice)
-            return row.status != old
+            return row.status != found[0]  # as the first try found it, which may have been committed
+
+        return self.rows.join(verb, [invoice])
 
     def book_check(self, invoices: Sequence[Invoice]) -> list[Invoice]:
         """Win the right to look up these invoices by moving ``next_check_at`` forward; return those won.

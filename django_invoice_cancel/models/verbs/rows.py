@@ -128,6 +128,14 @@ class Rows:
             time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
         raise AssertionError("unreachable: the last try returns or raises")
 
+    def join(self, verb: Callable[[], T], invoices: Sequence[Invoice] = ()) -> T:
+        """Run a verb in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
+        connection = connections[self.using]
+        if connection.in_atomic_block or not connection.get_autocommit():
+            with transaction.atomic(using=self.using):
+                return verb()
+        return self.run(lambda is_repeat: verb(), invoices)
+
     def lock(self, pk: Any) -> Invoice | None:
         """Take a row for the rest of the transaction, and read it; None where it is gone.
 
