@@ -75,6 +75,14 @@ def test_what_would_be_refused_of_one_invoice_is_not_started_for_many(invoices, 
     assert (BulkOperation.objects.count(), told, cancels(), rows_each()) == (0, [], 0, {})
 
 
+@pytest.mark.parametrize("workers", [0, -1, 2.5, "2"])
+def test_number_of_workers_that_is_none_starts_nothing(invoices, dispatch, told, workers):
+    dispatch(NOTE)
+    with pytest.raises(ValueError, match=f"workers must be .* not {workers!r}"):
+        BulkOperation.objects.start(invoices(2), workers=workers)
+    assert (BulkOperation.objects.count(), told, cancels(), rows_each()) == (0, [], 0, {})
+
+
 def test_number_of_workers_can_be_said_for_one_operation(invoices, dispatch, told):
     dispatch(NOTE, DISPATCH_WORKERS=3)
     BulkOperation.objects.start(invoices(5), workers=2)
