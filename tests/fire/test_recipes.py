@@ -14,7 +14,7 @@ from django_invoice_cancel.models import Invoice
 from tests.example.conftest import start
 
 from .conftest import server_url
-from .reading import disagreements, item_outcomes, requests_each
+from .reading import broken_logs, disagreements, item_outcomes, requests_each
 from .world import EXAMPLE
 
 COUNT = 200
@@ -36,7 +36,7 @@ def test_workers_of_a_recipe_finish_an_operation(redis, make_world, recipe, comm
     world.wait(lambda: world.progress(operation) == "finished", seconds=60, what="the operation is finished")
 
     assert item_outcomes(operation) == {"canceled": COUNT}
-    assert (requests_each(world.sandbox), disagreements(world.sandbox)) == ({1: COUNT}, {})
+    assert (requests_each(world.sandbox), disagreements(world.sandbox), broken_logs()) == ({1: COUNT}, {}, [])
 
 
 @pytest.mark.parametrize(("recipe", "commands"), RECIPES)
@@ -59,8 +59,8 @@ def test_stop_stops_all_workers_and_resume_goes_on(redis, make_world, recipe, co
     assert world.sent() < COUNT
     world.configure(rate=1000.0)
     world.manage("run_bulk_operations", world.resume(operation))
-    assert world.progress(operation) == "finished"
-    assert (requests_each(world.sandbox), disagreements(world.sandbox)) == ({1: COUNT}, {})
+    assert (world.progress(operation), item_outcomes(operation)) == ("finished", {"canceled": COUNT})
+    assert (requests_each(world.sandbox), disagreements(world.sandbox), broken_logs()) == ({1: COUNT}, {}, [])
 
 
 def test_operation_outlives_a_broker_that_is_down(redis, make_world):
@@ -73,8 +73,8 @@ def test_operation_outlives_a_broker_that_is_down(redis, make_world):
     assert (operation.progress, world.sent()) == ("running", 0)
     world.manage("run_bulk_operations")
 
-    assert world.progress(operation) == "finished"
-    assert requests_each(world.sandbox) == {1: 20}
+    assert (world.progress(operation), item_outcomes(operation)) == ("finished", {"canceled": 20})
+    assert (requests_each(world.sandbox), disagreements(world.sandbox), broken_logs()) == ({1: 20}, {}, [])
 
 
 def test_lines_of_the_crontab_run(redis, make_world):
@@ -89,8 +89,8 @@ def test_lines_of_the_crontab_run(redis, make_world):
         shell = {**world.env, "SHOP": str(EXAMPLE), "PYTHON": sys.executable}
         subprocess.run(["/bin/sh", "-c", command], env=shell, check=True, timeout=60, capture_output=True)
 
-    assert world.progress(operation) == "finished"
-    assert requests_each(world.sandbox) == {1: 20}
+    assert (world.progress(operation), item_outcomes(operation)) == ("finished", {"canceled": 20})
+    assert (requests_each(world.sandbox), disagreements(world.sandbox), broken_logs()) == ({1: 20}, {}, [])
 
 
 def test_serving_at_a_taken_port_leaves_no_worker_behind(tmp_path):
