@@ -52,6 +52,11 @@ def is_configured(alias: str) -> bool:
     return True
 
 
+def can_look_up(alias: str) -> bool:
+    """Say whether an invoice's status can be asked for there; also of an alias that is not configured: nobody knows."""
+    return not is_configured(alias) or get_provider(alias).supports_lookup
+
+
 def get_provider(alias: str) -> Provider:
     """Return the provider of ``alias``, or raise ``ImproperlyConfigured`` with what to do."""
     config = _config(alias)

@@ -26,7 +26,6 @@ from ..results import WHY_NOT
 from ..statuses import Status
 from . import texts
 from .pauses import trouble_of
-from .starting import can_look_up
 
 EXAMPLES = 10
 """How many invoices are shown for each reason."""
@@ -137,7 +136,9 @@ class Plan:
             "doubt: it does no harm where it has been carried out, and cancels where it has not."
         )
         return [
-            text % {"provider": share.name} for alias, share in sorted(self.shares.items()) if not can_look_up(alias)
+            text % {"provider": share.name}
+            for alias, share in sorted(self.shares.items())
+            if not registry.can_look_up(alias)
         ]
 
     # -- sorting ----------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def why_not(draft: BulkOperation, alias: str, state: str) -> str:
     if draft.operation == Operation.CHECK:
         if state == Status.CANCELING:
             return Code.IN_PROGRESS
-        return "" if can_look_up(alias) or state in (Status.IN_DOUBT, ABANDONED) else Code.NO_LOOKUP
+        return "" if registry.can_look_up(alias) or state in (Status.IN_DOUBT, ABANDONED) else Code.NO_LOOKUP
     if state == Status.CREATED:
         return ""
     if state == ABANDONED:

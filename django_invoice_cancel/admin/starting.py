@@ -31,12 +31,7 @@ def starts_at_once(draft: BulkOperation) -> bool:
     """Say whether nobody need confirm it: a look-up changes nothing at a provider, a repeated cancel may."""
     if draft.operation != Operation.CHECK:
         return False
-    return all(can_look_up(alias) for alias in draft.items.providers_left())
-
-
-def can_look_up(alias: str) -> bool:
-    """Say whether checking asks for a status; False where it repeats the cancel."""
-    return not registry.is_configured(alias) or registry.get_provider(alias).supports_lookup
+    return all(registry.can_look_up(alias) for alias in draft.items.providers_left())
 
 
 def started(site: AdminSite, request: HttpRequest, draft: BulkOperation, **fields: Any) -> bool:

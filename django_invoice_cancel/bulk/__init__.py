@@ -142,8 +142,7 @@ def walks_of(selection: InvoiceQuerySet) -> dict[str, Walk]:
 
 def cannot_be_asked(invoices: InvoiceQuerySet) -> list[str]:
     """Return the aliases in a query set whose provider cannot be asked for an invoice's status."""
-    aliases = filter(registry.is_configured, providers(invoices))
-    return [alias for alias in aliases if not registry.get_provider(alias).supports_lookup]
+    return [alias for alias in providers(invoices) if not registry.can_look_up(alias)]
 
 
 def _tracks(walks: Mapping[str, Walk], done: SimpleQueue[Job], **bounds: Any) -> list[Track]:

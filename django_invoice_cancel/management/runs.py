@@ -149,7 +149,7 @@ class Run:
     def _in_doubt_for_people(self) -> int:
         """Return how many are in doubt that no lookup settles."""
         doubts = [(alias, line) for (alias, outcome, _), line in self.lines.items() if outcome == Outcome.IN_DOUBT]
-        return sum(line.count for alias, line in doubts if _is_mute(alias))
+        return sum(line.count for alias, line in doubts if not registry.can_look_up(alias))
 
     def _count(self, result: CancelResult) -> None:
         self.outcomes[str(result.outcome)] += 1
@@ -161,11 +161,6 @@ class Run:
         self.not_recorded += not result.is_recorded
         is_unprocessed = result.outcome == Outcome.NOT_PROCESSED and result.code != Code.STILL_OPEN
         self.not_tried += is_unprocessed or result.code in _NOT_TRIED
-
-
-def _is_mute(alias: str) -> bool:
-    """Say whether a provider cannot be asked for an invoice's status."""
-    return registry.is_configured(alias) and not registry.get_provider(alias).supports_lookup
 
 
 def _is_closed(stream: Any) -> bool:
