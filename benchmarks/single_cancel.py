@@ -77,15 +77,15 @@ class Rounds:
     def database(self, size: int) -> Iterator[Callable[[], object]]:
         """Claim and record as one would write them by hand: two transactions, two UPDATEs, two INSERTs."""
         from django.db import models, transaction
-        from django.utils import timezone
 
+        from django_invoice_cancel.clock import utc_now
         from django_invoice_cancel.models import Invoice, InvoiceTransition
 
         rows = models.QuerySet(Invoice, using="default")
         for invoice in self._invoices(size):
 
             def by_hand(pk: int = invoice.pk) -> None:
-                attempt, now = uuid4(), timezone.now()
+                attempt, now = uuid4(), utc_now()
                 ends = now + timedelta(seconds=300)
                 with transaction.atomic(durable=True):
                     claimed = {"status": "canceling", "attempt": attempt, "claim_expires_at": ends}

@@ -12,11 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils import timezone
-
 from . import registry
 from .attempts import Answer
 from .bulk import Walk, cancel_walks, check_walks
+from .clock import utc_now
 from .exceptions import ResolveNotPossible
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
 from .models.bulk_operation import Operation, Progress
@@ -158,7 +157,7 @@ def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, Provid
     """Return which of these providers are left alone now, by alias; deciding by hand asks none."""
     if operation.operation == Operation.RESOLVE:
         return {}
-    states = ProviderState.objects.using(operation.database).filter(alias__in=aliases, paused_until__gt=timezone.now())
+    states = ProviderState.objects.using(operation.database).filter(alias__in=aliases, paused_until__gt=utc_now())
     return {state.alias: state for state in states}
 
 
@@ -179,7 +178,7 @@ def _is_running(operation: BulkOperation) -> bool:
 
 
 def _touch(operation: BulkOperation) -> None:
-    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now())
+    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=utc_now())
 
 
 def _longest_request(aliases: Sequence[str]) -> float:

@@ -16,9 +16,9 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import Count, Q
-from django.utils import timezone
 
 from . import conf, registry
+from .clock import utc_now
 from .masking import Secret, mask
 from .models import Invoice
 from .models.provider_state import RECONCILE_QUIET, ProviderState
@@ -257,7 +257,7 @@ def check_reconciling(
 
 
 def _check_silence(alias: str) -> Iterator[CheckMessage]:
-    since = timezone.now() - RECONCILE_QUIET
+    since = utc_now() - RECONCILE_QUIET
     unsettled = Invoice.objects.using(alias)
     unsettled = (unsettled.in_doubt() | unsettled.abandoned()).filter(status_changed_at__lt=since)
     silent = Q(last_reconcile_at__isnull=True) | Q(last_reconcile_at__lt=since)

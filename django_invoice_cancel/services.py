@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, transaction
 from django.db.transaction import TransactionManagementError
-from django.utils import timezone
 
 from . import conf, registry
 from .asking import look_up, submit
 from .attempts import Answer
+from .clock import utc_now
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
 from .outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
@@ -263,7 +263,7 @@ def may_repeat(provider: Provider, invoice: Invoice) -> bool:
     if not provider.is_repeat_harmless or invoice.status != Status.IN_DOUBT:
         return False
     verbs = invoice.verbs
-    return timezone.now() >= verbs.doubt_over_at(invoice) and verbs.repeats(invoice) < MOST_REPEATS
+    return utc_now() >= verbs.doubt_over_at(invoice) and verbs.repeats(invoice) < MOST_REPEATS
 
 
 def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:

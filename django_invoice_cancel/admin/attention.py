@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Count, Min, Q
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import conf
 from ..bulk.lanes import FAILURES_THAT_PAUSE
+from ..clock import utc_now
 from ..models import BulkOperation, ProviderState
 from ..models.provider_state import RECONCILE_QUIET
 from .filters import AttentionFilter, Need
@@ -92,7 +92,7 @@ def _trouble(state: ProviderState) -> str:
 def _about_invoices(admin: InvoiceAdmin, request: HttpRequest, invoices: Any, doubts: list[_Doubt]) -> Iterator[Item]:
     in_doubt = sum(doubt.count for doubt in doubts)
     if in_doubt:
-        oldest = age(timezone.now() - min(doubt.oldest for doubt in doubts))
+        oldest = age(utc_now() - min(doubt.oldest for doubt in doubts))
         text = ngettext("%(count)s in doubt (%(age)s)", "%(count)s in doubt (oldest %(age)s)", in_doubt)
         yield Item(text % {"count": number(in_doubt), "age": oldest}, _list_of(admin, request, Need.IN_DOUBT))
     abandoned = invoices.abandoned().count()
@@ -144,7 +144,7 @@ def _doubts(invoices: Any) -> list[_Doubt]:
 
 
 def _states(using: str) -> Any:
-    in_trouble = Q(paused_until__gt=timezone.now()) | Q(failures__gte=FAILURES_THAT_PAUSE)
+    in_trouble = Q(paused_until__gt=utc_now()) | Q(failures__gte=FAILURES_THAT_PAUSE)
     telling = in_trouble | Q(last_reconcile_at__isnull=False)
     return ProviderState.objects.using(using).filter(telling).order_by("alias")
 
@@ -155,7 +155,7 @@ def _reconciled(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tu
         return "", False
     beats = {alias: state.last_reconcile_at for alias, state in states.items() if state.last_reconcile_at}
     latest = max(beats.values(), default=None)
-    quiet_since = timezone.now() - RECONCILE_QUIET
+    quiet_since = utc_now() - RECONCILE_QUIET
     # Reconcile beats for a resolver's alias only while that has doubts: of a new one, the others' beat tells.
     configured = conf.read()[0].providers
     beating = {doubt.alias for doubt in doubts if doubt.alias in configured or doubt.oldest < quiet_since}

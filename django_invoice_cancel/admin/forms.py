@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
+from ..clock import utc_now
 from ..models import Invoice
 from ..models.invoice import STATUS_LABELS
 from ..statuses import Status
@@ -97,7 +97,7 @@ class HandledForm(forms.Form):
 
 def _decisions(invoice: Invoice) -> Iterator[tuple[str, Any]]:
     """Yield what may be decided now: "still open" only once the lost request cannot be carried out any more."""
-    is_certain = timezone.now() >= invoice.verbs.doubt_over_at(invoice)
+    is_certain = utc_now() >= invoice.verbs.doubt_over_at(invoice)
     for status, label in SHOWS.items():
         if status != Status.CREATED or is_certain:
             yield str(status), label

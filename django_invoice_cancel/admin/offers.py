@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import services
+from ..clock import utc_now
 from ..models import Invoice
 from ..outcomes import CancelResult
 from ..providers.base import Provider
@@ -91,7 +91,7 @@ class Offers:
     def open_from(self) -> str:
         """From when on a person may call the invoice still open; empty where that is so already."""
         over_at = self.invoice.verbs.doubt_over_at(self.invoice)
-        return clock(over_at) if timezone.now() < over_at else ""
+        return clock(over_at) if utc_now() < over_at else ""
 
     # -- buttons ----------------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class Offers:
             return _("%(provider)s cannot be asked for an invoice's status: look in its cabinet, then resolve.") % names
         verbs = self.invoice.verbs
         over_at = verbs.doubt_over_at(self.invoice)
-        if timezone.now() < over_at:
+        if utc_now() < over_at:
             text = _(
                 "%(provider)s cannot be asked for an invoice's status, and may still carry out the lost request: "
                 "the cancel can be repeated from %(when)s on."

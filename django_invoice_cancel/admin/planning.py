@@ -13,11 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from django.db.models import Case, CharField, Count, F, Q, QuerySet, Sum, Value, When
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext_lazy
 
 from .. import registry
+from ..clock import utc_now
 from ..models import BulkOperation, BulkOperationItem, ProviderState
 from ..models.bulk_operation import Operation
 from ..models.verbs.claims import ABANDONED_AFTER
@@ -178,7 +178,7 @@ class Plan:
 
 def _stated(items: QuerySet[BulkOperationItem]) -> QuerySet[Any]:
     """Annotate items with their invoice's status now, where a claim whose process is gone is a status of its own."""
-    gone = Q(invoice__status=Status.CANCELING, invoice__claim_expires_at__lt=timezone.now() - ABANDONED_AFTER)
+    gone = Q(invoice__status=Status.CANCELING, invoice__claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
     return items.annotate(
         state=Case(When(gone, then=Value(ABANDONED)), default=F("invoice__status"), output_field=CharField())
     )

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from django.db.models import Count, Max
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import conf
 from ..bulk_operations import pauses
+from ..clock import utc_now
 from ..messages import sentence
 from ..models import BulkOperation, ProviderState
 from ..models.bulk_operation import Progress
@@ -98,7 +98,7 @@ class Snapshot:
         """How many of those that are left somebody took and did not give back, and whether they may have them still."""
         taken = self.operation.items.left().filter(token__isnull=False)
         found = taken.aggregate(count=Count("pk"), until=Max("leased_until"))
-        return found["count"], found["until"] is not None and found["until"] > timezone.now()
+        return found["count"], found["until"] is not None and found["until"] > utc_now()
 
     @property
     def is_stopping(self) -> bool:
@@ -208,7 +208,7 @@ class Snapshot:
             str(sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=texts.account(state.alias)))
             for state in self.paused
         ]
-        goes_on = timezone.now() + timedelta(seconds=self.wait_seconds)
+        goes_on = utc_now() + timedelta(seconds=self.wait_seconds)
         text = _("Paused until %(time)s: %(why)s %(rest)s")
         return text % {
             "time": clock(goes_on),

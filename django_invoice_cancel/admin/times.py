@@ -9,10 +9,12 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from ..clock import utc_now
+
 
 def clock(when: datetime) -> str:
     """Return the time of day, with its date unless that is today: 12:41, or 21 Nov 2026, 12:41."""
-    local, today = _local(when), _local(timezone.now()).date()
+    local, today = _local(when), _local(utc_now()).date()
     return date_format(local, "H:i" if local.date() == today else pgettext("date format", "j M Y, H:i"))
 
 
@@ -28,7 +30,7 @@ def age(span: timedelta) -> str:
 
 def ago(when: datetime) -> str:
     """Return how long ago an instant was: just now, 5 min ago, 3 h ago."""
-    span = timezone.now() - when
+    span = utc_now() - when
     if span < timedelta(minutes=1):
         return _("just now")
     return _("%(age)s ago") % {"age": age(span)}

@@ -16,10 +16,9 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from django.utils import timezone
-
 from .. import conf
 from ..asking import tell_bug
+from ..clock import utc_now
 from ..outcomes import Code
 from ..providers.base import Provider
 
@@ -157,7 +156,7 @@ class Lane:
             if not self.has_news and not self.fed:
                 self.failures = max(self.failures, state.failures)
                 self.is_probing = self.is_probing or bool(state.pause_code)
-        if self.rate and state.next_send_at is not None and state.next_send_at - timezone.now() > NEAR:
+        if self.rate and state.next_send_at is not None and state.next_send_at - utc_now() > NEAR:
             self.rest()
 
     def note(self, epoch: int, code: str, *, says_nothing: bool, retry_after: float | None) -> None:

@@ -13,16 +13,16 @@ from itertools import islice
 from typing import Any
 
 from django.db import models, transaction
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf, registry
+from ..clock import utc_now
 from ..intents import Intent, Trigger
 from ..outcomes import Code, Outcome
 from .bulk_choices import Operation, Progress
 from .bulk_operation_item import BulkOperationItem
 from .bulk_operation_manager import QUIET, BulkOperationManager
-from .fields import acting_user
+from .fields import InstantField, acting_user
 from .verbs.rows import storable
 
 __all__ = ["BulkOperation", "Operation", "Progress"]
@@ -51,10 +51,10 @@ class BulkOperation(models.Model):
     )
     total = models.PositiveIntegerField(_("invoices"), default=0)
     workers = models.PositiveSmallIntegerField(_("workers"), default=1)
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    started_at = models.DateTimeField(_("started"), null=True, blank=True)
-    worked_at = models.DateTimeField(_("last worked on"), null=True, blank=True)
-    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    created_at = InstantField(_("created"), default=utc_now)
+    started_at = InstantField(_("started"), null=True, blank=True)
+    worked_at = InstantField(_("last worked on"), null=True, blank=True)
+    finished_at = InstantField(_("finished"), null=True, blank=True)
 
     objects = BulkOperationManager()
 
@@ -77,7 +77,7 @@ class BulkOperation(models.Model):
     def is_interrupted(self) -> bool:
         """Whether nobody works on it, though there is something to do."""
         last = self.worked_at or self.started_at
-        return self.progress == Progress.RUNNING and last is not None and last < timezone.now() - QUIET
+        return self.progress == Progress.RUNNING and last is not None and last < utc_now() - QUIET
 
     @property
     def database(self) -> str:
@@ -93,7 +93,7 @@ class BulkOperation(models.Model):
 
     def add_strangers(self, labels: Iterable[str]) -> None:
         """Write an item for each selected thing that has no invoice: it is listed, and skipped."""
-        skipped = {"outcome": Outcome.SKIPPED, "code": Code.NO_INVOICE, "done_at": timezone.now()}
+        skipped = {"outcome": Outcome.SKIPPED, "code": Code.NO_INVOICE, "done_at": utc_now()}
         items = (BulkOperationItem(operation=self, label=storable(label, 200), **skipped) for label in labels)
         while page := list(islice(items, _PAGE)):
             BulkOperationItem.objects.using(self.database).bulk_create(page)
@@ -114,7 +114,7 @@ class BulkOperation(models.Model):
     def confirm(self, *, workers: int | None = None, **fields: Any) -> bool:
         """Start the draft; False where it is none any more."""
         workers = conf.get().dispatch_workers if workers is None else workers
-        return self._go((Progress.DRAFT,), Progress.RUNNING, started_at=timezone.now(), workers=workers, **fields)
+        return self._go((Progress.DRAFT,), Progress.RUNNING, started_at=utc_now(), workers=workers, **fields)
 
     def stop(self) -> bool:
         """Let nobody take more items; what is in flight is recorded."""
@@ -126,7 +126,7 @@ class BulkOperation(models.Model):
 
     def finish(self) -> bool:
         """Mark the operation finished; False where somebody else has."""
-        return self._go((Progress.RUNNING, Progress.STOPPED), Progress.FINISHED, finished_at=timezone.now())
+        return self._go((Progress.RUNNING, Progress.STOPPED), Progress.FINISHED, finished_at=utc_now())
 
     def dispatch(self) -> None:
         """Hand the operation to the dispatcher, if there is one, once for each worker, after the commit."""
@@ -149,7 +149,7 @@ class BulkOperation(models.Model):
         path = conf.get().dispatch
         for _number in range(self.workers if path else 0):
             _call(str(path), str(self.pk))
-        type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=timezone.now())
+        type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=utc_now())
 
     def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)

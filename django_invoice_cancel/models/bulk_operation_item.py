@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..clock import utc_now
 from ..statuses import Status
-from .fields import ExactCharField
+from .fields import ExactCharField, InstantField
 from .invoice import Invoice
 from .primary import PrimaryManager
 
@@ -55,7 +55,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
 
     def free(self) -> "QuerySet[BulkOperationItem]":
         """Return the items that have no outcome yet and that nobody holds."""
-        return self.left().filter(Q(leased_until__isnull=True) | Q(leased_until__lt=timezone.now()))
+        return self.left().filter(Q(leased_until__isnull=True) | Q(leased_until__lt=utc_now()))
 
     def providers_left(self) -> list[str]:
         """Return the aliases of items that have no outcome yet, each by one step along an index."""
@@ -76,7 +76,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             found = dict(free.order_by("pk").values_list("pk", "token")[:count])
             if not found:
                 return []
-            until = timezone.now() + timedelta(seconds=seconds)
+            until = utc_now() + timedelta(seconds=seconds)
             if free.filter(pk__in=found).update(token=token, leased_until=until):
                 items = list(self.filter(token=token).select_related("invoice").order_by("pk"))
                 for item in items:
@@ -100,7 +100,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
         groups: dict[tuple[str, str], list[Any]] = {}
         for key, outcome, code in results:
             groups.setdefault((str(outcome), str(code)[:32]), []).append(key)
-        now = timezone.now()
+        now = utc_now()
         for (outcome, code), keys in groups.items():
             self.left().filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
 
@@ -124,10 +124,10 @@ class BulkOperationItem(models.Model):
     label = models.CharField(_("label"), max_length=200, blank=True)
     attempt = models.UUIDField(_("attempt"), null=True, blank=True, help_text=_("The attempt as it was selected."))
     token = models.UUIDField(_("token"), null=True, blank=True)
-    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
+    leased_until = InstantField(_("leased until"), null=True, blank=True)
     outcome = models.CharField(_("outcome"), max_length=16, blank=True)
     code = models.CharField(_("code"), max_length=32, blank=True)
-    done_at = models.DateTimeField(_("done"), null=True, blank=True)
+    done_at = InstantField(_("done"), null=True, blank=True)
 
     was_leased = False
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 from django.db.models import Q
-from django.utils import timezone
 
+from ..clock import utc_now
 from ..intents import Intent, Trigger
 from ..services import checked_intent
 from ..statuses import Status
@@ -73,17 +73,17 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
 
     def unattended(self) -> models.QuerySet[BulkOperation]:
         """Operations on which there is something to do and nobody has worked lately, or ever."""
-        quiet = timezone.now() - QUIET
+        quiet = utc_now() - QUIET
         return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True))
 
     def interrupted(self) -> models.QuerySet[BulkOperation]:
         """Operations on which nobody works, though there is something to do."""
-        quiet = timezone.now() - QUIET
+        quiet = utc_now() - QUIET
         return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
 
     def forget_drafts(self) -> None:
         """Remove what nobody confirmed for a day."""
-        self.filter(progress=Progress.DRAFT, created_at__lt=timezone.now() - DRAFTS_KEPT).delete()
+        self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete()
 
 
 def _refuse_workers(workers: Any) -> None:

@@ -1,14 +1,20 @@
-"""Fields that several models have: text that tells ``INV-a`` from ``INV-A`` on every database, and who did it."""
+"""Fields that several models use: case-sensitive text, instants that do not depend on a time zone, the acting user."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 if TYPE_CHECKING:
     _CharField = models.CharField[Any, str]
+    _DateTimeField = models.DateTimeField[Any, datetime]
 else:  # generic for the type checker alone
     _CharField = models.CharField
+    _DateTimeField = models.DateTimeField
 
 
 class ExactCharField(_CharField):
@@ -22,6 +28,45 @@ class ExactCharField(_CharField):
         if connection.vendor == "mysql":
             parameters["collation"] = "utf8mb4_bin"
         return parameters
+
+
+class InstantField(_DateTimeField):
+    """An instant, stored in UTC and read as an aware ``datetime`` in UTC, whatever ``USE_TZ`` is.
+
+    A plain ``DateTimeField`` holds naive local time under ``USE_TZ = False``: in the nights when the clocks change,
+    two instants an hour apart may read the same. Naive values are accepted in filters, as local time.
+    """
+
+    def get_internal_type(self) -> str:
+        return "DateTimeField"
+
+    def get_prep_value(self, value: Any) -> Any:
+        value = super().get_prep_value(value)  # with USE_TZ, Django warns about a naive value and makes it aware
+        if isinstance(value, datetime) and timezone.is_naive(value):
+            return timezone.make_aware(value, timezone.get_default_timezone())
+        return value
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:  # noqa: FBT002 - Django's
+        if not prepared:
+            value = self.get_prep_value(value)
+        if not isinstance(value, datetime):
+            return value
+        in_utc = value.astimezone(UTC)
+        if connection.vendor == "postgresql":
+            return connection.ops.adapt_datetimefield_value(in_utc)
+        return str(in_utc.replace(tzinfo=None))  # Django would refuse it, or convert it to the connection's zone
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> datetime | None:
+        """Return the stored instant; undo what the backend did to it for ``USE_TZ``."""
+        if isinstance(value, str):  # SQLite, for an expression
+            value = parse_datetime(value)
+        if value is None:
+            return None
+        if connection.vendor != "postgresql":
+            return value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
+        if timezone.is_naive(value):
+            value = value.replace(tzinfo=ZoneInfo(connection.timezone_name))  # its ``fold`` is set
+        return value.astimezone(UTC)  # type: ignore[no-any-return]
 
 
 def acting_user(verbose_name: Any, **options: Any) -> "models.ForeignKey[Any, Any]":

@@ -15,12 +15,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import registry, results, services
+from ..clock import utc_now
 from ..exceptions import InvalidExternalId
 from ..intents import Intent, Trigger
 from ..messages import not_an_id
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
-from .fields import ExactCharField, acting_user
+from .fields import ExactCharField, InstantField, acting_user
 from .queryset import InvoiceQuerySet, refuse_verb_fields
 from .registrations import cleaned_values
 from .verbs import InvoiceVerbs
@@ -118,17 +119,20 @@ class Invoice(models.Model):
         default=Status.CREATED,
         choices=[(str(s), label) for s, label in STATUS_LABELS.items()],
     )
-    status_changed_at = models.DateTimeField(_("status changed"), default=timezone.now, editable=False)
-    status_confirmed_at = models.DateTimeField(_("confirmed by the provider"), null=True, blank=True, editable=False)
+    status_changed_at = InstantField(_("status changed"), default=utc_now, editable=False)
+    status_confirmed_at = InstantField(_("confirmed by the provider"), null=True, blank=True, editable=False)
     attempt = models.UUIDField(_("attempt"), null=True, blank=True, editable=False)
-    claim_expires_at = models.DateTimeField(_("claim expires"), null=True, blank=True, editable=False)
-    cancel_requested_at = models.DateTimeField(_("cancel requested"), null=True, blank=True, editable=False)
-    next_check_at = models.DateTimeField(_("next check"), null=True, blank=True, editable=False)
+    claim_expires_at = InstantField(_("claim expires"), null=True, blank=True, editable=False)
+    cancel_requested_at = InstantField(_("cancel requested"), null=True, blank=True, editable=False)
+    cancel_try_at = InstantField(_("next try of the requested cancellation"), null=True, blank=True, editable=False)
+    cancel_try_count = models.PositiveIntegerField(_("tries of the requested cancellation"), default=0, editable=False)
+    next_check_at = InstantField(_("next check"), null=True, blank=True, editable=False)
     check_count = models.PositiveIntegerField(_("checks"), default=0, editable=False)
     last_outcome = models.CharField(_("last outcome"), max_length=16, blank=True, default="", editable=False)
-    paid_after_cancel_at = models.DateTimeField(_("paid after cancel"), null=True, blank=True, editable=False)
+    contradicted_at = InstantField(_("contradicted by the provider"), null=True, blank=True, editable=False)
+    paid_after_cancel_at = InstantField(_("paid after cancel"), null=True, blank=True, editable=False)
 
-    paid_after_cancel_handled_at = models.DateTimeField(_("late money handled"), null=True, blank=True, editable=False)
+    paid_after_cancel_handled_at = InstantField(_("late money handled"), null=True, blank=True, editable=False)
     paid_after_cancel_handled_by = acting_user(_("late money handled by"), editable=False)
 
     objects = InvoiceManager()
@@ -152,6 +156,8 @@ class Invoice(models.Model):
             models.Index(fields=("status", "issued_at"), name="invoice_cancel_issued"),
             models.Index(fields=("reference",), name="invoice_cancel_reference"),
             models.Index(fields=("cancel_requested_at",), name="invoice_cancel_requested"),
+            models.Index(fields=("status", "cancel_try_at"), name="invoice_cancel_try_due"),
+            models.Index(fields=("contradicted_at",), name="invoice_cancel_contradicted"),
             models.Index(fields=("paid_after_cancel_at",), name="invoice_cancel_late_money"),
         )
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .fields import ExactCharField
+from ..clock import utc_now
+from .fields import ExactCharField, InstantField
 
 RECONCILE_QUIET = timedelta(hours=1)
 """Reconcile that has not run for so long, although something is in doubt, is not scheduled."""
@@ -17,12 +17,13 @@ class ProviderState(models.Model):
     """One row an alias, in the invoices' database; made when there is something to say."""
 
     alias = ExactCharField(_("provider"), max_length=64, primary_key=True)
-    paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
+    paused_at = InstantField(_("paused since"), null=True, blank=True)
+    paused_until = InstantField(_("paused until"), null=True, blank=True)
     pause_code = models.CharField(_("reason"), max_length=32, blank=True, default="")
     failures = models.PositiveIntegerField(_("replies in a row that say nothing"), default=0)
-    next_send_at = models.DateTimeField(_("next free slot"), null=True, blank=True)
-    last_success_at = models.DateTimeField(_("last answer"), null=True, blank=True)
-    last_reconcile_at = models.DateTimeField(_("last reconcile"), null=True, blank=True)
+    next_send_at = InstantField(_("next free slot"), null=True, blank=True)
+    last_success_at = InstantField(_("last answer"), null=True, blank=True)
+    last_reconcile_at = InstantField(_("last reconcile"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("provider state")
@@ -41,7 +42,7 @@ class ProviderState(models.Model):
         """Seconds until the pause is over; 0 where there is none."""
         if self.paused_until is None:
             return 0.0
-        return max((self.paused_until - timezone.now()).total_seconds(), 0.0)
+        return max((self.paused_until - utc_now()).total_seconds(), 0.0)
 
 
 class NotPaused(models.Expression):
@@ -63,4 +64,4 @@ class NotPaused(models.Expression):
         alias, until = names.get_field("alias"), names.get_field("paused_until")
         table, alias_column, until_column = map(connection.ops.quote_name, (names.db_table, alias.column, until.column))
         sql = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {alias_column} = %s AND {until_column} > %s)"  # noqa: S608 - names
-        return sql, (self.alias, until.get_db_prep_value(timezone.now(), connection, prepared=False))
+        return sql, (self.alias, until.get_db_prep_value(utc_now(), connection, prepared=False))

@@ -10,13 +10,13 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.utils import resolve_callables
 from django.utils import timezone
 
 from ..bulk import BulkReport, cancel_invoices
+from ..clock import utc_now
 from ..intents import Trigger
 from ..outcomes import CancelResult, Outcome
 from ..statuses import Status
@@ -40,8 +40,7 @@ def refuse_verb_fields(names: Iterable[str]) -> None:
 
 def _is_set(name: str) -> Q:
     """Return the condition that a time is set, so that SQLite uses its index too: for IS NOT NULL it does not."""
-    ever = datetime(1970, 1, 2, tzinfo=UTC)  # a day later than the epoch: it is one in every time zone
-    return Q(**{f"{name}__gt": ever if settings.USE_TZ else ever.replace(tzinfo=None)})
+    return Q(**{f"{name}__gt": datetime(1970, 1, 2, tzinfo=UTC)})
 
 
 class InvoiceQuerySet(models.QuerySet["Invoice"]):
@@ -64,11 +63,11 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
     def abandoned(self) -> Self:
         """Invoices whose claim ran out: the process that held it is gone."""
-        return self.filter(status=Status.CANCELING, claim_expires_at__lt=timezone.now() - ABANDONED_AFTER)
+        return self.filter(status=Status.CANCELING, claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
 
     def due_for_reconciling(self) -> Self:
         """Invoices in doubt or abandoned that are due, and those that left doubt and want one more lookup."""
-        now = timezone.now()
+        now = utc_now()
         return self.filter(
             Q(status__in=(Status.IN_DOUBT, Status.CREATED), next_check_at__lte=now)
             | Q(status=Status.CANCELING, claim_expires_at__lt=now - ABANDONED_AFTER)
@@ -91,7 +90,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """Invoices for which a person or reconcile has something to do."""
         return self.filter(
             Q(status=Status.IN_DOUBT)
-            | Q(status=Status.CANCELING, claim_expires_at__lt=timezone.now() - ABANDONED_AFTER)
+            | Q(status=Status.CANCELING, claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
             | Q(_is_set("paid_after_cancel_at"), paid_after_cancel_handled_at__isnull=True)
         )
 

@@ -7,7 +7,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import TransitionsAreAppendOnly
-from .fields import acting_user
+from .fields import InstantField, acting_user
 
 _REFUSAL = "The log of transitions is append-only: rows are neither changed nor deleted."
 
@@ -67,7 +67,7 @@ class InvoiceTransition(models.Model):
     http_status = models.PositiveSmallIntegerField(_("HTTP status"), null=True, blank=True)
     provider_message = models.CharField(_("provider's words"), max_length=500, blank=True)
     duration_ms = models.PositiveIntegerField(_("duration (ms)"), null=True, blank=True)
-    created_at = models.DateTimeField(_("time"))
+    created_at = InstantField(_("time"))
 
     objects = InvoiceTransitionManager()
 

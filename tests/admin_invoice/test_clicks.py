@@ -7,8 +7,8 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import OperationalError, connections
 from django.db.models import QuerySet
-from django.utils import timezone
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import ProviderState
 from django_invoice_cancel.models.verbs.records import Records
@@ -398,7 +398,7 @@ def test_atomic_requests_does_not_stand_in_the_way(shop, clerk, settings, name, 
 
 
 def test_a_pause_is_obeyed_and_said(shop, clerk):
-    ProviderState.objects.create(alias="shop", paused_until=timezone.now() + timedelta(minutes=5))
+    ProviderState.objects.create(alias="shop", paused_until=utc_now() + timedelta(minutes=5))
     invoice = make_invoice()
     [(level, text)] = said(clerk.post(page(invoice, "cancel"), {"reason": ""}))
     assert (level, text) == ("warning", f"{invoice}: Scripted provider is paused after trouble; nothing was sent.")

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from django_invoice_cancel.admin import InvoiceAdmin, paging
 from django_invoice_cancel.admin.filters import AttentionFilter
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.outcomes import LookupReply
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
@@ -24,7 +25,7 @@ UNATTENDED = "Nothing is checking invoices in doubt: schedule reconcile_invoices
 
 
 def beat(ago=timedelta(), alias="shop"):
-    ProviderState.objects.update_or_create(alias=alias, defaults={"last_reconcile_at": timezone.now() - ago})
+    ProviderState.objects.update_or_create(alias=alias, defaults={"last_reconcile_at": utc_now() - ago})
 
 
 def listed(response):
@@ -72,7 +73,7 @@ def test_an_interrupted_operation_is_in_the_strip(shop, clerk):
     make_invoice()
     operation, at_work = (BulkOperation.objects.start(Invoice.objects.all(), actor="ada") for _ in range(2))
     assert texts(clerk.get(listing()), "ic-attention") == []
-    BulkOperation.objects.filter(pk=operation.pk).update(started_at=timezone.now() - HOUR)
+    BulkOperation.objects.filter(pk=operation.pk).update(started_at=utc_now() - HOUR)
     response = clerk.get(listing())
     assert texts(response, "ic-items") == ["1 operation interrupted"]
     [address] = [link for link in links(response) if link.endswith("attention=interrupted")]
@@ -174,17 +175,17 @@ def test_an_account_that_has_just_got_its_first_doubt_waits_for_the_next_run(set
 
 
 def test_a_paused_provider_is_in_the_strip_until_the_pause_is_over(shop, clerk):
-    state = ProviderState.objects.create(alias="shop", paused_until=timezone.now() + HOUR, pause_code="rate_limited")
+    state = ProviderState.objects.create(alias="shop", paused_until=utc_now() + HOUR, pause_code="rate_limited")
     [line] = texts(clerk.get(listing()), "ic-amber")
     assert line.startswith("Scripted provider is paused until ")
     assert line.endswith(": Scripted provider asks to send fewer requests; try again later.")
-    ProviderState.objects.filter(pk=state.pk).update(paused_until=timezone.now())
+    ProviderState.objects.filter(pk=state.pk).update(paused_until=utc_now())
     assert texts(clerk.get(listing()), "ic-attention") == []
 
 
 def test_a_provider_that_has_not_answered_since_its_pause_is_in_the_strip(shop, clerk):
     """Is it still down? The pause is over, and nobody has asked again."""
-    ProviderState.objects.create(alias="shop", paused_until=timezone.now() - HOUR, pause_code="no_answer", failures=5)
+    ProviderState.objects.create(alias="shop", paused_until=utc_now() - HOUR, pause_code="no_answer", failures=5)
     expected = ["Scripted provider gave no usable answer to the last 5 requests."]
     assert texts(clerk.get(listing()), "ic-amber") == expected
     beat()
@@ -261,7 +262,7 @@ def test_a_filter_leaves_what_it_says(shop, clerk, query, stories):
     ],
 )
 def test_the_filter_by_age(shop, clerk, issued, ages):
-    now = timezone.now()
+    now = utc_now()
     made = {days: make_invoice(issued_at=now - timedelta(days=days)) for days in (0, 2, 8, 31)}
     assert listed(clerk.get(listing(f"?issued={issued}"))) == sorted(made[days].external_id for days in ages)
 
@@ -355,7 +356,7 @@ SORTED_BY = {
 @pytest.fixture
 def shuffled(shop):
     """Four invoices, each column of which is in another order."""
-    now = timezone.now()
+    now = utc_now()
     values = {
         "external_id": ["b", "c", "a", "d"],
         "reference": ["order-4", "order-2", "order-3", "order-1"],

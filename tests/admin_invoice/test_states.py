@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.utils import timezone
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import ProviderState
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.testing import make_invoice
@@ -120,7 +120,7 @@ def test_a_doubt_says_what_went_wrong(shop, clerk, answer, sentence):
 
 
 def test_a_paused_provider_is_why_there_is_no_button(shop, clerk):
-    until = timezone.now() + timedelta(minutes=5)
+    until = utc_now() + timedelta(minutes=5)
     ProviderState.objects.create(alias="shop", paused_until=until, pause_code="bad_credentials")
     response = clerk.get(page(make_invoice()))
     assert offered(response) == []

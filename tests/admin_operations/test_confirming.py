@@ -6,9 +6,9 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.urls import reverse
-from django.utils import timezone
 
 from django_invoice_cancel.admin.starting import started
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_operations.clicks import page, put, text
@@ -72,7 +72,7 @@ def test_nothing_to_cancel_has_no_button(scripted_provider, browser, choose):
 )
 def test_a_provider_in_trouble_is_an_amber_line(scripted_provider, browser, invoices, choose, state, said):
     if "paused_until" in state:
-        state = state | {"paused_until": timezone.now() + timedelta(seconds=state["paused_until"])}
+        state = state | {"paused_until": utc_now() + timedelta(seconds=state["paused_until"])}
     ProviderState.objects.create(alias="firekassa", **state)
     ProviderState.objects.create(alias="cryptocloud", failures=9)
     shown = text(browser.get(page(choose(browser, invoices(1)))))
@@ -236,7 +236,7 @@ def test_examples_lead_to_their_invoices(scripted_provider, browser, invoices, c
 
 
 def test_deciding_by_hand_does_not_mind_a_pause(scripted_provider, judges_browser, invoices, choose):
-    until = timezone.now() + timedelta(seconds=600)
+    until = utc_now() + timedelta(seconds=600)
     ProviderState.objects.create(alias="firekassa", paused_until=until, pause_code="bad_credentials")
     draft = choose(judges_browser, doubtful(1, invoices), "resolve_selected_invoices")
     assert "bo-amber" not in text(judges_browser.get(page(draft)))

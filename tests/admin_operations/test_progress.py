@@ -8,8 +8,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
 from django.db import connection
 from django.urls import reverse
-from django.utils import timezone
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from tests.admin_operations.clicks import client_of, look, page, run, text, user_with
 from tests.bulk.reading import answers, rows_each, statuses
@@ -242,7 +242,7 @@ def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, browse
     for now in (run(browser, operation), look(browser, operation)):
         assert now["sentence"].startswith("Another page, or one that was closed, has the rest in hand")
         assert (now["state"], now["wait_seconds"], now["is_held"]) == ("running drive stop", 2.0, True)
-    operation.items.update(leased_until=timezone.now() - timedelta(seconds=1))
+    operation.items.update(leased_until=utc_now() - timedelta(seconds=1))
     now = look(browser, operation)
     assert (now["sentence"], now["wait_seconds"], now["is_held"]) == (DRIVES, 0.0, False)
     assert run(browser, operation)["state"] == "finished  "
@@ -255,7 +255,7 @@ def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider,
     operation = running(40)
     scripted_provider.all_cancels("bad_credentials")
     assert run(browser, operation)["state"] == "running drive stop paused"
-    ProviderState.objects.update(paused_until=timezone.now())
+    ProviderState.objects.update(paused_until=utc_now())
     assert look(browser, operation)["state"] == "running drive stop"
     assert scripted_provider.cancel_count < 40
     assert (statuses(), answers()) == ({"created": 40}, {"bad_credentials": scripted_provider.cancel_count})
@@ -300,7 +300,7 @@ def test_with_a_dispatcher_the_page_only_looks(scripted_provider, browser, dispa
 
 def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, browser, dispatcher, running):
     operation = running(2)
-    BulkOperation.objects.update(started_at=timezone.now() - timedelta(minutes=5))
+    BulkOperation.objects.update(started_at=utc_now() - timedelta(minutes=5))
     shown = text(browser.get(page(operation)))
     assert "No worker has worked on it lately. 2 invoices were not tried and are unchanged." in shown
     browser.post(page(operation, "continue"))
@@ -315,6 +315,6 @@ def test_a_dead_page_is_taken_over(scripted_provider, browser, running):
     run(browser, operation)
     assert run(browser, operation)["state"] == "running drive stop"
     assert scripted_provider.cancel_count == 1
-    operation.items.filter(outcome="").update(leased_until=timezone.now() - timedelta(seconds=1))
+    operation.items.filter(outcome="").update(leased_until=utc_now() - timedelta(seconds=1))
     assert run(browser, operation)["state"] == "finished  "
     assert (scripted_provider.cancel_count, statuses(), rows_each()) == (3, {"canceled": 3}, {2: 3})

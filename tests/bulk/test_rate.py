@@ -7,9 +7,9 @@ import threading
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from django_invoice_cancel.bulk import cancel_invoices
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import ProviderState
 from tests.bulk.reading import logged, rows_each, statuses
 
@@ -65,4 +65,4 @@ def test_slots_are_not_spent_on_what_is_not_sent(shop, make):
     assert len(results) == 201
     assert (shop.cancel_count, statuses()) == (1, {"canceled": 1, "paid": 200})
     free = ProviderState.objects.get().next_send_at
-    assert (free - timezone.now()).total_seconds() <= 2
+    assert (free - utc_now()).total_seconds() <= 2

@@ -12,9 +12,9 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
 from django.db import OperationalError, connections
 from django.test import override_settings
-from django.utils import timezone
 
 from django_invoice_cancel import checks
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models.provider_state import ProviderState
 from django_invoice_cancel.outcomes import LookupReply
 from django_invoice_cancel.providers.base import Provider
@@ -228,7 +228,7 @@ deployed = {"include_deployment_checks": True, "databases": ["default"]}
 
 
 def beat(alias: str, ago: timedelta) -> None:
-    ProviderState.objects.create(alias=alias, last_reconcile_at=timezone.now() - ago)
+    ProviderState.objects.create(alias=alias, last_reconcile_at=utc_now() - ago)
 
 
 @pytest.fixture

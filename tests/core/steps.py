@@ -18,8 +18,10 @@ from django_invoice_cancel.outcomes import LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.statuses import Status
 
 INSTANT = datetime(2026, 11, 22, 12, tzinfo=UTC)
-NOON = INSTANT if settings.USE_TZ else timezone.make_naive(INSTANT)
-"""The same instant as rows hold it: the suite runs with USE_TZ on and off."""
+NOON = INSTANT
+"""The same instant, as the bookkeeping holds it whatever USE_TZ is."""
+LOCAL_NOON = INSTANT if settings.USE_TZ else timezone.make_naive(INSTANT)
+"""The same instant, as ``issued_at`` and ``expires_at`` hold it."""
 CLERK = Intent("clerk", "admin", "asked by the customer")
 WEBHOOK = Intent(None, "webhook")
 RECONCILE = Intent(None, "reconcile")

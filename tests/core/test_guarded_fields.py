@@ -12,7 +12,7 @@ from django.urls import path
 
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.verbs.rows import VERB_FIELDS
-from tests.core.steps import NOON, log, make, observe, put, stored
+from tests.core.steps import LOCAL_NOON, NOON, log, make, observe, put, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -21,11 +21,14 @@ BOOKKEEPING = {
     "attempt": uuid4(),
     "claim_expires_at": NOON,
     "cancel_requested_at": NOON,
+    "cancel_try_at": NOON,
+    "cancel_try_count": 2,
     "next_check_at": NOON,
     "check_count": 4,
     "last_outcome": "refused",
     "status_changed_at": NOON,
     "status_confirmed_at": NOON,
+    "contradicted_at": NOON,
     "paid_after_cancel_at": NOON,
     "paid_after_cancel_handled_at": NOON,
     "paid_after_cancel_handled_by_id": 7,
@@ -179,7 +182,7 @@ def _split_times(form):
 
 @pytest.mark.urls("tests.core.test_guarded_fields")
 def test_a_change_form_that_was_open_while_the_money_came_does_not_undo_it(admin_client):
-    invoice = make(issued_at=NOON - timedelta(days=1))
+    invoice = make(issued_at=LOCAL_NOON - timedelta(days=1))
     url = f"/host/invoice_cancel/invoice/{invoice.pk}/change/"
     form = _form(admin_client.get(url))
     observe(invoice, "paid")

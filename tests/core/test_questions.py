@@ -6,7 +6,7 @@ import pytest
 from django.template import Context, Template
 
 from django_invoice_cancel.models import Invoice
-from tests.core.steps import NOON, log, make, seconds, stored
+from tests.core.steps import LOCAL_NOON, NOON, log, make, seconds, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -16,7 +16,7 @@ TABLE = {
     "open": ("created", {}),
     "open, refused": ("created", {"last_outcome": "refused"}),
     "open, not processed": ("created", {"last_outcome": "not_processed"}),
-    "open, old": ("created", {"issued_at": NOON - timedelta(days=3)}),
+    "open, old": ("created", {"issued_at": LOCAL_NOON - timedelta(days=3)}),
     "open, due": ("created", {"next_check_at": NOON}),
     "open, not due": ("created", {"next_check_at": FUTURE}),
     "open, requested": ("created", {"cancel_requested_at": PAST}),
@@ -26,7 +26,7 @@ TABLE = {
     "in doubt, due": ("in_doubt", {"next_check_at": PAST}),
     "in doubt, not due": ("in_doubt", {"next_check_at": FUTURE}),
     "canceled": ("canceled", {}),
-    "canceled, old": ("canceled", {"issued_at": NOON - timedelta(days=3)}),
+    "canceled, old": ("canceled", {"issued_at": LOCAL_NOON - timedelta(days=3)}),
     "partly paid": ("partially_paid", {}),
     "paid": ("paid", {}),
     "paid after cancel": ("paid", {"paid_after_cancel_at": PAST}),
@@ -45,7 +45,7 @@ QUESTIONS = [
     ("abandoned", lambda all: all.abandoned(), {"claimed, abandoned"}),
     ("due", lambda all: all.due_for_reconciling(), {"open, due", "claimed, abandoned", "in doubt, due"}),
     ("requested", lambda all: all.requested(), {"open, requested"}),
-    ("unpaid since an instant", lambda all: all.unpaid_since(NOON - timedelta(days=2)), {"open, old"}),
+    ("unpaid since an instant", lambda all: all.unpaid_since(LOCAL_NOON - timedelta(days=2)), {"open, old"}),
     ("unpaid since an age", lambda all: all.unpaid_since(timedelta(days=2)), {"open, old"}),
     ("paid after cancel", lambda all: all.paid_after_cancel(), {"paid after cancel"}),
     (

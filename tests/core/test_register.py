@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition, registrations
 from django_invoice_cancel.models.verbs.rows import Rows
-from tests.core.steps import NOON, log, make, observe, seconds
+from tests.core.steps import LOCAL_NOON, log, make, observe, seconds
 
 pytestmark = pytest.mark.django_db
 
@@ -23,14 +23,14 @@ def test_an_invoice_is_registered_whole():
         reference="order-17",
         amount="100.00",
         currency="USD",
-        issued_at=NOON,
-        expires_at=NOON + seconds(60),
+        issued_at=LOCAL_NOON,
+        expires_at=LOCAL_NOON + seconds(60),
     )
     row = Invoice.objects.get()
     assert created is True
     assert (row.pk, row.external_id, row.reference) == (invoice.pk, "INV-89UX09KA", "order-17")
     assert (row.amount, row.currency, row.status) == (Decimal(100), "USD", "created")
-    assert (row.issued_at, row.expires_at) == (NOON, NOON + seconds(60))
+    assert (row.issued_at, row.expires_at) == (LOCAL_NOON, LOCAL_NOON + seconds(60))
     assert log(row) == []
 
 

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import connection, models, transaction
-from django.utils import timezone
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from django_invoice_cancel.attempts import Claim
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import Invoice, queryset
 from django_invoice_cancel.models.verbs import claims, decisions, observations, records, rows
 from django_invoice_cancel.models.verbs.claims import Claims
@@ -88,7 +88,7 @@ def claimed_whatever_the_status(self, invoices, before, unless_paused):
 @transaction.atomic
 def abandoned_is_open(self, invoices, intent):
     for invoice in invoices:
-        if self._abandoned(invoice, timezone.now()).update(status=Status.CREATED):
+        if self._abandoned(invoice, utc_now()).update(status=Status.CREATED):
             self.rows.append([records.Entry(invoice, Status.CANCELING, Status.CREATED, intent, invoice.attempt)])
             invoice.status = Status.CREATED
     return list(invoices)

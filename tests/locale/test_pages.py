@@ -10,9 +10,9 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import get_language, override
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
 from django_invoice_cancel.models.bulk_operation import Operation, Progress
 from django_invoice_cancel.outcomes import Code, Outcome
@@ -70,11 +70,9 @@ def put(rows: Any, **columns: Any) -> None:
 def test_list_of_invoices(read_page):
     for story in STORIES:
         make_invoice(story, age=LONG_AGO, amount="1014.50", currency="USD", reference="7")
-    ProviderState.objects.create(
-        alias="firekassa", paused_until=timezone.now() + LONG_AGO, pause_code=Code.BAD_CREDENTIALS
-    )
+    ProviderState.objects.create(alias="firekassa", paused_until=utc_now() + LONG_AGO, pause_code=Code.BAD_CREDENTIALS)
     operation = BulkOperation.objects.start(Invoice.objects.all(), actor="ада")
-    put(operation, started_at=timezone.now() - LONG_AGO)
+    put(operation, started_at=utc_now() - LONG_AGO)
     text = read_page("invoice_cancel_invoice_changelist")
     assert "1 под вопросом (давностью до 5 ч)" in text
     assert "1 операция прервана" in text
@@ -173,9 +171,9 @@ def test_progress(read_page, settings, operation, dispatch, state):
         [(done[0].pk, Outcome.CANCELED, Code.CANCELED), (done[1].pk, Outcome.IN_DOUBT, Code.NO_ANSWER)]
     )
     if state == "quiet":
-        put(running, started_at=timezone.now() - LONG_AGO)
+        put(running, started_at=utc_now() - LONG_AGO)
     if state == "paused":
-        until = timezone.now() + LONG_AGO
+        until = utc_now() + LONG_AGO
         ProviderState.objects.create(alias="firekassa", paused_until=until, pause_code=Code.RATE_LIMITED)
     if state == "stopped":
         running.stop()

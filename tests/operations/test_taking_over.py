@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
-from django.utils import timezone
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import BulkOperationItem, Invoice
 from django_invoice_cancel.models.bulk_operation_item import BulkOperationItemManager
 from tests.operations.reading import advance, logs, outcomes, progress, put, statuses
@@ -21,7 +21,7 @@ class Killed(BaseException):
 
 
 def let_leases_run_out() -> None:
-    past = timezone.now() - timedelta(seconds=1)
+    past = utc_now() - timedelta(seconds=1)
     BulkOperationItem.objects.filter(leased_until__isnull=False).update(leased_until=past)
 
 
@@ -92,7 +92,7 @@ def test_a_kill_between_invoice_and_item_is_read_from_the_log(scripted_provider,
     (invoice,) = invoices(1)
     scripted_provider.next_cancels("in_doubt")
     Invoice.objects.all().cancel()
-    put(invoice, claim_expires_at=timezone.now() - timedelta(days=1))
+    put(invoice, claim_expires_at=utc_now() - timedelta(days=1))
     operation = started("check")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BulkOperationItemManager, "release", lambda self, items: None)
@@ -166,7 +166,7 @@ def test_a_lease_lasts_as_long_as_the_slice_and_its_last_request(scripted_provid
     seen = []
 
     def look(external_id):
-        seen.append(in_thread(lambda: operation.items.left().get().leased_until - timezone.now()).result())
+        seen.append(in_thread(lambda: operation.items.left().get().leased_until - utc_now()).result())
 
     scripted_provider.before_send = look
     advance(operation.pk, deadline=5.0)
@@ -195,7 +195,7 @@ def test_a_machine_that_was_suspended_leaves_what_others_took(
     monkeypatch.setattr("django_invoice_cancel.bulk_operations.time", clocks)
 
     def others():
-        operation.items.left().update(leased_until=timezone.now() - timedelta(seconds=1))
+        operation.items.left().update(leased_until=utc_now() - timedelta(seconds=1))
         return operation.items.lease(300, seconds=60)
 
     def suspend(external_id):
@@ -209,4 +209,4 @@ def test_a_machine_that_was_suspended_leaves_what_others_took(
     assert 0 < sent <= 2 * 1 + 50  # the window: what it had claimed before
     assert Counter(statuses().values()) == {"canceled": sent, "created": 300 - sent}
     assert Counter(outcomes(operation).values()) == {"canceled canceled": sent, "": 300 - sent}
-    assert operation.items.left().filter(leased_until__gt=timezone.now()).count() == 300 - sent
+    assert operation.items.left().filter(leased_until__gt=utc_now()).count() == 300 - sent

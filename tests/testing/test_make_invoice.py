@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.test import override_settings
 from django.utils import timezone
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.providers.base import Provider
 from django_invoice_cancel.statuses import Status
@@ -84,7 +85,7 @@ def test_doubt_is_due_only_once_it_is_old_enough():
 
 
 def test_age_moves_all_times_of_the_invoice_and_its_log():
-    now = timezone.now()
+    now = utc_now()
     invoice = make_invoice("in_doubt", age=3 * HOUR)
     for time in (invoice.created_at, invoice.issued_at, invoice.status_changed_at, invoice.claim_expires_at):
         assert now - 3 * HOUR <= time < now - 2 * HOUR

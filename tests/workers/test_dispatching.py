@@ -6,9 +6,9 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
-from django.utils import timezone
 
 from django_invoice_cancel.bulk_operations import Advance, advance
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.signals import invoice_status_changed
 from tests.bulk.reading import rows_each
@@ -26,11 +26,11 @@ def sweep(*arguments):
 
 
 def worked(operation, **ago):
-    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=timezone.now() - timedelta(**ago))
+    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=utc_now() - timedelta(**ago))
 
 
 def pause(minutes=10):
-    until = timezone.now() + timedelta(minutes=minutes)
+    until = utc_now() + timedelta(minutes=minutes)
     ProviderState.objects.update_or_create(alias="firekassa", defaults={"paused_until": until})
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, InvoiceTransition
 from django_invoice_cancel.testing import make_invoice
 from tests.docs.pages import text_of
@@ -54,7 +54,7 @@ def test_items_of_old_finished_operations_go(invoices):
     old, running, recent = (BulkOperation.objects.start(chosen) for _ in range(3))
     for operation in (old, recent):
         operation.finish()
-    BulkOperation.objects.filter(pk__in=[old.pk, running.pk]).update(finished_at=timezone.now() - OLD)
+    BulkOperation.objects.filter(pk__in=[old.pk, running.pk]).update(finished_at=utc_now() - OLD)
 
     run_statements()
 

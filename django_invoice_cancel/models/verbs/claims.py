@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db.models import Q
-from django.utils import timezone
 
 from ... import conf
 from ...attempts import Claim
+from ...clock import utc_now
 from ...intents import Intent
 from ...outcomes import Code, Outcome
 from ...statuses import Mover, Status, check_move
@@ -35,7 +35,7 @@ def is_abandoned(invoice: Invoice, now: datetime | None = None) -> bool:
     return (
         invoice.status == Status.CANCELING
         and invoice.claim_expires_at is not None
-        and invoice.claim_expires_at < (now or timezone.now()) - ABANDONED_AFTER
+        and invoice.claim_expires_at < (now or utc_now()) - ABANDONED_AFTER
     )
 
 
@@ -78,7 +78,7 @@ class Claims:
 
     def give_back(self, claim: Claim, invoices: Sequence[Invoice]) -> None:
         """Undo the claim of invoices for which nothing was sent: they get their earlier status back."""
-        changes = {"status": claim.before, "status_changed_at": timezone.now()}
+        changes = {"status": claim.before, "status_changed_at": utc_now()}
         entry = {"attempt": claim.attempt, "outcome": Outcome.NOT_PROCESSED, "code": Code.GIVEN_BACK}
 
         def verb(is_repeat: bool) -> None:
@@ -95,7 +95,7 @@ class Claims:
 
         ``claim_expires_at`` stays: it is the last instant at which a byte of that request can have gone out.
         """
-        now = timezone.now()
+        now = utc_now()
         changes = {
             "status": Status.IN_DOUBT,
             "last_outcome": Outcome.IN_DOUBT,
@@ -117,7 +117,7 @@ class Claims:
         return self.rows.run(verb, invoices)
 
     def _changes(self, claim: Claim) -> dict[str, Any]:
-        now = timezone.now()
+        now = utc_now()
         return {
             "status": Status.CANCELING,
             "attempt": claim.attempt,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from ...clock import utc_now
 from ...exceptions import ResolveNotPossible
 from ...intents import Intent
 from ...outcomes import Code, Outcome
@@ -34,7 +34,7 @@ class Decisions:
 
     def request_cancel(self, invoice: Invoice, intent: Intent) -> bool:
         """Note that somebody wants this invoice canceled; False where it is not ``created`` any more."""
-        changes = {"cancel_requested_at": timezone.now()}
+        changes = {"cancel_requested_at": utc_now()}
         with transaction.atomic(using=self.rows.using):
             own = self.rows.invoices.filter(pk=invoice.pk, status=Status.CREATED)
             if not own.filter(provider=invoice.provider, external_id=invoice.external_id).update(**changes):
@@ -80,7 +80,7 @@ class Decisions:
                 raise _changed()
             if is_first:
                 by, _label = named_actor(intent.actor)
-                handled = {"paid_after_cancel_handled_at": timezone.now(), "paid_after_cancel_handled_by_id": by}
+                handled = {"paid_after_cancel_handled_at": utc_now(), "paid_after_cancel_handled_by_id": by}
                 self.rows.write(row, **handled)
                 self.rows.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.HANDLED)])
             carry_over(row, invoice)
@@ -132,7 +132,7 @@ class Decisions:
                 self.rows.append([Entry(row, "", row.status, intent)])
 
     def _abandon(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
-        changes = consequences(Status.IN_DOUBT, timezone.now()) | {"last_outcome": Outcome.IN_DOUBT}
+        changes = consequences(Status.IN_DOUBT, utc_now()) | {"last_outcome": Outcome.IN_DOUBT}
         del changes["claim_expires_at"]  # the last instant at which a byte can have gone out
         entry = Entry(invoice, row.status, Status.IN_DOUBT, intent, row.attempt, Outcome.IN_DOUBT, Code.ABANDONED)
         self.rows.write(row, **changes)
@@ -141,7 +141,7 @@ class Decisions:
     def _resolve(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent) -> None:
         if row.status != Status.IN_DOUBT:
             raise ResolveNotPossible("not_in_doubt", _("Only an invoice in doubt can be resolved by hand."))
-        now = timezone.now()
+        now = utc_now()
         changes = consequences(status, now)
         if status == Status.CREATED:
             if now < doubt_over_at(row):

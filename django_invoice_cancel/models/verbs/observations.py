@@ -12,9 +12,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.utils import timezone
-
 from ... import conf
+from ...clock import utc_now
 from ...intents import Intent
 from ...outcomes import Code, LookupReply, Outcome
 from ...statuses import CLOSED, Mover, Status, may_move
@@ -42,7 +41,7 @@ class Seen:
 
     @classmethod
     def now(cls, invoice: Invoice) -> Seen:
-        return cls(invoice, invoice.status, invoice.attempt, timezone.now())
+        return cls(invoice, invoice.status, invoice.attempt, utc_now())
 
 
 def doubt_over_at(invoice: Invoice) -> datetime:
@@ -108,7 +107,7 @@ class Observations:
 
     def beat(self, alias: str) -> None:
         """Leave word that reconcile ran for this provider."""
-        now = timezone.now()
+        now = utc_now()
         states = ProviderState.objects.using(self.rows.using)
         if not states.filter(alias=alias).update(last_reconcile_at=now):
             states.get_or_create(alias=alias, defaults={"last_reconcile_at": now})
@@ -117,7 +116,7 @@ class Observations:
 
     def _take_in_answer(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         if reply.status is not None:
-            self.rows.write(row, status_confirmed_at=timezone.now())
+            self.rows.write(row, status_confirmed_at=utc_now())
         if reply.status is None:
             entry = self._entry(row, seen.invoice, Status(row.status), intent, reply.code, reply.provider_status)
             self.rows.append([entry])
@@ -146,7 +145,7 @@ class Observations:
         if seen.began < doubt_over_at(row):
             self.rows.append([entry])
             return
-        now = timezone.now()
+        now = utc_now()
         changes = consequences(Status.CREATED, now) | {"last_outcome": Outcome.NOT_PROCESSED, "check_count": 0}
         changes["next_check_at"] = now + ONE_MORE_LOOKUP
         self.rows.write(row, **changes)
@@ -160,7 +159,7 @@ class Observations:
 
     def _advance(self, row: Invoice) -> None:
         """Move the back-off on; not past the end of the doubt period, where "still open" begins to count."""
-        now = timezone.now()
+        now = utc_now()
         count = row.check_count + 1
         due = now + BACK_OFF[min(count, len(BACK_OFF) - 1)]
         if now < doubt_over_at(row):
@@ -168,7 +167,7 @@ class Observations:
         self.rows.write(row, next_check_at=due, check_count=count)
 
     def _book(self, invoice: Invoice) -> bool:
-        due = timezone.now() + BACK_OFF[min(invoice.check_count, len(BACK_OFF) - 1)]
+        due = utc_now() + BACK_OFF[min(invoice.check_count, len(BACK_OFF) - 1)]
         own = self.rows.invoices.filter(pk=invoice.pk, status=invoice.status, next_check_at=invoice.next_check_at)
         won = own.update(next_check_at=due) == 1
         if won:
@@ -178,7 +177,7 @@ class Observations:
     # -- a status ---------------------------------------------------------------------------------------------
 
     def _take_in(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent, word: str) -> None:
-        old, now = Status(row.status), timezone.now()
+        old, now = Status(row.status), utc_now()
         if status == Status.CREATED:
             return  # a webhook's "open" may be older than what we know
         changes: dict[str, Any] = {"status_confirmed_at": now}

@@ -6,8 +6,8 @@ import time
 from datetime import timedelta
 
 from django.db.models import Q
-from django.utils import timezone
 
+from ...clock import utc_now
 from ..provider_state import ProviderState
 from .rows import Rows
 
@@ -23,7 +23,7 @@ class Pauses:
 
     def pause(self, alias: str, code: str, seconds: float) -> None:
         """Leave the provider alone for so many seconds; a pause never shortens another."""
-        until = timezone.now() + timedelta(seconds=seconds)
+        until = utc_now() + timedelta(seconds=seconds)
         states = ProviderState.objects.using(self.rows.using)
         states.get_or_create(alias=alias)
         shorter = states.filter(Q(paused_until__isnull=True) | Q(paused_until__lt=until), alias=alias)
@@ -38,7 +38,7 @@ class Pauses:
 
         An answer ends a pause that is over, never one that somebody else has just begun.
         """
-        now = timezone.now()
+        now = utc_now()
         states = ProviderState.objects.using(self.rows.using)
         heard = {"failures": failures} | ({} if failures else {"last_success_at": now})
         if not states.filter(alias=alias).update(**heard):
@@ -55,7 +55,7 @@ class Pauses:
         CAS on the next free slot: all processes and machines share the rate. Their clocks must agree to within a
         fraction of a second.
         """
-        now = timezone.now()
+        now = utc_now()
         states = ProviderState.objects.using(self.rows.using)
         free = states.get_or_create(alias=alias)[0].next_send_at
         start = now if free is None or free < now else free
@@ -69,4 +69,4 @@ class Pauses:
     def paused(self, alias: str) -> ProviderState | None:
         """Return the provider's state if it is paused now."""
         states = ProviderState.objects.using(self.rows.using)
-        return states.filter(alias=alias, paused_until__gt=timezone.now()).first()
+        return states.filter(alias=alias, paused_until__gt=utc_now()).first()

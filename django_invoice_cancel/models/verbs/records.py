@@ -15,9 +15,9 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from ...attempts import Answer
+from ...clock import utc_now
 from ...outcomes import CONFIRMS_CANCEL, Code, Outcome
 from ...statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
 from .rows import Entry, Rows, carry_over, show
@@ -64,7 +64,7 @@ class Records:
         groups: dict[tuple[Outcome, Status], list[Answer]] = defaultdict(list)
         for answer in answers:
             groups[answer.reply.outcome, _target(answer)].append(answer)
-        now = timezone.now()
+        now = utc_now()
         for (outcome, target), group in groups.items():
             changes = consequences(target, now) | {"last_outcome": outcome}
             if target in CLOSED or target in MONEY:
@@ -110,7 +110,7 @@ class Records:
 
     def _write(self, row: Invoice, answer: Answer) -> None:
         mover, new = _move(row, answer)
-        old, now = Status(row.status), timezone.now()
+        old, now = Status(row.status), utc_now()
         changes: dict[str, Any] = {}
         if new != old:
             check_move(mover, old, new)
@@ -143,7 +143,7 @@ def append_flagged(rows: Rows, row: Invoice, changes: dict[str, Any], entry: Ent
     """
     entries = [entry]
     if entry.new in MONEY and row.paid_after_cancel_at is None and (_confirms(entry) or was_canceled(rows, row)):
-        changes = changes | {"paid_after_cancel_at": timezone.now()}
+        changes = changes | {"paid_after_cancel_at": utc_now()}
         entries = [replace(entry, is_late_money=True)]
     elif entry.new in MONEY and entry.new != entry.old and row.paid_after_cancel_handled_at is not None:
         changes = changes | {"paid_after_cancel_handled_at": None, "paid_after_cancel_handled_by_id": None}

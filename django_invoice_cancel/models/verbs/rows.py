@@ -16,8 +16,8 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import OperationalError, connections, models, transaction
-from django.utils import timezone
 
+from ...clock import utc_now
 from ...exceptions import CancelInTransaction
 from ...intents import Intent
 from ...outcomes import Outcome
@@ -41,11 +41,14 @@ VERB_FIELDS = (
     "attempt",
     "claim_expires_at",
     "cancel_requested_at",
+    "cancel_try_at",
+    "cancel_try_count",
     "next_check_at",
     "check_count",
     "last_outcome",
     "status_changed_at",
     "status_confirmed_at",
+    "contradicted_at",
     "paid_after_cancel_at",
     "paid_after_cancel_handled_at",
     "paid_after_cancel_handled_by_id",
@@ -166,7 +169,7 @@ class Rows:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Append rows to the log; their signals go out when the transaction is committed."""
-        now = timezone.now()
+        now = utc_now()
         rows = [_log_row(entry, now) for entry in entries]
         self.log.bulk_create(rows)
         told = [(entry, row) for entry, row in zip(entries, rows, strict=True) if _is_told(entry)]
