@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 
 if TYPE_CHECKING:
     _CharField = models.CharField[Any, str]
-    _DateTimeField = models.DateTimeField[Any, datetime]
+    _DateTimeField = models.DateTimeField[Any, Any]
 else:  # generic for the type checker alone
     _CharField = models.CharField
     _DateTimeField = models.DateTimeField

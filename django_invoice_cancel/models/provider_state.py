@@ -42,7 +42,8 @@ class ProviderState(models.Model):
         """Seconds until the pause is over; 0 where there is none."""
         if self.paused_until is None:
             return 0.0
-        return max((self.paused_until - utc_now()).total_seconds(), 0.0)
+        left: timedelta = self.paused_until - utc_now()
+        return max(left.total_seconds(), 0.0)
 
 
 class NotPaused(models.Expression):

@@ -46,7 +46,7 @@ class Seen:
 
 def doubt_over_at(invoice: Invoice) -> datetime:
     """Return when nothing of the invoice's last attempt can be carried out any more."""
-    last_byte = invoice.claim_expires_at or invoice.status_changed_at
+    last_byte: datetime = invoice.claim_expires_at or invoice.status_changed_at
     return last_byte + timedelta(seconds=conf.get().doubt_period)
 
 
