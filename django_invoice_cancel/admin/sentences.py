@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from ..messages import sentence
 from ..models import Invoice, InvoiceTransition
+from ..models.actors import named_actor
 from ..outcomes import Code, Outcome
 from ..results import provider_name
 from ..statuses import CLOSED, MONEY, Status
@@ -150,8 +151,9 @@ def _paid(invoice: Invoice, log: Log) -> str:
 def _late_money(invoice: Invoice, log: Log, since: datetime) -> str:
     if invoice.paid_after_cancel_handled_at is not None:
         text = _("Paid although it was canceled, as we learned at %(when)s. Handled at %(handled)s by %(who)s.")
-        user = invoice.paid_after_cancel_handled_by
-        who = user.get_username() if user else _("somebody")
+        handled = next((row for row in log if row.code == Code.HANDLED), None)
+        user = None if handled else invoice.paid_after_cancel_handled_by
+        who = handled.actor_label if handled else named_actor(user)[1] or _("an unknown user")
         return _say(text, invoice, since, handled=clock(invoice.paid_after_cancel_handled_at), who=who)
     more = next((row for row in log if row.code == Code.MORE_MONEY), None)
     if more is not None:

@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
@@ -21,6 +20,7 @@ from .. import registry
 from ..bulk import checked_bounds
 from ..exceptions import CancelInTransaction, InvalidExternalId
 from ..models import Invoice
+from ..models.actors import find_actor
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SHOWN = 20
@@ -130,10 +130,7 @@ def checked_provider(alias: str | None) -> str | None:
 
 def actor(name: str | None) -> Any:
     """Return the user of this name, else the name as a label."""
-    if not name:
-        return None
-    user_model = get_user_model()
-    return user_model._default_manager.filter(**{user_model.USERNAME_FIELD: name}).first() or name
+    return find_actor(name) if name else None
 
 
 def keys_of(invoices: Any, provider: str, external_ids: Iterable[tuple[str, str]]) -> list[Any]:

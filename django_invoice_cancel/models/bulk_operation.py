@@ -19,11 +19,12 @@ from .. import conf, registry
 from ..clock import utc_now
 from ..intents import Intent, Trigger
 from ..outcomes import Code, Outcome
+from .actors import acting_user
 from .bulk_choices import Operation, Progress
 from .bulk_operation_item import BulkOperationItem
 from .bulk_operation_manager import QUIET, BulkOperationManager
-from .fields import InstantField, acting_user
-from .verbs.rows import storable
+from .fields import InstantField
+from .texts import storable
 
 __all__ = ["BulkOperation", "Operation", "Progress"]
 

@@ -13,10 +13,10 @@ from ..clock import utc_now
 from ..intents import Intent, Trigger
 from ..services import checked_intent
 from ..statuses import Status
+from .actors import named_actor
 from .bulk_choices import Operation, Progress
 from .primary import PrimaryManager
 from .verbs.decisions import refuse_decision
-from .verbs.rows import named_actor
 
 if TYPE_CHECKING:
     from .bulk_operation import BulkOperation

@@ -1,10 +1,9 @@
-"""Fields that several models use: case-sensitive text, instants that do not depend on a time zone, the acting user."""
+"""Fields that several models use: case-sensitive text, instants that do not depend on a time zone."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -67,20 +66,3 @@ class InstantField(_DateTimeField):
         if timezone.is_naive(value):
             value = value.replace(tzinfo=ZoneInfo(connection.timezone_name))  # its ``fold`` is set
         return value.astimezone(UTC)  # type: ignore[no-any-return]
-
-
-def acting_user(verbose_name: Any, **options: Any) -> "models.ForeignKey[Any, Any]":
-    """Return a key of the user who did it, if it was one.
-
-    No constraint: users may live in another database, and what they did outlives them.
-    """
-    return models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        db_constraint=False,
-        related_name="+",
-        verbose_name=verbose_name,
-        **options,
-    )

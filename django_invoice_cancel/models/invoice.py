@@ -21,7 +21,8 @@ from ..intents import Intent, Trigger
 from ..messages import not_an_id
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
-from .fields import ExactCharField, InstantField, acting_user
+from .actors import acting_user
+from .fields import ExactCharField, InstantField
 from .queryset import InvoiceQuerySet, refuse_verb_fields
 from .registrations import cleaned_values
 from .verbs import InvoiceVerbs

@@ -7,7 +7,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import TransitionsAreAppendOnly
-from .fields import InstantField, acting_user
+from .actors import acting_user
+from .fields import InstantField
 
 _REFUSAL = "The log of transitions is append-only: rows are neither changed nor deleted."
 

@@ -13,10 +13,11 @@ from ...exceptions import ResolveNotPossible
 from ...intents import Intent
 from ...outcomes import Code, Outcome
 from ...statuses import OURS_ALONE, Mover, Status, check_move
+from ..actors import named_actor
 from .claims import is_abandoned
 from .observations import ONE_MORE_LOOKUP, doubt_over_at
 from .records import append_flagged, consequences
-from .rows import Entry, Rows, carry_over, named_actor, show
+from .rows import Entry, Rows, carry_over, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice

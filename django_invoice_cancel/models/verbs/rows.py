@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.db import OperationalError, connections, models, transaction
 
 from ...clock import utc_now
@@ -22,6 +21,8 @@ from ...exceptions import CancelInTransaction
 from ...intents import Intent
 from ...outcomes import Outcome
 from ...signals import invoice_paid_after_cancel, invoice_status_changed
+from ..actors import named_actor
+from ..texts import storable
 from ..transition import InvoiceTransition
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ logger = logging.getLogger("django_invoice_cancel")
 
 _TRIES = 3
 _CODE_LENGTH = 32
-_LABEL_LENGTH = 150
 _MESSAGE_LENGTH = 500
 
 VERB_FIELDS = (
@@ -199,27 +199,6 @@ def carry_over(row: Invoice, invoice: Invoice) -> None:
         show(invoice, {name: getattr(row, name) for name in VERB_FIELDS})
 
 
-def named_actor(actor: Any) -> tuple[Any, str]:
-    """Return (key of the user or None, text that survives the user) for whoever acts."""
-    if actor is None:
-        return None, ""
-    if isinstance(actor, str):
-        return None, actor
-    if getattr(actor, "is_anonymous", False):
-        return None, "anonymous"
-    if isinstance(actor, get_user_model()):
-        return actor.pk, actor.get_username()
-    raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
-
-
-def storable(text: str, most: int | None = None) -> str:
-    """Return the text as every database takes it: no NUL (PostgreSQL), no lone surrogates, at most so long.
-
-    A provider's strange words must not be why its answer is lost.
-    """
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:most]
-
-
 def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
     actor_id, actor_label = named_actor(entry.intent.actor)
     return InvoiceTransition(
@@ -228,7 +207,7 @@ def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
         to_status=entry.new,
         attempt=entry.attempt,
         actor_id=actor_id,
-        actor_label=storable(actor_label, _LABEL_LENGTH),
+        actor_label=actor_label,
         trigger=entry.intent.trigger,
         reason=storable(entry.intent.reason),
         operation=entry.intent.operation,

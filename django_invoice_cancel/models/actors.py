@@ -1,0 +1,105 @@
+"""The acting user: the column that refers to it, its name as text, and the user of a name.
+
+Users may live in another database or schema, may have any type of name, and may be deleted. What they did stays.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import DataError, models
+from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
+
+from .texts import storable
+
+LABEL_LENGTH = 150
+"""Length of the columns that hold an actor's name."""
+
+
+class _ActorDescriptor(ForwardManyToOneDescriptor):  # type: ignore[type-arg]
+    def get_object(self, instance: Any) -> Any:
+        """Return the user; None if it was deleted, since nothing clears the key."""
+        with suppress(ObjectDoesNotExist):
+            return super().get_object(instance)
+        return None
+
+
+class ActorField(models.ForeignKey):  # type: ignore[type-arg]
+    """A key of the acting user, without a constraint; its value is None if the user was deleted."""
+
+    forward_related_accessor_class = _ActorDescriptor
+
+    def validate(self, value: Any, model_instance: Any) -> None:
+        """Validate the value, but not that the user still exists."""
+        super(models.ForeignKey, self).validate(value, model_instance)
+
+
+def acting_user(verbose_name: Any, **options: Any) -> "models.ForeignKey[Any, Any]":
+    """Return a key of the acting user.
+
+    ``DO_NOTHING``: with any other rule, deleting a user queries the users' database for tables of this app.
+    """
+    return ActorField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="+",
+        verbose_name=verbose_name,
+        **options,
+    )
+
+
+def named_actor(actor: Any) -> tuple[Any, str]:
+    """Return the user's primary key, or None, and the text that is logged: the name, else the key.
+
+    Args:
+        actor: a user, an object that behaves like one (such as the user of a token), a label, or None.
+
+    Raises:
+        TypeError: it is none of them.
+    """
+    if actor is None:
+        return None, ""
+    if isinstance(actor, str):
+        return None, _label(actor)
+    if not isinstance(actor, get_user_model()) and not _behaves_like_user(actor):
+        raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
+    if getattr(actor, "is_anonymous", False):
+        return None, "anonymous"
+    key = getattr(actor, "pk", None)
+    names = (_label(name) for name in (_username(actor), key) if name is not None)
+    label = next((name for name in names if name.strip()), "")
+    # The key of a token may be one of another service's users.
+    return (key if isinstance(actor, get_user_model()) else None), label
+
+
+def find_actor(name: str) -> Any:
+    """Return the user of this name, or the name itself, as a label, if there is none."""
+    user_model = get_user_model()
+    field = user_model.USERNAME_FIELD
+    # A field of numbers, UUIDs or the like raises one of these for other text.
+    with suppress(TypeError, ValueError, OverflowError, ValidationError, DataError):
+        return (user_model._default_manager.filter(**{field: name}).first() if field else None) or name
+    return name
+
+
+def _behaves_like_user(actor: Any) -> bool:
+    return not isinstance(actor, type) and hasattr(actor, "is_authenticated")
+
+
+def _username(actor: Any) -> Any:
+    """Return the user's name; None for a user model that has none."""
+    get_username = getattr(actor, "get_username", None)
+    if not callable(get_username):  # not an AbstractBaseUser
+        return getattr(actor, "username", None)
+    with suppress(AttributeError, TypeError):  # USERNAME_FIELD is None
+        return get_username()
+    return None
+
+
+def _label(name: Any) -> str:
+    return storable(str(name), LABEL_LENGTH)

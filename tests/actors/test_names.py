@@ -1,0 +1,170 @@
+"""Acting users of every kind: names that are no text, long names, users of a token, users that were deleted."""
+
+import uuid
+
+import pytest
+from django.contrib.auth.models import User
+
+from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.testing import make_invoice
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.scripted_providers("shop")]
+
+
+class PhoneNumber:
+    """A name that is an object of its own, as phonenumber_field returns it."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+
+class TokenUser:
+    """A user made of a token alone, as simplejwt makes one: no row, no model, every other attribute is None."""
+
+    is_anonymous = False
+    is_authenticated = True
+
+    def __init__(self, username, pk):
+        self.username = username
+        self.pk = self.id = pk
+
+    def get_username(self):
+        return self.username
+
+    def __getattr__(self, name):
+        return None
+
+
+class UserWithoutName(User):
+    """A user model that has no field of a name."""
+
+    USERNAME_FIELD = None
+
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+
+def named(name):
+    """Return a stored user whose name is ``name``: the value that USERNAME_FIELD has on its instance."""
+    user = User.objects.create(username=f"row-{uuid.uuid4()}")
+    user.get_username = lambda: name
+    return user
+
+
+def without_name_field():
+    return UserWithoutName.objects.create(username="unused")
+
+
+KEY = object()
+"""Stands for the text of the user's primary key."""
+ACTORS = {
+    "number": (lambda: named(4711), "4711"),
+    "zero": (lambda: named(0), "0"),
+    "UUID": (lambda: named(uuid.UUID(int=7)), "00000000-0000-0000-0000-000000000007"),
+    "phone number": (lambda: named(PhoneNumber("+49301234567")), "+49301234567"),
+    "None": (lambda: named(None), KEY),
+    "empty": (lambda: named(""), KEY),
+    "blank": (lambda: named("  "), KEY),
+    "200 characters": (lambda: named("n" * 200), "n" * 150),
+    "NUL, which PostgreSQL refuses": (lambda: named("a\0da"), "ada"),
+    "no field of a name": (without_name_field, KEY),
+    "token with a name": (lambda: TokenUser("ada", "17"), "ada"),
+    "token without a name": (lambda: TokenUser("", "17"), "17"),
+    "token with a number": (lambda: TokenUser(None, 17), "17"),
+    "label of 200 characters": (lambda: "n" * 200, "n" * 150),
+}
+
+
+def cancel(actor):
+    invoice = make_invoice()
+    invoice.cancel(actor=actor)
+    return invoice.transitions.filter(code="canceled")
+
+
+def cancel_many(actor):
+    invoice = make_invoice()
+    Invoice.objects.filter(pk=invoice.pk).cancel(actor=actor)
+    return invoice.transitions.filter(code="canceled")
+
+
+def cancel_on_commit(actor):
+    invoice = make_invoice()
+    assert invoice.cancel_on_commit(actor=actor)
+    return invoice.transitions.filter(code="canceled")
+
+
+def observe(actor):
+    invoice = make_invoice()
+    assert invoice.observe_status("paid", actor=actor)
+    return invoice.transitions.filter(to_status="paid")
+
+
+def observe_by_id(actor):
+    invoice = make_invoice()
+    found = Invoice.objects.observe_status("shop", invoice.external_id, "paid", actor=actor)
+    assert found.status == "paid"
+    return invoice.transitions.filter(to_status="paid")
+
+
+def register(actor):
+    invoice, _ = Invoice.objects.register(provider="shop", external_id="registered", status="paid", actor=actor)
+    return invoice.transitions.all()
+
+
+def register_many(actor):
+    Invoice.objects.register_many([{"provider": "shop", "external_id": "many", "status": "paid"}], actor=actor)
+    return Invoice.objects.get(external_id="many").transitions.all()
+
+
+def reconcile(actor, scripted_provider):
+    invoice = make_invoice("in_doubt")
+    scripted_provider.set_status(invoice.external_id, "canceled")
+    invoice.reconcile(actor=actor)
+    return invoice.transitions.filter(to_status="canceled")
+
+
+def resolve(actor):
+    invoice = make_invoice("in_doubt")
+    invoice.resolve("canceled", actor=actor, reason="seen")
+    return invoice.transitions.filter(code="resolved")
+
+
+def mark_handled(actor):
+    invoice = make_invoice("paid_after_cancel")
+    assert invoice.mark_handled(actor=actor, note="paid back")
+    return invoice.transitions.filter(code="handled")
+
+
+def start(actor):
+    make_invoice()
+    return BulkOperation.objects.filter(pk=BulkOperation.objects.start(Invoice.objects.all(), actor=actor).pk)
+
+
+def draft(actor):
+    return BulkOperation.objects.filter(pk=BulkOperation.objects.draft(Invoice.objects.none(), actor=actor).pk)
+
+
+ENTRY_POINTS = [
+    cancel, cancel_many, cancel_on_commit, observe, observe_by_id, register, register_many, resolve, mark_handled,
+    start, draft,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make_actor", [pytest.param(case, id=name) for name, case in ACTORS.items()])
+@pytest.mark.parametrize("act", ENTRY_POINTS, ids=lambda act: act.__name__)
+def test_actor_is_logged_as_text_at_every_entry_point(scripted_provider, act, make_actor):
+    make, label = make_actor
+    actor = make()
+    row = act(actor).get()
+    assert row.actor_label == (str(actor.pk) if label is KEY else label)
+    assert row.actor_id == (actor.pk if isinstance(actor, User) else None)
+
+
+def test_reconciliation_logs_a_user_of_a_token(scripted_provider):
+    row = reconcile(TokenUser(None, 17), scripted_provider).get()
+    assert (row.actor_id, row.actor_label) == (None, "17")
+    assert (scripted_provider.lookup_count, scripted_provider.cancel_count) == (1, 0)

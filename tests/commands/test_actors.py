@@ -1,0 +1,37 @@
+"""``--actor``: the user of this name whatever the type of a name is, else a label."""
+
+import pytest
+from django.contrib.auth.models import User
+
+from django_invoice_cancel.models import InvoiceTransition
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ALL = ("cancel_invoices", "--all", "--noinput")
+NAMES = {
+    "id": ("17", "ada", "99999999999999999999", "17.5", "१७", "a\0b"),
+    "last_login": ("2026-11-22T12:00Z", "ada", "2026-13-45", "9999-12-31T23:59:59-14:00"),
+    "is_staff": ("True", "ada"),
+    "username": ("ada", "a\0b", "n" * 200),
+    None: ("ada", "17"),
+}
+"""Values of ``--actor`` by the field that is the name."""
+
+
+@pytest.mark.parametrize(("field", "name"), [(field, name) for field, names in NAMES.items() for name in names])
+def test_actor_that_is_no_users_name_is_logged_as_a_label(shop, make, manage, monkeypatch, field, name):
+    monkeypatch.setattr(User, "USERNAME_FIELD", field)
+    make(1)
+    ended = manage(*ALL, "--actor", name)
+    assert (ended.code, shop.cancel_count) == (0, 1)
+    row = InvoiceTransition.objects.last()
+    assert (row.actor_id, row.actor_label, row.to_status) == (None, name.replace("\0", "")[:150], "canceled")
+
+
+def test_actor_is_found_by_a_name_that_is_a_number(shop, make, manage, monkeypatch):
+    ada = User.objects.create_user("ada")
+    monkeypatch.setattr(User, "USERNAME_FIELD", "id")
+    make(1)
+    assert manage(*ALL, "--actor", str(ada.pk)).code == 0
+    row = InvoiceTransition.objects.last()
+    assert (row.actor, row.actor_label, shop.cancel_count) == (ada, str(ada.pk), 1)
