@@ -20,8 +20,10 @@ from django.db.models import Count, Q
 from . import conf, registry
 from .clock import utc_now
 from .masking import Secret, mask
-from .models import Invoice
+from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition
 from .models.provider_state import RECONCILE_QUIET, ProviderState
+from .models.texts import narrow_columns
+from .models.verbs.rows import FREE_TEXTS
 from .providers.base import Provider
 
 TAG = "invoice_cancel"
@@ -46,9 +48,16 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "W005": "Remove AUTOCOMMIT from this database's settings.",
         "W006": "Use the provider's own https:// address, or set DEBUG where this is a test.",
         "W007": "Give TASKS a backend that has workers, such as django_tasks_db.DatabaseBackend, or remove DISPATCH.",
+        "W011": "Convert these tables to utf8mb4: ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4.",
     }
 )
 """Every id that is used here, with what to do."""
+_FREE_TEXTS = (
+    *((InvoiceTransition._meta.db_table, column) for column in FREE_TEXTS),
+    *((BulkOperation._meta.db_table, column) for column in ("actor_label", "reason")),
+    (BulkOperationItem._meta.db_table, "label"),
+)
+"""The columns whose texts come from outside, as (table, column)."""
 
 
 def address(number: str) -> str:
@@ -218,6 +227,23 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         if not connection.settings_dict["AUTOCOMMIT"]:
             text = f"Database {alias!r} has AUTOCOMMIT off: every cancel is refused there, as if in a transaction."
             found.append(_found("W005", text))
+    return found
+
+
+@register(TAG, Tags.database)
+def check_character_sets(
+    app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Check that the log can hold every character: with ``check --database default``, and before ``migrate``."""
+    found = []
+    for alias in _databases_of_invoices(databases or ()):
+        try:
+            columns = narrow_columns(alias, _FREE_TEXTS)
+        except DatabaseError:  # reported by whatever connects next
+            continue
+        if columns:
+            text = f"Database {alias!r} cannot represent every character in {', '.join(columns)}: texts are escaped."
+            found.append(_found("W011", text))
     return found
 
 

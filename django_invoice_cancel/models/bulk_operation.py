@@ -24,7 +24,7 @@ from .bulk_choices import Operation, Progress
 from .bulk_operation_item import BulkOperationItem
 from .bulk_operation_manager import QUIET, BulkOperationManager
 from .fields import InstantField
-from .texts import storable
+from .texts import storable, write_texts
 
 __all__ = ["BulkOperation", "Operation", "Progress"]
 
@@ -95,9 +95,14 @@ class BulkOperation(models.Model):
     def add_strangers(self, labels: Iterable[str]) -> None:
         """Write an item for each selected thing that has no invoice: it is listed, and skipped."""
         skipped = {"outcome": Outcome.SKIPPED, "code": Code.NO_INVOICE, "done_at": utc_now()}
-        items = (BulkOperationItem(operation=self, label=storable(label, 200), **skipped) for label in labels)
-        while page := list(islice(items, _PAGE)):
-            BulkOperationItem.objects.using(self.database).bulk_create(page)
+        items = BulkOperationItem.objects.using(self.database)
+
+        def write(texts: list[str]) -> None:
+            items.bulk_create(BulkOperationItem(operation=self, label=text[:200], **skipped) for text in texts)
+
+        clean = (storable(label, 200) for label in labels)
+        while page := list(islice(clean, _PAGE)):
+            write_texts(write, page, using=self.database)
         self._count()
 
     def refuse(self, keys: Iterable[Any]) -> None:
@@ -115,7 +120,13 @@ class BulkOperation(models.Model):
     def confirm(self, *, workers: int | None = None, **fields: Any) -> bool:
         """Start the draft; False where it is none any more."""
         workers = conf.get().dispatch_workers if workers is None else workers
-        return self._go((Progress.DRAFT,), Progress.RUNNING, started_at=utc_now(), workers=workers, **fields)
+        fields |= {"started_at": utc_now(), "workers": workers}
+        texts = {"reason": storable(fields.pop("reason"))} if "reason" in fields else {}
+
+        def start(written: list[str]) -> bool:
+            return self._go((Progress.DRAFT,), Progress.RUNNING, **fields, **dict(zip(texts, written, strict=True)))
+
+        return write_texts(start, list(texts.values()), using=self.database)
 
     def stop(self) -> bool:
         """Let nobody take more items; what is in flight is recorded."""

@@ -13,9 +13,10 @@ from ..clock import utc_now
 from ..intents import Intent, Trigger
 from ..services import checked_intent
 from ..statuses import Status
-from .actors import named_actor
+from .actors import LABEL_LENGTH, named_actor
 from .bulk_choices import Operation, Progress
 from .primary import PrimaryManager
+from .texts import storable, write_texts
 from .verbs.decisions import refuse_decision
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         """
         actor = fields.pop("actor", None)
         actor_id, actor_label = named_actor(actor)
+        reason = storable(fields.pop("reason", ""))
         self.forget_drafts()
         with transaction.atomic(using=self.db):
-            made = self.create(operation=Operation(operation), actor_id=actor_id, actor_label=actor_label, **fields)
+            made = self._create([actor_label, reason], operation=Operation(operation), actor_id=actor_id, **fields)
             made.freeze(invoices)
             made.add_strangers(strangers)
             made.refuse(not_permitted)
@@ -66,6 +68,12 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         made = self.draft(invoices, **fields)
         made.confirm(workers=workers)
         return made
+
+    def _create(self, texts: list[str], **fields: Any) -> BulkOperation:
+        def write(texts: list[str]) -> BulkOperation:
+            return self.create(actor_label=texts[0][:LABEL_LENGTH], reason=texts[1], **fields)
+
+        return write_texts(write, texts, using=self.db)
 
     def unfinished(self) -> models.QuerySet[BulkOperation]:
         """Operations on which there is something to do."""

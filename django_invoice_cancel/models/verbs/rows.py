@@ -22,7 +22,7 @@ from ...intents import Intent
 from ...outcomes import Outcome
 from ...signals import invoice_paid_after_cancel, invoice_status_changed
 from ..actors import named_actor
-from ..texts import storable
+from ..texts import storable, write_texts
 from ..transition import InvoiceTransition
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ VERB_FIELDS = (
     "paid_after_cancel_handled_by_id",
 )
 """The columns of an invoice that only the verbs write."""
+FREE_TEXTS = ("actor_label", "reason", "code", "provider_message")
+"""The columns of the log that may hold any character."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,21 @@ class Rows:
         """Append rows to the log; their signals go out when the transaction is committed."""
         now = utc_now()
         rows = [_log_row(entry, now) for entry in entries]
-        self.log.bulk_create(rows)
+        self._insert(rows)
         told = [(entry, row) for entry, row in zip(entries, rows, strict=True) if _is_told(entry)]
         if told:
             transaction.on_commit(lambda: _tell(self.model, told), using=self.using, robust=True)
+
+    def _insert(self, rows: list[InvoiceTransition]) -> None:
+        fields: list[Any] = [InvoiceTransition._meta.get_field(name) for name in FREE_TEXTS]
+
+        def write(texts: list[str]) -> None:
+            cells = ((row, field) for row in rows for field in fields)
+            for (row, field), text in zip(cells, texts, strict=True):
+                setattr(row, field.attname, text[: field.max_length])
+            self.log.bulk_create(rows)
+
+        write_texts(write, [getattr(row, name) for row in rows for name in FREE_TEXTS], using=self.using)
 
 
 def show(invoice: Invoice, changes: dict[str, Any]) -> None:
