@@ -62,7 +62,7 @@ def result(invoice: Invoice, outcome: Outcome, code: str, *, detail: str = "", *
         code=str(code),
         message=sentence(outcome, code, provider=provider_name(invoice.provider), detail=detail),
         status=str(invoice.status),
-        invoice_id=invoice.pk,
+        invoice_id=invoice.id,
         reference=invoice.reference,
         **more,
     )

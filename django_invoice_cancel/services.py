@@ -70,7 +70,7 @@ def checked_intent(actor: Any, trigger: Trigger, reason: str) -> Intent:
 
 def refuse_unsaved(invoice: Invoice) -> None:
     """Raise ``ValueError`` for an invoice that has no row: there is nothing to claim."""
-    if invoice.pk is None:
+    if invoice.id is None:
         raise ValueError("Save the invoice first, or use Invoice.objects.register().")
 
 

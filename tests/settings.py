@@ -72,6 +72,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_invoice_cancel",
+    "tests.child_models",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

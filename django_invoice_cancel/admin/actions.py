@@ -106,7 +106,7 @@ class CancelInvoicesAction(_ModelAdmin):
         path = self.cancel_invoice_path
         if not path:
             return queryset
-        invoices: QuerySet[Any] = Invoice.objects.filter(pk__in=queryset.order_by().values(f"{path}__pk"))
+        invoices: QuerySet[Any] = Invoice.objects.filter(pk__in=queryset.order_by().values(f"{path}__id"))
         return invoices
 
     def _without_invoice(self, queryset: QuerySet[Any]) -> Iterator[str]:
@@ -120,7 +120,7 @@ class CancelInvoicesAction(_ModelAdmin):
         if getattr(type(self), name) is getattr(CancelInvoicesAction, name):
             return
         permits: Permits = getattr(self, name)
-        path = f"{self.cancel_invoice_path}__pk" if self.cancel_invoice_path else "pk"
+        path = f"{self.cancel_invoice_path}__id" if self.cancel_invoice_path else "id"
         keys = [row.pk for row in queryset.order_by("pk").iterator(_PAGE) if not permits(request, row)]
         for start in range(0, len(keys), _PAGE):
             rows = queryset.model._default_manager.filter(pk__in=keys[start : start + _PAGE])

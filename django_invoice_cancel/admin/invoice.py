@@ -122,7 +122,7 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
             super().save_model(request, obj, form, change)
             return
         values = {name: getattr(obj, name) for name in FIELDS}
-        made, _is_new = Invoice.objects.register(**values, actor=request.user, trigger=Trigger.ADMIN)
+        made, _is_new = self.model._default_manager.register(**values, actor=request.user, trigger=Trigger.ADMIN)
         obj.pk, obj._state = made.pk, made._state
 
     def render_change_form(

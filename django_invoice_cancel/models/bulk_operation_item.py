@@ -37,7 +37,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             "attempt": F("attempt"),
             **{name: Value("", text) for name in ("label", "outcome", "code")},
         }
-        selected: Any = Invoice.objects.using(self.db).filter(pk__in=invoices.using(self.db).order_by().values("pk"))
+        selected: Any = Invoice.objects.using(self.db).filter(pk__in=invoices.using(self.db).order_by().values("id"))
         rows = selected.order_by("pk").values_list(*values.values())
         try:
             select, params = rows.query.get_compiler(using=self.db).as_sql()

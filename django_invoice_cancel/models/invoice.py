@@ -48,14 +48,17 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
     def register(
         self, *, provider: str, external_id: str, actor: Any = None, trigger: str = Trigger.API, **fields: Any
     ) -> tuple[Invoice, bool]:
-        """Make an existing invoice known; return ``(invoice, created)``. Idempotent: a known one stays as it is.
+        """Register an invoice that exists at the provider; return ``(invoice, created)``.
 
-        ``fields``: reference, amount (str or Decimal), currency, issued_at, expires_at, status. Raises
-        ``ValidationError`` for a value that is not acceptable.
+        Idempotent: a registered invoice is returned unchanged. Through a child class of ``Invoice`` the child's row is
+        inserted too, and ``created`` is True if it was, whether the invoice was registered before or not.
+
+        ``fields``: reference, amount (str or Decimal), currency, issued_at, expires_at, status, and the fields that a
+        child class adds. Raises ``ValidationError`` for a value that is not acceptable.
         """
-        values = cleaned_values({"provider": provider, "external_id": external_id, **fields})
+        values = {"provider": provider, "external_id": external_id, **fields}
         verbs: InvoiceVerbs = self.get_queryset().verbs
-        return verbs.register(values, Intent(actor, Trigger(trigger)))
+        return verbs.register(self._valid(values), Intent(actor, Trigger(trigger)))
 
     def register_many(
         self, rows: Iterable[Mapping[str, Any]], *, actor: Any = None, trigger: str = Trigger.API
@@ -64,11 +67,15 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
 
         ``rows``: mappings with the arguments of ``register``.
         """
-        invoices = [self.model(**cleaned_values(row)) for row in rows]
-        for invoice in invoices:
-            invoice.full_clean(validate_unique=False, validate_constraints=False)
+        invoices = [self._valid(row) for row in rows]
         new = self.get_queryset().verbs.register_many(invoices, Intent(actor, Trigger(trigger)))
         return new, len(invoices) - new
+
+    def _valid(self, values: Mapping[str, Any]) -> Invoice:
+        """Return a new instance with these values, or raise ``ValidationError``."""
+        invoice: Invoice = self.model(**cleaned_values(values, self.model))
+        invoice.full_clean(validate_unique=False, validate_constraints=False)
+        return invoice
 
     def observe_status(
         self,
@@ -81,14 +88,17 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
         actor: Any = None,
         reason: str = "",
     ) -> Invoice | None:
-        """Take in what a webhook says, in the provider's word or in ours; return the invoice, None if unknown."""
+        """Record a status that a webhook reports, as a status of ours or as the provider's status string.
+
+        Returns the invoice, or None if there is none with this id. Of a child class it returns the child; an invoice
+        that is not registered as one is returned as an ``Invoice``.
+        """
         try:
             clean_id = registry.get_provider(provider).clean_id(external_id)
         except InvalidExternalId:
             return None
-        invoices = self.get_queryset()
-        current = invoices.using(invoices.verbs.using)  # a replica may not know it yet, and the money would be lost
-        invoice: Invoice | None = current.filter(provider=provider, external_id=clean_id).first()
+        verbs: InvoiceVerbs = self.get_queryset().verbs
+        invoice = verbs.find(provider, clean_id)
         if invoice is not None:
             invoice.observe_status(status, provider_status=provider_status, trigger=trigger, actor=actor, reason=reason)
         return invoice
@@ -174,7 +184,7 @@ class Invoice(models.Model):
         """
         using = kwargs.get("using")
         if self._state.adding or (using and using != self._state.db):
-            kwargs["force_insert"] = True
+            kwargs["force_insert"] = (models.Model,)  # in the tables of all parents too
         elif update_fields is None:
             update_fields = self._host_fields()
         else:
@@ -219,7 +229,7 @@ class Invoice(models.Model):
     @property
     def verbs(self) -> InvoiceVerbs:
         """The verbs on this invoice's database: for the story, not for you."""
-        return InvoiceVerbs(type(self), router.db_for_write(type(self), instance=self))
+        return InvoiceVerbs(type(self), router.db_for_write(Invoice, instance=self))
 
     # -- verbs ------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,14 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         self._for_write = True  # as QuerySet.update does: the router is asked for the writable database
         return InvoiceVerbs(self.model, self.db)
 
+    def as_invoices(self) -> InvoiceQuerySet:
+        """Return the selection as instances of ``Invoice`` itself if these are of a child class with its own table."""
+        own: Any = self.model._meta.get_field("external_id").model
+        if self.model._meta.concrete_model is own:
+            return self
+        using = getattr(self, "_db", None)
+        return InvoiceQuerySet(own, using=using).filter(pk__in=self.order_by().values("id"))
+
     def cancelable(self, *, include_refused: bool = False) -> Self:
         """Invoices from which a cancel may start; those refused before only if asked for."""
         open_ones = self.filter(status=Status.CREATED)

@@ -5,6 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db.models import Model
 
 from .. import registry
 from ..exceptions import InvalidExternalId
@@ -13,18 +14,30 @@ from ..statuses import OURS_ALONE, Status
 FIELDS = ("provider", "external_id", "reference", "amount", "currency", "status", "issued_at", "expires_at")
 
 
-def cleaned_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of an invoice to register, or raise ``ValidationError`` with what to do, by field."""
-    unknown = sorted(set(values) - set(FIELDS))
+def cleaned_values(values: Mapping[str, Any], model: type[Model]) -> dict[str, Any]:
+    """Return the values of an invoice to register, or raise ``ValidationError`` with what to do, by field.
+
+    ``model``: the class to register it as; the fields that a child class adds are passed on as they are.
+    """
+    own = _own_fields(model)
+    unknown = sorted(set(values) - {*FIELDS, *own})
     if unknown:
-        raise ValidationError({unknown[0]: f"Unknown field; the known ones are {', '.join(FIELDS)}."})
-    cleaned = {name: value for name, value in values.items() if value is not None}
+        raise ValidationError({unknown[0]: f"Unknown field; the known ones are {', '.join((*FIELDS, *own))}."})
+    cleaned = {name: value for name, value in values.items() if value is not None or name in own}
     cleaned["external_id"] = _clean_id(cleaned.get("provider"), cleaned.get("external_id"))
     if "amount" in cleaned:
         cleaned["amount"] = _money(cleaned["amount"])
     if "status" in cleaned:
         cleaned["status"] = _status(cleaned["status"])
     return cleaned
+
+
+def _own_fields(model: type[Model]) -> list[str]:
+    """Return the names of the fields that a child class adds to ``Invoice``, without the links between its tables."""
+    inherited = model._meta.get_field("external_id").model._meta.concrete_fields
+    links = {link for parent in (model, *model._meta.all_parents) for link in parent._meta.parents.values()}
+    own = [field for field in model._meta.concrete_fields if field not in inherited and field not in links]
+    return [name for field in own for name in dict.fromkeys((field.name, field.attname))]
 
 
 def _clean_id(provider: Any, external_id: Any) -> str:

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition, registrations
-from django_invoice_cancel.models.verbs.rows import Rows
+from django_invoice_cancel.models.verbs.registering import Registrations
 from tests.core.steps import LOCAL_NOON, log, make, observe, seconds
 
 pytestmark = pytest.mark.django_db
@@ -108,9 +108,8 @@ def test_a_duplicate_leaves_the_callers_transaction_usable():
 def _register_blindly(external_id):
     """Register as somebody does who looked before the other inserted."""
     with pytest.MonkeyPatch.context() as patch:
-        looks = iter([Invoice.objects.none()])
-        honest = Rows.invoices.fget
-        patch.setattr(Rows, "invoices", property(lambda rows: next(looks, None) or honest(rows)))
+        honest, is_first = Registrations._find, iter([True])
+        patch.setattr(Registrations, "_find", lambda *args: None if next(is_first, False) else honest(*args))
         invoice, created = Invoice.objects.register(provider="cryptocloud", external_id=external_id)
     assert created is False
     return invoice
@@ -118,13 +117,13 @@ def _register_blindly(external_id):
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread, monkeypatch):
-    barrier, clean = threading.Barrier(2, timeout=20), Invoice.full_clean
+    barrier, insert = threading.Barrier(2, timeout=20), Registrations._insert
 
-    def wait_until_both_have_looked(self, **options):
-        clean(self, **options)
+    def wait_until_both_have_looked(*args):
         barrier.wait()
+        return insert(*args)
 
-    monkeypatch.setattr(Invoice, "full_clean", wait_until_both_have_looked)
+    monkeypatch.setattr(Registrations, "_insert", wait_until_both_have_looked)
     found = [shop.result() for shop in [in_thread(register) for _ in range(2)]]
     assert sorted(created for _, created in found) == [False, True]
     assert {invoice.pk for invoice, _ in found} == {Invoice.objects.get().pk}

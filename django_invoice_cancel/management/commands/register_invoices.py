@@ -80,7 +80,7 @@ class _Reader:
         if ID not in values:
             raise BadValue(ID, "is missing.")
         try:
-            invoice = Invoice(**cleaned_values(read))
+            invoice = Invoice(**cleaned_values(read, Invoice))
             invoice.clean_fields()
         except ValidationError as error:
             column, problems = next(iter(error.message_dict.items()))

@@ -2,7 +2,7 @@
 
 ``InvoiceVerbs`` is what an invoice or a query set hands to the story. Rooms: ``rows`` how it is written,
 ``claims`` the sole right to submit, ``records`` a reply, ``observations`` what is learned from outside,
-``decisions`` what people decide, ``pauses`` a provider in trouble.
+``decisions`` what people decide, ``registering`` new invoices, ``pauses`` a provider in trouble.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .decisions import Decisions
 from .observations import Observations, Seen, doubt_over_at
 from .pauses import Pauses
 from .records import Records
+from .registering import Registrations
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class InvoiceVerbs:
-    """The verbs of the invoices in one database."""
+    """The verbs of the invoices in one database; ``model`` is the class that ``register`` inserts."""
 
     def __init__(self, model: type[Invoice], using: str) -> None:
-        self._rows = rows = Rows(model, using)
+        self._rows = rows = Rows(using)
         self.using = using
         self.refresh = rows.refresh
         self.is_row_of = rows.is_row_of
@@ -40,8 +41,10 @@ class InvoiceVerbs:
         self.request_cancel = decisions.request_cancel
         self.resolve = decisions.resolve
         self.mark_handled = decisions.mark_handled
-        self.register = decisions.register
-        self.register_many = decisions.register_many
+        registrations = Registrations(rows, model)
+        self.find = registrations.find
+        self.register = registrations.register
+        self.register_many = registrations.register_many
         self.pause = pauses.pause
         self.provider_state = pauses.provider_state
         self.tell_state = pauses.tell_state
@@ -59,7 +62,7 @@ class InvoiceVerbs:
     def repeats(self, invoice: Invoice) -> int:
         """Return how often the cancel was repeated for the doubt that the invoice is in."""
         steps: Any = (
-            self._rows.log.filter(invoice_id=invoice.pk).order_by("-id").values_list("from_status", "to_status")
+            self._rows.log.filter(invoice_id=invoice.id).order_by("-id").values_list("from_status", "to_status")
         )
         count = 0
         for old, new in steps.iterator():

@@ -59,7 +59,7 @@ class Claims:
         another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too.
         """
         check_move(Mover.CLAIM, before, Status.CANCELING)
-        invoices = list({invoice.pk: invoice for invoice in invoices}.values())  # one row, one request
+        invoices = list({invoice.id: invoice for invoice in invoices}.values())  # one row, one request
         claim = Claim(intent, before, conf.get().claim_ttl)
         changes = self._changes(claim)
 
@@ -83,7 +83,7 @@ class Claims:
 
         def verb(is_repeat: bool) -> None:
             for invoice in invoices:
-                own = self.rows.invoices.filter(pk=invoice.pk, status=Status.CANCELING, attempt=claim.attempt)
+                own = self.rows.invoices.filter(pk=invoice.id, status=Status.CANCELING, attempt=claim.attempt)
                 if own.update(**changes):
                     show(invoice, changes)
                     self.rows.append([Entry(invoice, Status.CANCELING, claim.before, claim.intent, **entry)])  # type: ignore[arg-type]
@@ -136,11 +136,11 @@ class Claims:
 
     def _seen(self, invoices: Sequence[Invoice], before: Status) -> Q:
         if before != Status.CREATED:
-            same = (Q(pk=i.pk, external_id=i.external_id, attempt=i.attempt) for i in invoices)
+            same = (Q(pk=i.id, external_id=i.external_id, attempt=i.attempt) for i in invoices)
             return reduce(or_, same)
         if len(invoices) == 1:
-            return Q(pk=invoices[0].pk, external_id=invoices[0].external_id)
-        return Q(pk__in=[i.pk for i in invoices], external_id__in=[i.external_id for i in invoices])
+            return Q(pk=invoices[0].id, external_id=invoices[0].external_id)
+        return Q(pk__in=[i.id for i in invoices], external_id__in=[i.external_id for i in invoices])
 
     def _won(self, invoices: Sequence[Invoice], attempt: UUID, count: int, is_repeat: bool) -> list[Invoice]:
         """Find out which of a group were won: those that carry our attempt.
@@ -149,13 +149,13 @@ class Claims:
         """
         if not count and not is_repeat:
             return []
-        rows = self.rows.invoices.filter(pk__in=[i.pk for i in invoices], attempt=attempt, status=Status.CANCELING)
+        rows = self.rows.invoices.filter(pk__in=[i.id for i in invoices], attempt=attempt, status=Status.CANCELING)
         ours = set(rows.values_list("pk", flat=True))
-        return [invoice for invoice in invoices if invoice.pk in ours]
+        return [invoice for invoice in invoices if invoice.id in ours]
 
     def _abandoned(self, invoice: Invoice, now: datetime) -> Any:
         return self.rows.invoices.filter(
-            pk=invoice.pk,
+            pk=invoice.id,
             status=Status.CANCELING,
             attempt=invoice.attempt,
             claim_expires_at__lt=now - ABANDONED_AFTER,

@@ -1,11 +1,11 @@
-"""Request, resolve, register: what people and their programs decide. Every verb works inside any transaction."""
+"""Request, resolve, mark as handled: the decisions of people. All of them work inside any transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils.translation import gettext as _
 
 from ...clock import utc_now
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from ..invoice import Invoice
 
 
-_GROUP = 500
-"""How many ids are asked for at once."""
-
-
 class Decisions:
     """The verbs that ask no provider."""
 
@@ -37,7 +33,7 @@ class Decisions:
         """Note that somebody wants this invoice canceled; False where it is not ``created`` any more."""
         changes = {"cancel_requested_at": utc_now()}
         with transaction.atomic(using=self.rows.using):
-            own = self.rows.invoices.filter(pk=invoice.pk, status=Status.CREATED)
+            own = self.rows.invoices.filter(pk=invoice.id, status=Status.CREATED)
             if not own.filter(provider=invoice.provider, external_id=invoice.external_id).update(**changes):
                 self.rows.refresh(invoice)
                 return False
@@ -55,7 +51,7 @@ class Decisions:
         """
         refuse_decision(status, intent)
         with transaction.atomic(using=self.rows.using):
-            row = self.rows.lock(invoice.pk)
+            row = self.rows.lock(invoice.id)
             if row is None or row.attempt != invoice.attempt:
                 raise _changed()
             if is_abandoned(row):
@@ -73,7 +69,7 @@ class Decisions:
         """
         _require_person(intent, "mark_handled", "note")
         with transaction.atomic(using=self.rows.using):
-            row = self.rows.lock(invoice.pk)
+            row = self.rows.lock(invoice.id)
             if row is None or row.paid_after_cancel_at is None:
                 raise ResolveNotPossible("no_late_money", _("This invoice was not paid after a cancellation."))
             is_first = row.paid_after_cancel_handled_at is None
@@ -86,51 +82,6 @@ class Decisions:
                 self.rows.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.HANDLED)])
             carry_over(row, invoice)
             return is_first
-
-    def register(self, values: dict[str, Any], intent: Intent) -> tuple[Invoice, bool]:
-        """Insert the invoice unless it is there; return it and whether it was inserted."""
-        key = {"provider": values["provider"], "external_id": values["external_id"]}
-        known = self.rows.invoices.filter(**key).first()
-        if known is not None:
-            return known, False
-        invoice = self.rows.model(**values)
-        invoice.full_clean(validate_unique=False, validate_constraints=False)
-        try:
-            with transaction.atomic(using=self.rows.using):
-                invoice.save(using=self.rows.using)
-                if invoice.status != Status.CREATED:
-                    self.rows.append([Entry(invoice, "", invoice.status, intent)])
-        except IntegrityError:
-            known = self.rows.invoices.filter(**key).first()
-            if known is None:
-                raise
-            return known, False
-        return invoice, True
-
-    def register_many(self, invoices: list[Invoice], intent: Intent) -> int:
-        """Insert those of the (valid) invoices that are not there; return how many were inserted."""
-        known = self._known(invoices)  # before the transaction, which begins with its write
-        by_key = {(i.provider, i.external_id): i for i in reversed(invoices)}  # of two alike, the first
-        new = {key: invoice for key, invoice in reversed(by_key.items()) if key not in known}
-        with transaction.atomic(using=self.rows.using):
-            self.rows.invoices.bulk_create(list(new.values()), ignore_conflicts=True)
-            self._log_births([i for i in new.values() if i.status != Status.CREATED], intent)
-        return len(new)
-
-    def _known(self, invoices: list[Invoice]) -> set[tuple[str, str]]:
-        known: set[tuple[str, str]] = set()
-        for start in range(0, len(invoices), _GROUP):  # a database takes only so many parameters
-            group = invoices[start : start + _GROUP]
-            providers, ids = {i.provider for i in group}, {i.external_id for i in group}
-            rows = self.rows.invoices.filter(provider__in=providers, external_id__in=ids)
-            known.update(rows.values_list("provider", "external_id"))
-        return known
-
-    def _log_births(self, invoices: list[Invoice], intent: Intent) -> None:
-        for invoice in invoices:
-            row = self.rows.invoices.get(provider=invoice.provider, external_id=invoice.external_id)
-            if not self.rows.log.filter(invoice_id=row.pk).exists():
-                self.rows.append([Entry(row, "", row.status, intent)])
 
     def _abandon(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
         changes = consequences(Status.IN_DOUBT, utc_now()) | {"last_outcome": Outcome.IN_DOUBT}

@@ -61,7 +61,7 @@ class Observations:
         found: list[str] = []
 
         def verb() -> bool:
-            row = self.rows.lock(invoice.pk)
+            row = self.rows.lock(invoice.id)
             if row is None:
                 return False
             found.append(row.status)
@@ -96,7 +96,7 @@ class Observations:
             return
 
         def verb(is_repeat: bool) -> None:
-            row = self.rows.lock(seen.invoice.pk)
+            row = self.rows.lock(seen.invoice.id)
             if row is not None:
                 self._take_in_answer(row, seen, reply, intent)
                 carry_over(row, seen.invoice)
@@ -168,7 +168,7 @@ class Observations:
 
     def _book(self, invoice: Invoice) -> bool:
         due = utc_now() + BACK_OFF[min(invoice.check_count, len(BACK_OFF) - 1)]
-        own = self.rows.invoices.filter(pk=invoice.pk, status=invoice.status, next_check_at=invoice.next_check_at)
+        own = self.rows.invoices.filter(pk=invoice.id, status=invoice.status, next_check_at=invoice.next_check_at)
         won = own.update(next_check_at=due) == 1
         if won:
             invoice.next_check_at = due

@@ -75,7 +75,7 @@ class Records:
                 show(answer.invoice, changes)
         flagged = self._flag([answer.invoice for answer in answers if _target(answer) in MONEY], now)
         entries = [_entry(answer, Status.CANCELING, _target(answer)) for answer in answers]
-        self.rows.append([replace(entry, is_late_money=entry.invoice.pk in flagged) for entry in entries])
+        self.rows.append([replace(entry, is_late_money=entry.invoice.id in flagged) for entry in entries])
         if also is not None:
             also(answers)
 
@@ -86,18 +86,18 @@ class Records:
         """
         if not invoices:
             return set()
-        keys = set(canceled_before(self.rows, [invoice.pk for invoice in invoices]))
+        keys = set(canceled_before(self.rows, [invoice.id for invoice in invoices]))
         if keys:
             changes = {"paid_after_cancel_at": now}
             self.rows.invoices.filter(pk__in=keys).update(**changes)
             for invoice in invoices:
-                if invoice.pk in keys:
+                if invoice.id in keys:
                     show(invoice, changes)
         return keys
 
     def _one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> None:
         def verb(is_repeat: bool) -> None:
-            row = self.rows.lock(answer.invoice.pk)
+            row = self.rows.lock(answer.invoice.id)
             if row is None:
                 return
             if not ((is_repeat or may_be_written) and self._is_logged(answer)):
@@ -120,7 +120,7 @@ class Records:
         append_flagged(self.rows, row, changes, _entry(answer, old, new))
 
     def _is_logged(self, answer: Answer) -> bool:
-        rows = self.rows.log.filter(invoice_id=answer.invoice.pk, attempt=answer.claim.attempt)
+        rows = self.rows.log.filter(invoice_id=answer.invoice.id, attempt=answer.claim.attempt)
         return rows.filter(outcome=answer.reply.outcome, duration_ms=answer.duration_ms).exists()
 
 
@@ -191,10 +191,10 @@ def _move(row: Invoice, answer: Answer) -> tuple[Mover, Status]:
 
 def _own(group: Sequence[Answer]) -> Q:
     if len(group) == 1:
-        return Q(attempt=group[0].claim.attempt, pk=group[0].invoice.pk)
+        return Q(attempt=group[0].claim.attempt, pk=group[0].invoice.id)
     pairs: dict[Any, list[Any]] = defaultdict(list)
     for answer in group:
-        pairs[answer.claim.attempt].append(answer.invoice.pk)
+        pairs[answer.claim.attempt].append(answer.invoice.id)
     return reduce(or_, (Q(attempt=attempt, pk__in=pks) for attempt, pks in pairs.items()))
 
 

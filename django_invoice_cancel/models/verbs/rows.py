@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
 
 from django.db import OperationalError, connections, models, transaction
@@ -77,15 +77,24 @@ class Entry:
 
 
 class Rows:
-    """The invoices and the log in one database."""
+    """The invoices and the log in one database.
 
-    def __init__(self, model: type[Invoice], using: str) -> None:
-        self.model = model
+    Always those of ``Invoice`` itself. For a child class Django turns a conditional UPDATE into a SELECT and an UPDATE
+    of the rows that it found, so that two processes may win the same claim. An invoice is named by its ``id``: the
+    primary key of a child class may be another column.
+    """
+
+    def __init__(self, using: str) -> None:
         self.using = using
 
     @property
+    def model(self) -> type[Invoice]:
+        """The class ``Invoice``, also if the caller works with a child class or a proxy of it."""
+        return cast("type[Invoice]", InvoiceTransition._meta.get_field("invoice").related_model)
+
+    @property
     def invoices(self) -> models.QuerySet[Invoice]:
-        """All invoices, by a query set that may write what people's may not."""
+        """All invoices, by a query set that may write the columns that the public one refuses."""
         return models.QuerySet(self.model, using=self.using)
 
     @property
@@ -141,8 +150,12 @@ class Rows:
                 return verb()
         return self.run(lambda is_repeat: verb(), invoices)
 
+    def find(self, **key: Any) -> Invoice | None:
+        """Return the invoice with these values, or None."""
+        return self.invoices.filter(**key).first()
+
     def lock(self, pk: Any) -> Invoice | None:
-        """Take a row for the rest of the transaction, and read it; None where it is gone.
+        """Lock a row until the end of the transaction and read it; return None if there is none.
 
         The UPDATE comes first: it takes the write lock on SQLite too, where ``select_for_update`` is ignored,
         and a transaction that reads before it writes may fail there.
@@ -152,14 +165,14 @@ class Rows:
 
     def refresh(self, invoice: Invoice) -> bool:
         """Let the instance carry its row's status and bookkeeping; False where the row is gone."""
-        row = self.invoices.filter(pk=invoice.pk).first()
+        row = self.invoices.filter(pk=invoice.id).first()
         if row is not None:
             carry_over(row, invoice)
         return row is not None
 
     def is_row_of(self, invoice: Invoice) -> bool:
         """Say whether the instance names the provider and the id of its row: edits in memory must not count."""
-        return self.invoices.filter(pk=invoice.pk, provider=invoice.provider, external_id=invoice.external_id).exists()
+        return self.invoices.filter(pk=invoice.id, provider=invoice.provider, external_id=invoice.external_id).exists()
 
     # -- writing ----------------------------------------------------------------------------------------------
 
@@ -215,7 +228,7 @@ def carry_over(row: Invoice, invoice: Invoice) -> None:
 def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
     actor_id, actor_label = named_actor(entry.intent.actor)
     return InvoiceTransition(
-        invoice_id=entry.invoice.pk,
+        invoice_id=entry.invoice.id,
         from_status=entry.old,
         to_status=entry.new,
         attempt=entry.attempt,
