@@ -1,6 +1,6 @@
 """CPU per request: our transport against a bare pooled ``requests.Session.post`` to the same server.
 
-    python benchmarks/transport.py [--requests 2000] [--repeat 5]
+    python benchmarks/transport.py [--requests 2000] [--repeat 5] [--tls]
 
 The server is a process of its own, so that the figures are the client's alone; they are medians of interleaved runs.
 """
@@ -8,9 +8,13 @@ The server is a process of its own, so that the figures are the client's alone; 
 import argparse
 import asyncio
 import multiprocessing
+import os
+import ssl
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
@@ -44,18 +48,41 @@ class Answers(asyncio.Protocol):
             self.transport.write(ANSWER)  # type: ignore[attr-defined]
 
 
-def serve(port: Connection) -> None:
+def serve(port: Connection, certificate: str | None) -> None:
+    context = None
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+
     async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(Answers, "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(Answers, "127.0.0.1", 0, ssl=context)
         port.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     asyncio.run(main())
 
 
-def ours(base_url: str, size: int) -> Callable[[], None]:
+def make_certificate(folder: Path) -> str:
+    """Write a certificate for localhost and have its CA trusted; return the path of the file with its key."""
+    import trustme
+
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    os.environ["REQUESTS_CA_BUNDLE"] = str(folder / "ca.pem")
+    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+    return str(folder / "server.pem")
+
+
+def ours(base_url: str, size: int, *, reuse_connections: bool = True) -> Callable[[], None]:
     token = Secret(TOKEN)
-    transport = Transport(base_url=base_url, scheme="Token", token=token, secrets=[token], pool_size=size)
+    transport = Transport(
+        base_url=base_url,
+        scheme="Token",
+        token=token,
+        secrets=[token],
+        pool_size=size,
+        reuse_connections=reuse_connections,
+    )
     headers = {"Content-Type": "application/json"}
 
     def cancel() -> None:
@@ -71,7 +98,8 @@ def ours(base_url: str, size: int) -> Callable[[], None]:
 def bare(base_url: str, size: int, *, trust_env: bool = True) -> Callable[[], None]:
     session = requests.Session()
     session.trust_env = trust_env
-    session.mount("http://", HTTPAdapter(pool_maxsize=size))
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE", True)
+    session.mount(base_url, HTTPAdapter(pool_maxsize=size))
     headers = {"Content-Type": "application/json", "Authorization": f"Token {TOKEN}"}
 
     def cancel() -> None:
@@ -99,11 +127,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--tls", action="store_true", help="over TLS (needs trustme)")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = make_certificate(Path(folder)) if options.tls else None
+        run(certificate, options)
+
+
+def run(certificate: str | None, options: argparse.Namespace) -> None:
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(sender,), daemon=True)
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(sender, certificate), daemon=True)
     server.start()
-    base_url = f"http://127.0.0.1:{receiver.recv()}"
+    base_url = f"{'https' if certificate else 'http'}://localhost:{receiver.recv()}"
     try:
         for size in SIZES:
             report(base_url, size, options.requests, options.repeat)
@@ -114,6 +149,7 @@ def main() -> None:
 def report(base_url: str, size: int, count: int, repeat: int) -> None:
     ways = {
         "Transport.request": ours(base_url, size),
+        "Transport.request, no reuse": ours(base_url, size, reuse_connections=False),
         "Session.post": bare(base_url, size),
         "Session.post, trust_env=False": bare(base_url, size, trust_env=False),
     }

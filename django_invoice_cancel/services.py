@@ -191,7 +191,7 @@ def observe_invoice(
         return invoice.verbs.observe(invoice, known, intent)
     provider = registry.get_provider(invoice.provider)
     word = str(provider_status)
-    return invoice.verbs.observe(invoice, provider.status_of(word), intent, word=provider.words(word))
+    return invoice.verbs.observe(invoice, provider.status_of_postback(word), intent, word=provider.words(word))
 
 
 # -- reconcile ------------------------------------------------------------------------------------------------

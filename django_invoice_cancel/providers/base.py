@@ -36,6 +36,8 @@ class Provider:
     """The names of the options that must never leave."""
     status_words: ClassVar[Mapping[str, Status]] = {}
     """The provider's words for our statuses. A word that is not here is unknown."""
+    postback_status_words: ClassVar[Mapping[str, Status]] = {}
+    """The status words that only the provider's postbacks use; they take precedence over ``status_words`` there."""
     id_form: ClassVar[str] = ""
     """What an id looks like, for people: ends the sentence "An id is ..."."""
     id_pattern: ClassVar[re.Pattern[str]]
@@ -101,6 +103,10 @@ class Provider:
         """Return our status for the provider's word; None where the word is not known."""
         return self.status_words.get(word.strip().lower())
 
+    def status_of_postback(self, word: str) -> Status | None:
+        """Return our status for the status word of a postback; None if the word is not known."""
+        return self.postback_status_words.get(word.strip().lower()) or self.status_of(word)
+
     def words(self, text: object) -> str:
         """Return a provider's text as it may be kept: secrets masked, then cut to 500 characters.
 
@@ -149,7 +155,9 @@ class Provider:
             yield "supports_lookup is set and lookup() is missing."
         if self.lookup_group_size < 1:
             yield "lookup_group_size must be at least 1."
-        if any(word != word.strip().lower() for word in self.status_words):
-            yield "status_words must be lower case."
-        if OURS_ALONE & set(self.status_words.values()):
-            yield "status_words may not name canceling or in_doubt: no provider can know those."
+        for name in ("status_words", "postback_status_words"):
+            words: Mapping[str, Status] = getattr(self, name)
+            if any(word != word.strip().lower() for word in words):
+                yield f"{name} must be lower case."
+            if OURS_ALONE & set(words.values()):
+                yield f"{name} may not name canceling or in_doubt: no provider can know those."

@@ -11,13 +11,16 @@ from typing import Any
 
 from ..masking import Secret
 from ..outcomes import Code, LookupReply, Outcome, ProviderReply
-from ..statuses import Status
+from ..statuses import MONEY, Status
 from .base import Lease
 from .http import HTTPProvider
 from .transport import Deadline, Exchange
 
 DOCUMENTED_HOST = "https://api.cryptocloud.plus"
 NOT_CREATED = "invoice is not created"
+REJECTED_KEY = frozenset({"signature verification failed", "invalid header padding"})
+"""The texts of ``{"detail": ...}`` that CryptoCloud documents for a key that it cannot verify."""
+_ERROR_KEYS = frozenset({"error", "errors", "detail"})
 
 
 class CryptoCloud(HTTPProvider):
@@ -62,21 +65,23 @@ class CryptoCloud(HTTPProvider):
         "overpaid": Status.OVERPAID,
         "canceled": Status.CANCELED,
     }
+    postback_status_words = {"success": Status.PAID}  # page "Postback": its only value, sent after a payment
 
     # how a reply is read
 
-    def _read_cancel(self, exchange: Exchange) -> ProviderReply:
-        errors = _named_errors(exchange)
-        if "authorization" in errors:
+    def _read_cancel(self, exchange: Exchange, uuid: str) -> ProviderReply:
+        if _is_key_rejected(exchange):
             return self.reply(exchange, Outcome.NOT_PROCESSED, Code.BAD_CREDENTIALS)
         if common := self.read_in_common(exchange):
             return common
-        if isinstance(errors.get("validate_error"), str):
+        if isinstance(_named_errors(exchange).get("validate_error"), str):
             return self.reply(exchange, Outcome.REFUSED, Code.PROVIDER_REFUSED)
-        result = _result(exchange)  # "ok" in the table of the page, ["ok"] in its example
-        if result == "ok" or (isinstance(result, list) and "ok" in result):
-            return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
-        return self.reply(exchange, Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)
+        success = _success(exchange)
+        if success.get("result") not in ("ok", ["ok"]):  # "ok" in the table of the page, ["ok"] in its example
+            return self.reply(exchange, Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)
+        if success.keys() & _ERROR_KEYS or _names_another(success, uuid):
+            return self.reply(exchange, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
+        return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
 
     def _read_refusal(self, refusal: ProviderReply, exchange: Exchange, found: LookupReply) -> ProviderReply:
         if named := self.named_by_lookup(refusal, found):
@@ -88,22 +93,35 @@ class CryptoCloud(HTTPProvider):
         return self.doubted_after_lookup(refusal, found)
 
     def _read_lookup(self, exchange: Exchange, external_ids: Sequence[str]) -> dict[str, LookupReply]:
-        if "authorization" in _named_errors(exchange):
+        if _is_key_rejected(exchange):
             return dict.fromkeys(external_ids, self.no_answer(exchange, Code.BAD_CREDENTIALS))
         if common := self.read_lookup_in_common(exchange):
             return dict.fromkeys(external_ids, common)
-        result = _result(exchange)
-        if not isinstance(result, list):
-            return dict.fromkeys(external_ids, self.no_answer(exchange, Code.UNREADABLE_ANSWER))
-        told = {_uuid(entry): entry for entry in result}
-        # An unknown invoice is one that is left out. An entry that nobody asked for makes this the answer to
-        # another question, and then nothing follows from what is left out.
-        is_ours = told.keys() <= {_bare(each) for each in external_ids}
-        missing = self.not_found(exchange) if is_ours else self.no_answer(exchange, Code.UNREADABLE_ANSWER)
-        return {
-            each: self.found(told[_bare(each)].get("status"), http_status=200) if _bare(each) in told else missing
-            for each in external_ids
-        }
+        unreadable = self.no_answer(exchange, Code.UNREADABLE_ANSWER)
+        success = _success(exchange)
+        entries = success.get("result")
+        if not isinstance(entries, list) or success.keys() & _ERROR_KEYS:
+            return dict.fromkeys(external_ids, unreadable)
+        words: dict[str | None, list[object]] = {}
+        for entry in entries:
+            words.setdefault(_uuid(entry), []).append(entry.get("status") if isinstance(entry, dict) else None)
+        # An unknown invoice is left out. An entry that was not asked for makes this the answer to another question,
+        # and then nothing follows from what is left out.
+        is_ours = words.keys() <= {_bare(each) for each in external_ids}
+        missing = self.not_found(exchange) if is_ours else unreadable
+        return {each: self._found_once(words.get(_bare(each)), missing, unreadable) for each in external_ids}
+
+    def _found_once(
+        self, words: Sequence[object] | None, missing: LookupReply, contradictory: LookupReply
+    ) -> LookupReply:
+        """Return the reply for one invoice from the status words of its entries, which must agree; money counts."""
+        if words is None:
+            return missing
+        replies = [self.found(word, http_status=200) for word in words]
+        paid = [reply for reply in replies if reply.status in MONEY]
+        if paid:
+            return max(paid, key=lambda reply: MONEY.index(reply.status))
+        return replies[0] if all(reply == replies[0] for reply in replies) else contradictory
 
     # how a request is built
 
@@ -111,7 +129,7 @@ class CryptoCloud(HTTPProvider):
         deadline = Deadline(self.deadline)
         uuid = self.clean_id(external_id)
         exchange = self.ask("POST", self._cancel_path, document={"uuid": uuid}, deadline=deadline, lease=lease)
-        reply = self._read_cancel(exchange)
+        reply = self._read_cancel(exchange, uuid)
         if reply.outcome is not Outcome.REFUSED:
             return reply
         return self._read_refusal(reply, exchange, self._look_up([uuid], deadline)[uuid])
@@ -134,10 +152,26 @@ def _named_errors(exchange: Exchange) -> dict[str, Any]:
     return result if isinstance(result, dict) else {}
 
 
-def _result(exchange: Exchange) -> Any:
-    """Return what a success says: HTTP 200 *and* ``{"status": "success", "result": ...}``."""
+def _is_key_rejected(exchange: Exchange) -> bool:
+    """Return whether the answer rejects the API key, in either of the two documented shapes."""
+    if "authorization" in _named_errors(exchange):
+        return True
+    body = exchange.json if isinstance(exchange.json, dict) and exchange.http_status == 400 else {}
+    detail = body.get("detail")
+    is_error = not body.keys() & {"status", "result"}
+    return is_error and isinstance(detail, str) and detail.strip(" .").lower() in REJECTED_KEY
+
+
+def _success(exchange: Exchange) -> dict[str, Any]:
+    """Return the body of a success, HTTP 200 *and* ``{"status": "success", ...}``; empty for any other answer."""
     body = exchange.json if isinstance(exchange.json, dict) and exchange.http_status == 200 else {}
-    return body.get("result") if body.get("status") == "success" else None
+    return body if body.get("status") == "success" else {}
+
+
+def _names_another(body: Mapping[str, Any], uuid: str) -> bool:
+    """Return whether the body carries an id that is not the one of this invoice."""
+    named = [body[key] for key in ("uuid", "invoice_id") if key in body]
+    return any(not isinstance(each, str) or _bare(each) != _bare(uuid) for each in named)
 
 
 def _uuid(entry: object) -> str | None:

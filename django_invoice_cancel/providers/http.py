@@ -47,6 +47,7 @@ class HTTPProvider(Provider):
         *more_secrets: Secret | None,
         base_url: str,
         connect_timeout: float = 5.0,
+        reuse_connections: bool = True,
         **common: Any,
     ) -> None:
         """Take the token, and what else must never leave, by position: only keywords are options in the settings."""
@@ -56,6 +57,8 @@ class HTTPProvider(Provider):
             self.base_url = clean_base_url(base_url)
         except ValueError as error:
             raise self.misconfigured("base_url", str(error)) from error
+        if not isinstance(reuse_connections, bool):
+            raise self.misconfigured("reuse_connections", "must be True or False.")
         try:
             self._transport = Transport(
                 base_url=self.base_url,
@@ -64,6 +67,7 @@ class HTTPProvider(Provider):
                 secrets=self.secrets,
                 connect_timeout=self._positive("connect_timeout", connect_timeout),
                 pool_size=max(self.concurrency, KEPT_CONNECTIONS),
+                reuse_connections=reuse_connections,
             )
         except ValueError as error:  # the address is known to be good
             raise self.misconfigured(self.token_option, f"is not usable: {error}") from error

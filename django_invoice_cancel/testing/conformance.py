@@ -27,6 +27,7 @@ NOT_TEXT = (None, 17, 1.5, b"17", ["17"])
 JUNK = ("", " ", "null", "true", "17", '"ok"', "[1]", "{", '{"status"', "<html>ok</html>", "{}{}", '{"unexpected": 1}',
         '{"status": "success"}', '{"status": "unexpected"}', '{"error": "unexpected"}', "\x00\xff")  # fmt: skip
 NOT_SUCCESS = (201, 202, 203, 206, 300, 302, 400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 429, 500, 502, 503, 599)
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 REDIRECTS = (301, 302, 303, 307, 308)
 LATE_SECONDS = 1.0
 """How much later than its deadline an adapter may return."""
@@ -81,6 +82,20 @@ class ProviderConformance(Stage):
             reply, requests = self.ask_to_cancel(answer(status, body))
             assert (reply.outcome, reply.http_status) == (Outcome.CANCELED, status)
             assert len(requests) == 1
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_success_after_interim_answers_is_canceled_by_one_request(self, count: int) -> None:
+        for status, body in self.successes:
+            reply, requests = self.ask_to_cancel(INTERIM * count + answer(status, body))
+            assert (reply.outcome, reply.http_status) == (Outcome.CANCELED, status)
+            assert len(requests) == 1
+
+    def test_success_with_a_key_twice_is_doubt(self) -> None:
+        for status, body in self.successes:
+            if body.startswith("{"):
+                rest = body[1:] if body == "{}" else f", {body[1:]}"
+                reply, _ = self.ask_to_cancel(answer(status, f'{{"extra": 1, "extra": 1{rest}'))
+                assert reply.outcome is Outcome.IN_DOUBT
 
     @pytest.mark.parametrize("status", NOT_SUCCESS)
     def test_success_with_another_status_is_none(self, status: int) -> None:

@@ -46,9 +46,11 @@ Handler = Callable[[StubRequest], "bytes | Fault"]
 
 
 def answer(status: int, body: str | bytes = "", **headers: str) -> bytes:
-    """Return an answer as it goes over the wire, framed by its Content-Length."""
+    """Return an answer as it goes over the wire: with its Content-Length, or as a 204 with neither that nor a body."""
     payload = body.encode() if isinstance(body, str) else body
     named = {"Content-Type": "application/json", "Content-Length": str(len(payload))}
+    if status == 204 and not payload:
+        named = {}
     named |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = [f"HTTP/1.1 {status} Status", *(f"{name}: {value}" for name, value in named.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + payload

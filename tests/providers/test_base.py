@@ -51,6 +51,14 @@ def test_adapter_that_declares_what_it_must_is_made(adapter):
         pytest.param({"status_words": {" paid": Status.PAID}}, "must be lower case", id="word with a blank"),
         pytest.param({"status_words": {"busy": Status.CANCELING}}, "may not name canceling", id="canceling"),
         pytest.param({"status_words": {"what": Status.IN_DOUBT}}, "may not name canceling", id="in doubt"),
+        pytest.param(
+            {"postback_status_words": {"Done": Status.PAID}}, "postback_status_words must be lower", id="postback's"
+        ),
+        pytest.param(
+            {"postback_status_words": {"busy": Status.CANCELING}},
+            "postback_status_words may not name canceling",
+            id="postback's canceling",
+        ),
     ],
 )
 def test_adapter_that_declares_wrongly_is_refused(declared, problem):
@@ -118,3 +126,17 @@ def test_id_is_matched_whole():
 def test_provider_that_has_no_lookup_says_so():
     with pytest.raises(NotImplementedError, match=r"Good does not implement lookup\(\)"):
         Good("shop-eu").lookup(["1"])
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [("gone", Status.EXPIRED), (" DONE ", Status.PAID), ("open", Status.CREATED), ("frozen", None), ("", None)],
+)
+def test_words_of_postbacks_take_precedence_over_those_of_lookups(word, status):
+    class Notifies(Good):
+        postback_status_words = {"done": Status.PAID, "gone": Status.EXPIRED}
+
+    provider = Notifies("shop-eu")
+
+    assert provider.status_of_postback(word) is status
+    assert provider.status_of("gone") is Status.CANCELED

@@ -100,7 +100,55 @@ ANSWERS = [
     # the documented success: a list in the example, a string in the table
     pytest.param(200, OK, "canceled", "canceled", id="200 success [ok]"),
     pytest.param(200, '{"status":"success","result":"ok"}', "canceled", "canceled", id="200 success ok"),
-    pytest.param(200, '{"status":"success","result":["ok",{}]}', "canceled", "canceled", id="200 success [ok, more]"),
+    pytest.param(200, f'{OK[:-1]},"uuid":"{UUID}"}}', "canceled", "canceled", id="200 success with its uuid"),
+    pytest.param(200, f'{OK[:-1]},"uuid":"{UUID[4:].lower()}"}}', "canceled", "canceled", id="200 success, bare uuid"),
+    pytest.param(200, f'{OK[:-1]},"message":"done"}}', "canceled", "canceled", id="200 success with a message"),
+    # a success that is more than that
+    *(
+        pytest.param(
+            200, f'{{"status":"success","result":{result}}}', "in_doubt", "unreadable_answer", id=f"200 {result}"
+        )
+        for result in (
+            '["ok",{}]',
+            '["ok","ok"]',
+            '["ok",null]',
+            '[["ok"]]',
+            '"OK"',
+            '["Ok"]',
+            '" ok"',
+            '{"0":"ok"}',
+            "true",
+        )
+    ),
+    *(
+        pytest.param(200, f"{OK[:-1]},{more}}}", "in_doubt", "contradictory_answer", id=f"200 success and {more}")
+        for more in (
+            '"error":"Invoice is not created"',
+            '"errors":{"uuid":["x"]}',
+            '"error":null',
+            '"errors":[]',
+            '"detail":"Not found."',
+            '"uuid":"INV-ILRAJE1Q"',
+            '"uuid":"INV-INV-89UX09KA"',
+            '"uuid":null',
+            '"uuid":["INV-89UX09KA"]',
+            '"invoice_id":"ILRAJE1Q"',
+        )
+    ),
+    pytest.param(
+        200,
+        '{"status":"error","status":"success","result":["ok"]}',
+        "in_doubt",
+        "unreadable_answer",
+        id="200 status twice",
+    ),
+    pytest.param(
+        200,
+        '{"status":"success","result":["no"],"result":["ok"]}',
+        "in_doubt",
+        "unreadable_answer",
+        id="200 result twice",
+    ),
     # a 200 that is not that
     pytest.param(200, '{"status":"success","result":[]}', "in_doubt", "unreadable_answer", id="200 success []"),
     pytest.param(200, '{"status":"success"}', "in_doubt", "unreadable_answer", id="200 success without result"),
@@ -133,6 +181,26 @@ ANSWERS = [
         "not_processed",
         "bad_credentials",
         id="400 authorization beside another error",
+    ),
+    *(
+        pytest.param(400, f'{{"detail":"{text}"}}', "not_processed", "bad_credentials", id=f"400 {text}")
+        for text in (
+            "Signature verification failed",
+            "Signature verification failed.",
+            " signature VERIFICATION failed ",
+            "Invalid header padding",
+        )
+    ),
+    *(
+        pytest.param(status, body, "in_doubt", "unreadable_answer", id=f"{status} {body}")
+        for status, body in (
+            (200, '{"detail":"Signature verification failed"}'),
+            (402, '{"detail":"Signature verification failed"}'),
+            (400, '{"detail":"Signature verification failed of your message"}'),
+            (400, '{"detail":["Signature verification failed"]}'),
+            (400, '{"status":"success","detail":"Signature verification failed"}'),
+            (400, '{"detail":"x","detail":"Signature verification failed"}'),
+        )
     ),
     # a 400 that names nothing we know
     pytest.param(400, '{"detail":"JSON parse error"}', "in_doubt", "unreadable_answer", id="400 detail"),
@@ -351,6 +419,34 @@ def test_lookup_matches_entries_by_uuid_in_any_order_case_and_form(cryptocloud, 
     assert len(web.calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (["canceled", "canceled"], Status.CANCELED, "observed"),
+        (["canceled", "created"], None, "unreadable_answer"),
+        (["created", None], None, "unreadable_answer"),
+        (["canceled", "paid"], Status.PAID, "observed"),
+        (["overpaid", "partial", "canceled"], Status.OVERPAID, "observed"),
+    ],
+)
+def test_entries_of_one_invoice_must_agree_and_money_counts(cryptocloud, web, words, status, code):
+    entries = [{"uuid": form, "status": word} for form, word in zip(["INV-A1", "a1", "inv-a1"], words, strict=False)]
+    web.post(INFO, body=json.dumps({"status": "success", "result": entries}))
+
+    reply = cryptocloud.lookup(["INV-A1"])["INV-A1"]
+
+    assert (reply.status, reply.code) == (status, code)
+    assert len(web.calls) == 1
+
+
+def test_postback_word_of_a_payment_is_known(cryptocloud):
+    assert cryptocloud.status_of_postback("success") is Status.PAID
+    assert cryptocloud.status_of_postback(" Success ") is Status.PAID
+    assert cryptocloud.status_of_postback("overpaid") is Status.OVERPAID
+    assert cryptocloud.status_of_postback("frozen") is None
+    assert cryptocloud.status_of("success") is None  # in a lookup it would be a status that is not documented
+
+
 def test_hundred_uuids_are_one_request(cryptocloud, web):
     uuids = [f"INV-{number:08}" for number in range(100)]
     result = [{"uuid": uuid, "status": "created"} for uuid in reversed(uuids)]
@@ -390,6 +486,13 @@ def test_nothing_is_missing_from_an_answer_that_holds_what_nobody_asked_for(cryp
     ("http_status", "body", "code"),
     [
         pytest.param(400, UNAUTHORIZED, "bad_credentials", id="400 authorization"),
+        pytest.param(400, '{"detail":"Signature verification failed"}', "bad_credentials", id="400 signature"),
+        pytest.param(400, '{"detail":"Invalid header padding"}', "bad_credentials", id="400 padding"),
+        pytest.param(200, '{"status":"success","result":[],"error":"x"}', "unreadable_answer", id="200 with an error"),
+        pytest.param(200, '{"status":"success","result":[],"errors":{}}', "unreadable_answer", id="200 with errors"),
+        pytest.param(
+            200, '{"status":"error","status":"success","result":[]}', "unreadable_answer", id="200 status twice"
+        ),
         pytest.param(401, '{"detail":"x"}', "bad_credentials", id="401"),
         pytest.param(403, '{"detail":"x"}', "bad_credentials", id="403"),
         pytest.param(400, TOO_MANY, "unreadable_answer", id="400 too many"),

@@ -8,8 +8,9 @@ from django_invoice_cancel.exceptions import ProviderMisconfigured
 from django_invoice_cancel.masking import Secret
 from django_invoice_cancel.outcomes import Code, LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.providers.http import HTTPProvider
-from django_invoice_cancel.providers.transport import Exchange, Kind
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind
 from django_invoice_cancel.statuses import Status
+from tests.transport.faults import FaultServer, keeps_alive
 
 
 class Plain(HTTPProvider):
@@ -138,6 +139,23 @@ def test_token_that_cannot_be_sent_is_refused_without_being_shown(key):
 def test_connect_timeout_must_be_a_number_greater_than_zero(seconds):
     with pytest.raises(ProviderMisconfigured, match="option 'connect_timeout' must be a number greater than 0"):
         make(connect_timeout=seconds)
+
+
+@pytest.mark.parametrize("reuse_connections", [True, False])
+def test_reuse_of_connections_is_an_option(reuse_connections):
+    with FaultServer(keeps_alive()) as server:
+        provider = make(server.url, reuse_connections=reuse_connections)
+        for _ in range(3):
+            provider.ask("POST", "/cancel", deadline=Deadline(5))
+        provider.close()
+
+    assert (server.connections, server.executed) == (1 if reuse_connections else 3, 3)
+
+
+@pytest.mark.parametrize("value", [None, 0, 1, "False", ""])
+def test_reuse_of_connections_must_be_a_bool(value):
+    with pytest.raises(ProviderMisconfigured, match="option 'reuse_connections' must be True or False"):
+        make(reuse_connections=value)
 
 
 def test_secrets_are_what_is_set_of_those_that_were_handed_in():

@@ -12,7 +12,13 @@ pytestmark = pytest.mark.urls("tests.story.urls")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("word", "status"),
-    [("partial", "partially_paid"), ("Paid", "paid"), ("overpaid", "overpaid"), ("canceled", "canceled")],
+    [
+        ("partial", "partially_paid"),
+        ("Paid", "paid"),
+        ("success", "paid"),
+        ("overpaid", "overpaid"),
+        ("canceled", "canceled"),
+    ],
 )
 def test_webhook_view_takes_in_the_providers_word(sandbox, register, client, monkeypatch, word, status):
     """CryptoCloud's postback names the invoice without its INV-."""

@@ -39,7 +39,7 @@ WRONG = [
         FIREKASSA,
         GOOD | {"api_tokn": "x"},
         "OPTIONS of provider 'fk': 'api_tokn' is unknown; the known ones are api_token, base_url, concurrency, "
-        "connect_timeout, deadline, lookup, rate, sign_token.",
+        "connect_timeout, deadline, lookup, rate, reuse_connections, sign_token.",
     ),
     (FIREKASSA, GOOD | {"api_token": 7}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
     (FIREKASSA, GOOD | {"api_token": None}, "OPTIONS of provider 'fk': 'api_token' must be a string."),

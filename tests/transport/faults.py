@@ -279,6 +279,18 @@ def drips(head: bytes, endless: Callable[[], Iterator[bytes]], seconds: float = 
     return behave
 
 
+def floods(head: bytes, piece: bytes) -> Behaviour:
+    """Return what answers with ``head`` and then with ``piece`` again and again, without a pause."""
+
+    def behave(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(head)
+        while True:
+            peer.send(piece)
+
+    return behave
+
+
 def tunnels(then: Behaviour, context: ssl.SSLContext) -> Behaviour:
     """Return a proxy that opens a tunnel and plays the origin at its end."""
 

@@ -12,7 +12,7 @@ from django_invoice_cancel.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, adapter
 
 from .conftest import TOKEN, Connect, Serve
-from .faults import CHUNKED, Behaviour, Peer, answer, drips, replies, unframed
+from .faults import CHUNKED, Behaviour, answer, drips, floods, replies, unframed
 
 BOMB = gzip.compress(b"\0" * 50_000_000)
 
@@ -76,7 +76,12 @@ EMPTY = {
     "length 0": (answer(b""), Kind.ANSWER, True),
     "no length": (unframed(b""), Kind.IN_DOUBT, False),
     "chunked": (CHUNKED + b"0\r\n\r\n", Kind.ANSWER, False),
-    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", Kind.IN_DOUBT, False),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", Kind.ANSWER, True),
+    "204 with length 0": (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Kind.ANSWER, True),
+    "204 of HTTP/1.0": (b"HTTP/1.0 204 No Content\r\n\r\n", Kind.ANSWER, True),
+    "204 whose head is cut": (b"HTTP/1.1 204 No Content\r\n", Kind.IN_DOUBT, False),
+    "204 whose status line is cut": (b"HTTP/1.1 204 No Content", Kind.IN_DOUBT, False),
+    "304": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", Kind.ANSWER, False),
     "head cut behind the length": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServ", Kind.IN_DOUBT, False),
     "head cut after the length": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", Kind.IN_DOUBT, False),
     "line that is no header": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nnonsense\r\n\r\n", Kind.IN_DOUBT, False),
@@ -85,7 +90,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("case", EMPTY)
-def test_empty_body_counts_only_with_an_explicit_length(serve: Serve, connect: Connect, case: str) -> None:
+def test_empty_body_counts_only_if_its_head_proves_it(serve: Serve, connect: Connect, case: str) -> None:
     wire, kind, is_empty = EMPTY[case]
 
     exchange = ask(serve, connect, replies(wire))
@@ -126,16 +131,6 @@ def test_body_is_read_up_to_64_kib(serve: Serve, connect: Connect, size: int, ki
     exchange = ask(serve, connect, replies(answer(body) if is_framed else unframed(body)))
 
     assert exchange.kind is kind
-
-
-def floods(head: bytes, piece: bytes) -> Behaviour:
-    def behave(peer: Peer) -> None:
-        peer.read_request()
-        peer.send(head)
-        while True:
-            peer.send(piece)
-
-    return behave
 
 
 MEMORY = """
@@ -208,12 +203,13 @@ def test_drip_within_the_deadline_is_read(serve: Serve, connect: Connect) -> Non
     assert exchange.json == {}
 
 
+@pytest.mark.parametrize("head", [b"200 OK\r\nContent-Length: 0", b"204 No Content"], ids=["length 0", "204"])
 def test_without_hooks_an_empty_body_is_never_proven(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, head: bytes
 ) -> None:
     """The head may have been cut right behind its length, and nothing would tell."""
     monkeypatch.setattr(adapter, "POOLS", {"http": HTTPConnectionPool})
 
-    exchange = ask(serve, connect, replies(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"))
+    exchange = ask(serve, connect, replies(b"HTTP/1.1 " + head + b"\r\n"))
 
     assert not exchange.is_empty

@@ -22,6 +22,7 @@ GOOD = {
     "chunked": CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
     "401": answer(b"no", "401 Unauthorized"),
     "redirect": answer(b"", "302 Found", "Location: /elsewhere"),
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
 }
 
 
@@ -55,11 +56,14 @@ BAD = {
     "cut short": answer(b"{", length=2),
     "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + answer(b'{"connection": "1, late"}'),
     "closes": answer(b"{}", "200 OK", "Connection: close"),
+    "100 Continue": b"HTTP/1.1 100 Continue\r\n\r\n" + answer(),
+    "304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "no length": b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n{}",
 }
 
 
 @pytest.mark.parametrize("wire", BAD)
-def test_connection_is_not_reused_after_anything_odd(wire: str, serve: Serve, connect: Connect) -> None:
+def test_connection_is_reused_only_after_a_plain_exchange(wire: str, serve: Serve, connect: Connect) -> None:
     server = serve(lambda peer: (after_request(sends(BAD[wire]), hang) if peer.number == 1 else keeps_alive())(peer))
     transport = connect(server.url)
 
@@ -68,6 +72,20 @@ def test_connection_is_not_reused_after_anything_odd(wire: str, serve: Serve, co
 
     assert (second.kind, second.json) == (Kind.ANSWER, {})
     assert (server.connections, server.executed) == (2, 2)
+
+
+@pytest.mark.parametrize("wire", GOOD)
+def test_without_reuse_each_request_has_a_connection_of_its_own(
+    wire: str, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
+) -> None:
+    server = serve(keeps_alive(lambda _: GOOD[wire]), tls=certificates.ours if is_tls else None)
+    transport = connect(server.url, reuse_connections=False)
+
+    kinds = [post(transport).kind for _ in range(3)]
+
+    assert kinds == [Kind.ANSWER] * 3
+    assert (server.connections, server.executed) == (3, 3)
+    assert [request.headers["connection"] for request in server.requests] == ["close"] * 3
 
 
 def named(request: Request) -> bytes:

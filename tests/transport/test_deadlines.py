@@ -44,6 +44,7 @@ DRIPS = {
     "a chunk's extension": (CHUNKED + b"1;x=", lambda: repeat(b"y")),
     "trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", lambda: repeat(b"X: y\r\n")),
     "100 Continue": (b"", lambda: repeat(b"HTTP/1.1 100 Continue\r\n\r\n")),
+    "103 Early Hints": (b"", lambda: repeat(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")),
 }
 
 

@@ -12,11 +12,16 @@ from . import body as bodies
 from .attempt import Attempt
 from .exchange import SERVER_KEPT, TEXT_KEPT, Exchange, Kind
 from .faults import detail_of
+from .response import check_length
 from .retry_after import retry_after_seconds
 
 
 class CutAnswer(Exception):
-    """The head ended without its empty line, or the body without anything that says it is whole."""
+    """The body ended without anything that proves it whole."""
+
+
+class InterimAnswer(Exception):
+    """The HTTP library took an interim answer for the final one."""
 
 
 class DeadlinePassed(Exception):
@@ -24,7 +29,7 @@ class DeadlinePassed(Exception):
 
 
 def read_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret]) -> Exchange:
-    """Return what a urllib3 response says; close its connection unless all of it was read and well."""
+    """Return the exchange of a urllib3 response; close its connection unless all of it was read and well."""
     head = _head(raw, secrets)
     try:
         return _whole_answer(raw, attempt, secrets, head)
@@ -42,8 +47,12 @@ def _head(raw: Any, secrets: Sequence[Secret]) -> dict[str, Any]:
 
 
 def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: dict[str, Any]) -> Exchange:
-    if attempt.is_cut:
-        raise CutAnswer
+    if raw.status < 200:
+        raise InterimAnswer
+    if attempt.is_real and not attempt.is_tracked:
+        headers = raw.headers
+        lengths, encodings = headers.getlist("Content-Length"), headers.getlist("Transfer-Encoding")
+        check_length(raw.status, lengths, encodings, is_old=raw.version != 11)
     content = bodies.read(raw)
     if attempt.is_expired:
         raise DeadlinePassed
@@ -53,5 +62,5 @@ def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: d
         raise CutAnswer
     # untracked connections do not tell a head that was cut behind its "Content-Length: 0" from a whole one
     is_proven = attempt.is_tracked or not attempt.is_real
-    is_empty = is_proven and not content and bodies.content_length(raw) == "0"
+    is_empty = is_proven and not content and (raw.status == 204 or bodies.content_length(raw) == "0")
     return Exchange(Kind.ANSWER, is_json=is_json, json=value, is_empty=is_empty, text=text[:TEXT_KEPT], **head)

@@ -34,18 +34,25 @@ class Attempt:
         "_lock",
         "_sock",
         "deadline",
+        "has_interim_answer",
+        "http_status",
         "is_begun",
-        "is_cut",
         "is_expired",
+        "is_plain",
         "is_real",
         "is_refused",
         "is_released",
         "is_sent",
         "is_tracked",
+        "may_reuse",
     )
 
-    def __init__(self, deadline: Deadline, lease: Callable[[float], bool] | None) -> None:
+    def __init__(
+        self, deadline: Deadline, lease: Callable[[float], bool] | None = None, *, may_reuse: bool = True
+    ) -> None:
         self.deadline = deadline
+        self.may_reuse = may_reuse
+        """The connection may serve another request after a plain exchange."""
         self._lease = lease
         self._lock = threading.Lock()
         self._sock: socket.socket | None = None
@@ -63,8 +70,12 @@ class Attempt:
         """The watchdog found the attempt still busy at its deadline."""
         self.is_released = False
         """The request is over, and its connection may serve another one."""
-        self.is_cut = False
-        """The head of the answer ended without its empty line, or holds lines that are no headers."""
+        self.has_interim_answer = False
+        """An answer with a status below 200 came before the final one."""
+        self.is_plain = False
+        """The final answer was read to its framed end, and nothing but it came."""
+        self.http_status: int | None = None
+        """The status of the last status line that could be read."""
 
     def watch(self, sock: socket.socket) -> None:
         """Let the watchdog shut ``sock`` down at the deadline; at once if it has been here already."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Never
 
 from ...masking import Secret, mask
+from .response import BODILESS
 
 MAX_BYTES = 65_536
 _PIECE = 16_384
@@ -38,9 +39,8 @@ def read(raw: Any) -> bytes:
 
 
 def is_framed(raw: Any) -> bool:
-    """Say whether the answer itself says where its body ends."""
-    length = content_length(raw)
-    return raw.chunked or (length.isascii() and length.isdigit())
+    """Return whether the answer itself states the end of its body."""
+    return raw.chunked or raw.status in BODILESS or bool(content_length(raw))
 
 
 def content_length(raw: Any) -> str:
@@ -74,4 +74,10 @@ def _loads(text: str) -> Any:
     return _DECODER.decode(text)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object, unless a key is there twice: which of its values counts is undefined."""
+    known = dict(pairs)
+    return known if len(known) == len(pairs) else _refuse("An object with a key twice")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)

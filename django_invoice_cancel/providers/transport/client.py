@@ -7,7 +7,8 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Never
 from urllib.parse import urlsplit
@@ -44,12 +45,14 @@ class Transport:
         secrets: Sequence[Secret],
         connect_timeout: float = 5.0,
         pool_size: int = 8,
+        reuse_connections: bool = True,
     ) -> None:
         self._base_url = _checked_base_url(base_url)
         self._auth = TokenAuth(scheme, token)
         self._secrets = tuple(secrets)
         self._connect_timeout = connect_timeout
         self._pool_size = pool_size
+        self._reuse_connections = reuse_connections
         self._headers = {
             "User-Agent": f"django-invoice-cancel/{__version__}",
             "Accept": "application/json",
@@ -80,7 +83,7 @@ class Transport:
         socket. Raises ValueError for a path that is none; for nothing remote.
         """
         request = self._prepare(method, path, body, headers)
-        attempt = Attempt(deadline, lease)
+        attempt = Attempt(deadline, lease, may_reuse=self._reuse_connections)
         before = make_current(attempt)
         try:
             return self._exchange(request, attempt)
@@ -111,29 +114,40 @@ class Transport:
 
     def _exchange(self, request: PreparedRequest, attempt: Attempt) -> Exchange:
         try:
-            return read_answer(self._send(request, attempt).raw, attempt, self._secrets)
+            with self._opened() as adapter:
+                return read_answer(self._send(request, attempt, adapter).raw, attempt, self._secrets)
         except Exception as error:  # noqa: BLE001 - ValueError, UnicodeError and bare urllib3 errors escape requests
             return exchange_of(error, attempt)
 
-    def _send(self, request: PreparedRequest, attempt: Attempt) -> Response:
+    def _send(self, request: PreparedRequest, attempt: Attempt, adapter: HostAdapter) -> Response:
         left = attempt.deadline.left()
         if left <= 0:
             raise DeadlineOver
-        adapter = self._adapter or self._open()
         timeout = Timeout(connect=min(self._connect_timeout, left), read=left)
         watchdog.watch(attempt)
-        if not adapter.is_tracked:
-            request.headers["Connection"] = "close"  # nothing would notice a stray answer on an idle connection
+        if not (adapter.is_tracked and attempt.may_reuse):
+            request.headers["Connection"] = "close"
         attempt.is_begun = True
         return adapter.send(request, stream=True, timeout=timeout, verify=True)  # type: ignore[arg-type]
 
     # -- connections -------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _opened(self) -> Iterator[HostAdapter]:
+        """Give the adapter that all threads share, or one for this request if its connections do not report."""
+        adapter = self._adapter or self._open()
+        try:
+            yield adapter
+        finally:
+            if not adapter.is_tracked:
+                adapter.close()  # a stray answer on an idle connection would not be noticed
+
     def _open(self) -> HostAdapter:
         with self._lock:
-            if self._adapter is None:
-                self._adapter = HostAdapter(self._base_url, self._pool_size)
-            return self._adapter
+            adapter = self._adapter or HostAdapter(self._base_url, self._pool_size)
+            if adapter.is_tracked:
+                self._adapter = adapter
+            return adapter
 
     def renew(self) -> None:
         """Forget the connections, in a forked child: they are the parent's."""

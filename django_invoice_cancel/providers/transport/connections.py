@@ -1,11 +1,9 @@
-"""urllib3's connections, made to report: what was sent, on which socket, and whether the answer's end was clean.
+"""urllib3's connections, made to report what was sent, and on which socket.
 
 "Sent" means that the first byte of the request was handed to the socket; DNS, connect, TLS and CONNECT come before it
-and prove "not sent". A connection that was idle for long, or that saw anything odd, is never used again.
+and prove "not sent". A connection is used again only after a plain exchange, and only for a short time.
 """
 
-import http.client
-import io
 import math
 import socket
 from time import monotonic
@@ -16,52 +14,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from .attempt import SentTwice, current, shut_down
+from .attempt import SentTwice, current
+from .response import TrackedResponse
 
 MAX_IDLE_SECONDS = 2.0
 """A server may close an idle connection at any time; what is lost in that race cannot be told from executed."""
 NEVER = -math.inf
-
-
-class HeadReader(io.BufferedReader):
-    """Remembers the last line read, which tells a complete head from one that was cut."""
-
-    last_line = b""
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        self.last_line = line = super().readline(size)
-        return line
-
-
-class TrackedResponse(http.client.HTTPResponse):
-    """Notices a head without its end, and bytes behind the end of the body."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self._tracked_sock = sock
-        self._has_begun = False
-        self.fp = self._reader = HeadReader(self.fp.detach())
-
-    def begin(self) -> None:
-        super().begin()
-        self._has_begun = True
-        attempt = current()
-        if attempt is not None and (self._reader.last_line not in (b"\r\n", b"\n") or self.msg.get_payload()):
-            attempt.is_cut = True
-        # urllib3 would log what it could not parse, and a provider may have put the token there
-        self.msg.set_payload("")
-
-    def _close_conn(self) -> None:
-        if self._has_begun and self._has_surplus():
-            shut_down(self._tracked_sock)  # else it would be read as the answer to the next request
-        super()._close_conn()  # type: ignore[misc]
-
-    def _has_surplus(self) -> bool:
-        try:
-            self._tracked_sock.settimeout(0)
-            return bool(self._reader.peek(1))
-        except (OSError, ValueError):
-            return False  # nothing there, or closed already
 
 
 class TrackedConnection(HTTPConnection):
@@ -158,12 +116,14 @@ class TrackedHTTPSConnection(TrackedConnection, HTTPSConnection):
 
 
 class _ReleasingPool:
-    """Takes a connection out of the watchdog's reach before another thread can get it."""
+    """Takes a connection out of the watchdog's reach before another thread can get it; closes it unless reusable."""
 
     def _put_conn(self, conn: Any) -> None:
         attempt = current()
         if attempt is not None:
             attempt.release()
+            if conn is not None and not (attempt.is_plain and attempt.may_reuse):
+                conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 
 

@@ -33,14 +33,14 @@ class Exchange:
     code: str = ""
     """NOT_SENT: ``unreachable``, ``lease_expired``. IN_DOUBT: ``no_answer``, ``unreadable_answer``. Else empty."""
     http_status: int | None = None
-    """The status line's code; also where the rest of the answer could not be read."""
+    """The code of the status line; also set if the rest of the answer could not be read."""
     retry_after: float | None = None
     """Seconds, from 0 to 3600; None where absent or unreadable."""
     is_json: bool = False
     """Whether the whole body is one JSON document; it is in ``json``."""
     json: Any = None
     is_empty: bool = False
-    """Whether the body is empty and its framing says that this is all (``Content-Length: 0``)."""
+    """Whether the body is empty and certainly complete: ``Content-Length: 0``, or status 204."""
     text: str = ""
     """The beginning of the body, for an operator: secrets masked, then cut."""
     server: str = ""

@@ -14,6 +14,7 @@ from urllib3 import exceptions as urllib3_exceptions
 from ...outcomes import Code
 from .attempt import Attempt
 from .exchange import Exchange, Kind
+from .response import UnreadableAnswer
 
 NEVER_SENT = (
     urllib3_exceptions.NewConnectionError,
@@ -26,7 +27,12 @@ NEVER_SENT = (
 )
 """Types that only arise before the first byte of a request."""
 
-_UNREADABLE_HEAD = (http.client.BadStatusLine, http.client.LineTooLong, urllib3_exceptions.InvalidHeader)
+_UNREADABLE_HEAD = (
+    UnreadableAnswer,
+    http.client.BadStatusLine,
+    http.client.LineTooLong,
+    urllib3_exceptions.InvalidHeader,
+)
 _DEPTH = 6
 
 
@@ -38,7 +44,7 @@ def exchange_of(error: BaseException, attempt: Attempt) -> Exchange:
         return Exchange(Kind.NOT_SENT, Code.LEASE_EXPIRED, detail=detail)
     if _is_not_sent(chain, attempt):
         return Exchange(Kind.NOT_SENT, Code.UNREACHABLE, detail=detail)
-    return Exchange(Kind.IN_DOUBT, _code(chain), detail=detail)
+    return Exchange(Kind.IN_DOUBT, _code(chain), http_status=attempt.http_status, detail=detail)
 
 
 def detail_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ _HOOKS = (
     (HTTPAdapter, ("get_connection_with_tls_context", "build_connection_pool_key_attributes", "request_url")),
     (HTTPConnectionPool, ("ConnectionCls", "_put_conn")),
     (HTTPConnection, ("_new_conn", "connect", "send", "getresponse", "is_connected", "response_class")),
-    (http.client.HTTPResponse, ("begin", "_close_conn")),
+    (http.client.HTTPResponse, ("begin", "read1", "_close_conn")),
 )
 
 
