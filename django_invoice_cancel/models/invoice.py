@@ -11,6 +11,8 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models, router
+from django.db.models.signals import pre_save
+from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -295,6 +297,13 @@ class Invoice(models.Model):
 
     async def amark_handled(self, **kwargs: Any) -> bool:
         return await sync_to_async(self.mark_handled)(**kwargs)
+
+
+@receiver(pre_save, dispatch_uid="invoice_cancel.raw_save")
+def guard_raw_save(sender: type[models.Model], instance: Any, using: str, raw: bool, **kwargs: Any) -> None:
+    """Guard the status against raw saves: they call ``Model.save_base``, whatever this class overrides."""
+    if raw and sender._meta.concrete_model is Invoice and instance.pk is not None:
+        InvoiceVerbs(Invoice, using).guard_raw_save(instance)
 
 
 # A template's {{ invoice.cancel }} must not cancel.

@@ -29,6 +29,7 @@ class InvoiceVerbs:
         self.using = using
         self.refresh = rows.refresh
         self.is_row_of = rows.is_row_of
+        self.guard_raw_save = rows.guard_raw_save
         claims, observations, decisions, pauses = Claims(rows), Observations(rows), Decisions(rows), Pauses(rows)
         self.claim = claims.claim
         self.give_back = claims.give_back
