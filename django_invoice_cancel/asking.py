@@ -34,8 +34,9 @@ LONGEST_PAUSE = 86_400.0
 def submit(provider: Provider, claim: Claim, invoice: Invoice) -> Answer:
     """Send the one request of a claimed invoice."""
     started = time.monotonic()
+    external_id = claim.target(invoice).external_id
     try:
-        reply = read_reply(provider, provider.cancel(invoice.external_id, lease=claim.lease(provider.deadline)))
+        reply = read_reply(provider, provider.cancel(external_id, lease=claim.lease(provider.deadline)))
     except Exception as bug:  # noqa: BLE001 - an adapter's bug says nothing about the invoice
         reply = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR, provider_message=tell_bug(provider, bug))
     return Answer(claim, invoice, reply, round((time.monotonic() - started) * 1000))

@@ -5,7 +5,7 @@ socket, refuses whatever could still be under way after that instant.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +13,22 @@ from uuid import UUID, uuid4
 from .intents import Intent
 from .outcomes import ProviderReply
 from .statuses import Status
+
+
+@dataclass(frozen=True)
+class Target:
+    """The identity of an invoice, as it was when a request about it was prepared.
+
+    Requests and records use it, and not the instance in memory, which receivers of signals may change.
+    """
+
+    key: Any
+    provider: str
+    external_id: str
+
+    @classmethod
+    def of(cls, invoice: Any) -> "Target":
+        return cls(invoice.id, invoice.provider, invoice.external_id)
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,16 @@ class Claim:
     opened_monotonic: float = field(default_factory=lambda: time.monotonic())  # looked up each time: tests move it
     invoices: list[Any] = field(default_factory=list)
     """The invoices that were won."""
+    _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # with the instance: its id() stays its own
+
+    def freeze(self, invoices: Iterable[Any]) -> None:
+        """Keep the identities of the invoices that are about to be claimed."""
+        self._targets.update((id(invoice), (invoice, Target.of(invoice))) for invoice in invoices)
+
+    def target(self, invoice: Any) -> Target:
+        """Return the identity of an invoice as it was claimed."""
+        frozen = self._targets.get(id(invoice))
+        return Target.of(invoice) if frozen is None else frozen[1]
 
     def lease(self, deadline: float) -> Callable[[float], bool]:
         """Return the lease for one submit of at most ``deadline`` seconds.
@@ -47,9 +73,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one submit brought back, to be recorded."""
+    """The reply to one request, to be recorded."""
 
     claim: Claim
     invoice: Any
     reply: ProviderReply
     duration_ms: int
+
+    @property
+    def target(self) -> Target:
+        """The identity of the invoice as it was claimed."""
+        return self.claim.target(self.invoice)

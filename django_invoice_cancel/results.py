@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 from . import registry
+from .attempts import Target
 from .exceptions import (
     CancelError,
     CancelInDoubt,
@@ -53,16 +54,19 @@ def skipped(invoice: Invoice, code: str, *, detail: str = "", retry_after: float
     return result(invoice, Outcome.SKIPPED, code, detail=detail, retry_after=retry_after)
 
 
-def result(invoice: Invoice, outcome: Outcome, code: str, *, detail: str = "", **more: Any) -> CancelResult:
-    """Return a result about an invoice as it is in memory."""
+def result(
+    invoice: Invoice, outcome: Outcome, code: str, *, detail: str = "", target: Target | None = None, **more: Any
+) -> CancelResult:
+    """Return a result about an invoice as it is in memory, or as it was claimed if ``target`` is given."""
+    target = target or Target.of(invoice)
     return CancelResult(
-        provider=invoice.provider,
-        external_id=invoice.external_id,
+        provider=target.provider,
+        external_id=target.external_id,
         outcome=outcome,
         code=str(code),
-        message=sentence(outcome, code, provider=provider_name(invoice.provider), detail=detail),
+        message=sentence(outcome, code, provider=provider_name(target.provider), detail=detail),
         status=str(invoice.status),
-        invoice_id=invoice.id,
+        invoice_id=target.key,
         reference=invoice.reference,
         **more,
     )

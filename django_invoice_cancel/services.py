@@ -17,7 +17,7 @@ from django.db.transaction import TransactionManagementError
 
 from . import conf, registry
 from .asking import look_up, submit
-from .attempts import Answer
+from .attempts import Answer, Target
 from .clock import utc_now
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
@@ -54,7 +54,7 @@ def cancel_invoice(
         verbs.refuse_inside_transaction()
         return told(provider)
     claim = verbs.claim([invoice], intent)
-    if not claim.invoices:
+    if not claim.invoices or verbs.is_overtaken(claim, invoice):
         return told(not_claimed(invoice))
     answer = submit(provider, claim, invoice)
     return told(recorded(answer))
@@ -100,20 +100,18 @@ def recorded(
         logger.exception("The outcome of a cancel was not recorded: %s.", invoice)
         is_recorded = False
     if reply.outcome == Outcome.NOT_PROCESSED:
-        pause_after(reply, invoice)
+        pause_after(reply, invoice, answer.target.provider)
     return replace(result_of(answer), is_recorded=is_recorded)
 
 
-def pause_after(reply: ProviderReply | LookupReply, invoice: Invoice) -> None:
-    """Leave the provider alone where its answer asks for that; a pause that cannot be written is only logged."""
+def pause_after(reply: ProviderReply | LookupReply, invoice: Invoice, alias: str) -> None:
+    """Pause the provider that was asked if its answer requires it; a pause that cannot be written is only logged."""
     if reply.code not in PAUSES:
         return
     try:
-        invoice.verbs.pause(
-            invoice.provider, reply.code, PAUSES[reply.code] if reply.retry_after is None else reply.retry_after
-        )
+        invoice.verbs.pause(alias, reply.code, PAUSES[reply.code] if reply.retry_after is None else reply.retry_after)
     except DatabaseError:
-        logger.exception("The pause of %s was not written.", invoice.provider)
+        logger.exception("The pause of %s was not written.", alias)
 
 
 def result_of(answer: Answer) -> CancelResult:
@@ -128,6 +126,7 @@ def result_of(answer: Answer) -> CancelResult:
         invoice,
         outcome,
         code,
+        target=answer.target,
         attempt=str(answer.claim.attempt),
         http_status=reply.http_status,
         provider_message=reply.provider_message,
@@ -139,19 +138,26 @@ def result_of(answer: Answer) -> CancelResult:
 def not_claimed(invoice: Invoice) -> CancelResult:
     """Return why an invoice could not be claimed, from its row as it is now."""
     verbs = invoice.verbs
-    provider, external_id = invoice.provider, invoice.external_id
-    if not verbs.refresh(invoice):
+    row = verbs.refresh(invoice)
+    if row is None:
         return skipped(invoice, Code.NOT_REGISTERED)
     if invoice.status == Status.CANCELED:
         return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
     if invoice.status == Status.CREATED:
-        state = verbs.paused(provider)
+        state = verbs.paused(invoice.provider)
         if state is not None:
             return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
-        if verbs.is_row_of(invoice):
-            return skipped(invoice, Code.IN_PROGRESS)  # when we tried; whoever had it gave it back
-        return skipped(invoice, Code.MISCONFIGURED, detail=f"its row is not {provider} {external_id}.")
+        # A claim that failed on another one is lost to a process that has returned its claim in the meantime.
+        return misnamed(invoice, row) or skipped(invoice, Code.IN_PROGRESS)
     return skipped(invoice, WHY_NOT[Status(invoice.status)])
+
+
+def misnamed(invoice: Invoice, row: Invoice) -> CancelResult | None:
+    """Return a result if the instance names another invoice than its row: an unsaved edit, or a row that was edited."""
+    if (row.provider, row.external_id) == (invoice.provider, invoice.external_id):
+        return None
+    detail = f"its row is not {invoice.provider} {invoice.external_id}."
+    return skipped(invoice, Code.MISCONFIGURED, detail=detail)
 
 
 # -- cancel on commit, observe --------------------------------------------------------------------------------
@@ -213,34 +219,36 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
     refuse_unsaved(invoice)
     verbs = invoice.verbs
     verbs.refuse_inside_transaction()
-    if not verbs.refresh(invoice):
+    row = verbs.refresh(invoice)
+    if row is None:
         return skipped(invoice, Code.NOT_REGISTERED)
+    provider = misnamed(invoice, row) or ready_provider(invoice)
+    target = Target.of(invoice)
     if invoice.is_abandoned:
         verbs.abandon([invoice], intent)
-    provider = ready_provider(invoice)
     if isinstance(provider, CancelResult):
-        return provider
+        return replace(provider, status=str(invoice.status))
     if invoice.status == Status.CANCELING:
         return skipped(invoice, Code.IN_PROGRESS)
-    state = verbs.paused(invoice.provider)
+    state = verbs.paused(target.provider)
     if state is not None:
         return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
     if provider.supports_lookup:
-        return _looked_up(provider, invoice, intent)
+        return _looked_up(provider, invoice, target, intent)
     if resubmit and may_repeat(provider, invoice):
         return _repeated(provider, invoice, intent)
     return standing(invoice, Code.NO_LOOKUP)
 
 
-def _looked_up(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
+def _looked_up(provider: Provider, invoice: Invoice, target: Target, intent: Intent) -> CancelResult:
     verbs = invoice.verbs
     if invoice.next_check_at is not None:
         verbs.book_check([invoice])
-    seen = verbs.seen(invoice)
-    reply = look_up(provider, [invoice.external_id])[invoice.external_id]
+    seen = verbs.seen(invoice, target)
+    reply = look_up(provider, [target.external_id])[target.external_id]
     verbs.record_lookup(seen, reply, intent)
     if not reply.is_answer:
-        pause_after(reply, invoice)
+        pause_after(reply, invoice, target.provider)
     return result_of_lookup(invoice, reply)
 
 
@@ -269,6 +277,6 @@ def may_repeat(provider: Provider, invoice: Invoice) -> bool:
 def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
     claim = invoice.verbs.claim([invoice], intent, before=Status.IN_DOUBT)
-    if not claim.invoices:
+    if not claim.invoices or invoice.verbs.is_overtaken(claim, invoice):
         return not_claimed(invoice)
     return recorded(submit(provider, claim, invoice))

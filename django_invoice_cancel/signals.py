@@ -1,6 +1,7 @@
 """Signals, sent after commit and best effort: the rows are the truth.
 
-A receiver's exception is logged and changes nothing. ``sender`` is the ``Invoice`` class.
+A receiver's exception is logged and changes nothing. ``sender`` is the ``Invoice`` class, for child classes and proxies
+too. ``invoice`` is a copy: an attribute that a receiver sets on it reaches nobody else.
 """
 
 from django.dispatch import Signal

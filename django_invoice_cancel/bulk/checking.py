@@ -109,7 +109,7 @@ class Checker(Run):
     def _ask(self, lane: Lane, job: Job) -> dict[str, LookupReply]:
         """Look up, in a lane's thread, and note at once what the replies say about the provider."""
         seen: list[Seen] = job.subject
-        replies = look_up(lane.provider, [one.invoice.external_id for one in seen])
+        replies = look_up(lane.provider, [one.target.external_id for one in seen])
         says_nothing = not any(reply.is_answer for reply in replies.values())
         first = next(iter(replies.values()))
         code, retry_after = (first.code, first.retry_after) if says_nothing else ("", None)
@@ -162,7 +162,7 @@ class Checker(Run):
         none = LookupReply(None, Code.ADAPTER_ERROR, is_answer=False)
         replies = job.answer or {}
         for one in seen:
-            self._tell(self._recorded(one, replies.get(one.invoice.external_id, none)))
+            self._tell(self._recorded(one, replies.get(one.target.external_id, none)))
         self._tell_states()
 
     def _recorded(self, seen: Seen, reply: LookupReply) -> CancelResult:

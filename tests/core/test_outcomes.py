@@ -93,7 +93,9 @@ def test_a_provider_cannot_reply_that_nothing_was_sent_to_it():
 )
 def test_a_refusal_that_contradicts_itself_is_doubt(outcome, named, expected):
     provider = Saying(ProviderReply(Outcome(outcome), "code", Status(named) if named else None))
-    reply = submit(provider, Claim(Intent(), Status.CREATED, 300), SimpleNamespace(external_id="17")).reply
+    reply = submit(
+        provider, Claim(Intent(), Status.CREATED, 300), SimpleNamespace(id=1, provider="shop", external_id="17")
+    ).reply
     assert (reply.outcome, reply.code, reply.status) == expected
     assert provider.asked == 1
 

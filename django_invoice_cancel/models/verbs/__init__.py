@@ -28,11 +28,12 @@ class InvoiceVerbs:
         self._rows = rows = Rows(using)
         self.using = using
         self.refresh = rows.refresh
-        self.is_row_of = rows.is_row_of
         self.guard_raw_save = rows.guard_raw_save
         claims, observations, decisions, pauses = Claims(rows), Observations(rows), Decisions(rows), Pauses(rows)
         self.claim = claims.claim
         self.give_back = claims.give_back
+        self.is_claimed = claims.is_claimed
+        self.is_overtaken = claims.is_overtaken
         self.abandon = claims.abandon
         self.record = Records(rows).record
         self.observe = observations.observe

@@ -19,6 +19,7 @@ from ...attempts import Claim
 from ...clock import utc_now
 from ...intents import Intent
 from ...outcomes import Code, Outcome
+from ...signals import invoice_status_changed
 from ...statuses import Mover, Status, check_move
 from ..provider_state import NotPaused
 from .rows import Entry, Rows, show
@@ -61,6 +62,7 @@ class Claims:
         check_move(Mover.CLAIM, before, Status.CANCELING)
         invoices = list({invoice.id: invoice for invoice in invoices}.values())  # one row, one request
         claim = Claim(intent, before, conf.get().claim_ttl)
+        claim.freeze(invoices)
         changes = self._changes(claim)
 
         def verb(is_repeat: bool) -> list[Invoice]:
@@ -83,12 +85,24 @@ class Claims:
 
         def verb(is_repeat: bool) -> None:
             for invoice in invoices:
-                own = self.rows.invoices.filter(pk=invoice.id, status=Status.CANCELING, attempt=claim.attempt)
-                if own.update(**changes):
+                key = claim.target(invoice).key
+                if self._own(claim, key).update(**changes):
                     show(invoice, changes)
-                    self.rows.append([Entry(invoice, Status.CANCELING, claim.before, claim.intent, **entry)])  # type: ignore[arg-type]
+                    self.rows.append([Entry(invoice, Status.CANCELING, claim.before, claim.intent, key=key, **entry)])  # type: ignore[arg-type]
 
         self.rows.run(verb, invoices)
+
+    def is_claimed(self, claim: Claim, invoice: Invoice) -> bool:
+        """Return whether the row is still claimed by this claim."""
+        is_own: bool = self._own(claim, claim.target(invoice).key).exists()
+        return is_own
+
+    def is_overtaken(self, claim: Claim, invoice: Invoice) -> bool:
+        """Return whether a receiver of the claim's signal took the invoice out of ``canceling``.
+
+        Reads the row only if there are receivers: without them a claim is followed by its request at once.
+        """
+        return invoice_status_changed.has_listeners(self.rows.model) and not self.is_claimed(claim, invoice)
 
     def abandon(self, invoices: Sequence[Invoice], intent: Intent) -> list[Invoice]:
         """Move abandoned claims to ``in_doubt``; return those that were moved.
@@ -115,6 +129,9 @@ class Claims:
             return moved
 
         return self.rows.run(verb, invoices)
+
+    def _own(self, claim: Claim, key: Any) -> Any:
+        return self.rows.invoices.filter(pk=key, status=Status.CANCELING, attempt=claim.attempt)
 
     def _changes(self, claim: Claim) -> dict[str, Any]:
         now = utc_now()

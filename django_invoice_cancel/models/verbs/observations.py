@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from ... import conf
+from ...attempts import Target
 from ...clock import utc_now
 from ...intents import Intent
 from ...outcomes import Code, LookupReply, Outcome
@@ -32,16 +33,17 @@ ONE_MORE_LOOKUP = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Seen:
-    """An invoice as it was before its lookup: what "still open" is written against."""
+    """An invoice as it was before its lookup: the state that a reply "still open" is compared with."""
 
     invoice: Invoice
+    target: Target
     status: str
     attempt: UUID | None
     began: datetime
 
     @classmethod
-    def now(cls, invoice: Invoice) -> Seen:
-        return cls(invoice, invoice.status, invoice.attempt, utc_now())
+    def now(cls, invoice: Invoice, target: Target | None = None) -> Seen:
+        return cls(invoice, target or Target.of(invoice), invoice.status, invoice.attempt, utc_now())
 
 
 def doubt_over_at(invoice: Invoice) -> datetime:
@@ -96,7 +98,7 @@ class Observations:
             return
 
         def verb(is_repeat: bool) -> None:
-            row = self.rows.lock(seen.invoice.id)
+            row = self.rows.lock(seen.target.key)
             if row is not None:
                 self._take_in_answer(row, seen, reply, intent)
                 carry_over(row, seen.invoice)
@@ -198,4 +200,4 @@ class Observations:
         return replace(entry, outcome=Outcome.ALREADY_CANCELED) if status == Status.CANCELED else entry
 
     def _entry(self, row: Invoice, invoice: Invoice, new: Status, intent: Intent, code: str, word: str) -> Entry:
-        return Entry(invoice, row.status, new, intent, row.attempt, code=code, provider_message=word)
+        return Entry(invoice, row.status, new, intent, row.attempt, code=code, provider_message=word, key=row.id)

@@ -73,31 +73,31 @@ class Records:
                 raise _Raced(is_repeat=is_repeat)
             for answer in group:
                 show(answer.invoice, changes)
-        flagged = self._flag([answer.invoice for answer in answers if _target(answer) in MONEY], now)
+        flagged = self._flag([answer for answer in answers if _target(answer) in MONEY], now)
         entries = [_entry(answer, Status.CANCELING, _target(answer)) for answer in answers]
-        self.rows.append([replace(entry, is_late_money=entry.invoice.id in flagged) for entry in entries])
+        self.rows.append([replace(entry, is_late_money=entry.key in flagged) for entry in entries])
         if also is not None:
             also(answers)
 
-    def _flag(self, invoices: Sequence[Invoice], now: datetime) -> set[Any]:
+    def _flag(self, answers: Sequence[Answer], now: datetime) -> set[Any]:
         """Flag those that hold money by now and were canceled before; return their keys.
 
         Their rows have just been written, so they are ours: who logs a cancel from now on sees the money.
         """
-        if not invoices:
+        if not answers:
             return set()
-        keys = set(canceled_before(self.rows, [invoice.id for invoice in invoices]))
+        keys = set(canceled_before(self.rows, [answer.target.key for answer in answers]))
         if keys:
             changes = {"paid_after_cancel_at": now}
             self.rows.invoices.filter(pk__in=keys).update(**changes)
-            for invoice in invoices:
-                if invoice.id in keys:
-                    show(invoice, changes)
+            for answer in answers:
+                if answer.target.key in keys:
+                    show(answer.invoice, changes)
         return keys
 
     def _one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> None:
         def verb(is_repeat: bool) -> None:
-            row = self.rows.lock(answer.invoice.id)
+            row = self.rows.lock(answer.target.key)
             if row is None:
                 return
             if not ((is_repeat or may_be_written) and self._is_logged(answer)):
@@ -120,7 +120,7 @@ class Records:
         append_flagged(self.rows, row, changes, _entry(answer, old, new))
 
     def _is_logged(self, answer: Answer) -> bool:
-        rows = self.rows.log.filter(invoice_id=answer.invoice.id, attempt=answer.claim.attempt)
+        rows = self.rows.log.filter(invoice_id=answer.target.key, attempt=answer.claim.attempt)
         return rows.filter(outcome=answer.reply.outcome, duration_ms=answer.duration_ms).exists()
 
 
@@ -168,7 +168,8 @@ def _confirms(entry: Entry) -> bool:
 
 
 def _more_money(entry: Entry) -> Entry:
-    return Entry(entry.invoice, entry.new, entry.new, entry.intent, entry.attempt, code=Code.MORE_MONEY)
+    same = (entry.invoice, entry.new, entry.new, entry.intent, entry.attempt)
+    return Entry(*same, code=Code.MORE_MONEY, key=entry.key)
 
 
 def _target(answer: Answer) -> Status:
@@ -191,10 +192,10 @@ def _move(row: Invoice, answer: Answer) -> tuple[Mover, Status]:
 
 def _own(group: Sequence[Answer]) -> Q:
     if len(group) == 1:
-        return Q(attempt=group[0].claim.attempt, pk=group[0].invoice.id)
+        return Q(attempt=group[0].claim.attempt, pk=group[0].target.key)
     pairs: dict[Any, list[Any]] = defaultdict(list)
     for answer in group:
-        pairs[answer.claim.attempt].append(answer.invoice.id)
+        pairs[answer.claim.attempt].append(answer.target.key)
     return reduce(or_, (Q(attempt=attempt, pk__in=pks) for attempt, pks in pairs.items()))
 
 
@@ -211,4 +212,5 @@ def _entry(answer: Answer, old: Status, new: Status) -> Entry:
         http_status=reply.http_status,
         provider_message=reply.provider_message,
         duration_ms=answer.duration_ms,
+        key=answer.target.key,
     )

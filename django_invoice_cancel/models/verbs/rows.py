@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
@@ -74,6 +75,8 @@ class Entry:
     duration_ms: int | None = None
     is_late_money: bool = False
     """Whether with this row money and a cancellation met, or more money came after the first was handled."""
+    key: Any = None
+    """The invoice's id, if the instance may have been changed in memory since it was read."""
 
 
 class Rows:
@@ -163,16 +166,12 @@ class Rows:
         self.invoices.filter(pk=pk).update(check_count=models.F("check_count"))
         return self.invoices.select_for_update().filter(pk=pk).first()
 
-    def refresh(self, invoice: Invoice) -> bool:
-        """Let the instance carry its row's status and bookkeeping; False where the row is gone."""
-        row = self.invoices.filter(pk=invoice.id).first()
+    def refresh(self, invoice: Invoice) -> Invoice | None:
+        """Make the instance carry its row's status and bookkeeping; return the row, None if it was deleted."""
+        row = self.find(pk=invoice.id)
         if row is not None:
             carry_over(row, invoice)
-        return row is not None
-
-    def is_row_of(self, invoice: Invoice) -> bool:
-        """Say whether the instance names the provider and the id of its row: edits in memory must not count."""
-        return self.invoices.filter(pk=invoice.id, provider=invoice.provider, external_id=invoice.external_id).exists()
+        return row
 
     def guard_raw_save(self, invoice: Invoice) -> None:
         """Let a raw save of a logged invoice keep its row's bookkeeping; raise ``IntegrityError`` for another status.
@@ -243,7 +242,7 @@ def carry_over(row: Invoice, invoice: Invoice) -> None:
 def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
     actor_id, actor_label = named_actor(entry.intent.actor)
     return InvoiceTransition(
-        invoice_id=entry.invoice.id,
+        invoice_id=entry.invoice.id if entry.key is None else entry.key,
         from_status=entry.old,
         to_status=entry.new,
         attempt=entry.attempt,
@@ -266,14 +265,17 @@ def _is_told(entry: Entry) -> bool:
 
 
 def _tell(model: type[Invoice], told: list[tuple[Entry, InvoiceTransition]]) -> None:
-    """Send the signals; a receiver's exception is logged by Django (``django.dispatch``) and changes nothing."""
+    """Send the signals; a receiver's exception is logged by Django (``django.dispatch``) and changes nothing.
+
+    Each signal gets a copy of the invoice: what receivers set on it must not reach the request that follows.
+    """
     for entry, row in told:
-        if entry.old != entry.new:
+        if entry.old != entry.new and invoice_status_changed.has_listeners(model):
             invoice_status_changed.send_robust(
-                sender=model, invoice=entry.invoice, transition=row, old_status=entry.old, new_status=entry.new
+                sender=model, invoice=copy(entry.invoice), transition=row, old_status=entry.old, new_status=entry.new
             )
-        if entry.is_late_money:
-            invoice_paid_after_cancel.send_robust(sender=model, invoice=entry.invoice, transition=row)
+        if entry.is_late_money and invoice_paid_after_cancel.has_listeners(model):
+            invoice_paid_after_cancel.send_robust(sender=model, invoice=copy(entry.invoice), transition=row)
 
 
 def _refusal(what: str) -> str:

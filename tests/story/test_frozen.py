@@ -1,0 +1,178 @@
+"""What is sent and recorded is what was claimed: receivers of signals change neither (P3, P5, P6)."""
+
+from contextlib import contextmanager
+
+import pytest
+from django.db import transaction
+
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
+from tests.story.reading import CANCELED_BY_US, failure, later, left, row, steps
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def on_status(status, action):
+    """Call ``action(invoice)`` in a receiver, with its argument, each time that an invoice enters this status."""
+
+    def receive(invoice, new_status, **kwargs):
+        if new_status == status:
+            action(invoice)
+
+    invoice_status_changed.connect(receive)
+    try:
+        yield
+    finally:
+        invoice_status_changed.disconnect(receive)
+
+
+EDITS = {
+    "id": {"external_id": "INV-OTHER"},
+    "alias": {"provider": "firekassa"},
+    "key": {"pk": 10**9},
+    "database": {"_state": None},
+    "status": {"status": "created", "attempt": None},
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("status", ["canceling", "canceled"])
+def test_an_edit_in_a_receiver_reaches_neither_the_request_nor_the_record(sandbox, register, edit, status):
+    invoice, other = register(), register()
+    values = {"external_id": other.external_id} if edit == "id" else EDITS[edit]
+
+    def change(received):
+        for name, value in values.items():
+            setattr(received, name, value)
+
+    with on_status(status, change):
+        result = invoice.cancel()
+    assert (result.external_id, result.provider, result.invoice_id) == (invoice.external_id, "cryptocloud", invoice.pk)
+    assert (invoice.status, left(invoice), left(other)) == ("canceled", ("canceled", CANCELED_BY_US), ("created", []))
+    assert (sandbox.count("cancel", invoice.external_id), sandbox.count("cancel")) == (1, 1)
+
+
+@pytest.mark.parametrize("edit", ["id", "alias", "key"])
+def test_an_edit_of_the_callers_own_instance_reaches_neither(sandbox, register, edit):
+    """A receiver may reach the instance on which ``cancel()`` was called by other ways than its argument."""
+    invoice, other = register(), register()
+    before = row(invoice)
+
+    def change(received):
+        if edit == "id":
+            invoice.external_id = other.external_id
+        else:
+            for name, value in EDITS[edit].items():
+                setattr(invoice, name, value)
+
+    with on_status("canceling", change):
+        result = invoice.cancel()
+    assert (result.external_id, result.provider, result.invoice_id) == (before.external_id, "cryptocloud", before.pk)
+    assert (left(before), left(other)) == (("canceled", CANCELED_BY_US), ("created", []))
+    assert (sandbox.count("cancel", before.external_id), sandbox.count("cancel")) == (1, 1)
+
+
+def test_a_refused_credential_pauses_the_provider_that_was_asked(sandbox, register):
+    sandbox_invoice = register("bad_credentials")
+
+    def change(received):
+        sandbox_invoice.provider = "firekassa"
+
+    with on_status("canceling", change):
+        failure(sandbox_invoice.cancel)
+    verbs = Invoice.objects.all().verbs
+    assert (verbs.paused("firekassa"), verbs.paused("cryptocloud").pause_code) == (None, "bad_credentials")
+
+
+@pytest.mark.parametrize("signal", [invoice_status_changed, invoice_paid_after_cancel])
+def test_receivers_get_a_copy_that_carries_the_row(sandbox, register, signal):
+    invoice, received = register(), []
+
+    def receive(sender, **kwargs):
+        received.append(kwargs["invoice"])
+
+    invoice.cancel()
+    signal.connect(receive)
+    try:
+        invoice.observe_status("paid")
+    finally:
+        signal.disconnect(receive)
+    (copy,) = received
+    assert copy == invoice
+    assert copy is not invoice
+    assert (copy.status, copy.reference, copy.paid_after_cancel_at) == (
+        "paid",
+        "order-17",
+        invoice.paid_after_cancel_at,
+    )
+    assert (copy._state.db, copy._state.adding) == ("default", False)
+
+
+PAY = {
+    "its copy": lambda received, invoice: received.observe_status("paid"),
+    "another instance": lambda received, invoice: row(invoice).observe_status("paid"),
+    "the callers instance": lambda received, invoice: invoice.observe_status("paid"),
+    "its id": lambda received, invoice: Invoice.objects.observe_status("cryptocloud", invoice.external_id, "paid"),
+}
+
+
+@pytest.mark.parametrize("way", PAY)
+def test_a_payment_that_a_receiver_records_stops_the_request(sandbox, register, way):
+    invoice = register()
+    with on_status("canceling", lambda received: PAY[way](received, invoice)):
+        error = failure(invoice.cancel)
+    assert (error.result.outcome, error.result.code, error.result.status) == ("skipped", "has_payment", "paid")
+    assert (invoice.status, left(invoice)) == (
+        "paid",
+        ("paid", [CANCELED_BY_US[0], ("canceling", "paid", "", "observed")]),
+    )
+    assert row(invoice).paid_after_cancel_at is None
+    assert sandbox.count("cancel") == 0
+
+
+def test_a_payment_that_a_receiver_records_stops_the_request_on_commit(sandbox, register):
+    invoice = register()
+    with on_status("canceling", lambda received: received.observe_status("paid")), transaction.atomic():
+        invoice.cancel_on_commit()
+    assert (row(invoice).status, sandbox.count("cancel")) == ("paid", 0)
+
+
+@pytest.mark.parametrize("edit", [{"external_id": "INV-OTHER"}, {"provider": "firekassa"}], ids=["id", "alias"])
+def test_an_unsaved_edit_of_the_instance_looks_up_nothing(sandbox, register, edit):
+    """The answer about another invoice must not become the status of this one."""
+    invoice, other = register("error_500_before"), register()
+    failure(invoice.cancel)
+    row(other).cancel()
+    edited = row(invoice)
+    edited.provider = edit.get("provider", edited.provider)
+    edited.external_id = other.external_id if "external_id" in edit else edited.external_id
+    with later(minutes=16):
+        result = edited.reconcile()
+    assert (result.outcome, result.code) == ("skipped", "misconfigured")
+    assert (row(invoice).status, len(steps(invoice)), sandbox.count("lookup")) == ("in_doubt", 2, 0)
+
+
+def test_an_edit_in_a_receiver_of_an_abandoned_claim_does_not_reach_the_lookup(sandbox, register, settings):
+    settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"CLAIM_TTL": 60}
+    invoice, other = register(), register()
+    row(other).cancel()
+    claimed = row(invoice)
+    claimed.verbs.claim([claimed], claimed_intent())
+    before = row(invoice)
+
+    def change(received):
+        claimed.external_id = other.external_id
+
+    with later(minutes=30), on_status("in_doubt", change):
+        claimed.reconcile()
+    assert row(before).status == "created"
+    assert [question.external_ids for question in sandbox.requests if question.operation == "lookup"] == [
+        (before.external_id,)
+    ]
+
+
+def claimed_intent():
+    from django_invoice_cancel.intents import Intent
+
+    return Intent("clerk")
