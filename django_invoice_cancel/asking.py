@@ -16,7 +16,7 @@ from .attempts import Answer, Claim
 from .masking import mask
 from .outcomes import Code, LookupReply, Outcome, ProviderReply
 from .providers.base import Provider
-from .statuses import OURS_ALONE, Status
+from .statuses import MONEY, OURS_ALONE, Status
 
 if TYPE_CHECKING:
     from .models import Invoice
@@ -43,22 +43,30 @@ def submit(provider: Provider, claim: Claim, invoice: Invoice) -> Answer:
 
 
 def read_reply(provider: Provider, reply: object) -> ProviderReply:
-    """Return an adapter's reply as it may be kept, with what it contradicts itself in taken for doubt."""
+    """Return an adapter's reply as it may be kept. A contradictory one is in doubt; money that it names is kept."""
     reply = _kept(provider, reply, ProviderReply)
-    if reply.outcome != Outcome.REFUSED or reply.status is None:
+    if reply.status is None or reply.status in MONEY:
         return reply
+    if reply.confirms_cancel:
+        return reply if reply.status == Status.CANCELED else _contradictory(reply)
+    if reply.outcome != Outcome.REFUSED:
+        return replace(reply, status=None)
     if reply.status == Status.CANCELED:
         return replace(reply, outcome=Outcome.ALREADY_CANCELED, code=Code.ALREADY_CANCELED)
     if reply.status == Status.CREATED or reply.status in OURS_ALONE:
-        return replace(reply, outcome=Outcome.IN_DOUBT, code=Code.CONTRADICTORY_ANSWER, status=None)
+        return _contradictory(reply)
     return reply
+
+
+def _contradictory(reply: ProviderReply) -> ProviderReply:
+    return replace(reply, outcome=Outcome.IN_DOUBT, code=Code.CONTRADICTORY_ANSWER, status=None)
 
 
 def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupReply]:
     """Ask for the status of up to a group of invoices; there is a reply for each."""
     try:
         replies = {
-            external_id: _kept(provider, reply, LookupReply)
+            external_id: _read_lookup(provider, reply)
             for external_id, reply in dict(provider.lookup(external_ids)).items()
         }
     except Exception as bug:  # noqa: BLE001 - an adapter's bug says nothing about the invoices
@@ -68,6 +76,16 @@ def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupRepl
         }
     none = LookupReply(None, Code.NO_ANSWER, is_answer=False)
     return {external_id: replies.get(external_id, none) for external_id in external_ids}
+
+
+def _read_lookup(provider: Provider, reply: object) -> LookupReply:
+    """Return a reply to a lookup as it may be kept. Money that it names counts, whatever else it states."""
+    reply = _kept(provider, reply, LookupReply)
+    if reply.status in OURS_ALONE:
+        return replace(reply, status=None, code=Code.CONTRADICTORY_ANSWER, is_answer=False)
+    if reply.status in MONEY:
+        return replace(reply, is_answer=True)
+    return reply if reply.is_answer else replace(reply, status=None)
 
 
 def _kept(provider: Provider, reply: object, kind: type[R]) -> R:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from .statuses import Status
+from .statuses import MONEY, Status
 
 
 class Outcome(StrEnum):
@@ -128,7 +128,9 @@ class ProviderReply:
 
     @property
     def named_status(self) -> Status | None:
-        """The status that this reply stands for by itself: the outcome's own, or the one that a refusal names."""
+        """The status that this reply gives the invoice: money that it names, else that of its outcome or refusal."""
+        if self.status in MONEY:
+            return self.status
         becomes = EFFECTS[self.outcome].becomes
         return becomes or (self.status if self.outcome == Outcome.REFUSED else None)
 

@@ -70,6 +70,8 @@ def lookup_reply(answer: object) -> LookupReply:
 
 def held_after(answer: object, reply: ProviderReply) -> Status | None:
     """Return what the provider holds after this answer to a cancel; None: as before."""
+    if reply.status in MONEY:
+        return reply.status
     if reply.confirms_cancel or (isinstance(answer, str) and answer in _CARRIED_OUT):
         return Status.CANCELED
     return reply.status if reply.outcome is Outcome.REFUSED else None

@@ -55,20 +55,23 @@ def test_every_outcome_but_skipped_has_an_effect():
     ("outcome", "named", "expected"),
     [
         ("canceled", None, "canceled"),
-        ("canceled", "created", "canceled"),
+        ("canceled", "paid", "paid"),
         ("already_canceled", None, "canceled"),
+        ("already_canceled", "overpaid", "overpaid"),
         ("refused", None, "before"),
         ("refused", "paid", "paid"),
         ("refused", "partially_paid", "partially_paid"),
         ("refused", "expired", "expired"),
         ("not_processed", None, "before"),
-        ("not_processed", "paid", "before"),
+        ("not_processed", "expired", "before"),
+        ("not_processed", "paid", "paid"),
         ("in_doubt", None, "in_doubt"),
-        ("in_doubt", "paid", "in_doubt"),
+        ("in_doubt", "expired", "in_doubt"),
+        ("in_doubt", "partially_paid", "partially_paid"),
     ],
 )
 def test_a_reply_leads_to_a_status(outcome, named, expected, before):
-    """Only a refusal is listened to when it names a status; what says nothing goes back to where it came from."""
+    """Money counts whoever names it, another status only in a refusal; else the status before the claim returns."""
     reply = ProviderReply(Outcome(outcome), "code", Status(named) if named else None)
     assert reply.next_status(Status(before)) == (before if expected == "before" else expected)
 
@@ -87,11 +90,17 @@ def test_a_provider_cannot_reply_that_nothing_was_sent_to_it():
         ("refused", "canceled", ("already_canceled", "already_canceled", "canceled")),
         ("refused", "paid", ("refused", "code", "paid")),
         ("refused", None, ("refused", "code", None)),
-        ("canceled", "created", ("canceled", "code", "created")),
+        ("canceled", "created", ("in_doubt", "contradictory_answer", None)),
+        ("already_canceled", "expired", ("in_doubt", "contradictory_answer", None)),
+        ("canceled", "canceled", ("canceled", "code", "canceled")),
+        ("canceled", "paid", ("canceled", "code", "paid")),
+        ("in_doubt", "paid", ("in_doubt", "code", "paid")),
+        ("in_doubt", "canceled", ("in_doubt", "code", None)),
+        ("not_processed", "partially_paid", ("not_processed", "code", "partially_paid")),
         ("not_processed", None, ("not_processed", "code", None)),
     ],
 )
-def test_a_refusal_that_contradicts_itself_is_doubt(outcome, named, expected):
+def test_a_reply_that_contradicts_itself_is_doubt(outcome, named, expected):
     provider = Saying(ProviderReply(Outcome(outcome), "code", Status(named) if named else None))
     reply = submit(
         provider, Claim(Intent(), Status.CREATED, 300), SimpleNamespace(id=1, provider="shop", external_id="17")

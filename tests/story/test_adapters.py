@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.exceptions import CancelInDoubt, CancelNotPossible, CancelRefused
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.outcomes import LookupReply, Outcome, ProviderReply
@@ -167,6 +168,136 @@ def test_refusal_that_names_a_status(anybody, status, outcome, code, becomes):
     assert (told.outcome, told.code, told.status) == (outcome, code, becomes)
     assert (row(invoice).status, steps(invoice)[-1][:3]) == (becomes, ("canceling", becomes, outcome))
     assert Anybody.asked == 1
+
+
+@pytest.mark.parametrize("money", [Status.PARTIALLY_PAID, Status.PAID, Status.OVERPAID])
+@pytest.mark.parametrize(
+    ("outcome", "code", "is_flagged"),
+    [
+        ("canceled", "canceled", True),
+        ("already_canceled", "already_canceled", True),
+        ("refused", "not_found", False),
+        ("not_processed", "unreachable", False),
+        ("in_doubt", "no_answer", False),
+    ],
+)
+def test_money_named_in_any_reply_is_taken_in(anybody, money, outcome, code, is_flagged):
+    """A reply that names both a confirmation and money is flagged like a payment after a cancellation."""
+    invoice = anybody(ProviderReply(Outcome(outcome), code, status=money))
+    error = failure(invoice.cancel)
+    assert (type(error), error.result.code, error.result.status) == (CancelRefused, "has_payment", money)
+    assert left(invoice) == (money, [CANCELED_BY_US[0], ("canceling", money, outcome, code)])
+    assert (row(invoice).paid_after_cancel_at is not None) is is_flagged
+    assert failure(row(invoice).cancel).result.code == "has_payment"
+    assert Anybody.asked == 1
+
+
+@pytest.mark.parametrize("outcome", ["canceled", "refused", "not_processed", "in_doubt"])
+def test_money_named_in_a_reply_of_a_bulk_run_is_taken_in_and_not_asked_for_again(anybody, outcome):
+    anybody(ProviderReply(Outcome(outcome), "code", status=Status.PAID))
+    results = cancel_invoices(Invoice.objects.all())
+    assert [(each.outcome, each.code, each.status) for each in results] == [("refused", "has_payment", "paid")]
+    assert set(Invoice.objects.values_list("status", flat=True)) == {"paid"}
+    assert Anybody.asked == 1
+
+
+@pytest.mark.parametrize("outcome", ["canceled", "refused", "not_processed", "in_doubt"])
+def test_money_named_in_the_reply_to_a_repeat_is_taken_in(anybody, monkeypatch, outcome):
+    """An adapter without lookup: the repeat is the only request that can learn of the payment."""
+    monkeypatch.setattr(Anybody, "supports_lookup", False)
+    monkeypatch.setattr(Anybody, "is_repeat_harmless", True)
+    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+    failure(invoice.cancel)
+    anybody.answers(ProviderReply(Outcome(outcome), "code", status=Status.PAID))
+    with later(minutes=16):
+        found = row(invoice).reconcile(resubmit=True)
+    assert (found.code, found.status, row(invoice).status) == ("has_payment", "paid", "paid")
+    assert Anybody.asked == 2
+
+
+@pytest.mark.parametrize("outcome", ["canceled", "refused", "not_processed", "in_doubt"])
+def test_money_named_in_a_late_reply_is_taken_in(anybody, outcome):
+    """Another process took the abandoned claim over before the answer came."""
+
+    def slow(external_id):
+        with later(minutes=10):
+            Invoice.objects.get().reconcile()
+        anybody.answers(of(LookupReply(None, "no_answer", is_answer=False)))
+        return ProviderReply(Outcome(outcome), "code", status=Status.PAID)
+
+    invoice = anybody(slow)
+    anybody.answers(lambda asked: slow(asked) if isinstance(asked, str) else {})
+    error = failure(invoice.cancel)
+    assert (error.result.code, error.result.status, row(invoice).status) == ("has_payment", "paid", "paid")
+    assert [step[:2] for step in steps(invoice)] == [
+        ("created", "canceling"),
+        ("canceling", "in_doubt"),
+        ("in_doubt", "paid"),
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["canceled", "already_canceled"])
+@pytest.mark.parametrize(
+    "status", [Status.CREATED, Status.CANCELING, Status.IN_DOUBT, Status.EXPIRED, Status.FAILED], ids=str
+)
+def test_confirmation_that_names_another_status_is_doubt(anybody, outcome, status):
+    invoice = anybody(ProviderReply(Outcome(outcome), "code", status=status))
+    error = failure(invoice.cancel)
+    assert (type(error), error.result.code) == (CancelInDoubt, "contradictory_answer")
+    assert left(invoice) == (
+        "in_doubt",
+        [CANCELED_BY_US[0], ("canceling", "in_doubt", "in_doubt", "contradictory_answer")],
+    )
+    assert Anybody.asked == 1
+
+
+@pytest.mark.parametrize("outcome", ["canceled", "already_canceled"])
+def test_confirmation_that_names_canceled_is_one(anybody, outcome):
+    invoice = anybody(ProviderReply(Outcome(outcome), "code", status=Status.CANCELED))
+    assert invoice.cancel().ok
+    assert left(invoice) == ("canceled", [CANCELED_BY_US[0], ("canceling", "canceled", outcome, "code")])
+    assert Anybody.asked == 1
+
+
+@pytest.mark.parametrize("outcome", ["not_processed", "in_doubt"])
+@pytest.mark.parametrize("status", [Status.CREATED, Status.CANCELED, Status.EXPIRED, Status.FAILED], ids=str)
+def test_other_status_beside_an_answer_that_proves_nothing_is_ignored(anybody, outcome, status):
+    invoice = anybody(ProviderReply(Outcome(outcome), "code", status=status))
+    error = failure(invoice.cancel)
+    becomes = "in_doubt" if outcome == "in_doubt" else "created"
+    assert (error.result.code, row(invoice).status) == ("code", becomes)
+    assert Anybody.asked == 1
+
+
+@pytest.mark.parametrize("code", ["no_answer", "not_found", "unreadable_answer"])
+def test_money_named_in_any_reply_to_a_lookup_is_taken_in(anybody, code):
+    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+    failure(invoice.cancel)
+    anybody.answers(of(LookupReply(Status.PAID, code, is_answer=False)))
+    with later(minutes=16):
+        assert row(invoice).reconcile().code == "has_payment"
+    assert (row(invoice).status, Anybody.asked) == ("paid", 2)
+
+
+@pytest.mark.parametrize("status", [Status.CANCELED, Status.CREATED, Status.EXPIRED, Status.IN_DOUBT, Status.CANCELING])
+def test_lookup_that_is_no_answer_names_no_other_status(anybody, status):
+    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+    failure(invoice.cancel)
+    anybody.answers(of(LookupReply(status, "no_answer", is_answer=False)))
+    with later(minutes=16):
+        assert row(invoice).reconcile().status == "in_doubt"
+    assert (*left(invoice), Anybody.asked) == ("in_doubt", LOST, 2)
+
+
+@pytest.mark.parametrize("status", [Status.IN_DOUBT, Status.CANCELING], ids=str)
+def test_lookup_that_names_a_status_of_ours_alone_is_no_answer(anybody, status):
+    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+    failure(invoice.cancel)
+    anybody.answers(of(LookupReply(status, "observed", is_answer=True)))
+    with later(minutes=16):
+        found = row(invoice).reconcile()
+    assert (found.outcome, found.code) == ("in_doubt", "contradictory_answer")
+    assert (*left(invoice), Anybody.asked) == ("in_doubt", LOST, 2)
 
 
 def test_words_of_an_adapter_are_masked_and_cut_for_it(anybody):

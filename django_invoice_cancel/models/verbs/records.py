@@ -79,18 +79,19 @@ class Records:
         if also is not None:
             also(answers)
 
-    def _flag(self, answers: Sequence[Answer], now: datetime) -> set[Any]:
-        """Flag those that hold money by now and were canceled before; return their keys.
+    def _flag(self, paid: Sequence[Answer], now: datetime) -> set[Any]:
+        """Flag the invoices that hold money by now and were canceled, before or by this very answer; return their keys.
 
         Their rows have just been written, so they are ours: who logs a cancel from now on sees the money.
         """
-        if not answers:
+        if not paid:
             return set()
-        keys = set(canceled_before(self.rows, [answer.target.key for answer in answers]))
+        keys = set(canceled_before(self.rows, [answer.target.key for answer in paid]))
+        keys |= {answer.target.key for answer in paid if answer.reply.confirms_cancel}
         if keys:
             changes = {"paid_after_cancel_at": now}
             self.rows.invoices.filter(pk__in=keys).update(**changes)
-            for answer in answers:
+            for answer in paid:
                 if answer.target.key in keys:
                     show(answer.invoice, changes)
         return keys
