@@ -46,6 +46,8 @@ class Claim:
     opened_monotonic: float = field(default_factory=lambda: time.monotonic())  # looked up each time: tests move it
     invoices: list[Any] = field(default_factory=list)
     """The invoices that were won."""
+    undo: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    """The columns besides the status that an invoice gets back, by primary key, if its claim is given back."""
     _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # with the instance: its id() stays its own
 
     def freeze(self, invoices: Iterable[Any]) -> None:

@@ -20,11 +20,20 @@ class Trigger(StrEnum):
 
 
 @dataclass(frozen=True)
+class LoggedActor:
+    """The actor of an earlier row of the log, as that row names it."""
+
+    key: Any
+    """The user's primary key, or None. The user may have been deleted since."""
+    label: str
+
+
+@dataclass(frozen=True)
 class Intent:
     """What every row of the log says about its cause."""
 
     actor: Any = None
-    """A user, an anonymous user, a label, or None."""
+    """A user, an anonymous user, a label, a ``LoggedActor``, or None."""
     trigger: Trigger = Trigger.API
     reason: str = ""
     operation: UUID | None = None

@@ -44,6 +44,7 @@ SENTENCES: dict[str, Any] = {
     Code.NO_LOOKUP: _("{provider} cannot be asked for its status; a person or a repeat must decide."),
     Code.RESOLVED: _("Decided by hand."),
     Code.REQUESTED: _("Its cancellation was requested."),
+    Code.WITHDRAWN: _("The request to cancel it was withdrawn."),
     Code.GIVEN_BACK: _("It was given back unsent."),
     Code.HANDLED: _("Its late money was marked as handled."),
     Code.OBSERVED: _("{provider} reported its status."),

@@ -72,6 +72,7 @@ class Code(StrEnum):
     # by a person
     RESOLVED = "resolved"
     REQUESTED = "requested"
+    WITHDRAWN = "withdrawn"
     GIVEN_BACK = "given_back"
     HANDLED = "handled"
     # a lookup or an observation

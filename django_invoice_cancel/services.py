@@ -164,9 +164,10 @@ def misnamed(invoice: Invoice, row: Invoice) -> CancelResult | None:
 
 
 def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -> bool:
-    """Note the wish in the caller's transaction and run the story after its commit.
+    """Request the cancellation in the caller's transaction and send it after the commit.
 
-    With autocommit off nothing tells us of the commit: the wish is noted, ``cancel_invoices --requested`` does it.
+    If the callback does not run (a crash, autocommit off, another callback that raises), ``reconcile_invoices`` sends
+    it.
     """
     refuse_unsaved(invoice)
     intent = checked_intent(actor, Trigger.ON_COMMIT, reason)
@@ -174,14 +175,35 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
     if not verbs.request_cancel(invoice, intent):
         return False
 
-    def story() -> None:  # a function: Django 5.2 logs a robust callback's failure by its __qualname__, or fails itself
-        cancel_invoice(invoice, actor=actor, trigger=Trigger.ON_COMMIT, reason=reason)
+    def send() -> None:  # a function: Django 5.2 logs a robust callback's failure by its __qualname__, or fails itself
+        cancel_requested(invoice)
 
     try:
-        transaction.on_commit(story, using=verbs.using, robust=True)
+        transaction.on_commit(send, using=verbs.using, robust=True)
     except TransactionManagementError:
-        logger.info("Autocommit is off: a requested cancel waits for cancel_invoices --requested.")
+        logger.info("Autocommit is off: a requested cancellation waits for reconcile_invoices.")
     return True
+
+
+def cancel_requested(invoice: Invoice) -> CancelResult:
+    """Cancel an invoice for the person who requested it last, unless the request was withdrawn or carried out."""
+    verbs = invoice.verbs
+    provider = ready_provider(invoice)
+    if isinstance(provider, CancelResult):
+        return told(provider)
+    claims = verbs.claim_requested([invoice], is_try=False, unless_paused=True)
+    for claim in claims:
+        if claim.invoices:
+            return told(recorded(submit(provider, claim, invoice)))
+    return told(request_not_claimed(invoice))
+
+
+def request_not_claimed(invoice: Invoice) -> CancelResult:
+    """Return why an invoice could not be claimed for its request, from its row as it is now."""
+    reason = not_claimed(invoice)
+    if reason.code == Code.IN_PROGRESS and invoice.status == Status.CREATED and invoice.cancel_requested_at is None:
+        return skipped(invoice, Code.CHANGED)  # withdrawn
+    return reason
 
 
 def observe_invoice(

@@ -2,7 +2,7 @@
 
 The story is that of ``services``, with groups in place of one. Rooms: ``selection`` what is to be done, ``bounds`` how
 fast and how many, ``lanes`` a provider's threads and its pause, ``tracks`` what a lane still has to do, ``run`` how it
-goes and ends, ``engine`` the cancel, ``checking`` reconcile.
+goes and ends, ``engine`` the cancel, ``requested`` the cancel that was requested, ``checking`` reconcile.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .checking import Checker, why_not_askable
 from .engine import Engine, why_not_sendable
 from .lanes import GROUP, Job, Lane
 from .report import BulkReport
+from .requested import RequestEngine
 from .selection import ListedWalk, QueryWalk, Walk, checked, providers
 from .tracks import Track
 
@@ -37,6 +38,7 @@ __all__ = [
     "ListedWalk",
     "Walk",
     "cancel_invoices",
+    "cancel_requested_walks",
     "cancel_walks",
     "cannot_be_asked",
     "check_walks",
@@ -87,6 +89,20 @@ def cancel_walks(
     checked_bounds(limit=options.get("limit"), concurrency=concurrency, rate=rate)
     done: SimpleQueue[Job] = SimpleQueue()
     return Engine(verbs, intent, done, **options).run(_tracks(walks, done, concurrency=concurrency, rate=rate))
+
+
+def cancel_requested_walks(
+    verbs: InvoiceVerbs,
+    walks: Mapping[str, Walk],
+    *,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    **options: Any,
+) -> Generator[CancelResult, None, None]:
+    """Carry out requested cancellations that the walks bring, by alias; ``options`` are the engine's."""
+    checked_bounds(limit=options.get("limit"), concurrency=concurrency, rate=rate)
+    done: SimpleQueue[Job] = SimpleQueue()
+    return RequestEngine(verbs, done, **options).run(_tracks(walks, done, concurrency=concurrency, rate=rate))
 
 
 def preview_walks(

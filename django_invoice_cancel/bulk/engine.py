@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -91,17 +91,26 @@ class Engine(Run):
         invoices = [invoice for invoice in self._take(track, size) if self._is_sendable(track, invoice)]
         if not invoices:
             return True
-        claim = self.verbs.claim(invoices, self.intent, unless_paused=False)
-        lane.open += len(claim.invoices)
-        stale_at = claim.opened_monotonic + claim.ttl / 2
         ask = partial(self._ask, lane)
-        lane.parked.extend(Job((claim, invoice), ask, stale_at=stale_at) for invoice in claim.invoices)
-        self._send_parked(track, lane)
-        won = {invoice.pk for invoice in claim.invoices}
+        won = set()
+        for claim in self._claims(invoices):
+            lane.open += len(claim.invoices)
+            stale_at = claim.opened_monotonic + claim.ttl / 2
+            lane.parked.extend(Job((claim, invoice), ask, stale_at=stale_at) for invoice in claim.invoices)
+            won |= {invoice.pk for invoice in claim.invoices}
+            self._send_parked(track, lane)
         for invoice in invoices:
             if invoice.pk not in won:
-                self._finish(track, invoice, not_claimed(invoice))
+                self._finish(track, invoice, self._not_claimed(invoice))
         return True
+
+    def _claims(self, invoices: list[Invoice]) -> Iterable[Claim]:
+        """Claim a group; return its claims."""
+        return [self.verbs.claim(invoices, self.intent, unless_paused=False)]
+
+    def _not_claimed(self, invoice: Invoice) -> CancelResult:
+        """Return why an invoice of a group could not be claimed."""
+        return not_claimed(invoice)
 
     def _send_parked(self, track: Track, lane: Lane) -> bool:
         """Queue what is claimed and not queued: after a pause one as a probe, then the rest.
@@ -193,7 +202,7 @@ class Engine(Run):
                 if invoice.status == claim.before:
                     track.again.append(invoice)
                 else:
-                    self._finish(track, invoice, not_claimed(invoice))
+                    self._finish(track, invoice, self._not_claimed(invoice))
 
     # -- answers ----------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DataError, models
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
+from ..intents import LoggedActor
 from .texts import storable
 
 LABEL_LENGTH = 150
@@ -66,6 +67,8 @@ def named_actor(actor: Any) -> tuple[Any, str]:
         return None, ""
     if isinstance(actor, str):
         return None, _label(actor)
+    if isinstance(actor, LoggedActor):
+        return actor.key, actor.label
     if not isinstance(actor, get_user_model()) and not _behaves_like_user(actor):
         raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
     if getattr(actor, "is_anonymous", False):

@@ -245,11 +245,19 @@ class Invoice(models.Model):
         )
 
     def cancel_on_commit(self, *, actor: Any = None, reason: str = "") -> bool:
-        """Note the wish with the caller's transaction, and cancel once that is committed.
+        """Request the cancellation in the caller's transaction, and cancel once that is committed.
 
-        Returns False, and raises nothing, where the invoice is not ``created`` any more.
+        The request is kept until it is carried out, refused or withdrawn: ``reconcile_invoices`` tries again later.
+        Returns False, and raises nothing, unless the invoice is ``created``.
         """
         return services.cancel_on_commit(self, actor=actor, reason=reason)
+
+    def withdraw(self, *, actor: Any = None, reason: str = "", trigger: str = Trigger.API) -> bool:
+        """Withdraw a requested cancellation: it is not tried again. Works in any status and inside a transaction.
+
+        Returns True if nothing is under way, False if a cancel request was sent that may still succeed.
+        """
+        return self.verbs.withdraw(self, Intent(actor, Trigger(trigger), reason))
 
     def observe_status(
         self,
@@ -289,6 +297,9 @@ class Invoice(models.Model):
     async def aobserve_status(self, *args: Any, **kwargs: Any) -> bool:
         return await sync_to_async(self.observe_status)(*args, **kwargs)
 
+    async def awithdraw(self, **kwargs: Any) -> bool:
+        return await sync_to_async(self.withdraw)(**kwargs)
+
     async def areconcile(self, **kwargs: Any) -> CancelResult:
         return await sync_to_async(self.reconcile)(**kwargs)
 
@@ -308,8 +319,8 @@ def guard_raw_save(sender: type[models.Model], instance: Any, using: str, raw: b
 
 # A template's {{ invoice.cancel }} must not cancel.
 for _owner, _names in (
-    (Invoice, "save cancel cancel_on_commit observe_status reconcile resolve mark_handled"),
-    (Invoice, "acancel aobserve_status areconcile aresolve amark_handled"),
+    (Invoice, "save cancel cancel_on_commit withdraw observe_status reconcile resolve mark_handled"),
+    (Invoice, "acancel awithdraw aobserve_status areconcile aresolve amark_handled"),
     (InvoiceManager, "register register_many observe_status aregister aobserve_status"),
 ):
     for _name in _names.split():

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from .invoice import Invoice
 
 
+REQUEST_OVERDUE = timedelta(minutes=15)
+"""A requested cancellation that has waited for longer needs attention."""
+
+
 def refuse_verb_fields(names: Iterable[str]) -> None:
     """Raise ``ValueError`` if one of the names is a field that only the verbs write."""
     for name in names:
@@ -82,8 +86,16 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         )
 
     def requested(self) -> Self:
-        """Invoices for which a cancel was asked for on commit and has not begun."""
+        """Open invoices whose cancellation was requested by ``cancel_on_commit`` and not carried out."""
         return self.filter(_is_set("cancel_requested_at"), status=Status.CREATED)
+
+    def due_for_canceling(self) -> Self:
+        """Invoices whose cancellation was requested and is to be tried now."""
+        return self.requested().filter(cancel_try_at__lte=utc_now())
+
+    def requested_long_ago(self) -> Self:
+        """Open invoices whose requested cancellation has waited for more than 15 minutes."""
+        return self.requested().filter(cancel_requested_at__lt=utc_now() - REQUEST_OVERDUE)
 
     def unpaid_since(self, when: datetime | timedelta) -> Self:
         """Invoices issued before ``when`` (an instant, or an age) that nobody paid."""
@@ -100,6 +112,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
             Q(status=Status.IN_DOUBT)
             | Q(status=Status.CANCELING, claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
             | Q(_is_set("paid_after_cancel_at"), paid_after_cancel_handled_at__isnull=True)
+            | Q(_is_set("cancel_requested_at"), cancel_requested_at__lt=utc_now() - REQUEST_OVERDUE)
         )
 
     # -- the bulk cancel --------------------------------------------------------------------------------------

@@ -16,12 +16,13 @@ pytestmark = pytest.mark.django_db
 
 def test_a_claim_writes_attempt_and_expiry_and_one_row(clock, limits):
     limits(CLAIM_TTL=100)
-    invoice = make(cancel_requested_at=NOON)
+    invoice = make(cancel_requested_at=NOON, cancel_try_at=NOON, cancel_try_count=3)
     opened = claim(invoice)
     row = stored(invoice)
     assert opened.invoices == [invoice]
     assert (row.status, row.attempt, row.claim_expires_at) == ("canceling", opened.attempt, NOON + seconds(100))
-    assert (row.cancel_requested_at, row.status_changed_at) == (None, NOON)
+    assert row.status_changed_at == NOON
+    assert (row.cancel_requested_at, row.cancel_try_at, row.cancel_try_count) == (NOON, NOON, 3)
     assert log(invoice) == [("created", "canceling", "")]
     assert invoice.transitions.get().attempt == opened.attempt
 

@@ -186,7 +186,6 @@ def test_an_unsaved_edit_of_the_instance_notes_no_wish():
 @pytest.mark.parametrize(
     "verb",
     [
-        pytest.param(claim, id="claim"),
         pytest.param(lambda invoice: observe(invoice, "paid"), id="money"),
         pytest.param(lambda invoice: observe(invoice, "expired"), id="closing"),
     ],

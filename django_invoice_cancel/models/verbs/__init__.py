@@ -1,8 +1,9 @@
 """The verbs: everything that writes an invoice's status and bookkeeping, and nothing else does.
 
 ``InvoiceVerbs`` is what an invoice or a query set hands to the story. Rooms: ``rows`` how it is written,
-``claims`` the sole right to submit, ``records`` a reply, ``observations`` what is learned from outside,
-``decisions`` what people decide, ``registering`` new invoices, ``pauses`` a provider in trouble.
+``claims`` the sole right to submit, ``requests`` requested cancellations, ``records`` a reply, ``observations`` what
+is learned from outside, ``decisions`` what people decide, ``registering`` new invoices, ``pauses`` a provider in
+trouble.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .observations import Observations, Seen, doubt_over_at
 from .pauses import Pauses
 from .records import Records
 from .registering import Registrations
+from .requests import Requests
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class InvoiceVerbs:
         self.refresh = rows.refresh
         self.guard_raw_save = rows.guard_raw_save
         claims, observations, decisions, pauses = Claims(rows), Observations(rows), Decisions(rows), Pauses(rows)
+        requests = Requests(rows, claims)
         self.claim = claims.claim
         self.give_back = claims.give_back
         self.is_claimed = claims.is_claimed
@@ -40,7 +43,10 @@ class InvoiceVerbs:
         self.book_check = observations.book_check
         self.record_lookup = observations.record_lookup
         self.beat = observations.beat
-        self.request_cancel = decisions.request_cancel
+        self.request_cancel = requests.request_cancel
+        self.withdraw = requests.withdraw
+        self.claim_requested = requests.claim_requested
+        self.postpone_request = requests.postpone_request
         self.resolve = decisions.resolve
         self.mark_handled = decisions.mark_handled
         registrations = Registrations(rows, model)

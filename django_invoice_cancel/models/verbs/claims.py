@@ -5,10 +5,11 @@ A claim is one conditional UPDATE: of two that try, the database lets one throug
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -22,11 +23,14 @@ from ...outcomes import Code, Outcome
 from ...signals import invoice_status_changed
 from ...statuses import Mover, Status, check_move
 from ..provider_state import NotPaused
+from .records import REQUEST_CLEARED
 from .rows import Entry, Rows, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
 
+_ANY = Q()
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 ABANDONED_AFTER = timedelta(seconds=60)
 """How long past its end a claim is left alone: the clocks of two machines differ."""
 
@@ -53,20 +57,24 @@ class Claims:
         *,
         before: Status = Status.CREATED,
         unless_paused: bool = True,
+        guard: Q = _ANY,
+        also: Mapping[str, Any] = _NOTHING,
     ) -> Claim:
         """Claim a group of one provider's invoices; the claim returned names those that were won.
 
         Provider and id are part of the guard: an unsaved edit of the instance in memory must not cancel
-        another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too.
+        another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too. ``guard``: a
+        further condition. ``also``: further columns to write; an invoice that is given back gets the old values back.
         """
         check_move(Mover.CLAIM, before, Status.CANCELING)
         invoices = list({invoice.id: invoice for invoice in invoices}.values())  # one row, one request
         claim = Claim(intent, before, conf.get().claim_ttl)
         claim.freeze(invoices)
-        changes = self._changes(claim)
+        claim.undo.update({invoice.id: {name: getattr(invoice, name) for name in also} for invoice in invoices if also})
+        changes = self._changes(claim) | dict(also)
 
         def verb(is_repeat: bool) -> list[Invoice]:
-            guarded = self._guarded(invoices, before, unless_paused)
+            guarded = self._guarded(invoices, before, unless_paused, guard)
             count = guarded.update(**changes)
             won = list(invoices) if count == len(invoices) else self._won(invoices, claim.attempt, count, is_repeat)
             if count:
@@ -88,6 +96,7 @@ class Claims:
                 key = claim.target(invoice).key
                 if self._own(claim, key).update(**changes):
                     show(invoice, changes)
+                    self._undo(claim, invoice, key)
                     self.rows.append([Entry(invoice, Status.CANCELING, claim.before, claim.intent, key=key, **entry)])  # type: ignore[arg-type]
 
         self.rows.run(verb, invoices)
@@ -139,14 +148,20 @@ class Claims:
             "status": Status.CANCELING,
             "attempt": claim.attempt,
             "claim_expires_at": now + timedelta(seconds=claim.ttl),
-            "cancel_requested_at": None,
             "status_changed_at": now,
         }
 
-    def _guarded(self, invoices: Sequence[Invoice], before: Status, unless_paused: bool) -> Any:
+    def _undo(self, claim: Claim, invoice: Invoice, key: Any) -> None:
+        """Give an invoice the columns back that its claim wrote for a request, unless that was withdrawn since."""
+        changes = claim.undo.get(key)
+        if changes:
+            requested = self.rows.invoices.filter(pk=key, cancel_requested_at__isnull=False)
+            show(invoice, changes if requested.update(**changes) else REQUEST_CLEARED)
+
+    def _guarded(self, invoices: Sequence[Invoice], before: Status, unless_paused: bool, guard: Q) -> Any:
         # One filter(), and exact lookups for one invoice: each further step costs a single cancel 0.1 ms of CPU.
         provider = invoices[0].provider
-        guards: list[Any] = [self._seen(invoices, before)]
+        guards: list[Any] = [self._seen(invoices, before), *([guard] if guard else [])]
         if unless_paused:
             guards.append(NotPaused(provider))
         return self.rows.invoices.filter(*guards, status=before, provider=provider)

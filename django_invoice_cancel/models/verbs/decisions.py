@@ -1,4 +1,4 @@
-"""Request, resolve, mark as handled: the decisions of people. All of them work inside any transaction."""
+"""Resolve, mark as handled: the decisions of people. All of them work inside any transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..actors import named_actor
 from .claims import is_abandoned
 from .observations import ONE_MORE_LOOKUP, doubt_over_at
 from .records import append_flagged, consequences
-from .rows import Entry, Rows, carry_over, show
+from .rows import Entry, Rows, carry_over
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -28,18 +28,6 @@ class Decisions:
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
-
-    def request_cancel(self, invoice: Invoice, intent: Intent) -> bool:
-        """Note that somebody wants this invoice canceled; False where it is not ``created`` any more."""
-        changes = {"cancel_requested_at": utc_now()}
-        with transaction.atomic(using=self.rows.using):
-            own = self.rows.invoices.filter(pk=invoice.id, status=Status.CREATED)
-            if not own.filter(provider=invoice.provider, external_id=invoice.external_id).update(**changes):
-                self.rows.refresh(invoice)
-                return False
-            show(invoice, {"status": Status.CREATED} | changes)
-            self.rows.append([Entry(invoice, Status.CREATED, Status.CREATED, intent, code=Code.REQUESTED)])
-            return True
 
     def resolve(
         self, invoice: Invoice, status: Status, intent: Intent, *, also: Callable[[], None] | None = None

@@ -7,11 +7,12 @@ then becomes a row of the log, and moves the invoice only where the table of mov
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial, reduce
 from operator import or_
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q, QuerySet
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 Also = Callable[[Sequence[Answer]], None]
 
+REQUEST_CLEARED: Mapping[str, Any] = MappingProxyType(
+    {"cancel_requested_at": None, "cancel_try_at": None, "cancel_try_count": 0}
+)
+"""The columns of a requested cancellation, as they are without one."""
 FIRST_CHECK = timedelta(minutes=1)
 """How long after a lost answer reconcile first asks."""
 
@@ -61,14 +66,12 @@ class Records:
                 self._one(answer, also, may_be_written=may_be_written or raced.is_repeat)
 
     def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
-        groups: dict[tuple[Outcome, Status], list[Answer]] = defaultdict(list)
+        groups: dict[tuple[Outcome, Status, bool], list[Answer]] = defaultdict(list)
         for answer in answers:
-            groups[answer.reply.outcome, _target(answer)].append(answer)
+            groups[answer.reply.outcome, _target(answer), _ends_request(answer)].append(answer)
         now = utc_now()
-        for (outcome, target), group in groups.items():
-            changes = consequences(target, now) | {"last_outcome": outcome}
-            if target in CLOSED or target in MONEY:
-                changes["status_confirmed_at"] = now
+        for (_outcome, target, _ends), group in groups.items():
+            changes = _changes(group[0], target, now)
             if self.rows.invoices.filter(_own(group), status=Status.CANCELING).update(**changes) != len(group):
                 raise _Raced(is_repeat=is_repeat)
             for answer in group:
@@ -115,9 +118,7 @@ class Records:
         changes: dict[str, Any] = {}
         if new != old:
             check_move(mover, old, new)
-            changes = consequences(new, now) | {"last_outcome": answer.reply.outcome}
-            if new in CLOSED or new in MONEY:
-                changes["status_confirmed_at"] = now
+            changes = _changes(answer, new, now)
         append_flagged(self.rows, row, changes, _entry(answer, old, new))
 
     def _is_logged(self, answer: Answer) -> bool:
@@ -132,7 +133,7 @@ def consequences(new: Status, now: datetime) -> dict[str, Any]:
         # The request is over: the doubt period counts from here.
         changes |= {"claim_expires_at": now, "next_check_at": now + FIRST_CHECK, "check_count": 0}
     elif new in CLOSED or new in MONEY:
-        changes |= {"next_check_at": None, "check_count": 0, "cancel_requested_at": None}
+        changes |= {"next_check_at": None, "check_count": 0} | REQUEST_CLEARED
     return changes
 
 
@@ -171,6 +172,24 @@ def _confirms(entry: Entry) -> bool:
 def _more_money(entry: Entry) -> Entry:
     same = (entry.invoice, entry.new, entry.new, entry.intent, entry.attempt)
     return Entry(*same, code=Code.MORE_MONEY, key=entry.key)
+
+
+def _changes(answer: Answer, new: Status, now: datetime) -> dict[str, Any]:
+    """Return the columns that an answer writes when it moves its invoice to a new status."""
+    changes = consequences(new, now) | {"last_outcome": answer.reply.outcome}
+    if new in CLOSED or new in MONEY:
+        changes["status_confirmed_at"] = now
+    if new == Status.CREATED and _ends_request(answer):
+        changes |= REQUEST_CLEARED
+    return changes
+
+
+def _ends_request(answer: Answer) -> bool:
+    """Return whether an answer that leaves the invoice open ends a requested cancellation (rule 13).
+
+    An unknown invoice does not: the credentials may be those of another project.
+    """
+    return answer.reply.outcome == Outcome.REFUSED and answer.reply.code != Code.NOT_FOUND
 
 
 def _target(answer: Answer) -> Status:

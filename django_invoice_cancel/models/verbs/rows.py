@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -217,7 +217,7 @@ class Rows:
         write_texts(write, [getattr(row, name) for row in rows for name in FREE_TEXTS], using=self.using)
 
 
-def show(invoice: Invoice, changes: dict[str, Any]) -> None:
+def show(invoice: Invoice, changes: Mapping[str, Any]) -> None:
     """Let the instance in memory carry what was written to its row."""
     for name, value in changes.items():
         setattr(invoice, name, value)

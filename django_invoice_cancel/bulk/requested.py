@@ -1,0 +1,48 @@
+"""Requested cancellations in bulk: one try each, logged under those who requested them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError
+
+from ..attempts import Claim
+from ..intents import Intent, Trigger
+from ..outcomes import CancelResult, Code
+from ..services import request_not_claimed
+from .engine import Engine
+from .lanes import Job
+from .tracks import Track
+
+if TYPE_CHECKING:
+    from ..models import Invoice
+    from ..models.verbs import InvoiceVerbs
+
+logger = logging.getLogger("django_invoice_cancel")
+
+
+class RequestEngine(Engine):
+    """Carries out what ``cancel_on_commit`` requested. Invoices of paused providers keep their turn."""
+
+    def __init__(self, verbs: InvoiceVerbs, done: SimpleQueue[Job], **options: Any) -> None:
+        super().__init__(verbs, Intent(trigger=Trigger.ON_COMMIT), done, tries=1, **options)
+
+    def _claims(self, invoices: list[Invoice]) -> Iterator[Claim]:
+        return self.verbs.claim_requested(invoices, is_try=True)
+
+    def _not_claimed(self, invoice: Invoice) -> CancelResult:
+        return request_not_claimed(invoice)
+
+    def _finish(self, track: Track, invoice: Invoice, said: CancelResult) -> None:
+        if said.code == Code.MISCONFIGURED:
+            self._postpone(invoice)
+        super()._finish(track, invoice, said)
+
+    def _postpone(self, invoice: Invoice) -> None:
+        try:
+            self.verbs.postpone_request(invoice)
+        except DatabaseError:
+            logger.exception("The next try of a requested cancellation was not written: %s.", invoice)
