@@ -78,6 +78,10 @@ class Run:
                     break
                 stop.set()
 
+    def left_of(self, limit: int | None) -> int | None:
+        """Return how many of at most ``limit`` invoices have no result yet; None without a limit."""
+        return None if limit is None else max(limit - self.outcomes.total(), 0)
+
     def summarize(self) -> None:
         """Write the outcomes and the reasons (for jsonl to stderr: stdout holds results alone)."""
         if not self.is_silent:

@@ -19,7 +19,21 @@ TABLE = {
     "open, old": ("created", {"issued_at": LOCAL_NOON - timedelta(days=3)}),
     "open, due": ("created", {"next_check_at": NOON}),
     "open, not due": ("created", {"next_check_at": FUTURE}),
-    "open, requested": ("created", {"cancel_requested_at": PAST}),
+    "open, requested": ("created", {"cancel_requested_at": NOON, "cancel_try_at": FUTURE}),
+    "open, requested, due": ("created", {"cancel_requested_at": NOON - seconds(900), "cancel_try_at": NOON}),
+    "open, requested long ago": ("created", {"cancel_requested_at": NOON - seconds(901), "cancel_try_at": FUTURE}),
+    "claimed, requested": (
+        "canceling",
+        {"cancel_requested_at": NOON, "cancel_try_at": PAST, "claim_expires_at": FUTURE},
+    ),
+    "claimed, requested long ago": (
+        "canceling",
+        {"cancel_requested_at": NOON - seconds(901), "cancel_try_at": PAST, "claim_expires_at": FUTURE},
+    ),
+    "in doubt, requested": (
+        "in_doubt",
+        {"cancel_requested_at": NOON - seconds(901), "cancel_try_at": PAST, "next_check_at": FUTURE},
+    ),
     "claimed": ("canceling", {"claim_expires_at": FUTURE}),
     "claimed, over": ("canceling", {"claim_expires_at": NOON - seconds(60)}),
     "claimed, abandoned": ("canceling", {"claim_expires_at": NOON - seconds(60.000001)}),
@@ -36,22 +50,27 @@ TABLE = {
     "failed": ("failed", {}),
 }
 
-OPEN = {"open", "open, not processed", "open, old", "open, due", "open, not due", "open, requested"}
+REQUESTED = {"open, requested", "open, requested, due", "open, requested long ago"}
+OPEN = {"open", "open, not processed", "open, old", "open, due", "open, not due"} | REQUESTED
+DOUBTFUL = {"in doubt, due", "in doubt, not due", "in doubt, requested"}
 
 QUESTIONS = [
     ("cancelable", lambda all: all.cancelable(), OPEN),
     ("cancelable, asked for", lambda all: all.cancelable(include_refused=True), OPEN | {"open, refused"}),
-    ("in doubt", lambda all: all.in_doubt(), {"in doubt, due", "in doubt, not due"}),
+    ("in doubt", lambda all: all.in_doubt(), DOUBTFUL),
     ("abandoned", lambda all: all.abandoned(), {"claimed, abandoned"}),
     ("due", lambda all: all.due_for_reconciling(), {"open, due", "claimed, abandoned", "in doubt, due"}),
-    ("requested", lambda all: all.requested(), {"open, requested"}),
+    ("requested", lambda all: all.requested(), REQUESTED),
+    ("due for canceling", lambda all: all.due_for_canceling(), {"open, requested, due"}),
+    ("requested long ago", lambda all: all.requested_long_ago(), {"open, requested long ago"}),
     ("unpaid since an instant", lambda all: all.unpaid_since(LOCAL_NOON - timedelta(days=2)), {"open, old"}),
     ("unpaid since an age", lambda all: all.unpaid_since(timedelta(days=2)), {"open, old"}),
     ("paid after cancel", lambda all: all.paid_after_cancel(), {"paid after cancel"}),
     (
         "needing attention",
         lambda all: all.needing_attention(),
-        {"in doubt, due", "in doubt, not due", "claimed, abandoned", "paid after cancel"},
+        DOUBTFUL
+        | {"claimed, abandoned", "paid after cancel", "open, requested long ago", "claimed, requested long ago"},
     ),
 ]
 
@@ -75,7 +94,7 @@ def test_an_instance_agrees_with_the_query_set_on_whether_it_is_abandoned(clock,
 
 WRITES = {
     Invoice: [
-        "save", "delete", "cancel", "cancel_on_commit", "observe_status", "reconcile", "resolve",
+        "save", "delete", "cancel", "cancel_on_commit", "withdraw", "awithdraw", "observe_status", "reconcile", "resolve",
         "acancel", "aobserve_status", "areconcile", "aresolve",
     ],
     type(Invoice.objects): [
@@ -94,7 +113,9 @@ def test_everything_that_writes_says_so(owner, name):
     assert getattr(owner, name).alters_data is True
 
 
-@pytest.mark.parametrize("verb", ["cancel", "acancel", "cancel_on_commit", "observe_status", "reconcile", "delete"])
+@pytest.mark.parametrize(
+    "verb", ["cancel", "acancel", "cancel_on_commit", "withdraw", "awithdraw", "observe_status", "reconcile", "delete"]
+)
 def test_a_template_that_names_a_verb_neither_calls_it_nor_fails(verb):
     invoice = make()
     html = Template(f"<b>{{{{ invoice.{verb} }}}}</b>").render(Context({"invoice": invoice}))

@@ -13,6 +13,7 @@ from .model import MONEY, Account, Broken
 
 LEGAL = {(str(old), str(new)) for table in MOVES.values() for old, news in table.items() for new in news}
 LEVELS = ["", *MONEY]
+ENDS = (*MONEY, "canceled", "expired", "failed")
 
 
 def promise(is_kept: object, words: str) -> None:
@@ -67,6 +68,19 @@ def check_log(row: Invoice, log: list[InvoiceTransition]) -> None:
     promise(row.status == at, f"the log ends in {at}, and the row is {row.status}")
     promise(row.status != "in_doubt" or row.next_check_at is not None, "in doubt, and never looked up")
     promise(row.status != "canceling" or row.claim_expires_at is not None, "claimed without an end")
+
+
+def check_request(row: Invoice, log: list[InvoiceTransition]) -> None:
+    """A requested cancellation stands until an event of rule 13 clears it."""
+    is_requested = False
+    for each in log:
+        is_refused = (each.outcome, each.from_status, each.to_status) == ("refused", "canceling", "created")
+        if each.code == "requested":
+            is_requested = True
+        elif each.to_status in ENDS or each.code == "withdrawn" or (is_refused and each.code != "not_found"):
+            is_requested = False
+    promise((row.cancel_requested_at is not None) is is_requested, "a request was forgotten, or came back")
+    promise((row.cancel_try_at is not None) is is_requested, "a request without a time, or a time without one")
 
 
 def check_truth(row: Invoice, log: list[InvoiceTransition], account: Account) -> None:

@@ -24,7 +24,7 @@ from django_invoice_cancel.models.verbs.rows import VERB_FIELDS
 
 from .fates import CALM, Meeting, dying_at
 from .model import MONEY, Books, Broken, Killed, ModelProvider
-from .promises import LEVELS, Ledger, check_instance, check_log, check_money, check_truth, promise
+from .promises import LEVELS, Ledger, check_instance, check_log, check_money, check_request, check_truth, promise
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 PROVIDERS = st.sampled_from(["seen", "seen", "blind"])
@@ -177,6 +177,7 @@ class Stage(RuleBasedStateMachine):
             log = self.ledger.logs[pk]
             promise(row.external_id == self.ledger.ids[pk], "a new instance was written over it")
             check_log(row, log)
+            check_request(row, log)
             check_money(row, log, self.told_money.get(pk, ""))
             check_truth(row, log, self.account(row))
             promise(not row.reference.startswith("unsaved"), "an unsaved edit was saved")

@@ -81,7 +81,7 @@ def doubt_is_over_at_once(invoice):
     return invoice.claim_expires_at or invoice.status_changed_at
 
 
-def claimed_whatever_the_status(self, invoices, before, unless_paused):
+def claimed_whatever_the_status(self, invoices, *guards):
     return self.rows.invoices.filter(pk__in=[invoice.pk for invoice in invoices])
 
 
@@ -136,11 +136,16 @@ def saved_over_what_is_there(self, **kwargs):
     models.Model.save(self, **kwargs)
 
 
+def cleared_by_a_claim(self, claim):
+    return CHANGES(self, claim) | {"cancel_requested_at": None}
+
+
 def not_logged(self, entries):
     return APPEND(self, entries[1:]) if len(entries) > 1 else None
 
 
 MOVE, TAKE_IN, APPEND = records._move, observations.Observations._take_in, Rows.append
+CHANGES = Claims._changes
 CARRIERS = (observations, decisions, records, rows)
 
 RULES = {
@@ -182,7 +187,8 @@ RULES = {
         [(Invoice, "save", saved_over_what_is_there)],
         "a new instance was written over it",
     ),
-    "13 the log": ([(Rows, "append", not_logged)], "the log"),
+    "13 a claim keeps the request": ([(Claims, "_changes", cleared_by_a_claim)], "a request was forgotten"),
+    "the log": ([(Rows, "append", not_logged)], "the log"),
 }
 # A long story is told sooner where the walk knows few other steps.
 LOSING, ATTEMPTS = ("register", "cancel", "wait", "cron"), ("claim_and_be_paused", "wake_up_and_send")

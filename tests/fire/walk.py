@@ -13,7 +13,7 @@ from django_invoice_cancel import registry
 from django_invoice_cancel.asking import look_up
 from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.services import cancel_invoice, recorded
+from django_invoice_cancel.services import cancel_invoice, cancel_requested, recorded
 
 from .fates import CLOCKS, FATES, Fate
 from .model import FAULTS, LATEST, MONEY, Killed
@@ -24,8 +24,7 @@ CLERK, RECONCILE = Intent("clerk", "admin", "asked by the customer"), Intent(Non
 WAITS = st.sampled_from([1, 59, 61, 250, 269, 299, 361, 601, 899, 901, 961, 1300, 3700])
 DELAYS = st.sampled_from([1, 300, 600, LATEST])
 # What a verb that reads no row lets the instance tell: what it wrote. The others let it tell the whole row.
-REQUESTED = ("status", "cancel_requested_at")
-CLAIMED = (*REQUESTED, "attempt", "claim_expires_at", "status_changed_at")
+CLAIMED = ("status", "attempt", "claim_expires_at", "status_changed_at")
 RECORDED = (*CLAIMED, "last_outcome")
 
 
@@ -80,7 +79,7 @@ class Walk(Stage):
         """The process may die between the commit and what follows it."""
         invoice = self.open_invoice(data)
         captured = TestCase.captureOnCommitCallbacks()
-        with captured as callbacks, self.process(invoice, fate, tells=REQUESTED), transaction.atomic():
+        with captured as callbacks, self.process(invoice, fate), transaction.atomic():
             invoice.cancel_on_commit(actor="clerk", reason="asked for")
         if callbacks and is_run:
             self.books.fault = fault
@@ -92,7 +91,13 @@ class Walk(Stage):
         for invoice in Invoice.objects.filter(pk__in=self.ledger.rows).requested().order_by("pk"):
             self.books.fault = fault
             with self.process(invoice, fate):
-                self.hear(invoice, cancel_invoice(invoice))
+                self.hear(invoice, cancel_requested(invoice))
+
+    @rule(data=st.data(), fate=FATES)
+    def withdraw(self, data, fate):
+        invoice = self.invoice(data, "created", "canceling", "in_doubt", may_be_old=True)
+        with self.process(invoice, fate):
+            invoice.withdraw(actor="clerk", reason="by mistake")
 
     @rule(data=st.data(), fate=FATES)
     def claim_and_be_paused(self, data, fate):

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.db.models import Count
 
-from ...bulk import ListedWalk, Walk, cancel_walks, preview_walks, walks_of
+from ...bulk import ListedWalk, Walk, cancel_requested_walks, cancel_walks, preview_walks, walks_of
 from ...intents import Intent, Trigger
 from ...models import BulkOperation, Invoice
 from ...services import checked_intent
@@ -51,7 +51,11 @@ class Command(BaseCommand):
         parser.add_argument("--provider", metavar="ALIAS", help="only invoices of this provider")
         parser.add_argument("--older-than", type=age, metavar="AGE", help="issued longer ago than: 45m, 36h, 2d, 1w")
         parser.add_argument("--expires-before", type=moment, metavar="TIME", help="expiring before this time")
-        parser.add_argument("--requested", action="store_true", help="those that cancel_on_commit left behind")
+        parser.add_argument(
+            "--requested",
+            action="store_true",
+            help="those that cancel_on_commit requested, due or not; logged under those who requested it",
+        )
         parser.add_argument("--include-refused", action="store_true", help="also those that were refused before")
         parser.add_argument("--all", action="store_true", help="every invoice that can be canceled")
         parser.add_argument("--concurrency", type=positive, metavar="N", help="requests in flight, for each provider")
@@ -88,11 +92,17 @@ class Command(BaseCommand):
             return
         bounds = {name: options[name] for name in ("limit", "concurrency", "rate")}
         with stopping_on_signals() as stop:
-            run.take_in(cancel_walks(verbs, walks, intent, stop=stop, **bounds), stop)
+            if options["requested"]:
+                results = cancel_requested_walks(verbs, walks, stop=stop, **bounds)
+            else:
+                results = cancel_walks(verbs, walks, intent, stop=stop, **bounds)
+            run.take_in(results, stop)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
 
     def _refuse_background(self, options: dict[str, Any]) -> None:
         """Raise ``CommandError`` for what a stored operation cannot keep, and for a place where nobody finds it."""
+        if options["requested"]:
+            raise CommandError("--background does not carry out requests: leave it out, or leave out --requested.")
         if options["concurrency"] or options["rate"]:
             raise CommandError("--background leaves --concurrency and --rate to OPTIONS of the provider.")
         own = Invoice.objects.all().verbs.using
@@ -112,6 +122,8 @@ class Command(BaseCommand):
         tell(self.stdout, str(operation.pk))
 
     def _intent(self, options: dict[str, Any]) -> Intent:
+        if options["requested"]:
+            return Intent(trigger=Trigger.ON_COMMIT)  # each is logged under the one who requested it
         try:
             return checked_intent(actor(options["actor"]), Trigger.COMMAND, options["reason"])
         except ValueError as error:
@@ -156,7 +168,7 @@ class Command(BaseCommand):
             raise CommandError(f"Nothing was sent. {error}") from error
 
     def _filtered(self, provider: str | None, options: dict[str, Any]) -> Any:
-        # What was asked for again after a refusal is wanted: a cancel that begins takes the wish back.
+        # A refusal clears the request: one that stands was made later, or is to be tried again.
         is_wanted = options["include_refused"] or options["requested"]
         invoices = invoices_in(options).cancelable(include_refused=is_wanted)
         if provider:

@@ -1,4 +1,4 @@
-"""Find out what became of the invoices in doubt. For cron: every minute or so, on as many machines as there are."""
+"""Settle invoices in doubt and carry out requested cancellations. For cron: every minute, on any number of machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db.models import Q
 
 from ... import registry
-from ...bulk import cannot_be_asked, preview_walks, reconcile_invoices, walks_of, why_not_askable
+from ...bulk import (
+    cancel_requested_walks,
+    cannot_be_asked,
+    preview_walks,
+    reconcile_invoices,
+    walks_of,
+    why_not_askable,
+)
 from ...statuses import OURS_ALONE, Status
 from ..arguments import (
     add_output_arguments,
@@ -23,15 +30,16 @@ from ..runs import Run, stopping_on_signals
 
 class Command(BaseCommand):
     help = (
-        "Ask the providers about invoices in doubt and abandoned ones that are due, and record what they say. "
+        "Ask the providers about invoices in doubt and abandoned ones that are due, and record the answers. Then "
+        "cancel those whose cancellation was requested (cancel_on_commit) and is due. "
         "Invoices in doubt at a provider that cannot be asked are left to --resubmit, or to a person."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         others = [str(status) for status in Status if status not in OURS_ALONE]
         parser.add_argument("--provider", metavar="ALIAS", help="only invoices of this provider")
-        parser.add_argument("--status", choices=others, help="ask about invoices in this status instead")
-        parser.add_argument("--now", action="store_true", help="also those that are not due yet")
+        parser.add_argument("--status", choices=others, help="ask about invoices in this status instead; cancel none")
+        parser.add_argument("--now", action="store_true", help="ask also about those that are not due yet")
         parser.add_argument(
             "--resubmit",
             action="store_true",
@@ -43,21 +51,35 @@ class Command(BaseCommand):
         refuse_bad_bounds(options, "limit")
         provider = checked_provider(options["provider"])
         invoices = self._selection(provider, options)
-        selected = invoices.count()
-        run = Run(self, options, title="Reconciling", total=min(selected, options["limit"] or selected))
+        requested = self._requested(provider, options)
+        selected = invoices.count() + requested.count()
+        limit = options["limit"]
+        run = Run(self, options, title="Reconciling", total=min(selected, limit or selected))
         if options["dry_run"]:
             why_not = partial(why_not_askable, resubmit=options["resubmit"])
-            run.take_in(preview_walks(walks_of(invoices), limit=options["limit"], why_not=why_not))
+            run.take_in(preview_walks(walks_of(invoices), limit=limit, why_not=why_not))
+            run.take_in(preview_walks(walks_of(requested), limit=run.left_of(limit)))
             run.summarize()
             return
-        bounds = {name: options[name] for name in ("resubmit", "limit")}
-        refuse_inside_transaction(invoices.verbs)
+        verbs = invoices.verbs
+        refuse_inside_transaction(verbs)
         with stopping_on_signals() as stop:
-            run.take_in(reconcile_invoices(invoices, stop=stop, **bounds), stop)
+            run.take_in(reconcile_invoices(invoices, stop=stop, resubmit=options["resubmit"], limit=limit), stop)
+            if not stop.is_set() and run.left_of(limit) != 0:
+                walks = walks_of(requested)
+                run.take_in(cancel_requested_walks(verbs, walks, stop=stop, limit=run.left_of(limit)), stop)
         if not stop.is_set() and not options["status"]:
             for alias in [provider] if provider else _looked_after(invoices_in(options)):
-                invoices.verbs.beat(alias)
+                verbs.beat(alias)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="They are asked about again, ever more rarely.")
+
+    def _requested(self, provider: str | None, options: dict[str, Any]) -> Any:
+        """Return the invoices whose requested cancellation is due; none if a status was named: that only asks."""
+        invoices = invoices_in(options)
+        if options["status"]:
+            return invoices.none()
+        due = invoices.due_for_canceling()
+        return due.filter(provider=provider) if provider else due
 
     def _selection(self, provider: str | None, options: dict[str, Any]) -> Any:
         invoices = invoices_in(options)

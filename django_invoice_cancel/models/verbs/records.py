@@ -133,7 +133,7 @@ def consequences(new: Status, now: datetime) -> dict[str, Any]:
         # The request is over: the doubt period counts from here.
         changes |= {"claim_expires_at": now, "next_check_at": now + FIRST_CHECK, "check_count": 0}
     elif new in CLOSED or new in MONEY:
-        changes |= {"next_check_at": None, "check_count": 0} | REQUEST_CLEARED
+        changes |= {"next_check_at": None, "check_count": 0, **REQUEST_CLEARED}
     return changes
 
 

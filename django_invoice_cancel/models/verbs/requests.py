@@ -108,7 +108,7 @@ class Requests:
         """Return the invoices by the actor and the reason of their latest request."""
         log = self.rows.log.filter(invoice_id__in=[invoice.pk for invoice in invoices], code=Code.REQUESTED)
         rows = log.order_by("id").values_list("invoice_id", "actor_id", "actor_label", "reason")
-        latest = {pk: requester for pk, *requester in rows}
+        latest = {pk: (key, label, reason) for pk, key, label, reason in rows}
         groups: dict[Intent, list[Invoice]] = defaultdict(list)
         for invoice in invoices:
             key, label, reason = latest.get(invoice.pk, (None, "", ""))
