@@ -15,7 +15,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Min, Q
 
 from . import conf, registry
 from .clock import utc_now
@@ -48,6 +48,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "W005": "Remove AUTOCOMMIT from this database's settings.",
         "W006": "Use the provider's own https:// address, or set DEBUG where this is a test.",
         "W007": "Give TASKS a backend that has workers, such as django_tasks_db.DatabaseBackend, or remove DISPATCH.",
+        "W008": "Run reconcile_invoices every minute; the log of these invoices has the reason.",
         "W011": "Convert these tables to utf8mb4: ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4.",
     }
 )
@@ -271,12 +272,16 @@ def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
 def check_reconciling(
     app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Check that somebody reconciles: with ``check --deploy --database default``, as it reads the invoices."""
+    """Check that doubts are reconciled and requested cancellations carried out. Reads the invoices.
+
+    So it runs only with ``check --deploy --database default``.
+    """
     found: list[CheckMessage] = []
     for alias in _databases_of_invoices(databases or ()):
         try:
             with transaction.atomic(using=alias):
                 found += _check_silence(alias)
+                found += _check_requests(alias)
         except DatabaseError:  # not migrated yet, or out of reach: not for this check to say
             continue
     return found
@@ -292,3 +297,13 @@ def _check_silence(alias: str) -> Iterator[CheckMessage]:
         if provider not in heard:
             text = f"Nothing has reconciled for an hour, and {provider!r} has invoices in doubt ({count} in {alias!r})."
             yield _found("W004", text)
+
+
+def _check_requests(alias: str) -> Iterator[CheckMessage]:
+    waiting = Invoice.objects.using(alias).requested_long_ago().order_by("provider").values_list("provider")
+    for provider, count, oldest in waiting.annotate(Count("pk"), Min("cancel_requested_at")):
+        text = (
+            f"Requested cancellations at {provider!r} have waited for more than 15 minutes: {count} in {alias!r}, "
+            f"the oldest since {oldest:%Y-%m-%d %H:%M} UTC."
+        )
+        yield _found("W008", text)

@@ -193,7 +193,7 @@ def cancel_requested(invoice: Invoice) -> CancelResult:
         return told(provider)
     claims = verbs.claim_requested([invoice], is_try=False, unless_paused=True)
     for claim in claims:
-        if claim.invoices:
+        if claim.invoices and not verbs.is_overtaken(claim, invoice):
             return told(recorded(submit(provider, claim, invoice)))
     return told(request_not_claimed(invoice))
 

@@ -1,12 +1,13 @@
 """Every mistake that a check can find, with the id under which it is found; and that none of them tells a secret."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.checks import Tags, run_checks
 from django.core.management import CommandError, call_command
 from django.core.management.base import SystemCheckError
@@ -271,6 +272,32 @@ def test_silence_is_told_once_for_each_provider():
     assert found.msg == "Nothing has reconciled for an hour, and 'firekassa' has invoices in doubt (2 in 'default')."
 
 
+@pytest.mark.django_db
+@pytest.mark.usefixtures("https")
+@pytest.mark.parametrize(("minutes", "expected"), [(14, []), (16, ["invoice_cancel.W008"])])
+def test_requested_cancellation_that_waits_for_15_minutes_is_a_warning(minutes, expected):
+    make_invoice("requested", provider="firekassa", age=timedelta(minutes=minutes))
+    assert ids(**deployed) == expected
+    assert ids() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("https")
+def test_requested_cancellations_that_wait_are_counted_for_each_provider():
+    now = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
+    with time_machine.travel(now.timestamp(), tick=False):
+        make_invoice("requested", provider="firekassa", age=HOUR)
+        make_invoice("requested", provider="firekassa", age=timedelta(minutes=20))
+        make_invoice("requested", provider="other", age=HOUR)
+        make_invoice("canceled", provider="firekassa", age=HOUR)
+        found = [message.msg for message in run_checks(tags=[checks.TAG], **deployed)]
+    waiting = "have waited for more than 15 minutes"
+    assert found == [
+        f"Requested cancellations at 'firekassa' {waiting}: 2 in 'default', the oldest since 2026-11-22 11:30 UTC.",
+        f"Requested cancellations at 'other' {waiting}: 1 in 'default', the oldest since 2026-11-22 11:30 UTC.",
+    ]
+
+
 def account(alias: str) -> dict[str, str]:
     """A resolver that knows every account."""
     return {"BACKEND": SCRIPTED}
@@ -345,7 +372,7 @@ def test_every_hint_ends_in_the_address_of_its_section():
 
 def test_every_id_is_found_by_a_test_here():
     by_settings = {mistake.values[0] for mistake in MISTAKES}
-    assert by_settings | {"W001", "W002", "W004", "W005", *OF_TASKS, *OF_CHARACTER_SETS} == set(checks.HINTS)
+    assert by_settings | {"W001", "W002", "W004", "W005", "W008", *OF_TASKS, *OF_CHARACTER_SETS} == set(checks.HINTS)
 
 
 def test_only_the_checks_that_query_need_a_database():

@@ -94,8 +94,8 @@ def test_an_instance_agrees_with_the_query_set_on_whether_it_is_abandoned(clock,
 
 WRITES = {
     Invoice: [
-        "save", "delete", "cancel", "cancel_on_commit", "withdraw", "awithdraw", "observe_status", "reconcile", "resolve",
-        "acancel", "aobserve_status", "areconcile", "aresolve",
+        "save", "delete", "cancel", "cancel_on_commit", "withdraw", "observe_status", "reconcile", "resolve",
+        "acancel", "awithdraw", "aobserve_status", "areconcile", "aresolve",
     ],
     type(Invoice.objects): [
         "register", "register_many", "observe_status", "aregister", "aobserve_status",

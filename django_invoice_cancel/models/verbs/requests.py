@@ -44,7 +44,7 @@ class Requests:
         A repeated request is logged, and keeps the time of the first and its back-off.
         """
         with transaction.atomic(using=self.rows.using):
-            row = self.rows.lock(invoice.pk)
+            row = self.rows.lock(invoice.id)
             if row is None:
                 return False
             carry_over(row, invoice)
@@ -63,7 +63,7 @@ class Requests:
         """Clear the request; return False if a cancel request was sent that may still succeed."""
 
         def verb() -> bool:
-            row = self.rows.lock(invoice.pk)
+            row = self.rows.lock(invoice.id)
             if row is None:
                 return True
             if row.cancel_requested_at is not None:
@@ -96,7 +96,7 @@ class Requests:
     def postpone_request(self, invoice: Invoice) -> None:
         """Move the back-off of a request on without a claim: nothing can be sent for this invoice as it is."""
         changes = _next_try(invoice.cancel_try_count, utc_now())
-        own = {"pk": invoice.pk, "status": Status.CREATED, "cancel_try_count": invoice.cancel_try_count}
+        own = {"pk": invoice.id, "status": Status.CREATED, "cancel_try_count": invoice.cancel_try_count}
 
         def verb(is_repeat: bool) -> None:
             if self.rows.invoices.filter(**own, cancel_requested_at__isnull=False).update(**changes):
@@ -106,12 +106,12 @@ class Requests:
 
     def _by_requester(self, invoices: Sequence[Invoice]) -> list[tuple[Intent, list[Invoice]]]:
         """Return the invoices by the actor and the reason of their latest request."""
-        log = self.rows.log.filter(invoice_id__in=[invoice.pk for invoice in invoices], code=Code.REQUESTED)
+        log = self.rows.log.filter(invoice_id__in=[invoice.id for invoice in invoices], code=Code.REQUESTED)
         rows = log.order_by("id").values_list("invoice_id", "actor_id", "actor_label", "reason")
         latest = {pk: (key, label, reason) for pk, key, label, reason in rows}
         groups: dict[Intent, list[Invoice]] = defaultdict(list)
         for invoice in invoices:
-            key, label, reason = latest.get(invoice.pk, (None, "", ""))
+            key, label, reason = latest.get(invoice.id, (None, "", ""))
             groups[Intent(LoggedActor(key, label), Trigger.ON_COMMIT, reason)].append(invoice)
         return list(groups.items())
 
