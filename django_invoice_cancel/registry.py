@@ -6,7 +6,6 @@ the alias and the option, never a value.
 
 import inspect
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from django.core.signals import setting_changed
 from . import conf
 from .exceptions import ProviderMisconfigured
 from .masking import Secret, SecretDict, mask
+from .processes import PerProcess
 from .providers.base import Provider
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -35,7 +35,7 @@ class _Kept:
         self.providers: OrderedDict[str, tuple[conf.ProviderConfig, Provider]] = OrderedDict()
 
 
-_kept = _Kept()
+_kept = PerProcess(_Kept)
 
 
 def aliases() -> list[str]:
@@ -60,13 +60,14 @@ def can_look_up(alias: str) -> bool:
 def get_provider(alias: str) -> Provider:
     """Return the provider of ``alias``, or raise ``ImproperlyConfigured`` with what to do."""
     config = _config(alias)
-    with _kept.lock:
-        kept = _kept.providers.get(alias)
+    own = _kept.get()
+    with own.lock:
+        kept = own.providers.get(alias)
         if kept is None or kept[0] != config:
-            kept = _kept.providers[alias] = (config, build(config))
-        _kept.providers.move_to_end(alias)
-        while len(_kept.providers) > _MOST_KEPT:
-            _kept.providers.popitem(last=False)
+            kept = own.providers[alias] = (config, build(config))
+        own.providers.move_to_end(alias)
+        while len(own.providers) > _MOST_KEPT:
+            own.providers.popitem(last=False)
         return kept[1]
 
 
@@ -183,8 +184,7 @@ def _accepted(backend: type[Provider]) -> dict[str, inspect.Parameter]:
 def _forget(*, setting: str = conf.SETTING, **kwargs: object) -> None:
     global _kept
     if setting == conf.SETTING:
-        _kept = _Kept()
+        _kept = PerProcess(_Kept)
 
 
 setting_changed.connect(_forget, dispatch_uid="invoice_cancel.registry")
-os.register_at_fork(after_in_child=_forget)

@@ -235,45 +235,109 @@ def test_close_closes_and_the_next_request_opens_anew(serve: Serve, connect: Con
 
 
 FORK = """
-import os, sys
+import ctypes, os, sys
 from django_invoice_cancel.masking import Secret
 from django_invoice_cancel.providers.transport import Deadline, Transport
+fork = {"os.fork": os.fork, "fork in C": ctypes.PyDLL(None).fork}[sys.argv[2]]
 transport = Transport(base_url=sys.argv[1], scheme="Bearer", token=Secret("t"), secrets=[])
 def ask(path, seconds=5):
-    exchange = transport.request("POST", path, deadline=Deadline(seconds))
+    exchange = transport.request("POST", path, body=b"{}", deadline=Deadline(seconds))
     print(path, exchange.kind, exchange.json, flush=True)
 ask("/parent-1")
-child = os.fork()
+child = fork()
 if not child:
     ask("/child-1")
     ask("/child-drip", 0.4)
+    grandchild = fork()
+    if not grandchild:
+        ask("/grandchild-1")
+        ask("/grandchild-drip", 0.4)
+        os._exit(0)
+    os.waitpid(grandchild, 0)
+    ask("/child-2")
+    ask("/child-3")
     os._exit(0)
 os.waitpid(child, 0)
 ask("/parent-2")
 """
+FORKS = [
+    pytest.param(how, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="only if processes can fork"))
+    for how in ("os.fork", "fork in C")
+]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
-def test_child_never_uses_its_parents_connection(serve: Serve) -> None:
-    """Two processes on one connection would read each other's answers. The child's deadlines are kept, too."""
+@pytest.mark.parametrize("how", FORKS)
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+def test_child_never_uses_its_parents_connection(
+    how: str, is_tls: bool, serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes on one connection would read each other's answers. The child's deadlines are kept, too.
+
+    A fork in C does not run the hooks of ``os.register_at_fork``; uWSGI forks so.
+    """
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
 
     def behave(peer: Peer) -> None:
         while (request := peer.read_request()) is not None:
-            if request.path == "/child-drip":
+            if request.path.endswith("-drip"):
                 peer.send(b"HTTP/1.1 200 OK\r\nX: ")
                 while not peer.server.is_closing.wait(0.05):
                     peer.send(b"a")
             peer.send(answer(json.dumps(request.connection).encode()))
 
-    server = serve(behave)
+    server = serve(behave, tls=certificates.ours if is_tls else None)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK, server.url], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-W", "ignore", "-c", FORK, server.url, how],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
     )
 
-    assert done.stdout.split("\n")[:4] == [
+    assert done.stdout.splitlines() == [
         "/parent-1 answer 1",
         "/child-1 answer 2",
         "/child-drip in_doubt None",
+        "/grandchild-1 answer 3",
+        "/grandchild-drip in_doubt None",
+        "/child-2 answer 4",
+        "/child-3 answer 4",
         "/parent-2 answer 1",
     ]
-    assert server.executed == 4
+    assert server.executed == 8
+
+
+@pytest.mark.parametrize("moment", ["before the first byte", "before the answer", "idle"])
+def test_connection_of_another_process_is_not_used(
+    moment: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process id changes in the middle of a request, as it does in a child that was forked there."""
+    pid = os.getpid()
+
+    def become_the_child() -> None:
+        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+
+    def behave(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            if moment == "before the answer" and request.path == "/second":
+                become_the_child()
+            peer.send(named(request))
+
+    def lease(_: float) -> bool:
+        if moment == "before the first byte":
+            become_the_child()
+        return True
+
+    server = serve(behave)
+    transport = connect(server.url)
+    first = post(transport, "/first")
+    if moment == "idle":
+        become_the_child()
+    second = transport.request("POST", "/second", body=b"{}", deadline=Deadline(5), lease=lease)
+
+    assert first.json == {"path": "/first"}
+    if moment == "idle":
+        assert (second.json, server.connections, server.executed) == ({"path": "/second"}, 2, 2)
+    else:
+        assert (second.kind, second.json, server.connections) == (Kind.IN_DOUBT, None, 1)
+        assert server.executed == (1 if moment == "before the first byte" else 2)

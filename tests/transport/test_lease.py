@@ -1,8 +1,11 @@
 """The lease is asked where the first byte is handed to the socket: after everything that may take long."""
 
 import socket
+import ssl
+import threading
 from collections.abc import Callable
 from queue import Queue
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -129,3 +132,93 @@ def test_request_within_a_lease_is_one_of_its_own(serve: Serve, connect: Connect
 
     assert (inner[0].json, outer.json) == ("/inner", "/cancel")
     assert server.executed == 2
+
+
+class StoppingSocket:
+    """Lets the claim end while the client hands out its first bytes, as it does for a process that is stopped there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_over = False
+        self.sent_late = 0
+        client = threading.current_thread()
+        for owner, name in ((socket.socket, "send"), (socket.socket, "sendall"), (ssl.SSLSocket, "send")):
+            monkeypatch.setattr(owner, name, self.observed(getattr(owner, name), client))
+
+    def observed(self, send: Callable[..., Any], client: threading.Thread) -> Callable[..., Any]:
+        def observe(sock: Any, data: Any, *args: Any) -> Any:
+            if threading.current_thread() is not client:
+                return send(sock, data, *args)
+            if self.is_over:
+                self.sent_late += len(data)
+            result = send(sock, data, *args)
+            self.is_over = True
+            return result
+
+        return observe
+
+    def lease(self, _: float) -> bool:
+        return not self.is_over
+
+
+BODIES = {"none": None, "empty": b"", "small": b'{"uuid":"INV-89UX09KA"}', "of a group": b"x" * 4_000}
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_request_goes_out_whole_or_not_at_all_once_the_claim_is_over(
+    body: bytes | None,
+    is_tls: bool,
+    serve: Serve,
+    connect: Connect,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Head and body are handed out at once: the process cannot be stopped between them and send the body later."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
+    server = serve(keeps_alive(), tls=certificates.ours if is_tls else None)
+    transport = connect(server.url)
+    stopping = StoppingSocket(monkeypatch)
+
+    first = transport.request("POST", "/first", body=body, deadline=Deadline(5), lease=stopping.lease)
+    second = transport.request("POST", "/second", body=body, deadline=Deadline(5), lease=stopping.lease)
+
+    assert (first.kind, second.code, stopping.sent_late) == (Kind.ANSWER, Code.LEASE_EXPIRED, 0)
+    assert [(request.path, request.body) for request in server.requests] == [("/first", body or b"")]
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("end", ["the lease", "the deadline"])
+def test_rest_of_a_long_request_is_not_sent_once_the_claim_is_over(
+    end: str, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was handed out is not a whole request; yet it was handed out, so the invoice is in doubt."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
+    is_held_up, is_over = threading.Event(), threading.Event()
+    received: Queue[int] = Queue()
+    asked: list[float] = []
+    deadline = Deadline(20)
+
+    def reads_late(peer: Peer) -> None:
+        peer.read_head()
+        size = len(peer.buffer)
+        is_over.wait(10)
+        while piece := peer.sock.recv(65_536):
+            size += len(piece)
+        received.put(size)
+
+    def lease(seconds_left: float) -> bool:
+        asked.append(seconds_left)
+        if len(asked) > 3 and not is_held_up.is_set():
+            is_held_up.set()  # the client is in the middle of its request
+            if end == "the deadline":
+                deadline.at = monotonic()
+            is_over.set()
+        return end == "the deadline" or not is_over.is_set()
+
+    server = serve(reads_late, tls=certificates.ours if is_tls else None)
+    exchange = connect(server.url).request("POST", "/cancel", body=b"x" * 8_000_000, deadline=deadline, lease=lease)
+
+    assert (exchange.kind, exchange.code) == (Kind.IN_DOUBT, Code.NO_ANSWER)
+    assert exchange.detail == {"the lease": "LeaseEnded", "the deadline": "DeadlineOver"}[end]
+    assert 0 < received.get(timeout=10) < 8_000_000
+    assert server.executed == 0

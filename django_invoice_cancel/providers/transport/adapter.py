@@ -24,20 +24,17 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 def make_ssl_context() -> ssl.SSLContext:
     """Return a verifying context with the CAs that the environment names, else those of certifi."""
-    return _context_of(next(filter(None, map(os.environ.get, CA_VARIABLES)), None) or certifi.where())
+    named = next(filter(None, map(os.environ.get, CA_VARIABLES)), None) or certifi.where()
+    return _context_of(named, os.getpid())
 
 
 @lru_cache(maxsize=4)
-def _context_of(named: str) -> ssl.SSLContext:
-    """Load the CAs once for all accounts of the process: that takes 40 ms of CPU."""
+def _context_of(named: str, pid: int) -> ssl.SSLContext:
+    """Load the CAs once for all accounts of a process, which takes 40 ms of CPU. A forked child loads its own."""
     context = create_urllib3_context()
     is_directory = Path(named).is_dir()
     context.load_verify_locations(cafile=None if is_directory else named, capath=named if is_directory else None)
     return context
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_context_of.cache_clear)  # a lock in it may be held by a thread that is gone
 
 
 class HostAdapter(HTTPAdapter):

@@ -9,7 +9,7 @@ from typing import Any
 from ...masking import Secret, mask
 from ...outcomes import Code
 from . import body as bodies
-from .attempt import Attempt
+from .attempt import Attempt, OtherProcess
 from .exchange import SERVER_KEPT, TEXT_KEPT, Exchange, Kind
 from .faults import detail_of
 from .response import check_length
@@ -56,6 +56,8 @@ def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: d
     content = bodies.read(raw)
     if attempt.is_expired:
         raise DeadlinePassed
+    if attempt.is_inherited:
+        raise OtherProcess
     is_json, value, text = bodies.parse(content, secrets)
     # no end but the connection's: only a document that is complete in itself tells it from a cut one
     if attempt.is_real and not is_json and not bodies.is_framed(raw):

@@ -4,6 +4,7 @@ An attempt belongs to one thread, which finds it by ``current()``; only ``expire
 ``release`` has run, the attempt has no socket any more, so that a reused connection is never hit.
 """
 
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -19,11 +20,19 @@ class LeaseRefused(Exception):
 
 
 class DeadlineOver(Exception):
-    """The time was over before the first byte."""
+    """The time was over before the whole request was handed out."""
+
+
+class LeaseEnded(Exception):
+    """The lease said no after a part of the request was handed out: the rest is not sent."""
 
 
 class SentTwice(Exception):
-    """The HTTP library asked to send a request's rest on another connection."""
+    """The HTTP library asked to send a request for the second time."""
+
+
+class OtherProcess(Exception):
+    """The request was begun by the process from which this one was forked."""
 
 
 class Attempt:
@@ -32,6 +41,7 @@ class Attempt:
     __slots__ = (
         "_lease",
         "_lock",
+        "_pid",
         "_sock",
         "deadline",
         "has_interim_answer",
@@ -55,6 +65,7 @@ class Attempt:
         """The connection may serve another request after a plain exchange."""
         self._lease = lease
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._sock: socket.socket | None = None
         self.is_begun = False
         """The HTTP library was called; before that, nothing can have been sent."""
@@ -76,6 +87,16 @@ class Attempt:
         """The final answer was read to its framed end, and nothing but it came."""
         self.http_status: int | None = None
         """The status of the last status line that could be read."""
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked while its parent made the request, and so does not own it."""
+        return self._pid != os.getpid()
+
+    @property
+    def may_keep_connection(self) -> bool:
+        """Whether the connection may serve another request."""
+        return self.may_reuse and self.is_plain and not self.is_inherited
 
     def watch(self, sock: socket.socket) -> None:
         """Let the watchdog shut ``sock`` down at the deadline; at once if it has been here already."""
@@ -101,13 +122,24 @@ class Attempt:
 
     def before_first_byte(self) -> None:
         """Raise unless the first byte may still go out; after this it counts as sent."""
-        left = self.deadline.left()
-        if left <= 0:
-            raise DeadlineOver
-        if self._lease is not None and not self._lease(left):
+        if not self._may_send():
             self.is_refused = True
             raise LeaseRefused
         self.is_sent = True
+
+    def before_more_bytes(self) -> None:
+        """Raise unless the rest of a request may still go out."""
+        if not self._may_send():
+            raise LeaseEnded
+
+    def _may_send(self) -> bool:
+        left = self.deadline.left()
+        if left <= 0:
+            raise DeadlineOver
+        is_held = self._lease is None or self._lease(left)
+        if self.is_inherited:
+            raise OtherProcess
+        return is_held
 
 
 def current() -> Attempt | None:

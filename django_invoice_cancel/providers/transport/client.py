@@ -3,10 +3,8 @@
 Nothing is sent twice, nothing is followed, and what is not proven to be unsent or answered is in doubt.
 """
 
-import os
 import re
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -18,6 +16,7 @@ from urllib3.util import Timeout
 
 from ... import __version__
 from ...masking import Secret
+from ...processes import PerProcess
 from ..base import Lease
 from . import watchdog
 from .adapter import HostAdapter
@@ -31,6 +30,14 @@ from .hooks import hooks_missing
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PATH = re.compile(r"/[!-~]*")
+
+
+class _Shared:
+    """What the threads of one process share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.adapter: HostAdapter | None = None
 
 
 class Transport:
@@ -58,9 +65,7 @@ class Transport:
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
-        self._lock = threading.Lock()
-        self._adapter: HostAdapter | None = None
-        _transports.add(self)
+        self._shared = PerProcess(_Shared)
 
     @property
     def tracks_connections(self) -> bool:
@@ -93,8 +98,9 @@ class Transport:
 
     def close(self) -> None:
         """Close the idle connections; the next request opens new ones."""
-        with self._lock:
-            adapter, self._adapter = self._adapter, None
+        shared = self._shared.get()
+        with shared.lock:
+            adapter, shared.adapter = shared.adapter, None
         if adapter is not None:
             adapter.close()
 
@@ -135,25 +141,20 @@ class Transport:
     @contextmanager
     def _opened(self) -> Iterator[HostAdapter]:
         """Give the adapter that all threads share, or one for this request if its connections do not report."""
-        adapter = self._adapter or self._open()
+        shared = self._shared.get()
+        adapter = shared.adapter or self._open(shared)
         try:
             yield adapter
         finally:
             if not adapter.is_tracked:
                 adapter.close()  # a stray answer on an idle connection would not be noticed
 
-    def _open(self) -> HostAdapter:
-        with self._lock:
-            adapter = self._adapter or HostAdapter(self._base_url, self._pool_size)
+    def _open(self, shared: _Shared) -> HostAdapter:
+        with shared.lock:
+            adapter = shared.adapter or HostAdapter(self._base_url, self._pool_size)
             if adapter.is_tracked:
-                self._adapter = adapter
+                shared.adapter = adapter
             return adapter
-
-    def renew(self) -> None:
-        """Forget the connections, in a forked child: they are the parent's."""
-        _inherited.append(self._adapter)
-        self._lock = threading.Lock()
-        self._adapter = None
 
     def __repr__(self) -> str:
         return f"<Transport {self._base_url}>"
@@ -180,17 +181,3 @@ def _is_address(url: str) -> bool:
 
 def _is_visible(url: str) -> bool:
     return all("!" <= character <= "~" for character in url)
-
-
-_transports: "weakref.WeakSet[Transport]" = weakref.WeakSet()
-_inherited: list[HostAdapter | None] = []
-"""The parent's connections in a forked child: neither used nor closed, since their locks may be held for ever."""
-
-
-def _renew_all() -> None:
-    for transport in list(_transports):
-        transport.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

@@ -5,6 +5,7 @@ and prove "not sent". A connection is used again only after a plain exchange, an
 """
 
 import math
+import os
 import socket
 from time import monotonic
 from typing import Any
@@ -14,11 +15,13 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from .attempt import SentTwice, current
+from .attempt import Attempt, SentTwice, current
 from .response import TrackedResponse
 
 MAX_IDLE_SECONDS = 2.0
 """A server may close an idle connection at any time; what is lost in that race cannot be told from executed."""
+PIECE_BYTES = 16_384
+"""How much is handed to the socket at a time: one TLS record. A longer request asks the lease before each piece."""
 NEVER = -math.inf
 
 
@@ -26,35 +29,51 @@ class TrackedConnection(HTTPConnection):
     """Reports to the attempt of its thread; see the module."""
 
     response_class = TrackedResponse
-    _is_connecting = False
     _last_used = NEVER
+    _pid = 0
+    _outgoing: list[bytes] | None = None
 
     @property
     def is_connected(self) -> bool:
-        return monotonic() - self._last_used < MAX_IDLE_SECONDS and super().is_connected
+        is_ours = self._pid == os.getpid()  # two processes on one connection would read each other's answers
+        return is_ours and monotonic() - self._last_used < MAX_IDLE_SECONDS and super().is_connected
 
     def connect(self) -> None:
-        self._is_connecting = True
+        self._pid = os.getpid()
+        super().connect()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send head and body in one go, so that nothing is left to be sent once the claim is over."""
+        attempt = current()
+        if attempt is None:
+            super().request(*args, **kwargs)
+            return
+        self._outgoing = []
         try:
-            super().connect()
+            super().request(*args, **kwargs)
+            data = b"".join(self._outgoing)
         finally:
-            self._is_connecting = False
+            self._outgoing = None
+        self._send_whole(data, attempt)
 
     def send(self, data: Any) -> None:
-        attempt = current()
-        if attempt is not None and not self._is_connecting:
-            self._before_send(attempt)
-        super().send(data)
+        if self._outgoing is None:
+            super().send(data)
+        else:
+            self._outgoing.append(data)
 
-    def _before_send(self, attempt: Any) -> None:
+    def _send_whole(self, data: bytes, attempt: Attempt) -> None:
         if attempt.is_sent:
-            if self.sock is None:
-                raise SentTwice
-            return
+            raise SentTwice
         if self.sock is None:
             self.connect()
         attempt.watch(self.sock)
         attempt.before_first_byte()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.sock.send(rest[:PIECE_BYTES]) :]
+            if rest:
+                attempt.before_more_bytes()
 
     def getresponse(self) -> Any:
         response = super().getresponse()
@@ -122,7 +141,7 @@ class _ReleasingPool:
         attempt = current()
         if attempt is not None:
             attempt.release()
-            if conn is not None and not (attempt.is_plain and attempt.may_reuse):
+            if conn is not None and not attempt.may_keep_connection:
                 conn.close()
         super()._put_conn(conn)  # type: ignore[misc]
 

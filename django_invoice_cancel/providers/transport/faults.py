@@ -40,6 +40,8 @@ def exchange_of(error: BaseException, attempt: Attempt) -> Exchange:
     """Return what is known of a request that ended in ``error`` before its answer's head was read."""
     chain = list(_chain(error))
     detail = _names(chain)
+    if attempt.is_inherited:  # the parent may have sent it
+        return Exchange(Kind.IN_DOUBT, Code.NO_ANSWER, detail=detail)
     if attempt.is_refused:
         return Exchange(Kind.NOT_SENT, Code.LEASE_EXPIRED, detail=detail)
     if _is_not_sent(chain, attempt):

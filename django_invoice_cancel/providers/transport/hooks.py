@@ -9,7 +9,7 @@ from urllib3.connection import HTTPConnection
 _HOOKS = (
     (HTTPAdapter, ("get_connection_with_tls_context", "build_connection_pool_key_attributes", "request_url")),
     (HTTPConnectionPool, ("ConnectionCls", "_put_conn")),
-    (HTTPConnection, ("_new_conn", "connect", "send", "getresponse", "is_connected", "response_class")),
+    (HTTPConnection, ("_new_conn", "connect", "request", "send", "getresponse", "is_connected", "response_class")),
     (http.client.HTTPResponse, ("begin", "read1", "_close_conn")),
 )
 

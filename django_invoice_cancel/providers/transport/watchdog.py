@@ -6,10 +6,10 @@ The thread never touches a request that is over: ``Attempt.expire`` decides, und
 
 import heapq
 import itertools
-import os
 import threading
 from time import monotonic
 
+from ...processes import PerProcess
 from .attempt import Attempt
 
 
@@ -33,8 +33,9 @@ class Watchdog:
                 self._start()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="invoice-cancel-deadlines", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="invoice-cancel-deadlines", daemon=True)
+        thread.start()  # may fail: then the next attempt tries again
+        self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -56,19 +57,10 @@ class Watchdog:
             heapq.heappop(self._heap)
 
 
-_watchdog = Watchdog()
+_watchdog = PerProcess(Watchdog)
+"""The thread of a parent does not exist in its forked child."""
 
 
 def watch(attempt: Attempt) -> None:
     """Have the watchdog of this process end ``attempt`` at its deadline."""
-    _watchdog.add(attempt)
-
-
-def _renew() -> None:
-    """Make a new watchdog in a forked child: the parent's thread did not come along."""
-    global _watchdog
-    _watchdog = Watchdog()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    _watchdog.get().add(attempt)
