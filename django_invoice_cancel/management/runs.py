@@ -1,4 +1,4 @@
-"""A bulk run as a command shows it: progress, results, summary, exit code, and what Ctrl-C does.
+"""A bulk run as a command shows it: progress, results, summary, exit code, and signals.
 
 Knows nothing of selections. The results go to stdout, everything about them to stderr or, as a table, after them.
 """
@@ -18,14 +18,15 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError
 
 from .. import registry
 from ..outcomes import CancelResult, Code, Outcome
+from .output import reason_of
 from .progress import Silent, progress, words
 
 INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
-"""The exit codes of a run, the graver first; 0: every invoice got an answer."""
+"""Exit codes of a run, the most severe first; 0: every invoice got an answer, 5: see ``output``."""
 
 _NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.MISCONFIGURED})
 """Skipped, and to be run again; ``STILL_OPEN`` is NOT_PROCESSED and an answer: that of a lookup."""
@@ -57,22 +58,21 @@ class Run:
         self.lines: dict[tuple[str, str, str], _Line] = {}
         self.not_recorded = 0
         self.not_tried = 0
-        self.is_read = True
-        """Whether somebody still reads what is written: ``| head -1`` does so for a while."""
 
     def take_in(self, results: Generator[CancelResult, None, None], stop: threading.Event | None = None) -> None:
-        """Read the results to their end, showing them as they come; where nobody reads them any more, stop the run."""
-        err = self.command.stderr
-        bar = Silent() if self.is_silent or _is_closed(err) else progress(err, self.total, self.title)
+        """Read the results to their end, showing them as they come.
+
+        Lost progress does not end the run. Lost results do, in good order: a program that reads them cannot go on.
+        """
+        err, out = self.command.stderr, self.command.stdout
+        bar = Silent() if self.is_silent else progress(err, self.total, self.title)
         with closing(results), bar as shown:
             for result in results:
                 self._count(result)
                 if self.as_jsonl:
-                    with self._read_by_somebody(self.command.stdout) as out:
-                        out.write(json.dumps(result.as_dict(), ensure_ascii=not _takes_all(out)))
-                with self._read_by_somebody(self.command.stderr):
-                    shown.show(self.outcomes)
-                if self.is_read:
+                    out.write(json.dumps(result.as_dict(), ensure_ascii=not _takes_all(out)))
+                shown.show(self.outcomes)
+                if not self.as_jsonl or self._lost_by() is None:
                     continue
                 if stop is None:
                     break
@@ -82,29 +82,15 @@ class Run:
         """Return how many of at most ``limit`` invoices have no result yet; None without a limit."""
         return None if limit is None else max(limit - self.outcomes.total(), 0)
 
+    def _lost_by(self) -> OSError | None:
+        """Return the error by which stdout was lost, None if it was not."""
+        lost_by: OSError | None = getattr(self.command.stdout, "lost_by", None)
+        return lost_by
+
     def summarize(self) -> None:
-        """Write the outcomes and the reasons (for jsonl to stderr: stdout holds results alone)."""
+        """Write the outcomes and the reasons (for jsonl to stderr: stdout holds only results)."""
         if not self.is_silent:
-            with self._read_by_somebody(self.command.stderr if self.as_jsonl else self.command.stdout) as out:
-                self._write_summary(out)
-        with self._read_by_somebody(self.command.stdout) as out:
-            out.flush()  # now: what fails at the end of Python cannot be caught
-
-    @contextmanager
-    def _read_by_somebody(self, stream: Any) -> Iterator[Any]:
-        """Make no error of a reader who has closed the pipe; what is written from then on goes nowhere.
-
-        A stream that was closed before (``>&-``) is what somebody wanted: it goes nowhere too, and the run goes on.
-        """
-        if _is_closed(stream):
-            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
-                yield OutputWrapper(nowhere)
-            return
-        try:
-            yield stream
-        except BrokenPipeError:
-            self.is_read = False
-            _lead_nowhere(stream)
+            self._write_summary(self.command.stderr if self.as_jsonl else self.command.stdout)
 
     def _write_summary(self, out: Any) -> None:
         total = self.outcomes.total()
@@ -136,7 +122,8 @@ class Run:
         code = self.exit_code(is_interrupted=is_interrupted)
         why = []
         if is_interrupted:
-            because = "" if self.is_read else ": nobody reads what is written any more"
+            lost_by = self._lost_by() if self.as_jsonl else None
+            because = f": the results cannot be written ({reason_of(lost_by)})" if lost_by else ""
             why.append(f"Interrupted{because}. What was in flight is recorded; the rest is unchanged.")
         left_to_people = self._in_doubt_for_people()
         if in_doubt := self.outcomes[Outcome.IN_DOUBT] - left_to_people:
@@ -167,11 +154,6 @@ class Run:
         self.not_tried += is_unprocessed or result.code in _NOT_TRIED
 
 
-def _is_closed(stream: Any) -> bool:
-    """Say whether the process was started without this stream."""
-    return getattr(stream, "_out", stream) is None
-
-
 def _encoding(stream: Any) -> str:
     return getattr(stream, "encoding", None) or "utf-8"
 
@@ -186,36 +168,12 @@ def _fitting(stream: Any, text: str) -> str:
     return text.encode(_encoding(stream), "backslashreplace").decode(_encoding(stream))
 
 
-def _lead_nowhere(stream: Any) -> None:
-    """Let a pipe that nobody reads swallow all that is still written to it, as stdout and as stderr (``2>&1``)."""
-    closed = stream.fileno()
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
-        for number in [each for each in (1, 2) if _is_open(each) and os.path.sameopenfile(each, closed)]:
-            os.dup2(nowhere.fileno(), number)
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
-
-
-def tell(stream: Any, text: str) -> None:
-    """Write a line now; where nobody reads it any more, or ever did, it is lost and the work goes on."""
-    if _is_closed(stream):
-        return
-    try:
-        stream.write(text)
-        stream.flush()
-    except BrokenPipeError:
-        _lead_nowhere(stream)
-
-
 @contextmanager
 def stopping_on_signals() -> Iterator[threading.Event]:
-    """Set the event yielded on SIGINT or SIGTERM; a second signal ends the process. For the main thread alone."""
+    """Set the event yielded on SIGINT, SIGTERM or SIGHUP; a second signal ends the process. For the main thread only.
+
+    A closed terminal sends SIGHUP. It stays ignored if it was ignored at the start, as ``nohup`` does.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -225,14 +183,27 @@ def stopping_on_signals() -> Iterator[threading.Event]:
     def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
         for known in earlier:
-            signal.signal(known, signal.SIG_DFL)  # a KeyboardInterrupt would wait for what is in flight once more
-        with suppress(OSError):  # who reads that may have got the signal too, and be gone
+            signal.signal(known, _second_signal())
+        with suppress(OSError):  # the reader may have received the signal too, or the terminal is closed
             os.write(2, b"\nStopping: what is in flight is recorded first. Once more ends at once.\n")
 
-    for wanted in (signal.SIGINT, signal.SIGTERM):
-        earlier[wanted] = signal.signal(wanted, handle)
+    for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if wanted != signal.SIGHUP or signal.getsignal(wanted) != signal.SIG_IGN:
+            earlier[wanted] = signal.signal(wanted, handle)
     try:
         yield stop
     finally:
         for known, handler in earlier.items():
             signal.signal(known, handler)
+
+
+def _second_signal() -> Any:
+    """Return what a second signal does: the system's default, which ends the process even while it waits in C code.
+
+    The system's default does nothing to process 1 of a container: a handler ends it.
+    """
+    return _end if os.getpid() == 1 else signal.SIG_DFL
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)

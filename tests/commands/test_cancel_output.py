@@ -6,7 +6,6 @@ import json
 import pytest
 from django.core.management import call_command
 
-from django_invoice_cancel.management import progress
 from django_invoice_cancel.models.verbs.records import Records
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.reading import answers, rows_each, statuses
@@ -187,17 +186,6 @@ def test_what_was_not_tried_is_told_beside_the_doubt(scripted, make, manage):
         "1 in doubt. Do not cancel them again: reconcile_invoices finds out. "
         "4 not tried or not processed: unchanged. Run the command again later."
     )
-
-
-def test_progress_that_nobody_reads_any_more_ends_the_run(scripted, make, manage, monkeypatch, unread):
-    """``2>&1 | head``: what is in flight is recorded, the rest is as it was."""
-    shop = scripted(concurrency=1)
-    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
-    make(200)
-    assert manage(*ALL, stderr=unread).code == 130
-    assert 0 < shop.cancel_count < 200
-    assert statuses() == {"canceled": shop.cancel_count, "created": 200 - shop.cancel_count}
-    assert answers() == {"canceled": shop.cancel_count}
 
 
 def test_misconfigured_alias_is_not_tried(scripted, make, manage):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -27,17 +28,19 @@ CANCEL = ["cancel_invoices", "--provider", "cryptocloud", "--noinput"]
 def start(sandbox, child_env):
     """Return a function that starts a command against the sandbox; as in a shell, what it writes is buffered."""
 
-    def start(*arguments, deadline=5, unbuffered="", **options):
+    def start(*arguments, deadline=5, unbuffered="", before=(), **options):
         given = json.dumps({"deadline": deadline})
         env = child_env(INVOICE_CANCEL_TEST_OPTIONS=given, COLUMNS="100", TERM="xterm", PYTHONUNBUFFERED=unbuffered)
-        command = [sys.executable, "-m", "tests.bulk.child", sandbox.base_url, *arguments]
+        command = [*before, sys.executable, "-m", "tests.bulk.child", sandbox.base_url, *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         return subprocess.Popen(command, env=env, **{**pipes, **options})
 
     return start
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "closed terminal"]
+)
 def test_signal_records_what_is_in_flight_and_leaves_the_rest(sandbox, at_sandbox, start, number):
     at_sandbox(500)
     sandbox.configure(latency=0.1)
@@ -71,7 +74,7 @@ def test_signal_that_the_reader_got_too_ends_the_run_in_good_order(sandbox, at_s
 
 
 UNREAD = (
-    b"\nCommandError: Interrupted: nobody reads what is written any more. "
+    b"\nCommandError: Interrupted: the results cannot be written (Broken pipe). "
     b"What was in flight is recorded; the rest is unchanged.\n"
 )
 BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
@@ -108,15 +111,14 @@ def test_dry_run_that_nobody_reads_any_more_ends(sandbox, at_sandbox, start):
 
 
 @BUFFERED
-def test_summary_that_nobody_reads_is_no_error(sandbox, at_sandbox, start, unbuffered):
-    """Buffered, it is written when the command ends: what fails later than that cannot be caught."""
+def test_summary_whose_reader_has_exited_ends_with_5(sandbox, at_sandbox, start, unbuffered):
     at_sandbox(3)
     ours, theirs = os.pipe()
     os.close(ours)
     with start(*CANCEL, unbuffered=unbuffered, stdout=theirs) as child:
         os.close(theirs)
-        assert child.stderr.read() == b""
-    assert (child.returncode, sandbox.count("cancel"), statuses(), rows_each()) == (0, 3, {"canceled": 3}, {2: 3})
+        assert child.stderr.read() == b"CommandError: Done, not reported: Broken pipe.\n"
+    assert (child.returncode, sandbox.count("cancel"), statuses(), rows_each()) == (5, 3, {"canceled": 3}, {2: 3})
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl"])
@@ -142,6 +144,25 @@ def test_second_signal_ends_at_once_and_leaves_abandoned_claims(sandbox, at_sand
     assert statuses()["canceling"] >= 8
     assert rows_each() == {1: statuses()["canceling"]}
     assert sandbox.count("cancel") == 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_second_signal_ends_process_1_of_a_container(sandbox, at_sandbox, start, number):
+    """The kernel gives process 1 no default action: without a handler the second signal does nothing."""
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False, stderr=subprocess.DEVNULL).returncode:  # noqa: S607
+        pytest.skip("only with the right to make a namespace of processes")
+    at_sandbox(20, "silent_after")
+    child = start(*CANCEL, deadline=60, before=["unshare", "--pid", "--fork", "--kill-child"])
+    sandbox.wait_until(lambda: sandbox.count("cancel") >= 8, timeout=30)
+    (first,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    os.kill(int(first), number)
+    assert b"Once more ends at once" in read_until(child.stderr, b"at once.")
+    os.kill(int(first), number)
+    began = time.monotonic()
+    child.communicate(timeout=30)
+    assert (child.returncode, time.monotonic() - began < 10) == (128 + number, True)
+    assert sandbox.count("cancel") == 8
+    assert rows_each() == {1: statuses()["canceling"]}
 
 
 def read_until(stream, wanted):
@@ -188,9 +209,14 @@ def in_terminal(start, *arguments):
 
 
 @BUFFERED
-@pytest.mark.parametrize("is_closed", [False, True], ids=["head -0", ">&-"])
-def test_operations_are_worked_off_though_nobody_reads(sandbox, at_sandbox, start, is_closed, unbuffered):
-    """What the sweep writes is news for whoever looks; its work is not."""
+@pytest.mark.parametrize(
+    ("is_closed", "code", "complaint"),
+    [
+        pytest.param(False, 5, b"CommandError: Done, not reported: Broken pipe.\n", id="head -0"),
+        pytest.param(True, 0, b"", id=">&-"),
+    ],
+)
+def test_operations_are_completed_without_a_reader(sandbox, at_sandbox, start, is_closed, code, complaint, unbuffered):
     for _ in range(2):
         BulkOperation.objects.start(at_sandbox(3).filter(status="created").exclude(pk__in=in_operations()))
     ours, theirs = os.pipe()
@@ -198,8 +224,8 @@ def test_operations_are_worked_off_though_nobody_reads(sandbox, at_sandbox, star
     close = {"preexec_fn": lambda: os.close(1)} if is_closed else {}
     with start("run_bulk_operations", unbuffered=unbuffered, stdout=theirs, **close) as child:
         os.close(theirs)
-        assert child.stderr.read() == b""
-    assert (child.returncode, sandbox.count("cancel"), statuses(), rows_each()) == (0, 6, {"canceled": 6}, {2: 6})
+        assert child.stderr.read() == complaint
+    assert (child.returncode, sandbox.count("cancel"), statuses(), rows_each()) == (code, 6, {"canceled": 6}, {2: 6})
     assert set(BulkOperation.objects.values_list("progress", flat=True)) == {"finished"}
 
 

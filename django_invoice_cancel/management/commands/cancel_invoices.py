@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import Count
 
@@ -30,13 +30,14 @@ from ..arguments import (
     refuse_inside_transaction,
 )
 from ..csv_rows import ID, BadRows, open_rows
-from ..runs import INTERRUPTED, Run, stopping_on_signals, tell
+from ..output import ReportingCommand
+from ..runs import INTERRUPTED, Run, stopping_on_signals
 from .register_invoices import COLUMNS
 
 _SELECTORS = ("external_ids", "from_file", "provider", "older_than", "expires_before", "requested", "all")
 
 
-class Command(BaseCommand):
+class Command(ReportingCommand):
     help = "Cancel invoices at their providers. Needs a selector or --all; asks before it sends."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -119,7 +120,7 @@ class Command(BaseCommand):
                 for selected in walk.querysets(left) if left != 0 else ():
                     operation.freeze(selected)
         operation.confirm()
-        tell(self.stdout, str(operation.pk))
+        self.stdout.write(str(operation.pk))
 
     def _intent(self, options: dict[str, Any]) -> Intent:
         if options["requested"]:

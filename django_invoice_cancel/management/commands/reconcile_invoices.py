@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db.models import Q
 
 from ... import registry
@@ -25,10 +25,11 @@ from ..arguments import (
     refuse_bad_bounds,
     refuse_inside_transaction,
 )
+from ..output import ReportingCommand
 from ..runs import Run, stopping_on_signals
 
 
-class Command(BaseCommand):
+class Command(ReportingCommand):
     help = (
         "Ask the providers about invoices in doubt and abandoned ones that are due, and record the answers. Then "
         "cancel those whose cancellation was requested (cancel_on_commit) and is due. "

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connections
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
@@ -16,6 +16,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django_invoice_cancel import registry
 from django_invoice_cancel.intents import Trigger
 from django_invoice_cancel.management.csv_rows import ID, BadRows, BadValue, open_rows
+from django_invoice_cancel.management.output import ReportingCommand
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.registrations import cleaned_values
 
@@ -24,7 +25,7 @@ TIMES = ("issued_at", "expires_at")
 CHUNK = 500
 
 
-class Command(BaseCommand):
+class Command(ReportingCommand):
     help = "Make existing invoices known, from a CSV file. Idempotent: a known invoice stays as it is."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -9,21 +9,22 @@ import logging
 import uuid
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from ... import conf
 from ...bulk_operations import Advance, advance, is_paused
 from ...exceptions import CancelInTransaction
 from ...models import BulkOperation
 from ...models.bulk_operation import Progress
-from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals, tell
+from ..output import ReportingCommand
+from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals
 
 logger = logging.getLogger("django_invoice_cancel")
 
 _LONGEST_WAIT_SECONDS = 60.0
 
 
-class Command(BaseCommand):
+class Command(ReportingCommand):
     help = "Work on the bulk operations named, or on every one that nobody works on, until they are done or paused."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,7 +47,7 @@ class Command(BaseCommand):
             others = unfinished.count() - len(operations)
             if others > 0:
                 are, it = ("operation is", "it") if others == 1 else ("operations are", "one")
-                tell(self.stderr, f"{others:,} more {are} being worked on; name {it} to join in.")
+                self.stderr.write(f"{others:,} more {are} being worked on; name {it} to join in.")
             return operations
         return [self._named(text) for text in ids]
 
@@ -62,14 +63,14 @@ class Command(BaseCommand):
             raise CommandError("--dispatch needs INVOICE_CANCEL['DISPATCH'].")
         for operation in [self._named(text) for text in ids] or self._to_be_told():
             if operation.progress != Progress.RUNNING:
-                tell(self.stdout, f"{operation.pk}: not dispatched, {operation.progress}")
+                self.stdout.write(f"{operation.pk}: not dispatched, {operation.progress}")
                 continue
             try:
                 operation.dispatch_again()
             except Exception as error:  # whatever a broker that is down raises
                 logger.exception("A bulk operation was not dispatched: %s.", operation.pk)
                 raise CommandError(f"{operation.pk}: not dispatched, {type(error).__name__} is raised.") from error
-            tell(self.stdout, f"{operation.pk}: dispatched")
+            self.stdout.write(f"{operation.pk}: dispatched")
 
     def _to_be_told(self) -> list[BulkOperation]:
         """Return what nobody works on, but for what can only wait: workers that wait pile up with each sweep."""
@@ -83,7 +84,7 @@ class Command(BaseCommand):
                 try:
                     paused += self._work(operation, stop)
                 except BulkOperation.DoesNotExist:
-                    tell(self.stdout, f"{operation.pk}: removed meanwhile")
+                    self.stdout.write(f"{operation.pk}: removed meanwhile")
                 if stop.is_set():
                     raise CommandError("Interrupted. What was in flight is recorded.", returncode=INTERRUPTED)
         if paused:
@@ -104,5 +105,5 @@ class Command(BaseCommand):
                 stop.wait(left.wait_seconds)
         operation.refresh_from_db(using=operation.database)
         done = operation.total - operation.items.left().count()
-        tell(self.stdout, f"{operation.pk}: {done:,} of {operation.total:,}, {operation.progress}")
+        self.stdout.write(f"{operation.pk}: {done:,} of {operation.total:,}, {operation.progress}")
         return left.has_more and not stop.is_set()
