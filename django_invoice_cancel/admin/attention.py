@@ -103,6 +103,15 @@ def _about_invoices(admin: InvoiceAdmin, request: HttpRequest, invoices: Any, do
             abandoned,
         )
         yield Item(text % {"count": number(abandoned)}, _list_of(admin, request, Need.ABANDONED))
+    waiting = invoices.requested_long_ago().aggregate(count=Count("pk"), oldest=Min("cancel_requested_at"))
+    if waiting["count"]:
+        text = ngettext(
+            "%(count)s requested cancellation waits (%(age)s)",
+            "%(count)s requested cancellations wait (oldest %(age)s)",
+            waiting["count"],
+        )
+        values = {"count": number(waiting["count"]), "age": age(utc_now() - waiting["oldest"])}
+        yield Item(text % values, _list_of(admin, request, Need.WAITING))
     late = invoices.paid_after_cancel().count()
     if late:
         text = ngettext("%(count)s paid after cancellation", "%(count)s paid after cancellation", late)

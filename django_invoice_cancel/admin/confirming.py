@@ -60,6 +60,11 @@ class ResolveForm(ConfirmForm):
 
     def __init__(self, plan: Plan, *args: Any, **kwargs: Any) -> None:
         super().__init__(plan, *args, **kwargs)
+        if plan.draft.items.left().filter(invoice__cancel_requested_at__isnull=False).exists():
+            self.fields["decision"].help_text = _(
+                "The cancellation of some of them is requested: if you decide that they are still open, their cancel "
+                "requests are sent again."
+            )
         self.fields["reason"].required = True
         self.fields["reason"].label = _("Reason")
         if plan.count > MANY:

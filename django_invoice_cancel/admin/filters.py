@@ -29,6 +29,7 @@ class Need(StrEnum):
     ABANDONED = "abandoned"
     LATE_MONEY = "paid_after_cancel"
     REQUESTED = "requested"
+    WAITING = "waiting"
 
 
 class AttentionFilter(SimpleListFilter):
@@ -43,7 +44,8 @@ class AttentionFilter(SimpleListFilter):
             (Need.IN_DOUBT, _("In doubt")),
             (Need.ABANDONED, _("Left behind while being canceled")),
             (Need.LATE_MONEY, _("Paid after cancellation")),
-            (Need.REQUESTED, _("Cancel asked for, not begun")),
+            (Need.REQUESTED, _("Cancellation requested")),
+            (Need.WAITING, _("Requested more than 15 minutes ago")),
         ]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any] | None:
@@ -53,6 +55,7 @@ class AttentionFilter(SimpleListFilter):
             Need.ABANDONED: queryset.abandoned,
             Need.LATE_MONEY: queryset.paid_after_cancel,
             Need.REQUESTED: queryset.requested,
+            Need.WAITING: queryset.requested_long_ago,
         }
         value = self.value()
         return questions[Need(value)]() if value in list(Need) else None

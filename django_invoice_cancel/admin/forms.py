@@ -71,6 +71,16 @@ class CancelForm(forms.Form):
             self.fields["reason"].label = _("Reason (optional)")
 
 
+class WithdrawForm(forms.Form):
+    """The reason for which a requested cancellation is withdrawn, if there is one."""
+
+    reason = _words(_("Reason (optional)"))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].required = False
+
+
 class DecideForm(forms.Form):
     """One decision about an invoice in doubt, with its reason, as the person saw the invoice."""
 
@@ -82,6 +92,10 @@ class DecideForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.initial["attempt"] = invoice.attempt
         self.fields["decision"].choices = list(_decisions(invoice))  # type: ignore[attr-defined]
+        if invoice.cancel_requested_at is not None:
+            self.fields["decision"].help_text = _(
+                "Its cancellation is requested: if you decide that it is still open, the cancel request is sent again."
+            )
 
 
 class HandledForm(forms.Form):

@@ -59,6 +59,10 @@ class Offers:
         return self.invoice.paid_after_cancel_at is not None and self.invoice.paid_after_cancel_handled_at is None
 
     @property
+    def has_request(self) -> bool:
+        return self.invoice.cancel_requested_at is not None
+
+    @property
     def is_repeat(self) -> bool:
         """Whether checking means to repeat the cancel: the provider cannot be asked for a status."""
         return self._provider is not None and not self._provider.supports_lookup
@@ -85,6 +89,8 @@ class Offers:
             return self.why_no_check
         if page == "resolve":
             return "" if self.is_in_doubt else _("Only an invoice in doubt can be resolved by hand.")
+        if page == "withdraw":
+            return "" if self.has_request else _("Its cancellation is not requested.")
         return "" if self.has_late_money else _("There is no late money that waits to be handled.")
 
     @property
@@ -105,6 +111,8 @@ class Offers:
             yield Button(_("Check with provider"), self._address("check"), is_post=not self.is_repeat)
         if self.is_in_doubt and self.may_resolve:
             yield Button(_("Resolve …"), self._address("resolve"))
+        if self.has_request and self.may_cancel:
+            yield Button(_("Withdraw request …"), self._address("withdraw"))
 
     def remarks(self) -> Iterator[str]:
         """Yield why what one would look for is not there."""

@@ -17,7 +17,7 @@ from ..models import Invoice, InvoiceTransition
 from ..models.actors import named_actor
 from ..outcomes import Code, Outcome
 from ..results import provider_name
-from ..statuses import CLOSED, MONEY, Status
+from ..statuses import CLOSED, MONEY, OURS_ALONE, Status
 from .texts import money
 from .times import clock
 
@@ -27,11 +27,12 @@ Log = Sequence[InvoiceTransition]
 
 def state_of(invoice: Invoice, log: Log) -> str:
     """Return what is known of the invoice, in one sentence or two."""
-    if invoice.is_abandoned:
-        return _abandoned(invoice)
     if invoice.paid_after_cancel_at is not None and invoice.status in MONEY:
         return _late_money(invoice, log, invoice.paid_after_cancel_at)
-    return _STATES[Status(invoice.status)](invoice, log)
+    state = _abandoned(invoice) if invoice.is_abandoned else _STATES[Status(invoice.status)](invoice, log)
+    if invoice.cancel_requested_at is None or invoice.status not in OURS_ALONE:
+        return state
+    return f"{state} {_request_under_way(invoice, log, invoice.cancel_requested_at)}"
 
 
 def marked(text: str) -> str:
@@ -65,14 +66,7 @@ def why_no_cancel(invoice: Invoice) -> str:
 
 def _open(invoice: Invoice, log: Log) -> str:
     if invoice.cancel_requested_at is not None:
-        return _say(
-            _(
-                "Open. Its cancellation was asked for at %(when)s and has not begun; "
-                "`cancel_invoices --requested` takes care of it."
-            ),
-            invoice,
-            invoice.cancel_requested_at,
-        )
+        return _requested(invoice, log, invoice.cancel_requested_at)
     last = next((row for row in log if row.outcome), None)
     if last is None or not invoice.last_outcome:
         return _say(_("Open since %(when)s: no payment has been seen."), invoice, invoice.issued_at)
@@ -82,6 +76,38 @@ def _open(invoice: Invoice, log: Log) -> str:
         return _say(_("Open: at %(when)s %(provider)s said so, the cancel has not happened."), invoice, last.created_at)
     why = str(sentence(Outcome(last.outcome), last.code, provider=provider_name(invoice.provider)))
     return _say(_("Open. The cancel tried at %(when)s has not happened: %(why)s"), invoice, last.created_at, why=why)
+
+
+def _requested(invoice: Invoice, log: Log, since: datetime) -> str:
+    text = _("Open. Its cancellation was requested at %(when)s; `reconcile_invoices` tries it from %(next)s on.")
+    who = _requester(invoice, log)
+    if who:
+        text = _(
+            "Open. Its cancellation was requested by %(who)s at %(when)s; "
+            "`reconcile_invoices` tries it from %(next)s on."
+        )
+    said = _say(text, invoice, since, who=who, next=clock(invoice.cancel_try_at or since))
+    last = next((row for row in log if row.outcome), None)
+    if last is None or last.created_at < since:
+        return said
+    why = sentence(Outcome(last.outcome), last.code, provider=provider_name(invoice.provider))
+    return f"{said} {_say(_('The last try was at %(when)s: %(why)s'), invoice, last.created_at, why=str(why))}"
+
+
+def _request_under_way(invoice: Invoice, log: Log, since: datetime) -> str:
+    """Return who requested the cancellation of an invoice that is in doubt or being canceled."""
+    who = _requester(invoice, log)
+    if not who:
+        return _say(_("Its cancellation was requested at %(when)s."), invoice, since)
+    return _say(_("Its cancellation was requested by %(who)s at %(when)s."), invoice, since, who=who)
+
+
+def _requester(invoice: Invoice, log: Log) -> str:
+    """Return the name in the latest request."""
+    row = next((row for row in log if row.code == Code.REQUESTED), None)
+    if row is None:  # further back than the rows at hand
+        row = invoice.transitions.filter(code=Code.REQUESTED).order_by("-id").first()
+    return row.actor_label if row else ""
 
 
 def _canceling(invoice: Invoice, log: Log) -> str:

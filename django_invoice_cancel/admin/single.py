@@ -1,4 +1,4 @@
-"""What can be done with one invoice: cancel, check, resolve, mark as handled.
+"""What can be done with one invoice: cancel, check, resolve, mark as handled, withdraw a requested cancellation.
 
 Each view asks its permission on GET and POST.
 Providers are asked outside any transaction (ATOMIC_REQUESTS passes these views by), by the story alone. Each click
@@ -25,7 +25,7 @@ from ..intents import Trigger
 from ..models import Invoice
 from ..outcomes import CancelResult, Code, Outcome
 from ..results import provider_name
-from .forms import CancelForm, DecideForm, HandledForm
+from .forms import CancelForm, DecideForm, HandledForm, WithdrawForm
 from .offers import Offers
 from .own_pages import context_of, guarded
 from .sentences import marked, money_of, state_of
@@ -45,12 +45,14 @@ _QUESTIONS: Mapping[str, Any] = {
     "check": gettext_lazy("Check with provider?"),
     "resolve": gettext_lazy("Resolve this invoice in doubt"),
     "handled": gettext_lazy("Mark late money as handled"),
+    "withdraw": gettext_lazy("Withdraw the request to cancel this invoice?"),
 }
 _CANNOT: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cannot cancel this invoice"),
     "check": gettext_lazy("Cannot check this invoice"),
     "resolve": gettext_lazy("Cannot resolve this invoice"),
     "handled": gettext_lazy("Nothing to handle"),
+    "withdraw": gettext_lazy("Nothing to withdraw"),
 }
 
 Permits = Callable[..., bool]
@@ -67,6 +69,8 @@ class SingleInvoice(_ModelAdmin):
     """A template of your own instead of ``resolve.html`` there."""
     handled_template = ""
     """A template of your own instead of ``handled.html`` there."""
+    withdraw_template = ""
+    """A template of your own instead of ``withdraw.html`` there."""
 
     if TYPE_CHECKING:
         has_cancel_permission: Permits
@@ -80,6 +84,7 @@ class SingleInvoice(_ModelAdmin):
             "check": self.check_view,
             "resolve": self.resolve_view,
             "handled": self.handled_view,
+            "withdraw": self.withdraw_view,
         }
         own = [
             path(f"<int:pk>/{page}/", guarded(self, view), name=f"{self._names}_{page}") for page, view in views.items()
@@ -147,6 +152,22 @@ class SingleInvoice(_ModelAdmin):
         said = _("Late money marked as handled.")
         self.log_change(request, invoice, f"{said} {note}")
         return self._back(request, invoice, messages.SUCCESS, said)
+
+    def withdraw_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Withdraw a requested cancellation; a cancel request that was sent may still succeed."""
+        invoice = self._permitted(request, pk, self.has_cancel_permission)
+        form = WithdrawForm(request.POST or None)
+        if request.method != "POST" or not form.is_valid():
+            return self._ask(request, invoice, "withdraw", form)
+        if not Offers(self, request, invoice).has_request:
+            return self._back(request, invoice, messages.INFO, _("Its cancellation is not requested."))
+        reason = form.cleaned_data["reason"]
+        is_settled = invoice.withdraw(actor=request.user, reason=reason, trigger=Trigger.ADMIN)
+        said = _("The request to cancel it was withdrawn.")
+        if not is_settled:
+            said = f"{said} {_('A cancel request was sent before and may still succeed; it is not repeated.')}"
+        self.log_change(request, invoice, f"{said} {reason}".strip())
+        return self._back(request, invoice, messages.SUCCESS if is_settled else messages.WARNING, said)
 
     # -- before and after -------------------------------------------------------------------------------------
 

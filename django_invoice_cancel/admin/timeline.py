@@ -41,6 +41,7 @@ _CANCEL_SENT: Mapping[str, object] = {
 }
 _PLAIN: Mapping[str, object] = {
     Code.REQUESTED: gettext_lazy("asked to cancel it"),
+    Code.WITHDRAWN: gettext_lazy("withdrew the request to cancel it"),
     Code.GIVEN_BACK: gettext_lazy("given back unsent"),
     Code.ABANDONED: gettext_lazy("the process that was canceling it is gone"),
     Code.HANDLED: gettext_lazy("late money marked as handled"),

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition
 
-PAGES = ("cancel", "check", "resolve", "handled")
+PAGES = ("cancel", "check", "resolve", "handled", "withdraw")
 
 
 def listing(query: str = "", site: str = "admin") -> str:

@@ -13,6 +13,7 @@ from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import ProviderState
 from django_invoice_cancel.models.verbs.records import Records
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.services import cancel_invoice, cancel_requested
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_invoice.pages import PAGES, links, page, said, stored, texts
 
@@ -306,6 +307,51 @@ def test_a_page_that_asks_says_where_one_is(shop, clerk, name):
     invoice = make_invoice("in_doubt")
     [trail] = texts(clerk.get(page(invoice, name)), "breadcrumbs")
     assert f" {invoice} " in trail
+
+
+@pytest.mark.parametrize(("is_requested", "hints"), [(True, 1), (False, 0)])
+def test_the_resolve_form_says_that_a_requested_cancellation_is_sent_again(shop, clerk, is_requested, hints):
+    shop.next_cancels("in_doubt")
+    invoice = make_invoice("requested" if is_requested else "created")
+    cancel_requested(invoice) if is_requested else cancel_invoice(invoice)
+    response = clerk.get(page(invoice, "resolve"))
+    found = [text for text in texts(response, "help") if "the cancel request is sent again" in text]
+    assert (len(found), stored(invoice).status) == (hints, "in_doubt")
+
+
+# -- withdraw -------------------------------------------------------------------------------------------------
+
+
+def test_withdraw_clears_the_request(shop, clerk):
+    invoice = make_invoice("requested")
+    response = clerk.post(page(invoice, "withdraw"), {"reason": "a mistake"})
+    assert said(response) == [("success", f"{invoice}: The request to cancel it was withdrawn.")]
+    assert entries(invoice) == ["The request to cancel it was withdrawn. a mistake"]
+    assert log(invoice) == [("created", "created", "withdrawn", "admin", clerk.user.username, "a mistake")]
+    assert (stored(invoice).cancel_requested_at, shop.cancel_count) == (None, 0)
+    assert "withdrew the request to cancel it" in texts(clerk.get(page(invoice)), "ic-event")[0]
+
+
+def test_withdraw_in_doubt_says_that_the_cancel_request_may_still_succeed(shop, clerk):
+    shop.next_cancels("in_doubt")
+    invoice = make_invoice("requested")
+    cancel_requested(invoice)
+    assert "may still succeed" in texts(clerk.get(page(invoice, "withdraw")), "ic-remark")[0]
+    [(level, text)] = said(clerk.post(page(invoice, "withdraw"), {"reason": ""}))
+    assert (level, text.endswith("may still succeed; it is not repeated.")) == ("warning", True)
+    assert (stored(invoice).status, stored(invoice).cancel_requested_at, shop.cancel_count) == ("in_doubt", None, 1)
+
+
+def test_a_second_click_on_withdraw_finds_nothing_to_withdraw(shop, clerk):
+    invoice = make_invoice("requested")
+    clerk.post(page(invoice, "withdraw"), {"reason": ""})
+    assert texts(clerk.get(page(invoice, "withdraw")), "title")[0].startswith("Nothing to withdraw")
+    assert said(clerk.post(page(invoice, "withdraw"), {"reason": ""}))[-1] == (
+        "info",
+        f"{invoice}: Its cancellation is not requested.",
+    )
+    assert [row[2] for row in log(invoice)] == ["withdrawn"]
+    assert len(entries(invoice)) == 1
 
 
 # -- late money -----------------------------------------------------------------------------------------------

@@ -20,17 +20,24 @@ WHO = {
 MAY = {
     "view": {"change", "history"},
     "change": {"change", "history"},
-    "cancel": {"change", "history", "cancel", "check"},
+    "cancel": {"change", "history", "cancel", "check", "withdraw"},
     "resolve": {"change", "history", "resolve", "handled"},
-    "superuser": {"change", "history", "cancel", "check", "resolve", "handled"},
+    "superuser": {"change", "history", "cancel", "check", "resolve", "handled", "withdraw"},
 }
 ANSWERS = {
     "cancel": {"reason": "old"},
     "check": {},
     "resolve": {"decision": "canceled", "reason": "seen"},
     "handled": {"note": "paid back"},
+    "withdraw": {"reason": "a mistake"},
 }
-BEFORE = {"cancel": "created", "check": "created", "resolve": "in_doubt", "handled": "paid_after_cancel"}
+BEFORE = {
+    "cancel": "created",
+    "check": "created",
+    "resolve": "in_doubt",
+    "handled": "paid_after_cancel",
+    "withdraw": "requested",
+}
 
 
 @pytest.mark.parametrize("who", WHO)

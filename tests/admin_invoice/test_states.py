@@ -5,21 +5,29 @@ from datetime import timedelta
 import pytest
 import time_machine
 
+from django_invoice_cancel.admin.timeline import LATEST
 from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import ProviderState
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.services import cancel_requested
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_invoice.pages import page, stored, texts
 
 pytestmark = pytest.mark.django_db
 
 CANCEL, CHECK, RESOLVE, HANDLED = "Cancel", "Check with provider", "Resolve …", "Mark as handled"
+WITHDRAW = "Withdraw request …"
 
 FIRST_FIND_OUT = "Not to be canceled now: first find out what became of the request that was sent."
 MAY_NOT = "Your account does not have the permission to cancel this invoice."
 STATES = {
     "created": ("Open since 12:00: no payment has been seen.", [CANCEL, CHECK], []),
-    "requested": ("Open. Its cancellation was asked for at 12:00 and has not begun;", [CANCEL, CHECK], []),
+    "requested": (
+        "Open. Its cancellation was requested by make_invoice at 12:00; reconcile_invoices tries it from 12:01 on.",
+        [CANCEL, CHECK, WITHDRAW],
+        [],
+    ),
     "refused": ("Open. At 12:00 Scripted provider refused to cancel it.", [CANCEL, CHECK], []),
     "canceling": (
         "Being canceled since 12:00: Scripted provider is being asked right now.",
@@ -78,6 +86,11 @@ def noon(settings):
         yield clock
 
 
+def requested_by(invoice, actor):
+    assert invoice.verbs.request_cancel(invoice, Intent(actor, "on_commit"))
+    return invoice
+
+
 def offered(response):
     """The words of the buttons that the page offers."""
     return texts(response, "ic-offer")
@@ -117,6 +130,45 @@ def test_a_doubt_says_what_went_wrong(shop, clerk, answer, sentence):
     last = invoice.transitions.last()
     assert (stored(invoice).status, last.to_status, last.code) == ("in_doubt", "in_doubt", answer)
     assert shop.cancel_count == 1
+
+
+@pytest.mark.parametrize(
+    ("cancel_answer", "sentence"),
+    [
+        ("bad_credentials", "The last try was at 12:00: Scripted provider rejected our credentials."),
+        ("not_found", "The last try was at 12:00: Scripted provider does not know this invoice."),
+    ],
+)
+def test_a_requested_cancellation_that_did_not_succeed_is_shown_with_the_reason(shop, clerk, cancel_answer, sentence):
+    shop.next_cancels(cancel_answer)
+    invoice = make_invoice()
+    cancel_requested(requested_by(invoice, "the till"))
+    [state] = texts(clerk.get(page(invoice)), "ic-state")
+    assert state == (
+        "Open. Its cancellation was requested by the till at 12:00; reconcile_invoices tries it from 12:01 on. "
+        + sentence
+    )
+    assert (stored(invoice).status, shop.cancel_count) == ("created", 1)
+
+
+@pytest.mark.parametrize("name", ["change", "resolve", "withdraw"])
+@pytest.mark.parametrize(("actor", "by"), [("the till", "by the till "), (None, "")])
+def test_a_doubt_names_who_requested_the_cancellation(shop, clerk, name, actor, by):
+    shop.next_cancels("in_doubt")
+    invoice = make_invoice()
+    cancel_requested(requested_by(invoice, actor))
+    for _ in range(LATEST + 5):  # so many that the request is not among the latest rows
+        invoice.observe_status(provider_status="frozen")
+    [state] = texts(clerk.get(page(invoice, name)), "ic-state")
+    assert state.endswith(f"may or may not be canceled. Its cancellation was requested {by}at 12:00.")
+    assert shop.cancel_count == 1
+
+
+def test_a_claim_for_a_request_names_who_requested_it(shop, clerk):
+    invoice = requested_by(make_invoice(), "the till")
+    list(invoice.verbs.claim_requested([invoice], is_try=True))
+    [state] = texts(clerk.get(page(invoice)), "ic-state")
+    assert state.endswith("is being asked right now. Its cancellation was requested by the till at 12:00.")
 
 
 def test_a_paused_provider_is_why_there_is_no_button(shop, clerk):

@@ -185,6 +185,18 @@ def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, judges_br
     assert scripted_provider.cancel_count == 0
 
 
+@pytest.mark.parametrize("is_requested", [True, False])
+def test_resolve_says_that_requested_cancellations_are_sent_again(
+    scripted_provider, judges_browser, invoices, choose, is_requested
+):
+    chosen = doubtful(3, invoices)
+    if is_requested:
+        put(chosen[1], cancel_requested_at=utc_now())
+    shown = text(judges_browser.get(page(choose(judges_browser, chosen, "resolve_selected_invoices"))))
+    assert ("their cancel requests are sent again." in shown) is is_requested
+    assert scripted_provider.cancel_count == 0
+
+
 def test_what_is_wrong_with_the_decision_is_read_out_with_it(scripted_provider, judges_browser, invoices, choose):
     draft = choose(judges_browser, doubtful(2, invoices), "resolve_selected_invoices")
     shown = text(judges_browser.post(page(draft, "confirm"), {"reason": "seen"}))
