@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,6 +16,13 @@ from django.db import connections
 
 REQUIRE_SERVICES = os.environ.get("INVOICE_CANCEL_REQUIRE_SERVICES") == "1"
 VENDORS = {"postgres": "postgresql", "mysql": "mysql"}
+NIGHTS = {
+    "Berlin, forward": ("Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
+    "Berlin, back": ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
+    "Lord Howe, half an hour forward": ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
+    "Lord Howe, half an hour back": ("Australia/Lord_Howe", datetime(2027, 4, 3, 15, tzinfo=UTC)),
+}
+"""(time zone, instant of the change)"""
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "live_server", "admin_client", "admin_user"}
 
 
@@ -99,3 +107,17 @@ def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
             return pool.submit(body)
 
         yield run
+
+
+@pytest.fixture(params=NIGHTS)
+def night(request: pytest.FixtureRequest, settings: Any) -> datetime:
+    """Set the time zone and return the instant of its change."""
+    settings.TIME_ZONE, change = NIGHTS[request.param]
+    return change
+
+
+@pytest.fixture(params=[True, False], ids=["USE_TZ", "no USE_TZ"])
+def use_tz(request: pytest.FixtureRequest, settings: Any) -> bool:
+    """Run the test with time zones on and off, whatever the settings of the suite are."""
+    settings.USE_TZ = request.param
+    return bool(request.param)

@@ -10,11 +10,12 @@ from django.contrib.admin import SimpleListFilter
 from django.db.models import QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
+from ..clock import utc_now
 from ..models import ProviderState
+from ..models.fields import as_plain
 from ..results import provider_name
 
 MOST_PROVIDERS = 50
@@ -101,7 +102,7 @@ class IssuedFilter(SimpleListFilter):
             return None
         side, _dash, days = str(value).partition("-")
         lookup = "issued_at__gte" if side == "new" else "issued_at__lt"
-        return queryset.filter(**{lookup: timezone.now() - timedelta(days=int(days))})
+        return queryset.filter(**{lookup: as_plain(utc_now() - timedelta(days=int(days)))})
 
 
 def known_aliases() -> list[str]:

@@ -31,7 +31,7 @@ from .sentences import marked, money_of, state_of
 from .single import SingleInvoice
 from .texts import outcome_word
 from .timeline import LATEST, events_of, label_of, latest
-from .times import ago
+from .times import ago, in_local_time
 
 HISTORY = 500
 """How many events the history shows."""
@@ -57,6 +57,9 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
         css = {"all": ("invoice_cancel/invoice.css",)}
 
     # -- the list ---------------------------------------------------------------------------------------------
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return in_local_time(Invoice, super().get_list_display(request))
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """Newest first, along whichever index serves the filter: nothing sorts a million rows unasked."""
@@ -98,7 +101,7 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
             return [(None, {"fields": ("provider", "external_id", *_SHOP, "status")})]
         return [
             (None, {"fields": ("provider", "external_id", *_SHOP)}),
-            (_("Bookkeeping"), {"fields": _BOOKKEEPING, "classes": ("collapse",)}),
+            (_("Bookkeeping"), {"fields": in_local_time(Invoice, _BOOKKEEPING), "classes": ("collapse",)}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Invoice | None = None) -> tuple[str, ...]:
@@ -106,7 +109,7 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
         own = tuple(super().get_readonly_fields(request, obj))
         if obj is None:
             return (*own, *(name for name in _BOOKKEEPING if name != "status"))
-        return (*own, "provider", "external_id", *_BOOKKEEPING)
+        return (*own, "provider", "external_id", *dict.fromkeys((*_BOOKKEEPING, *in_local_time(Invoice, _BOOKKEEPING))))
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         settings, _problems = conf.read()

@@ -18,6 +18,7 @@ from ..models.bulk_operation import Operation, Progress
 from ..outcomes import CONFIRMS_CANCEL
 from . import texts
 from .starting import address, redirect_to
+from .times import in_local_time
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[BulkOperation]
@@ -82,6 +83,9 @@ class OperationList(_ModelAdmin):
         return self.has_cancel_permission(request, obj)
 
     # -- the list ---------------------------------------------------------------------------------------------
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return in_local_time(BulkOperation, super().get_list_display(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
         items = BulkOperationItem.objects.filter(operation=OuterRef("pk")).order_by().values("operation")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
+from django.conf import settings
+from django.contrib import admin
+from django.db import models
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format, localize, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from ..clock import utc_now
+from ..models.fields import InstantField
 
 
 def clock(when: datetime) -> str:
@@ -43,6 +50,28 @@ def seconds(milliseconds: int) -> str:
     number = milliseconds / 1000
     places = 0 if number >= 10 else 1
     return _("%(count)s s") % {"count": number_format(round(number, places), places)}
+
+
+def in_local_time(model: type[models.Model], names: Iterable[Any]) -> tuple[Any, ...]:
+    """Return columns of an admin page, with instants of the bookkeeping replaced by columns in local time.
+
+    Django itself converts aware times for display only under ``USE_TZ``; there the names stay as they are.
+    """
+    if settings.USE_TZ:
+        return tuple(names)
+    instants = {field.name: field for field in model._meta.concrete_fields if isinstance(field, InstantField)}
+    return tuple(_local_column(instants[name]) if name in instants else name for name in names)
+
+
+@cache
+def _local_column(field: InstantField) -> Callable[[Any], str]:
+    @admin.display(description=field.verbose_name, ordering=field.name)
+    def column(row: Any) -> str:
+        when = getattr(row, field.name)
+        return "-" if when is None else str(localize(_local(when)))
+
+    column.__name__ = field.name  # the name of the column's CSS class
+    return column
 
 
 def _local(when: datetime) -> datetime:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -66,3 +67,8 @@ class InstantField(_DateTimeField):
         if timezone.is_naive(value):
             value = value.replace(tzinfo=ZoneInfo(connection.timezone_name))  # its ``fold`` is set
         return value.astimezone(UTC)  # type: ignore[no-any-return]
+
+
+def as_plain(instant: datetime) -> datetime:
+    """Return an instant as a plain ``DateTimeField`` holds it: under ``USE_TZ = False`` as naive local time."""
+    return instant if settings.USE_TZ else timezone.make_naive(instant, timezone.get_default_timezone())

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.utils import resolve_callables
-from django.utils import timezone
 
 from ..bulk import BulkReport, cancel_invoices
 from ..clock import utc_now
 from ..intents import Trigger
 from ..outcomes import CancelResult, Outcome
 from ..statuses import Status
+from .fields import as_plain
 from .verbs import InvoiceVerbs
 from .verbs.claims import ABANDONED_AFTER
 from .verbs.rows import VERB_FIELDS
@@ -99,7 +99,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
     def unpaid_since(self, when: datetime | timedelta) -> Self:
         """Invoices issued before ``when`` (an instant, or an age) that nobody paid."""
-        instant = timezone.now() - when if isinstance(when, timedelta) else when
+        instant = as_plain(utc_now() - when) if isinstance(when, timedelta) else when
         return self.filter(status=Status.CREATED, issued_at__lt=instant)
 
     def paid_after_cancel(self) -> Self:

@@ -5,18 +5,20 @@ are moved back together where an age is asked for. No provider is asked.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from django.db import models
+from django.utils import timezone
 
 from .. import conf, registry
 from ..attempts import Answer
 from ..exceptions import InvalidExternalId
 from ..intents import Intent, Trigger
 from ..models import Invoice
+from ..models.fields import as_plain
 from ..models.transition import InvoiceTransition
 from ..models.verbs.claims import ABANDONED_AFTER
 from ..outcomes import Code, Outcome, ProviderReply
@@ -134,7 +136,7 @@ def _move_back(invoice: Invoice, age: timedelta, kept: Mapping[str, Any]) -> Non
     """Move all times of an invoice and of its log back, alike: what was consistent stays so."""
     names = [field.name for field in Invoice._meta.concrete_fields if isinstance(field, models.DateTimeField)]
     times: dict[str, datetime | None] = {name: getattr(invoice, name) for name in names if name not in kept}
-    moved = {name: time - age for name, time in times.items() if time is not None}
+    moved = {name: _earlier(time, age) for name, time in times.items() if time is not None}
     # Plain query sets: people's own refuse to write what the verbs own, and to change the log.
     models.QuerySet[Invoice](Invoice, using=invoice._state.db).filter(pk=invoice.pk).update(**moved)
     for name, time in moved.items():
@@ -142,3 +144,10 @@ def _move_back(invoice: Invoice, age: timedelta, kept: Mapping[str, Any]) -> Non
     log = models.QuerySet[InvoiceTransition](InvoiceTransition, using=invoice._state.db).filter(invoice_id=invoice.pk)
     for row in log:
         log.filter(pk=row.pk).update(created_at=row.created_at - age)
+
+
+def _earlier(time: datetime, age: timedelta) -> datetime:
+    """Return the time ``age`` before; a naive one by instants, since a local day may have 23 or 25 hours."""
+    if timezone.is_aware(time):
+        return time - age
+    return as_plain(timezone.make_aware(time, timezone.get_default_timezone()).astimezone(UTC) - age)

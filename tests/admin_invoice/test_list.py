@@ -266,7 +266,7 @@ def test_a_filter_leaves_what_it_says(shop, clerk, query, stories):
     ],
 )
 def test_the_filter_by_age(shop, clerk, issued, ages):
-    now = utc_now()
+    now = timezone.now()
     made = {days: make_invoice(issued_at=now - timedelta(days=days)) for days in (0, 2, 8, 31)}
     assert listed(clerk.get(listing(f"?issued={issued}"))) == sorted(made[days].external_id for days in ages)
 
@@ -360,7 +360,7 @@ SORTED_BY = {
 @pytest.fixture
 def shuffled(shop):
     """Four invoices, each column of which is in another order."""
-    now = utc_now()
+    now, local_now = utc_now(), timezone.now()
     values = {
         "external_id": ["b", "c", "a", "d"],
         "reference": ["order-4", "order-2", "order-3", "order-1"],
@@ -368,7 +368,7 @@ def shuffled(shop):
         "amount": ["10", "9", "8.5", "100"],
         "status": ["created", "paid", "expired", "canceled"],
         "status_confirmed_at": [now, now - 3 * HOUR, now - 2 * HOUR, now - HOUR],
-        "issued_at": [now - 3 * HOUR, now - HOUR, now - 2 * HOUR, now],
+        "issued_at": [local_now - 3 * HOUR, local_now - HOUR, local_now - 2 * HOUR, local_now],
     }
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     return Invoice.objects.bulk_create(Invoice(**row) for row in rows)

@@ -10,7 +10,6 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils import timezone
 
-from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
@@ -121,7 +120,7 @@ def test_many_wrong_ids_are_not_all_listed(shop, manage, tmp_path):
 @pytest.fixture
 def selection(shop):
     """One invoice of each kind that the selectors tell apart."""
-    now = utc_now()
+    now = timezone.now()
     kinds = {
         "old": {"issued_at": now - timedelta(days=3)},
         "new": {},
