@@ -24,7 +24,7 @@ from ..messages import not_an_id
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
 from .actors import acting_user
-from .fields import ExactCharField, InstantField
+from .fields import ExactCharField, InstantField, displayable
 from .queryset import InvoiceQuerySet, refuse_verb_fields
 from .registrations import cleaned_values, id_text
 from .verbs import InvoiceVerbs
@@ -130,8 +130,8 @@ class Invoice(models.Model):
     reference = models.CharField(_("reference"), max_length=255, blank=True, help_text=_("Your own order number."))
     amount = models.DecimalField(_("amount"), max_digits=28, decimal_places=8, null=True, blank=True)
     currency = models.CharField(_("currency"), max_length=16, blank=True)
-    issued_at = models.DateTimeField(_("issued"), default=timezone.now)
-    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    issued_at = models.DateTimeField(_("issued"), default=timezone.now, validators=[displayable])
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True, validators=[displayable])
     created_at = models.DateTimeField(_("registered"), default=timezone.now, editable=False)
 
     # What only the verbs write (VERB_FIELDS).
