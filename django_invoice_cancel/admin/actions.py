@@ -6,26 +6,21 @@ the selection means is settled here, once: a later click never evaluates it anew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from ..models import BulkOperation, Invoice
 from ..models.bulk_operation import Operation
+from .scope import InvoicePermissions, InvoiceScope, paged
 from .starting import redirect_to, started, starts_at_once
 
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:  # a mixin for people's own admins
-    _ModelAdmin = object
-
 _PAGE = 500
-Permits = Callable[..., bool]
 
 
 def _offered(*, permission: str, one: Any, selected: Any) -> Callable[[Any], Any]:
@@ -42,26 +37,19 @@ def _offered(*, permission: str, one: Any, selected: Any) -> Callable[[Any], Any
     return decorate
 
 
-class CancelInvoicesAction(_ModelAdmin):
+class CancelInvoicesAction(InvoicePermissions):
     """Cancel, check and resolve from the change list of invoices, or of a model that leads to them.
 
     On the admin of an order: ``cancel_invoice_path = "invoice"``, the look-up from the order to its invoice. An admin
     with actions of its own lists these too: ``actions = [*CancelInvoicesAction.actions, "mine"]``.
 
-    Overriding ``has_cancel_permission`` or ``has_resolve_permission`` decides by row (``obj`` is one of this admin's
-    model, None where no row is meant): rows that are not permitted are listed, and left alone.
+    An override of ``has_cancel_permission`` or ``has_resolve_permission`` decides by row (``obj`` is one of this
+    admin's model, None for the model as a whole): rows that are not permitted are listed and not touched. Invoices
+    that the site's own admin of invoices does not show to the user are not taken, whichever list leads to them.
     """
 
     cancel_invoice_path = ""
     actions = ("cancel_selected_invoices", "check_selected_invoices", "resolve_selected_invoices")
-
-    def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether this user may cancel and check at the provider."""
-        return request.user.has_perm("invoice_cancel.cancel_invoice")
-
-    def has_resolve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether this user may decide about invoices by hand."""
-        return request.user.has_perm("invoice_cancel.resolve_invoice")
 
     @_offered(permission="cancel", one=_("Cancel this invoice"), selected=_("Cancel selected invoices"))
     def cancel_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
@@ -84,44 +72,70 @@ class CancelInvoicesAction(_ModelAdmin):
         return self._draft(request, queryset, Operation.RESOLVE)
 
     def _draft(self, request: HttpRequest, queryset: QuerySet[Any], operation: Operation) -> HttpResponse:
-        if not self.admin_site.is_registered(BulkOperation):
-            raise ImproperlyConfigured(
-                f"The admin site {self.admin_site.name!r} has no pages for bulk operations: "
-                "register BulkOperation with BulkOperationAdmin there."
-            )
+        scope = InvoiceScope.of(self.admin_site, request)
+        self._refuse_incomplete_site(scope)
+        if scope.is_empty:
+            raise PermissionDenied
+        rows = queryset.using(BulkOperation.objects.db)
+        invoices = self._invoices(rows)
         draft = BulkOperation.objects.draft(
-            self._invoices(queryset),
+            scope.visible(invoices),
             operation=operation,
             actor=request.user,
-            strangers=self._without_invoice(queryset),
-            not_permitted=self.not_permitted(request, queryset, operation),
+            strangers=self._without_invoice(rows),
+            hidden=self._with_hidden_invoice(rows, scope.hidden(invoices)),
+            not_permitted=self._not_permitted(scope, rows, operation),
         )
         if starts_at_once(draft):
             started(self.admin_site, request, draft)
         return redirect_to(self.admin_site, draft)
 
-    # -- what the selection means -----------------------------------------------------------------------------
+    def _refuse_incomplete_site(self, scope: InvoiceScope) -> None:
+        name = self.admin_site.name
+        if not self.admin_site.is_registered(BulkOperation):
+            raise ImproperlyConfigured(
+                f"The admin site {name!r} has no pages for bulk operations: "
+                "register BulkOperation with BulkOperationAdmin there."
+            )
+        if not scope.is_registered:
+            raise ImproperlyConfigured(
+                f"The admin site {name!r} has no admin of invoices, so no user may act on any: "
+                "register Invoice with InvoiceAdmin there."
+            )
 
-    def _invoices(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+    # -- the invoices of a selection --------------------------------------------------------------------------
+
+    def _invoices(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         path = self.cancel_invoice_path
-        if not path:
-            return queryset
-        invoices: QuerySet[Any] = Invoice.objects.filter(pk__in=queryset.order_by().values(f"{path}__id"))
+        keys = rows.order_by().values(f"{path}__id" if path else "id")
+        invoices: QuerySet[Any] = Invoice.objects.using(rows.db).filter(pk__in=keys)
         return invoices
 
-    def _without_invoice(self, queryset: QuerySet[Any]) -> Iterator[str]:
+    def _without_invoice(self, rows: QuerySet[Any]) -> Iterator[str]:
         if self.cancel_invoice_path:
-            strangers = queryset.filter(**{f"{self.cancel_invoice_path}__isnull": True}).order_by("pk")
-            yield from (str(stranger) for stranger in strangers.iterator(_PAGE))
+            yield from map(str, paged(rows.filter(**{f"{self.cancel_invoice_path}__isnull": True})))
 
-    def not_permitted(self, request: HttpRequest, queryset: QuerySet[Any], operation: Operation) -> Iterable[Any]:
-        """Yield the keys of invoices whose rows the hook does not permit; it is asked only where it is overridden."""
-        name = "has_resolve_permission" if operation == Operation.RESOLVE else "has_cancel_permission"
-        if getattr(type(self), name) is getattr(CancelInvoicesAction, name):
-            return
-        permits: Permits = getattr(self, name)
+    def _with_hidden_invoice(self, rows: QuerySet[Any], hidden: QuerySet[Any]) -> Iterator[str]:
+        """Yield the names of selected rows whose invoice the user may not see: the row is named, not the invoice."""
         path = f"{self.cancel_invoice_path}__id" if self.cancel_invoice_path else "id"
-        keys = [row.pk for row in queryset.order_by("pk").iterator(_PAGE) if not permits(request, row)]
+        leading = rows.order_by().filter(**{f"{path}__in": hidden.values("pk")})
+        yield from map(str, paged(rows.filter(pk__in=leading.values("pk"))))
+
+    def _not_permitted(self, scope: InvoiceScope, rows: QuerySet[Any], operation: Operation) -> Iterator[Any]:
+        """Yield the keys of invoices that the user sees and may not act on."""
+        refused = scope.hidden(self._invoices(rows), operation=operation)
+        yield from refused.order_by().values_list("pk", flat=True)
+        if self.cancel_invoice_path:
+            yield from self._refused_by_own_hook(scope.request, rows, operation)
+
+    def _refused_by_own_hook(self, request: HttpRequest, rows: QuerySet[Any], operation: Operation) -> Iterator[Any]:
+        """Yield the keys of invoices whose order, or the like, this admin's hook does not permit, if it has one."""
+        name = "has_resolve_permission" if operation == Operation.RESOLVE else "has_cancel_permission"
+        permits: Callable[..., bool] = getattr(self, name)
+        if getattr(type(self), name) is getattr(InvoicePermissions, name):
+            return
+        keys = [row.pk for row in paged(rows) if not permits(request, row)]
         for start in range(0, len(keys), _PAGE):
-            rows = queryset.model._default_manager.filter(pk__in=keys[start : start + _PAGE])
-            yield from (key for key in rows.values_list(path, flat=True) if key is not None)
+            refused = rows.model._default_manager.using(rows.db).filter(pk__in=keys[start : start + _PAGE])
+            invoices = refused.values_list(f"{self.cancel_invoice_path}__id", flat=True)
+            yield from (key for key in invoices if key is not None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -19,7 +19,7 @@ from django.utils.translation import ngettext
 from .. import conf
 from ..bulk.lanes import FAILURES_THAT_PAUSE
 from ..clock import utc_now
-from ..models import BulkOperation, ProviderState
+from ..models import BulkOperation, Invoice, ProviderState
 from ..models.provider_state import RECONCILE_QUIET
 from .filters import AttentionFilter, Need
 from .listing import InterruptedFilter
@@ -71,11 +71,11 @@ def attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
     """Return what needs attention among the invoices that this user may see."""
     invoices: Any = admin.get_queryset(request)
     doubts = _doubts(invoices)
-    states = {state.alias: state for state in _states(invoices.db)}
+    states = {state.alias: state for state in _states(invoices)}
     reconciled, is_unattended = _reconciled(doubts, states)
     return Attention(
         items=[*_about_invoices(admin, request, invoices, doubts), *_about_operations(admin, request)],
-        troubles=[text for state in states.values() if (text := _trouble(state))],
+        troubles=[text for state in states.values() if state.is_seen and (text := _trouble(state))],
         reconciled=marked(reconciled),
         is_unattended=is_unattended,
     )
@@ -128,12 +128,13 @@ def _list_of(admin: InvoiceAdmin, request: HttpRequest, need: Need) -> str:
 
 
 def _about_operations(admin: InvoiceAdmin, request: HttpRequest) -> Iterator[Item]:
-    site = admin.admin_site
+    site, interrupted = admin.admin_site, BulkOperation.objects.interrupted()
     if not site.is_registered(BulkOperation):
         return
-    if not site.get_model_admin(BulkOperation).has_view_permission(request):
+    operations = site.get_model_admin(BulkOperation)
+    if not operations.has_view_permission(request) or not interrupted.exists():
         return
-    count = BulkOperation.objects.interrupted().count()
+    count = interrupted.filter(pk__in=operations.get_queryset(request).values("pk")).count()
     if count:
         text = ngettext("%(count)s operation interrupted", "%(count)s operations interrupted", count)
         address = reverse("admin:invoice_cancel_bulkoperation_changelist", current_app=site.name)
@@ -152,10 +153,13 @@ def _doubts(invoices: Any) -> list[_Doubt]:
     return [_Doubt(group["provider"], group["count"], group["oldest"]) for group in counted]
 
 
-def _states(using: str) -> Any:
+def _states(invoices: Any) -> Any:
+    """Return the accounts in trouble and those that were reconciled; ``is_seen``: not of hidden invoices only."""
     in_trouble = Q(paused_until__gt=utc_now()) | Q(failures__gte=FAILURES_THAT_PAUSE)
     telling = in_trouble | Q(last_reconcile_at__isnull=False)
-    return ProviderState.objects.using(using).filter(telling).order_by("alias")
+    own = Q(provider=OuterRef("alias"))
+    seen = Exists(invoices.order_by().filter(own)) | ~Exists(Invoice.objects.filter(own))
+    return ProviderState.objects.using(invoices.db).filter(telling).annotate(is_seen=seen).order_by("alias")
 
 
 def _reconciled(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tuple[str, bool]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.contrib.admin import AdminSite
 from django.db.models import QuerySet
-from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from ..models import BulkOperation, BulkOperationItem, Invoice
 from ..models.bulk_operation import Operation, Progress
 from ..outcomes import Code, Outcome
 from ..statuses import Status
-from .actions import CancelInvoicesAction
+from .scope import OperationSight
 
 _NEEDS_A_PERSON = frozenset({Code.NO_LOOKUP, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.PROVIDER_REFUSED})
 _SETTLED = frozenset(
@@ -71,32 +69,24 @@ def label(operation: BulkOperation, step: Operation) -> str:
     return str(_LABELS.get((operation.operation, step), default))
 
 
-def members(operation: BulkOperation, outcome: str, code: str, provider: str) -> QuerySet[BulkOperationItem]:
-    """Return the items that a button of the report, or of a draft, is about."""
-    items = operation.items.filter(invoice__isnull=False)
-    if operation.progress == Progress.DRAFT:
+def members(sight: OperationSight, outcome: str, code: str, provider: str) -> QuerySet[BulkOperationItem]:
+    """Return the visible items that a button of the report, or of a draft, is about."""
+    items = sight.items.filter(invoice__isnull=False)
+    if sight.operation.progress == Progress.DRAFT:
         return items.filter(outcome="", invoice__status=Status.IN_DOUBT)
     return items.filter(outcome=outcome, code=code, provider=provider)
 
 
-def drafted(
-    site: AdminSite, request: HttpRequest, operation: BulkOperation, step: Operation, items: QuerySet[BulkOperationItem]
-) -> BulkOperation:
-    """Write the draft of what follows an operation, by whoever asks for it."""
-    invoices: Any = Invoice.objects.filter(pk__in=items.values("invoice_id"))
+def drafted(sight: OperationSight, step: Operation, items: QuerySet[BulkOperationItem]) -> BulkOperation:
+    """Write the draft of what follows an operation, by the user who asks for it: of invoices that this user sees."""
+    operation, scope = sight.operation, sight.scope
+    invoices: Any = Invoice.objects.using(operation.database).filter(pk__in=items.values("invoice_id"))
+    refused = scope.hidden(invoices, operation=step)
     return BulkOperation.objects.draft(
         invoices,
         operation=step,
-        actor=request.user,
+        actor=scope.request.user,
         continues=operation,
         reason=operation.reason if step == operation.operation else "",
-        not_permitted=_not_permitted(site, request, invoices, step),
+        not_permitted=refused.order_by().values_list("pk", flat=True),
     )
-
-
-def _not_permitted(site: AdminSite, request: HttpRequest, invoices: Any, step: Operation) -> Any:
-    """Ask the hook of this site's admin of invoices, where it has one."""
-    if not site.is_registered(Invoice):
-        return ()
-    known = site.get_model_admin(Invoice)
-    return known.not_permitted(request, invoices, step) if isinstance(known, CancelInvoicesAction) else ()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Exists, F, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -17,6 +18,7 @@ from ..models import BulkOperation, BulkOperationItem
 from ..models.bulk_operation import Operation, Progress
 from ..outcomes import CONFIRMS_CANCEL
 from . import texts
+from .scope import InvoiceScope, condition_of_items, visible_items
 from .starting import address, redirect_to
 from .times import in_local_time
 
@@ -64,9 +66,10 @@ class OperationList(_ModelAdmin):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may act may look; others need ``view_bulkoperation``."""
+        """A user who may act may look, others need ``view_bulkoperation``; both need sight of this site's invoices."""
         can_act = self.has_cancel_permission(request, obj) or self.has_resolve_permission(request, obj)
-        return can_act or super().has_view_permission(request, obj)
+        may_look = can_act or super().has_view_permission(request, obj)
+        return may_look and not InvoiceScope.of(self.admin_site, request).is_empty
 
     def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether this user may confirm, run, stop and continue what asks a provider."""
@@ -88,13 +91,27 @@ class OperationList(_ModelAdmin):
         return in_local_time(BulkOperation, super().get_list_display(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
-        items = BulkOperationItem.objects.filter(operation=OuterRef("pk")).order_by().values("operation")
+        """Return the operations of which the user sees an invoice at least, with the counts of the visible ones."""
+        scope = InvoiceScope.of(self.admin_site, request)
+        operations = super().get_queryset(request)
+        if scope.is_empty:
+            return operations.none()
+        seen = condition_of_items(scope, _items_in_question(request))
+        every = BulkOperationItem.objects.filter(operation=OuterRef("pk")).order_by()
+        items = visible_items(every, seen, request)
+        if seen:
+            operations = operations.filter(Exists(items) | ~Exists(every))
         good, untried = items.filter(outcome__in=CONFIRMS_CANCEL), items.filter(outcome=texts.UNTRIED)
-        return super().get_queryset(request).annotate(good_count=_counted(good), untried_count=_counted(untried))
+        return operations.annotate(
+            visible_total=_counted(items) if seen else F("total"),
+            good_count=_counted(good),
+            untried_count=_counted(untried),
+        )
 
     @admin.display(description=gettext_lazy("operation"), ordering="operation")
-    def name(self, operation: BulkOperation) -> str:
-        return format_html('<a href="{}">{}</a>', address(self.admin_site, operation), texts.title(operation))
+    def name(self, operation: Any) -> str:
+        title = texts.title(operation, operation.visible_total)
+        return format_html('<a href="{}">{}</a>', address(self.admin_site, operation), title)
 
     @admin.display(description=gettext_lazy("by"), ordering="actor_label")
     def by(self, operation: BulkOperation) -> str:
@@ -108,12 +125,13 @@ class OperationList(_ModelAdmin):
     def result(self, operation: Any) -> str:
         if operation.progress == Progress.DRAFT:
             return ""
-        done = operation.total - operation.untried_count
+        total = operation.visible_total
+        done = total - operation.untried_count
         if operation.operation == Operation.CANCEL:
             text = _("%(good)s canceled, %(done)s of %(count)s done")
         else:
-            text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", operation.total)
-        counts = {"good": operation.good_count, "done": done, "count": operation.total}
+            text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", total)
+        counts = {"good": operation.good_count, "done": done, "count": total}
         return text % {name: texts.number(count) for name, count in counts.items()}
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -131,6 +149,12 @@ class OperationList(_ModelAdmin):
         return redirect_to(self.admin_site, operation)
 
 
+def _items_in_question(request: HttpRequest) -> QuerySet[BulkOperationItem]:
+    """Return the items whose invoices matter to a request: those of one operation if it is a page of that."""
+    pk = request.resolver_match.kwargs.get("pk") if request.resolver_match else None
+    return BulkOperationItem.objects.filter(operation=pk) if isinstance(pk, UUID) else BulkOperationItem.objects.all()
+
+
 def _counted(items: QuerySet[Any]) -> Any:
-    counted = items.annotate(count=Count("pk")).values("count")
+    counted = items.values("operation").annotate(count=Count("pk")).values("count")
     return Coalesce(Subquery(counted, output_field=IntegerField()), 0)

@@ -16,13 +16,14 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from ..bulk_operations import advance
-from ..models import BulkOperation, Invoice
+from ..models import BulkOperation
 from ..models.bulk_operation import Progress
 from . import confirming, following, reporting, texts
 from .listing import OperationList
 from .own_pages import context_of, guarded
 from .planning import Plan
 from .progress import Snapshot
+from .scope import InvoiceScope, OperationSight
 from .starting import address, redirect_to, started, starts_at_once
 
 SLICE_ITEMS = 1000
@@ -59,30 +60,40 @@ class BulkOperationAdmin(OperationList):
 
     def operation_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Show an operation: its draft to be confirmed, its progress, or its report."""
-        operation = self._operation(request, pk)
-        if operation.progress == Progress.DRAFT:
-            plan = Plan(operation)
+        sight = self._sight(request, pk)
+        if sight.operation.progress == Progress.DRAFT:
+            plan = Plan(sight)
             return self._draft_page(request, plan, confirming.form_for(plan))
-        snapshot = Snapshot.of(operation, may_act=self.may(request, operation.operation, operation))
+        snapshot = Snapshot.of(sight, may_act=self._may_work(request, sight))
         if request.GET.get("format") == "json":
             return JsonResponse(snapshot.as_dict())
         return self._operation_page(request, snapshot)
 
     def csv_view(self, request: HttpRequest, pk: UUID) -> Any:
-        """Send the report as a file."""
-        operation = self._operation(request, pk)
-        return reporting.csv_response(operation, reporting.wanted_outcome(request))
+        """Send the report as a file, to a user who sees every invoice of it."""
+        sight = self._sight(request, pk)
+        if not sight.is_complete:
+            raise PermissionDenied
+        return reporting.csv_response(sight, reporting.wanted_outcome(request))
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Show the log of an operation, which counts all of its invoices, to a user who sees every one of them."""
+        operation = self.get_object(request, object_id)
+        if operation is not None and not self._sight_of(request, operation).is_complete:
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)
 
     # -- what is done -----------------------------------------------------------------------------------------
 
     def confirm_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Start the draft, if whoever selected it says so."""
-        operation = self._acted_on(request, pk)
+        """Start the draft, if the user who selected it confirms it."""
+        sight = self._acted_on(request, pk)
+        operation = sight.operation
         if request.method != "POST" or operation.progress != Progress.DRAFT:
             return redirect_to(self.admin_site, operation)
         if not _is_own(request, operation):
             raise PermissionDenied
-        plan = Plan(operation)
+        plan = Plan(sight)
         form = confirming.form_for(plan, request.POST)
         if not plan.count or not form.is_valid():
             return self._draft_page(request, plan, form)
@@ -91,48 +102,52 @@ class BulkOperationAdmin(OperationList):
 
     def run_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Do one slice of the work, where no dispatcher does it."""
-        operation = self._acted_on(request, pk)
-        snapshot = Snapshot.of(operation, may_act=True)
-        if request.method == "POST" and snapshot.mode == "drive":
+        sight = self._acted_on(request, pk)
+        operation = sight.operation
+        if request.method == "POST" and Snapshot.of(sight, may_act=True).mode == "drive":
             self._advance(request, operation)
         if request.method == "POST" and request.accepts("application/json") and not request.accepts("text/html"):
             operation.refresh_from_db()
-            return JsonResponse(Snapshot.of(operation, may_act=True).as_dict())
+            return JsonResponse(Snapshot.of(self._sight_of(request, operation), may_act=True).as_dict())
         return redirect_to(self.admin_site, operation)
 
     def stop_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Let nobody take more of it."""
-        operation = self._acted_on(request, pk)
+        operation = self._acted_on(request, pk).operation
         if request.method == "POST":
             operation.stop()
         return redirect_to(self.admin_site, operation)
 
     def continue_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Go on with a stopped operation, or ask for a worker once more."""
-        operation = self._acted_on(request, pk)
+        operation = self._acted_on(request, pk).operation
         if request.method == "POST" and not operation.resume() and operation.is_interrupted:
             operation.dispatch()
         return redirect_to(self.admin_site, operation)
 
     def again_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Write the draft of what follows for one group of the report, or for the doubtful of a draft."""
-        operation = self._operation(request, pk)
+        """Write the draft of what follows for one group of the report, or for the doubtful of a draft.
+
+        It takes only invoices that the user sees.
+        """
+        sight = self._sight(request, pk)
+        operation = sight.operation
         outcome, code, provider = (request.POST.get(name, "") for name in ("outcome", "code", "provider"))
         step = following.next_step(operation, outcome, code)
-        if not self.may(request, step or operation.operation, operation):
+        if not self._may(request, step or operation.operation, sight):
             raise PermissionDenied
-        items = following.members(operation, outcome, code, provider)
+        items = following.members(sight, outcome, code, provider)
         if request.method != "POST" or step is None or not items.exists():
             return redirect_to(self.admin_site, operation)
-        draft = following.drafted(self.admin_site, request, operation, step, items)
+        draft = following.drafted(sight, step, items)
         if starts_at_once(draft):
             started(self.admin_site, request, draft)
         return redirect_to(self.admin_site, draft)
 
     # -- steps ------------------------------------------------------------------------------------------------
 
-    def _operation(self, request: HttpRequest, pk: UUID) -> BulkOperation:
-        """Return an operation to somebody who may look at it."""
+    def _sight(self, request: HttpRequest, pk: UUID) -> OperationSight:
+        """Return an operation as the user may see it; 404 if the user sees nothing of it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         # Those that the list shows, without what it counts for each.
@@ -141,64 +156,79 @@ class BulkOperationAdmin(OperationList):
             raise Http404
         if not self.has_view_permission(request, operation):
             raise PermissionDenied
-        return operation
+        return self._sight_of(request, operation)
 
-    def _acted_on(self, request: HttpRequest, pk: UUID) -> BulkOperation:
-        """Return an operation to somebody who may do what it does."""
-        operation = self._operation(request, pk)
-        if not self.may(request, operation.operation, operation):
+    def _sight_of(self, request: HttpRequest, operation: BulkOperation) -> OperationSight:
+        return OperationSight(InvoiceScope.of(self.admin_site, request), operation)
+
+    def _acted_on(self, request: HttpRequest, pk: UUID) -> OperationSight:
+        """Return an operation to a user who may do what it does to every invoice that is left."""
+        sight = self._sight(request, pk)
+        if not self._may_work(request, sight):
             raise PermissionDenied
-        return operation
+        return sight
+
+    def _may(self, request: HttpRequest, step: str, sight: OperationSight) -> bool:
+        """Return whether the user may do this step at all, by this admin and by the site's admin of invoices."""
+        return self.may(request, step, sight.operation) and sight.scope.permits(step)
+
+    def _may_work(self, request: HttpRequest, sight: OperationSight) -> bool:
+        kind = sight.operation.operation
+        return self._may(request, kind, sight) and sight.permits(kind)
 
     def _advance(self, request: HttpRequest, operation: BulkOperation) -> None:
         if advance(operation.pk, limit=SLICE_ITEMS).is_finished:
             operation.refresh_from_db()
-            snapshot = Snapshot.of(operation, may_act=True)
-            level = messages.SUCCESS if texts.is_all_done(operation, snapshot.counts) else messages.WARNING
-            messages.add_message(request, level, texts.headline(operation, snapshot.counts))
+            snapshot = Snapshot.of(self._sight_of(request, operation), may_act=True)
+            is_success = texts.is_all_done(operation, snapshot.counts, snapshot.total)
+            level = messages.SUCCESS if is_success else messages.WARNING
+            messages.add_message(request, level, texts.headline(operation, snapshot.counts, snapshot.total))
 
     def _draft_page(self, request: HttpRequest, plan: Plan, form: confirming.ConfirmForm) -> HttpResponse:
-        operation = plan.draft
-        may_act = self.may(request, operation.operation, operation) and _is_own(request, operation)
+        operation, sight = plan.draft, plan.sight
+        may_act = self._may_work(request, sight)
         doubtful = following.next_step(operation, "", "in_doubt")
         context = {
-            **self._context(request, operation),
+            **self._context(request, sight),
             **confirming.context(plan, form),
-            "may_confirm": may_act and plan.count > 0,
-            "check_first": doubtful is not None and self.may(request, doubtful, operation),
+            "may_confirm": may_act and _is_own(request, operation) and plan.count > 0,
+            "must_select_again": _is_own(request, operation) and not may_act,
+            "check_first": doubtful is not None and self._may(request, doubtful, sight),
         }
         return TemplateResponse(request, self._templates(self.confirm_template, "confirm.html"), context)
 
     def _operation_page(self, request: HttpRequest, snapshot: Snapshot) -> HttpResponse:
-        operation = snapshot.operation
+        operation, sight = snapshot.operation, snapshot.sight
         context = {
-            **self._context(request, operation),
-            "title": texts.title(operation),
+            **self._context(request, sight),
+            "title": texts.title(operation, snapshot.total),
             "snapshot": snapshot,
-            "headline": texts.headline(operation, snapshot.counts),
-            "groups": reporting.groups(operation, lambda step: self.may(request, step, operation)),
-            **reporting.table(operation, snapshot, request),
+            "headline": texts.headline(operation, snapshot.counts, snapshot.total),
+            "groups": reporting.groups(sight, lambda step: self._may(request, step, sight)),
+            **reporting.table(snapshot, request),
         }
         return TemplateResponse(request, self._templates(self.operation_template, "operation.html"), context)
 
-    def _context(self, request: HttpRequest, operation: BulkOperation) -> dict[str, Any]:
+    def _context(self, request: HttpRequest, sight: OperationSight) -> dict[str, Any]:
+        operation = sight.operation
         return {
             **context_of(self, request),
             "operation": operation,
+            "is_complete": sight.is_complete,
             "urls": {
                 page: address(self.admin_site, operation, page)
                 for page in ("operation", "confirm", "run", "stop", "continue", "again", "csv")
             },
-            "invoices_url": self._invoices_url(request),
+            "invoices_url": self._invoices_url(sight.scope),
             "has_view_permission": True,
         }
 
-    def _invoices_url(self, request: HttpRequest) -> str:
-        if not self.admin_site.is_registered(Invoice):
+    def _invoices_url(self, scope: InvoiceScope) -> str:
+        admin = scope.linked_admin
+        if admin is None:
             return ""
-        if not self.admin_site.get_model_admin(Invoice).has_view_permission(request):
-            return ""
-        return reverse("admin:invoice_cancel_invoice_changelist", current_app=self.admin_site.name)
+        opts = admin.opts
+        return reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=self.admin_site.name)
 
     def _templates(self, own: str, name: str) -> list[str]:
         chain = (f"{self.opts.app_label}/{self.opts.model_name}/", f"{self.opts.app_label}/", "")

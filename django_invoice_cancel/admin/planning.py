@@ -26,6 +26,7 @@ from ..results import WHY_NOT
 from ..statuses import Status
 from . import texts
 from .pauses import trouble_of
+from .scope import OperationSight
 
 EXAMPLES = 10
 """How many invoices are shown for each reason."""
@@ -88,10 +89,11 @@ class Refusal(Sample):
 
 
 class Plan:
-    """What a draft would do if it was confirmed now."""
+    """The effect of a draft if it was confirmed now, on the invoices that the user sees."""
 
-    def __init__(self, draft: BulkOperation) -> None:
-        self.draft = draft
+    def __init__(self, sight: OperationSight) -> None:
+        self.sight = sight
+        self.draft = sight.operation
         self.shares: dict[str, Share] = {}
         self._refused: Counter[str] = Counter()
         self._sort()
@@ -144,14 +146,14 @@ class Plan:
     # -- sorting ----------------------------------------------------------------------------------------------
 
     def _sort(self) -> None:
-        groups = _stated(self.draft.items.left()).values("provider", "state", "invoice__currency")
+        groups = _stated(self.sight.left()).values("provider", "state", "invoice__currency")
         for group in groups.annotate(count=Count("pk"), sum=Sum("invoice__amount")).order_by():
             code = why_not(self.draft, group["provider"], group["state"])
             if code:
                 self._refused[code] += group["count"]
             else:
                 self._add(group)
-        done = self.draft.items.exclude(outcome="").values("code").annotate(count=Count("pk")).order_by()
+        done = self.sight.items.exclude(outcome="").values("code").annotate(count=Count("pk")).order_by()
         self._refused.update({group["code"]: group["count"] for group in done})
 
     def _add(self, group: Mapping[str, Any]) -> None:
@@ -168,12 +170,12 @@ class Plan:
     def _items(self, code: str) -> QuerySet[BulkOperationItem]:
         """Return those that would be left alone because of this; without a code those that would not."""
         if code in (Code.NO_INVOICE, Code.NOT_PERMITTED):
-            return self.draft.items.filter(code=code)
+            return self.sight.items.filter(code=code)
         meant = Q(pk__in=())
-        for alias in self.draft.items.providers_left():
+        for alias in self.sight.providers_left():
             states = [state for state in (*Status, ABANDONED) if why_not(self.draft, alias, state) == code]
             meant |= Q(provider=alias, state__in=states)
-        return _stated(self.draft.items.left()).filter(meant)
+        return _stated(self.sight.left()).filter(meant)
 
 
 def _stated(items: QuerySet[BulkOperationItem]) -> QuerySet[Any]:

@@ -20,6 +20,7 @@ from ..models import BulkOperation, ProviderState
 from ..models.bulk_operation import Progress
 from ..outcomes import Outcome
 from . import texts
+from .scope import OperationSight
 from .times import clock
 
 ORDER = (*Outcome, texts.UNTRIED)
@@ -31,18 +32,26 @@ HELD_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An operation at one moment, for one person."""
+    """An operation at one moment, as one user may see it."""
 
-    operation: BulkOperation
+    sight: OperationSight
     counts: Mapping[str, int]
-    """Items by outcome."""
+    """Visible items by outcome."""
     may_act: bool
     """Whether this person may work on it."""
 
     @classmethod
-    def of(cls, operation: BulkOperation, *, may_act: bool) -> Snapshot:
-        rows = operation.items.order_by().values("outcome").annotate(count=Count("pk"))
-        return cls(operation, {row["outcome"]: row["count"] for row in rows}, may_act)
+    def of(cls, sight: OperationSight, *, may_act: bool) -> Snapshot:
+        rows = sight.items.order_by().values("outcome").annotate(count=Count("pk"))
+        return cls(sight, {row["outcome"]: row["count"] for row in rows}, may_act)
+
+    @property
+    def operation(self) -> BulkOperation:
+        return self.sight.operation
+
+    @property
+    def total(self) -> int:
+        return self.sight.total
 
     @property
     def left(self) -> int:
@@ -50,12 +59,12 @@ class Snapshot:
 
     @property
     def done(self) -> int:
-        return self.operation.total - self.left
+        return self.total - self.left
 
     @property
     def percent(self) -> int:
         """Rounded down: 100 means done."""
-        return 100 * self.done // self.operation.total if self.operation.total else 100
+        return 100 * self.done // self.total if self.total else 100
 
     @property
     def is_running(self) -> bool:
@@ -88,7 +97,7 @@ class Snapshot:
         """The states of the providers that are left, if all of them are paused."""
         if not self.is_running:
             return []
-        aliases = self.operation.items.providers_left()
+        aliases = self.sight.providers_left()
         states = pauses(self.operation, aliases)
         long_ones = [state for state in states.values() if state.seconds_left > SHORTEST_PAUSE_SECONDS]
         return long_ones if aliases and len(long_ones) == len(aliases) else []
@@ -96,7 +105,7 @@ class Snapshot:
     @cached_property
     def _in_hand(self) -> tuple[int, bool]:
         """How many of those that are left somebody took and did not give back, and whether they may have them still."""
-        taken = self.operation.items.left().filter(token__isnull=False)
+        taken = self.sight.left().filter(token__isnull=False)
         found = taken.aggregate(count=Count("pk"), until=Max("leased_until"))
         return found["count"], found["until"] is not None and found["until"] > utc_now()
 
@@ -108,7 +117,7 @@ class Snapshot:
     @cached_property
     def is_held(self) -> bool:
         """Whether this page could do the work, and all of what is left is in other hands."""
-        return self.mode == "drive" and self.left > 0 and not self.paused and not self.operation.items.free().exists()
+        return self.mode == "drive" and self.left > 0 and not self.paused and not self.sight.free().exists()
 
     @property
     def wait_seconds(self) -> float:
@@ -118,7 +127,7 @@ class Snapshot:
     def sentence(self) -> str:
         """Return the one sentence of state."""
         if self.is_over:
-            return texts.headline(self.operation, self.counts)
+            return texts.headline(self.operation, self.counts, self.total)
         if self.is_stopping:
             return _("Stopping: no more is sent; what is under way is still answered.")
         if not self.is_running:
@@ -138,12 +147,12 @@ class Snapshot:
     @property
     def amount_done(self) -> str:
         """Return how much is done, for the bar's text."""
-        text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", self.operation.total)
-        return text % {"done": texts.number(self.done), "count": texts.number(self.operation.total)}
+        text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", self.total)
+        return text % {"done": texts.number(self.done), "count": texts.number(self.total)}
 
     @property
     def tab_title(self) -> str:
-        title = texts.title(self.operation)
+        title = texts.title(self.operation, self.total)
         return title if self.is_over else f"{self.percent}% · {title}"
 
     def rows(self) -> list[dict[str, Any]]:
@@ -163,7 +172,7 @@ class Snapshot:
         return {
             "state": self.state,
             "done": self.done,
-            "total": self.operation.total,
+            "total": self.total,
             "amount_done": self.amount_done,
             "sentence": self.sentence,
             "tab_title": self.tab_title,

@@ -21,6 +21,7 @@ from ..outcomes import Outcome
 from . import texts
 from .following import label, next_step
 from .progress import ORDER, Snapshot
+from .scope import OperationSight
 
 PER_PAGE = 100
 UNTRIED_WORD = "untried"
@@ -48,12 +49,12 @@ class Group:
         return self.outcome or UNTRIED_WORD
 
 
-def groups(operation: BulkOperation, may: Callable[[Operation], bool]) -> list[Group]:
-    """Return the groups, largest first, each with its sensible next step if this person may take it."""
-    items = operation.items.order_by().annotate(in_hand=Q(outcome="", token__isnull=False))
+def groups(sight: OperationSight, may: Callable[[Operation], bool]) -> list[Group]:
+    """Return the groups of the visible items, largest first, each with its next step if the user may take it."""
+    items = sight.items.order_by().annotate(in_hand=Q(outcome="", token__isnull=False))
     rows = items.values("outcome", "code", "provider", "in_hand").annotate(count=Count("pk"))
     ordered = sorted(rows, key=lambda row: (-row["count"], row["outcome"], row["code"], row["provider"]))
-    return [_group(operation, row, may) for row in ordered]
+    return [_group(sight.operation, row, may) for row in ordered]
 
 
 def _group(operation: BulkOperation, row: Mapping[str, Any], may: Callable[[Operation], bool]) -> Group:
@@ -95,18 +96,18 @@ class Row:
     reason: str
 
 
-def table(operation: BulkOperation, snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
+def table(snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
     """Return the page of the table that was asked for, and the filter; the snapshot saves counting."""
     chosen = wanted_outcome(request)
-    count = operation.total if chosen is None else snapshot.counts.get(chosen, 0)
-    paginator = Paginator(items(operation, chosen), PER_PAGE)
+    count = snapshot.total if chosen is None else snapshot.counts.get(chosen, 0)
+    paginator = Paginator(items(snapshot.sight, chosen), PER_PAGE)
     paginator.count = count
     page: Page[Any] = paginator.get_page(request.GET.get("page"))
     return {
         "page": page,
         "page_numbers": paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
-        "rows": [_row(operation, item) for item in page],
-        "filters": _filters(operation, snapshot, chosen),
+        "rows": [_row(snapshot.operation, item) for item in page],
+        "filters": _filters(snapshot, chosen),
         "chosen": "" if chosen is None else chosen or UNTRIED_WORD,
     }
 
@@ -119,22 +120,22 @@ def wanted_outcome(request: HttpRequest) -> str | None:
     return word if word in set(Outcome) else None
 
 
-def items(operation: BulkOperation, outcome: str | None) -> QuerySet[BulkOperationItem]:
-    rows = operation.items.select_related("invoice").order_by("pk")
+def items(sight: OperationSight, outcome: str | None) -> QuerySet[BulkOperationItem]:
+    rows = sight.items.select_related("invoice").order_by("pk")
     return rows if outcome is None else rows.filter(outcome=outcome)
 
 
-def _filters(operation: BulkOperation, snapshot: Snapshot, chosen: str | None) -> list[dict[str, Any]]:
+def _filters(snapshot: Snapshot, chosen: str | None) -> list[dict[str, Any]]:
     everything = {
         "word": "",
         "label": _("All"),
-        "count": texts.number(operation.total),
+        "count": texts.number(snapshot.total),
         "is_chosen": chosen is None,
     }
     return [everything] + [
         {
             "word": outcome or UNTRIED_WORD,
-            "label": texts.outcome_label(operation, outcome),
+            "label": texts.outcome_label(snapshot.operation, outcome),
             "count": texts.number(snapshot.counts[outcome]),
             "is_chosen": chosen == outcome,
         }
@@ -157,9 +158,10 @@ def _row(operation: BulkOperation, item: BulkOperationItem) -> Row:
 # -- the file -------------------------------------------------------------------------------------------------
 
 
-def csv_response(operation: BulkOperation, outcome: str | None) -> StreamingHttpResponse:
+def csv_response(sight: OperationSight, outcome: str | None) -> StreamingHttpResponse:
     """Return the items as a file that spreadsheets open, written as it is sent."""
-    response = StreamingHttpResponse(_lines(operation, outcome), content_type="text/csv; charset=utf-8")
+    operation = sight.operation
+    response = StreamingHttpResponse(_lines(sight, outcome), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{operation.operation}-{operation.pk}.csv"'
     return response
 
@@ -171,12 +173,12 @@ class _Echo:
         return text
 
 
-def _lines(operation: BulkOperation, outcome: str | None) -> Iterator[str]:
+def _lines(sight: OperationSight, outcome: str | None) -> Iterator[str]:
     writer: Any = csv.writer(_Echo())
     yield "\ufeff"  # without it, Excel takes the file for one in its own code page
     yield writer.writerow(_heads())
-    words = _Words(operation)
-    rows = items(operation, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label", "token")
+    words = _Words(sight.operation)
+    rows = items(sight, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label", "token")
     page = list(rows[:_PAGE])
     while page:
         for _key, *cells in page:

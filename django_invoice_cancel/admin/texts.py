@@ -96,8 +96,8 @@ def account(alias: str) -> str:
     return f"{alias} ({name})" if name in map(provider_name, others) else name
 
 
-def title(operation: BulkOperation) -> str:
-    return counted(_DO[operation.operation], operation.total)
+def title(operation: BulkOperation, count: int) -> str:
+    return counted(_DO[operation.operation], count)
 
 
 def question(operation: BulkOperation, count: int) -> str:
@@ -125,21 +125,21 @@ def outcome_label(operation: BulkOperation, outcome: str) -> str:
     return str(labels.get(outcome, outcome))
 
 
-def headline(operation: BulkOperation, counts: Mapping[str, int]) -> str:
-    """Return the one sentence of a report."""
+def headline(operation: BulkOperation, counts: Mapping[str, int], total: int) -> str:
+    """Return the one sentence of a report on ``total`` invoices."""
     if operation.operation == Operation.CHECK:
         return _checked(counts)
     good = _good(operation, counts)
     if operation.operation == Operation.CANCEL:
-        text = ngettext("%(good)s of %(count)s canceled.", "%(good)s of %(count)s canceled.", operation.total)
+        text = ngettext("%(good)s of %(count)s canceled.", "%(good)s of %(count)s canceled.", total)
     else:
-        text = ngettext("%(good)s of %(count)s resolved.", "%(good)s of %(count)s resolved.", operation.total)
-    return text % {"good": number(good), "count": number(operation.total)}
+        text = ngettext("%(good)s of %(count)s resolved.", "%(good)s of %(count)s resolved.", total)
+    return text % {"good": number(good), "count": number(total)}
 
 
-def is_all_done(operation: BulkOperation, counts: Mapping[str, int]) -> bool:
-    """Say whether every invoice of an operation came out as it was meant to: canceled, found out about, resolved."""
-    return _good(operation, counts) == operation.total
+def is_all_done(operation: BulkOperation, counts: Mapping[str, int], total: int) -> bool:
+    """Return whether every invoice of an operation ended as intended: canceled, found out about, resolved."""
+    return _good(operation, counts) == total
 
 
 def _good(operation: BulkOperation, counts: Mapping[str, int]) -> int:

@@ -92,9 +92,9 @@ class BulkOperation(models.Model):
         BulkOperationItem.objects.db_manager(self.database).freeze(self.pk, invoices)
         self._count()
 
-    def add_strangers(self, labels: Iterable[str]) -> None:
-        """Write an item for each selected thing that has no invoice: it is listed, and skipped."""
-        skipped = {"outcome": Outcome.SKIPPED, "code": Code.NO_INVOICE, "done_at": utc_now()}
+    def add_strangers(self, labels: Iterable[str], code: Code = Code.NO_INVOICE) -> None:
+        """Write an item for each selected thing whose invoice is not named: it is listed, and skipped."""
+        skipped = {"outcome": Outcome.SKIPPED, "code": code, "done_at": utc_now()}
         items = BulkOperationItem.objects.using(self.database)
 
         def write(texts: list[str]) -> None:

@@ -21,6 +21,25 @@ from .invoice import Invoice
 from .primary import PrimaryManager
 
 
+def left_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":
+    """Return those of these items that have no outcome yet."""
+    return items.filter(outcome="")
+
+
+def free_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":
+    """Return those of these items that have no outcome yet and that no process holds."""
+    return left_items(items).filter(Q(leased_until__isnull=True) | Q(leased_until__lt=utc_now()))
+
+
+def distinct_providers(items: "QuerySet[BulkOperationItem]") -> list[str]:
+    """Return the aliases of these items, each by one step along an index."""
+    aliases: Any = items.order_by("provider").values_list("provider", flat=True)
+    found = [each for each in [aliases.first()] if each is not None]
+    while found and (following := aliases.filter(provider__gt=found[-1]).first()) is not None:
+        found.append(following)
+    return found
+
+
 class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
     """Freezes a selection, leases items to whoever works, takes their outcomes; ``operation.items`` is one."""
 
@@ -51,19 +70,15 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
 
     def left(self) -> "QuerySet[BulkOperationItem]":
         """Return the items that have no outcome yet."""
-        return self.filter(outcome="")
+        return left_items(self.all())
 
     def free(self) -> "QuerySet[BulkOperationItem]":
-        """Return the items that have no outcome yet and that nobody holds."""
-        return self.left().filter(Q(leased_until__isnull=True) | Q(leased_until__lt=utc_now()))
+        """Return the items that have no outcome yet and that no process holds."""
+        return free_items(self.all())
 
     def providers_left(self) -> list[str]:
-        """Return the aliases of items that have no outcome yet, each by one step along an index."""
-        aliases: Any = self.left().order_by("provider").values_list("provider", flat=True)
-        found = [each for each in [aliases.first()] if each is not None]
-        while found and (following := aliases.filter(provider__gt=found[-1]).first()) is not None:
-            found.append(following)
-        return found
+        """Return the aliases of items that have no outcome yet."""
+        return distinct_providers(self.left())
 
     def lease(self, count: int, *, seconds: float, provider: str | None = None) -> "list[BulkOperationItem]":
         """Take up to so many items (of one provider) for so long, by CAS; what somebody else holds is not taken.

@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from ..clock import utc_now
 from ..intents import Intent, Trigger
+from ..outcomes import Code
 from ..services import checked_intent
 from ..statuses import Status
 from .actors import LABEL_LENGTH, named_actor
@@ -36,13 +37,14 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         *,
         operation: str = Operation.CANCEL,
         strangers: Iterable[str] = (),
+        hidden: Iterable[str] = (),
         not_permitted: Iterable[Any] = (),
         **fields: Any,
     ) -> BulkOperation:
         """Freeze a selection; nothing is done until ``confirm``. ``fields``: actor, trigger, reason, decision.
 
-        ``strangers``: selected things that have no invoice. ``not_permitted``: keys of selected invoices that are
-        listed and left alone.
+        ``strangers``: names of selected things that have no invoice. ``hidden``: names of selected things whose
+        invoice the user may not see. ``not_permitted``: keys of selected invoices that are listed and not touched.
         """
         actor = fields.pop("actor", None)
         actor_id, actor_label = named_actor(actor)
@@ -52,6 +54,7 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
             made = self._create([actor_label, reason], operation=Operation(operation), actor_id=actor_id, **fields)
             made.freeze(invoices)
             made.add_strangers(strangers)
+            made.add_strangers(hidden, code=Code.NOT_PERMITTED)
             made.refuse(not_permitted)
         return made
 

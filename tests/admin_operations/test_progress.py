@@ -279,7 +279,7 @@ def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, br
 
 def test_a_viewer_watches(scripted_provider, running):
     operation = running(2)
-    viewer = client_of(user_with("view_bulkoperation"))
+    viewer = client_of(user_with("view_invoice", "view_bulkoperation"))
     shown = text(viewer.get(page(operation)))
     assert 'data-mode="watch"' in shown
     assert "Another page does the work, as long as it is open." in shown

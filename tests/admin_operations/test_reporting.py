@@ -223,7 +223,7 @@ def test_numbers_are_those_of_the_language():
 
 def test_a_viewer_reads_the_report_without_buttons(scripted_provider, reported):
     operation = reported("in_doubt")
-    shown = text(client_of(user_with("view_bulkoperation")).get(page(operation)))
+    shown = text(client_of(user_with("view_invoice", "view_bulkoperation")).get(page(operation)))
     assert "0 of 1 canceled." in shown
     assert "Check these" not in shown
     assert (scripted_provider.cancel_count, statuses(), answers()) == (1, {"in_doubt": 1}, {"no_answer": 1})

@@ -1,0 +1,278 @@
+"""The invoices that one user may see and act on in one admin site, and what follows for operations on them.
+
+The site's own admins of invoices decide, row by row: a row is visible if ``get_queryset(request)`` of an admin of
+``Invoice``, or of a proxy or child class of it, contains it and if that admin's view permission includes it. Without
+such an admin on the site nobody sees an operation there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.contrib.admin import AdminSite, ModelAdmin
+from django.db.models import BooleanField, Exists, F, Func, OuterRef, Q, QuerySet
+from django.http import HttpRequest
+
+from ..models import BulkOperation, BulkOperationItem, Invoice
+from ..models.bulk_operation import Operation
+from ..models.bulk_operation_item import distinct_providers, free_items, left_items
+
+if TYPE_CHECKING:
+    _ModelAdmin = ModelAdmin[Any]
+else:  # a mixin of admins
+    _ModelAdmin = object
+
+_PAGE = 500
+_NOTHING = Q(pk__in=())
+_VIEW = ("has_view_or_change_permission", "has_view_permission", "has_change_permission")
+
+RowHook = Callable[..., bool]
+
+
+class KeyIn(Func):
+    """The condition that a key is one of many, as one parameter: SQLite limits the number of parameters."""
+
+    output_field = BooleanField()
+
+    def __init__(self, field: str, keys: Sequence[int]) -> None:
+        super().__init__(F(field))
+        self.keys = list(keys)
+
+    def as_sql(  # type: ignore[override]
+        self, compiler: Any, connection: Any, **kwargs: Any
+    ) -> tuple[str, tuple[Any, ...]]:
+        """Return the condition for the database of the connection."""
+        column, params = compiler.compile(self.source_expressions[0])
+        if connection.vendor == "postgresql":
+            return f"{column} = ANY(%s)", (*params, self.keys)
+        unpacked = _UNPACKED[connection.vendor]
+        return f"{column} IN (SELECT {unpacked})", (*params, json.dumps(self.keys))
+
+
+_UNPACKED = {
+    "sqlite": "value FROM json_each(%s)",
+    "mysql": "refused.id FROM JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$')) AS refused",
+}
+
+
+class InvoicePermissions(_ModelAdmin):
+    """The permission hooks of an admin of invoices, or of a model that leads to invoices.
+
+    An override decides by row: ``obj`` is a row of this admin's model, or None for the model as a whole.
+    """
+
+    def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether this user may cancel and check at the provider."""
+        return request.user.has_perm("invoice_cancel.cancel_invoice")
+
+    def has_resolve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether this user may decide about invoices manually."""
+        return request.user.has_perm("invoice_cancel.resolve_invoice")
+
+
+class InvoiceScope:
+    """The invoices that the user of a request may see on one site, and what the user may do with them.
+
+    A child class may have a primary key of its own, so rows are compared by ``id``, which they inherit.
+    """
+
+    def __init__(self, site: AdminSite, request: HttpRequest) -> None:
+        self.request = request
+        self._decisions: defaultdict[tuple[ModelAdmin[Any], str], dict[Any, bool]] = defaultdict(dict)
+        admins = list(_invoice_admins(site))
+        self.is_registered = bool(admins)
+        self._admins = [admin for admin in admins if admin.has_view_or_change_permission(request)]
+
+    @classmethod
+    def of(cls, site: AdminSite, request: HttpRequest) -> InvoiceScope:
+        """Return the scope of a request: one for each site, so that a hook decides once about a row."""
+        scopes: dict[AdminSite, InvoiceScope] = vars(request).setdefault("_invoice_cancel_scopes", {})
+        if site not in scopes:
+            scopes[site] = cls(site, request)
+        return scopes[site]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the user may open no list of invoices on this site."""
+        return not self._admins
+
+    @property
+    def linked_admin(self) -> ModelAdmin[Any] | None:
+        """The admin whose pages are addressed by the key of an invoice; that of ``Invoice`` itself comes first."""
+        admins = [admin for admin in self._admins if _has_key_of_invoice(admin.model)]
+        return min(admins, key=lambda admin: admin.model is not Invoice, default=None)
+
+    def permits(self, operation: str) -> bool:
+        """Return whether the user may do this to invoices at all, before any row is looked at."""
+        return any(_hook(admin, operation)(self.request) for admin in self._admins)
+
+    def condition(self, field: str, keys: QuerySet[Any], *, using: str, operation: str = "") -> Q:
+        """Return the condition that the invoice whose key is in ``field`` is visible; empty if every invoice is.
+
+        ``operation``: and that the user may do this to it. ``keys``: the keys of the invoices in question. Hooks
+        that decide by row are called for each of them.
+        """
+        conditions = [self._condition_of(admin, field, keys, using, operation) for admin in self._admins]
+        return reduce(or_, conditions, _NOTHING) if all(conditions) else Q()
+
+    def visible(self, invoices: QuerySet[Any], *, operation: str = "") -> QuerySet[Any]:
+        """Return those of these invoices that the user may see and, if ``operation`` is given, do this to."""
+        return invoices.filter(self._condition_on(invoices, operation))
+
+    def hidden(self, invoices: QuerySet[Any], *, operation: str = "") -> QuerySet[Any]:
+        """Return the other invoices."""
+        condition = self._condition_on(invoices, operation)
+        return invoices.exclude(condition) if condition else invoices.none()
+
+    def _condition_on(self, invoices: QuerySet[Any], operation: str) -> Q:
+        return self.condition(
+            "pk", invoices.order_by().values_list("pk", flat=True), using=invoices.db, operation=operation
+        )
+
+    def _condition_of(self, admin: ModelAdmin[Any], field: str, keys: QuerySet[Any], using: str, operation: str) -> Q:
+        if operation and not _hook(admin, operation)(self.request):
+            return _NOTHING
+        rows = admin.get_queryset(self.request).using(using)
+        condition = Q() if _is_everything(rows) else Q(**{f"{field}__in": rows.order_by().values("id")})
+        hooks = list(_row_hooks(admin, operation))
+        refused = self._refused(admin, rows, keys, operation, hooks) if hooks else []
+        return condition & ~Q(KeyIn(field, refused)) if refused else condition
+
+    def _refused(
+        self, admin: ModelAdmin[Any], rows: QuerySet[Any], keys: QuerySet[Any], operation: str, hooks: list[RowHook]
+    ) -> list[Any]:
+        """Return the keys of the rows that a hook refuses."""
+        decisions = self._decisions[admin, operation]
+        wanted = set(keys)
+        undecided = sorted(wanted - set(decisions))
+        for start in range(0, len(undecided), _PAGE):
+            for row in rows.filter(id__in=undecided[start : start + _PAGE]):
+                decisions[row.id] = all(permits(self.request, row) for permits in hooks)
+        return [key for key in wanted if decisions.get(key) is False]
+
+
+class OperationSight:
+    """One operation as one user may see it: the visible items, and whether they are enough to act.
+
+    An item without an invoice is visible to the user who selected it, and to users who see every invoice of the
+    operation.
+    """
+
+    def __init__(self, scope: InvoiceScope, operation: BulkOperation) -> None:
+        self.scope = scope
+        self.operation = operation
+        self._every_item = BulkOperationItem.objects.using(operation.database).filter(operation=operation)
+        self._seen = scope.condition("invoice_id", _keys(self._every_item), using=operation.database)
+
+    @cached_property
+    def items(self) -> QuerySet[BulkOperationItem]:
+        """The visible items."""
+        return visible_items(self._every_item, self._seen, self.scope.request)
+
+    def left(self) -> QuerySet[BulkOperationItem]:
+        """Return the visible items that have no outcome yet."""
+        return left_items(self.items)
+
+    def free(self) -> QuerySet[BulkOperationItem]:
+        """Return the visible items that have no outcome yet and that no process holds."""
+        return free_items(self.items)
+
+    def providers_left(self) -> list[str]:
+        """Return the aliases of the visible items that have no outcome yet."""
+        return distinct_providers(self.left())
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether every item is visible."""
+        return not self._has_hidden(self._every_item, self._seen)
+
+    @cached_property
+    def total(self) -> int:
+        """The number of visible items."""
+        return self.operation.total if self.is_complete else self.items.count()
+
+    def permits(self, operation: str) -> bool:
+        """Return whether the user sees every item that is left and may do this to each of them."""
+        left = left_items(self._every_item)
+        using = self.operation.database
+        allowed = self.scope.condition("invoice_id", _keys(left), using=using, operation=operation)
+        return self.scope.permits(operation) and not self._has_hidden(left, allowed)
+
+    def _has_hidden(self, items: QuerySet[BulkOperationItem], condition: Q) -> bool:
+        return bool(condition) and items.filter(invoice__isnull=False).exclude(condition).exists()
+
+
+def visible_items(items: QuerySet[BulkOperationItem], seen: Q, request: HttpRequest) -> QuerySet[BulkOperationItem]:
+    """Return those of these items whose invoice fulfils the condition, and the visible ones without an invoice."""
+    if not seen:
+        return items
+    same = BulkOperationItem.objects.filter(operation=OuterRef("operation"), invoice__isnull=False)
+    is_open = Q(operation__actor=request.user.pk) | ~Exists(same.exclude(seen))
+    return items.filter(seen | (Q(invoice__isnull=True) & is_open))
+
+
+def condition_of_items(scope: InvoiceScope, items: QuerySet[BulkOperationItem]) -> Q:
+    """Return the condition that the invoice of an item is visible; empty if every invoice is."""
+    return scope.condition("invoice_id", _keys(items), using=items.db)
+
+
+def _keys(items: QuerySet[BulkOperationItem]) -> QuerySet[Any]:
+    return items.filter(invoice__isnull=False).order_by().values_list("invoice_id", flat=True)
+
+
+def _invoice_admins(site: AdminSite) -> Iterator[ModelAdmin[Any]]:
+    for model in apps.get_models():
+        if issubclass(model, Invoice) and site.is_registered(model):
+            yield site.get_model_admin(model)
+
+
+def _has_key_of_invoice(model: type[Any]) -> bool:
+    """Return whether a class has no primary key of its own, as a child of ``Invoice`` may have."""
+    key = model._meta.pk
+    while key.remote_field is not None:
+        key = key.remote_field.model._meta.pk
+    return key is Invoice._meta.pk
+
+
+def _hook(admin: ModelAdmin[Any], operation: str) -> RowHook:
+    """Return the hook that decides about this operation; for a plain ``ModelAdmin``, the permission itself."""
+    name = "has_resolve_permission" if operation == Operation.RESOLVE else "has_cancel_permission"
+    hook: RowHook | None = getattr(admin, name, None)
+    return hook or getattr(InvoicePermissions, name).__get__(admin)
+
+
+def _row_hooks(admin: ModelAdmin[Any], operation: str) -> Iterator[RowHook]:
+    """Yield the hooks of an admin that may decide by row: those that are overridden."""
+    if any(_function(getattr(admin, name)) is not getattr(ModelAdmin, name) for name in _VIEW):
+        yield admin.has_view_or_change_permission
+    if operation:
+        hook = _hook(admin, operation)
+        if _function(hook) is not getattr(InvoicePermissions, _function(hook).__name__, None):
+            yield hook
+
+
+def _function(hook: Any) -> Any:
+    return getattr(hook, "__func__", hook)
+
+
+def _is_everything(rows: QuerySet[Any]) -> bool:
+    """Return whether a query set restricts nothing: then no query needs it as a condition."""
+    query = rows.query
+    joined = set(query.alias_map) - {rows.model._meta.db_table}
+    narrowing = (query.where, query.is_sliced, query.combinator, query.distinct_fields, query.extra_tables, joined)
+    return not any(narrowing) and rows.model._meta.concrete_model is Invoice
+
+
+def paged(rows: QuerySet[Any]) -> Iterator[Any]:
+    """Yield rows page by page, each by a query of its own: a server-side cursor fails behind pgbouncer."""
+    ordered = rows.order_by("pk")
+    page = list(ordered[:_PAGE])
+    while page:
+        yield from page
+        page = list(ordered.filter(pk__gt=page[-1].pk)[:_PAGE])
