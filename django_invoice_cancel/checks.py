@@ -4,6 +4,7 @@ No check contacts a provider, prints the value of an option, or hides the other 
 hint ends in the address of the section of the documentation on its id.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pkgutil import resolve_name
 from types import MappingProxyType
@@ -222,8 +223,8 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     for alias in _databases_of_invoices(connections):
         connection = connections[alias]
         level = isolation_level(connection.vendor, connection.settings_dict["OPTIONS"])
-        if level not in ("read committed", "read uncommitted"):
-            text = f"Database {alias!r} isolates transactions at {level}: concurrent cancels will fail on conflicts."
+        if level != "read committed":
+            text = f"Database {alias!r} isolates transactions at {level}, and this app relies on READ COMMITTED."
             found.append(_found("W001", text))
         if not connection.settings_dict["AUTOCOMMIT"]:
             text = f"Database {alias!r} has AUTOCOMMIT off: every cancel is refused there, as if in a transaction."
@@ -248,6 +249,9 @@ def check_character_sets(
     return found
 
 
+_DEFAULT_ISOLATION = re.compile(r"default_transaction_isolation=['\"]?([a-z]+(?:\\? [a-z]+)?)", re.IGNORECASE)
+
+
 def _databases_of_invoices(aliases: Iterable[str]) -> list[str]:
     return [alias for alias in aliases if router.allow_migrate_model(alias, Invoice)]
 
@@ -262,6 +266,9 @@ def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
 
         names = {int(each): each.name for each in IsolationLevel}
         return names.get(level, "read committed").lower().replace("_", " ")  # any other: Django refuses to connect
+    if vendor == "postgresql" and "isolation_level" not in options:  # then Django leaves that of libpq's options
+        found = _DEFAULT_ISOLATION.search(str(options.get("options", "")))
+        return found[1].replace("\\", "").lower().strip() if found else "read committed"
     return "read committed"
 
 

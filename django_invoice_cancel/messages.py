@@ -34,7 +34,7 @@ SENTENCES: dict[str, Any] = {
     Code.STILL_OPEN: _("{provider} says it is still open."),
     Code.NO_ANSWER: _("No answer from {provider}: it may or may not be canceled."),
     Code.UNREADABLE_ANSWER: _("The answer of {provider} could not be read: it may or may not be canceled."),
-    Code.CONTRADICTORY_ANSWER: _("{provider} refused and called it open: it may or may not be canceled."),
+    Code.CONTRADICTORY_ANSWER: _("The answers of {provider} contradict each other: it may or may not be canceled."),
     Code.UNKNOWN_STATUS: _("{provider} named a status that is not known here."),
     Code.PROVIDER_ERROR: _("{provider} failed while it was asked: it may or may not be canceled."),
     Code.REDIRECTED: _("{provider} redirected the request: check base_url. It may or may not be canceled."),

@@ -112,8 +112,10 @@ def _level(cancel_result: CancelResult) -> int:
 
 
 def standing(invoice: Invoice, code_if_open: str) -> CancelResult:
-    """Return the result that an invoice's status stands for, when nothing new was learned."""
+    """Return the result that an invoice's stored status stands for, when nothing new was learned."""
     status = Status(invoice.status)
+    if invoice.contradicted_at is not None:
+        return result(invoice, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
     if status == Status.CANCELED:
         return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
     if status in MONEY:

@@ -209,17 +209,39 @@ def request_not_claimed(invoice: Invoice) -> CancelResult:
 def observe_invoice(
     invoice: Invoice, status: str | None = None, *, provider_status: str | None = None, intent: Intent
 ) -> bool:
-    """Take in a status learned from outside; return whether the invoice's status changed. Asks no provider."""
-    if (status is None) == (provider_status is None):
-        raise ValueError("Pass either a status of ours or the provider's word (provider_status).")
-    if status is not None:
-        known = Status(status)
-        if known in OURS_ALONE:
-            raise ValueError(f"{status!r} cannot be observed: no provider knows it.")
-        return invoice.verbs.observe(invoice, known, intent)
+    """Record a status that was reported from outside; return whether the invoice's status changed. Asks no provider."""
+    if provider_status is None:
+        return invoice.verbs.observe(invoice, observed_status(None, status, None), intent)
     provider = registry.get_provider(invoice.provider)
-    word = str(provider_status)
-    return invoice.verbs.observe(invoice, provider.status_of_postback(word), intent, word=provider.words(word))
+    observed = observed_status(provider, status, provider_status)
+    return invoice.verbs.observe(invoice, observed, intent, word=provider.words(provider_status))
+
+
+def observed_status(provider: Provider | None, status: str | None, provider_status: object) -> Status | None:
+    """Return the status that was reported; None for a status string of the provider that is not known.
+
+    Raises ``ValueError`` unless exactly one of both is given, and for a status that no provider can report.
+    """
+    if (status is None) == (provider_status is None):
+        raise ValueError("Pass either status, one of ours, or provider_status, the provider's status string.")
+    if status is None:
+        return None if provider is None else provider.status_of_postback(str(provider_status))
+    known = Status(status)
+    if known in OURS_ALONE:
+        raise ValueError(f"{status!r} cannot be observed: no provider can report it.")
+    return known
+
+
+def warn_of_lost_payment(provider: Provider, status: Status | None, problem: str) -> None:
+    """Log that a reported payment, or a status string that may mean one, belongs to no registered invoice."""
+    if status is None or status in MONEY:
+        logger.warning(
+            "A payment was reported to %s and is not recorded (%s): %s",
+            provider.alias,
+            status or "unknown status",
+            problem,
+            extra={"provider": provider.alias, "code": Code.NOT_REGISTERED},
+        )
 
 
 # -- reconcile ------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Mover(StrEnum):
     LOOKUP = "lookup"
     """A lookup, begun after the doubt period, that says "still open"."""
     RESOLVE = "resolve"
-    """A named person decides."""
+    """A named person decides: about a doubt, a contradiction, or a refusal that no lookup can explain."""
 
 
 _MONEY_ONLY_GROWS = {
@@ -98,7 +98,9 @@ MOVES: Mapping[Mover, Mapping[Status, frozenset[Status]]] = MappingProxyType(
             Status.IN_DOUBT: frozenset({Status.CREATED}),
         },
         Mover.RESOLVE: {
+            Status.CREATED: _ENDS,
             Status.IN_DOUBT: _ENDS | {Status.CREATED},
+            **{closed: (_ENDS | {Status.CREATED}) - {closed} for closed in CLOSED},
         },
     }
 )

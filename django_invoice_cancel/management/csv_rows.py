@@ -1,6 +1,6 @@
 """Read invoices, or their ids alone, from a CSV file or from stdin: all of it checked before the first row is used.
 
-A file is read twice rather than held in memory; a pipe, stdin among them, is kept in a temporary file for that. Knows
+A file is read twice rather than held in memory; a large pipe is kept in a temporary file for that. Knows
 no database: what a row must be is for the caller to say. What is wrong is told by line and column, of up to
 ``MOST_TOLD`` lines.
 """
@@ -17,6 +17,8 @@ from typing import IO, Any, TextIO
 
 ID = "external_id"
 MOST_TOLD = 20
+MEMORY_BYTES = 8_000_000
+"""How much of a pipe is kept in memory; some 500,000 ids."""
 _DELIMITERS = ",;\t"
 _TITLE = re.compile(r"[a-z_ ]+")
 """What reads like a column's name and not like an id: "uuid" must not become an invoice."""
@@ -130,10 +132,14 @@ def _opened(path: str, stdin: TextIO | None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _kept(source: Any) -> Iterator[IO[bytes]]:
-    """Keep what can be read once only."""
-    with tempfile.TemporaryFile() as kept:
+    """Keep what can be read only once: in memory, beyond ``MEMORY_BYTES`` in a temporary file."""
+    with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as kept:
         while piece := source.read(65536):
-            kept.write(piece if isinstance(piece, bytes) else piece.encode())
+            try:
+                kept.write(piece if isinstance(piece, bytes) else piece.encode())
+            except OSError as error:
+                problem = "It is too large for memory, and cannot be kept in a temporary directory"
+                raise BadRows(f"{problem}: {error.strerror}.") from error
         yield kept
 
 

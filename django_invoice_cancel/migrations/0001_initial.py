@@ -187,8 +187,23 @@ class Migration(migrations.Migration):
                     models.DecimalField(blank=True, decimal_places=8, max_digits=28, null=True, verbose_name="amount"),
                 ),
                 ("currency", models.CharField(blank=True, max_length=16, verbose_name="currency")),
-                ("issued_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="issued")),
-                ("expires_at", models.DateTimeField(blank=True, null=True, verbose_name="expires")),
+                (
+                    "issued_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now,
+                        validators=[django_invoice_cancel.models.fields.displayable],
+                        verbose_name="issued",
+                    ),
+                ),
+                (
+                    "expires_at",
+                    models.DateTimeField(
+                        blank=True,
+                        null=True,
+                        validators=[django_invoice_cancel.models.fields.displayable],
+                        verbose_name="expires",
+                    ),
+                ),
                 (
                     "created_at",
                     models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name="registered"),

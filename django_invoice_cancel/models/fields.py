@@ -1,13 +1,15 @@
 """Fields that several models use: case-sensitive text, instants that do not depend on a time zone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     _CharField = models.CharField[Any, str]
@@ -72,3 +74,19 @@ class InstantField(_DateTimeField):
 def as_plain(instant: datetime) -> datetime:
     """Return an instant as a plain ``DateTimeField`` holds it: under ``USE_TZ = False`` as naive local time."""
     return instant if settings.USE_TZ else timezone.make_naive(instant, timezone.get_default_timezone())
+
+
+_MARGIN = timedelta(days=2)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC) + _MARGIN, datetime.max.replace(tzinfo=UTC) - _MARGIN
+
+
+def displayable(value: datetime) -> None:
+    """Raise ``ValidationError`` for a time so close to the ends of the calendar that not every time zone can show it.
+
+    Such times stand for "never" or "unknown" in other systems: 9999-12-31, 0001-01-01.
+    """
+    # The comparison of a time in another zone does not overflow. A naive one is within a day of its instant.
+    if not _FIRST <= (value.replace(tzinfo=UTC) if timezone.is_naive(value) else value) <= _LAST:
+        raise ValidationError(
+            _("A time at the end of the calendar cannot be shown in every time zone: leave it empty if there is none.")
+        )

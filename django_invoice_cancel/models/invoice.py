@@ -24,11 +24,12 @@ from ..messages import not_an_id
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
 from .actors import acting_user
-from .fields import ExactCharField, InstantField
+from .fields import ExactCharField, InstantField, displayable
 from .queryset import InvoiceQuerySet, refuse_verb_fields
-from .registrations import cleaned_values
+from .registrations import cleaned_values, id_text
 from .verbs import InvoiceVerbs
 from .verbs.claims import is_abandoned
+from .verbs.decisions import is_resolvable
 from .verbs.rows import VERB_FIELDS
 
 STATUS_LABELS = {
@@ -48,7 +49,7 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
     """The way in: register invoices, and take in what webhooks say about them."""
 
     def register(
-        self, *, provider: str, external_id: str, actor: Any = None, trigger: str = Trigger.API, **fields: Any
+        self, *, provider: str, external_id: str | int, actor: Any = None, trigger: str = Trigger.API, **fields: Any
     ) -> tuple[Invoice, bool]:
         """Register an invoice that exists at the provider; return ``(invoice, created)``.
 
@@ -82,7 +83,7 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
     def observe_status(
         self,
         provider: str,
-        external_id: str,
+        external_id: str | int,
         status: str | None = None,
         *,
         provider_status: str | None = None,
@@ -92,16 +93,24 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
     ) -> Invoice | None:
         """Record a status that a webhook reports, as a status of ours or as the provider's status string.
 
-        Returns the invoice, or None if there is none with this id. Of a child class it returns the child; an invoice
-        that is not registered as one is returned as an ``Invoice``.
+        ``external_id``: a string, or a whole number, which stands for its decimal text. Returns the invoice, or None
+        if there is none with this id; a payment that is lost in this way is logged as a WARNING. Of a child class it
+        returns the child; an invoice that is not registered as one is returned as an ``Invoice``. Raises ``ValueError``
+        for an id of another type and for a status that cannot be observed.
         """
-        try:
-            clean_id = registry.get_provider(provider).clean_id(external_id)
-        except InvalidExternalId:
-            return None
+        if isinstance(external_id, bool) or not isinstance(external_id, str | int):
+            raise ValueError(f"external_id must be a string or a whole number, not {type(external_id).__name__}.")
+        account = registry.get_provider(provider)
+        observed = services.observed_status(account, status, provider_status)
         verbs: InvoiceVerbs = self.get_queryset().verbs
-        invoice = verbs.find(provider, clean_id)
-        if invoice is not None:
+        try:
+            invoice = verbs.find(provider, account.clean_id(id_text(external_id)))
+        except InvalidExternalId as error:
+            services.warn_of_lost_payment(account, observed, str(error))
+            return None
+        if invoice is None:
+            services.warn_of_lost_payment(account, observed, f"{external_id!a} is not registered.")
+        else:
             invoice.observe_status(status, provider_status=provider_status, trigger=trigger, actor=actor, reason=reason)
         return invoice
 
@@ -121,8 +130,8 @@ class Invoice(models.Model):
     reference = models.CharField(_("reference"), max_length=255, blank=True, help_text=_("Your own order number."))
     amount = models.DecimalField(_("amount"), max_digits=28, decimal_places=8, null=True, blank=True)
     currency = models.CharField(_("currency"), max_length=16, blank=True)
-    issued_at = models.DateTimeField(_("issued"), default=timezone.now)
-    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    issued_at = models.DateTimeField(_("issued"), default=timezone.now, validators=[displayable])
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True, validators=[displayable])
     created_at = models.DateTimeField(_("registered"), default=timezone.now, editable=False)
 
     # What only the verbs write (VERB_FIELDS).
@@ -229,6 +238,11 @@ class Invoice(models.Model):
         return is_abandoned(self)
 
     @property
+    def is_resolvable(self) -> bool:
+        """Whether ``resolve`` applies: in doubt, contradicted, or refused by a provider that cannot be asked."""
+        return is_resolvable(self)
+
+    @property
     def verbs(self) -> InvoiceVerbs:
         """The verbs on this invoice's database: for the story, not for you."""
         return InvoiceVerbs(type(self), router.db_for_write(Invoice, instance=self))
@@ -281,7 +295,11 @@ class Invoice(models.Model):
         return services.reconcile_invoice(self, resubmit=resubmit, actor=actor)
 
     def resolve(self, status: str, *, actor: Any, reason: str) -> None:
-        """Record a named person's decision about an invoice in doubt, or raise ``ResolveNotPossible``."""
+        """Record a named person's decision about what became of the invoice.
+
+        Applies if ``is_resolvable``; raises ``ResolveNotPossible`` otherwise, and for ``created`` before the doubt
+        period is over. A contradicted invoice may also be resolved to the status that it has.
+        """
         self.verbs.resolve(self, Status(status), Intent(actor, Trigger.OPERATOR, reason))
 
     def mark_handled(self, *, actor: Any, note: str, seen: str = "") -> bool:

@@ -106,6 +106,10 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """Invoices on which money and a cancellation met, and which nobody has handled."""
         return self.filter(_is_set("paid_after_cancel_at"), paid_after_cancel_handled_at__isnull=True)
 
+    def contradicted(self) -> Self:
+        """Invoices that are closed here and that the provider reported as open."""
+        return self.filter(_is_set("contradicted_at"))
+
     def needing_attention(self) -> Self:
         """Invoices for which a person or reconcile has something to do."""
         return self.filter(
@@ -113,6 +117,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
             | Q(status=Status.CANCELING, claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
             | Q(_is_set("paid_after_cancel_at"), paid_after_cancel_handled_at__isnull=True)
             | Q(_is_set("cancel_requested_at"), cancel_requested_at__lt=utc_now() - REQUEST_OVERDUE)
+            | _is_set("contradicted_at")
         )
 
     # -- the bulk cancel --------------------------------------------------------------------------------------

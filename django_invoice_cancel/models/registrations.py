@@ -11,6 +11,7 @@ from .. import registry
 from ..exceptions import InvalidExternalId
 from ..statuses import OURS_ALONE, Status
 
+_TOO_LARGE = 10**100
 FIELDS = ("provider", "external_id", "reference", "amount", "currency", "status", "issued_at", "expires_at")
 
 
@@ -40,9 +41,22 @@ def _own_fields(model: type[Model]) -> list[str]:
     return [name for field in own for name in dict.fromkeys((field.name, field.attname))]
 
 
+def id_text(external_id: object) -> object:
+    """Return the decimal text of an id that is a whole number, and any other value unchanged.
+
+    Providers put the numbers of invoices into JSON as numbers too. Raises ``InvalidExternalId`` for a number that is
+    too long for every provider, and that Python may refuse to print.
+    """
+    if not isinstance(external_id, int) or isinstance(external_id, bool):
+        return external_id
+    if abs(external_id) >= _TOO_LARGE:
+        raise InvalidExternalId("A number of more than 100 digits is not an id.")
+    return str(int(external_id))
+
+
 def _clean_id(provider: Any, external_id: Any) -> str:
     try:
-        return registry.get_provider(str(provider)).clean_id(external_id)
+        return registry.get_provider(str(provider)).clean_id(id_text(external_id))
     except ImproperlyConfigured as error:
         raise ValidationError({"provider": str(error)}) from error
     except InvalidExternalId as error:

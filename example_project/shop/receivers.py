@@ -1,6 +1,6 @@
-"""What the shop does when it learns about an invoice: its order follows.
+"""Let orders follow their invoices.
 
-Runs after the commit of what it tells; an exception here would be logged and would not undo the cancel.
+Receivers run after the commit of the change. An exception here is logged and does not undo the cancellation.
 """
 
 import logging
@@ -20,13 +20,14 @@ ORDER_STATES = {
     "paid": Order.State.PAID,
     "overpaid": Order.State.PAID,
 }
-"""``in_doubt`` is not here: as long as nobody knows, the order stays as it is."""
+"""``in_doubt`` is not here: the order stays as it is until it is known."""
 
 
 @receiver(invoice_status_changed)
 def follow_invoice(invoice: Invoice, new_status: str, **kwargs: Any) -> None:
+    """Only an open order follows: one that is canceled does not become paid when money arrives late."""
     if new_status in ORDER_STATES:
-        orders = Order.objects.filter(number=invoice.reference).exclude(state=Order.State.PAID)
+        orders = Order.objects.filter(number=invoice.reference, state=Order.State.OPEN)
         orders.update(state=ORDER_STATES[new_status])
 
 

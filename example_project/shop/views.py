@@ -59,16 +59,17 @@ def cancel_order(request: HttpRequest, number: str) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def cryptocloud_webhook(request: HttpRequest) -> HttpResponse:
-    """Take in CryptoCloud's postback: it comes after a payment, and never tells of a cancel."""
+    """Record CryptoCloud's postback, which comes after a payment and never after a cancellation."""
     postback = _fields(request)
     try:
         check_token(str(postback.get("token", "")), settings.CRYPTOCLOUD_SECRET_KEY)
     except BadToken as error:
         return JsonResponse({"message": str(error)}, status=403)
-    if postback.get("status") == "success":
-        uuid = "INV-" + str(postback.get("invoice_id", "")).removeprefix("INV-")  # postbacks leave the INV- out
-        Order.objects.filter(cryptocloud_uuid=uuid, state=Order.State.OPEN).update(state=Order.State.PAID)
-        Invoice.objects.observe_status("cryptocloud", uuid, "paid", trigger="webhook")  # the one new line
+    uuid = "INV-" + str(postback.get("invoice_id", "")).removeprefix("INV-")  # postbacks leave the INV- out
+    order = Order.objects.filter(cryptocloud_uuid=uuid).first()
+    invoice = order.register_invoice() if order is not None else None  # the postback may be the first to name it
+    if invoice is not None:
+        invoice.observe_status(provider_status=str(postback.get("status")), trigger="webhook")
     return JsonResponse({"message": "Postback received"})
 
 

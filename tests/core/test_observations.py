@@ -1,5 +1,9 @@
 """Observe: what webhooks say is taken in, never lost, never a step back (rules 1, 9)."""
 
+from decimal import Decimal
+from enum import IntEnum
+from uuid import UUID
+
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -99,9 +103,59 @@ def test_the_managers_form_takes_the_providers_words_and_returns_the_invoice():
     assert invoice.transitions.get().trigger == "webhook"
 
 
-@pytest.mark.parametrize("external_id", ["INV-404", "../x", 17, None])
-def test_the_managers_form_returns_none_for_an_id_that_is_not_there(external_id):
-    assert Invoice.objects.observe_status("cryptocloud", external_id, "paid") is None
+@pytest.mark.parametrize("number", [511727028, IntEnum("Ids", {"PAID": 511727028}).PAID], ids=["int", "IntEnum"])
+@pytest.mark.parametrize("reported", [{"status": "paid"}, {"provider_status": "paid"}], ids=["ours", "the provider's"])
+def test_a_number_is_the_id_that_it_spells(number, reported):
+    """JSON of FireKassa names invoices by numbers."""
+    invoice = make(provider="firekassa", external_id="511727028")
+    assert Invoice.objects.observe_status("firekassa", number, **reported) == invoice
+    assert stored(invoice).status == "paid"
+
+
+@pytest.mark.parametrize(
+    "external_id",
+    [True, False, None, 511727028.0, Decimal(511727028), b"511727028", ["511727028"], UUID(int=17)],
+    ids=repr,
+)
+def test_an_id_of_another_type_is_an_error(external_id):
+    with pytest.raises(ValueError, match="external_id must be a string or a whole number, not"):
+        Invoice.objects.observe_status("firekassa", external_id, "paid")
+
+
+LOST = [
+    ("INV-404", "'INV-404' is not registered."),
+    (404, "404 is not registered."),
+    ("../x", "'../x' is not an id of CryptoCloud"),
+    ("INV-1\nforged line", r"'INV-1\nforged line' is not an id of CryptoCloud"),
+    ("", "'' is not an id of CryptoCloud"),
+    (-1, "'-1' is not an id of CryptoCloud"),
+    (10**5000, "A number of more than 100 digits is not an id"),
+]
+
+
+@pytest.mark.parametrize(("external_id", "problem"), LOST, ids=[problem for _, problem in LOST])
+@pytest.mark.parametrize("reported", [{"status": "paid"}, {"provider_status": "success"}, {"provider_status": "odd"}])
+def test_a_payment_that_belongs_to_no_invoice_is_logged_as_a_warning(external_id, problem, reported, caplog):
+    make()
+    assert Invoice.objects.observe_status("cryptocloud", external_id, **reported) is None
+    (line,) = caplog.records
+    assert (line.levelname, line.provider) == ("WARNING", "cryptocloud")
+    assert line.getMessage().startswith("A payment was reported to cryptocloud and is not recorded")
+    assert problem in line.getMessage()
+    assert "\n" not in line.getMessage()
+    assert set(Invoice.objects.values_list("status", flat=True)) == {"created"}
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired", "created"])
+def test_any_other_status_of_an_unknown_invoice_is_no_warning(status, caplog):
+    assert Invoice.objects.observe_status("cryptocloud", "INV-404", status) is None
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("status", ["void", "in_doubt"])
+def test_a_status_that_cannot_be_observed_is_an_error_whatever_the_id(status):
+    with pytest.raises(ValueError, match=status):
+        Invoice.objects.observe_status("cryptocloud", "INV-404", status)
 
 
 def test_an_invoice_that_is_gone_is_not_observed():

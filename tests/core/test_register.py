@@ -2,6 +2,7 @@
 
 import threading
 from decimal import Decimal
+from enum import IntEnum
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -34,6 +35,14 @@ def test_an_invoice_is_registered_whole():
     assert log(row) == []
 
 
+@pytest.mark.parametrize("number", [17, IntEnum("Ids", {"ID": 17}).ID], ids=["int", "IntEnum"])
+def test_a_number_is_the_id_that_it_spells(number):
+    invoice, _ = Invoice.objects.register(provider="firekassa", external_id=number)
+    again, is_new = Invoice.objects.register(provider="firekassa", external_id="17")
+    assert (invoice.external_id, again, is_new) == ("17", invoice, False)
+    assert Invoice.objects.register_many([{"provider": "firekassa", "external_id": number}]) == (0, 1)
+
+
 def test_registering_again_changes_nothing():
     first, _ = register(reference="order-17", amount="100")
     observe(first, "paid")
@@ -60,7 +69,10 @@ def test_registering_again_changes_nothing():
         ({"status": "in_doubt"}, "status", "'in_doubt' is not a status to register with"),
         ({"status": "canceling"}, "status", "'canceling' is not a status to register with"),
         ({"external_id": "../x"}, "external_id", "is not an id of CryptoCloud"),
-        ({"external_id": 17}, "external_id", "17 is not an id of CryptoCloud"),
+        ({"external_id": True}, "external_id", "True is not an id of CryptoCloud"),
+        ({"external_id": 17.0}, "external_id", "17.0 is not an id of CryptoCloud"),
+        ({"external_id": -17}, "external_id", "'-17' is not an id of CryptoCloud"),
+        ({"external_id": 10**5000}, "external_id", "A number of more than 100 digits is not an id"),
         ({"external_id": None}, "external_id", "None is not an id of CryptoCloud"),
         ({"provider": "stripe"}, "provider", "No provider 'stripe' is configured"),
         ({"currency": "A" * 17}, "currency", "at most 16 characters"),

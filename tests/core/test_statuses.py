@@ -30,7 +30,11 @@ ALLOWED = {
     ("observe", "partially_paid"): "paid overpaid",
     ("observe", "paid"): "overpaid",
     ("lookup", "in_doubt"): "created",
+    ("resolve", "created"): ENDS,
     ("resolve", "in_doubt"): f"{ENDS} created",
+    ("resolve", "canceled"): f"created expired failed {SOME_MONEY}",
+    ("resolve", "expired"): f"created canceled failed {SOME_MONEY}",
+    ("resolve", "failed"): f"created canceled expired {SOME_MONEY}",
 }
 """Who may move an invoice from where to where; what is not here may not."""
 

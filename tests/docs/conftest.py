@@ -16,14 +16,15 @@ EXTERNAL_ID = "INV-89UX09KA"
 
 
 class Orders:
-    """The reader's ``Order`` and its manager in one: keeps what it is told."""
+    """The reader's ``Order`` and its manager in one, with one order."""
 
     def __init__(self) -> None:
         self.objects = self
-        self.updates: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.order = {"number": "order-17", "state": "open"}
 
     def filter(self, **which: Any) -> SimpleNamespace:
-        return SimpleNamespace(update=lambda **values: self.updates.append((which, values)))
+        is_found = which.items() <= self.order.items()
+        return SimpleNamespace(update=self.order.update if is_found else lambda **values: None)
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def reader(transactional_db: None, sandbox: ProviderSandbox) -> Callable[..., di
             "mails": mails,
             "messages": SimpleNamespace(warning=lambda request, text: warnings.append(text)),
             "order": order,
-            "postback": {"invoice_id": EXTERNAL_ID.removeprefix("INV-")},
+            "postback": {"invoice_id": EXTERNAL_ID.removeprefix("INV-"), "status": "success"},
             "redirect": lambda target: target,
             "request": SimpleNamespace(user=user),
             "transaction": transaction,

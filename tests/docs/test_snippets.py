@@ -94,23 +94,43 @@ def test_view_of_the_readme_says_why_it_cannot(reader, sandbox):
     assert sandbox.count("cancel") == 0
 
 
-def test_webhook_line_of_the_readme_takes_in_the_payment(reader, sandbox):
+def test_webhook_of_the_readme_records_the_payment(reader, sandbox):
     block_with(README, 'trigger="webhook"').run(reader())
 
     assert Invoice.objects.get().status == "paid"
     assert sandbox.count("cancel") == 0
 
 
-def test_receivers_of_the_readme_make_the_order_follow(reader, sandbox):
+@pytest.mark.parametrize("status", ["paid", "overpaid"])
+def test_receivers_of_the_readme_make_an_open_order_follow(reader, status):
+    namespace = block_with(README, "def follow_invoice").run(reader())
+
+    namespace["invoice"].observe_status(status)
+
+    assert (namespace["Order"].order["state"], namespace["mails"]) == ("paid", [])
+
+
+def test_receivers_of_the_readme_leave_a_canceled_order_canceled_when_money_arrives(reader, sandbox):
     namespace = block_with(README, "def follow_invoice").run(reader())
 
     namespace["invoice"].cancel()
     namespace["invoice"].observe_status("paid")
 
-    which = {"number": "order-17"}
-    assert namespace["Order"].updates == [(which, {"state": "canceled"}), (which, {"state": "paid"})]
+    assert namespace["Order"].order["state"] == "canceled"
     assert [subject for subject, _ in namespace["mails"]] == ["Order order-17 was paid after it was canceled"]
     assert sandbox.count("cancel") == 1
+
+
+def test_webhook_of_the_readme_records_a_payment_that_is_faster_than_the_registration(reader):
+    namespace = reader()
+    namespace["postback"]["invoice_id"] = "FASTER00"
+
+    block_with(README, 'trigger="webhook"').run(namespace)
+
+    assert dict(Invoice.objects.values_list("external_id", "status")) == {
+        EXTERNAL_ID: "created",
+        "INV-FASTER00": "paid",
+    }
 
 
 def test_stale_save_of_the_concepts_leaves_the_status(reader):

@@ -38,6 +38,7 @@ def test_payment_of_an_order_whose_invoice_is_not_registered_is_taken_in(shop, p
 
     assert response.status_code == 200
     assert shop.order_state(number) == "paid"
+    assert shop.history(number) == [("created", "paid", "webhook", "observed")]
 
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)

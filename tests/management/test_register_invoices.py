@@ -2,6 +2,7 @@
 
 import io
 import sys
+import tempfile
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import DataError, OperationalError, connection, transaction
 
 from django_invoice_cancel.models import Invoice
 
@@ -231,3 +232,169 @@ def test_what_is_required_is_asked_for(missing):
     del given[missing]
     with pytest.raises(CommandError, match=missing):
         call_command("register_invoices", *(each for pair in given.items() for each in pair))
+
+
+# -- all or nothing -----------------------------------------------------------------------------------------------
+
+
+def rows(*bad, count=1300, columns="external_id,reference"):
+    """Return a file of good rows, with some others after the first 600."""
+    good = [f"{number},order-{number}" for number in range(1, count)]
+    return "\n".join([columns, *good[:600], *bad, *good[600:]]) + "\n"
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("bad", ["5000,a\0b", "5000,\0"], ids=["NUL", "NUL alone"])
+def test_text_that_postgresql_refuses_is_named_and_nothing_is_written(register, bad):
+    with pytest.raises(CommandError, match=r"Nothing was registered.\nline 602"):
+        register(rows(bad))
+    assert external_ids() == []
+
+
+def refuse_inserts_of(text, error):
+    """Return a wrapper of a connection that refuses to insert rows with a text, as a database may for many reasons."""
+
+    def execute(execute, sql, params, many, context):
+        if sql.startswith("INSERT") and text in str(params):
+            raise error
+        return execute(sql, params, many, context)
+
+    return execute
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "error",
+    [DataError("out of range"), OperationalError("disk full"), ValueError("refused by the driver")],
+    ids=lambda error: type(error).__name__,
+)
+def test_row_that_the_database_refuses_is_named_and_nothing_is_written(register, error):
+    with (
+        connection.execute_wrapper(refuse_inserts_of("bad", error)),
+        pytest.raises(CommandError, match=rf"Nothing was registered.\nline 602: .*{error}"),
+    ):
+        register(rows("5000,bad"))
+    assert external_ids() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_chunk_that_the_database_refuses_only_once_is_reported_without_a_line(register):
+    """None of its rows is refused when each is tried alone."""
+    error = OperationalError("server closed the connection")
+
+    def fail_once(execute, sql, params, many, context):
+        if sql.startswith("INSERT") and "5000" in str(params) and not failed:
+            failed.append(sql)
+            raise error
+        return execute(sql, params, many, context)
+
+    failed = []
+    with connection.execute_wrapper(fail_once), pytest.raises(CommandError, match=f"Nothing was registered.\n{error}"):
+        register(rows("5000,a"))
+    assert external_ids() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_interrupted_registration_writes_nothing(register, monkeypatch):
+    real = Invoice.objects.__class__.register_many
+    calls = []
+
+    def interrupted(self, *args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Invoice.objects.__class__, "register_many", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        register(rows())
+    assert (len(calls), external_ids()) == (2, [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_of_a_file_is_seen_before_all_of_it_is_written(register, in_thread, monkeypatch):
+    real = Invoice.objects.__class__.register_many
+    seen = []
+
+    def look(self, *args, **kwargs):
+        result = real(self, *args, **kwargs)
+        seen.append(in_thread(Invoice.objects.count).result())
+        return result
+
+    monkeypatch.setattr(Invoice.objects.__class__, "register_many", look)
+    assert register(rows()) == "1,299 registered, 0 known already"
+    assert (seen, Invoice.objects.count()) == ([0, 0, 0], 1299)
+
+
+EDGES = {
+    "last day": "9999-12-31",
+    "last instant": "9999-12-31T23:59:59.999999",
+    "last day, in UTC": "9999-12-31T00:00:00Z",
+    "last day, far in the west": "9999-12-31T12:00:00-12:00",
+    "first day": "0001-01-01",
+    "first instant, in UTC": "0001-01-01T00:00:00Z",
+    "first day, far in the east": "0001-01-01T00:00:00+14:00",
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+@pytest.mark.parametrize("use_tz", [True, False], ids=["time zones", "no time zones"])
+@pytest.mark.parametrize("column", ["issued_at", "expires_at"])
+@pytest.mark.parametrize("text", EDGES.values(), ids=EDGES)
+def test_date_at_the_edge_of_the_calendar_is_named_and_nothing_is_written(
+    register, settings, text, column, use_tz, zone
+):
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, zone
+    with pytest.raises(CommandError, match=f"Nothing was registered.\nline 3, {column}: .*leave it empty"):
+        register(f"external_id,{column}\n17,2026-01-31\n18,{text}\n")
+    assert external_ids() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["0002-01-02", "9999-12-29"])
+def test_any_other_date_can_be_registered_and_shown_in_every_zone(register, admin_client, settings, text):
+    register(f"external_id,issued_at,expires_at\n17,{text},{text}\n")
+    invoice = Invoice.objects.get()
+    for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):
+        settings.TIME_ZONE = zone
+        for url in ("", f"{invoice.pk}/change/"):
+            assert admin_client.get(f"/admin/invoice_cancel/invoice/{url}").status_code == 200
+
+
+# -- without a temporary directory --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_temporary_directory(monkeypatch, tmp_path):
+    """As in a container whose file system may not be written to."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+
+
+def read_stdin(monkeypatch, content):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    out = io.StringIO()
+    call_command("register_invoices", provider="firekassa", from_file="-", stdout=out)
+    return out.getvalue()
+
+
+@pytest.mark.django_db
+def test_stdin_needs_no_temporary_directory(monkeypatch, no_temporary_directory):
+    ids = b"".join(b"%d\n" % number for number in range(10_000, 20_000))
+    assert read_stdin(monkeypatch, ids) == "10,000 registered, 0 known already\n"
+
+
+@pytest.mark.django_db
+def test_stdin_too_large_for_memory_without_a_temporary_directory_is_named(monkeypatch, no_temporary_directory):
+    monkeypatch.setattr("django_invoice_cancel.management.csv_rows.MEMORY_BYTES", 100)
+    with pytest.raises(CommandError, match=r"Nothing was registered.\nIt is too large for memory, and"):
+        read_stdin(monkeypatch, b"17\n" * 100)
+    assert external_ids() == []
+
+
+@pytest.mark.django_db
+def test_stdin_larger_than_memory_is_kept_in_a_temporary_file(monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.management.csv_rows.MEMORY_BYTES", 100)
+    ids = b"".join(b"%d\n" % number for number in range(1000, 2000))
+    assert read_stdin(monkeypatch, ids) == "1,000 registered, 0 known already\n"

@@ -1,5 +1,7 @@
 """``register_invoices``: make invoices of a file known to the app. Writes nothing unless every line is good."""
 
+from __future__ import annotations
+
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
 from datetime import datetime, time
@@ -9,20 +11,23 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import CommandError
-from django.db import connections
+from django.db import Error, connections, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from django_invoice_cancel import registry
 from django_invoice_cancel.intents import Trigger
-from django_invoice_cancel.management.csv_rows import ID, BadRows, BadValue, open_rows
+from django_invoice_cancel.management.csv_rows import ID, MOST_TOLD, BadRows, BadValue, CsvRows, Row, open_rows
 from django_invoice_cancel.management.output import ReportingCommand
 from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.fields import displayable
 from django_invoice_cancel.models.registrations import cleaned_values
 
 COLUMNS = (ID, "reference", "amount", "currency", "status", "issued_at", "expires_at")
 TIMES = ("issued_at", "expires_at")
 CHUNK = 500
+_REFUSALS = (Error, ValueError)
+"""What a database or its driver raises for a value that it does not take."""
 
 
 class Command(ReportingCommand):
@@ -49,17 +54,41 @@ class Command(ReportingCommand):
         try:
             with open_rows(from_file, COLUMNS) as rows:
                 total = rows.check(read.check)
-                new = self._register((read(row.values) for row in rows), database)
+                new = self._register(rows, read, database or Invoice.objects.all().verbs.using)
         except BadRows as error:
             raise CommandError(f"Nothing was registered.\n{error}") from error
         self.stdout.write(f"{new:,} registered, {total - new:,} known already")
 
-    def _register(self, rows: Iterator[dict[str, Any]], database: str | None) -> int:
-        """Register the rows in chunks, each in a transaction of its own; return how many were new."""
-        manager, new = Invoice.objects.db_manager(database) if database else Invoice.objects, 0
-        while chunk := list(islice(rows, CHUNK)):
-            new += manager.register_many(chunk, actor="register_invoices", trigger=Trigger.COMMAND)[0]
+    def _register(self, rows: CsvRows, read: _Reader, using: str) -> int:
+        """Register the rows in chunks, all in one transaction; return how many were new, or raise ``BadRows``."""
+        new, remaining = 0, iter(rows)
+        with transaction.atomic(using=using):
+            # SQLite refuses to write in a transaction that began to read while another process wrote.
+            Invoice.objects.using(using).filter(pk=0).update(reference="")
+            while chunk := list(islice(remaining, CHUNK)):
+                try:
+                    new += _register_chunk(chunk, read, using)
+                except _REFUSALS as error:
+                    refused = islice(_refused_rows(chunk, read, using), MOST_TOLD)
+                    raise BadRows("\n".join(refused) or str(error)) from error
         return new
+
+
+def _register_chunk(chunk: list[Row], read: _Reader, using: str) -> int:
+    """Register some rows within a savepoint, so that they can be tried one by one after an error."""
+    manager, values = Invoice.objects.db_manager(using), [read(row.values) for row in chunk]
+    with transaction.atomic(using=using):
+        new: int = manager.register_many(values, actor="register_invoices", trigger=Trigger.COMMAND)[0]
+    return new
+
+
+def _refused_rows(chunk: list[Row], read: _Reader, using: str) -> Iterator[str]:
+    """Yield a line for each row that the database refuses; none if the connection is lost."""
+    for row in chunk if connections[using].is_usable() else ():
+        try:
+            _register_chunk([row], read, using)
+        except _REFUSALS as error:
+            yield f"line {row.line}: The database refuses it: {error}"
 
 
 class _Reader:
@@ -97,6 +126,10 @@ def _time(column: str, text: str) -> datetime:
         instant = None
     if instant is None:
         raise BadValue(column, f"{text[:40]!r} is no time: write 2026-01-31 or 2026-01-31T23:59:59+03:00.")
+    try:
+        displayable(instant)
+    except ValidationError as error:
+        raise BadValue(column, " ".join(error.messages)) from error
     if settings.USE_TZ and timezone.is_naive(instant):
         return timezone.make_aware(instant)
     if not settings.USE_TZ and timezone.is_aware(instant):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from ... import registry
 from ...clock import utc_now
 from ...exceptions import ResolveNotPossible
 from ...intents import Intent
 from ...outcomes import Code, Outcome
-from ...statuses import OURS_ALONE, Mover, Status, check_move
+from ...statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
 from ..actors import named_actor
 from .claims import is_abandoned
 from .observations import ONE_MORE_LOOKUP, doubt_over_at
@@ -32,7 +33,7 @@ class Decisions:
     def resolve(
         self, invoice: Invoice, status: Status, intent: Intent, *, also: Callable[[], None] | None = None
     ) -> None:
-        """Write a named person's decision about an invoice in doubt, or raise ``ResolveNotPossible``.
+        """Write a named person's decision about an invoice, or raise ``ResolveNotPossible`` (see ``is_resolvable``).
 
         Guarded by the attempt that the instance carries: the one that the person saw. ``also`` is called within the
         same transaction.
@@ -79,17 +80,39 @@ class Decisions:
         self.rows.append([entry])
 
     def _resolve(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent) -> None:
-        if row.status != Status.IN_DOUBT:
-            raise ResolveNotPossible("not_in_doubt", _("Only an invoice in doubt can be resolved by hand."))
-        now = utc_now()
+        if not is_resolvable(row):
+            raise ResolveNotPossible(
+                "not_in_doubt",
+                _(
+                    "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
+                    "a provider that cannot be asked can be resolved manually."
+                ),
+            )
+        now, old = utc_now(), Status(row.status)
         changes = consequences(status, now)
         if status == Status.CREATED:
-            if now < doubt_over_at(row):
+            if old == Status.CREATED:
+                raise ResolveNotPossible("not_in_doubt", _("This invoice is open already."))
+            if old == Status.IN_DOUBT and now < doubt_over_at(row):
                 raise ResolveNotPossible("doubt_period", _("The provider may still carry out the lost request: wait."))
             changes |= {"next_check_at": now + ONE_MORE_LOOKUP, "check_count": 0}
-        check_move(Mover.RESOLVE, Status(row.status), status)
+            changes |= {"last_outcome": Outcome.NOT_PROCESSED} if old in CLOSED else {}
+        if status != old:  # a contradiction may be decided for the status that is stored
+            check_move(Mover.RESOLVE, old, status)
         entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
         append_flagged(self.rows, row, changes, entry)
+
+
+def is_resolvable(invoice: Invoice) -> bool:
+    """Return whether a person may decide about the invoice as it is in memory.
+
+    True in doubt, for an abandoned claim, if the provider contradicts the stored status, and after a refusal of a
+    provider that cannot be asked for the invoice's status.
+    """
+    if invoice.status == Status.IN_DOUBT or invoice.contradicted_at is not None or is_abandoned(invoice):
+        return True
+    is_refused = invoice.status == Status.CREATED and invoice.last_outcome == Outcome.REFUSED
+    return is_refused and not registry.can_look_up(invoice.provider)
 
 
 def _changed() -> ResolveNotPossible:

@@ -117,14 +117,13 @@ class Observations:
     # -- a lookup's answer ------------------------------------------------------------------------------------
 
     def _take_in_answer(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
-        if reply.status is not None:
-            self.rows.write(row, status_confirmed_at=utc_now())
         if reply.status is None:
             entry = self._entry(row, seen.invoice, Status(row.status), intent, reply.code, reply.provider_status)
             self.rows.append([entry])
         elif reply.status == Status.CREATED:
             self._still_open(row, seen, reply, intent)
         else:
+            self._agree(row, seen, reply.status)
             self._take_in(row, seen.invoice, reply.status, intent, reply.provider_status)
         wants_another = row.status == Status.IN_DOUBT or (reply.status is None and row.next_check_at is not None)
         if wants_another and row.attempt == seen.attempt:
@@ -135,11 +134,9 @@ class Observations:
         is_as_seen = row.status == seen.status and row.attempt == seen.attempt
         if not is_as_seen or row.status not in (Status.CREATED, Status.IN_DOUBT):
             if row.status in CLOSED:
-                code = Code.CONTRADICTORY_ANSWER
-                self.rows.append(
-                    [self._entry(row, seen.invoice, Status(row.status), intent, code, reply.provider_status)]
-                )
+                self._contradict(row, seen, reply, intent)
             return
+        self.rows.write(row, status_confirmed_at=utc_now())
         if row.status == Status.CREATED:
             self._had_one_more_lookup(row, seen)
             return
@@ -152,6 +149,21 @@ class Observations:
         changes["next_check_at"] = now + ONE_MORE_LOOKUP
         self.rows.write(row, **changes)
         self.rows.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
+
+    def _contradict(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+        """Log that the provider calls a closed invoice open; store it once the row's last change is old enough."""
+        code = Code.CONTRADICTORY_ANSWER
+        self.rows.append([self._entry(row, seen.invoice, Status(row.status), intent, code, reply.provider_status)])
+        counts_from = row.status_changed_at + timedelta(seconds=conf.get().doubt_period)
+        if seen.began >= counts_from and row.contradicted_at is None:
+            self.rows.write(row, contradicted_at=utc_now())
+
+    def _agree(self, row: Invoice, seen: Seen, status: Status) -> None:
+        """Write that a lookup named a status; one that began after a contradiction and reports it closed ends it."""
+        changes: dict[str, Any] = {"status_confirmed_at": utc_now()}
+        if status in CLOSED and row.contradicted_at is not None and seen.began >= row.contradicted_at:
+            changes["contradicted_at"] = None
+        self.rows.write(row, **changes)
 
     def _had_one_more_lookup(self, row: Invoice, seen: Seen) -> None:
         """An invoice that left doubt was looked up again; whoever looks before its time does not do it instead."""

@@ -132,7 +132,9 @@ def consequences(new: Status, now: datetime) -> dict[str, Any]:
     if new == Status.IN_DOUBT:
         # The request is over: the doubt period counts from here.
         changes |= {"claim_expires_at": now, "next_check_at": now + FIRST_CHECK, "check_count": 0}
-    elif new in CLOSED or new in MONEY:
+    else:
+        changes["contradicted_at"] = None
+    if new in CLOSED or new in MONEY:
         changes |= {"next_check_at": None, "check_count": 0, **REQUEST_CLEARED}
     return changes
 
@@ -155,12 +157,17 @@ def append_flagged(rows: Rows, row: Invoice, changes: dict[str, Any], entry: Ent
 
 
 def was_canceled(rows: Rows, row: Invoice) -> bool:
-    """Say whether the log holds a confirmed cancel, whoever wrote it."""
-    return canceled_before(rows, [row.pk]).exists()
+    """Return whether a locked row is canceled or its log holds a confirmed cancellation."""
+    if row.status == Status.CANCELED:
+        return True
+    confirmed = canceled_before(rows, [row.id])
+    if confirmed.exists():
+        return True
+    return rows.may_read_stale and bool(confirmed.select_for_update()[:1])
 
 
 def canceled_before(rows: Rows, keys: Sequence[Any]) -> QuerySet[Any, Any]:
-    """Return the keys of those invoices whose log holds a confirmed cancel, whoever wrote it."""
+    """Return the keys of those invoices whose log holds a confirmed cancellation."""
     confirmed = Q(to_status=Status.CANCELED) | Q(outcome__in=CONFIRMS_CANCEL)
     return rows.log.filter(confirmed, invoice_id__in=keys).order_by().values_list("invoice_id", flat=True)
 

@@ -61,7 +61,7 @@ class Registrations:
         return len(new)
 
     def _find(self, provider: str, external_id: str) -> Invoice | None:
-        return self.registered.filter(provider=provider, external_id=external_id).first()
+        return self.rows.first(self.registered.filter(provider=provider, external_id=external_id))
 
     def _parent_of(self, invoice: Invoice) -> Any:
         """Return the key of the registered invoice that the new row of a child class is to belong to, if any."""

@@ -153,9 +153,24 @@ class Rows:
                 return verb()
         return self.run(lambda is_repeat: verb(), invoices)
 
+    @property
+    def may_read_stale(self) -> bool:
+        """Whether a plain read may miss what was committed since the caller's transaction began to read.
+
+        So it is on MariaDB and MySQL under REPEATABLE READ; a locking read sees it. PostgreSQL refuses to lock a row
+        that changed since then.
+        """
+        connection = connections[self.using]
+        return connection.vendor == "mysql" and connection.in_atomic_block
+
     def find(self, **key: Any) -> Invoice | None:
         """Return the invoice with these values, or None."""
-        return self.invoices.filter(**key).first()
+        return self.first(self.invoices.filter(**key))
+
+    def first(self, rows: models.QuerySet[Invoice]) -> Invoice | None:
+        """Return the first of these rows, also one that was committed after the caller's transaction began to read."""
+        found = rows.first()
+        return rows.select_for_update().first() if found is None and self.may_read_stale else found
 
     def lock(self, pk: Any) -> Invoice | None:
         """Lock a row until the end of the transaction and read it; return None if there is none.

@@ -1,0 +1,236 @@
+"""An invoice that is closed here and open at the provider: stored, listed, decided by a person (rules 9, 10)."""
+
+import pytest
+
+from django_invoice_cancel.exceptions import ResolveNotPossible
+from django_invoice_cancel.models import Invoice
+from tests.core.steps import (
+    NOON,
+    RECONCILE,
+    claim,
+    log,
+    look_up,
+    make,
+    observe,
+    put,
+    record,
+    said,
+    seconds,
+    steps,
+    stored,
+)
+
+pytestmark = pytest.mark.django_db
+
+PERIOD = 900
+CLOSED = ("canceled", "expired", "failed")
+each_closed = pytest.mark.parametrize("status", CLOSED)
+
+
+@pytest.fixture
+def contradicted(clock, request):
+    """An invoice that was closed at noon and that a lookup reported as open after the doubt period."""
+    invoice = make()
+    observe(invoice, getattr(request, "param", "canceled"))
+    clock.shift(PERIOD)
+    look_up(invoice, "created")
+    return stored(invoice)
+
+
+every_contradicted = pytest.mark.parametrize("contradicted", CLOSED, indirect=True)
+
+
+@each_closed
+@pytest.mark.parametrize(("after", "is_contradiction"), [(0, False), (899.9, False), (900, True), (10**6, True)])
+def test_open_counts_as_a_contradiction_once_the_doubt_period_of_the_last_change_is_over(
+    clock, status, after, is_contradiction
+):
+    invoice = make()
+    observe(invoice, status)
+    confirmed = stored(invoice).status_confirmed_at
+    clock.shift(after)
+    look_up(invoice, "created")
+    row = stored(invoice)
+    assert (row.status, row.status_confirmed_at) == (status, confirmed)
+    assert row.contradicted_at == (NOON + seconds(after) if is_contradiction else None)
+    assert log(invoice)[1:] == [(status, status, "contradictory_answer")]
+    assert list(Invoice.objects.needing_attention()) == list(Invoice.objects.contradicted())
+    assert Invoice.objects.contradicted().exists() is is_contradiction
+
+
+def test_a_lookup_that_began_before_the_end_of_the_doubt_period_is_a_row_only(clock):
+    invoice = make()
+    observe(invoice, "canceled")
+    clock.shift(PERIOD - 1)
+    other = stored(invoice)
+    seen = other.verbs.seen(other)
+    clock.shift(600)
+    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    assert (stored(invoice).contradicted_at, log(invoice)[-1][2]) == (None, "contradictory_answer")
+
+
+def test_a_lookup_that_began_before_the_invoice_was_closed_is_a_row_only(clock):
+    invoice = make()
+    other = stored(invoice)
+    seen = other.verbs.seen(other)
+    clock.shift(10 * PERIOD)
+    observe(invoice, "expired")
+    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    assert (stored(invoice).status, stored(invoice).contradicted_at) == ("expired", None)
+
+
+def test_the_first_contradiction_keeps_its_time(clock, contradicted):
+    clock.shift(60)
+    look_up(contradicted, "created")
+    assert stored(contradicted).contradicted_at == NOON + seconds(PERIOD)
+    assert [step[2] for step in log(contradicted)[1:]] == ["contradictory_answer"] * 2
+
+
+@every_contradicted
+@pytest.mark.parametrize("agreeing", CLOSED)
+def test_a_later_lookup_that_reports_it_closed_clears_it(clock, contradicted, agreeing):
+    before = contradicted.status
+    clock.shift(1)
+    look_up(contradicted, agreeing)
+    row = stored(contradicted)
+    assert (row.status, row.contradicted_at, row.status_confirmed_at) == (before, None, NOON + seconds(PERIOD + 1))
+
+
+def test_a_lookup_that_began_before_the_contradiction_does_not_clear_it(clock):
+    invoice = make()
+    observe(invoice, "canceled")
+    clock.shift(PERIOD)
+    other = stored(invoice)
+    seen = other.verbs.seen(other)
+    clock.shift(1)
+    look_up(invoice, "created")
+    other.verbs.record_lookup(seen, said("canceled"), RECONCILE)
+    assert stored(invoice).contradicted_at == NOON + seconds(PERIOD + 1)
+
+
+@pytest.mark.parametrize("reply", [{"code": "not_found"}, {"code": "unknown_status"}, {"is_answer": False}], ids=str)
+def test_a_lookup_that_names_no_status_does_not_clear_it(clock, contradicted, reply):
+    clock.shift(1)
+    look_up(contradicted, None, **reply)
+    assert stored(contradicted).contradicted_at == NOON + seconds(PERIOD)
+
+
+def test_a_webhook_that_reports_it_closed_does_not_clear_it(clock, contradicted):
+    """It may have been under way for longer than the lookup."""
+    clock.shift(1)
+    observe(contradicted, "canceled")
+    assert stored(contradicted).contradicted_at == NOON + seconds(PERIOD)
+
+
+@every_contradicted
+@pytest.mark.parametrize("learn", [observe, look_up], ids=["webhook", "lookup"])
+def test_money_clears_it(contradicted, learn):
+    was_canceled = contradicted.status == "canceled"
+    learn(contradicted, "paid")
+    row = stored(contradicted)
+    assert (row.status, row.contradicted_at) == ("paid", None)
+    assert (row.paid_after_cancel_at is not None) is was_canceled
+
+
+@pytest.mark.parametrize("status", ["partially_paid", "paid", "overpaid"])
+def test_open_contradicts_no_money(clock, status):
+    invoice = make()
+    observe(invoice, status)
+    clock.shift(PERIOD)
+    look_up(invoice, "created")
+    assert (stored(invoice).status, stored(invoice).contradicted_at) == (status, None)
+
+
+# -- a person decides -------------------------------------------------------------------------------------------
+
+DECISIONS = ["created", "canceled", "expired", "failed", "partially_paid", "paid", "overpaid"]
+
+
+def resolve(invoice, status):
+    invoice.resolve(status, actor="Ada", reason="seen in the dashboard")
+
+
+@every_contradicted
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_a_person_may_decide_a_contradiction_in_every_way(contradicted, decision):
+    before = contradicted.status
+    resolve(contradicted, decision)
+    row, last = stored(contradicted), contradicted.transitions.last()
+    assert (row.status, row.contradicted_at, contradicted.contradicted_at) == (decision, None, None)
+    assert (last.from_status, last.to_status, last.code, last.actor_label) == (before, decision, "resolved", "Ada")
+
+
+def test_a_reopened_invoice_can_be_canceled_and_is_looked_up_once_more(contradicted):
+    resolve(contradicted, "created")
+    row = stored(contradicted)
+    assert (row.next_check_at, row.last_outcome) == (NOON + seconds(PERIOD + 3600), "not_processed")
+    assert list(Invoice.objects.cancelable()) == [contradicted]
+    assert claim(row).invoices == [row]
+
+
+def test_money_on_a_reopened_invoice_is_flagged(clock):
+    """The log still holds the confirmed cancellation (rule 8)."""
+    invoice = make()
+    record(claim(invoice), invoice, "canceled")
+    clock.shift(PERIOD)
+    look_up(invoice, "created")
+    resolve(invoice, "created")
+    observe(invoice, "paid")
+    assert stored(invoice).paid_after_cancel_at == NOON + seconds(PERIOD)
+    assert steps(invoice)[-2:] == ["canceled > created", "created > paid"]
+
+
+def test_a_contradiction_that_is_over_is_not_decided(clock, contradicted):
+    page = stored(contradicted)
+    clock.shift(1)
+    look_up(contradicted, "canceled")
+    with pytest.raises(ResolveNotPossible) as caught:
+        resolve(page, "created")
+    assert (caught.value.code, stored(contradicted).status) == ("not_in_doubt", "canceled")
+
+
+# -- a refused invoice ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused():
+    """An invoice that its provider, which has no lookup, refused to cancel."""
+    invoice = make(provider="firekassa", external_id="511727028")
+    record(claim(invoice), invoice, "refused", code="provider_refused")
+    return stored(invoice)
+
+
+@pytest.mark.parametrize("decision", DECISIONS[1:])
+def test_a_person_may_decide_a_refused_invoice_of_a_provider_that_has_no_lookup(refused, decision):
+    resolve(refused, decision)
+    row, last = stored(refused), refused.transitions.last()
+    assert (row.status, last.from_status, last.code) == (decision, "created", "resolved")
+
+
+def test_a_refused_invoice_is_open_already(refused):
+    with pytest.raises(ResolveNotPossible, match="open already") as caught:
+        resolve(refused, "created")
+    assert (caught.value.code, stored(refused).status, len(log(refused))) == ("not_in_doubt", "created", 2)
+
+
+def test_a_refused_invoice_of_a_provider_with_a_lookup_is_looked_up_instead():
+    invoice = make()
+    record(claim(invoice), invoice, "refused", code="provider_refused")
+    with pytest.raises(ResolveNotPossible) as caught:
+        resolve(invoice, "canceled")
+    assert (caught.value.code, stored(invoice).status) == ("not_in_doubt", "created")
+
+
+def test_a_refused_invoice_that_was_claimed_again_is_not_decided(refused):
+    page = stored(refused)
+    claim(stored(refused))
+    with pytest.raises(ResolveNotPossible) as caught:
+        resolve(page, "canceled")
+    assert (caught.value.code, stored(refused).status) == ("changed", "canceling")
+
+
+def test_an_open_invoice_that_was_never_refused_is_not_decided(refused):
+    put(refused, last_outcome="not_processed")
+    with pytest.raises(ResolveNotPossible):
+        resolve(refused, "canceled")
+    assert stored(refused).status == "created"

@@ -1,0 +1,70 @@
+"""REPEATABLE READ: a payment meets a cancellation that the snapshot of the caller's transaction does not show (P6)."""
+
+import pytest
+from django.db import connection, transaction
+
+from django_invoice_cancel.models import Invoice
+from tests.core.steps import claim, make, put, record, steps, stored
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mysql]
+
+
+@pytest.fixture
+def repeatable_read():
+    """The isolation level of the server, which Django changes for its own connections."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    yield
+    connection.close()
+
+
+def _cancel(invoice):
+    record(claim(invoice), invoice, "canceled")
+
+
+def _cancel_and_reopen(invoice):
+    """Leave the cancellation in the log only."""
+    _cancel(invoice)
+    put(invoice, status="created")
+
+
+def _cancel_and_expire(invoice):
+    _cancel(invoice)
+    put(invoice, status="expired")
+
+
+@pytest.mark.parametrize("meanwhile", [_cancel, _cancel_and_reopen, _cancel_and_expire])
+@pytest.mark.parametrize("by_id", [True, False], ids=["by its id", "on the instance"])
+def test_money_that_meets_a_cancellation_after_the_snapshot_is_flagged_and_signalled(
+    repeatable_read, in_thread, told, meanwhile, by_id
+):
+    invoice = make()
+    with transaction.atomic():
+        assert list(invoice.transitions.all()) == []  # the snapshot: from here on, plain reads show this
+        in_thread(meanwhile, stored(invoice)).result()
+        del told[:]
+        if by_id:
+            Invoice.objects.observe_status(invoice.provider, invoice.external_id, "paid")
+        else:
+            assert invoice.observe_status("paid") is True
+    assert stored(invoice).paid_after_cancel_at is not None
+    assert steps(invoice)[-1].endswith("> paid")
+    assert told[-1] == "paid_after_cancel"
+
+
+def test_an_invoice_that_another_process_registers_after_the_snapshot_is_found(repeatable_read, in_thread):
+    """A webhook that registers first, in a view under ATOMIC_REQUESTS."""
+    with transaction.atomic():
+        assert not Invoice.objects.exists()
+        other = in_thread(make, external_id="INV-1").result()
+        invoice, is_new = Invoice.objects.register(provider="cryptocloud", external_id="INV-1")
+        invoice.observe_status("paid")
+    assert (is_new, invoice.pk, stored(other).status) == (False, other.pk, "paid")
+
+
+def test_a_payment_finds_an_invoice_that_was_registered_after_the_snapshot(repeatable_read, in_thread):
+    with transaction.atomic():
+        assert not Invoice.objects.exists()
+        other = in_thread(make, external_id="INV-1").result()
+        assert Invoice.objects.observe_status("cryptocloud", "INV-1", "paid") == other
+    assert stored(other).status == "paid"

@@ -1,0 +1,90 @@
+"""What reconcile and cancel return about an invoice that is closed here and open at the provider (rule 9)."""
+
+import pytest
+
+from django_invoice_cancel.bulk import reconcile_invoices
+from django_invoice_cancel.models import Invoice
+from tests.story.reading import failure, later, left, row
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def contradict(invoice, status="canceled"):
+    """Let a webhook report what the provider does not hold, then look it up after the doubt period."""
+    row(invoice).observe_status(status)
+    with later(minutes=16):
+        return row(invoice).reconcile()
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired", "failed"])
+def test_reconcile_returns_a_doubt_and_leaves_the_status(sandbox, register, status, caplog):
+    invoice = register()
+    result = contradict(invoice, status)
+    assert (result.outcome, result.code, result.ok, result.status) == (
+        "in_doubt",
+        "contradictory_answer",
+        False,
+        status,
+    )
+    outcome = "already_canceled" if status == "canceled" else ""
+    log = [("created", status, outcome, "observed"), (status, status, "", "contradictory_answer")]
+    assert left(invoice) == (status, log)
+    assert row(invoice).contradicted_at is not None
+    assert [line.levelname for line in caplog.records] == ["WARNING"]
+    assert (sandbox.count("lookup"), sandbox.count("cancel")) == (1, 0)
+
+
+def test_reconcile_of_many_returns_the_same(sandbox, register):
+    invoice = register()
+    row(invoice).observe_status("canceled")
+    with later(minutes=16):
+        (result,) = reconcile_invoices(Invoice.objects.all())
+    assert (result.outcome, result.code, result.status) == ("in_doubt", "contradictory_answer", "canceled")
+
+
+def test_an_unanswered_lookup_does_not_end_the_doubt(sandbox, register):
+    invoice = register()
+    contradict(invoice)
+    sandbox.script(invoice.external_id, ["error_500_before"])
+    with later(minutes=17):
+        result = row(invoice).reconcile()
+    assert (result.outcome, result.code, result.status) == ("in_doubt", "contradictory_answer", "canceled")
+
+
+def test_a_lookup_before_the_end_of_the_doubt_period_returns_the_stored_status(sandbox, register):
+    invoice = register()
+    row(invoice).observe_status("canceled")
+    result = row(invoice).reconcile()
+    assert (result.outcome, row(invoice).contradicted_at) == ("already_canceled", None)
+
+
+def test_reconcile_returns_canceled_again_once_the_provider_agrees(sandbox, register):
+    invoice = register()
+    contradict(invoice)
+    sandbox.carry_out(invoice.external_id)
+    with later(minutes=17):
+        result = row(invoice).reconcile()
+    assert (result.outcome, row(invoice).contradicted_at) == ("already_canceled", None)
+
+
+def test_cancel_still_returns_already_canceled_and_sends_nothing(sandbox, register):
+    invoice = register()
+    contradict(invoice)
+    result = row(invoice).cancel()
+    assert (result.outcome, result.ok, sandbox.count("cancel")) == ("already_canceled", True, 0)
+
+
+@pytest.mark.parametrize("status", ["expired", "failed"])
+def test_cancel_of_what_is_closed_otherwise_still_sends_nothing(sandbox, register, status):
+    invoice = register()
+    contradict(invoice, status)
+    assert failure(row(invoice).cancel).result.code == "closed"
+    assert sandbox.count("cancel") == 0
+
+
+def test_what_a_person_reopened_is_canceled_at_the_provider(sandbox, register):
+    invoice = register()
+    contradict(invoice)
+    row(invoice).resolve("created", actor="Ada", reason="open in the dashboard")
+    assert row(invoice).cancel().outcome == "canceled"
+    assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 1)
