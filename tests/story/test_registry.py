@@ -179,7 +179,7 @@ django.setup()
 from django_invoice_cancel import registry
 locked, go_on = threading.Event(), threading.Event()
 def hold():
-    with registry._kept.lock:
+    with registry._kept.get().lock:
         locked.set()
         go_on.wait(30)
 thread = threading.Thread(target=hold)

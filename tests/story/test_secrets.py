@@ -101,8 +101,8 @@ def rows_of_all_tables():
 
 
 def shown_by_registry():
-    providers = [provider for _, provider in registry._kept.providers.values()]
-    parts = [registry._kept.providers, conf.get(), conf.read(), [vars(provider) for provider in providers]]
+    providers = [provider for _, provider in registry._kept.get().providers.values()]
+    parts = [registry._kept.get().providers, conf.get(), conf.read(), [vars(provider) for provider in providers]]
     parts += [vars(provider._transport) for provider in providers if hasattr(provider, "_transport")]
     return "\n".join(text(part) for part in parts for text in (repr, str, pprint.pformat))
 
