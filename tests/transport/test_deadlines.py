@@ -12,6 +12,7 @@ from urllib3 import HTTPConnectionPool
 
 from django_invoice_cancel.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
+from django_invoice_cancel.providers.transport import deadline as deadline_module
 from django_invoice_cancel.providers.transport.attempt import current
 
 from .conftest import Connect, Serve
@@ -118,6 +119,79 @@ def test_many_dead_addresses_do_not_add_up(connect: Connect, monkeypatch: pytest
     assert exchange.kind is Kind.NOT_SENT
     assert "ConnectTimeoutError" in exchange.detail
     assert 1.2 <= took <= 2.3
+
+
+class Network:
+    """A network with dead addresses: a connection to one takes as long as it may, by a clock that only tests move."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, live_port: int, addresses: str) -> None:
+        self.now = monotonic()
+        self.tried: list[tuple[str, float]] = []
+        self.names = addresses.split()
+        network = self
+
+        class Socket(socket.socket):
+            def __init__(self, family: int = -1, *args: Any, **kwargs: Any) -> None:
+                # The test machine may have no IPv6.
+                super().__init__(socket.AF_INET if family == socket.AF_INET6 else family, *args, **kwargs)
+
+            def connect(self, address: Any) -> None:
+                name = address[0]
+                network.tried.append((name, round(self.gettimeout() or 0, 2)))
+                if not name.endswith("live"):
+                    network.now += self.gettimeout() or 0
+                    raise TimeoutError
+                super().connect((HOST, live_port))
+
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [self.info(name) for name in self.names])
+        monkeypatch.setattr(socket, "socket", Socket)
+        monkeypatch.setattr(deadline_module, "monotonic", lambda: self.now)
+
+    def info(self, name: str) -> Any:
+        family = socket.AF_INET6 if name.startswith("6") else socket.AF_INET
+        return family, socket.SOCK_STREAM, 6, "", (name, 80)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "tried"),
+    [
+        ("6a 6b 6c 4live", [("6a", 3.75), ("4live", 3.75)]),
+        ("4a 4b 4c 6live", [("4a", 3.75), ("6live", 3.75)]),
+        ("6a 6b 4c 4live", [("6a", 3.75), ("4c", 3.75), ("6b", 3.75), ("4live", 3.75)]),
+        ("6a 6b 6c 6live", [("6a", 3.75), ("6b", 3.75), ("6c", 3.75), ("6live", 3.75)]),
+        ("6a 4live", [("6a", 5), ("4live", 5)]),
+        ("6live 4b", [("6live", 5)]),
+        ("4live", [("4live", 5)]),
+        ("6a 6b 6c 6d 6e 6f 6g 6h 6i 4j 4live", [("6a", 1.36), ("4j", 1.36), ("6b", 1.36), ("4live", 1.36)]),
+    ],
+)
+def test_live_address_is_reached_behind_dead_ones(
+    addresses: str, tried: list[tuple[str, float]], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connect time-out of 5 s for each address, and a deadline of 15 s for the request."""
+    server = serve(after_request(sends(answer())))
+    network = Network(monkeypatch, server.port, addresses)
+
+    exchange = connect("http://provider.test").request("POST", "/cancel", body=b"{}", deadline=Deadline(15))
+
+    assert exchange.kind is Kind.ANSWER
+    assert network.tried == tried
+    assert server.executed == 1
+
+
+def test_all_addresses_dead_end_at_the_deadline_and_each_was_tried(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(after_request(sends(answer())))
+    network = Network(monkeypatch, server.port, "6a 6b 4c 6d 4e")
+
+    begin = network.now
+    exchange = connect("http://provider.test").request("POST", "/cancel", deadline=Deadline(15))
+
+    assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.UNREACHABLE)
+    assert [name for name, _ in network.tried] == ["6a", "4c", "6b", "4e", "6d"]
+    assert network.now - begin <= 15
+    assert server.executed == 0
 
 
 def test_second_address_is_tried_where_the_first_refuses(

@@ -1,6 +1,7 @@
 """What the machine's environment may change (proxies, CAs) and what it may not (credentials, the host)."""
 
 import base64
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import pytest
 import requests
 from requests import PreparedRequest
 
+from django_invoice_cancel.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
 from django_invoice_cancel.providers.transport.adapter import HostAdapter
 
 from .conftest import TOKEN, Connect, Serve
-from .faults import Certificates, answer, hang, keeps_alive, replies, tunnels
+from .faults import HOST, Certificates, answer, hang, keeps_alive, replies, tunnels
 
 
 def post(transport: Transport, **kwargs: Any) -> Exchange:
@@ -83,29 +85,25 @@ def test_https_goes_through_a_tunnel(
     assert proxy.connections == 2
 
 
-@pytest.mark.parametrize("no_proxy", ["localhost", "*", ".other.test,localhost"])
+@pytest.mark.parametrize("no_proxy", ["provider.test", "*", ".other.test,.test"])
 def test_no_proxy_is_honoured(no_proxy: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy, server = serve(keeps_alive()), serve(keeps_alive())
     monkeypatch.setenv("http_proxy", proxy.url)
     monkeypatch.setenv("no_proxy", no_proxy)
+    address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, server.port))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [address])
 
-    exchange = post(connect(server.url))
+    exchange = post(connect("http://provider.test"))
 
     assert exchange.kind is Kind.ANSWER
     assert (proxy.connections, server.executed) == (0, 1)
 
 
 @pytest.mark.parametrize("proxy", ["http://", "http://:0", "nonsense://localhost:1"])
-def test_unusable_proxy_sends_nothing(
-    proxy: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = serve(keeps_alive())
+def test_unusable_proxy_sends_nothing(proxy: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
 
-    exchange = post(connect(server.url))
-
-    assert exchange.kind is Kind.NOT_SENT
-    assert server.executed == 0
+    assert post(connect("http://provider.test")).kind is Kind.NOT_SENT
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
@@ -225,3 +223,53 @@ def test_hanging_provider_does_not_hold_the_next_one(serve: Serve, connect: Conn
     assert exchange.kind is Kind.IN_DOUBT
     assert post(connect(well.url)).kind is Kind.ANSWER
     assert (stuck.executed, well.executed) == (0, 1)
+
+
+THIS_MACHINE = ["localhost", "LOCALHOST", "localhost.", "shop.localhost", "127.0.0.1", "127.9.9.9", "127.1", "[::1]",
+                "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0", "[::]"]  # fmt: skip  # noqa: S104
+
+
+@pytest.mark.parametrize("host", THIS_MACHINE)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_of_the_environment_is_not_used_for_this_machine(
+    host: str, scheme: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy would read the token of a plain request, and reach its own machine instead of this one."""
+    proxy, server = serve(keeps_alive()), serve(keeps_alive())
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+
+    connect(f"{scheme}://{host}:{server.port}").request("POST", "/cancel", body=b"{}", deadline=Deadline(0.3))
+
+    assert (proxy.connections, proxy.requests) == (0, [])
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1"])
+def test_request_to_this_machine_arrives_in_spite_of_a_proxy(
+    host: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, server = serve(keeps_alive()), serve(keeps_alive())
+    monkeypatch.setenv("ALL_PROXY", proxy.url)
+
+    exchange = post(connect(f"http://{host}:{server.port}"))
+
+    assert (exchange.kind, server.executed, proxy.connections) == (Kind.ANSWER, 1, 0)
+
+
+@pytest.mark.parametrize("proxy", ["socks5h", "socks5", "socks4a", "SOCKS5H"])
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy", "https_proxy"])
+def test_socks_proxy_without_its_library_is_named(
+    proxy: str, variable: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any, **__: Any) -> Any:
+        raise requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+
+    monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", missing)
+    monkeypatch.setenv(variable, f"{proxy}://user:hunter2@localhost:1")
+
+    exchange = post(connect("https://provider.test"))
+
+    assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.UNREACHABLE)
+    assert exchange.detail == (
+        "The environment names a SOCKS proxy (such as ALL_PROXY): install requests[socks], or unset it."
+    )

@@ -4,15 +4,20 @@ There is no Session: nothing follows redirects, keeps cookies, reads ~/.netrc or
 ``HTTPAdapter.send`` itself is not overridden, so that mocks which patch it still see every request.
 """
 
+import ipaddress
 import os
+import socket
 import ssl
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import certifi
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
 
@@ -37,12 +42,33 @@ def _context_of(named: str, pid: int) -> ssl.SSLContext:
     return context
 
 
+class NoSocksSupport(Exception):
+    """The environment names a SOCKS proxy, and the library for it is missing."""
+
+    detail = "The environment names a SOCKS proxy (such as ALL_PROXY): install requests[socks], or unset it."
+
+
+def is_this_machine(url: str) -> bool:
+    """Return whether the host of an address is this machine: no proxy of the environment could reach it."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    with suppress(OSError):  # "127.1" and "2130706433" are addresses for the resolver, but not for ipaddress
+        host = socket.inet_ntoa(socket.inet_aton(host))
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
+
+
 class HostAdapter(HTTPAdapter):
     """Sends requests to ``base_url`` and nowhere else."""
 
     def __init__(self, base_url: str, pool_size: int) -> None:
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0, pool_block=False)
-        proxies: dict[str, str] = get_environ_proxies(base_url)
+        proxies: dict[str, str] = {} if is_this_machine(base_url) else get_environ_proxies(base_url)
         proxy = select_proxy(base_url, proxies) or ""
         self._is_forwarded = base_url.startswith("http://") and proxy.lower().startswith("http")
         self._pool = self._make_pool(base_url, proxies)
@@ -51,7 +77,12 @@ class HostAdapter(HTTPAdapter):
     def _make_pool(self, base_url: str, proxies: dict[str, str]) -> Any:
         request = PreparedRequest()
         request.url = base_url
-        return super().get_connection_with_tls_context(request, verify=True, proxies=proxies)
+        try:
+            return super().get_connection_with_tls_context(request, verify=True, proxies=proxies)
+        except InvalidSchema as error:
+            if (select_proxy(base_url, proxies) or "").lower().startswith("socks"):
+                raise NoSocksSupport from error
+            raise
 
     # -- what HTTPAdapter.send asks for ------------------------------------------------------------------------
 

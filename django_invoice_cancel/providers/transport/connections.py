@@ -7,6 +7,8 @@ and prove "not sent". A connection is used again only after a plain exchange, an
 import math
 import os
 import socket
+from collections.abc import Sequence
+from itertools import zip_longest
 from time import monotonic
 from typing import Any
 
@@ -91,11 +93,17 @@ class TrackedConnection(HTTPConnection):
             raise NewConnectionError(self, "Connecting failed.") from error
 
     def _open_socket(self) -> socket.socket:
-        """Connect to the first address that answers, as urllib3 does, but stop at the deadline."""
+        """Connect to the first address that answers.
+
+        Addresses that follow an unreachable one still get their share of the time, and both families are tried early
+        (the order of RFC 8305, one after the other).
+        """
         failure: OSError = OSError("The host has no address.")
-        for family, kind, protocol, _, address in self._addresses():
+        addresses = interleave(self._addresses())
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
             try:
-                return self._connect_to(socket.socket(family, kind, protocol), address)
+                seconds = self._seconds_to_connect(len(addresses) - number)
+                return self._connect_to(socket.socket(family, kind, protocol), address, seconds)
             except OSError as error:
                 failure = error
         raise failure
@@ -108,11 +116,11 @@ class TrackedConnection(HTTPConnection):
             raise LocationParseError("The host has an empty or too long label.") from None
         return socket.getaddrinfo(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
 
-    def _connect_to(self, sock: socket.socket, address: Any) -> socket.socket:
+    def _connect_to(self, sock: socket.socket, address: Any, seconds: float) -> socket.socket:
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            sock.settimeout(self._seconds_to_connect())
+            sock.settimeout(seconds)
             sock.connect(address)
         except BaseException:
             sock.close()
@@ -122,12 +130,21 @@ class TrackedConnection(HTTPConnection):
             attempt.watch(sock)
         return sock
 
-    def _seconds_to_connect(self) -> float:
+    def _seconds_to_connect(self, addresses_left: int) -> float:
         attempt = current()
         left = attempt.deadline.left() if attempt is not None else math.inf
         if left <= 0:
             raise TimeoutError
-        return min(float(self.timeout or 0), left)
+        return min(float(self.timeout or 0), left / addresses_left)
+
+
+def interleave(addresses: Sequence[Any]) -> list[Any]:
+    """Return ``getaddrinfo``'s addresses with their families in turn, each family in its own order."""
+    by_family: dict[int, list[Any]] = {}
+    for address in addresses:
+        by_family.setdefault(address[0], []).append(address)
+    turns = zip_longest(*by_family.values())
+    return [address for turn in turns for address in turn if address is not None]
 
 
 class TrackedHTTPSConnection(TrackedConnection, HTTPSConnection):

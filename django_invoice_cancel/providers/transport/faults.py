@@ -12,6 +12,7 @@ import requests
 from urllib3 import exceptions as urllib3_exceptions
 
 from ...outcomes import Code
+from .adapter import NoSocksSupport
 from .attempt import Attempt
 from .exchange import Exchange, Kind
 from .response import UnreadableAnswer
@@ -55,7 +56,10 @@ def detail_of(error: BaseException) -> str:
 
 
 def _names(chain: Iterable[BaseException]) -> str:
-    return " > ".join(type(link).__name__ for link in chain)
+    links = list(chain)
+    if isinstance(links[0], NoSocksSupport):
+        return links[0].detail
+    return " > ".join(type(link).__name__ for link in links)
 
 
 def _is_not_sent(chain: list[BaseException], attempt: Attempt) -> bool:
