@@ -1,11 +1,13 @@
 """Values that must never leave: a holder that does not show them, and a mask for texts that may.
 
-Floor 0: plain Python. A secret leaves its holder through ``reveal()`` alone.
+A secret leaves its holder through ``reveal()`` only. The mask finds it as it is and in the encodings in which a
+provider may echo it; it takes time in proportion to the text, whatever the text and the secret are.
 """
 
 import re
-from collections.abc import Iterable
-from html import escape
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from html import unescape
 from typing import Any, Never
 
 MASK = "***"
@@ -14,23 +16,24 @@ MASK = "***"
 class Secret:
     """Hold a configured secret; ``str``, ``repr`` and f-strings show ``***``, pickling is refused."""
 
-    __slots__ = ("_pattern", "_value")
+    __slots__ = ("_forms", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
-        self._pattern: re.Pattern[str] | None = None
+        self._forms: _Forms | None = None
 
     def reveal(self) -> str:
         """Return the value itself; the caller keeps it out of locals, messages and logs."""
         return self._value
 
-    def hidden_in(self, text: str) -> str:
-        """Return ``text`` with ``***`` wherever the value stands in it, plain or escaped."""
+    def find_in(self, views: "Iterable[_View]") -> "Iterator[tuple[int, int]]":
+        """Yield where the value stands in a text, as pairs of start and end, by the views of that text."""
         if not self._value:
-            return text
-        if self._pattern is None:
-            self._pattern = re.compile("".join(map(_any_form, self._value)))
-        return self._pattern.sub(MASK, text)
+            return
+        if self._forms is None:
+            self._forms = _Forms(self._value)
+        for view in views:
+            yield from self._forms.find_in(view)
 
     def __bool__(self) -> bool:
         return bool(self._value)
@@ -63,19 +66,158 @@ class SecretDict(dict[str, Any]):
 
 
 def mask(text: str, secrets: Iterable[Secret]) -> str:
-    """Return ``text`` with every one of ``secrets`` in it replaced by ``***``, the longest first.
+    """Return ``text`` with every one of ``secrets`` in it replaced by ``***``.
 
-    A provider may echo a value escaped (JSON, PHP's ``\\/``, percent-encoding, HTML): those are masked too.
+    Found as it is, and escaped as in JSON, a URL, HTML or Python, up to three times over, or in Base64.
     """
-    for secret in sorted(secrets, key=lambda one: len(one.reveal()), reverse=True):
-        text = secret.hidden_in(text)
-    return text
+    views = _views(text)
+    spans = sorted(span for secret in secrets for span in secret.find_in(views))
+    if not spans:
+        return text
+    parts, end = [], 0
+    for start, stop in spans:
+        if start >= end:
+            parts += [text[end:start], MASK]
+        end = max(end, stop)
+    return "".join(parts) + text[end:]
 
 
-def _any_form(character: str) -> str:
-    """Return a pattern that matches a character as it is or as somebody may have escaped it."""
-    if character.isalnum():
-        return re.escape(character)
-    number = ord(character)
-    escapes = rf"%{number:02x}|\\+u{number:04x}|&#x0*{number:x};|&#0*{number};|{re.escape(escape(character))}"
-    return rf"(?:\\*{re.escape(character)}|(?i:{escapes}))"
+_ROUNDS = 3
+"""How many escapings over each other are undone."""
+_ESCAPE = re.compile(
+    r"\\u(?P<code>[0-9A-Fa-f]{4})|%u(?P<old>[0-9A-Fa-f]{4})"  # JSON; the escape() of old browsers
+    r"|\\x(?P<byte>[0-9A-Fa-f]{2})|%(?P<percent>[0-9A-Fa-f]{2})"
+    r"|&(?:#[0-9]{1,32}|#[Xx][0-9A-Fa-f]{1,32}|[A-Za-z]{2,24});"
+    r"|\\(?P<whitespace>[nrt])|\\(?P<itself>.)",  # a quote, a slash, a backslash
+    re.DOTALL,
+)
+"""One escaped character. Each alternative has a greatest length, so that a search takes time in proportion."""
+_TO_STANDARD_BASE64 = str.maketrans("-_", "+/")
+_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+_SHORTEST_UNESCAPED = 4
+_SHORTEST_CORE = 8
+"""A shorter piece of Base64 may stand in any text by chance."""
+
+
+class _View:
+    """A text with its escapes undone, and where each character came from."""
+
+    def __init__(self, text: str, starts: "range | list[int]", ends: "range | list[int]") -> None:
+        self.text = text
+        self.starts = starts
+        self.ends = ends
+        self._base64: _View | None = None
+
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the place in the original text of a piece of this one."""
+        return self.starts[start], self.ends[stop - 1]
+
+    def unescaped(self) -> "_View | None":
+        """Return the view with one more escaping undone; None if there is none."""
+        parts: list[str] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        end = 0
+        for escape in _ESCAPE.finditer(self.text):
+            start, stop = escape.span()
+            character = _unescape(escape)
+            parts += [self.text[end:start], character]
+            starts += [*self.starts[end:start], *[self.starts[start]] * len(character)]
+            ends += [*self.ends[end:start], *[self.ends[stop - 1]] * len(character)]
+            end = stop
+        if not end:
+            return None
+        return _View("".join([*parts, self.text[end:]]), [*starts, *self.starts[end:]], [*ends, *self.ends[end:]])
+
+    @property
+    def base64(self) -> "_View":
+        """The view in which Base64 is looked for: one alphabet, no line breaks."""
+        if self._base64 is None:
+            text = self.text.translate(_TO_STANDARD_BASE64) if "-" in self.text or "_" in self.text else self.text
+            self._base64 = _View(text, self.starts, self.ends)._without_line_breaks()
+        return self._base64
+
+    def _without_line_breaks(self) -> "_View":
+        if "\n" not in self.text and "\r" not in self.text:
+            return self
+        kept = [place for place, character in enumerate(self.text) if character not in "\r\n"]
+        text = "".join([self.text[place] for place in kept])
+        return _View(text, [self.starts[place] for place in kept], [self.ends[place] for place in kept])
+
+
+def _views(text: str) -> list[_View]:
+    view = _View(text, range(len(text)), range(1, len(text) + 1))
+    views = [view]
+    while len(views) <= _ROUNDS and any(mark in view.text for mark in "\\%&"):
+        further = view.unescaped()
+        if further is None:
+            break
+        views.append(view := further)
+    return views
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    """Return the character that an escape stands for."""
+    if escape["itself"]:
+        return escape["itself"]
+    digits = escape["code"] or escape["old"] or escape["byte"] or escape["percent"]
+    if digits:
+        return chr(int(digits, 16))
+    return "\n" if escape["whitespace"] else unescape(escape[0])
+
+
+class _Forms:
+    """What a secret looks like in a view of a text."""
+
+    def __init__(self, value: str) -> None:
+        plain = [value, value.encode(errors="replace").decode("latin-1")]
+        # a secret that looks escaped itself is changed when the text is unescaped
+        plain += [view.text for view in _views(value)[1:] if len(view.text) >= _SHORTEST_UNESCAPED]
+        self._plain = list(dict.fromkeys(plain))
+        data = value.encode(errors="replace")
+        self._whole = b64encode(data).decode().rstrip("=")
+        cores = [_base64_core(data, offset) for offset in range(3)]
+        self._cores = [core for core in cores if len(core) >= _SHORTEST_CORE]
+
+    def find_in(self, view: _View) -> Iterator[tuple[int, int]]:
+        for form in self._plain:
+            for start in _places(view.text, form):
+                yield view.span(start, start + len(form))
+        encoded = view.base64
+        for core in self._cores:
+            yield from self._runs(encoded, core)
+        if len(self._cores) < 3:
+            yield from self._runs(encoded, self._whole, is_whole=True)
+
+    def _runs(self, encoded: _View, piece: str, *, is_whole: bool = False) -> Iterator[tuple[int, int]]:
+        """Yield the runs of Base64 around a piece; with ``is_whole`` only those that are no more than the piece."""
+        text, end = encoded.text, 0
+        for place in _places(text, piece):
+            if place < end:
+                continue  # within the run that was yielded
+            start, stop = place, place + len(piece)
+            if is_whole:
+                stop += len(text[stop : stop + 2]) - len(text[stop : stop + 2].lstrip("="))
+                if text[start - 1 : start] in _BASE64 or text[stop : stop + 1] in _BASE64:
+                    continue
+            else:
+                while start > end and text[start - 1] in _BASE64:
+                    start -= 1
+                while stop < len(text) and text[stop] in _BASE64:
+                    stop += 1
+            end = stop
+            yield encoded.span(start, stop)
+
+
+def _base64_core(data: bytes, offset: int) -> str:
+    """Return what is the same in Base64 wherever ``data`` stands ``offset`` bytes behind a multiple of three."""
+    encoded = b64encode(bytes(offset) + data).decode()
+    return encoded[(0, 2, 3)[offset] : (offset + len(data)) * 8 // 6]
+
+
+def _places(text: str, piece: str) -> Iterator[int]:
+    """Yield the places at which ``piece`` stands in ``text``, one behind the other."""
+    place = text.find(piece)
+    while place >= 0:
+        yield place
+        place = text.find(piece, place + len(piece))

@@ -657,3 +657,17 @@ def test_unknown_option_is_a_type_error():
 def test_missing_key_is_a_type_error():
     with pytest.raises(TypeError, match="api_key"):
         CryptoCloud("cc")
+
+
+@pytest.mark.parametrize("key", ["o", "k", "s", '"', "ok", "success", "INV-89UX09KA"])
+def test_answers_are_read_before_a_short_key_in_them_is_masked(web, key):
+    web.post(CANCEL, body=OK)
+    web.post(INFO, body=json.dumps({"status": "success", "result": [{"uuid": UUID, "status": "overpaid"}]}))
+    provider = CryptoCloud("cc", api_key=Secret(key))
+
+    canceled = provider.cancel(UUID, lease=may_send)
+    found = provider.lookup([UUID])[UUID]
+
+    assert (canceled.outcome, found.status, found.code) == (Outcome.CANCELED, Status.OVERPAID, "observed")
+    assert key not in canceled.provider_message + found.provider_message + found.provider_status
+    assert len(web.calls) == 2

@@ -7,7 +7,11 @@ import json
 import logging
 import pickle
 import pprint
+import re
+import sys
+import time
 import traceback
+from base64 import b64encode, encodebytes, urlsafe_b64encode
 from html import escape
 from io import StringIO
 from urllib.parse import quote
@@ -20,7 +24,7 @@ from django.test import RequestFactory
 from django.utils.log import AdminEmailHandler
 from django.views.debug import ExceptionReporter
 
-from django_invoice_cancel import conf, registry
+from django_invoice_cancel import conf, masking, registry
 from django_invoice_cancel.exceptions import CancelError, CancelInDoubt, OutcomeNotRecorded
 from django_invoice_cancel.masking import MASK, Secret, SecretDict, mask
 from django_invoice_cancel.models import Invoice
@@ -101,9 +105,11 @@ def rows_of_all_tables():
 
 
 def shown_by_registry():
-    providers = [provider for _, provider in registry._kept.get().providers.values()]
-    parts = [registry._kept.get().providers, conf.get(), conf.read(), [vars(provider) for provider in providers]]
-    parts += [vars(provider._transport) for provider in providers if hasattr(provider, "_transport")]
+    kept = registry._kept.get().providers
+    providers = [provider for _, provider in kept.values()]
+    parts = [kept, conf.get(), conf.read(), [vars(provider) for provider in providers]]
+    transports = [provider._transport for provider in providers if hasattr(provider, "_transport")]
+    parts += [part for each in transports for part in (vars(each), vars(each._shared.get()))]
     return "\n".join(text(part) for part in parts for text in (repr, str, pprint.pformat))
 
 
@@ -156,8 +162,42 @@ FORMS = {
     "percent": lambda token: quote(token, safe=""),
     "percent, lower case": lambda token: "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in token),
     "percent, with slashes": lambda token: quote(token),
+    "percent, each character": lambda token: "".join(f"%{ord(c):02X}" for c in token),
+    "percent, twice": lambda token: quote(quote(token, safe=""), safe=""),
+    "percent in JSON": lambda token: json.dumps(quote(token, safe=""))[1:-1],
+    "JSON, percent": lambda token: quote(json.dumps(token)[1:-1], safe=""),
+    "JSON, each character": lambda token: "".join(f"\\u{ord(c):04X}" for c in token),
+    "escape() of old browsers": lambda token: "".join(f"%u{ord(c):04x}" for c in token),
+    "Python": lambda token: repr(f"'{token}")[2:-1],
+    "hexadecimal escapes": lambda token: "".join(f"\\x{ord(c):02x}" for c in token),
     "HTML": escape,
+    "HTML, twice": lambda token: escape(escape(token)),
     "HTML by number": lambda token: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in token),
+    "HTML by number, each character": lambda token: "".join(f"&#{ord(c)};" for c in token),
+    "HTML by hexadecimal number": lambda token: "".join(f"&#x{ord(c):X};" for c in token),
+    "HTML with leading zeros": lambda token: "".join(f"&#x{ord(c):08x};" for c in token),
+    "HTML by name": lambda token: token.replace("&", "&amp;").replace("/", "&sol;").replace("+", "&plus;"),
+    "HTML in JSON": lambda token: json.dumps(escape(token))[1:-1],
+}
+
+
+def in_base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+BASE64 = {
+    "alone": in_base64,
+    "without padding": lambda token: in_base64(token).rstrip("="),
+    "one byte behind": lambda token: in_base64(f"x{token}"),
+    "two bytes behind": lambda token: in_base64(f"xy{token}z"),
+    "with its scheme": lambda token: in_base64(f"Bearer {token}"),
+    "as a password": lambda token: in_base64(f"user:{token}"),
+    "within JSON": lambda token: in_base64(f'{{"headers": {{"Authorization": "Token {token}"}}}}'),
+    "for URLs": lambda token: urlsafe_b64encode(token.encode()).decode(),
+    "in lines": lambda token: encodebytes(f"{'x' * 40}{token}{'y' * 100}".encode()).decode(),
+    "in lines, in JSON": lambda token: json.dumps(encodebytes(f"{'x' * 40}{token}".encode()).decode())[1:-1],
+    "in PHP's JSON": lambda token: in_base64(f"?{token}?").replace("/", "\\/"),
+    "in a URL": lambda token: quote(in_base64(token), safe=""),
 }
 # The sandbox hangs up behind scripted bytes; said beforehand, the next request does not race with that.
 PLACES = {
@@ -203,14 +243,125 @@ def test_nothing_leaks_that_the_provider_throws_back(sandbox, caplog, place):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_mask_hides_a_secret_in_every_form(form):
-    token = TOKENS["firekassa_token"]
-    assert CORE not in mask(f"before {FORMS[form](token)} after", [Secret(token)])
+@pytest.mark.parametrize("name", TOKENS)
+def test_mask_hides_a_secret_in_every_form(form, name):
+    token = TOKENS[name]
+    masked = mask(f"before {FORMS[form](token)} after", [Secret(token)])
+    assert re.fullmatch(r"""before ['"\\]*\*\*\*['"\\]* after""", masked)
     assert mask("before and after", [Secret(token), Secret("")]) == "before and after"
+
+
+@pytest.mark.parametrize("form", BASE64)
+@pytest.mark.parametrize(
+    "token", [f"{CORE}{ODD}", f"{CORE}-{'0123456789' * 12}", "0123456", "?>?>?>?>?>", "\u0444irekassa-key"], ids=ascii
+)
+def test_mask_hides_a_secret_in_base64(form, token):
+    """With whatever stands in the same run of Base64: its characters do not end where the secret ends."""
+    masked = mask(f"<before> {BASE64[form](token)} <after>", [Secret(token)])
+    assert re.fullmatch(r"<before> \*\*\*(\n|\\n)? <after>", masked)
+
+
+@pytest.mark.parametrize("token", ["o", "ok", "s3cr"])
+def test_mask_hides_a_short_secret_in_base64_only_if_it_stands_alone(token):
+    encoded = in_base64(token)
+    assert mask(f"is {encoded}, {encoded.rstrip('=')}.", [Secret(token)]).count(encoded.rstrip("=")) == 0
+    assert mask(f"x{encoded.rstrip('=')}x", [Secret(token)]) == f"x{encoded.rstrip('=')}x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "100 % of INV-1 & more",
+        "C:\\path\\new",
+        "&notanentity; &#999999999999; %zz \\u12",
+        "\\",
+        "%",
+        "&",
+        "",
+        "=====",
+        "-_-",
+    ],
+)
+def test_mask_changes_nothing_else(text):
+    assert mask(text, [Secret(token) for token in TOKENS.values()]) == text
+
+
+@pytest.mark.parametrize(
+    "token", ["%41%42%43", "&amp;&lt;&gt;", "\\u0041\\u0042", "a\\nb\\tc", "\\\\\\", "%%%%", "&&&&"]
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_mask_hides_a_secret_that_looks_escaped_itself(token, form):
+    masked = mask(f"before {FORMS[form](token)} after", [Secret(token)])
+    assert re.fullmatch(r"""before ['"\\]*(\*\*\*)+['"\\]* after""", masked)
 
 
 def test_mask_hides_the_longer_of_two_secrets_first():
     assert mask("abcdef abc", [Secret("abc"), Secret("abcdef")]) == f"{MASK} {MASK}"
+
+
+def test_mask_hides_secrets_that_overlap():
+    assert mask("xabcdefx", [Secret("abcd"), Secret("cdef")]) == f"x{MASK}x"
+
+
+# -- the time that masking takes --------------------------------------------------------------------------------
+
+EVIL = {
+    "backslashes": lambda size: "\\" * size,
+    "backslashes and a letter": lambda size: "\\" * (size - 1) + "x",
+    "slashes": lambda size: "/" * size,
+    "ampersands": lambda size: "&" * size,
+    "half an entity": lambda size: "&#x" + "0" * (size - 3),
+    "many half entities": lambda size: "&#x0" * (size // 4),
+    "percent signs": lambda size: "%" * size,
+    "half an escape": lambda size: "\\u00" * (size // 4),
+    "escapes": lambda size: "\\u002f" * (size // 6),
+    "beginnings of the token": lambda size: "/+" * (size // 2),
+    "a run of Base64": lambda size: "A" * size,
+    "the token in Base64": lambda size: in_base64("//++//++tok" * (size // 15)),
+    "lines": lambda size: "\n" * size,
+}
+EVIL_TOKENS = ["//++//++tok", "\\\\\\\\x", "&&&&&&&&x", "%%%%%%%%x", "////////", "AAAAAAAAAAAAAA", "o"]
+
+
+def steps_of_masking(text, token):
+    """Count the lines of our code that run; what one line costs is bounded by the test after this one."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        if not frame.f_code.co_filename.endswith("masking.py"):
+            return None
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        mask(text, [Secret(token)])
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("token", EVIL_TOKENS)
+@pytest.mark.parametrize("evil", EVIL)
+def test_steps_of_masking_grow_in_proportion_to_the_text(evil, token):
+    few, many = (steps_of_masking(EVIL[evil](size), token) for size in (500, 4000))
+    assert many <= 8 * few + 500
+
+
+def test_each_step_of_the_search_for_escapes_looks_at_a_bounded_piece():
+    """No alternative is longer than a few characters: the search does not begin again within what it has read."""
+    (_, longest) = re._parser.parse(masking._ESCAPE.pattern).getwidth()
+    assert longest <= 40
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_the_longest_body_is_masked_in_seconds(evil):
+    """It took 26 s when the time grew with the square of the text."""
+    begin = time.process_time()
+    mask(EVIL[evil](65_536), [Secret(token) for token in EVIL_TOKENS])
+    assert time.process_time() - begin < 5
 
 
 def test_secret_shows_itself_to_nobody():

@@ -65,6 +65,9 @@ def test_token_is_in_no_repr_and_no_pickle() -> None:
             copy.deepcopy(holder)
 
 
+KEPT = ("code", "detail", "http_status", "retry_after", "server", "text")
+
+
 @pytest.mark.parametrize(
     ("behave", "kind"),
     [
@@ -89,9 +92,23 @@ def test_echoed_token_is_in_no_exchange_and_no_log(
     exchange = connect(server.url).request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
 
     assert exchange.kind is kind
-    assert TOKEN.encode() not in pickle.dumps(exchange)
-    assert TOKEN not in repr(exchange)
+    assert TOKEN not in repr(exchange) + "".join(str(getattr(exchange, name)) for name in KEPT)
     assert TOKEN not in caplog.text
+    assert server.executed == 1
+
+
+def test_exchange_shows_and_pickles_nothing_of_an_answer_that_is_json(serve: Serve, connect: Connect) -> None:
+    """The value is what the adapter reads, and stays as it came."""
+    server = serve(replies(answer(f'{{"error": "Bearer {TOKEN}"}}'.encode(), "400 Bad Request")))
+
+    exchange = connect(server.url).request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
+
+    assert exchange.json == {"error": f"Bearer {TOKEN}"}
+    assert exchange.text == '{"error": "Bearer ***"}'
+    assert TOKEN not in repr(exchange)
+    for copying in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="not pickled"):
+            copying(exchange)
     assert server.executed == 1
 
 

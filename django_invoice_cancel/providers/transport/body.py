@@ -1,6 +1,6 @@
-"""Reading a body: whole or not at all, never unpacked, never more than 64 KiB, masked before anybody sees it.
+"""Read a body whole or not at all, never unpacked and never more than 64 KiB, and parse it.
 
-``read`` returns what was there only if its framing says that this is all; the reading of JSON never raises.
+``read`` returns a body only if its framing states that it is complete. Parsing JSON never raises.
 """
 
 import json
@@ -49,16 +49,19 @@ def content_length(raw: Any) -> str:
 
 
 def parse(body: bytes, secrets: Sequence[Secret]) -> tuple[bool, Any, str]:
-    """Return whether the body is JSON, what it says, and its text; secrets are masked in both."""
-    text = mask(body.decode("utf-8-sig", errors="replace"), secrets)
+    """Return whether the body is JSON, its value, and its text.
+
+    The value is read first and stays as it came: with a short token in it masked, ``["ok"]`` would not be "ok" any
+    more. In the text, which may be kept, secrets are masked.
+    """
+    text = body.decode("utf-8-sig", errors="replace")
     try:
-        value = _loads(text)
-        if "\\" in text:  # an escape may hide a secret from the mask: write it plainly, mask again
-            text = mask(json.dumps(value, ensure_ascii=False), secrets)
-            value = _loads(text)
+        value = _DECODER.decode(text)
+        if "\\" in text:  # letters of other alphabets, for people
+            text = json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return False, None, text
-    return True, value, text
+        return False, None, mask(text, secrets)
+    return True, value, mask(text, secrets)
 
 
 def _refuse(word: str) -> Never:
@@ -68,10 +71,6 @@ def _refuse(word: str) -> Never:
 def _finite(digits: str) -> float:
     number = float(digits)
     return number if math.isfinite(number) else _refuse("An infinite number")
-
-
-def _loads(text: str) -> Any:
-    return _DECODER.decode(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """What leaves the transport: one frozen record of one request and what became of it.
 
-It holds plain values only: no exception, response, session or frame of the HTTP library, whose attributes hold the
-token. ``IN_DOUBT`` is what everything is that is not proven to be something else.
+It holds plain values only: no exception, response or frame of the HTTP library, whose attributes hold the token.
+``json`` is the answer as it came, in which the provider may echo the token: it is neither shown nor pickled, and what
+an adapter takes from it goes through ``Provider.words`` before it is kept. Everything that is not proven to be
+something else is ``IN_DOUBT``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Never
 
 TEXT_KEPT = 500
 """How many characters of a body are kept for an operator."""
@@ -38,7 +40,8 @@ class Exchange:
     """Seconds, from 0 to 3600; None where absent or unreadable."""
     is_json: bool = False
     """Whether the whole body is one JSON document; it is in ``json``."""
-    json: Any = None
+    json: Any = field(default=None, repr=False)
+    """The value of that document, unmasked; None if there is none."""
     is_empty: bool = False
     """Whether the body is empty and certainly complete: ``Content-Length: 0``, or status 204."""
     text: str = ""
@@ -47,3 +50,6 @@ class Exchange:
     """The beginning of the ``Server`` header, to say who answered."""
     detail: str = ""
     """What went wrong, for people and logs: names of exception classes, never their messages."""
+
+    def __reduce_ex__(self, protocol: Any) -> Never:
+        raise TypeError("An Exchange is not pickled: its answer may echo the token.")
