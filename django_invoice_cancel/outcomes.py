@@ -105,6 +105,10 @@ CONFIRMS_CANCEL: frozenset[Outcome] = frozenset({Outcome.CANCELED, Outcome.ALREA
 """The outcomes by which a row of the log says "the provider holds it canceled"."""
 
 
+LAST_REFUSED: tuple[str, str] = (Outcome.REFUSED, Code.NOT_FOUND)
+"""Values of ``Invoice.last_outcome`` after a refusal: ``not_found`` if the provider did not know the invoice."""
+
+
 @dataclass(frozen=True)
 class ProviderReply:
     """What the provider answered to one cancel, in our words."""

@@ -297,11 +297,13 @@ def _looked_up(provider: Provider, invoice: Invoice, target: Target, intent: Int
 
 
 def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
-    """Return the result of a recorded lookup: the row's word, with what the provider said where that is new."""
+    """Return the result of a recorded lookup: the stored status, or why the lookup added nothing to it."""
     if invoice.status == Status.IN_DOUBT:
         code = Code.STILL_OPEN if reply.status == Status.CREATED else reply.code
         said = result(invoice, Outcome.IN_DOUBT, code)
-    elif reply.is_answer and reply.status is not None:
+    elif not reply.is_answer and invoice.contradicted_at is None:
+        said = skipped(invoice, reply.code)
+    elif reply.status is not None:
         said = standing(invoice, Code.STILL_OPEN)
     else:
         said = skipped(invoice, reply.code) if invoice.status == Status.CREATED else standing(invoice, reply.code)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 from .. import conf
 from ..models import BulkOperation
 from ..models.bulk_operation import Operation
-from ..outcomes import CONFIRMS_CANCEL, Outcome
+from ..outcomes import CONFIRMS_CANCEL, Code, Outcome
 from ..results import provider_name
 
 UNTRIED = ""
@@ -114,6 +114,8 @@ def log_line(operation: BulkOperation) -> str:
 
 def outcome_word(outcome: str) -> str:
     """Return the word for the outcome of a cancel; empty where there was none."""
+    if outcome == Code.NOT_FOUND:
+        return _("Unknown to the provider")
     return str(_OUTCOMES.get(outcome, outcome)) if outcome else ""
 
 

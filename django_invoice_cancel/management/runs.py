@@ -28,8 +28,16 @@ from .progress import Silent, progress, words
 INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
 """Exit codes of a run, the most severe first; 0: every invoice got an answer, 5: see ``output``."""
 
-_NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.MISCONFIGURED})
-"""Skipped, and to be run again; ``STILL_OPEN`` is NOT_PROCESSED and an answer: that of a lookup."""
+_SETTLED = frozenset(
+    {
+        *(Code.IN_PROGRESS, Code.IN_DOUBT, Code.HAS_PAYMENT, Code.CLOSED, Code.BEING_CHECKED, Code.DRY_RUN),
+        *(Code.NOT_REGISTERED, Code.CHANGED, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.STILL_OPEN, Code.NO_LOOKUP),
+    }
+)
+"""Codes of results with SKIPPED or NOT_PROCESSED that a later run would not improve. All others are not tried."""
+_UNKNOWN_IN_A_ROW = 10
+"""An account that does not know so many invoices, and knows none, is probably another project's."""
+_MOST_REASONS = 5
 _STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WARNING", "not_processed": "WARNING"}
 _IF_NOBODY_CAN_BE_ASKED = "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
 _WIDTH = 100
@@ -58,6 +66,10 @@ class Run:
         self.lines: dict[tuple[str, str, str], _Line] = {}
         self.not_recorded = 0
         self.not_tried = 0
+        self.reasons: dict[tuple[str, str], str] = {}
+        """Why invoices were not tried, by account and code."""
+        self.unknown: Counter[str] = Counter()
+        self.known: set[str] = set()
 
     def take_in(self, results: Generator[CancelResult, None, None], stop: threading.Event | None = None) -> None:
         """Read the results to their end, showing them as they come.
@@ -114,7 +126,7 @@ class Run:
             return INTERRUPTED
         if self.outcomes[Outcome.IN_DOUBT] or self.not_recorded:
             return IN_DOUBT
-        return NOT_TRIED if self.not_tried else 0
+        return NOT_TRIED if self.not_tried or self._unknown_accounts() else 0
 
     def finish(self, *, is_interrupted: bool, if_in_doubt: str) -> None:
         """Summarize, and end the command with its exit code."""
@@ -134,6 +146,12 @@ class Run:
             why.append(f"{self.not_recorded:,} not recorded: reconcile_invoices repairs that.")
         if self.not_tried:
             why.append(f"{self.not_tried:,} not tried or not processed: unchanged. Run the command again later.")
+            why += [f"{alias}: {reason}" for (alias, _), reason in list(self.reasons.items())[:_MOST_REASONS]]
+        for alias in self._unknown_accounts():
+            why.append(
+                f"{alias!r} does not know any of {self.unknown[alias]:,} invoices: check its base_url, and that its "
+                "credentials are those of the project that issued these invoices."
+            )
         if code:
             raise CommandError(" ".join(why), returncode=code)
 
@@ -150,8 +168,17 @@ class Run:
         if not result.ok and result.code != Code.DRY_RUN and len(line.examples) < _EXAMPLES:
             line.examples.append(result.external_id)
         self.not_recorded += not result.is_recorded
-        is_unprocessed = result.outcome == Outcome.NOT_PROCESSED and result.code != Code.STILL_OPEN
-        self.not_tried += is_unprocessed or result.code in _NOT_TRIED
+        if result.outcome in (Outcome.SKIPPED, Outcome.NOT_PROCESSED) and result.code not in _SETTLED:
+            self.not_tried += 1
+            self.reasons.setdefault((result.provider, result.code), str(result.message))
+        if result.outcome == Outcome.REFUSED and result.code == Code.NOT_FOUND:
+            self.unknown[result.provider] += 1
+        elif result.attempt and result.outcome not in (Outcome.NOT_PROCESSED, Outcome.IN_DOUBT):
+            self.known.add(result.provider)
+
+    def _unknown_accounts(self) -> list[str]:
+        """Return the accounts that did not know ten invoices or more, and knew none."""
+        return [alias for alias, n in self.unknown.items() if n >= _UNKNOWN_IN_A_ROW and alias not in self.known]
 
 
 def _encoding(stream: Any) -> str:

@@ -150,6 +150,7 @@ class Invoice(models.Model):
     cancel_try_count = models.PositiveIntegerField(_("tries of the requested cancellation"), default=0, editable=False)
     next_check_at = InstantField(_("next check"), null=True, blank=True, editable=False)
     check_count = models.PositiveIntegerField(_("checks"), default=0, editable=False)
+    # An outcome, or "not_found": refused because the provider does not know the invoice.
     last_outcome = models.CharField(_("last outcome"), max_length=16, blank=True, default="", editable=False)
     contradicted_at = InstantField(_("contradicted by the provider"), null=True, blank=True, editable=False)
     paid_after_cancel_at = InstantField(_("paid after cancel"), null=True, blank=True, editable=False)

@@ -65,7 +65,10 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         return InvoiceQuerySet(own, using=using).filter(pk__in=self.order_by().values("id"))
 
     def cancelable(self, *, include_refused: bool = False) -> Self:
-        """Invoices from which a cancel may start; those refused before only if asked for."""
+        """Invoices from which a cancel may start; those that were refused before only if asked for.
+
+        Invoices that the provider did not know are among them: it may have been asked with another project's key.
+        """
         open_ones = self.filter(status=Status.CREATED)
         return open_ones if include_refused else open_ones.exclude(last_outcome=Outcome.REFUSED)
 

@@ -184,7 +184,9 @@ def test_what_was_not_tried_is_told_beside_the_doubt(scripted, make, manage):
     assert answers() == {"no_answer": 1, "bad_credentials": 1}
     assert ended.err == (
         "1 in doubt. Do not cancel them again: reconcile_invoices finds out. "
-        "4 not tried or not processed: unchanged. Run the command again later."
+        "4 not tried or not processed: unchanged. Run the command again later. "
+        "shop: Scripted provider rejected our credentials. "
+        "shop: Scripted provider is paused after trouble; nothing was sent."
     )
 
 

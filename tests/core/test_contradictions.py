@@ -192,11 +192,11 @@ def test_a_contradiction_that_is_over_is_not_decided(clock, contradicted):
 # -- a refused invoice ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def refused():
+@pytest.fixture(params=["provider_refused", "not_found"])
+def refused(request):
     """An invoice that its provider, which has no lookup, refused to cancel."""
     invoice = make(provider="firekassa", external_id="511727028")
-    record(claim(invoice), invoice, "refused", code="provider_refused")
+    record(claim(invoice), invoice, "refused", code=request.param)
     return stored(invoice)
 
 

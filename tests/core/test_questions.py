@@ -15,6 +15,7 @@ PAST, FUTURE = NOON - seconds(1), NOON + seconds(1)
 TABLE = {
     "open": ("created", {}),
     "open, refused": ("created", {"last_outcome": "refused"}),
+    "open, unknown": ("created", {"last_outcome": "not_found"}),
     "open, not processed": ("created", {"last_outcome": "not_processed"}),
     "open, old": ("created", {"issued_at": LOCAL_NOON - timedelta(days=3)}),
     "open, due": ("created", {"next_check_at": NOON}),
@@ -51,7 +52,7 @@ TABLE = {
 }
 
 REQUESTED = {"open, requested", "open, requested, due", "open, requested long ago"}
-OPEN = {"open", "open, not processed", "open, old", "open, due", "open, not due"} | REQUESTED
+OPEN = {"open", "open, unknown", "open, not processed", "open, old", "open, due", "open, not due"} | REQUESTED
 DOUBTFUL = {"in doubt, due", "in doubt, not due", "in doubt, requested"}
 
 QUESTIONS = [

@@ -111,7 +111,10 @@ class Command(ReportingCommand):
             raise CommandError(f"--background works in {own!r} alone: nobody looks for operations elsewhere.")
 
     def _start(self, walks: dict[str, Walk], intent: Intent, using: str, options: dict[str, Any]) -> None:
-        """Freeze the selection as a bulk operation and start it; only its id is written to stdout."""
+        """Freeze the selection as a bulk operation and start it; only its id is written to stdout.
+
+        Nothing is stored if nothing is selected.
+        """
         fields = {"actor": intent.actor, "trigger": intent.trigger, "reason": intent.reason}
         with transaction.atomic(using=using):
             operation = BulkOperation.objects.db_manager(using).draft(Invoice.objects.none(), **fields)
@@ -119,6 +122,11 @@ class Command(ReportingCommand):
                 left = options["limit"] and options["limit"] - operation.total
                 for selected in walk.querysets(left) if left != 0 else ():
                     operation.freeze(selected)
+            transaction.set_rollback(operation.total == 0, using=using)
+        if operation.total == 0:
+            if options["verbosity"]:
+                self.stderr.write("Nothing is selected: no operation was stored.", style_func=str)
+            return
         operation.confirm()
         self.stdout.write(str(operation.pk))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
 from ... import registry
@@ -51,6 +51,8 @@ class Command(ReportingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_bad_bounds(options, "limit")
         provider = checked_provider(options["provider"])
+        if provider and options["status"] and not registry.can_look_up(provider):
+            raise CommandError(f"{provider!r} cannot be asked for the status of an invoice.")
         invoices = self._selection(provider, options)
         requested = self._requested(provider, options)
         selected = invoices.count() + requested.count()
@@ -87,7 +89,8 @@ class Command(ReportingCommand):
         if provider:
             invoices = invoices.filter(provider=provider)
         if options["status"]:
-            return invoices.filter(status=options["status"])
+            chosen = invoices.filter(status=options["status"])
+            return chosen.exclude(provider__in=cannot_be_asked(chosen))
         if options["now"]:
             abandoned = Q(pk__in=invoices.abandoned().values("pk"))
             invoices = invoices.filter(Q(status=Status.IN_DOUBT) | abandoned)

@@ -12,7 +12,7 @@ from ... import registry
 from ...clock import utc_now
 from ...exceptions import ResolveNotPossible
 from ...intents import Intent
-from ...outcomes import Code, Outcome
+from ...outcomes import LAST_REFUSED, Code, Outcome
 from ...statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
 from ..actors import named_actor
 from .claims import is_abandoned
@@ -111,7 +111,7 @@ def is_resolvable(invoice: Invoice) -> bool:
     """
     if invoice.status == Status.IN_DOUBT or invoice.contradicted_at is not None or is_abandoned(invoice):
         return True
-    is_refused = invoice.status == Status.CREATED and invoice.last_outcome == Outcome.REFUSED
+    is_refused = invoice.status == Status.CREATED and invoice.last_outcome in LAST_REFUSED
     return is_refused and not registry.can_look_up(invoice.provider)
 
 

@@ -67,7 +67,7 @@ class Records:
 
     def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
         groups: dict[tuple[Outcome, Status, bool], list[Answer]] = defaultdict(list)
-        for answer in answers:
+        for answer in answers:  # those of a group write the same columns
             groups[answer.reply.outcome, _target(answer), _ends_request(answer)].append(answer)
         now = utc_now()
         for (_outcome, target, _ends), group in groups.items():
@@ -183,7 +183,8 @@ def _more_money(entry: Entry) -> Entry:
 
 def _changes(answer: Answer, new: Status, now: datetime) -> dict[str, Any]:
     """Return the columns that an answer writes when it moves its invoice to a new status."""
-    changes = consequences(new, now) | {"last_outcome": answer.reply.outcome}
+    is_unknown = answer.reply.outcome == Outcome.REFUSED and answer.reply.code == Code.NOT_FOUND
+    changes = consequences(new, now) | {"last_outcome": Code.NOT_FOUND if is_unknown else answer.reply.outcome}
     if new in CLOSED or new in MONEY:
         changes["status_confirmed_at"] = now
     if new == Status.CREATED and _ends_request(answer):

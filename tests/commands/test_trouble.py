@@ -1,0 +1,158 @@
+"""A provider in trouble: exit codes and messages name it, once, and cron is not told the same thing each minute."""
+
+import pytest
+
+from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.testing import ScriptedProvider, make_invoice
+from tests.bulk.reading import answers, statuses
+
+pytestmark = pytest.mark.django_db
+ALL = ["cancel_invoices", "--all", "--noinput", "-v", "0"]
+MINUTE, HOUR = 60.0, 3600.0
+
+
+# -- another project's key (P9) ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [[], ["-v", "0"]], ids=" ".join)
+def test_account_that_knows_none_of_ten_invoices_ends_with_4_and_names_what_to_check(shop, make, manage, arguments):
+    make(40)
+    shop.all_cancels("not_found")
+    ended = manage("cancel_invoices", "--all", "--noinput", *arguments)
+    assert ended.code == 4
+    assert "'shop' does not know" in ended.err
+    assert "that its credentials are those of the project that issued these invoices" in ended.err
+    assert statuses() == {"created": 40}
+    assert 10 <= shop.cancel_count <= 40
+
+
+def test_night_after_the_wrong_key_cancels_all(shop, make, manage):
+    make(40)
+    shop.all_cancels("not_found")
+    assert manage(*ALL).code == 4
+    sent = shop.cancel_count
+    shop.all_cancels(None)
+    assert manage(*ALL).code == 0
+    assert (shop.cancel_count - sent, statuses()) == (40, {"canceled": 40})
+
+
+@pytest.mark.parametrize(
+    ("unknown", "known", "code"), [(9, 0, 0), (10, 0, 4), (12, 1, 0)], ids=["9", "10", "12 and a known one"]
+)
+def test_a_few_unknown_invoices_among_known_ones_are_no_trouble(scripted, make, manage, unknown, known, code):
+    shop = scripted(concurrency=1)
+    make(known + unknown)
+    shop.next_cancels(*["refused"] * known, *["not_found"] * unknown)
+    assert (manage(*ALL).code, shop.cancel_count) == (code, known + unknown)
+
+
+def test_only_the_account_that_knows_none_is_named(scripted, make, manage):
+    scripted("shop", "kiosk")
+    make(12)
+    make(12, "kiosk")
+    ScriptedProvider.of("kiosk").all_cancels("not_found")
+    ended = manage(*ALL)
+    assert (ended.code, "'kiosk' does not know" in ended.err, "'shop'" in ended.err) == (4, True, False)
+    assert ScriptedProvider.of("shop").cancel_count == 12
+
+
+@pytest.mark.parametrize(("answer", "is_left"), [("not_found", True), ("refused", False)])
+def test_unknown_invoice_stays_in_later_runs_and_a_refused_one_does_not(shop, make, answer, is_left):
+    [invoice] = make(1)
+    shop.next_cancels(answer)
+    Invoice.objects.all().cancel()
+    assert (invoice in Invoice.objects.cancelable()) is is_left
+    assert (Invoice.objects.get().status, shop.cancel_count, answers()) == (
+        "created",
+        1,
+        {{"not_found": "not_found", "refused": "provider_refused"}[answer]: 1},
+    )
+
+
+def test_refusal_after_an_unknown_answer_leaves_the_invoice_out(shop, make):
+    make(1)
+    shop.next_cancels("not_found", "refused")
+    for _ in range(3):
+        Invoice.objects.cancelable().cancel()
+    assert (shop.cancel_count, Invoice.objects.cancelable().count()) == (2, 0)
+
+
+# -- a lookup that is not answered ------------------------------------------------------------------------------
+
+
+LOST = {
+    "bad_credentials": "Scripted provider rejected our credentials.",
+    "not_processed": "Scripted provider could not be reached",
+    "no_answer": "No answer from Scripted provider",
+    "rate_limited": "asks to send fewer requests",
+}
+
+
+@pytest.mark.parametrize("status", ["created", "paid", "canceled", "expired"])
+@pytest.mark.parametrize("answer", LOST)
+def test_lookups_of_a_status_that_are_not_answered_end_with_4_and_are_named(shop, manage, status, answer):
+    for _ in range(3):
+        make_invoice(status, provider="shop")
+    shop.reset()
+    shop.all_lookups(answer)
+    ended = manage("reconcile_invoices", "--status", status, "--now", "-v", "0")
+    assert (ended.code, ended.out) == (4, "")
+    assert "shop" in ended.err
+    assert LOST[answer] in ended.err
+    assert (shop.lookup_count, statuses()) == (1, {status: 3})
+
+
+@pytest.mark.parametrize("status", ["created", "paid", "canceled"])
+def test_lookup_that_is_not_answered_reports_so_and_not_the_stored_status(shop, status):
+    """The caller asked what the provider says: nothing is not "paid"."""
+    invoice = make_invoice(status, provider="shop")
+    shop.all_lookups("not_processed")
+    found = invoice.reconcile()
+    assert (found.outcome, found.code, found.status, found.ok) == ("skipped", "unreachable", status, False)
+
+
+@pytest.mark.parametrize("answer", ["created", "not_found", "unknown_status", "paid"])
+def test_lookups_that_are_answered_end_with_0(shop, manage, answer):
+    make_invoice("created", provider="shop")
+    shop.all_lookups(answer)
+    assert manage("reconcile_invoices", "--status", "created", "-v", "0").code == 0
+    assert shop.lookup_count == 1
+
+
+def test_each_reason_is_named_once_for_each_account(scripted, manage):
+    scripted("shop", "kiosk")
+    for alias in ("shop", "kiosk"):
+        ScriptedProvider.of(alias).all_lookups("not_processed")
+        for _ in range(3):
+            make_invoice("created", provider=alias)
+    ended = manage("reconcile_invoices", "--status", "created", "-v", "0")
+    assert ended.err.count("could not be reached") == 2
+    assert ended.err.startswith("6 not tried or not processed: unchanged. Run the command again later. ")
+
+
+# -- a provider that cannot be asked ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["created", "canceled", "paid"])
+def test_status_at_a_provider_that_cannot_be_asked_is_left_out(scripted, manage, status):
+    scripted("shop", supports_lookup=False)
+    make_invoice(status, provider="shop")
+    for arguments in ([], ["--dry-run"]):
+        ended = manage("reconcile_invoices", "--status", status, *arguments)
+        assert (ended.code, ended.out) == (0, "0 invoices: nothing to do\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--now"]], ids=" ".join)
+def test_status_at_a_named_provider_that_cannot_be_asked_is_wrong_input(scripted, manage, arguments):
+    scripted("shop", supports_lookup=False)
+    make_invoice("created", provider="shop")
+    ended = manage("reconcile_invoices", "--status", "created", "--provider", "shop", *arguments)
+    assert (ended.code, ended.err) == (1, "'shop' cannot be asked for the status of an invoice.")
+
+
+@pytest.mark.parametrize("verbosity", [0, 1])
+def test_nothing_selected_is_not_stored_as_an_operation(shop, make, manage, verbosity):
+    make(2, status="paid")
+    ended = manage("cancel_invoices", "--all", "--background", "--noinput", "-v", str(verbosity))
+    assert (ended.code, ended.out, BulkOperation.objects.count()) == (0, "", 0)
+    assert ended.err == ("Nothing is selected: no operation was stored.\n" if verbosity else "")
