@@ -8,7 +8,7 @@ what all providers share.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
 from ..masking import Secret, mask
@@ -18,6 +18,12 @@ from ..statuses import OURS_ALONE, Status
 Lease = Callable[[float], bool]
 """``lease(seconds_left)``: may the first byte of the request, with that much of its deadline left, still go out?"""
 
+MOST_SECONDS = 3600
+"""The upper bound of ``deadline`` and ``connect_timeout``."""
+MOST_CONCURRENCY = 1000
+"""Each request in flight has a thread."""
+LEAST_RATE, MOST_RATE = 0.001, 10_000
+"""Requests a second: a lower rate would reserve its next request more than 17 minutes ahead."""
 WORDS_KEPT = 500
 """How many characters of a provider's words are kept."""
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
@@ -51,11 +57,11 @@ class Provider:
 
     def __init__(self, alias: str, *, deadline: float = 15.0, concurrency: int = 8, rate: float | None = None) -> None:
         self.alias = alias
-        self.deadline = self._positive("deadline", deadline)
+        self.deadline = self._seconds("deadline", deadline)
         """Seconds for the whole of one submit, lookups within it included."""
-        self.concurrency = self._whole("concurrency", concurrency)
+        self.concurrency = int(self._number("concurrency", concurrency, 1, MOST_CONCURRENCY, whole=True))
         """How many requests a bulk run may have in flight."""
-        self.rate = None if rate is None else self._positive("rate", rate)
+        self.rate = None if rate is None else self._number("rate", rate, LEAST_RATE, MOST_RATE)
         """Requests a second that all processes together may send; None: as many as go."""
         self.secrets: list[Secret] = []
         self._check_declarations()
@@ -130,16 +136,16 @@ class Provider:
         """Return the error for a bad option; ``problem`` must not hold its value if it is secret."""
         return ProviderMisconfigured(f"Provider {self.alias!r}: option {option!r} {problem}")
 
-    def _positive(self, option: str, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise self.misconfigured(option, "must be a number greater than 0.")
+    def _seconds(self, option: str, value: object) -> float:
+        if not _is_number(value) or not 0 < value <= MOST_SECONDS:
+            raise self.misconfigured(option, f"must be a number greater than 0 and at most {MOST_SECONDS:g}.")
         return value
 
-    def _whole(self, option: str, value: object) -> int:
-        number = self._positive(option, value)
-        if number != int(number):
-            raise self.misconfigured(option, "must be a whole number.")
-        return int(number)
+    def _number(self, option: str, value: object, least: float, most: float, *, whole: bool = False) -> float:
+        if not _is_number(value) or not least <= value <= most or (whole and value != int(value)):
+            kind = "whole number" if whole else "number"
+            raise self.misconfigured(option, f"must be a {kind} from {least:g} to {most:g}.")
+        return value
 
     def _check_declarations(self) -> None:
         problems = list(self._wrong_declarations())
@@ -161,3 +167,7 @@ class Provider:
                 yield f"{name} must be lower case."
             if OURS_ALONE & set(words.values()):
                 yield f"{name} may not name canceling or in_doubt: no provider can know those."
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

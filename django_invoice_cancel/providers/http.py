@@ -65,7 +65,7 @@ class HTTPProvider(Provider):
                 scheme=self.scheme,
                 token=token,
                 secrets=self.secrets,
-                connect_timeout=self._positive("connect_timeout", connect_timeout),
+                connect_timeout=self._seconds("connect_timeout", connect_timeout),
                 pool_size=max(self.concurrency, KEPT_CONNECTIONS),
                 reuse_connections=reuse_connections,
             )

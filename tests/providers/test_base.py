@@ -1,6 +1,7 @@
 """The contract that every adapter signs: declarations are checked, ids have one form, options are numbers."""
 
 import re
+from decimal import Decimal
 
 import pytest
 
@@ -75,17 +76,49 @@ def test_all_wrong_declarations_are_named_at_once():
         adapter("shop-eu")
 
 
-@pytest.mark.parametrize("option", ["deadline", "concurrency", "rate"])
-@pytest.mark.parametrize("value", [0, -1, "8", True, float("inf"), float("nan"), []])
-def test_option_that_is_no_number_greater_than_zero_is_refused(option, value):
-    with pytest.raises(ProviderMisconfigured, match=f"Provider 'shop-eu': option '{option}' must be a number greater"):
+BOUNDS = {
+    "deadline": "must be a number greater than 0 and at most 3600.",
+    "concurrency": "must be a whole number from 1 to 1000.",
+    "rate": "must be a number from 0.001 to 10000.",
+}
+NO_NUMBERS = ["8", True, False, float("inf"), float("-inf"), float("nan"), [], 1j, b"8", Decimal(8)]
+OUT_OF_BOUNDS = [0, -1, 0.0, -0.0, -1e300, 1e300, 10**400, -(10**400), 2**63]
+
+
+@pytest.mark.parametrize("option", BOUNDS)
+@pytest.mark.parametrize("value", [*NO_NUMBERS, *OUT_OF_BOUNDS], ids=lambda value: repr(value)[:12])
+def test_option_that_is_no_number_within_its_bounds_is_refused(option, value):
+    with pytest.raises(
+        ProviderMisconfigured, match=re.escape(f"Provider 'shop-eu': option '{option}' {BOUNDS[option]}")
+    ):
         Good("shop-eu", **{option: value})
 
 
-@pytest.mark.parametrize("concurrency", [0.5, 1.5])
-def test_concurrency_is_a_whole_number(concurrency):
-    with pytest.raises(ProviderMisconfigured, match="option 'concurrency' must be a whole number"):
-        Good("shop-eu", concurrency=concurrency)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("deadline", 3600.001), ("deadline", 5e-324 * -1),
+        ("concurrency", 0.5), ("concurrency", 1.5), ("concurrency", 1001), ("concurrency", 1e-320),
+        ("rate", 0.00099), ("rate", 1e-6), ("rate", 1e-320), ("rate", 10_000.1),
+    ],
+)  # fmt: skip
+def test_option_next_to_its_bounds_is_refused(option, value):
+    with pytest.raises(ProviderMisconfigured, match=re.escape(BOUNDS[option])):
+        Good("shop-eu", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("deadline", 0.3), ("deadline", 3600), ("deadline", 1e-3),
+        ("concurrency", 1), ("concurrency", 1000), ("concurrency", 8.0),
+        ("rate", 0.001), ("rate", 10_000), ("rate", None),
+    ],
+)  # fmt: skip
+def test_option_within_its_bounds_is_kept(option, value):
+    kept = getattr(Good("shop-eu", **{option: value}), option)
+    assert kept == value
+    assert option != "concurrency" or type(kept) is int
 
 
 @pytest.mark.parametrize(
