@@ -19,6 +19,7 @@ SENTENCES: dict[str, Any] = {
     Code.BEING_CHECKED: _("Another process is asking {provider} about it."),
     Code.MISCONFIGURED: _("It cannot be asked for: {detail}"),
     Code.PROVIDER_PAUSED: _("{provider} is paused after trouble; nothing was sent."),
+    Code.NEWER_STATUS: _("Its status was written by a newer version of this app, which must handle it."),
     Code.NOT_REGISTERED: _("It is not registered any more."),
     Code.NO_INVOICE: _("It has no invoice."),
     Code.NOT_PERMITTED: _("Whoever selected it may not touch it."),

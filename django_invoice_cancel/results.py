@@ -19,7 +19,7 @@ from .exceptions import (
 )
 from .messages import sentence
 from .outcomes import CancelResult, Code, Outcome
-from .statuses import CLOSED, MONEY, Status
+from .statuses import CLOSED, MONEY, Status, is_known
 
 if TYPE_CHECKING:
     from .models import Invoice
@@ -39,6 +39,11 @@ WHY_NOT: dict[Status, Code] = {
     **dict.fromkeys(CLOSED - {Status.CANCELED}, Code.CLOSED),
 }
 """Why an invoice in this status is not claimed."""
+
+
+def why_not(status: str) -> Code:
+    """Return why an invoice in this status is not claimed; the status may be one of a newer version."""
+    return WHY_NOT[Status(status)] if is_known(status) else Code.NEWER_STATUS
 
 
 def raise_unless_ok(cancel_result: CancelResult) -> CancelResult:
@@ -113,6 +118,8 @@ def _level(cancel_result: CancelResult) -> int:
 
 def standing(invoice: Invoice, code_if_open: str) -> CancelResult:
     """Return the result that an invoice's stored status stands for, when nothing new was learned."""
+    if not is_known(invoice.status):
+        return skipped(invoice, Code.NEWER_STATUS)
     status = Status(invoice.status)
     if invoice.contradicted_at is not None:
         return result(invoice, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)

@@ -23,8 +23,8 @@ from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
 from .outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
 from .providers.base import Provider
-from .results import WHY_NOT, result, skipped, standing, told
-from .statuses import MONEY, OURS_ALONE, Status
+from .results import result, skipped, standing, told, why_not
+from .statuses import MONEY, OURS_ALONE, Status, is_known
 
 if TYPE_CHECKING:
     from .models import Invoice
@@ -149,7 +149,7 @@ def not_claimed(invoice: Invoice) -> CancelResult:
             return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
         # A claim that failed on another one is lost to a process that has returned its claim in the meantime.
         return misnamed(invoice, row) or skipped(invoice, Code.IN_PROGRESS)
-    return skipped(invoice, WHY_NOT[Status(invoice.status)])
+    return skipped(invoice, why_not(invoice.status))
 
 
 def misnamed(invoice: Invoice, row: Invoice) -> CancelResult | None:
@@ -266,6 +266,8 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
     row = verbs.refresh(invoice)
     if row is None:
         return skipped(invoice, Code.NOT_REGISTERED)
+    if not is_known(invoice.status):
+        return skipped(invoice, Code.NEWER_STATUS)
     provider = misnamed(invoice, row) or ready_provider(invoice)
     target = Target.of(invoice)
     if invoice.is_abandoned:

@@ -43,6 +43,9 @@ OURS_ALONE: frozenset[Status] = frozenset({Status.CANCELING, Status.IN_DOUBT})
 """The statuses that no provider can report."""
 
 
+_KNOWN = frozenset(Status)
+
+
 class Mover(StrEnum):
     """Who moves an invoice from one status to another."""
 
@@ -106,12 +109,22 @@ MOVES: Mapping[Mover, Mapping[Status, frozenset[Status]]] = MappingProxyType(
 )
 
 
-def may_move(mover: Mover, old: Status, new: Status) -> bool:
-    """Say whether ``mover`` may take an invoice from ``old`` to ``new``."""
-    return new in MOVES[mover].get(old, frozenset())
+def is_known(status: str) -> bool:
+    """Return whether this version knows the status; after a rollback, rows may hold statuses of a newer one."""
+    return status in _KNOWN
 
 
-def check_move(mover: Mover, old: Status, new: Status) -> None:
+def may_move(mover: Mover, old: str, new: str) -> bool:
+    """Return whether ``mover`` may take an invoice from ``old`` to ``new``.
+
+    From a status that this version does not know, only observed money moves an invoice.
+    """
+    if not is_known(old):
+        return mover == Mover.OBSERVE and new in MONEY
+    return new in MOVES[mover].get(Status(old), frozenset())
+
+
+def check_move(mover: Mover, old: str, new: str) -> None:
     """Raise ``IllegalMove`` unless ``mover`` may take an invoice from ``old`` to ``new``."""
     if not may_move(mover, old, new):
         raise IllegalMove(f"{mover} may not move an invoice from {old} to {new}.")

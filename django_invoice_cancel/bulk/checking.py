@@ -19,7 +19,7 @@ from ..intents import Intent
 from ..outcomes import CancelResult, Code, LookupReply, Outcome
 from ..results import skipped, standing
 from ..services import may_repeat, ready_provider, reconciled, result_of_lookup
-from ..statuses import Status
+from ..statuses import Status, is_known
 from .lanes import GROUP, Job, Lane
 from .run import LONGEST_WAIT_SECONDS, Run
 from .tracks import Track
@@ -100,6 +100,8 @@ class Checker(Run):
         ready = ready_provider(invoice)
         if isinstance(ready, CancelResult):
             self._tell(ready)
+        elif not is_known(invoice.status):
+            self._tell(skipped(invoice, Code.NEWER_STATUS))
         elif invoice.status == Status.CANCELING:  # an abandoned one was taken up by another process just now
             self._tell(skipped(invoice, Code.BEING_CHECKED if invoice.is_abandoned else Code.IN_PROGRESS))
         else:
@@ -189,6 +191,8 @@ def why_not_askable(invoice: Invoice, *, resubmit: bool = False) -> CancelResult
     provider = ready_provider(invoice)
     if isinstance(provider, CancelResult):
         return provider
+    if not is_known(invoice.status):
+        return skipped(invoice, Code.NEWER_STATUS)
     if invoice.status == Status.CANCELING and not invoice.is_abandoned:
         return skipped(invoice, Code.IN_PROGRESS)
     if provider.supports_lookup or (resubmit and provider.is_repeat_harmless):

@@ -21,7 +21,7 @@ from ..asking import submit
 from ..attempts import Answer, Claim
 from ..intents import Intent
 from ..outcomes import CancelResult, Code, Outcome, ProviderReply
-from ..results import WHY_NOT, result, skipped, told
+from ..results import result, skipped, told, why_not
 from ..services import not_claimed, ready_provider, recorded, result_of
 from ..statuses import Status
 from .lanes import GROUP, Job, Lane
@@ -283,4 +283,4 @@ def why_not_sendable(invoice: Invoice) -> CancelResult | None:
         return None
     if invoice.status == Status.CANCELED:
         return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
-    return skipped(invoice, WHY_NOT[Status(invoice.status)])
+    return skipped(invoice, why_not(invoice.status))

@@ -78,15 +78,23 @@ class Command(ReportingCommand):
         return [operation for operation in interrupted if not is_paused(operation)]
 
     def _work_on(self, operations: list[BulkOperation]) -> None:
-        paused = 0
+        paused = failed = 0
         with stopping_on_signals() as stop:
             for operation in operations:
                 try:
                     paused += self._work(operation, stop)
                 except BulkOperation.DoesNotExist:
                     self.stdout.write(f"{operation.pk}: removed meanwhile")
+                except CommandError:
+                    raise
+                except Exception as error:
+                    logger.exception("Work on a bulk operation failed: %s.", operation.pk)
+                    self.stderr.write(f"{operation.pk}: failed, {type(error).__name__} is raised.")
+                    failed += 1
                 if stop.is_set():
                     raise CommandError("Interrupted. What was in flight is recorded.", returncode=INTERRUPTED)
+        if failed:
+            raise CommandError(f"{failed:,} {'operation' if failed == 1 else 'operations'} failed; the log says why.")
         if paused:
             wait = "operation waits" if paused == 1 else "operations wait"
             raise CommandError(f"{paused:,} {wait} for a paused provider.", returncode=NOT_TRIED)

@@ -88,7 +88,7 @@ class Decisions:
                     "a provider that cannot be asked can be resolved manually."
                 ),
             )
-        now, old = utc_now(), Status(row.status)
+        now, old = utc_now(), row.status
         changes = consequences(status, now)
         if status == Status.CREATED:
             if old == Status.CREATED:
@@ -109,8 +109,10 @@ def is_resolvable(invoice: Invoice) -> bool:
     True in doubt, for an abandoned claim, if the provider contradicts the stored status, and after a refusal of a
     provider that cannot be asked for the invoice's status.
     """
-    if invoice.status == Status.IN_DOUBT or invoice.contradicted_at is not None or is_abandoned(invoice):
+    if invoice.status == Status.IN_DOUBT or is_abandoned(invoice):
         return True
+    if invoice.status in CLOSED:
+        return invoice.contradicted_at is not None
     is_refused = invoice.status == Status.CREATED and invoice.last_outcome in LAST_REFUSED
     return is_refused and not registry.can_look_up(invoice.provider)
 

@@ -68,7 +68,7 @@ class Observations:
                 return False
             found.append(row.status)
             if status is None:
-                self.rows.append([self._entry(row, invoice, Status(row.status), intent, Code.UNKNOWN_STATUS, word)])
+                self.rows.append([self._entry(row, invoice, row.status, intent, Code.UNKNOWN_STATUS, word)])
             else:
                 self._take_in(row, invoice, status, intent, word)
             carry_over(row, invoice)
@@ -118,7 +118,7 @@ class Observations:
 
     def _take_in_answer(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         if reply.status is None:
-            entry = self._entry(row, seen.invoice, Status(row.status), intent, reply.code, reply.provider_status)
+            entry = self._entry(row, seen.invoice, row.status, intent, reply.code, reply.provider_status)
             self.rows.append([entry])
         elif reply.status == Status.CREATED:
             self._still_open(row, seen, reply, intent)
@@ -153,7 +153,7 @@ class Observations:
     def _contradict(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         """Log that the provider calls a closed invoice open; store it once the row's last change is old enough."""
         code = Code.CONTRADICTORY_ANSWER
-        self.rows.append([self._entry(row, seen.invoice, Status(row.status), intent, code, reply.provider_status)])
+        self.rows.append([self._entry(row, seen.invoice, row.status, intent, code, reply.provider_status)])
         counts_from = row.status_changed_at + timedelta(seconds=conf.get().doubt_period)
         if seen.began >= counts_from and row.contradicted_at is None:
             self.rows.write(row, contradicted_at=utc_now())
@@ -191,7 +191,7 @@ class Observations:
     # -- a status ---------------------------------------------------------------------------------------------
 
     def _take_in(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent, word: str) -> None:
-        old, now = Status(row.status), utc_now()
+        old, now = row.status, utc_now()
         if status == Status.CREATED:
             return  # a webhook's "open" may be older than what we know
         changes: dict[str, Any] = {"status_confirmed_at": now}
@@ -211,5 +211,5 @@ class Observations:
         """Say in the log that a cancel is confirmed, where that is what was learned."""
         return replace(entry, outcome=Outcome.ALREADY_CANCELED) if status == Status.CANCELED else entry
 
-    def _entry(self, row: Invoice, invoice: Invoice, new: Status, intent: Intent, code: str, word: str) -> Entry:
+    def _entry(self, row: Invoice, invoice: Invoice, new: str, intent: Intent, code: str, word: str) -> Entry:
         return Entry(invoice, row.status, new, intent, row.attempt, code=code, provider_message=word, key=row.id)

@@ -114,7 +114,7 @@ class Records:
 
     def _write(self, row: Invoice, answer: Answer) -> None:
         mover, new = _move(row, answer)
-        old, now = Status(row.status), utc_now()
+        old, now = row.status, utc_now()
         changes: dict[str, Any] = {}
         if new != old:
             check_move(mover, old, new)
@@ -126,7 +126,7 @@ class Records:
         return rows.filter(outcome=answer.reply.outcome, duration_ms=answer.duration_ms).exists()
 
 
-def consequences(new: Status, now: datetime) -> dict[str, Any]:
+def consequences(new: str, now: datetime) -> dict[str, Any]:
     """Return what is written along with a new status, whoever moves the invoice there."""
     changes: dict[str, Any] = {"status": new, "status_changed_at": now}
     if new == Status.IN_DOUBT:
@@ -181,7 +181,7 @@ def _more_money(entry: Entry) -> Entry:
     return Entry(*same, code=Code.MORE_MONEY, key=entry.key)
 
 
-def _changes(answer: Answer, new: Status, now: datetime) -> dict[str, Any]:
+def _changes(answer: Answer, new: str, now: datetime) -> dict[str, Any]:
     """Return the columns that an answer writes when it moves its invoice to a new status."""
     is_unknown = answer.reply.outcome == Outcome.REFUSED and answer.reply.code == Code.NOT_FOUND
     changes = consequences(new, now) | {"last_outcome": Code.NOT_FOUND if is_unknown else answer.reply.outcome}
@@ -204,9 +204,9 @@ def _target(answer: Answer) -> Status:
     return answer.reply.next_status(answer.claim.before)
 
 
-def _move(row: Invoice, answer: Answer) -> tuple[Mover, Status]:
+def _move(row: Invoice, answer: Answer) -> tuple[Mover, str]:
     """Say who moves a locked row where, on this answer."""
-    old = Status(row.status)
+    old = row.status
     is_own = row.attempt == answer.claim.attempt
     if is_own and old == Status.CANCELING:
         return Mover.RECORD, _target(answer)
@@ -227,7 +227,7 @@ def _own(group: Sequence[Answer]) -> Q:
     return reduce(or_, (Q(attempt=attempt, pk__in=pks) for attempt, pks in pairs.items()))
 
 
-def _entry(answer: Answer, old: Status, new: Status) -> Entry:
+def _entry(answer: Answer, old: str, new: str) -> Entry:
     reply, claim = answer.reply, answer.claim
     return Entry(
         answer.invoice,
