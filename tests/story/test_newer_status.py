@@ -187,7 +187,9 @@ def test_it_stops_no_other_of_a_stored_decision(account):
 def test_the_commands_go_on(account):
     ids = list(make(20).values_list("external_id", flat=True))
     out, err = StringIO(), StringIO()
-    call_command("cancel_invoices", *ids, provider="shop", noinput=True, format="jsonl", stdout=out, stderr=err)
+    with pytest.raises(CommandError, match="1 not tried") as caught:
+        call_command("cancel_invoices", *ids, provider="shop", noinput=True, format="jsonl", stdout=out, stderr=err)
+    assert caught.value.returncode == 4
     assert (out.getvalue().count('"code": "newer_status"'), len(account.cancels)) == (1, 19)
     call_command("reconcile_invoices", status="canceled", provider="shop", now=True, stdout=out, stderr=err)
     assert sum(len(group) for group in account.lookups) == 19
