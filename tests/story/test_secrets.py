@@ -492,3 +492,21 @@ def test_nothing_leaks_into_error_reports_and_mails(
     log = {"in_doubt": ["canceling", "in_doubt"], "canceling": ["canceling"], "created": []}[status]
     assert (row(invoice).status, [step[1] for step in steps(invoice)]) == (status, log)
     assert sandbox.count("cancel") == sent
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_nothing_leaks_from_an_interruption_while_the_request_is_sent(
+    sandbox, settings, caplog, monkeypatch, provider, interruption
+):
+    def interrupt(*args, **kwargs):
+        raise interruption
+
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", interrupt)
+    invoice = Invoice.objects.create(provider=provider, external_id=sandbox.new_id(provider))
+    with pytest.raises(interruption) as caught_by_caller:
+        invoice.cancel()
+    assert CORE not in shown_by(caught_by_caller.value) + reports_of(caught_by_caller.value, settings) + caplog.text
+    assert row(invoice).status in ("canceling", "in_doubt")
+    assert sandbox.requests == []

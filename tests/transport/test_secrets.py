@@ -1,12 +1,20 @@
 """The token goes to the provider's socket and nowhere else."""
 
+import asyncio
 import copy
 import gc
 import logging
 import pickle
+import socket
+import threading
 import traceback
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from typing import Any
 
 import pytest
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
 
 from django_invoice_cancel.masking import Secret
 from django_invoice_cancel.providers.transport import Deadline, Kind, Transport
@@ -128,3 +136,113 @@ def test_nothing_that_holds_the_request_outlives_it(serve: Serve, connect: Conne
     assert [each for each in held_by_requests() if not any(each is other for other in others)] == []
     assert exchange.detail == "ConnectionError > ProtocolError > RemoteDisconnected"
     assert server.executed == 1
+
+
+class Stopped(BaseException):
+    """An interruption of somebody else's, with a value of its own."""
+
+
+INTERRUPTIONS = {
+    "Ctrl-C": KeyboardInterrupt(),
+    "exit": SystemExit(3),
+    "a canceled coroutine": asyncio.CancelledError("stop"),
+    "another": Stopped("why", 7),
+}
+
+
+def interrupt_while_connecting(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    monkeypatch.setattr(socket.socket, "connect", raiser(error))
+
+
+def interrupt_while_sending(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    client, send = threading.current_thread(), socket.socket.send
+    monkeypatch.setattr(
+        socket.socket,
+        "send",
+        lambda *args: raiser(error)() if threading.current_thread() is client else send(*args),
+    )
+
+
+def interrupt_while_waiting(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    monkeypatch.setattr(socket.SocketIO, "readinto", raiser(error))
+
+
+def interrupt_while_reading(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    monkeypatch.setattr("django_invoice_cancel.providers.transport.body.parse", raiser(error))
+
+
+def interrupt_in_the_adapter(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    monkeypatch.setattr(HTTPAdapter, "send", raiser(error))
+
+
+def raiser(error: BaseException) -> Callable[..., Any]:
+    def interrupt(*_: Any, **__: Any) -> Any:
+        try:
+            {}[TOKEN]  # what was being handled when the interruption came
+        except KeyError:
+            raise error  # noqa: B904
+
+    return interrupt
+
+
+def held_by_frames(error: BaseException) -> Iterator[object]:
+    """Yield the locals of the frames that an error reporter keeps, and what they hold themselves."""
+    trace = error.__traceback__
+    while trace is not None:
+        if "/tests/" not in trace.tb_frame.f_code.co_filename:
+            yield from gc.get_referents(*trace.tb_frame.f_locals.values())
+            yield from trace.tb_frame.f_locals.values()
+        trace = trace.tb_next
+
+
+@pytest.mark.parametrize("name", INTERRUPTIONS)
+@pytest.mark.parametrize(
+    ("interrupt", "executed"),
+    [
+        (interrupt_while_connecting, 0),
+        (interrupt_in_the_adapter, 0),
+        (interrupt_while_sending, 0),
+        (interrupt_while_waiting, 1),
+        (interrupt_while_reading, 1),
+    ],
+)
+def test_interruption_is_raised_again_without_the_frames_that_hold_the_token(
+    name: str,
+    interrupt: Callable[..., None],
+    executed: int,
+    serve: Serve,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = INTERRUPTIONS[name]
+    server = serve(keeps_alive())
+    transport = connect(server.url)
+
+    with monkeypatch.context() as patch:
+        interrupt(patch, error)
+        with pytest.raises(type(error)) as caught:
+            transport.request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
+
+    assert caught.value.__traceback__ is not None
+    ours = caught.value.__traceback__.tb_next  # behind this test's own frame, which holds the server's requests
+    report = traceback.TracebackException(type(error), caught.value, ours, capture_locals=True)
+    assert caught.value.args == INTERRUPTIONS[name].args
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert TOKEN not in "".join(report.format())
+    held = list(held_by_frames(caught.value))
+    assert not [each for each in held if isinstance(each, PreparedRequest | Response | HTTPConnection)]
+    assert not any(TOKEN in each for each in held if type(each) is str)
+    assert server.executed_once_there_are(executed) == executed
+    assert transport.request("POST", "/after", deadline=Deadline(5)).kind is Kind.ANSWER
+
+
+def test_interruption_keeps_what_it_carries(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code, for one; and time-out libraries recognise their exception by its identity."""
+    error = SystemExit(7)
+    interrupt_in_the_adapter(monkeypatch, error)
+
+    with pytest.raises(SystemExit) as caught:
+        connect(serve(keeps_alive()).url).request("POST", "/cancel", deadline=Deadline(5))
+
+    assert caught.value is error
+    assert caught.value.code == 7

@@ -36,6 +36,9 @@ def read_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret]) -> Exchan
     except Exception as error:  # noqa: BLE001 - urllib3, http.client, ssl and OSError; the status is known by now
         raw.close()
         return Exchange(Kind.IN_DOUBT, Code.UNREADABLE_ANSWER, detail=detail_of(error), **head)
+    except BaseException:
+        raw.close()
+        raise
 
 
 def _head(raw: Any, secrets: Sequence[Secret]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from .attempt import Attempt, DeadlineOver, make_current
 from .credentials import TokenAuth
 from .deadline import Deadline
 from .exchange import Exchange
-from .faults import exchange_of
+from .faults import exchange_of, without_frames
 from .hooks import hooks_missing
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -84,17 +84,17 @@ class Transport:
     ) -> Exchange:
         """Send one request, once, and return what became of it, within ``deadline``.
 
-        ``path`` starts with a slash and is quoted already. ``lease`` is asked where the first byte is handed to the
-        socket. Raises ValueError for a path that is none; for nothing remote.
+        ``path`` starts with a slash and is quoted already. ``lease`` is asked when the first byte is handed to the
+        socket. Raises ValueError for an invalid path. Never raises for provider or network errors; what interrupts
+        the request from outside (Ctrl-C) is raised again, without the frames that hold the token.
         """
-        request = self._prepare(method, path, body, headers)
+        if not _PATH.fullmatch(path):
+            raise ValueError("A path must start with a slash and be quoted.")
         attempt = Attempt(deadline, lease, may_reuse=self._reuse_connections)
-        before = make_current(attempt)
-        try:
-            return self._exchange(request, attempt)
-        finally:
-            attempt.release()
-            make_current(before)
+        outcome = self._exchange(attempt, method, path, body, headers)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def close(self) -> None:
         """Close the idle connections; the next request opens new ones."""
@@ -107,8 +107,6 @@ class Transport:
     # -- one request -------------------------------------------------------------------------------------------
 
     def _prepare(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> PreparedRequest:
-        if not _PATH.fullmatch(path):
-            raise ValueError("A path must start with a slash and be quoted.")
         request = PreparedRequest()
         request.method = method
         request.url = self._base_url + path
@@ -118,12 +116,21 @@ class Transport:
             request.headers["Content-Length"] = str(len(body or b""))
         return self._auth(request)
 
-    def _exchange(self, request: PreparedRequest, attempt: Attempt) -> Exchange:
+    def _exchange(
+        self, attempt: Attempt, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Exchange | BaseException:
+        before = make_current(attempt)
         try:
+            request = self._prepare(method, path, body, headers)
             with self._opened() as adapter:
                 return read_answer(self._send(request, attempt, adapter).raw, attempt, self._secrets)
         except Exception as error:  # noqa: BLE001 - ValueError, UnicodeError and bare urllib3 errors escape requests
             return exchange_of(error, attempt)
+        except BaseException as interruption:  # noqa: BLE001 - raised again by the caller
+            return without_frames(interruption)
+        finally:
+            attempt.release()
+            make_current(before)
 
     def _send(self, request: PreparedRequest, attempt: Attempt, adapter: HostAdapter) -> Response:
         left = attempt.deadline.left()
