@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Exists, Min, OuterRef, Q
+from django.db.models import Count, Exists, Min, OuterRef, Q, Value
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, ngettext_lazy
 
 from .. import conf
 from ..bulk.lanes import FAILURES_THAT_PAUSE
@@ -95,27 +95,46 @@ def _about_invoices(admin: InvoiceAdmin, request: HttpRequest, invoices: Any, do
         oldest = age(utc_now() - min(doubt.oldest for doubt in doubts))
         text = ngettext("%(count)s in doubt (%(age)s)", "%(count)s in doubt (oldest %(age)s)", in_doubt)
         yield Item(text % {"count": number(in_doubt), "age": oldest}, _list_of(admin, request, Need.IN_DOUBT))
-    abandoned = invoices.abandoned().count()
-    if abandoned:
-        text = ngettext(
-            "%(count)s left behind while it was being canceled",
-            "%(count)s left behind while they were being canceled",
-            abandoned,
-        )
-        yield Item(text % {"count": number(abandoned)}, _list_of(admin, request, Need.ABANDONED))
-    waiting = invoices.requested_long_ago().aggregate(count=Count("pk"), oldest=Min("cancel_requested_at"))
-    if waiting["count"]:
-        text = ngettext(
-            "%(count)s requested cancellation waits (%(age)s)",
-            "%(count)s requested cancellations wait (oldest %(age)s)",
-            waiting["count"],
-        )
-        values = {"count": number(waiting["count"]), "age": age(utc_now() - waiting["oldest"])}
-        yield Item(text % values, _list_of(admin, request, Need.WAITING))
-    late = invoices.paid_after_cancel().count()
-    if late:
-        text = ngettext("%(count)s paid after cancellation", "%(count)s paid after cancellation", late)
-        yield Item(text % {"count": number(late)}, _list_of(admin, request, Need.LATE_MONEY))
+    for need, (count, since) in _counted(invoices).items():
+        if since is not None:
+            text = _TEXTS[need] % {"number": count, "count": number(count), "age": age(utc_now() - since)}
+            yield Item(text, _list_of(admin, request, need))
+
+
+_TEXTS: Mapping[Need, Any] = {
+    Need.ABANDONED: ngettext_lazy(
+        "%(count)s left behind while it was being canceled",
+        "%(count)s left behind while they were being canceled",
+        "number",
+    ),
+    Need.WAITING: ngettext_lazy(
+        "%(count)s requested cancellation waits (%(age)s)",
+        "%(count)s requested cancellations wait (oldest %(age)s)",
+        "number",
+    ),
+    Need.LATE_MONEY: ngettext_lazy("%(count)s paid after cancellation", "%(count)s paid after cancellation", "number"),
+    Need.CONTRADICTED: ngettext_lazy(
+        "%(count)s contradicted by the provider", "%(count)s contradicted by the provider", "number"
+    ),
+}
+
+
+def _counted(invoices: Any) -> dict[Need, tuple[int, datetime | None]]:
+    """Return how many invoices have each need, and since when the oldest has it: one query, a part for each need."""
+    parts = {
+        Need.ABANDONED: (invoices.abandoned(), "status_changed_at"),
+        Need.WAITING: (invoices.requested_long_ago(), "cancel_requested_at"),
+        Need.LATE_MONEY: (invoices.paid_after_cancel(), "paid_after_cancel_at"),
+        Need.CONTRADICTED: (invoices.contradicted(), "contradicted_at"),
+    }
+    first, *others = (
+        rows.order_by()
+        .values(need=Value(str(need)))
+        .annotate(count=Count("pk", distinct=rows.query.distinct), oldest=Min(since))
+        .values_list("need", "count", "oldest")
+        for need, (rows, since) in parts.items()
+    )
+    return {Need(need): (count, oldest) for need, count, oldest in first.union(*others, all=True)}
 
 
 def _list_of(admin: InvoiceAdmin, request: HttpRequest, need: Need) -> str:

@@ -29,6 +29,7 @@ class Need(StrEnum):
     IN_DOUBT = "in_doubt"
     ABANDONED = "abandoned"
     LATE_MONEY = "paid_after_cancel"
+    CONTRADICTED = "contradicted"
     REQUESTED = "requested"
     WAITING = "waiting"
 
@@ -45,6 +46,7 @@ class AttentionFilter(SimpleListFilter):
             (Need.IN_DOUBT, _("In doubt")),
             (Need.ABANDONED, _("Left behind while being canceled")),
             (Need.LATE_MONEY, _("Paid after cancellation")),
+            (Need.CONTRADICTED, _("Contradicted by the provider")),
             (Need.REQUESTED, _("Cancellation requested")),
             (Need.WAITING, _("Requested more than 15 minutes ago")),
         ]
@@ -55,6 +57,7 @@ class AttentionFilter(SimpleListFilter):
             Need.IN_DOUBT: queryset.in_doubt,
             Need.ABANDONED: queryset.abandoned,
             Need.LATE_MONEY: queryset.paid_after_cancel,
+            Need.CONTRADICTED: queryset.contradicted,
             Need.REQUESTED: queryset.requested,
             Need.WAITING: queryset.requested_long_ago,
         }

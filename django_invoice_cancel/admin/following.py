@@ -14,7 +14,9 @@ from ..outcomes import Code, Outcome
 from ..statuses import Status
 from .scope import OperationSight
 
-_NEEDS_A_PERSON = frozenset({Code.NO_LOOKUP, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.PROVIDER_REFUSED})
+_NEEDS_A_PERSON = frozenset(
+    {Code.NO_LOOKUP, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.PROVIDER_REFUSED, Code.CONTRADICTORY_ANSWER}
+)
 _SETTLED = frozenset(
     {
         *(Code.HAS_PAYMENT, Code.CLOSED, Code.NOT_FOUND, Code.MISCONFIGURED, Code.NOT_REGISTERED),

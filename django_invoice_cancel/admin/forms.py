@@ -82,7 +82,7 @@ class WithdrawForm(forms.Form):
 
 
 class DecideForm(forms.Form):
-    """One decision about an invoice in doubt, with its reason, as the person saw the invoice."""
+    """One decision about an invoice, with its reason, as the person saw the invoice."""
 
     attempt = forms.UUIDField(widget=forms.HiddenInput, required=False)
     decision = forms.ChoiceField(label=_("Decision"), widget=forms.RadioSelect)
@@ -110,11 +110,18 @@ class HandledForm(forms.Form):
 
 
 def _decisions(invoice: Invoice) -> Iterator[tuple[str, Any]]:
-    """Yield what may be decided now: "still open" only once the lost request cannot be carried out any more."""
-    is_certain = utc_now() >= invoice.verbs.doubt_over_at(invoice)
+    """Yield the decisions that are possible now."""
+    may_reopen = _may_reopen(invoice)
     for status, label in SHOWS.items():
-        if status != Status.CREATED or is_certain:
+        if status != Status.CREATED or may_reopen:
             yield str(status), label
+
+
+def _may_reopen(invoice: Invoice) -> bool:
+    """Return whether "still open" is possible: not while a lost request may still be carried out."""
+    if invoice.contradicted_at is not None:
+        return True
+    return invoice.status != Status.CREATED and utc_now() >= invoice.verbs.doubt_over_at(invoice)
 
 
 def registrable() -> list[tuple[str, Any]]:

@@ -143,6 +143,7 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
         return {
             "state": marked(state_of(invoice, log)),
             "has_late_money": offers.has_late_money,
+            "is_contradicted": offers.is_contradicted,
             "buttons": list(offers.buttons()),
             "remarks": list(offers.remarks()),
             "events": events_of(invoice, log[:LATEST]),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from .. import services
 from ..clock import utc_now
@@ -27,6 +27,12 @@ from .times import clock
 
 if TYPE_CHECKING:
     from .single import SingleInvoice
+
+
+_WHY_NOT_RESOLVED = gettext_lazy(
+    "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
+    "a provider that cannot be asked can be resolved manually."
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,10 @@ class Offers:
         return self.invoice.paid_after_cancel_at is not None and self.invoice.paid_after_cancel_handled_at is None
 
     @property
+    def is_contradicted(self) -> bool:
+        return self.invoice.contradicted_at is not None
+
+    @property
     def has_request(self) -> bool:
         return self.invoice.cancel_requested_at is not None
 
@@ -88,14 +98,16 @@ class Offers:
         if page == "check":
             return self.why_no_check
         if page == "resolve":
-            return "" if self.is_in_doubt else _("Only an invoice in doubt can be resolved by hand.")
+            return "" if self.invoice.is_resolvable else str(_WHY_NOT_RESOLVED)
         if page == "withdraw":
             return "" if self.has_request else _("Its cancellation is not requested.")
         return "" if self.has_late_money else _("There is no late money that waits to be handled.")
 
     @property
     def open_from(self) -> str:
-        """From when on a person may call the invoice still open; empty where that is so already."""
+        """The time from which a person may decide that an invoice in doubt is still open; empty if that is now."""
+        if not self.is_in_doubt:
+            return ""
         over_at = self.invoice.verbs.doubt_over_at(self.invoice)
         return clock(over_at) if utc_now() < over_at else ""
 
@@ -109,7 +121,7 @@ class Offers:
             yield Button(_("Cancel"), self._address("cancel"))
         if self.may_cancel and not self.why_no_check:
             yield Button(_("Check with provider"), self._address("check"), is_post=not self.is_repeat)
-        if self.is_in_doubt and self.may_resolve:
+        if self.invoice.is_resolvable and self.may_resolve:
             yield Button(_("Resolve …"), self._address("resolve"))
         if self.has_request and self.may_cancel:
             yield Button(_("Withdraw request …"), self._address("withdraw"))

@@ -9,7 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 
 from django.db.models import Case, CharField, Count, F, Q, QuerySet, Sum, Value, When
@@ -21,16 +22,17 @@ from ..clock import utc_now
 from ..models import BulkOperation, BulkOperationItem, ProviderState
 from ..models.bulk_operation import Operation
 from ..models.verbs.claims import ABANDONED_AFTER
-from ..outcomes import Code
+from ..outcomes import LAST_REFUSED, Code
 from ..results import WHY_NOT
-from ..statuses import Status
+from ..statuses import CLOSED, Status
 from . import texts
 from .pauses import trouble_of
 from .scope import OperationSight
 
 EXAMPLES = 10
 """How many invoices are shown for each reason."""
-ABANDONED = "abandoned"
+ABANDONED, CONTRADICTED, REFUSED = "abandoned", "contradicted", "refused"
+"""States beside the statuses: of a claim, and of an invoice about which a person may decide."""
 
 _WHY_NOT: Mapping[str, Any] = {
     Code.IN_DOUBT: ngettext_lazy("%(count)s in doubt", "%(count)s in doubt", "number"),
@@ -50,6 +52,8 @@ _WHY_NOT: Mapping[str, Any] = {
     Code.NO_INVOICE: ngettext_lazy("%(count)s without an invoice", "%(count)s without an invoice", "number"),
     Code.NOT_PERMITTED: ngettext_lazy("%(count)s that you may not touch", "%(count)s that you may not touch", "number"),
 }
+
+_RESOLVABLE = (Status.IN_DOUBT, ABANDONED, CONTRADICTED)
 
 
 @dataclass
@@ -96,6 +100,8 @@ class Plan:
         self.draft = sight.operation
         self.shares: dict[str, Share] = {}
         self._refused: Counter[str] = Counter()
+        self._groups: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        """Accounts and states of the items that are left, by the code of why nothing would be done; empty: it would."""
         self._sort()
 
     @property
@@ -146,9 +152,10 @@ class Plan:
     # -- sorting ----------------------------------------------------------------------------------------------
 
     def _sort(self) -> None:
-        groups = _stated(self.sight.left()).values("provider", "state", "invoice__currency")
+        groups = self._stated().values("provider", "state", "invoice__currency")
         for group in groups.annotate(count=Count("pk"), sum=Sum("invoice__amount")).order_by():
             code = why_not(self.draft, group["provider"], group["state"])
+            self._groups[code].add((group["provider"], group["state"]))
             if code:
                 self._refused[code] += group["count"]
             else:
@@ -171,25 +178,26 @@ class Plan:
         """Return those that would be left alone because of this; without a code those that would not."""
         if code in (Code.NO_INVOICE, Code.NOT_PERMITTED):
             return self.sight.items.filter(code=code)
-        meant = Q(pk__in=())
-        for alias in self.sight.providers_left():
-            states = [state for state in (*Status, ABANDONED) if why_not(self.draft, alias, state) == code]
-            meant |= Q(provider=alias, state__in=states)
-        return _stated(self.sight.left()).filter(meant)
+        pairs = (Q(provider=alias, state=state) for alias, state in self._groups[code])
+        return self._stated().filter(reduce(or_, pairs, Q(pk__in=())))
 
-
-def _stated(items: QuerySet[BulkOperationItem]) -> QuerySet[Any]:
-    """Annotate items with their invoice's status now, where a claim whose process is gone is a status of its own."""
-    gone = Q(invoice__status=Status.CANCELING, invoice__claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
-    return items.annotate(
-        state=Case(When(gone, then=Value(ABANDONED)), default=F("invoice__status"), output_field=CharField())
-    )
+    def _stated(self) -> QuerySet[Any]:
+        """Annotate the items that are left with the current state of their invoice."""
+        gone = Q(invoice__status=Status.CANCELING, invoice__claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
+        states = {ABANDONED: gone}
+        if self.draft.operation == Operation.RESOLVE:
+            states[CONTRADICTED] = Q(invoice__status__in=CLOSED, invoice__contradicted_at__isnull=False)
+            states[REFUSED] = Q(invoice__status=Status.CREATED, invoice__last_outcome__in=LAST_REFUSED)
+        whens = [When(condition, then=Value(state)) for state, condition in states.items()]
+        state = Case(*whens, default=F("invoice__status"), output_field=CharField())
+        return self.sight.left().annotate(state=state)
 
 
 def why_not(draft: BulkOperation, alias: str, state: str) -> str:
     """Return the code of why an invoice in this state would be left alone; empty where it would not."""
     if draft.operation == Operation.RESOLVE:
-        return "" if state in (Status.IN_DOUBT, ABANDONED) else Code.NOT_IN_DOUBT
+        is_open_to_decision = state == REFUSED and not registry.can_look_up(alias)
+        return "" if is_open_to_decision or state in _RESOLVABLE else Code.NOT_IN_DOUBT
     if not registry.is_configured(alias):
         return Code.MISCONFIGURED
     if draft.operation == Operation.CHECK:

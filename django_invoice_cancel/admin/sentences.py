@@ -30,6 +30,8 @@ def state_of(invoice: Invoice, log: Log) -> str:
     if invoice.paid_after_cancel_at is not None and invoice.status in MONEY:
         return _late_money(invoice, log, invoice.paid_after_cancel_at)
     state = _abandoned(invoice) if invoice.is_abandoned else _STATES[Status(invoice.status)](invoice, log)
+    if invoice.contradicted_at is not None:
+        return f"{state} {_contradiction(invoice, invoice.contradicted_at)}"
     if invoice.cancel_requested_at is None or invoice.status not in OURS_ALONE:
         return state
     return f"{state} {_request_under_way(invoice, log, invoice.cancel_requested_at)}"
@@ -191,6 +193,14 @@ def _late_money(invoice: Invoice, log: Log, since: datetime) -> str:
     text = _(
         "Paid although it was canceled, as we learned at %(when)s. It holds a customer's money: deliver or pay back, "
         "then mark it as handled."
+    )
+    return _say(text, invoice, since)
+
+
+def _contradiction(invoice: Invoice, since: datetime) -> str:
+    text = _(
+        "But at %(when)s %(provider)s reported it as open. "
+        "Look it up in the dashboard of %(provider)s, then resolve it."
     )
     return _say(text, invoice, since)
 

@@ -43,7 +43,7 @@ _KNOWN = frozenset({Code.STILL_OPEN, Code.HAS_PAYMENT, Code.CLOSED})
 _QUESTIONS: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cancel this invoice?"),
     "check": gettext_lazy("Check with provider?"),
-    "resolve": gettext_lazy("Resolve this invoice in doubt"),
+    "resolve": gettext_lazy("Resolve this invoice"),
     "handled": gettext_lazy("Mark late money as handled"),
     "withdraw": gettext_lazy("Withdraw the request to cancel this invoice?"),
 }
@@ -121,7 +121,7 @@ class SingleInvoice(_ModelAdmin):
         return self._told(request, invoice, result, _("Check with provider"))
 
     def resolve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Take a person's decision about an invoice in doubt, as that person saw it."""
+        """Take a person's decision about an invoice, as that person saw it."""
         invoice = self._permitted(request, pk, self.has_resolve_permission)
         form = DecideForm(invoice, request.POST or None)
         if request.method != "POST" or not form.is_valid():
