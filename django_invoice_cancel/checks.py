@@ -5,7 +5,8 @@ hint ends in the address of the section of the documentation on its id.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +51,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "W006": "Use the provider's own https:// address, or set DEBUG where this is a test.",
         "W007": "Give TASKS a backend that has workers, such as django_tasks_db.DatabaseBackend, or remove DISPATCH.",
         "W008": "Run reconcile_invoices every minute; the log of these invoices has the reason.",
+        "W009": "Keep one of these aliases, and move the invoices of the others to it.",
         "W011": "Convert these tables to utf8mb4: ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4.",
     }
 )
@@ -81,8 +83,10 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     settings, problems = conf.read()
     numbers = {"unknown": "E001", "PROVIDERS": "E003"}
     found = [_found(numbers.get(key, "E002"), text) for key, text in problems]
+    built: list[Provider] = []
     for config in settings.providers.values():
-        found += _check_provider(config, settings.claim_ttl)
+        found += _check_provider(config, settings.claim_ttl, built)
+    found += _check_accounts(built)
     found += _check_callable("E008", "PROVIDER_RESOLVER", settings.provider_resolver)
     found += _check_dispatch(settings.dispatch)
     return found
@@ -131,7 +135,7 @@ def _said(error: Exception) -> str:
 # -- a provider -----------------------------------------------------------------------------------------------
 
 
-def _check_provider(config: conf.ProviderConfig, claim_ttl: float) -> Iterator[CheckMessage]:
+def _check_provider(config: conf.ProviderConfig, claim_ttl: float, built: list[Provider]) -> Iterator[CheckMessage]:
     try:
         backend = registry.backend_of(config)
     except Exception as error:  # noqa: BLE001 - whatever the backend's module raises when it is imported
@@ -144,7 +148,7 @@ def _check_provider(config: conf.ProviderConfig, claim_ttl: float) -> Iterator[C
     wrong = [_found("E004", text) for text in registry.wrong_options(backend, config)]
     yield from wrong
     if not wrong and not _is_plain_and_far(config):
-        yield from _check_built(backend, config, claim_ttl)
+        yield from _check_built(backend, config, claim_ttl, built)
 
 
 def _check_backend(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[CheckMessage]:
@@ -176,12 +180,27 @@ def _plain_host(config: conf.ProviderConfig) -> str | None:
     return parts.hostname if parts.scheme == "http" else None
 
 
-def _check_built(backend: type[Provider], config: conf.ProviderConfig, claim_ttl: float) -> Iterator[CheckMessage]:
+def _check_accounts(providers: Iterable[Provider]) -> Iterator[CheckMessage]:
+    """Find aliases of one account: an invoice that is registered under both is canceled by two requests at once."""
+    aliases: dict[Hashable, list[str]] = {}
+    for provider in providers:
+        with suppress(Exception):  # of an adapter's own ``account``; it hides no other finding
+            if provider.account is not None:
+                aliases.setdefault(provider.account, []).append(repr(provider.alias))
+    for names in aliases.values():
+        if len(names) > 1:
+            yield _found("W009", f"Providers {' and '.join(names)} are one account: same address and credentials.")
+
+
+def _check_built(
+    backend: type[Provider], config: conf.ProviderConfig, claim_ttl: float, built: list[Provider]
+) -> Iterator[CheckMessage]:
     try:
         provider = registry.build(config)
     except Exception as error:  # noqa: BLE001 - whatever an adapter raises for its options
         yield _found("E005", mask(_why_not_built(config, error), _secrets(backend, config)))
         return
+    built.append(provider)
     if provider.deadline * 2 > claim_ttl:
         yield _found(
             "E007",

@@ -7,7 +7,7 @@ what all providers share.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import ClassVar, TypeGuard
 
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
@@ -126,6 +126,15 @@ class Provider:
         code = Code.UNKNOWN_STATUS if status is None else Code.OBSERVED
         shown = self.words(word) if isinstance(word, str) else ""
         return LookupReply(status, code, is_answer=True, provider_status=shown, http_status=http_status)
+
+    @property
+    def account(self) -> Hashable | None:
+        """The account at the provider, for comparison only; None without credentials.
+
+        Two providers with equal accounts cancel the same invoices. Override it if other options (a merchant id)
+        distinguish accounts that share their credentials.
+        """
+        return (type(self), frozenset(self.secrets)) if self.secrets else None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.alias!r}>"

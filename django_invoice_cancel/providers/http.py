@@ -8,9 +8,11 @@ adapter can read is ``IN_DOUBT``.
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from ..masking import Secret
 from ..outcomes import Code, LookupReply, Outcome, ProviderReply
@@ -52,6 +54,7 @@ class HTTPProvider(Provider):
     ) -> None:
         """Take the token, and what else must never leave, by position: only keywords are options in the settings."""
         super().__init__(alias, **common)
+        self._token = token
         self.secrets = [secret for secret in (token, *more_secrets) if secret]
         try:
             self.base_url = clean_base_url(base_url)
@@ -71,6 +74,11 @@ class HTTPProvider(Provider):
             )
         except ValueError as error:  # the address is known to be good
             raise self.misconfigured(self.token_option, f"is not usable: {error}") from error
+
+    @property
+    def account(self) -> Hashable:
+        """The address in one form and the token: other secrets and options do not make it another account."""
+        return _comparable(self.base_url), self._token
 
     @property
     def is_plain_http(self) -> bool:
@@ -205,6 +213,15 @@ def clean_base_url(value: object) -> str:
     if version := _VERSION_AT_END.search(address["path"]):
         raise ValueError(f"must not end in {version[0]!r}: the app adds that itself.")
     return address[0].removesuffix("/")
+
+
+def _comparable(base_url: str) -> tuple[str, str, int, str]:
+    """Return the parts of a clean address so that equal addresses are equal, however they are written."""
+    parts = urlsplit(base_url)
+    host = (parts.hostname or "").removesuffix(".")
+    with suppress(ValueError):
+        host = str(ipaddress.ip_address(host))
+    return parts.scheme, host, parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path
 
 
 def is_loopback(host: str) -> bool:

@@ -117,6 +117,87 @@ def test_mistake_has_its_id_and_tells_no_secret(number, value):
     assert TOKEN not in "".join(map(str, found))
 
 
+class OwnName(FireKassa):
+    """The same adapter under another name."""
+
+
+class WithoutHTTP(ScriptedProvider):
+    """An adapter of the site's own that uses no HTTP."""
+
+    secret_options = frozenset({"password"})
+
+    def __init__(self, alias: str, *, password: Any, **common: Any) -> None:
+        super().__init__(alias, **common)
+
+
+class Merchants(FireKassa):
+    """An adapter whose accounts share a token."""
+
+    def __init__(self, alias: str, *, merchant: str, **common: Any) -> None:
+        super().__init__(alias, **common)
+        self.merchant = merchant
+
+    @property
+    def account(self) -> Any:
+        return super().account, self.merchant
+
+
+CRYPTOCLOUD = "django_invoice_cancel.providers.cryptocloud.CryptoCloud"
+
+
+def cryptocloud(**options: Any) -> dict[str, Any]:
+    return {"BACKEND": CRYPTOCLOUD, "OPTIONS": {"api_key": TOKEN} | options}
+
+
+def without_http(**options: Any) -> dict[str, Any]:
+    return {"BACKEND": f"{__name__}.WithoutHTTP", "OPTIONS": {"password": TOKEN} | options}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param((firekassa(), firekassa()), id="equal"),
+        pytest.param((firekassa(), firekassa(base_url="https://API.example.com:443/")), id="address-written-otherwise"),
+        pytest.param((firekassa(), firekassa(deadline=3, rate=2, concurrency=1, lookup=True)), id="other-options"),
+        pytest.param((firekassa(), firekassa(sign_token="another-invented-one")), id="signed-and-unsigned"),
+        pytest.param((firekassa(), firekassa(f"{__name__}.OwnName")), id="subclass"),
+        pytest.param((cryptocloud(), cryptocloud(base_url="https://api.cryptocloud.plus/")), id="address-by-default"),
+        pytest.param((without_http(), without_http(rate=3)), id="without-http"),
+    ],
+)
+def test_aliases_of_one_account_are_named_without_its_secrets(other):
+    first, second = other
+    value = setting(providers={"shop": first, "third": firekassa(api_token="third-token-9917"), "kiosk": second})
+    with override_settings(INVOICE_CANCEL=value, DEBUG=True):
+        (found,) = run_checks(tags=[checks.TAG])
+    assert (found.id, found.msg) == (
+        "invoice_cancel.W009",
+        "Providers 'shop' and 'kiosk' are one account: same address and credentials.",
+    )
+    assert TOKEN not in str(found)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param((firekassa(), firekassa(api_token=TOKEN + "1")), id="token"),
+        pytest.param((firekassa(), firekassa(base_url="https://api2.example.com")), id="host"),
+        pytest.param((firekassa(), firekassa(base_url=HTTPS + ":8443")), id="port"),
+        pytest.param((firekassa(), firekassa(base_url=HTTPS + "/shop")), id="path"),
+        pytest.param((firekassa(), cryptocloud()), id="provider"),
+        pytest.param(({"BACKEND": SCRIPTED}, {"BACKEND": SCRIPTED}), id="no-credentials"),
+        pytest.param(
+            (firekassa(f"{__name__}.Merchants", merchant="1"), firekassa(f"{__name__}.Merchants", merchant="2")),
+            id="the-adapter-distinguishes-them",
+        ),
+    ],
+)
+def test_aliases_of_different_accounts_have_no_findings(other):
+    first, second = other
+    with override_settings(INVOICE_CANCEL=setting(providers={"shop": first, "kiosk": second}), DEBUG=True):
+        assert ids() == []
+
+
 def test_good_settings_have_no_findings():
     with override_settings(INVOICE_CANCEL=setting(CLAIM_TTL=30, DISPATCH=f"{__name__}.not_callable_here")):
         assert ids() == []
@@ -259,7 +340,11 @@ def beat(alias: str, ago: timedelta) -> None:
 
 @pytest.fixture
 def https():
-    with override_settings(INVOICE_CANCEL=setting(providers={"firekassa": firekassa(), "other": firekassa()})):
+    with override_settings(
+        INVOICE_CANCEL=setting(
+            providers={"firekassa": firekassa(), "other": firekassa(base_url="https://b.example.com")}
+        )
+    ):
         yield
 
 
@@ -394,7 +479,9 @@ def test_every_hint_ends_in_the_address_of_its_section():
 
 def test_every_id_is_found_by_a_test_here():
     by_settings = {mistake.values[0] for mistake in MISTAKES}
-    assert by_settings | {"W001", "W002", "W004", "W005", "W008", *OF_TASKS, *OF_CHARACTER_SETS} == set(checks.HINTS)
+    assert by_settings | {"W001", "W002", "W004", "W005", "W008", "W009", *OF_TASKS, *OF_CHARACTER_SETS} == set(
+        checks.HINTS
+    )
 
 
 def test_only_the_checks_that_query_need_a_database():
