@@ -113,7 +113,9 @@ def _level(cancel_result: CancelResult) -> int:
     """What nothing was sent for is no news, each minute anew for all that wait for a paused provider."""
     if not cancel_result.is_recorded:
         return logging.ERROR
-    return {Outcome.IN_DOUBT: logging.WARNING, Outcome.SKIPPED: logging.DEBUG}.get(cancel_result.outcome, logging.INFO)
+    if cancel_result.outcome == Outcome.IN_DOUBT and cancel_result.attempt:  # a lookup of a doubt has none
+        return logging.WARNING
+    return logging.DEBUG if cancel_result.outcome == Outcome.SKIPPED else logging.INFO
 
 
 def standing(invoice: Invoice, code_if_open: str) -> CancelResult:

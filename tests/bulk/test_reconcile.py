@@ -111,7 +111,7 @@ def test_unreachable_provider_does_not_advance_the_back_off(scripted, doubtful):
         assert codes(reconcile_invoices(due())) == {"unreachable": 3}
     assert set(invoices.values_list("check_count", flat=True)) == {0}
     shop.all_lookups("created")
-    with later(minutes=4):
+    with later(minutes=8):
         assert codes(reconcile_invoices(due())) == {"still_open": 3}
     assert set(invoices.values_list("check_count", flat=True)) == {1}
     assert (statuses(), answers()) == ({"in_doubt": 3}, {"no_answer": 3, "still_open": 3})

@@ -1,6 +1,10 @@
 """A provider in trouble: exit codes and messages name it, once, and cron is not told the same thing each minute."""
 
+import logging
+from datetime import timedelta
+
 import pytest
+from django.db import transaction
 
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
@@ -156,3 +160,82 @@ def test_nothing_selected_is_not_stored_as_an_operation(shop, make, manage, verb
     ended = manage("cancel_invoices", "--all", "--background", "--noinput", "-v", str(verbosity))
     assert (ended.code, ended.out, BulkOperation.objects.count()) == (0, "", 0)
     assert ended.err == ("Nothing is selected: no operation was stored.\n" if verbosity else "")
+
+
+# -- the log file -----------------------------------------------------------------------------------------------
+
+
+def warnings(caplog):
+    """Return the levels and texts of the records of this app that are worse than INFO."""
+    found = [record for record in caplog.records if record.name == "django_invoice_cancel"]
+    return [(record.levelname, record.getMessage()) for record in found if record.levelno > logging.INFO]
+
+
+def test_invoice_that_became_doubtful_is_a_warning_and_one_that_stays_so_is_not(shop, manage, caplog, clock):
+    make_invoice("created", provider="shop")
+    shop.all_cancels("in_doubt")
+    manage(*ALL)
+    assert [level for level, _ in warnings(caplog)] == ["WARNING"]
+    caplog.clear()
+    for _ in range(5):
+        clock.advance(6 * MINUTE)
+        shop.next_lookups("unknown_status")
+        assert manage("reconcile_invoices", "--now", "-v", "0").code == 3
+    assert (warnings(caplog), shop.lookup_count) == ([], 5)
+
+
+def test_abandoned_claim_that_becomes_doubtful_is_a_warning_once(shop, manage, caplog):
+    make_invoice("abandoned", provider="shop", external_id="left")
+    for _ in range(3):
+        manage("reconcile_invoices", "--now", "-v", "0")
+    assert warnings(caplog) == [("WARNING", "shop left: in doubt, since the process that was canceling it is gone.")]
+    assert shop.lookup_count == 3
+
+
+@pytest.mark.parametrize("order", ["canceled paid", "paid canceled"])
+def test_money_that_meets_a_cancellation_is_an_error_once(shop, caplog, django_capture_on_commit_callbacks, order):
+    invoice = make_invoice("created", provider="shop", external_id="late")
+    caplog.clear()
+    with django_capture_on_commit_callbacks(execute=True):
+        for status in (*order.split(), *order.split()):
+            invoice.observe_status(status)
+    assert warnings(caplog) == [("ERROR", "shop late: it holds money (paid), and a cancellation of it was confirmed.")]
+    assert shop.cancel_count == 0
+
+
+def test_contradiction_is_a_warning_once(shop, manage, caplog, django_capture_on_commit_callbacks):
+    make_invoice("expired", provider="shop", external_id="open", age=timedelta(days=1))
+    shop.all_lookups("created")
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(3):
+            manage("reconcile_invoices", "--status", "expired", "-v", "0")
+    assert warnings(caplog) == [("WARNING", "shop open: the provider calls it open, and it is stored as expired.")]
+    assert shop.lookup_count == 3
+
+
+def test_money_that_was_rolled_back_is_not_logged(shop, caplog, django_capture_on_commit_callbacks):
+    invoice = make_invoice("canceled", provider="shop")
+    with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
+        invoice.observe_status("paid")
+        transaction.set_rollback(True)
+    assert (warnings(caplog), statuses()) == ([], {"canceled": 1})
+
+
+# -- cron and a provider that does not answer -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("doubts", [1, 20])
+@pytest.mark.parametrize("answer", ["not_processed", "no_answer"])
+def test_lost_lookup_costs_no_turn_and_is_not_repeated_each_minute(shop, manage, clock, doubts, answer):
+    for _ in range(doubts):
+        make_invoice("in_doubt", provider="shop", age=timedelta(minutes=2))
+    shop.all_lookups(answer)
+    for _ in range(12):
+        manage("reconcile_invoices", "-v", "0")
+        clock.advance(MINUTE)
+    assert shop.lookup_count == 3  # at the minutes 0, 5 and 10
+    assert set(Invoice.objects.values_list("check_count", flat=True)) == {0}
+    shop.all_lookups("canceled")
+    clock.advance(5 * MINUTE)
+    assert manage("reconcile_invoices", "-v", "0").code == 0
+    assert statuses() == {"canceled": doubts}

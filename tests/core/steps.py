@@ -70,8 +70,11 @@ def observe(invoice: Invoice, status: str) -> bool:
     return stored(invoice).observe_status(status)
 
 
-def said(status: str | None, *, is_answer: bool = True, code: str = "observed", word: str = "") -> LookupReply:
-    return LookupReply(Status(status) if status else None, code, is_answer, provider_status=word or status or "")
+def said(
+    status: str | None, *, is_answer: bool = True, code: str = "observed", word: str = "", **more: Any
+) -> LookupReply:
+    known = Status(status) if status else None
+    return LookupReply(known, code, is_answer, provider_status=word or status or "", **more)
 
 
 def look_up(invoice: Invoice, status: str | None, **more: Any) -> None:

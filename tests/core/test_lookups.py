@@ -227,13 +227,37 @@ def test_a_check_falls_due_when_still_open_begins_to_count(clock, lost):
     assert (stored(lost).status, log(lost)[2:]) == ("in_doubt", [("in_doubt", "in_doubt", "still_open")] * 2)
 
 
-@pytest.mark.parametrize("code", ["no_answer", "unreachable", "rate_limited"])
-def test_no_answer_about_the_invoice_changes_nothing(clock, lost, code):
+@pytest.mark.parametrize(
+    ("code", "retry_after", "wait"),
+    [("no_answer", None, 300), ("unreachable", None, 300), ("rate_limited", 9.0, 9)],
+    ids=["no answer", "unreachable", "rate limited"],
+)
+def test_lookup_that_is_not_answered_costs_no_turn_and_waits(clock, lost, code, retry_after, wait):
     before = vars(stored(lost)) | {"_state": None}
     clock.shift(PERIOD)
-    look_up(lost, None, is_answer=False, code=code)
-    assert vars(stored(lost)) | {"_state": None} == before
+    look_up(lost, None, is_answer=False, code=code, retry_after=retry_after)
+    due = NOON + seconds(PERIOD + wait)
+    assert vars(stored(lost)) | {"_state": None} == before | {"next_check_at": due}
     assert len(log(lost)) == 2
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda invoice: observe(invoice, "paid"), lambda invoice: put(stored(invoice), attempt=uuid4())],
+    ids=["paid", "claimed again"],
+)
+def test_lookup_that_is_not_answered_leaves_what_changed_since_it_began(clock, lost, act):
+    seen = stored(lost).verbs.seen(stored(lost))
+    act(lost)
+    before = stored(lost).next_check_at
+    lost.verbs.record_lookup(seen, said(None, is_answer=False), RECONCILE)
+    assert stored(lost).next_check_at == before
+
+
+def test_lookup_that_is_not_answered_does_not_bring_a_later_check_forward(clock, lost):
+    put(lost, next_check_at=NOON + seconds(3600))
+    look_up(lost, None, is_answer=False)
+    assert stored(lost).next_check_at == NOON + seconds(3600)
 
 
 @pytest.mark.parametrize("code", ["not_found", "unknown_status"])

@@ -5,6 +5,7 @@ A claim is one conditional UPDATE: of two that try, the database lets one throug
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import reduce
@@ -28,6 +29,8 @@ from .rows import Entry, Rows, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
+
+logger = logging.getLogger("django_invoice_cancel")
 
 _ANY = Q()
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -137,7 +140,10 @@ class Claims:
             )
             return moved
 
-        return self.rows.run(verb, invoices)
+        moved = self.rows.run(verb, invoices)
+        for invoice in moved:
+            logger.warning("%s: in doubt, since the process that was canceling it is gone.", invoice)
+        return moved
 
     def _own(self, claim: Claim, key: Any) -> Any:
         return self.rows.invoices.filter(pk=key, status=Status.CANCELING, attempt=claim.attempt)

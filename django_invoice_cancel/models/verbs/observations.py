@@ -6,6 +6,7 @@ open" only where nothing can be under way.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,13 +21,15 @@ from ...outcomes import Code, LookupReply, Outcome
 from ...statuses import CLOSED, Mover, Status, may_move
 from ..provider_state import ProviderState
 from .records import append_flagged, consequences, was_canceled
-from .rows import Entry, Rows, carry_over
+from .rows import Entry, Rows, carry_over, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
 
 BACK_OFF = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 360, 1440))
 """After how long an invoice in doubt is looked up again; then daily, never given up."""
+LOST_LOOKUP_WAIT = timedelta(minutes=5)
+"""After how long an invoice whose lookup was not answered is looked up again, unless the provider names a time."""
 ONE_MORE_LOOKUP = timedelta(hours=1)
 """When an invoice that left doubt as open is looked up once more."""
 
@@ -90,11 +93,13 @@ class Observations:
     def record_lookup(
         self, seen: Seen, reply: LookupReply, intent: Intent, *, also: Callable[[], None] | None = None
     ) -> None:
-        """Write what a lookup said. No answer changes nothing: not even the back-off.
+        """Write the reply of a lookup; ``also`` is called within the same transaction.
 
-        ``also`` is called within the same transaction.
+        A lookup that was not answered changes nothing, and costs the invoice no turn of its back-off. The next lookup
+        waits for ``LOST_LOOKUP_WAIT``, so that an unreachable provider is not asked each minute.
         """
         if not reply.is_answer:
+            self._wait(seen, reply)
             return
 
         def verb(is_repeat: bool) -> None:
@@ -113,6 +118,17 @@ class Observations:
         states = ProviderState.objects.using(self.rows.using)
         if not states.filter(alias=alias).update(last_reconcile_at=now):
             states.get_or_create(alias=alias, defaults={"last_reconcile_at": now})
+
+    def _wait(self, seen: Seen, reply: LookupReply) -> None:
+        wait = LOST_LOOKUP_WAIT if reply.retry_after is None else timedelta(seconds=reply.retry_after)
+        changes = {"next_check_at": utc_now() + wait}
+
+        def verb(is_repeat: bool) -> None:
+            own = self.rows.invoices.filter(pk=seen.target.key, status=seen.status, attempt=seen.attempt)
+            if own.filter(next_check_at__lt=changes["next_check_at"]).update(**changes):
+                show(seen.invoice, changes)
+
+        self.rows.run(verb, [seen.invoice])
 
     # -- a lookup's answer ------------------------------------------------------------------------------------
 
@@ -157,6 +173,9 @@ class Observations:
         counts_from = row.status_changed_at + timedelta(seconds=conf.get().doubt_period)
         if seen.began >= counts_from and row.contradicted_at is None:
             self.rows.write(row, contradicted_at=utc_now())
+            self.rows.log_on_commit(
+                logging.WARNING, row, f"the provider calls it open, and it is stored as {row.status}."
+            )
 
     def _agree(self, row: Invoice, seen: Seen, status: Status) -> None:
         """Write that a lookup named a status; one that began after a contradiction and reports it closed ends it."""

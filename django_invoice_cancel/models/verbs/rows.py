@@ -211,6 +211,15 @@ class Rows:
             self.invoices.filter(pk=row.pk).update(**changes)
             show(row, changes)
 
+    def log_on_commit(self, level: int, invoice: Invoice, text: str) -> None:
+        """Write a line about an invoice to the log file once the transaction is committed."""
+        names = {"provider": invoice.provider, "external_id": invoice.external_id, "invoice_id": invoice.id}
+
+        def write() -> None:
+            logger.log(level, "%s: %s", invoice, text, extra=names)
+
+        transaction.on_commit(write, using=self.using, robust=True)
+
     def append(self, entries: Sequence[Entry]) -> None:
         """Append rows to the log; their signals go out when the transaction is committed."""
         now = utc_now()
@@ -219,6 +228,10 @@ class Rows:
         told = [(entry, row) for entry, row in zip(entries, rows, strict=True) if _is_told(entry)]
         if told:
             transaction.on_commit(lambda: _tell(self.model, told), using=self.using, robust=True)
+        for entry in entries:
+            if entry.is_late_money:
+                text = f"it holds money ({entry.new}), and a cancellation of it was confirmed."
+                self.log_on_commit(logging.ERROR, entry.invoice, text)
 
     def _insert(self, rows: list[InvoiceTransition]) -> None:
         fields: list[Any] = [InvoiceTransition._meta.get_field(name) for name in FREE_TEXTS]
