@@ -315,11 +315,13 @@ def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
 
 
 def may_repeat(provider: Provider, invoice: Invoice) -> bool:
-    """Say whether the cancel of an invoice may be repeated: in doubt for long enough, and not too often."""
+    """Return whether the cancel may be repeated: in doubt for long enough, not too often, and not withdrawn."""
     if not provider.is_repeat_harmless or invoice.status != Status.IN_DOUBT:
         return False
     verbs = invoice.verbs
-    return utc_now() >= verbs.doubt_over_at(invoice) and verbs.repeats(invoice) < MOST_REPEATS
+    if utc_now() < verbs.doubt_over_at(invoice) or verbs.is_withdrawn(invoice):
+        return False
+    return verbs.repeats(invoice) < MOST_REPEATS
 
 
 def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:

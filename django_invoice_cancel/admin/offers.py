@@ -169,6 +169,9 @@ class Offers:
                 "the cancel can be repeated from %(when)s on."
             )
             return text % {**names, "when": clock(over_at)}
+        if verbs.is_withdrawn(self.invoice):
+            text = _("The request to cancel it was withdrawn: look in %(provider)s's dashboard, then resolve.")
+            return text % names
         if verbs.repeats(self.invoice) >= services.MOST_REPEATS:
             text = ngettext(
                 "The cancel was repeated %(count)d time in vain: look in %(provider)s's cabinet, then resolve.",

@@ -30,6 +30,11 @@ def log(invoice):
     return list(invoice.transitions.exclude(actor_label="make_invoice").values_list(*fields))
 
 
+def put_back(invoice, age):
+    """Let the last attempt be as old as this."""
+    QuerySet(type(invoice)).filter(pk=invoice.pk).update(claim_expires_at=utc_now() - age)
+
+
 # -- cancel ---------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +203,18 @@ def test_where_a_repeat_is_not_possible_the_page_says_why(configure, clerk, opti
     assert why in texts(clerk.get(page(invoice, "check")), "ic-remark")[0]
     clerk.post(page(invoice, "check"), {"repeat": "yes"})
     assert (stored(invoice).status, shop.cancel_count) == ("in_doubt", 0)
+
+
+def test_a_withdrawn_request_is_not_repeated_to_find_out(configure, clerk):
+    shop = configure(supports_lookup=False, is_repeat_harmless=True)
+    shop.next_cancels("in_doubt")
+    invoice = make_invoice("requested")
+    cancel_requested(invoice)
+    stored(invoice).withdraw(actor="ada")
+    put_back(invoice, timedelta(hours=1))
+    assert "was withdrawn: look in Scripted provider's dashboard" in texts(clerk.get(page(invoice)), "ic-remark")[1]
+    clerk.post(page(invoice, "check"), {"repeat": "yes"})
+    assert (stored(invoice).status, shop.cancel_count) == ("in_doubt", 1)
 
 
 def test_after_three_repeats_a_person_decides(configure, clerk):

@@ -342,6 +342,35 @@ def test_hundreds_of_requesters_are_served_in_one_run(scripted, manage):
     assert {label for label, _, _ in claimed_by().values()} == {f"customer {number}" for number in range(120)}
 
 
+# -- withdrawal -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("is_withdrawn", "sent"), [(False, 2), (True, 1)])
+def test_resubmit_repeats_no_cancel_request_that_was_withdrawn(scripted, manage, clock, is_withdrawn, sent):
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True)
+    invoice = requested()
+    shop.next_cancels("in_doubt")
+    manage("reconcile_invoices")
+    if is_withdrawn:
+        assert Invoice.objects.get().withdraw() is False
+    clock.advance(16 * MINUTE)
+    manage("reconcile_invoices", "--resubmit")
+    invoice.refresh_from_db()
+    invoice.reconcile(resubmit=True)
+    assert (shop.cancel_count, statuses()) == (sent, {"in_doubt": 1} if is_withdrawn else {"canceled": 1})
+
+
+def test_a_new_cancel_after_a_withdrawal_may_be_repeated(scripted, manage, clock):
+    shop = scripted(supports_lookup=False, is_repeat_harmless=True)
+    invoice = requested()
+    invoice.withdraw()
+    shop.next_cancels("in_doubt")
+    manage("cancel_invoices", "--all", "--noinput")
+    clock.advance(16 * MINUTE)
+    assert manage("reconcile_invoices", "--resubmit").code == 0
+    assert (shop.cancel_count, statuses()) == (2, {"canceled": 1})
+
+
 # -- cancel_invoices --requested --------------------------------------------------------------------------------
 
 

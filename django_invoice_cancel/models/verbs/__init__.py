@@ -45,6 +45,7 @@ class InvoiceVerbs:
         self.beat = observations.beat
         self.request_cancel = requests.request_cancel
         self.withdraw = requests.withdraw
+        self.is_withdrawn = requests.is_withdrawn
         self.claim_requested = requests.claim_requested
         self.postpone_request = requests.postpone_request
         self.resolve = decisions.resolve

@@ -74,6 +74,15 @@ class Requests:
 
         return self.rows.join(verb, [invoice])
 
+    def is_withdrawn(self, invoice: Invoice) -> bool:
+        """Return whether the request was withdrawn after the cancel request that the invoice is in doubt about."""
+        for row in self.rows.log.filter(invoice_id=invoice.id).order_by("-id"):
+            if row.code == Code.WITHDRAWN:
+                return True
+            if row.from_status == Status.CREATED and row.to_status == Status.CANCELING:
+                break
+        return False
+
     def claim_requested(
         self, invoices: Sequence[Invoice], *, is_try: bool, unless_paused: bool = False
     ) -> Iterator[Claim]:
