@@ -24,13 +24,14 @@ _SETTLED = frozenset(
     }
 )
 """Nothing is to be done about these."""
+_UNSETTLED = frozenset(Outcome) - {Outcome.CANCELED, Outcome.ALREADY_CANCELED}
 
 
 def next_step(operation: BulkOperation, outcome: str, code: str) -> Operation | None:
     """Return what is sensible for the items of an operation that ended so; None: nothing, or to continue it."""
     if operation.progress == Progress.DRAFT:
         return Operation.CHECK if code == Code.IN_DOUBT and operation.operation == Operation.CANCEL else None
-    if not outcome or outcome in (Outcome.CANCELED, Outcome.ALREADY_CANCELED):
+    if operation.operation not in _AFTER or outcome not in _UNSETTLED:
         return None
     return _AFTER[Operation(operation.operation)](outcome, code)
 

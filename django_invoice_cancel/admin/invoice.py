@@ -36,7 +36,8 @@ from .times import ago, in_local_time
 HISTORY = 500
 """How many events the history shows."""
 _SHOP = ("reference", "amount", "currency", "issued_at", "expires_at")
-_IN_WORDS = {"last_outcome": "outcome"}
+_IN_WORDS = {"last_outcome": "outcome", "status": "state"}
+"""Columns that are shown by a method, since Django shows "-" for a choice that it does not know."""
 _BOOKKEEPING = (*(_IN_WORDS.get(name, name.removesuffix("_id")) for name in VERB_FIELDS), "created_at")
 
 
@@ -108,8 +109,14 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
         """What only the verbs write, always; what names the invoice at its provider, once it is registered."""
         own = tuple(super().get_readonly_fields(request, obj))
         if obj is None:
-            return (*own, *(name for name in _BOOKKEEPING if name != "status"))
-        return (*own, "provider", "external_id", *dict.fromkeys((*_BOOKKEEPING, *in_local_time(Invoice, _BOOKKEEPING))))
+            return (*own, *_BOOKKEEPING)
+        return (
+            *own,
+            "provider",
+            "external_id",
+            "status",
+            *dict.fromkeys((*_BOOKKEEPING, *in_local_time(Invoice, _BOOKKEEPING))),
+        )
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         settings, _problems = conf.read()

@@ -20,9 +20,9 @@ from ..models import Invoice
 from ..outcomes import CancelResult
 from ..providers.base import Provider
 from ..results import provider_name
-from ..statuses import Status
+from ..statuses import Status, is_known
 from .pauses import pause_of
-from .sentences import why_no_cancel
+from .sentences import NEWER, why_no_cancel
 from .times import clock
 
 if TYPE_CHECKING:
@@ -87,12 +87,16 @@ class Offers:
     @cached_property
     def why_no_check(self) -> str:
         """Why the provider cannot be asked about the invoice now; empty where it can."""
+        if not is_known(self.invoice.status):
+            return str(NEWER)
         if self.invoice.status == Status.CANCELING and not self.invoice.is_abandoned:
             return _("A cancel is under way: its answer is waited for.")
         return self._why_not_asked or (self._why_no_repeat if self.is_repeat else "")
 
     def why_not(self, page: str) -> str:
         """Return why what a page asks about cannot be done now; empty where it can."""
+        if not is_known(self.invoice.status):
+            return str(NEWER)
         if page == "cancel":
             return self.why_no_cancel
         if page == "check":
@@ -115,6 +119,8 @@ class Offers:
 
     def buttons(self) -> Iterator[Button]:
         """Yield what makes sense now, the most likely first."""
+        if not is_known(self.invoice.status):
+            return
         if self.has_late_money and self.may_resolve:
             yield Button(_("Mark as handled"), self._address("handled"))
         if not self.why_no_cancel:

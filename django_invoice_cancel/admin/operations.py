@@ -61,7 +61,7 @@ class BulkOperationAdmin(OperationList):
     def operation_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Show an operation: its draft to be confirmed, its progress, or its report."""
         sight = self._sight(request, pk)
-        if sight.operation.progress == Progress.DRAFT:
+        if sight.operation.progress == Progress.DRAFT and texts.is_known(sight.operation):
             plan = Plan(sight)
             return self._draft_page(request, plan, confirming.form_for(plan))
         snapshot = Snapshot.of(sight, may_act=self._may_work(request, sight))
@@ -174,7 +174,7 @@ class BulkOperationAdmin(OperationList):
 
     def _may_work(self, request: HttpRequest, sight: OperationSight) -> bool:
         kind = sight.operation.operation
-        return self._may(request, kind, sight) and sight.permits(kind)
+        return texts.is_known(sight.operation) and self._may(request, kind, sight) and sight.permits(kind)
 
     def _advance(self, request: HttpRequest, operation: BulkOperation) -> None:
         if advance(operation.pk, limit=SLICE_ITEMS).is_finished:

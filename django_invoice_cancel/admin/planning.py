@@ -23,8 +23,8 @@ from ..models import BulkOperation, BulkOperationItem, ProviderState
 from ..models.bulk_operation import Operation
 from ..models.verbs.claims import ABANDONED_AFTER
 from ..outcomes import LAST_REFUSED, Code
-from ..results import WHY_NOT
-from ..statuses import CLOSED, Status
+from ..results import why_not as why_not_claimed
+from ..statuses import CLOSED, Status, is_known
 from . import texts
 from .pauses import trouble_of
 from .scope import OperationSight
@@ -45,6 +45,9 @@ _WHY_NOT: Mapping[str, Any] = {
         "%(count)s not in doubt, at a provider that cannot be asked",
         "%(count)s not in doubt, at a provider that cannot be asked",
         "number",
+    ),
+    Code.NEWER_STATUS: ngettext_lazy(
+        "%(count)s with a status of a newer version", "%(count)s with a status of a newer version", "number"
     ),
     Code.MISCONFIGURED: ngettext_lazy(
         "%(count)s of a provider that is not configured", "%(count)s of a provider that is not configured", "number"
@@ -123,9 +126,10 @@ class Plan:
 
     def refusals(self) -> Iterator[Refusal]:
         """Yield why invoices would be left alone, the most frequent reason first, with ten of each."""
-        order = list(_WHY_NOT)
-        for code, count in sorted(self._refused.items(), key=lambda each: (-each[1], order.index(each[0]))):
-            yield Refusal(*self._some(code, count), texts.counted(_WHY_NOT[code], count))
+        order = {code: number for number, code in enumerate(_WHY_NOT)}
+        for code, count in sorted(self._refused.items(), key=lambda each: (-each[1], order.get(each[0], len(order)))):
+            text = texts.counted(_WHY_NOT[code], count) if code in _WHY_NOT else f"{texts.number(count)} {code}"
+            yield Refusal(*self._some(code, count), text)
 
     @cached_property
     def warnings(self) -> list[str]:
@@ -176,7 +180,7 @@ class Plan:
 
     def _items(self, code: str) -> QuerySet[BulkOperationItem]:
         """Return those that would be left alone because of this; without a code those that would not."""
-        if code in (Code.NO_INVOICE, Code.NOT_PERMITTED):
+        if code not in self._groups:  # concluded when it was selected
             return self.sight.items.filter(code=code)
         pairs = (Q(provider=alias, state=state) for alias, state in self._groups[code])
         return self._stated().filter(reduce(or_, pairs, Q(pk__in=())))
@@ -200,6 +204,8 @@ def why_not(draft: BulkOperation, alias: str, state: str) -> str:
         return "" if is_open_to_decision or state in _RESOLVABLE else Code.NOT_IN_DOUBT
     if not registry.is_configured(alias):
         return Code.MISCONFIGURED
+    if not is_known(state) and state != ABANDONED:
+        return Code.NEWER_STATUS
     if draft.operation == Operation.CHECK:
         if state == Status.CANCELING:
             return Code.IN_PROGRESS
@@ -208,4 +214,4 @@ def why_not(draft: BulkOperation, alias: str, state: str) -> str:
         return ""
     if state == ABANDONED:
         return Code.IN_DOUBT
-    return Code.ALREADY_CANCELED if state == Status.CANCELED else WHY_NOT[Status(state)]
+    return Code.ALREADY_CANCELED if state == Status.CANCELED else why_not_claimed(state)

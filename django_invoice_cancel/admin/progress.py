@@ -126,7 +126,7 @@ class Snapshot:
     @property
     def sentence(self) -> str:
         """Return the one sentence of state."""
-        if self.is_over:
+        if self.is_over or not texts.is_known(self.operation):
             return texts.headline(self.operation, self.counts, self.total)
         if self.is_stopping:
             return _("Stopping: no more is sent; what is under way is still answered.")
@@ -163,7 +163,7 @@ class Snapshot:
                 "label": texts.outcome_label(self.operation, outcome),
                 "count": texts.number(self.counts[outcome]),
             }
-            for outcome in ORDER
+            for outcome in (*ORDER, *sorted(set(self.counts) - set(ORDER)))
             if self.counts.get(outcome)
         ]
 

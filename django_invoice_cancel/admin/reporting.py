@@ -13,7 +13,6 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
-from ..messages import sentence
 from ..models import BulkOperation, BulkOperationItem
 from ..models.bulk_operation import Operation
 from ..models.invoice import STATUS_LABELS
@@ -79,7 +78,7 @@ def reason(outcome: str, code: str, provider: str, *, in_hand: bool = False) -> 
         return _("It was in hand: what became of it is not known yet.")
     if not outcome:
         return _("It was not tried and is unchanged.")
-    return str(sentence(Outcome(outcome), code, provider=texts.account(provider), detail=_("see its settings and id.")))
+    return texts.why(outcome, code, provider=texts.account(provider), detail=_("see its settings and id."))
 
 
 # -- the table ------------------------------------------------------------------------------------------------
@@ -204,7 +203,7 @@ class _Words:
         digits = "" if amount is None else f"{texts.short(amount):f}"
         about = [provider, external_id or "", reference or "", digits, currency or ""]
         said = [self._label(outcome), code, self._why(outcome, code, provider, in_hand=token is not None)]
-        return [*about, *said, self._statuses.get(status, ""), label]
+        return [*about, *said, self._statuses.get(status, status or ""), label]
 
 
 def harmless(cell: str) -> str:

@@ -12,21 +12,27 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..messages import sentence
 from ..models import Invoice, InvoiceTransition
 from ..models.actors import named_actor
 from ..outcomes import Code, Outcome
 from ..results import provider_name
-from ..statuses import CLOSED, MONEY, OURS_ALONE, Status
-from .texts import money
+from ..statuses import CLOSED, MONEY, OURS_ALONE, Status, is_known
+from .texts import money, why
 from .times import clock
 
 Log = Sequence[InvoiceTransition]
 """The latest rows of an invoice's log, newest first."""
+NEWER = gettext_lazy("Its status was written by a newer version of this app.")
 
 
 def state_of(invoice: Invoice, log: Log) -> str:
     """Return what is known of the invoice, in one sentence or two."""
+    if not is_known(invoice.status):
+        text = _(
+            "Its status is “%(status)s”, which a newer version of this app wrote. "
+            "This version only records payments for it."
+        )
+        return text % {"status": invoice.status}
     if invoice.paid_after_cancel_at is not None and invoice.status in MONEY:
         return _late_money(invoice, log, invoice.paid_after_cancel_at)
     state = _abandoned(invoice) if invoice.is_abandoned else _STATES[Status(invoice.status)](invoice, log)
@@ -52,6 +58,8 @@ def money_of(invoice: Invoice) -> str:
 
 def why_no_cancel(invoice: Invoice) -> str:
     """Return why the invoice's status forbids a cancel; empty where it does not."""
+    if not is_known(invoice.status):
+        return str(NEWER)
     if invoice.is_abandoned or invoice.status == Status.IN_DOUBT:
         return _("Not to be canceled now: first find out what became of the request that was sent.")
     if invoice.status == Status.CANCELING:
@@ -76,8 +84,8 @@ def _open(invoice: Invoice, log: Log) -> str:
         return _say(_("Open. At %(when)s %(provider)s refused to cancel it."), invoice, last.created_at)
     if last.code == Code.STILL_OPEN:
         return _say(_("Open: at %(when)s %(provider)s said so, the cancel has not happened."), invoice, last.created_at)
-    why = str(sentence(Outcome(last.outcome), last.code, provider=provider_name(invoice.provider)))
-    return _say(_("Open. The cancel tried at %(when)s has not happened: %(why)s"), invoice, last.created_at, why=why)
+    said = why(last.outcome, last.code, provider=provider_name(invoice.provider))
+    return _say(_("Open. The cancel tried at %(when)s has not happened: %(why)s"), invoice, last.created_at, why=said)
 
 
 def _requested(invoice: Invoice, log: Log, since: datetime) -> str:
@@ -92,8 +100,8 @@ def _requested(invoice: Invoice, log: Log, since: datetime) -> str:
     last = next((row for row in log if row.outcome), None)
     if last is None or last.created_at < since:
         return said
-    why = sentence(Outcome(last.outcome), last.code, provider=provider_name(invoice.provider))
-    return f"{said} {_say(_('The last try was at %(when)s: %(why)s'), invoice, last.created_at, why=str(why))}"
+    result = why(last.outcome, last.code, provider=provider_name(invoice.provider))
+    return f"{said} {_say(_('The last try was at %(when)s: %(why)s'), invoice, last.created_at, why=result)}"
 
 
 def _request_under_way(invoice: Invoice, log: Log, since: datetime) -> str:

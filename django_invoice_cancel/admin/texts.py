@@ -11,8 +11,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
 from .. import conf
+from ..messages import sentence
 from ..models import BulkOperation
-from ..models.bulk_operation import Operation
+from ..models.bulk_operation import Operation, Progress
 from ..outcomes import CONFIRMS_CANCEL, Code, Outcome
 from ..results import provider_name
 
@@ -96,7 +97,21 @@ def account(alias: str) -> str:
     return f"{alias} ({name})" if name in map(provider_name, others) else name
 
 
+def is_known(operation: BulkOperation) -> bool:
+    """Return whether this version knows what the operation does and how far it is; a newer one may have written it."""
+    return operation.operation in Operation.values and operation.progress in Progress.values
+
+
+def why(outcome: str, code: str, *, provider: str, detail: str = "") -> str:
+    """Return the sentence for an outcome and its code; the words themselves if a newer version wrote them."""
+    if outcome not in _OUTCOMES:
+        return f"{outcome} ({code})" if code else outcome
+    return str(sentence(Outcome(outcome), code, provider=provider, detail=detail))
+
+
 def title(operation: BulkOperation, count: int) -> str:
+    if operation.operation not in _DO:
+        return f"{operation.operation}: {number(count)}"
     return counted(_DO[operation.operation], count)
 
 
@@ -129,6 +144,8 @@ def outcome_label(operation: BulkOperation, outcome: str) -> str:
 
 def headline(operation: BulkOperation, counts: Mapping[str, int], total: int) -> str:
     """Return the one sentence of a report on ``total`` invoices."""
+    if not is_known(operation):
+        return _("A newer version of this app wrote this operation. This version only shows it.")
     if operation.operation == Operation.CHECK:
         return _checked(counts)
     good = _good(operation, counts)

@@ -12,12 +12,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..intents import Trigger
-from ..messages import sentence
 from ..models import Invoice, InvoiceTransition
 from ..models.invoice import STATUS_LABELS
 from ..outcomes import Code, Outcome
 from ..results import provider_name
 from ..statuses import Status
+from .texts import why
 from .times import clock, seconds
 
 LATEST = 50
@@ -120,7 +120,7 @@ def _what(row: InvoiceTransition, name: str) -> str:
         return _sent(row, name)
     if row.code == Code.OBSERVED:
         return _("%(provider)s reported: %(status)s") % {"provider": name, "status": _reported(row)}
-    return str(sentence(Outcome(row.outcome or Outcome.SKIPPED), row.code, provider=name))
+    return why(row.outcome or Outcome.SKIPPED, row.code, provider=name)
 
 
 def _sent(row: InvoiceTransition, name: str) -> str:
@@ -129,7 +129,7 @@ def _sent(row: InvoiceTransition, name: str) -> str:
         return _("cancel sent, no answer after %(time)s") % {"time": seconds(row.duration_ms or 0)}
     if row.outcome in _CANCEL_SENT:
         return str(_CANCEL_SENT[row.outcome]) % {"time": seconds(row.duration_ms or 0)}
-    return _("cancel not carried out: %(why)s") % {"why": sentence(Outcome(row.outcome), row.code, provider=name)}
+    return _("cancel not carried out: %(why)s") % {"why": why(row.outcome, row.code, provider=name)}
 
 
 def _reported(row: InvoiceTransition) -> str:
