@@ -80,7 +80,8 @@ def counted(text: Any, count: int) -> str:
 
 def short(amount: Decimal) -> Decimal:
     """Return an amount with at least two places and no more than it has: 23.90 for the database's 23.90000000."""
-    return round(amount, max(2, -int(amount.normalize().as_tuple().exponent)))
+    whole, _point, places = f"{amount:f}".partition(".")  # rounding fails for more digits than the context has
+    return Decimal(f"{whole}.{places.rstrip('0').ljust(2, '0')}")
 
 
 def money(amount: Decimal, currency: str) -> str:

@@ -1,21 +1,26 @@
-"""Fields that several models use: case-sensitive text, instants that do not depend on a time zone."""
+"""Fields of the models: case-sensitive text, instants that do not depend on a time zone, exact amounts."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.utils import timezone
+from django.utils import formats, timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     _CharField = models.CharField[Any, str]
+    _DecimalField = models.DecimalField[Any, Any]
     _DateTimeField = models.DateTimeField[Any, Any]
 else:  # generic for the type checker alone
     _CharField = models.CharField
+    _DecimalField = models.DecimalField
     _DateTimeField = models.DateTimeField
 
 
@@ -69,6 +74,48 @@ class InstantField(_DateTimeField):
         if timezone.is_naive(value):
             value = value.replace(tzinfo=ZoneInfo(connection.timezone_name))  # its ``fold`` is set
         return value.astimezone(UTC)  # type: ignore[no-any-return]
+
+
+_DIGITS_OF_SQLITE = 15
+_AMOUNT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+
+
+def is_amount(text: str) -> bool:
+    """Return whether a text is an amount in plain digits: Python also accepts 1_000 and digits of other scripts."""
+    return _AMOUNT.fullmatch(text.strip(" ")) is not None
+
+
+class AmountField(_DecimalField):
+    """A ``DecimalField`` that accepts plain digits only, and refuses what the database would round without a word."""
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, bool) or (isinstance(value, str) and not is_amount(value)):
+            raise ValidationError(self.error_messages["invalid"], code="invalid", params={"value": value})
+        return super().to_python(value)
+
+    def formfield(self, **kwargs: Any) -> Any:
+        return super().formfield(**{"form_class": AmountFormField, **kwargs})
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        if connection.vendor == "sqlite" and isinstance(value, Decimal):
+            self.refuse_rounding(value)
+        return super().get_db_prep_save(value, connection)
+
+    def refuse_rounding(self, value: Decimal) -> None:
+        """Raise ``ValidationError`` for an amount with more digits than SQLite keeps."""
+        if value.is_finite() and len("".join(map(str, value.as_tuple().digits)).strip("0")) > _DIGITS_OF_SQLITE:
+            text = _("SQLite keeps 15 digits of an amount and would round this one: use another database, or round it.")
+            raise ValidationError({self.name: text})
+
+
+class AmountFormField(forms.DecimalField):
+    """The form field of an ``AmountField``."""
+
+    def to_python(self, value: Any) -> Any:
+        text = formats.sanitize_separators(value) if self.localize else value
+        if isinstance(text, str) and text.strip() and not is_amount(text.strip()):
+            raise ValidationError(self.error_messages["invalid"], code="invalid")
+        return super().to_python(value)
 
 
 def as_plain(instant: datetime) -> datetime:

@@ -5,11 +5,12 @@ What only the verbs write is left out of ``save()``; each public verb is one lin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models, router
 from django.db.models.signals import pre_save
 from django.dispatch import receiver
@@ -24,9 +25,10 @@ from ..messages import not_an_id
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
 from .actors import acting_user
-from .fields import ExactCharField, InstantField, displayable
-from .queryset import InvoiceQuerySet, refuse_verb_fields
-from .registrations import cleaned_values, id_text
+from .fields import AmountField, ExactCharField, InstantField, displayable
+from .invoice_manager import InvoiceManager
+from .queryset import refuse_verb_fields
+from .validation import unstorable, untimely
 from .verbs import InvoiceVerbs
 from .verbs.claims import is_abandoned
 from .verbs.decisions import is_resolvable
@@ -45,82 +47,6 @@ STATUS_LABELS = {
 }
 
 
-class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ignore[misc]
-    """The way in: register invoices, and take in what webhooks say about them."""
-
-    def register(
-        self, *, provider: str, external_id: str | int, actor: Any = None, trigger: str = Trigger.API, **fields: Any
-    ) -> tuple[Invoice, bool]:
-        """Register an invoice that exists at the provider; return ``(invoice, created)``.
-
-        Idempotent: a registered invoice is returned unchanged. Through a child class of ``Invoice`` the child's row is
-        inserted too, and ``created`` is True if it was, whether the invoice was registered before or not.
-
-        ``fields``: reference, amount (str or Decimal), currency, issued_at, expires_at, status, and the fields that a
-        child class adds. Raises ``ValidationError`` for a value that is not acceptable.
-        """
-        values = {"provider": provider, "external_id": external_id, **fields}
-        verbs: InvoiceVerbs = self.get_queryset().verbs
-        return verbs.register(self._valid(values), Intent(actor, Trigger(trigger)))
-
-    def register_many(
-        self, rows: Iterable[Mapping[str, Any]], *, actor: Any = None, trigger: str = Trigger.API
-    ) -> tuple[int, int]:
-        """Register many at once; return how many were new and how many were known. All or none: bad rows raise.
-
-        ``rows``: mappings with the arguments of ``register``.
-        """
-        invoices = [self._valid(row) for row in rows]
-        new = self.get_queryset().verbs.register_many(invoices, Intent(actor, Trigger(trigger)))
-        return new, len(invoices) - new
-
-    def _valid(self, values: Mapping[str, Any]) -> Invoice:
-        """Return a new instance with these values, or raise ``ValidationError``."""
-        invoice: Invoice = self.model(**cleaned_values(values, self.model))
-        invoice.full_clean(validate_unique=False, validate_constraints=False)
-        return invoice
-
-    def observe_status(
-        self,
-        provider: str,
-        external_id: str | int,
-        status: str | None = None,
-        *,
-        provider_status: str | None = None,
-        trigger: str = Trigger.WEBHOOK,
-        actor: Any = None,
-        reason: str = "",
-    ) -> Invoice | None:
-        """Record a status that a webhook reports, as a status of ours or as the provider's status string.
-
-        ``external_id``: a string, or a whole number, which stands for its decimal text. Returns the invoice, or None
-        if there is none with this id; a payment that is lost in this way is logged as a WARNING. Of a child class it
-        returns the child; an invoice that is not registered as one is returned as an ``Invoice``. Raises ``ValueError``
-        for an id of another type and for a status that cannot be observed.
-        """
-        if isinstance(external_id, bool) or not isinstance(external_id, str | int):
-            raise ValueError(f"external_id must be a string or a whole number, not {type(external_id).__name__}.")
-        account = registry.get_provider(provider)
-        observed = services.observed_status(account, status, provider_status)
-        verbs: InvoiceVerbs = self.get_queryset().verbs
-        try:
-            invoice = verbs.find(provider, account.clean_id(id_text(external_id)))
-        except InvalidExternalId as error:
-            services.warn_of_lost_payment(account, observed, str(error))
-            return None
-        if invoice is None:
-            services.warn_of_lost_payment(account, observed, f"{external_id!a} is not registered.")
-        else:
-            invoice.observe_status(status, provider_status=provider_status, trigger=trigger, actor=actor, reason=reason)
-        return invoice
-
-    async def aregister(self, **kwargs: Any) -> tuple[Invoice, bool]:
-        return await sync_to_async(self.register)(**kwargs)
-
-    async def aobserve_status(self, *args: Any, **kwargs: Any) -> Invoice | None:
-        return await sync_to_async(self.observe_status)(*args, **kwargs)
-
-
 class Invoice(models.Model):
     """One invoice at one provider, and what is known of it."""
 
@@ -128,7 +54,9 @@ class Invoice(models.Model):
     provider = ExactCharField(_("provider"), max_length=64, help_text=_("The alias in INVOICE_CANCEL."))
     external_id = ExactCharField(_("external id"), max_length=100, help_text=_("The provider's id of the invoice."))
     reference = models.CharField(_("reference"), max_length=255, blank=True, help_text=_("Your own order number."))
-    amount = models.DecimalField(_("amount"), max_digits=28, decimal_places=8, null=True, blank=True)
+    amount = AmountField(
+        _("amount"), max_digits=38, decimal_places=18, null=True, blank=True, validators=[MinValueValidator(0)]
+    )
     currency = models.CharField(_("currency"), max_length=16, blank=True)
     issued_at = models.DateTimeField(_("issued"), default=timezone.now, validators=[displayable])
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True, validators=[displayable])
@@ -208,6 +136,18 @@ class Invoice(models.Model):
         deferred = self.get_deferred_fields()  # attnames: a foreign key's ends in _id
         columns = (field.attname for field in self._meta.concrete_fields if not field.primary_key)
         return [column for column in columns if column not in VERB_FIELDS and column not in deferred]
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Check the values as Django does; refuse also what some database cannot store, or would round."""
+        excluded = set(exclude or ())
+        errors = untimely(self, excluded)
+        try:
+            super().clean_fields(exclude=excluded | set(errors))
+        except ValidationError as error:
+            errors = error.update_error_dict(errors)
+        errors |= unstorable(self, excluded | set(errors), using=router.db_for_write(Invoice, instance=self))
+        if errors:
+            raise ValidationError(errors)
 
     def clean(self) -> None:
         """Normalise the id; reject an alias that is not configured and an id that its adapter does not accept."""

@@ -1,17 +1,24 @@
 """What a shop tells about an invoice, cleaned: ids in their one form, money as Decimal, words that exist."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db.models import Model
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from .. import registry
 from ..exceptions import InvalidExternalId
 from ..statuses import OURS_ALONE, Status
+from .fields import as_plain, displayable, is_amount
 
 _TOO_LARGE = 10**100
+_NOT_FINITE = frozenset({"NaN", "sNaN", "Infinity"})
 FIELDS = ("provider", "external_id", "reference", "amount", "currency", "status", "issued_at", "expires_at")
 
 
@@ -30,6 +37,10 @@ def cleaned_values(values: Mapping[str, Any], model: type[Model]) -> dict[str, A
         cleaned["amount"] = _money(cleaned["amount"])
     if "status" in cleaned:
         cleaned["status"] = _status(cleaned["status"])
+    for name in {"issued_at", "expires_at"} & set(cleaned):
+        cleaned[name] = _instant(name, cleaned[name])
+    for name in {"reference", "currency"} & set(cleaned):
+        cleaned[name] = _text(name, cleaned[name])
     return cleaned
 
 
@@ -66,13 +77,49 @@ def _clean_id(provider: Any, external_id: Any) -> str:
 def _money(amount: Any) -> Decimal:
     if isinstance(amount, float):
         raise ValidationError({"amount": "Money is not a float: pass a string or a Decimal."})
+    is_number = isinstance(amount, Decimal | int) and not isinstance(amount, bool)
+    is_text = isinstance(amount, str) and (is_amount(amount) or amount.strip(" ").lstrip("+-") in _NOT_FINITE)
     try:
-        money = Decimal(amount)
-    except (InvalidOperation, TypeError, ValueError):
-        raise ValidationError({"amount": f"{str(amount)[:40]!r} is not an amount."}) from None
+        money = Decimal(amount) if is_number or is_text else None
+    except (InvalidOperation, ValueError):
+        money = None
+    if money is None:
+        raise ValidationError({"amount": f"{_shown(amount)} is not an amount: write it in digits, such as '1000.50'."})
     if not money.is_finite() or money < 0:
         raise ValidationError({"amount": f"{money} is not an amount: it must be a number, not below 0."})
     return money
+
+
+def _instant(name: str, value: Any) -> datetime:
+    """Return a time as a ``DateTimeField`` holds it, or raise ``ValidationError``."""
+    if isinstance(value, str):
+        with suppress(ValueError):  # well written, and no such day or hour
+            value = parse_datetime(value.strip(" ")) or value
+    if not isinstance(value, datetime):
+        raise ValidationError(
+            {name: f"{_shown(value)} is not a time: pass a datetime, or a text as isoformat() makes it."}
+        )
+    try:
+        displayable(value)
+    except ValidationError as error:
+        raise ValidationError({name: error.messages}) from error
+    if settings.USE_TZ and timezone.is_naive(value):
+        raise ValidationError({name: f"{value} has no time zone: pass an aware datetime (timezone.make_aware)."})
+    return value if settings.USE_TZ or timezone.is_naive(value) else as_plain(value)
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, bool | float | bytes | Mapping | list | tuple | set):
+        raise ValidationError({name: f"{_shown(value)} is not a text: pass a string."})
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = ascii(value)
+    except ValueError:  # a number that Python refuses to print
+        text = f"a very long {type(value).__name__}"
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _status(word: Any) -> Status:

@@ -63,8 +63,8 @@ def test_registering_again_changes_nothing():
         ({"amount": "sNaN"}, "amount", "is not an amount"),
         ({"amount": "Infinity"}, "amount", "Infinity is not an amount"),
         ({"amount": "-0.01"}, "amount", "not below 0"),
-        ({"amount": "0.123456789"}, "amount", "no more than 8 decimal places"),
-        ({"amount": "1e30"}, "amount", "no more than 28 digits"),
+        ({"amount": "0.1234567890123456789"}, "amount", "no more than 18 decimal places"),
+        ({"amount": "1e40"}, "amount", "no more than 38 digits"),
         ({"status": "cancelled"}, "status", "'cancelled' is not a status"),
         ({"status": "in_doubt"}, "status", "'in_doubt' is not a status to register with"),
         ({"status": "canceling"}, "status", "'canceling' is not a status to register with"),
@@ -76,7 +76,7 @@ def test_registering_again_changes_nothing():
         ({"external_id": None}, "external_id", "None is not an id of CryptoCloud"),
         ({"provider": "stripe"}, "provider", "No provider 'stripe' is configured"),
         ({"currency": "A" * 17}, "currency", "at most 16 characters"),
-        ({"issued_at": "yesterday"}, "issued_at", "invalid"),
+        ({"issued_at": "yesterday"}, "issued_at", "'yesterday' is not a time"),
         ({"attempt": "x"}, "attempt", "Unknown field"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_value_that_is_not_acceptable_is_refused(fields, field, words, many):
     assert not Invoice.objects.exists()
 
 
-@pytest.mark.parametrize("amount", ["0", 12, Decimal("0.00000001"), "9999999.99999999"])
+@pytest.mark.parametrize("amount", ["0", 12, Decimal("0.000000000000000001"), "9999999.99999999"])
 def test_an_amount_is_kept_to_the_last_place(amount):
     register(amount=amount)
     assert Invoice.objects.get().amount == Decimal(amount)

@@ -1,0 +1,95 @@
+"""The manager of invoices: register them, and record what webhooks report about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.db import models
+
+from .. import registry, services
+from ..exceptions import InvalidExternalId
+from ..intents import Intent, Trigger
+from .queryset import InvoiceQuerySet
+from .registrations import cleaned_values, id_text
+from .verbs import InvoiceVerbs
+
+if TYPE_CHECKING:
+    from .invoice import Invoice
+
+
+class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ignore[misc]
+    """Registers invoices, and records what webhooks report about them."""
+
+    def register(
+        self, *, provider: str, external_id: str | int, actor: Any = None, trigger: str = Trigger.API, **fields: Any
+    ) -> tuple[Invoice, bool]:
+        """Register an invoice that exists at the provider; return ``(invoice, created)``.
+
+        Idempotent: a registered invoice is returned unchanged. Through a child class of ``Invoice`` the child's row is
+        inserted too, and ``created`` is True if it was, whether the invoice was registered before or not.
+
+        ``fields``: reference, amount (str or Decimal), currency, issued_at, expires_at, status, and the fields that a
+        child class adds. Raises ``ValidationError`` for a value that is not acceptable.
+        """
+        values = {"provider": provider, "external_id": external_id, **fields}
+        verbs: InvoiceVerbs = self.get_queryset().verbs
+        return verbs.register(self._valid(values), Intent(actor, Trigger(trigger)))
+
+    def register_many(
+        self, rows: Iterable[Mapping[str, Any]], *, actor: Any = None, trigger: str = Trigger.API
+    ) -> tuple[int, int]:
+        """Register many at once; return how many were new and how many were known. All or none: bad rows raise.
+
+        ``rows``: mappings with the arguments of ``register``.
+        """
+        invoices = [self._valid(row) for row in rows]
+        new = self.get_queryset().verbs.register_many(invoices, Intent(actor, Trigger(trigger)))
+        return new, len(invoices) - new
+
+    def _valid(self, values: Mapping[str, Any]) -> Invoice:
+        """Return a new instance with these values, or raise ``ValidationError``."""
+        invoice: Invoice = self.model(**cleaned_values(values, self.model))
+        invoice.full_clean(validate_unique=False, validate_constraints=False)
+        return invoice
+
+    def observe_status(
+        self,
+        provider: str,
+        external_id: str | int,
+        status: str | None = None,
+        *,
+        provider_status: str | None = None,
+        trigger: str = Trigger.WEBHOOK,
+        actor: Any = None,
+        reason: str = "",
+    ) -> Invoice | None:
+        """Record a status that a webhook reports, as a status of ours or as the provider's status string.
+
+        ``external_id``: a string, or a whole number, which stands for its decimal text. Returns the invoice, or None
+        if there is none with this id; a payment that is lost in this way is logged as a WARNING. Of a child class it
+        returns the child; an invoice that is not registered as one is returned as an ``Invoice``. Raises ``ValueError``
+        for an id of another type and for a status that cannot be observed.
+        """
+        if isinstance(external_id, bool) or not isinstance(external_id, str | int):
+            raise ValueError(f"external_id must be a string or a whole number, not {type(external_id).__name__}.")
+        account = registry.get_provider(provider)
+        observed = services.observed_status(account, status, provider_status)
+        verbs: InvoiceVerbs = self.get_queryset().verbs
+        try:
+            invoice = verbs.find(provider, account.clean_id(id_text(external_id)))
+        except InvalidExternalId as error:
+            services.warn_of_lost_payment(account, observed, str(error))
+            return None
+        if invoice is None:
+            services.warn_of_lost_payment(account, observed, f"{external_id!a} is not registered.")
+        else:
+            invoice.observe_status(status, provider_status=provider_status, trigger=trigger, actor=actor, reason=reason)
+        return invoice
+
+    async def aregister(self, **kwargs: Any) -> tuple[Invoice, bool]:
+        return await sync_to_async(self.register)(**kwargs)
+
+    async def aobserve_status(self, *args: Any, **kwargs: Any) -> Invoice | None:
+        return await sync_to_async(self.observe_status)(*args, **kwargs)
