@@ -6,11 +6,14 @@ written in the transaction that records its invoice; what a dead worker left is 
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
+
+from django.db import DatabaseError, OperationalError, transaction
 
 from . import registry
 from .attempts import Answer
@@ -20,9 +23,11 @@ from .exceptions import ResolveNotPossible
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
 from .models.bulk_operation import Operation, Progress
 from .outcomes import CancelResult, Code, Outcome
-from .results import standing
+from .results import skipped, standing
 from .services import result_of
 from .statuses import Status
+
+logger = logging.getLogger("django_invoice_cancel")
 
 SLICE_SECONDS = 5.0
 """A slice claims no more invoices after this; what it has claimed is still sent."""
@@ -34,6 +39,11 @@ BITE = 200
 """How many items are leased at once."""
 LOOK_SECONDS = 1.0
 """How often a slice looks whether somebody pressed Stop."""
+STUCK_SECONDS = 5.0
+"""How long to wait after a slice in which the database refused all rows that were left."""
+
+_LEFT_UNTRIED = frozenset({Code.PROVIDER_PAUSED, Code.RATE_LIMITED, Code.DATABASE_ERROR})
+"""Codes that conclude no item: it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +73,22 @@ class _Slice:
         self._look_at = time.monotonic() + LOOK_SECONDS
         self._is_stopped = False
         self._bites: list[list[BulkOperationItem]] = []
+        self._concluded: set[Any] = set()
+        """The keys of invoices whose items have an outcome by now."""
+        self._kept: set[Any] = set()
+        """The keys of invoices whose items keep their lease: the next holder reads the outcome in the log."""
+        self._has_failed = False
+        """Whether the database refused a row that was to be tried."""
         aliases = operation.items.providers_left()
         self.aliases = [alias for alias in aliases if alias not in pauses(operation, aliases)]
         self._lease_seconds = seconds + _longest_request(aliases) + MARGIN_SECONDS
 
     @property
-    def has_leased(self) -> bool:
-        return bool(self._bites)
+    def wait_seconds(self) -> float:
+        """How long to wait before the next slice, pauses apart: others hold what is left, or it cannot be tried now."""
+        if self._concluded:
+            return 0.0
+        return STUCK_SECONDS if self._has_failed else 1.0
 
     def lease(self, alias: str) -> list[BulkOperationItem]:
         """Take a few items of a provider that are to be tried; what a dead worker tried is taken over."""
@@ -84,10 +103,32 @@ class _Slice:
                 return untried
         return []
 
+    def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
+        """Write outcomes, as (key of the invoice, outcome, code)."""
+        written = list(results)
+        self._operation.items.conclude(written)
+        keys = [key for key, _, _ in written]
+        transaction.on_commit(lambda: self._concluded.update(keys), using=self._operation.database)
+
+    def conclude_rest(self, result: CancelResult) -> None:
+        """Write the outcome of a result unless it stays untried, or is written already.
+
+        If the database refuses it, an answer is left to the log, and everything else is tried again.
+        """
+        self._has_failed = self._has_failed or result.code == Code.DATABASE_ERROR
+        if result.code in _LEFT_UNTRIED or not result.is_recorded or result.invoice_id in self._concluded:
+            return
+        try:
+            self.conclude([(result.invoice_id, result.outcome, result.code)])
+        except DatabaseError:
+            logger.exception("The outcome of an item of bulk operation %s was not written.", self._operation.pk)
+            if result.attempt:
+                self._kept.add(result.invoice_id)
+
     def release(self) -> None:
         """Give back what was not tried."""
         for bite in self._bites:
-            self._operation.items.release(bite)
+            self._operation.items.release([item for item in bite if item.invoice_id not in self._kept])
 
     def walks(self) -> dict[str, Walk]:
         return {alias: _LeasedWalk(self, alias) for alias in self.aliases}
@@ -150,7 +191,7 @@ def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SEC
         _touch(operation)
     if not operation.items.left().exists():
         return Advance(has_more=False, is_finished=operation.finish())
-    return Advance(has_more=_is_running(operation), wait_seconds=max(_wait(operation), 0.0 if this.has_leased else 1.0))
+    return Advance(has_more=_is_running(operation), wait_seconds=max(_wait(operation), this.wait_seconds))
 
 
 def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, ProviderState]:
@@ -178,7 +219,10 @@ def _is_running(operation: BulkOperation) -> bool:
 
 
 def _touch(operation: BulkOperation) -> None:
-    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=utc_now())
+    try:
+        BulkOperation.objects.filter(pk=operation.pk).update(worked_at=utc_now())
+    except OperationalError:  # its row is locked; the sweep may add a worker
+        logger.warning("Bulk operation %s could not be marked as worked on.", operation.pk)
 
 
 def _longest_request(aliases: Sequence[str]) -> float:
@@ -216,7 +260,7 @@ def _take_over(operation: BulkOperation, items: list[BulkOperationItem]) -> list
 
 def _cancel(operation: BulkOperation, this: _Slice) -> None:
     def also(answers: Sequence[Answer]) -> None:
-        operation.items.conclude(
+        this.conclude(
             (answer.invoice.pk, *_concluded(answer))
             for answer in answers
             if answer.reply.code != Code.RATE_LIMITED  # stays untried: the pause is over some time
@@ -224,7 +268,9 @@ def _cancel(operation: BulkOperation, this: _Slice) -> None:
 
     verbs = Invoice.objects.all().verbs
     results = cancel_walks(verbs, this.walks(), operation.intent, stop=this, also=also, leave_when_paused=True, tries=1)
-    _conclude_rest(operation, results, written=True)
+    with closing(results):
+        for result in results:
+            this.conclude_rest(result)
 
 
 def _concluded(answer: Answer) -> tuple[str, str]:
@@ -235,20 +281,13 @@ def _concluded(answer: Answer) -> tuple[str, str]:
 
 def _check(operation: BulkOperation, this: _Slice) -> None:
     def also(said: CancelResult) -> None:
-        operation.items.conclude([(said.invoice_id, said.outcome, said.code)])
+        this.conclude([(said.invoice_id, said.outcome, said.code)])
 
     verbs = Invoice.objects.all().verbs
     results = check_walks(verbs, this.walks(), operation.intent, stop=this, also=also, resubmit=True)
-    _conclude_rest(operation, results, written=False)
-
-
-def _conclude_rest(operation: BulkOperation, results: Any, *, written: bool) -> None:
-    """Conclude what was answered without being sent. A result that could not be recorded is left to the log."""
     with closing(results):
-        for said in results:
-            is_left = said.code in (Code.PROVIDER_PAUSED, Code.RATE_LIMITED) or not said.is_recorded
-            if not is_left and not (written and said.attempt):
-                operation.items.conclude([(said.invoice_id, said.outcome, said.code)])
+        for result in results:
+            this.conclude_rest(result)
 
 
 def _resolve(operation: BulkOperation, this: _Slice) -> None:
@@ -259,18 +298,21 @@ def _resolve(operation: BulkOperation, this: _Slice) -> None:
                     return
                 if item.invoice is not None:
                     item.invoice.attempt = item.attempt  # the one that the person saw
-                    _resolve_one(operation, item.invoice)
+                    _resolve_one(operation, this, item.invoice)
 
 
-def _resolve_one(operation: BulkOperation, invoice: Invoice) -> None:
+def _resolve_one(operation: BulkOperation, this: _Slice, invoice: Invoice) -> None:
     def also() -> None:
         said = standing(invoice, Code.RESOLVED)
-        operation.items.conclude([(invoice.pk, said.outcome, Code.RESOLVED)])
+        this.conclude([(invoice.pk, said.outcome, Code.RESOLVED)])
 
     try:
         invoice.verbs.resolve(invoice, Status(operation.decision), operation.intent, also=also)
     except ResolveNotPossible as error:
-        operation.items.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
+        this.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
+    except DatabaseError as error:
+        logger.warning("The database refused a decision about %s (%s).", invoice, type(error).__name__)
+        this.conclude_rest(skipped(invoice, Code.DATABASE_ERROR))
 
 
 _WORK: dict[Operation, Callable[[BulkOperation, _Slice], None]] = {

@@ -24,6 +24,7 @@ SENTENCES: dict[str, Any] = {
     Code.NO_INVOICE: _("It has no invoice."),
     Code.NOT_PERMITTED: _("Whoever selected it may not touch it."),
     Code.CHANGED: _("It changed after it was selected."),
+    Code.DATABASE_ERROR: _("The database could not lock, read or write it; nothing was sent. Try again later."),
     Code.NOT_IN_DOUBT: _("It is not in doubt."),
     Code.DOUBT_PERIOD: _("{provider} may still carry out the lost request: wait."),
     Code.NOT_FOUND: _("{provider} does not know this invoice."),

@@ -48,6 +48,7 @@ class Code(StrEnum):
     NO_INVOICE = "no_invoice"
     NOT_PERMITTED = "not_permitted"
     CHANGED = "changed"
+    DATABASE_ERROR = "database_error"
     NOT_IN_DOUBT = "not_in_doubt"
     DOUBT_PERIOD = "doubt_period"
     # the provider said no

@@ -28,8 +28,12 @@ from .statuses import MONEY, OURS_ALONE, Status, is_known
 
 if TYPE_CHECKING:
     from .models import Invoice
+    from .models.verbs import InvoiceVerbs
 
 logger = logging.getLogger("django_invoice_cancel")
+
+Also = Callable[[Sequence[Answer]], None]
+"""Called within the transaction that records the answers."""
 
 PAUSES: dict[str, float] = {Code.BAD_CREDENTIALS: 300.0, Code.RATE_LIMITED: 60.0}
 """Seconds for which these codes pause a provider at once, where it does not say itself."""
@@ -89,19 +93,29 @@ def ready_provider(invoice: Invoice) -> Provider | CancelResult:
 
 
 def recorded(
-    answer: Answer, *, also: Callable[[Sequence[Answer]], None] | None = None, may_be_written: bool = False
+    answer: Answer, verbs: InvoiceVerbs | None = None, *, also: Also | None = None, may_be_written: bool = False
 ) -> CancelResult:
-    """Write an answer down and return the result; where writing fails, a result that says so."""
+    """Record an answer and return its result, marked as not recorded if that failed.
+
+    An answer that cannot be recorded together with ``also`` is recorded without it.
+    """
     invoice, reply = answer.invoice, answer.reply
-    is_recorded = True
-    try:
-        invoice.verbs.record([answer], also=also, may_be_written=may_be_written)
-    except Exception:
-        logger.exception("The outcome of a cancel was not recorded: %s.", invoice)
-        is_recorded = False
+    verbs = verbs or invoice.verbs
+    is_recorded = _is_recorded(answer, verbs, also, may_be_written) or (
+        also is not None and _is_recorded(answer, verbs, None, may_be_written=True)
+    )
     if reply.outcome == Outcome.NOT_PROCESSED:
         pause_after(reply, invoice, answer.target.provider)
     return replace(result_of(answer), is_recorded=is_recorded)
+
+
+def _is_recorded(answer: Answer, verbs: InvoiceVerbs, also: Also | None, may_be_written: bool) -> bool:
+    try:
+        verbs.record([answer], also=also, may_be_written=may_be_written)
+    except Exception:
+        logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
+        return False
+    return True
 
 
 def pause_after(reply: ProviderReply | LookupReply, invoice: Invoice, alias: str) -> None:

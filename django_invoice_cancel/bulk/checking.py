@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..asking import look_up
 from ..intents import Intent
+from ..interruptions import is_interruption
 from ..outcomes import CancelResult, Code, LookupReply, Outcome
 from ..results import skipped, standing
 from ..services import may_repeat, ready_provider, reconciled, result_of_lookup
 from ..statuses import Status, is_known
 from .lanes import GROUP, Job, Lane
-from .run import LONGEST_WAIT_SECONDS, Run
+from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, Run
 from .tracks import Track
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Checker(Run):
 
     def _top_up(self, track: Track) -> bool:
         lane = track.lane
-        if track.is_over:
+        if track.is_over or self._is_behind:
             return False
         if lane is None:
             return self._refuse(track)
@@ -62,7 +63,7 @@ class Checker(Run):
             return self._rest(track, lane)
         if not lane.may_feed() or lane.fed >= lane.concurrency or time.monotonic() < lane.look_again_at:
             return False
-        lane.learn(self.verbs.provider_state(lane.alias))
+        self._learn(lane)
         if not lane.may_feed():
             return True
         return self._ask_group(track, lane) if lane.provider.supports_lookup else self._ask_one(track, lane)
@@ -85,14 +86,18 @@ class Checker(Run):
 
     def _booked(self, invoices: list[Invoice]) -> list[Invoice]:
         """Return those to look up now; the others have their result: in progress, or another process has them."""
+        refused: list[Invoice] = []
         abandoned = [invoice for invoice in invoices if invoice.is_abandoned]
         if abandoned:
-            self.verbs.abandon(abandoned, self.intent)
-        ready = [invoice for invoice in invoices if self._is_ready(invoice)]
+            _, refused = self._each(partial(self.verbs.abandon, intent=self.intent), abandoned)
+        ready = [invoice for invoice in invoices if invoice not in refused and self._is_ready(invoice)]
         due = [invoice for invoice in ready if invoice.next_check_at is not None]
-        won = {invoice.pk for invoice in self.verbs.book_check(due)} if due else set()
+        booked, not_booked = self._each(self.verbs.book_check, due) if due else ([], [])
+        won = {invoice.pk for invoice in booked}
+        for invoice in [*refused, *not_booked]:
+            self._tell(skipped(invoice, Code.DATABASE_ERROR))
         for invoice in due:
-            if invoice.pk not in won:
+            if invoice.pk not in won and invoice not in not_booked:
                 self._tell(skipped(invoice, Code.BEING_CHECKED))
         return [invoice for invoice in ready if invoice.pk in won or invoice.next_check_at is None]
 
@@ -129,13 +134,21 @@ class Checker(Run):
                 track.again.append(invoice)
                 return False
             epoch = lane.epoch
-            said = reconciled(invoice, self.intent, resubmit=self.resubmit)
+            said = self._reconciled(invoice)
             self._tell(said)
             if said.attempt:  # something was sent
                 says_nothing = said.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED)
                 lane.note(epoch, said.code, says_nothing=says_nothing, retry_after=said.retry_after)
                 self._tell_states()
         return True
+
+    def _reconciled(self, invoice: Invoice) -> CancelResult:
+        try:
+            return reconciled(invoice, self.intent, resubmit=self.resubmit)
+        except DATABASE_ERRORS as error:
+            self._refuse_lost_database(invoice.provider)
+            logger.warning("The database refused to write an invoice (%s): %s.", type(error).__name__, invoice)
+            return skipped(invoice, Code.DATABASE_ERROR)
 
     def _has_slot(self, lane: Lane) -> bool:
         """Reserve a slot for one request and wait for it; False where none is near, or the run was stopped."""
@@ -172,7 +185,9 @@ class Checker(Run):
         invoice, is_recorded = seen.invoice, True
         try:
             self.verbs.record_lookup(seen, reply, self.intent, also=partial(self._also, invoice, reply))
-        except Exception:
+        except Exception as error:
+            if is_interruption(error):
+                raise
             logger.exception("What a lookup said was not recorded: %s.", invoice)
             is_recorded = False
         return replace(result_of_lookup(invoice, reply), is_recorded=is_recorded)

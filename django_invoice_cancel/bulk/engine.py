@@ -7,30 +7,32 @@ status it had.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import DatabaseError
-
 from ..asking import submit
 from ..attempts import Answer, Claim
 from ..intents import Intent
+from ..interruptions import is_interruption
 from ..outcomes import CancelResult, Code, Outcome, ProviderReply
 from ..results import result, skipped, told, why_not
 from ..services import not_claimed, ready_provider, recorded, result_of
 from ..statuses import Status
 from .lanes import GROUP, Job, Lane
-from .run import LONGEST_WAIT_SECONDS, Run
+from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, SLOW_SECONDS, Run
 from .tracks import Track
 
 if TYPE_CHECKING:
     from ..models import Invoice
     from ..models.verbs import InvoiceVerbs
+    from ..models.verbs.outbox import Notice
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -38,6 +40,9 @@ RECORD_AFTER_SECONDS = 0.25
 """An answer waits no longer than this for its group to fill; the last ones do not wait."""
 GIVEN_BACK_SECONDS = 5.0
 """Claims that meet a pause longer than this are given back."""
+LONGEST_REPORT_SECONDS = 1.0
+"""A claimed request waits for the receivers of its claim, so that a payment that one of them records stops it: but no
+longer than this, and not while one of them is slow."""
 
 
 class Engine(Run):
@@ -63,6 +68,8 @@ class Engine(Run):
         """How often an invoice is sent of which nothing was processed: once or twice."""
         self._answers: list[Answer] = []
         self._waiting_since = 0.0
+        self._unreported: dict[tuple[Any, Any], Job] = {}
+        """Jobs that wait for the receivers of their claim, by attempt and invoice."""
         self._may_be_written = False
         """Whether answers are recorded anew, of which an interrupted try may have written some."""
 
@@ -77,13 +84,13 @@ class Engine(Run):
             return self._rest(track, lane)
         if lane.parked:
             return self._send_parked(track, lane)
-        if track.is_over or not lane.may_feed() or not lane.is_hungry:
+        if track.is_over or track.must_wait or self._is_behind or not lane.may_feed() or not lane.is_hungry:
             return False
         if self._answers and lane.window - lane.open < GROUP:
             self._record()
         if lane.open >= lane.window:
             return False
-        lane.learn(self.verbs.provider_state(lane.alias))
+        self._learn(lane)
         return self._claim_group(track, lane) if lane.may_feed() and lane.is_hungry else bool(lane.held_for)
 
     def _claim_group(self, track: Track, lane: Lane) -> bool:
@@ -91,26 +98,82 @@ class Engine(Run):
         invoices = [invoice for invoice in self._take(track, size) if self._is_sendable(track, invoice)]
         if not invoices:
             return True
-        ask = partial(self._ask, lane)
-        won = set()
-        for claim in self._claims(invoices):
-            lane.open += len(claim.invoices)
-            stale_at = claim.opened_monotonic + claim.ttl / 2
-            lane.parked.extend(Job((claim, invoice), ask, stale_at=stale_at) for invoice in claim.invoices)
-            won |= {invoice.pk for invoice in claim.invoices}
-            self._send_parked(track, lane)
+        won: set[Any] = set()
+        try:
+            for claim in self._claims(invoices):
+                lane.open += len(claim.invoices)
+                lane.parked.extend(self._jobs(lane, claim))
+                won |= {invoice.pk for invoice in claim.invoices}
+                self._send_parked(track, lane)  # before the receivers of the claim are called
+        except DATABASE_ERRORS as error:
+            self._refuse_lost_database(track.alias)
+            self._on_refused(track, [invoice for invoice in invoices if invoice.pk not in won], error)
+            return True
         for invoice in invoices:
             if invoice.pk not in won:
-                self._finish(track, invoice, self._not_claimed(invoice))
+                self._finish(track, invoice, self._why_not_claimed(invoice))
         return True
 
     def _claims(self, invoices: list[Invoice]) -> Iterable[Claim]:
         """Claim a group; return its claims."""
         return [self.verbs.claim(invoices, self.intent, unless_paused=False)]
 
+    def _on_refused(self, track: Track, invoices: list[Invoice], error: Exception) -> None:
+        """Put invoices that the database refused to claim back, to be claimed one by one.
+
+        One that is refused alone comes again later in this run, if invoices are tried twice, or else is skipped.
+        """
+        if len(invoices) > 1:
+            logger.info("A group of invoices was not claimed (%s): row by row.", type(error).__name__)
+            track.singles.extend(invoices)
+            return
+        for invoice in invoices:
+            logger.warning("An invoice was not claimed (%s): %s.", type(error).__name__, invoice)
+            said = skipped(invoice, Code.DATABASE_ERROR)
+            if self.tries > 1 and invoice.pk not in track.earlier:
+                track.earlier[invoice.pk] = told(said)
+                track.later.append(invoice)
+            else:
+                self._finish(track, invoice, said)
+
+    def _jobs(self, lane: Lane, claim: Claim) -> list[Job]:
+        """Return the jobs of a claim; those that receivers are to be called for wait for them for a moment."""
+        stale_at = claim.opened_monotonic + claim.ttl / 2
+        jobs = [Job((claim, each), partial(self._ask, lane), stale_at=stale_at) for each in claim.invoices]
+        if self.outbox and not self._is_slow:
+            may_go = partial(self._may_go, time.monotonic() + LONGEST_REPORT_SECONDS)
+            for job in jobs:
+                job.reported, job.may_go = threading.Event(), may_go
+                self._unreported[claim.attempt, job.subject[1].pk] = job
+        return jobs
+
+    def _may_go(self, latest: float) -> bool:
+        """Return whether requests no longer wait for receivers; called in the threads."""
+        now = time.monotonic()
+        return now >= latest or now - self._reporting_since >= SLOW_SECONDS or self.stop.is_set()
+
+    def _on_reported(self, notice: Notice) -> None:
+        """Let the request of a claim begin, unless a receiver recorded a payment."""
+        if not notice.is_claim:
+            return
+        job = self._unreported.pop((notice.transition.attempt, notice.invoice.pk), None)
+        if job is None or job.reported is None:
+            return
+        if not job.is_sent:
+            with suppress(*DATABASE_ERRORS):
+                job.is_void = not self.verbs.is_claimed(*job.subject)
+        job.reported.set()
+
     def _not_claimed(self, invoice: Invoice) -> CancelResult:
         """Return why an invoice of a group could not be claimed."""
         return not_claimed(invoice)
+
+    def _why_not_claimed(self, invoice: Invoice) -> CancelResult:
+        try:
+            return self._not_claimed(invoice)
+        except DATABASE_ERRORS as error:
+            logger.warning("An invoice was not read (%s): %s.", type(error).__name__, invoice)
+            return skipped(invoice, Code.DATABASE_ERROR)
 
     def _send_parked(self, track: Track, lane: Lane) -> bool:
         """Queue what is claimed and not queued: after a pause one as a probe, then the rest.
@@ -122,7 +185,7 @@ class Engine(Run):
         stale = [job for job in lane.parked if now >= job.stale_at]
         if stale:
             lane.parked = deque(job for job in lane.parked if now < job.stale_at)
-            self._give_back(track, lane, stale)
+            self._put_back(track, lane, stale)
             return True
         count = 1 if lane.is_probing else min(len(lane.parked), lane.idle if lane.rate else GROUP)
         if not lane.parked or not lane.may_feed() or not lane.is_hungry:
@@ -162,7 +225,7 @@ class Engine(Run):
     def _rest(self, track: Track, lane: Lane) -> bool:
         """Let a paused provider alone: give back what would wait too long; pass over the rest where it is long."""
         if lane.parked and lane.held_for > GIVEN_BACK_SECONDS:
-            self._give_back_parked(track, lane)
+            self._put_back(track, lane, lane.take_parked())
         if lane.held_for <= LONGEST_WAIT_SECONDS or track.is_busy or track.is_over:
             return False
         if not self.leave_when_paused:
@@ -181,36 +244,43 @@ class Engine(Run):
                 self._pass_over(invoice, seconds)
         return bool(invoices)
 
-    def _give_back_parked(self, track: Track, lane: Lane) -> None:
-        jobs = list(lane.parked)
-        lane.parked.clear()
-        self._give_back(track, lane, jobs)
+    def _put_back(self, track: Track, lane: Lane, jobs: Sequence[Job]) -> None:
+        """Give back claims for which nothing was sent; skip the invoices for which that failed."""
+        for invoice in self._give_back(track, lane, jobs):
+            self._finish(track, invoice, skipped(invoice, Code.DATABASE_ERROR))
 
-    def _give_back(self, track: Track, lane: Lane, jobs: Sequence[Job]) -> None:
-        """Give back claims for which nothing was sent; their invoices come again later in this run.
+    def _give_back(self, track: Track, lane: Lane, jobs: Sequence[Job]) -> list[Invoice]:
+        """Give back claims for which nothing was sent; return the invoices whose rows the database refused.
 
-        But for those of which somebody else learned something meanwhile: their rows say what.
+        The others come again later in this run, unless their status has changed concurrently: then it is reported.
         """
         lane.open -= len(jobs)
         groups: dict[UUID, tuple[Claim, list[Invoice]]] = {}
         for job in jobs:
             claim, invoice = job.subject
             groups.setdefault(claim.attempt, (claim, []))[1].append(invoice)
+        failed: list[Invoice] = []
         for claim, invoices in groups.values():
-            self.verbs.give_back(claim, invoices)
+            _, kept = self._each(partial(self.verbs.give_back, claim), invoices)
+            failed += kept
             for invoice in invoices:
                 if invoice.status == claim.before:
                     track.again.append(invoice)
-                else:
-                    self._finish(track, invoice, self._not_claimed(invoice))
+                elif invoice not in kept:
+                    self._finish(track, invoice, self._why_not_claimed(invoice))
+        return failed
 
     # -- answers ----------------------------------------------------------------------------------------------
 
     def _take_in(self, job: Job, lane: Lane, track: Track) -> None:
+        claim, invoice = job.subject
+        if job.is_void and not job.is_sent:
+            lane.open -= 1
+            self._finish(track, invoice, self._why_not_claimed(invoice))
+            return
         if not job.is_sent:
             lane.parked.append(job)
             return
-        claim, invoice = job.subject
         if not self._answers:
             self._waiting_since = time.monotonic()
         lost = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR)
@@ -247,9 +317,11 @@ class Engine(Run):
         try:
             self.verbs.record(answers, also=self.also, may_be_written=self._may_be_written)
             return [result_of(answer) for answer in answers]
-        except Exception as error:  # noqa: BLE001 - the providers have answered: each row gets its own try
+        except Exception as error:  # the providers have answered: each row gets its own try
+            if is_interruption(error):
+                raise
             logger.warning("A group of answers was not recorded (%s): row by row.", type(error).__name__)
-            return [recorded(answer, also=self.also, may_be_written=True) for answer in answers]
+            return [recorded(answer, self.verbs, also=self.also, may_be_written=True) for answer in answers]
 
     def _keep(self, invoice: Invoice, said: CancelResult) -> None:
         """Keep a result for the caller, or for the one more try that follows."""
@@ -266,12 +338,17 @@ class Engine(Run):
         if self._answers:
             self._record()
         for track in self._tracks.values():
-            try:
-                if track.lane is not None and track.lane.parked:
-                    self._give_back_parked(track, track.lane)
-            except DatabaseError:
-                logger.exception("Unsent claims of %s were not given back: reconcile does it.", track.alias)
+            if track.lane is not None and track.lane.parked:
+                self._give_back_at_end(track, track.lane)
             self._ready += track.untold()
+
+    def _give_back_at_end(self, track: Track, lane: Lane) -> None:
+        try:
+            has_failed = bool(self._give_back(track, lane, lane.take_parked()))
+        except DATABASE_ERRORS:
+            has_failed = True
+        if has_failed:
+            logger.error("Unsent claims of %s were not given back: reconcile does it.", track.alias)
 
 
 def why_not_sendable(invoice: Invoice) -> CancelResult | None:

@@ -43,6 +43,8 @@ LATE_SECONDS = 0.1
 """So long after its slot a job is not sent any more: it gets another."""
 LOOK_AGAIN_SECONDS = 0.1
 """How long after it found no free slot a lane looks for one again."""
+REPORT_CHECK_SECONDS = 0.02
+"""How often a job that waits for receivers checks whether it still should."""
 
 
 @dataclass
@@ -61,6 +63,12 @@ class Job:
     lane: Lane | None = None
     answer: Any = None
     is_sent: bool = False
+    reported: threading.Event | None = None
+    """Set when the receivers of the claim have been called; None if the request does not wait for them."""
+    may_go: Callable[[], bool] = bool
+    """Return whether the request no longer waits for the receivers."""
+    is_void: bool = False
+    """Whether the claim was lost before the request began: it is not sent."""
 
 
 class Lane:
@@ -122,8 +130,10 @@ class Lane:
 
     @property
     def most_at_once(self) -> int:
-        """How many are claimed and queued together: with a rate no more than it lets go in a second."""
-        return max(1, min(int(self.rate), GROUP)) if self.rate else GROUP
+        """How many are claimed and queued together: with a rate no more than it lets go in a second, and than can
+        be sent at once.
+        """
+        return max(1, min(int(self.rate), GROUP, self.idle)) if self.rate else GROUP
 
     @property
     def idle(self) -> int:
@@ -209,6 +219,12 @@ class Lane:
         else:
             self._threads.append(thread)
 
+    def take_parked(self) -> list[Job]:
+        """Return the jobs that came back unsent, and forget them."""
+        jobs = list(self.parked)
+        self.parked.clear()
+        return jobs
+
     @property
     def queued(self) -> int:
         """How many jobs wait for a thread."""
@@ -239,6 +255,9 @@ class Lane:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
+            if job.reported is not None and not self.rate:  # with a rate, a job waits for its slot only
+                while not job.reported.wait(REPORT_CHECK_SECONDS) and not job.may_go():
+                    pass
             if job.not_before:
                 self._stopped.wait(job.not_before - time.monotonic())
             try:
@@ -254,4 +273,4 @@ class Lane:
     def _is_wanted(self, job: Job) -> bool:
         now = time.monotonic()
         is_late = job.not_before and now > job.not_before + LATE_SECONDS
-        return not (is_late or self._stopped.is_set() or job.epoch != self._epoch or now >= job.stale_at)
+        return not (job.is_void or is_late or self._stopped.is_set() or job.epoch != self._epoch or now >= job.stale_at)

@@ -2,36 +2,48 @@
 
 All database work is done in the caller's thread; the lanes' threads only speak to providers. However a run ends - at
 its end, stopped, closed, by an exception - it sends nothing more, waits for what is in flight and records it.
+
+The signals of what is written are sent between the other work, a few at a time: receivers may take as long as they
+like, and no claim waits for them.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from ..intents import Intent
 from ..outcomes import CancelResult, Code
 from ..results import skipped, told
-from .lanes import Job, Lane
+from .lanes import GROUP, Job, Lane
 from .tracks import Track
 
 if TYPE_CHECKING:
     from ..models import Invoice
     from ..models.verbs import InvoiceVerbs
+    from ..models.verbs.outbox import Notice
 
 logger = logging.getLogger("django_invoice_cancel")
 
+DATABASE_ERRORS = (DatabaseError, InterfaceError)
 TICK_SECONDS = 0.05
 """How long a run waits for an answer before it looks again whether there is something to do."""
 LONGEST_WAIT_SECONDS = 60.0
 """A pause up to this is waited for; a longer one passes over the provider's other invoices."""
+REPORT_SECONDS = 0.05
+"""How long signals are sent before the run looks after its requests again; one signal is sent at least."""
+SLOW_SECONDS = 0.1
+"""If a signal took longer, the next ones are sent when no request is in flight: answers do not wait for receivers."""
+LAST_REPORT_SECONDS = 5.0
+"""How long signals are still sent after an exception ended the run."""
 
 
 class Run(ABC):
@@ -50,24 +62,39 @@ class Run(ABC):
         self.intent = intent
         self.stop = stop or threading.Event()
         self.left = float("inf") if limit is None else limit
+        self.outbox = verbs.in_bulk()
         self._done = done
         self._tracks: dict[str, Track] = {}
         self._ready: list[CancelResult] = []
+        self._process = 0
+        self._is_slow = False
+        """Whether the last signal took long."""
+        self._reporting_since = float("inf")
+        """Monotonic: when the call of the receivers began that is under way."""
+        self._has_failed = False
 
     def run(self, tracks: Sequence[Track]) -> Generator[CancelResult, None, None]:
         """Do what the tracks bring; yield one result for each invoice, once it is recorded."""
+        self._process = os.getpid()
         self._tracks = {track.alias: track for track in tracks}
         self._cut_at_limit()
         try:
             while not self.stop.is_set() and self._is_busy():
                 has_moved = [self._top_up(track) for track in tracks]
                 yield from self._results()
-                self._collect(0.0 if any(has_moved) else TICK_SECONDS)
+                self._collect(0.0 if any(has_moved) or self._may_report else TICK_SECONDS)
                 self._record_if_due()
+                self._report_some()
             self._wind_down()
             yield from self._results()
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self._has_failed = True
+            raise
         finally:
-            self._wind_down()
+            if self._is_own:  # a forked child has none of the threads, and the claims are its parent's
+                self._wind_down()
 
     # -- what a kind of run decides ---------------------------------------------------------------------------
 
@@ -82,14 +109,23 @@ class Run(ABC):
     def _record_if_due(self) -> None:  # noqa: B027 - a reconcile records at once
         """Record what is taken in, where that is not done at once."""
 
+    def _on_reported(self, notice: Notice) -> None:  # noqa: B027 - only a bulk cancel needs it
+        """Take note that a signal was sent."""
+
     @abstractmethod
     def _conclude(self) -> None:
         """Record all that was taken in and put back the rest; the lanes are closed."""
 
     # -- what all of them do ----------------------------------------------------------------------------------
 
+    @property
+    def _is_own(self) -> bool:
+        """Whether this is the process that began the run."""
+        return os.getpid() == self._process
+
     def _is_busy(self) -> bool:
-        return bool(self._ready) or any(track.is_busy or not track.is_over for track in self._tracks.values())
+        is_at_work = any(track.is_busy or not track.is_over for track in self._tracks.values())
+        return is_at_work or bool(self._ready or self.outbox)
 
     def _take(self, track: Track, count: int) -> list[Invoice]:
         """Take a track's next invoices, of its selection as far as the limit goes."""
@@ -103,15 +139,43 @@ class Run(ABC):
             for track in self._tracks.values():
                 track.walk.cut()
 
+    def _learn(self, lane: Lane) -> None:
+        """Take over what other processes know about the provider."""
+        lane.learn(self.verbs.read(lambda: self.verbs.provider_state(lane.alias)))
+
     def _slot(self, lane: Lane, count: int) -> float | None:
         """Reserve slots for so many requests; return the first (monotonic; 0: at once), None where none is near."""
         if not lane.rate:
             return 0.0
-        start = self.verbs.reserve(lane.alias, count, lane.rate)
+        try:
+            start = self.verbs.reserve(lane.alias, count, lane.rate)
+        except DATABASE_ERRORS as error:
+            self._refuse_lost_database(lane.alias)
+            logger.warning("No slot could be reserved for %s (%s).", lane.alias, type(error).__name__)
+            start = 0.0
         if start:
             return time.monotonic() + start - time.time()
         lane.rest()
         return None
+
+    def _each(self, write: Callable[[list[Invoice]], Any], invoices: list[Invoice]) -> tuple[list[Any], list[Invoice]]:
+        """Write a group; if the database refuses it, row by row.
+
+        Returns the results of ``write``, concatenated, and the invoices that the database refused.
+        """
+        try:
+            return list(write(invoices) or ()), []
+        except DATABASE_ERRORS as error:
+            self._refuse_lost_database(invoices[0].provider)
+            if len(invoices) == 1:
+                logger.warning("The database refused to write an invoice (%s): %s.", type(error).__name__, invoices[0])
+                return [], invoices
+        pairs = [self._each(write, [invoice]) for invoice in invoices]
+        return [each for done, _ in pairs for each in done], [each for _, refused in pairs for each in refused]
+
+    def _refuse_lost_database(self, alias: str) -> None:
+        """Raise the database's error if it is out of reach: then it is not about a single row."""
+        self.verbs.provider_state(alias)
 
     def _tell(self, said: CancelResult) -> None:
         """Keep a result for the caller; its line of the log file is written now: who closes us gets no more results."""
@@ -122,7 +186,10 @@ class Run(ABC):
 
     def _results(self) -> Iterator[CancelResult]:
         ready, self._ready = self._ready, []
-        yield from ready
+        for each in ready:
+            yield each
+            if not self._is_own:
+                raise RuntimeError("A bulk run goes on only in the process that began it, not in a forked child.")
 
     def _collect(self, patience: float) -> None:
         """Wait for something to come back, so long at most, and take in all that has."""
@@ -148,7 +215,7 @@ class Run(ABC):
             lane.has_news = False
             try:
                 self.verbs.tell_state(lane.alias, seconds=lane.held_for, code=lane.hold_code, failures=lane.failures)
-            except DatabaseError:
+            except DATABASE_ERRORS:
                 logger.exception("What was learned about %s was not written.", lane.alias)
 
     def _lanes(self) -> Iterator[Lane]:
@@ -163,3 +230,45 @@ class Run(ABC):
         self._collect(0.0)
         self._conclude()
         self._tell_states()
+        self._report_rest()
+
+    # -- signals ----------------------------------------------------------------------------------------------
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether so many signals wait that nothing new is claimed: memory stays flat."""
+        return len(self.outbox) >= GROUP
+
+    @property
+    def _may_report(self) -> bool:
+        return bool(self.outbox) and not (self._is_slow and any(lane.open for lane in self._lanes()))
+
+    def _report_some(self) -> None:
+        until = time.monotonic() + REPORT_SECONDS
+        while self._may_report:
+            self._report()
+            if time.monotonic() >= until:
+                return
+
+    def _report(self) -> None:
+        notice = self.outbox.take()
+        began = self._reporting_since = time.monotonic()
+        try:
+            notice.send()
+        finally:
+            self._reporting_since = float("inf")
+            self._is_slow = time.monotonic() - began >= SLOW_SECONDS
+        self._on_reported(notice)
+
+    def _report_rest(self) -> None:
+        """Send all signals that are left, after an exception for a moment only; raise the first interruption."""
+        until = time.monotonic() + LAST_REPORT_SECONDS if self._has_failed else float("inf")
+        interruption: Exception | None = None
+        while self.outbox and time.monotonic() < until:
+            try:
+                self._report()
+            except Exception as error:  # noqa: BLE001 - raised below; any other BaseException ends it at once
+                interruption = interruption or error
+                until = min(until, time.monotonic() + LAST_REPORT_SECONDS)
+        if interruption is not None and not self._has_failed:
+            raise interruption

@@ -99,7 +99,7 @@ class QueryWalk(Walk):
 
     def _read(self) -> None:
         rows = self._rest if self._last is None else self._rest.filter(pk__gt=self._last)
-        page = list(rows[:PAGE])
+        page = rows.verbs.read(lambda: list(rows[:PAGE]))
         self._is_read = len(page) < PAGE
         for invoice in page:
             if invoice.pk != self._last:  # a join may give a row twice
@@ -124,4 +124,5 @@ class ListedWalk(Walk):
     def _read(self) -> None:
         keys = [self._keys.popleft() for _ in range(min(PAGE, len(self._keys)))]
         self._is_read = not self._keys
-        self._page.extend(self._invoices.filter(pk__in=keys).order_by("pk"))
+        rows = self._invoices.filter(pk__in=keys).order_by("pk")
+        self._page.extend(rows.verbs.read(lambda: list(rows)))

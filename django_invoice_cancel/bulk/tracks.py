@@ -25,6 +25,10 @@ class Track:
         self.lane = lane
         """None: the alias is not configured, its invoices are skipped."""
         self.again: deque[Invoice] = deque()
+        self.singles: deque[Invoice] = deque()
+        """Those of a group that could not be claimed: each is claimed alone."""
+        self.later: deque[Invoice] = deque()
+        """Those that could not be claimed alone: each is tried once more when all others are recorded."""
         self.earlier: dict[Any, CancelResult] = {}
         """What was the result so far of those that come again; empty for those that were never sent."""
         self.is_left = False
@@ -32,7 +36,16 @@ class Track:
 
     @property
     def is_over(self) -> bool:
-        return self.is_left or not (self.again or self.walk.has_more)
+        return self.is_left or not (self._has_some or self.later)
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether all that is left waits for the others to be recorded."""
+        return self.is_busy and not self._has_some
+
+    @property
+    def _has_some(self) -> bool:
+        return bool(self.singles or self.again) or self.walk.has_more
 
     @property
     def is_busy(self) -> bool:
@@ -40,6 +53,10 @@ class Track:
 
     def take(self, count: int, fresh: float) -> tuple[list[Invoice], int]:
         """Return up to ``count`` invoices, ``fresh`` of the selection at most, and how many of these there are."""
+        if self.singles:
+            return [self.singles.popleft()], 0
+        if self.later and not self._has_some:
+            return [self.later.popleft()], 0
         taken = self._take_again(count) if len(self.again) >= MANY else []
         selected = self.walk.take(int(min(count - len(taken), fresh)))
         taken += selected
@@ -55,7 +72,9 @@ class Track:
 
     def untold(self) -> list[CancelResult]:
         """Return the results of those that would have come again and do not: they have been tried."""
-        waiting = self._take_again(len(self.again))
+        waiting = [*self.singles, *self.again, *self.later]
+        for queue in (self.singles, self.again, self.later):
+            queue.clear()
         return [self.earlier.pop(invoice.pk) for invoice in waiting if invoice.pk in self.earlier]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connections, models
+from django.db import OperationalError, connections, models
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.utils.translation import gettext_lazy as _
 
@@ -92,7 +92,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             if not found:
                 return []
             until = utc_now() + timedelta(seconds=seconds)
-            if free.filter(pk__in=found).update(token=token, leased_until=until):
+            if _update_each(free, list(found), token=token, leased_until=until):
                 items = list(self.filter(token=token).select_related("invoice").order_by("pk"))
                 for item in items:
                     item.was_leased = found[item.pk] is not None
@@ -118,6 +118,16 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
         now = utc_now()
         for (outcome, code), keys in groups.items():
             self.left().filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
+
+
+def _update_each(rows: "QuerySet[BulkOperationItem]", keys: list[Any], **values: Any) -> int:
+    """Update rows by key and return how many there were; if the database refuses one of them, leave it out."""
+    try:
+        return rows.filter(pk__in=keys).update(**values)
+    except OperationalError:
+        if len(keys) == 1:
+            return 0
+    return sum(_update_each(rows, [key], **values) for key in keys)
 
 
 class BulkOperationItem(models.Model):

@@ -219,14 +219,14 @@ def test_connection_that_is_lost_once_is_made_anew(shop, make, failing_database)
     invoices = make(120)
     run, failed = Rows.run, []
 
-    def flaky(self, verb, invoices=()):
+    def flaky(self, verb, invoices=(), **options):
         def fails_once(is_repeat):
             if len(failed) < 3 and not is_repeat:
                 failed.append(1)
                 raise OperationalError("server closed the connection unexpectedly")
             return verb(is_repeat)
 
-        return run(self, fails_once, invoices)
+        return run(self, fails_once, invoices, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rows, "run", flaky)

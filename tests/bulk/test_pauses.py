@@ -258,7 +258,7 @@ def test_given_back_invoice_that_was_paid_meanwhile_is_told_as_its_row_says(scri
 
     def paid_first(self, track, lane, jobs):
         Invoice.objects.observe_status("shop", "000002", "paid", trigger="webhook")
-        give_back(self, track, lane, jobs)
+        return give_back(self, track, lane, jobs)
 
     monkeypatch.setattr(engine.Engine, "_give_back", paid_first)
     results = {result.external_id: result.code for result in cancel_invoices(make(4))}

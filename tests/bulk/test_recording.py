@@ -42,7 +42,7 @@ def test_answers_that_ctrl_c_meets_while_they_are_recorded_are_recorded_in_the_e
             interrupted.append(point)
             raise KeyboardInterrupt
 
-    def interrupted_run(self, verb, invoices=()):
+    def interrupted_run(self, verb, invoices=(), **options):
         def within(is_repeat):
             done = verb(is_repeat)
             interrupt("within the transaction", name)
@@ -50,7 +50,7 @@ def test_answers_that_ctrl_c_meets_while_they_are_recorded_are_recorded_in_the_e
 
         name = getattr(verb, "func", verb)
         interrupt("before it is written", name)
-        done = run(self, within, invoices)
+        done = run(self, within, invoices, **options)
         interrupt("after it is written", name)
         return done
 

@@ -316,7 +316,7 @@ def test_one_answer_with_money_is_one_transaction(monkeypatch):
     invoice = make()
     opened, runs = claim(invoice), []
     honest = Rows.run
-    monkeypatch.setattr(Rows, "run", lambda rows, *args: (runs.append(1), honest(rows, *args))[1])
+    monkeypatch.setattr(Rows, "run", lambda rows, *args, **options: (runs.append(1), honest(rows, *args, **options))[1])
     record(opened, invoice, "refused", "paid")
     assert (len(runs), stored(invoice).status) == (1, "paid")
 

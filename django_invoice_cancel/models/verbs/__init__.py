@@ -3,7 +3,7 @@
 ``InvoiceVerbs`` is what an invoice or a query set hands to the story. Rooms: ``rows`` how it is written,
 ``claims`` the sole right to submit, ``requests`` requested cancellations, ``records`` a reply, ``observations`` what
 is learned from outside, ``decisions`` what people decide, ``registering`` new invoices, ``pauses`` a provider in
-trouble.
+trouble, ``outbox`` the signals.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .claims import Claims
 from .decisions import Decisions
 from .observations import Observations, Seen, doubt_over_at
+from .outbox import Outbox
 from .pauses import Pauses
 from .records import Records
 from .registering import Registrations
@@ -33,6 +34,7 @@ class InvoiceVerbs:
         self.guard_raw_save = rows.guard_raw_save
         claims, observations, decisions, pauses = Claims(rows), Observations(rows), Decisions(rows), Pauses(rows)
         requests = Requests(rows, claims)
+        self.read = rows.read
         self.claim = claims.claim
         self.give_back = claims.give_back
         self.is_claimed = claims.is_claimed
@@ -65,6 +67,11 @@ class InvoiceVerbs:
         with self._rows.durable():
             return
 
+    def in_bulk(self) -> Outbox:
+        """Prepare for a bulk run: signals are kept in the outbox returned, and no write waits for a lock again."""
+        self._rows.outbox, self._rows.waits_again = Outbox(), False
+        return self._rows.outbox
+
     seen = staticmethod(Seen.now)
     doubt_over_at = staticmethod(doubt_over_at)
 
@@ -74,7 +81,7 @@ class InvoiceVerbs:
             self._rows.log.filter(invoice_id=invoice.id).order_by("-id").values_list("from_status", "to_status")
         )
         count = 0
-        for old, new in steps.iterator():
+        for old, new in list(steps):
             if old == "created" and new == "canceling":
                 break
             count += old == "in_doubt" and new == "canceling"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -20,6 +21,7 @@ from ... import conf
 from ...attempts import Claim
 from ...clock import utc_now
 from ...intents import Intent
+from ...interruptions import is_interruption
 from ...outcomes import Code, Outcome
 from ...signals import invoice_status_changed
 from ...statuses import Mover, Status, check_move
@@ -68,6 +70,8 @@ class Claims:
         Provider and id are part of the guard: an unsaved edit of the instance in memory must not cancel
         another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too. ``guard``: a
         further condition. ``also``: further columns to write; an invoice that is given back gets the old values back.
+
+        If a receiver of the signals is interrupted, the claim is given back before the interruption is raised again.
         """
         check_move(Mover.CLAIM, before, Status.CANCELING)
         invoices = list({invoice.id: invoice for invoice in invoices}.values())  # one row, one request
@@ -84,9 +88,16 @@ class Claims:
                 self.rows.append([Entry(invoice, before, Status.CANCELING, intent, claim.attempt) for invoice in won])
             for invoice in won:
                 show(invoice, changes)
+            claim.invoices[:] = won
             return won
 
-        claim.invoices.extend(self.rows.run(verb, invoices))
+        try:
+            claim.invoices[:] = self.rows.run(verb, invoices)
+        except BaseException as error:
+            if claim.invoices and is_interruption(error):  # rows whose claim was not committed are not affected
+                with suppress(Exception):
+                    self.give_back(claim, claim.invoices)
+            raise
         return claim
 
     def give_back(self, claim: Claim, invoices: Sequence[Invoice]) -> None:

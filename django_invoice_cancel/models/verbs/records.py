@@ -59,8 +59,9 @@ class Records:
         ``also`` is called within the same transaction with the answers that it records. ``may_be_written``: an earlier
         call with these answers failed, and may have written some of them.
         """
+        write, invoices = partial(self._on_time, answers, also), [answer.invoice for answer in answers]
         try:
-            self.rows.run(partial(self._on_time, answers, also), [answer.invoice for answer in answers])
+            self.rows.run(write, invoices, waits_again=len(answers) == 1)  # else the caller records each alone
         except _Raced as raced:
             for answer in answers:
                 self._one(answer, also, may_be_written=may_be_written or raced.is_repeat)
@@ -110,7 +111,7 @@ class Records:
             if also is not None:
                 also([answer])
 
-        self.rows.run(verb, [answer.invoice])
+        self.rows.run(verb, [answer.invoice], waits_again=True)
 
     def _write(self, row: Invoice, answer: Answer) -> None:
         mover, new = _move(row, answer)

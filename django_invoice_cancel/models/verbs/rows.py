@@ -10,26 +10,28 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
 
-from django.db import IntegrityError, OperationalError, connections, models, transaction
+from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections, models, transaction
 
 from ...clock import utc_now
 from ...exceptions import CancelInTransaction
 from ...intents import Intent
 from ...outcomes import Outcome
-from ...signals import invoice_paid_after_cancel, invoice_status_changed
 from ..actors import named_actor
 from ..texts import storable, write_texts
 from ..transition import InvoiceTransition
+from .outbox import Notice, Outbox, send_all
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
 
 T = TypeVar("T")
+
+_RETRIED = (OperationalError, InternalError, InterfaceError)
+"""A lost lock, deadlock or connection. PostgreSQL reports a session that was idle for too long by InternalError."""
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -78,6 +80,11 @@ class Entry:
     key: Any = None
     """The invoice's id, if the instance may have been changed in memory since it was read."""
 
+    @property
+    def is_news(self) -> bool:
+        """Whether there is a signal to send."""
+        return self.old != self.new or self.is_late_money
+
 
 class Rows:
     """The invoices and the log in one database.
@@ -89,6 +96,11 @@ class Rows:
 
     def __init__(self, using: str) -> None:
         self.using = using
+        self.outbox: Outbox | None = None
+        """Keeps the signals of committed writes if it is set; otherwise they are sent at once."""
+        self.waits_again = True
+        """Whether a write is tried again after a lock time-out, for which the database has waited already."""
+        self._interruption: BaseException | None = None
 
     @property
     def model(self) -> type[Invoice]:
@@ -123,11 +135,12 @@ class Rows:
                 raise CancelInTransaction(_refusal("a transaction is open")) from error
             yield
 
-    def run(self, verb: Callable[[bool], T], invoices: Sequence[Invoice] = ()) -> T:
+    def run(self, verb: Callable[[bool], T], invoices: Sequence[Invoice] = (), *, waits_again: bool = False) -> T:
         """Run a verb in a durable transaction, up to three times on a lost lock, deadlock or connection.
 
-        The verb is told whether an earlier try may already have been committed (an error at COMMIT). Where it
-        fails, ``invoices`` in memory carry again what they carried before.
+        The verb's argument is True if an earlier try may have been committed (an error at COMMIT). If it fails,
+        ``invoices`` in memory get back the values that they had before. ``waits_again``: try again after a lock
+        time-out too, also in a bulk run.
         """
         before = [_carried(invoice) for invoice in invoices]
         for tries in range(1, _TRIES + 1):
@@ -135,15 +148,34 @@ class Rows:
                 with self.durable():
                     return verb(tries > 1)
             except Exception as error:
+                if error is self._interruption:  # raised by a receiver, after the commit
+                    raise
                 for invoice, carried in zip(invoices, before, strict=True):
                     _restore(invoice, carried)
-                if tries == _TRIES or not isinstance(error, OperationalError):
+                if tries == _TRIES or not isinstance(error, _RETRIED):
                     raise
-                logger.debug("Trying a write again after an OperationalError.", exc_info=True)
-            if not connections[self.using].in_atomic_block:  # else it is a test case's own
-                connections[self.using].close_if_unusable_or_obsolete()
-            time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
+                if not (waits_again or self.waits_again) and is_lock_timeout(error):
+                    raise
+                logger.debug("Trying a write again after a database error.", exc_info=True)
+            self._before_retry(tries)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def read(self, question: Callable[[], T]) -> T:
+        """Call a function that only reads, up to three times on a lost connection; in a transaction only once."""
+        for tries in range(1, _TRIES + 1):
+            try:
+                return question()
+            except _RETRIED as error:
+                if tries == _TRIES or connections[self.using].in_atomic_block or is_lock_timeout(error):
+                    raise
+                logger.debug("Reading again after a database error.", exc_info=True)
+            self._before_retry(tries)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _before_retry(self, tries: int) -> None:
+        if not connections[self.using].in_atomic_block:  # else it is a test case's own
+            connections[self.using].close_if_unusable_or_obsolete()
+        time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
 
     def join(self, verb: Callable[[], T], invoices: Sequence[Invoice] = ()) -> T:
         """Run a verb in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
@@ -225,13 +257,26 @@ class Rows:
         now = utc_now()
         rows = [_log_row(entry, now) for entry in entries]
         self._insert(rows)
-        told = [(entry, row) for entry, row in zip(entries, rows, strict=True) if _is_told(entry)]
-        if told:
-            transaction.on_commit(lambda: _tell(self.model, told), using=self.using, robust=True)
+        pairs = zip(entries, rows, strict=True)
+        notices = [Notice(self.model, each.invoice, row, each.is_late_money) for each, row in pairs if each.is_news]
+        if notices:
+            # Not robust: Django would log an interruption of the caller, rather than raise it. All else is caught.
+            transaction.on_commit(lambda: self._report(notices), using=self.using)
         for entry in entries:
             if entry.is_late_money:
                 text = f"it holds money ({entry.new}), and a cancellation of it was confirmed."
                 self.log_on_commit(logging.ERROR, entry.invoice, text)
+
+    def _report(self, notices: Sequence[Notice]) -> None:
+        """Send the signals of a committed transaction, or keep them in the outbox if there is one."""
+        if self.outbox is not None:
+            self.outbox.put(notices)
+            return
+        try:
+            send_all(notices)
+        except Exception as interruption:
+            self._interruption = interruption
+            raise
 
     def _insert(self, rows: list[InvoiceTransition]) -> None:
         fields: list[Any] = [InvoiceTransition._meta.get_field(name) for name in FREE_TEXTS]
@@ -243,6 +288,13 @@ class Rows:
             self.log.bulk_create(rows)
 
         write_texts(write, [getattr(row, name) for row in rows for name in FREE_TEXTS], using=self.using)
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether the database gave up waiting for a lock (PostgreSQL 55P03, MySQL and MariaDB 1205)."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return state == "55P03" or bool(error.args and error.args[0] == 1205)
 
 
 def show(invoice: Invoice, changes: Mapping[str, Any]) -> None:
@@ -286,24 +338,6 @@ def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
         duration_ms=entry.duration_ms,
         created_at=now,
     )
-
-
-def _is_told(entry: Entry) -> bool:
-    return entry.old != entry.new or entry.is_late_money
-
-
-def _tell(model: type[Invoice], told: list[tuple[Entry, InvoiceTransition]]) -> None:
-    """Send the signals; a receiver's exception is logged by Django (``django.dispatch``) and changes nothing.
-
-    Each signal gets a copy of the invoice: what receivers set on it must not reach the request that follows.
-    """
-    for entry, row in told:
-        if entry.old != entry.new and invoice_status_changed.has_listeners(model):
-            invoice_status_changed.send_robust(
-                sender=model, invoice=copy(entry.invoice), transition=row, old_status=entry.old, new_status=entry.new
-            )
-        if entry.is_late_money and invoice_paid_after_cancel.has_listeners(model):
-            invoice_paid_after_cancel.send_robust(sender=model, invoice=copy(entry.invoice), transition=row)
 
 
 def _refusal(what: str) -> str:

@@ -1,0 +1,108 @@
+"""F8: an operation makes progress while the database refuses a row, and does that row when it is free again."""
+
+import pytest
+from django.db import OperationalError, connection, connections
+
+from django_invoice_cancel.models.verbs.records import Records
+from tests.operations.reading import advance, logs, outcomes, progress, put, statuses
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SHORT_LOCK_TIMEOUT = {"postgresql": "SET lock_timeout = '200ms'", "mysql": "SET innodb_lock_wait_timeout = 1"}
+LOCKS = {
+    "invoice": "SELECT id FROM invoice_cancel_invoice WHERE id = %s FOR UPDATE",
+    "item": "SELECT id FROM invoice_cancel_bulkoperationitem WHERE id = %s FOR UPDATE",
+}
+
+
+@pytest.fixture
+def locked():
+    """Return a function that locks a row by another transaction, and gives this connection little patience."""
+    if connection.vendor not in SHORT_LOCK_TIMEOUT:
+        pytest.skip("SQLite locks no rows")
+    other = connections["default"].copy()
+
+    def lock(table, key):
+        if table == "item" and connection.vendor == "mysql":
+            pytest.skip("MariaDB reads the items of a small table by another index, and waits for all of them")
+        with connection.cursor() as cursor:
+            cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute(LOCKS[table], [key])
+        return other
+
+    yield lock
+    other.close()
+    connection.close()
+
+
+@pytest.mark.parametrize("table", ["invoice", "item"])
+def test_operation_goes_on_around_a_locked_row_and_does_it_later(scripted_provider, invoices, started, locked, table):
+    made = invoices(60)
+    operation = started()
+    key = made[6].pk if table == "invoice" else operation.items.get(invoice_id=made[6].pk).pk
+    other = locked(table, key)
+    left = advance(operation.pk)
+    assert (left.has_more, left.is_finished, progress(operation)) == (True, False, "running")
+    done = outcomes(operation)
+    assert done.pop("107") == ""
+    assert (set(done.values()), scripted_provider.cancel_count) == ({"canceled canceled"}, 59)
+    stuck = advance(operation.pk)
+    assert stuck.has_more
+    assert stuck.wait_seconds >= 1.0
+    other.rollback()
+    assert advance(operation.pk).is_finished
+    assert (set(outcomes(operation).values()), set(statuses().values())) == ({"canceled canceled"}, {"canceled"})
+    assert (scripted_provider.cancel_count, set(logs().values())) == (60, {"claim canceled"})
+
+
+def test_item_that_is_locked_while_its_answer_is_recorded_costs_no_answer(
+    scripted_provider, invoices, started, locked, monkeypatch
+):
+    """The invoice is recorded. The item keeps its lease, and its outcome is read from the log when that is over."""
+    made = invoices(3)
+    operation = started()
+    scripted_provider.next_cancels("refused", external_id="102")
+    key = operation.items.get(invoice_id=made[1].pk).pk
+    record, others = Records.record, []
+
+    def lock_and_record(self, answers, **options):
+        if not others:
+            others.append(locked("item", key))
+        record(self, answers, **options)
+
+    monkeypatch.setattr(Records, "record", lock_and_record)
+    assert advance(operation.pk).has_more
+    assert statuses() == {"101": "canceled", "102": "created", "103": "canceled"}
+    assert outcomes(operation) == {"101": "canceled canceled", "102": "", "103": "canceled canceled"}
+    others[0].rollback()
+    operation.items.left().update(leased_until=operation.created_at)
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation)["102"] == "refused provider_refused"
+    assert (scripted_provider.cancel_count, logs()["102"]) == (3, "claim provider_refused")
+
+
+@pytest.mark.parametrize(
+    ("kind", "decision"), [("check", {}), ("resolve", {"decision": "canceled", "trigger": "operator"})]
+)
+def test_check_and_resolve_go_on_around_a_row_that_the_database_refuses(
+    scripted_provider, invoices, started, kind, decision
+):
+    made = invoices(5)
+    for invoice in made:
+        put(invoice, status="in_doubt", next_check_at=invoice.created_at)
+    operation = started(kind, **decision)
+    key = made[2].pk
+
+    def fail(execute, sql, params, many, context):
+        if sql.startswith("UPDATE") and "_invoice" in sql and "item" not in sql and str(key) in map(str, params):
+            raise OperationalError("canceling statement due to lock timeout")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(fail):
+        assert advance(operation.pk).has_more
+    assert [name for name, outcome in outcomes(operation).items() if not outcome] == ["103"]
+    assert advance(operation.pk).is_finished
+    assert all(outcomes(operation).values())
+    assert scripted_provider.cancel_count == 0
