@@ -70,7 +70,8 @@ constraints:  ## pin anew what the tests run with (needs uv on PATH)
 	@mv constraints.new constraints.txt
 
 clean:  ## remove what the above made
-	rm -rf .venv* .cache .coverage* .*_cache build dist htmlcov
+	rm -rf .venv* .cache .coverage* .*_cache .hypothesis build dist htmlcov constraints.new *.egg-info
+	rm -rf example_project/var
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup:

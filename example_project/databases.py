@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from django.core.exceptions import ImproperlyConfigured
+
 ENGINES = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 
 
@@ -36,8 +38,12 @@ def sqlite(file: Path) -> dict[str, Any]:
 def server(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     name = parts.path.strip("/")
+    if parts.scheme not in ENGINES:
+        raise ImproperlyConfigured("EXAMPLE_DATABASE_URL must begin with postgres:// or mysql://.")
     if not name.startswith("example"):
-        raise ValueError(f"The example makes its database anew: name one that begins with 'example', not {name!r}.")
+        raise ImproperlyConfigured(
+            f"It is made anew, so its name in EXAMPLE_DATABASE_URL must begin with 'example'; it is {name!r}."
+        )
     engine = ENGINES[parts.scheme]
     return {
         "ENGINE": f"django.db.backends.{engine}",

@@ -3,20 +3,20 @@
 Starts the sandbox as a process of its own and ends it, whatever happens. The steps are in ``demo_steps.py``.
 """
 
-import signal
 import sys
 
-from launch import database_file, set_up_django
-
-from django_invoice_cancel.testing.sandbox import SandboxProcess
+import prelude  # noqa: F401 - stops if this Python cannot run the example; this file has no annotations for it
 
 DEADLINE = "1.5"
 """Seconds for one submit: short, because one provider will not answer. 15 is the default."""
 
 
-def main() -> int:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def main():
+    from launch import database_file, end_on_signals, set_up_django
+
+    from django_invoice_cancel.testing.sandbox import SandboxProcess
+
+    end_on_signals()
     try:
         with SandboxProcess() as sandbox:
             set_up_django(

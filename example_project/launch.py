@@ -1,17 +1,36 @@
-"""What ``demo.py`` and ``serve.py`` share: where the sandbox is, a fresh database, Django set up.
+"""Common parts of ``demo.py`` and ``serve.py``: signals, the sandbox's address, a fresh database, Django set up.
+
+What cannot be used ends the process with one sentence.
 
 The address and the deadline go through the environment, because ``settings.py`` is read only once.
 """
 
 import os
+import signal
+import sys
+import warnings
 from pathlib import Path
 
 import django
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 
-VAR = Path(__file__).resolve().parent / "var"
+HERE = Path(__file__).resolve().parent
+
+
+def end_on_signals() -> None:
+    """End in good order on Ctrl-C, SIGTERM and a closed terminal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text."""
+    return str(error).strip().partition("\n")[0]
 
 
 def set_up_django(*, sandbox_url: str, database: Path, recipe: str = "settings", **more: str) -> None:
@@ -20,8 +39,11 @@ def set_up_django(*, sandbox_url: str, database: Path, recipe: str = "settings",
     os.environ["EXAMPLE_SANDBOX_URL"] = sandbox_url
     os.environ["EXAMPLE_DATABASE"] = str(database)
     os.environ.update({f"EXAMPLE_{name.upper()}": value for name, value in more.items()})
-    django.setup()
-    make_database()
+    try:
+        django.setup()
+        make_database()
+    except (ImproperlyConfigured, DatabaseError) as error:
+        sys.exit(f"The example's database cannot be used: {first_line(error)}")
 
 
 def make_database() -> None:
@@ -31,14 +53,25 @@ def make_database() -> None:
         call_command("migrate", verbosity=0)
     else:
         # Django knows how to replace a database on a server for its tests alone; ours is called what its TEST is.
-        connection.creation.create_test_db(verbosity=0, autoclobber=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a server that does not answer is reported by its error
+            connection.creation.create_test_db(verbosity=0, autoclobber=True)
 
 
 def database_file(name: str) -> Path:
     """Return where a database of the example lives, unless ``EXAMPLE_VAR`` says otherwise."""
-    folder = Path(os.environ.get("EXAMPLE_VAR", VAR))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = var()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).open("ab").close()
+    except OSError as error:
+        sys.exit(f"{folder / name} cannot be written ({error.strerror}): name another folder in EXAMPLE_VAR.")
     return folder / name
+
+
+def var() -> Path:
+    """Return the folder of everything that the example writes."""
+    return Path(os.environ.get("EXAMPLE_VAR", HERE / "var")).absolute()
 
 
 def remove_database(database: Path) -> None:

@@ -4,11 +4,18 @@ The task is the shop's own, three lines in ``shop/tasks.py``; the app knows noth
 """
 
 import os
+from zlib import crc32
 
 from settings import *  # noqa: F403
+from settings import DATABASES
 from settings import INVOICE_CANCEL as PLAIN
 
 INVOICE_CANCEL = {**PLAIN, "DISPATCH": "shop.tasks.advance_bulk.delay", "DISPATCH_WORKERS": 4}
+
+# A queue of its own, and a prefix for all of its keys: other projects may use the same database of Redis.
+QUEUE = f"invoice-cancel-example-{crc32(repr(sorted(DATABASES['default'].items())).encode()):08x}"
+CELERY_TASK_DEFAULT_QUEUE = QUEUE
+CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": f"{QUEUE}:"}
 
 CELERY_BROKER_URL = os.environ.get("EXAMPLE_REDIS_URL", "redis://127.0.0.1:6379/0")
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

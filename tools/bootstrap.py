@@ -1,20 +1,18 @@
 """Make a virtual environment that runs this project: ``python3 tools/bootstrap.py --extras test``.
 
-Standard library only, and no syntax newer than Python 3.6's: an old Python must get far enough to say that it is
-too old. Does nothing when nothing has changed since the last time. Uses pip as it is configured here, and upgrades
-nothing that need not be.
+Standard library only. The syntax and the imports at the top are those of Python 2.7: an old Python must get far enough
+to start a newer one, or to report that it is too old. Does nothing when nothing has changed since the last time. Uses
+pip as it is configured here, and upgrades nothing that need not be.
 """
 
 import argparse
 import hashlib
-import importlib.util
+import io
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST = (3, 11)
 NEWER = ("python3.13", "python3.12", "python3.11", "python3.14")
 """Where to look when the Python that runs this is too old; the one not tested comes last."""
@@ -25,16 +23,16 @@ def main():
     options = parse(sys.argv[1:])
     if sys.version_info < OLDEST:
         return start_with_newer_python()
-    venv = ROOT / options.venv
-    stamp = venv / ".stamps" / stamp_name(options)
+    check_path()
+    venv = os.path.join(ROOT, options.venv)
+    stamp = os.path.join(venv, ".stamps", stamp_name(options))
     mark = fingerprint(options)
-    if stamp.is_file() and stamp.read_text() == mark and starts(python_of(venv)):
+    if read(stamp) == mark and starts(python_of(venv)):
         return 0
     if not is_usable(venv):
         make_venv(venv)
     install(venv, options)
-    stamp.parent.mkdir(exist_ok=True)
-    stamp.write_text(mark)
+    write(stamp, mark)
     return 0
 
 
@@ -49,14 +47,31 @@ def parse(arguments):
 def start_with_newer_python():
     """Run this file again with the first newer Python on PATH that really starts (a pyenv shim may not)."""
     for name in NEWER:
-        path = shutil.which(name)
+        path = find_on_path(name)
         if path and starts(path):
             say("python is %s, which is too old; using %s" % (found_version(), path))
-            return subprocess.call([path, *sys.argv])
+            return subprocess.call([path] + sys.argv)
     return fail(
         "Python 3.11 or newer is needed; found %s: install python3.11 (Debian: apt-get install python3.11 "
         "python3.11-venv), or name one: make PYTHON=/path/to/python3.11" % found_version()
     )
+
+
+def check_path():
+    """Fail if Python cannot represent the project's path: without its UTF-8 mode, in a locale such as C."""
+    try:
+        ROOT.encode("utf-8")
+    except UnicodeEncodeError:
+        fail("The path of this project has letters that this locale cannot represent: set LC_ALL=C.UTF-8.")
+
+
+def find_on_path(name):
+    """Return the first file of this name on PATH, None if there is none: Python 2.7 has no ``shutil.which``."""
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
 
 
 def found_version():
@@ -66,61 +81,94 @@ def found_version():
 def starts(python):
     """Whether ``python`` is there, runs, and is new enough."""
     code = "import sys; sys.exit(sys.version_info < %r)" % (OLDEST,)
-    try:
-        return subprocess.call([str(python), "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
-    except OSError:
-        return False
+    return is_quietly_done([python, "-c", code])
 
 
 def python_of(venv):
-    return venv / "bin" / "python"
+    return os.path.join(venv, "bin", "python")
 
 
 def is_usable(venv):
     """Whether ``venv`` starts, has pip, and is of this very Python and place (a moved one has wrong paths in it)."""
     code = "import sys, pip; sys.exit([sys.version_info[:2], sys.prefix] != [%r, %r])"
-    command = [str(python_of(venv)), "-c", code % (sys.version_info[:2], str(venv))]
-    try:
-        return subprocess.call(command, stderr=subprocess.DEVNULL) == 0
-    except OSError:
-        return False
+    return is_quietly_done([python_of(venv), "-c", code % (sys.version_info[:2], venv)])
+
+
+def is_quietly_done(command):
+    """Whether a command can be run and succeeds; it prints nothing."""
+    with open(os.devnull, "wb") as nothing:
+        try:
+            return subprocess.call(command, stdout=nothing, stderr=nothing) == 0
+        except OSError:
+            return False
 
 
 def make_venv(venv):
-    if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
+    from importlib.util import find_spec
+
+    if not all(find_spec(name) for name in ("venv", "ensurepip")):
         fail(
             "This Python (%s) cannot make virtual environments: venv or ensurepip is missing. "
             "Debian and Ubuntu: apt-get install python3-venv (or python%s-venv)" % (sys.executable, found_version())
         )
-    say("making %s with Python %s" % (venv.name, found_version()))
-    run([sys.executable, "-m", "venv", "--clear", str(venv)], "The virtual environment could not be made.")
+    say("making %s with Python %s" % (os.path.basename(venv), found_version()))
+    run([sys.executable, "-m", "venv", "--clear", venv], "The virtual environment could not be made.")
 
 
 def install(venv, options):
     target = "%s[%s]" % (ROOT, options.extras)
     say("installing the project with [%s]%s" % (options.extras, options.django and ", Django " + options.django))
     # -qq: errors, and no page of warnings about an index that is configured and not there
-    command = [str(python_of(venv)), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    command += ["--constraint", str(constraints(venv, options.django)), "--editable", target]
+    command = [python_of(venv), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    command += ["--constraint", constraints(venv, options.django), "--editable", target]
     run(command, "pip could not install it. It was used as it is configured here: is its package index reachable?")
+    write_paths_in_ascii(venv)
+
+
+def write_paths_in_ascii(venv):
+    """Escape the letters of paths in ``.pth`` files: under ``LC_ALL=C`` Python 3.11 does not start with others."""
+    from glob import escape, glob
+
+    for name in glob(os.path.join(escape(venv), "lib", "*", "site-packages", "*.pth")):
+        lines = read(name).splitlines()
+        if not all(line.isascii() for line in lines):
+            plain = (line if line.isascii() else "import sys; sys.path.append(%a)" % line for line in lines)
+            write(name, "".join(line + "\n" for line in plain))
 
 
 def constraints(venv, django):
     """Return the constraints file; for another Django than its own, a copy that pins that one instead."""
-    pinned = ROOT / "constraints.txt"
+    pinned = os.path.join(ROOT, "constraints.txt")
     if not django:
         return pinned
-    others = [line for line in pinned.read_text().splitlines() if not line.lower().startswith("django==")]
-    copy = venv / "constraints.txt"
-    copy.write_text("\n".join([*others, "django==%s.*" % django]) + "\n")
+    others = [line for line in read(pinned).splitlines() if not line.lower().startswith("django==")]
+    copy = os.path.join(venv, "constraints.txt")
+    write(copy, "\n".join(others + ["django==%s.*" % django]) + "\n")
     return copy
 
 
 def fingerprint(options):
-    digest = hashlib.sha256(repr((sorted(vars(options).items()), sys.version_info[:3], str(ROOT))).encode())
+    digest = hashlib.sha256(repr((sorted(vars(options).items()), sys.version_info[:3], ROOT)).encode())
     for name in INPUTS:
-        digest.update((ROOT / name).read_bytes())
+        digest.update(read(os.path.join(ROOT, name)).encode("utf-8"))
     return digest.hexdigest()
+
+
+def read(name):
+    """Return the text of a file; empty if there is none."""
+    try:
+        with io.open(name, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def write(name, text):
+    """Write a text to a file; make its folder."""
+    if not os.path.isdir(os.path.dirname(name)):
+        os.makedirs(os.path.dirname(name))
+    with io.open(name, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def stamp_name(options):
@@ -133,7 +181,7 @@ def run(command, complaint):
 
 
 def say(text):
-    print("bootstrap: " + text, file=sys.stderr)
+    sys.stderr.write("bootstrap: " + text + "\n")
     sys.stderr.flush()
 
 
@@ -143,5 +191,5 @@ def fail(text):
 
 
 if __name__ == "__main__":
-    os.chdir(str(ROOT))
+    os.chdir(ROOT)
     sys.exit(main())

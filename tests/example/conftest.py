@@ -32,7 +32,7 @@ CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 
 def start(script: str, *arguments: str, var: Path, **options: Any) -> subprocess.Popen[str]:
     """Start a script of the example, its database in ``var``."""
-    env = {**os.environ, "EXAMPLE_VAR": str(var), "PYTHONUNBUFFERED": "1"}
+    env = {**os.environ, **options.pop("env", {}), "EXAMPLE_VAR": str(var), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-W", "error", script, *arguments]
     return subprocess.Popen(command, cwd=EXAMPLE, env=env, stdout=subprocess.PIPE, text=True, **options)
 

@@ -5,13 +5,17 @@ Celery here is as people run it, one parent with four children; the operations a
 
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
 from django_invoice_cancel.models import Invoice
-from tests.example.conftest import start
+from tests.example.conftest import read_addresses, start
 
 from .conftest import server_url
 from .reading import broken_logs, disagreements, item_outcomes, requests_each
@@ -100,4 +104,46 @@ def test_serving_at_a_taken_port_leaves_no_worker_behind(tmp_path):
         arguments = ("--port", port, "--sandbox-port", "0", "--workers", "tasks")
         serving = start("serve.py", *arguments, var=tmp_path, stderr=subprocess.PIPE)
         _output, errors = serving.communicate(timeout=60)
-    assert (serving.returncode, errors) == (1, "Error: That port is already in use.\n")
+    assert (serving.returncode, errors.startswith(f"Port {port} of 127.0.0.1 is taken: ")) == (1, True)
+
+
+FOREIGN = {"celery": "a task of another project", "celery.other": "another one"}
+
+
+def test_serving_with_celery_leaves_other_projects_alone_and_nothing_behind(redis, tmp_path):
+    """They share a database of Redis, and the other project uses Celery's default queue."""
+    client = pytest.importorskip("redis").Redis.from_url(redis.url, decode_responses=True)
+    for queue, message in FOREIGN.items():
+        client.lpush(queue, message)
+    arguments = ("--port", "0", "--sandbox-port", "0", "--workers", "celery")
+    env = {"EXAMPLE_REDIS_URL": redis.url}
+    serving = start("serve.py", *arguments, var=tmp_path, stderr=subprocess.DEVNULL, env=env)
+    database = tmp_path / "example.sqlite3"
+    read_addresses(serving)
+    own = wait_until(lambda: [key for key in client.scan_iter() if key not in FOREIGN])
+    assert {key.partition(":")[0] for key in own} == {own[0].partition(":")[0]}
+    since = datetime.now(UTC)
+    wait_until(lambda: worked_on(database, since=f"{since:%F %T}"))
+
+    serving.terminate()
+    serving.communicate(timeout=60)
+
+    assert serving.returncode == 143
+    assert {key: client.lrange(key, 0, -1) for key in client.scan_iter()} == {
+        queue: [message] for queue, message in FOREIGN.items()
+    }
+    client.close()
+
+
+def worked_on(database, *, since):
+    with closing(sqlite3.connect(database)) as connection:
+        sql = "SELECT COUNT(*) FROM invoice_cancel_bulkoperation WHERE worked_at > ?"
+        return connection.execute(sql, [since]).fetchone()[0]
+
+
+def wait_until(find):
+    deadline = time.monotonic() + 60
+    while not (found := find()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found

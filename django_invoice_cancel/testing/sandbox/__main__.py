@@ -29,9 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sandbox = ProviderSandbox(port=options.port, **knobs(options))
     if options.exit_with_parent:
         threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
-    with sandbox:
+    try:
+        sandbox.start()
+    except OSError as error:
+        sys.exit(
+            f"Port {options.port} of 127.0.0.1 cannot be listened on ({error.strerror}): name another with --port."
+        )
+    try:
         say(introduction(sandbox, as_json=options.json))
         stop.wait()
+    finally:
+        sandbox.close()
     return 0
 
 
@@ -43,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"{TABLE_HEAD}\n{plain_table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--port", type=int, default=8765, help="0: any free one (default: %(default)s)")
+    command.add_argument("--port", type=port, default=8765, help="0: any free one (default: %(default)s)")
     command.add_argument("--latency", type=float, metavar="SECONDS", help="how long every answer takes")
     command.add_argument("--rate", type=float, metavar="N", help="requests a second before 429")
     command.add_argument("--counts-only", action="store_true", help="keep no requests, only times and counts")
@@ -52,6 +60,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--exit-with-parent", action="store_true", help="end when stdin is closed")
     command.add_argument("--behaviours", action="store_true", help="print the table of behaviours and end")
     return command
+
+
+def port(text: str) -> int:
+    """Read the number of a port."""
+    if not (text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to 65535.")
+    return int(text)
 
 
 def knobs(options: argparse.Namespace) -> dict[str, Any]:
