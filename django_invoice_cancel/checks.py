@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
@@ -30,6 +30,8 @@ from .providers.base import Provider
 
 TAG = "invoice_cancel"
 TASKS_MODULE = "django_invoice_cancel.tasks"
+_APPS_OF_BACKENDS = frozenset({"django_tasks_db", "django_tasks_rq"})
+"""Packages of task backends that are apps: without their tables and commands a task is stored nowhere."""
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -42,7 +44,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "E007": "Raise INVOICE_CANCEL['CLAIM_TTL'], or lower the option deadline.",
         "E008": "Set PROVIDER_RESOLVER to the dotted path of a function of an alias, or remove it.",
         "E009": "Set DISPATCH to the dotted path of a function of a bulk operation's id, or remove it.",
-        "E010": "Give TASKS a backend 'default' with the queue 'default'; on Django 5.2 install the extra [tasks].",
+        "E010": "Give TASKS a backend 'default' with the queue 'default', and install what it needs.",
         "W001": "Set the isolation level of this database to READ COMMITTED.",
         "W002": "Install urllib3 and requests in the versions that this package asks for.",
         "W003": "Configure a real provider, or set DEBUG where this is a test.",
@@ -98,10 +100,13 @@ def _check_dispatch(path: str | None) -> list[CheckMessage]:
         return list(_check_callable("E009", "DISPATCH", path))
     found = list(_check_callable("E009" if _is_importable(TASKS_MODULE) else "E010", "DISPATCH", path))
     if not found:
-        backend = type(resolve_name(f"{TASKS_MODULE}.advance_bulk_operation").get_backend()).__name__
-        if backend in ("ImmediateBackend", "DummyBackend"):
-            text = f"DISPATCH hands bulk operations to TASKS, whose {backend} has no workers."
+        backend = type(resolve_name(f"{TASKS_MODULE}.advance_bulk_operation").get_backend())
+        package = backend.__module__.partition(".")[0]
+        if backend.__name__ in ("ImmediateBackend", "DummyBackend"):
+            text = f"DISPATCH hands bulk operations to TASKS, whose {backend.__name__} has no workers."
             found.append(_found("W007", text))
+        elif package in _APPS_OF_BACKENDS and not apps.is_installed(package):
+            found.append(_found("E010", f"TASKS uses {backend.__name__}, and INSTALLED_APPS lacks {package!r}."))
     return found
 
 

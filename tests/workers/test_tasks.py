@@ -1,6 +1,7 @@
 """Django's task framework as the dispatcher, on every Django: one slice a task, and what a check says of TASKS."""
 
 import pytest
+from django.apps import apps
 from django.core.checks import run_checks
 
 from django_invoice_cancel import checks
@@ -86,6 +87,18 @@ def test_check_says_what_is_wrong_with_tasks(settings, fresh_tasks, dispatch, va
     assert [each.id for each in found] == ([f"invoice_cancel.{expected}"] if expected else [])
 
 
+@pytest.mark.parametrize(("is_installed", "expected"), [(False, ["invoice_cancel.E010"]), (True, [])])
+def test_check_names_a_backend_whose_app_is_not_installed(
+    settings, fresh_tasks, dispatch, monkeypatch, is_installed, expected
+):
+    """Nothing else reports it before the first task is stored."""
+    settings.TASKS = {"default": {"BACKEND": "tests.workers.test_tasks.database_backend"}}
+    settings.INVOICE_CANCEL = {"PROVIDERS": {}, "DISPATCH": DISPATCH}
+    monkeypatch.setattr(apps, "is_installed", lambda name: is_installed and name == "django_tasks_db")
+    found = run_checks(tags=[checks.TAG])
+    assert [each.id for each in found] == expected
+
+
 @pytest.mark.parametrize("path", ["django_invoice_cancel.tasks", "django_invoice_cancel.tasks.dispach"])
 def test_check_blames_a_misspelt_dispatcher_and_not_the_tasks(settings, fresh_tasks, path):
     settings.TASKS = {"default": {"BACKEND": "tests.workers.test_tasks.own_backend"}}
@@ -104,7 +117,16 @@ def _package():
 
 def own_backend(*args, **kwargs):
     """Stands for any backend that has workers."""
+    return _make_backend("WithWorkers", __name__)(*args, **kwargs)
+
+
+def database_backend(*args, **kwargs):
+    """Stands for the backend of django-tasks-db, which is an app."""
+    return _make_backend("DatabaseBackend", "django_tasks_db.backend")(*args, **kwargs)
+
+
+def _make_backend(name, module):
     from importlib import import_module
 
     base = import_module(f"{_package()}.backends.dummy").DummyBackend
-    return type("WithWorkers", (base,), {})(*args, **kwargs)
+    return type(name, (base,), {"__module__": module})
