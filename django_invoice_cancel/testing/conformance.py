@@ -11,6 +11,7 @@ import math
 import pickle
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -211,14 +212,17 @@ class ProviderConformance(Stage):
         self._assert_no_secret(repr(provider), str(provider), repr(vars(provider)))
 
     def _echoes(self) -> Iterator[str]:
+        yield from map(" ".join, zip(*map(_encodings, self.secrets), strict=True))
         text = " ".join(self.secrets)
         yield json.dumps({"error": text, "message": text, "detail": [text]})
         yield json.dumps({"status": "error", "result": {"validate_error": text}})
         yield f"<html>{text}</html>"
 
     def _assert_no_secret(self, *texts: str | bytes) -> None:
+        shown = [text if isinstance(text, bytes) else text.encode() for text in texts]
         for secret in self.secrets:
-            assert not any(secret.encode() in (t if isinstance(t, bytes) else t.encode()) for t in texts)
+            for form in (secret, *_encodings(secret)):
+                assert not any(form.encode() in text for text in shown), "a secret is shown, or an encoding of it"
 
     # -- lookup ---------------------------------------------------------------------------------------------------
 
@@ -278,3 +282,9 @@ class ProviderConformance(Stage):
 
     def _looked_up(self, words: Mapping[str, str], *external_ids: str) -> Mapping[str, LookupReply]:
         return self.ask_to_look_up(answer(*self.lookup_answer(words)), *external_ids)
+
+
+def _encodings(secret: str) -> tuple[str, ...]:
+    """Return a secret as a provider may echo it, in Base64, in a URL and in HTML."""
+    data = secret.encode()
+    return b64encode(data).decode(), "".join(f"%{byte:02X}" for byte in data), "".join(f"&#{byte};" for byte in data)

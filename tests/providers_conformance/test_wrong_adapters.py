@@ -85,6 +85,13 @@ WRONG = {
         """,
         "test_secret_that_the_provider_echoes_stays_inside",
     ),
+    "it keeps an answer as it came": (
+        """
+        def _read_cancel(self, exchange):
+            return dataclasses.replace(super()._read_cancel(exchange), provider_message=str(exchange.json))
+        """,
+        "test_secret_that_the_provider_echoes_stays_inside",
+    ),
     "any id will do": (
         """
         id_pattern = re.compile(r".*", re.DOTALL)
@@ -169,6 +176,7 @@ WRONG = {
 }
 
 HEAD = """
+import dataclasses
 import logging
 import re
 import requests
