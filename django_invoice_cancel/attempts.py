@@ -41,11 +41,14 @@ class Claim:
     ttl: float
     """Seconds by which every request of this claim is over."""
     attempt: UUID = field(default_factory=uuid4)
-    opened_at: float = field(default_factory=time.time)
-    """Seconds since the epoch: compared in UTC, whatever USE_TZ says."""
-    opened_monotonic: float = field(default_factory=lambda: time.monotonic())  # looked up each time: tests move it
+    # Both clocks are looked up at each call: tests, and tools like freezegun, replace the functions.
+    opened_at: float = field(default_factory=lambda: time.time())
+    """Seconds since the epoch: they do not depend on a time zone."""
+    opened_monotonic: float = field(default_factory=lambda: time.monotonic())
     invoices: list[Any] = field(default_factory=list)
     """The invoices that were won."""
+    is_provider_failing: bool = False
+    """Whether replies that say nothing were counted for the provider: a good one resets the count."""
     undo: dict[Any, dict[str, Any]] = field(default_factory=dict)
     """The columns besides the status that an invoice gets back, by primary key, if its claim is given back."""
     _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # with the instance: its id() stays its own

@@ -17,7 +17,7 @@ from django.db import DatabaseError, OperationalError, transaction
 
 from . import registry
 from .attempts import Answer
-from .bulk import Walk, cancel_walks, check_walks
+from .bulk import Walk, cancel_walks, check_walks, checked_bounds
 from .clock import utc_now
 from .exceptions import ResolveNotPossible
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
@@ -177,7 +177,9 @@ def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SEC
     """Do a slice of an operation: at most ``limit`` items, taking none after ``deadline`` seconds; say what is left.
 
     Asks providers: ``CancelInTransaction`` inside a transaction. An operation that is not running is left alone.
+    ``ValueError`` for an unusable limit or deadline.
     """
+    checked_bounds(limit=limit, deadline=deadline)
     operation = BulkOperation.objects.get(pk=operation_id)
     Invoice.objects.all().verbs.refuse_inside_transaction()
     if not _is_running(operation):

@@ -1,6 +1,9 @@
 """The one clock of the bookkeeping: instants in UTC, whatever ``USE_TZ`` and ``TIME_ZONE`` are. Plain Python."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+TOLERANCE = timedelta(seconds=5)
+"""By how much the clocks of two machines may differ. A time further in the future was written by a wrong clock."""
 
 
 def utc_now() -> datetime:
@@ -10,3 +13,11 @@ def utc_now() -> datetime:
     by an hour in the two nights when the clocks change.
     """
     return datetime.now(UTC)
+
+
+def is_ahead(instant: datetime | None, now: datetime) -> bool:
+    """Return whether an instant that was "now" when it was written is in the future.
+
+    The clock that wrote it was ahead, or has been set back since.
+    """
+    return instant is not None and instant > now + TOLERANCE

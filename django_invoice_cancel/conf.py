@@ -6,7 +6,7 @@ an error's message.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -19,6 +19,11 @@ SETTING = "INVOICE_CANCEL"
 _KEYS = frozenset(
     {"PROVIDERS", "PROVIDER_RESOLVER", "CLAIM_TTL", "DOUBT_PERIOD", "REQUIRE_REASON", "DISPATCH", "DISPATCH_WORKERS"}
 )
+
+LONGEST_CLAIM = 86_400
+"""The upper bound of CLAIM_TTL, a day: a crashed process leaves its claims for as long."""
+LONGEST_DOUBT = 2_592_000
+"""The upper bound of DOUBT_PERIOD, 30 days."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def read() -> tuple[Settings, list[tuple[str, str]]]:
     providers, wrong = _providers(raw.get("PROVIDERS", {}))
     problems += [("PROVIDERS", f"{SETTING}['PROVIDERS'] {text}") for text in wrong]
     values: dict[str, Any] = {"providers": providers}
-    for key, reader in (("CLAIM_TTL", _seconds), ("DOUBT_PERIOD", _seconds), ("REQUIRE_REASON", _flag),
+    for key, reader in (("CLAIM_TTL", partial(_seconds, LONGEST_CLAIM)),
+                        ("DOUBT_PERIOD", partial(_seconds, LONGEST_DOUBT)), ("REQUIRE_REASON", _flag),
                         ("PROVIDER_RESOLVER", _path), ("DISPATCH", _path), ("DISPATCH_WORKERS", _count)):  # fmt: skip
         if key in raw:
             try:
@@ -113,9 +119,9 @@ def _providers(raw: object) -> tuple[dict[str, ProviderConfig], list[str]]:
     return configs, wrong
 
 
-def _seconds(raw: object) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 < raw < float("inf"):
-        raise ValueError("must be a number of seconds greater than 0.")
+def _seconds(most: float, raw: object) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 < raw <= most:
+        raise ValueError(f"must be a number of seconds greater than 0 and at most {most:,}.")
     return raw
 
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.transaction import TransactionManagementError
 
 from . import conf, registry
 from .asking import look_up, submit
-from .attempts import Answer, Target
+from .attempts import Answer, Claim, Target
 from .clock import utc_now
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
@@ -35,8 +35,16 @@ logger = logging.getLogger("django_invoice_cancel")
 Also = Callable[[Sequence[Answer]], None]
 """Called within the transaction that records the answers."""
 
-PAUSES: dict[str, float] = {Code.BAD_CREDENTIALS: 300.0, Code.RATE_LIMITED: 60.0}
-"""Seconds for which these codes pause a provider at once, where it does not say itself."""
+FAILURES_THAT_PAUSE = 5
+"""After so many replies in a row that say nothing about an invoice, the provider is paused."""
+PAUSE_SECONDS = 300.0
+"""The length of that pause, and of the one after rejected credentials."""
+PAUSES: dict[str, float] = {Code.BAD_CREDENTIALS: PAUSE_SECONDS, Code.RATE_LIMITED: 60.0}
+"""Seconds for which these codes pause a provider at once, unless the reply names a time."""
+LEAST_PAUSE_SECONDS = 1.0
+"""A pause is at least so long, also after ``Retry-After: 0``: a receiver that cancels again must meet it."""
+_OUR_OWN = (Code.LEASE_EXPIRED, Code.MISCONFIGURED)
+"""The codes of replies that the provider has no part in."""
 MOST_REPEATS = 3
 """How often the cancel is repeated for one doubt, where a repeat is all that can be done."""
 
@@ -60,8 +68,39 @@ def cancel_invoice(
     claim = verbs.claim([invoice], intent)
     if not claim.invoices or verbs.is_overtaken(claim, invoice):
         return told(not_claimed(invoice))
+    return told(_send(provider, claim, invoice))
+
+
+def _send(provider: Provider, claim: Claim, invoice: Invoice) -> CancelResult:
+    """Send the request of a claimed invoice and record the answer.
+
+    A pause is written before the record: a receiver of its signals that cancels again meets it.
+    """
     answer = submit(provider, claim, invoice)
-    return told(recorded(answer))
+    reply = answer.reply
+    says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
+    _note_reply(reply, invoice, answer.target.provider, says_nothing, claim.is_provider_failing)
+    return recorded(answer)
+
+
+def _note_reply(
+    reply: ProviderReply | LookupReply, invoice: Invoice, alias: str, says_nothing: bool, was_failing: bool
+) -> None:
+    """Write what the reply to a single request says about the provider (P9); an error is only logged.
+
+    Nothing is written for a good reply unless the provider was failing before.
+    """
+    verbs = invoice.verbs
+    try:
+        if says_nothing and reply.code in PAUSES:
+            seconds = PAUSES[reply.code] if reply.retry_after is None else reply.retry_after
+            verbs.pause(alias, reply.code, max(seconds, LEAST_PAUSE_SECONDS))
+        elif says_nothing and reply.code not in _OUR_OWN:
+            verbs.count_failure(alias, reply.code, most=FAILURES_THAT_PAUSE, seconds=PAUSE_SECONDS)
+        elif was_failing and not says_nothing:
+            verbs.tell_state(alias, seconds=0.0, code="", failures=0)
+    except Error:
+        logger.exception("What a reply says about %s was not written.", alias)
 
 
 def checked_intent(actor: Any, trigger: Trigger, reason: str) -> Intent:
@@ -99,13 +138,10 @@ def recorded(
 
     An answer that cannot be recorded together with ``also`` is recorded without it.
     """
-    invoice, reply = answer.invoice, answer.reply
-    verbs = verbs or invoice.verbs
+    verbs = verbs or answer.invoice.verbs
     is_recorded = _is_recorded(answer, verbs, also, may_be_written) or (
         also is not None and _is_recorded(answer, verbs, None, may_be_written=True)
     )
-    if reply.outcome == Outcome.NOT_PROCESSED:
-        pause_after(reply, invoice, answer.target.provider)
     return replace(result_of(answer), is_recorded=is_recorded)
 
 
@@ -116,16 +152,6 @@ def _is_recorded(answer: Answer, verbs: InvoiceVerbs, also: Also | None, may_be_
         logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
         return False
     return True
-
-
-def pause_after(reply: ProviderReply | LookupReply, invoice: Invoice, alias: str) -> None:
-    """Pause the provider that was asked if its answer requires it; a pause that cannot be written is only logged."""
-    if reply.code not in PAUSES:
-        return
-    try:
-        invoice.verbs.pause(alias, reply.code, PAUSES[reply.code] if reply.retry_after is None else reply.retry_after)
-    except DatabaseError:
-        logger.exception("The pause of %s was not written.", alias)
 
 
 def result_of(answer: Answer) -> CancelResult:
@@ -208,7 +234,7 @@ def cancel_requested(invoice: Invoice) -> CancelResult:
     claims = verbs.claim_requested([invoice], is_try=False, unless_paused=True)
     for claim in claims:
         if claim.invoices and not verbs.is_overtaken(claim, invoice):
-            return told(recorded(submit(provider, claim, invoice)))
+            return told(_send(provider, claim, invoice))
     return told(request_not_claimed(invoice))
 
 
@@ -290,25 +316,26 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
         return replace(provider, status=str(invoice.status))
     if invoice.status == Status.CANCELING:
         return skipped(invoice, Code.IN_PROGRESS)
-    state = verbs.paused(target.provider)
-    if state is not None:
+    state = verbs.provider_state(target.provider)
+    if state is not None and state.is_paused:
         return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
     if provider.supports_lookup:
-        return _looked_up(provider, invoice, target, intent)
+        return _looked_up(provider, invoice, target, intent, was_failing=state is not None and state.failures > 0)
     if resubmit and may_repeat(provider, invoice):
         return _repeated(provider, invoice, intent)
     return standing(invoice, Code.NO_LOOKUP)
 
 
-def _looked_up(provider: Provider, invoice: Invoice, target: Target, intent: Intent) -> CancelResult:
+def _looked_up(
+    provider: Provider, invoice: Invoice, target: Target, intent: Intent, *, was_failing: bool
+) -> CancelResult:
     verbs = invoice.verbs
     if invoice.next_check_at is not None:
         verbs.book_check([invoice])
     seen = verbs.seen(invoice, target)
     reply = look_up(provider, [target.external_id])[target.external_id]
+    _note_reply(reply, invoice, target.provider, not reply.is_answer, was_failing)
     verbs.record_lookup(seen, reply, intent)
-    if not reply.is_answer:
-        pause_after(reply, invoice, target.provider)
     return result_of_lookup(invoice, reply)
 
 
@@ -343,4 +370,4 @@ def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelRes
     claim = invoice.verbs.claim([invoice], intent, before=Status.IN_DOUBT)
     if not claim.invoices or invoice.verbs.is_overtaken(claim, invoice):
         return not_claimed(invoice)
-    return recorded(submit(provider, claim, invoice))
+    return _send(provider, claim, invoice)

@@ -17,10 +17,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from .. import conf
-from ..bulk.lanes import FAILURES_THAT_PAUSE
 from ..clock import utc_now
 from ..models import BulkOperation, Invoice, ProviderState
 from ..models.provider_state import RECONCILE_QUIET
+from ..services import FAILURES_THAT_PAUSE
 from .filters import AttentionFilter, Need
 from .listing import InterruptedFilter
 from .pauses import pause_of, trouble_of

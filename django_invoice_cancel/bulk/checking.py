@@ -176,6 +176,7 @@ class Checker(Run):
             return
         none = LookupReply(None, Code.ADAPTER_ERROR, is_answer=False)
         replies = job.answer or {}
+        self._tell_states()  # before the record: its receivers may ask again, and must meet the pause
         for one in seen:
             self._tell(self._recorded(one, replies.get(one.target.external_id, none)))
         self._tell_states()

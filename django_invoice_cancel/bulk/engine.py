@@ -187,7 +187,7 @@ class Engine(Run):
             lane.parked = deque(job for job in lane.parked if now < job.stale_at)
             self._put_back(track, lane, stale)
             return True
-        count = 1 if lane.is_probing else min(len(lane.parked), lane.idle if lane.rate else GROUP)
+        count = 1 if lane.is_probing else min(len(lane.parked), lane.idle if lane.rate else GROUP, lane.most_at_once)
         if not lane.parked or not lane.may_feed() or not lane.is_hungry:
             return False
         slot = self._slot(lane, count)
@@ -254,6 +254,7 @@ class Engine(Run):
 
         The others come again later in this run, unless their status has changed concurrently: then it is reported.
         """
+        self._tell_states()  # receivers of a claim that is given back may cancel again too
         lane.open -= len(jobs)
         groups: dict[UUID, tuple[Claim, list[Invoice]]] = {}
         for job in jobs:
@@ -303,6 +304,7 @@ class Engine(Run):
         """Record what came back and keep the results; what an interrupt hits is recorded when the run winds down."""
         answers, self._answers = self._answers, []
         try:
+            self._tell_states()  # before the record: its receivers may cancel again, and must meet the pause
             results = self._written(answers)
         except BaseException:  # Ctrl-C where no command turns it into a stop, a worker's SystemExit
             self._answers = answers + self._answers
@@ -310,7 +312,6 @@ class Engine(Run):
             raise
         for answer, said in zip(answers, results, strict=True):
             self._keep(answer.invoice, said)
-        self._tell_states()
 
     def _written(self, answers: Sequence[Answer]) -> list[CancelResult]:
         """Write answers as one group; where that fails, one by one, and say which failed."""

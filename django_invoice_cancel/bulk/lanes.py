@@ -21,6 +21,7 @@ from ..asking import tell_bug
 from ..clock import utc_now
 from ..outcomes import Code
 from ..providers.base import Provider
+from ..services import FAILURES_THAT_PAUSE, PAUSE_SECONDS
 
 if TYPE_CHECKING:
     from ..models import ProviderState
@@ -29,10 +30,6 @@ logger = logging.getLogger("django_invoice_cancel")
 
 GROUP = 50
 """How many rows are claimed or recorded together: beyond it little is gained."""
-FAILURES_THAT_PAUSE = 5
-"""So many replies in a row that say nothing about an invoice pause the provider."""
-PAUSE_SECONDS = 300.0
-"""For how long; rejected credentials pause at once."""
 RATE_PAUSE_SECONDS = 30.0
 """How long a 429 pauses that names no time."""
 LEAST_RATE_PAUSE_SECONDS = 1.0
@@ -45,6 +42,11 @@ LOOK_AGAIN_SECONDS = 0.1
 """How long after it found no free slot a lane looks for one again."""
 REPORT_CHECK_SECONDS = 0.02
 """How often a job that waits for receivers checks whether it still should."""
+
+
+def slots_at_once(rate: float) -> int:
+    """Return how many slots are reserved together at most: no more than the rate lets go in a second."""
+    return max(1, min(int(rate), GROUP))
 
 
 @dataclass
@@ -100,6 +102,8 @@ class Lane:
         """Whether something about the provider is to be told to the other processes."""
         self.look_again_at = 0.0
         """Monotonic: before this there is no free slot."""
+        self.next_own_slot = 0.0
+        """Monotonic: this run's own rate, which holds also if another process writes nearer slots at a higher one."""
         self._held_until = 0.0
         self._limited = 0
         """How many probes in a row met a 429."""
@@ -133,7 +137,7 @@ class Lane:
         """How many are claimed and queued together: with a rate no more than it lets go in a second, and than can
         be sent at once.
         """
-        return max(1, min(int(self.rate), GROUP, self.idle)) if self.rate else GROUP
+        return max(1, min(slots_at_once(self.rate), self.idle)) if self.rate else GROUP
 
     @property
     def idle(self) -> int:
@@ -166,7 +170,8 @@ class Lane:
             if not self.has_news and not self.fed:
                 self.failures = max(self.failures, state.failures)
                 self.is_probing = self.is_probing or bool(state.pause_code)
-        if self.rate and state.next_send_at is not None and state.next_send_at - utc_now() > NEAR:
+        now = utc_now()
+        if self.rate and state.next_slot(self.rate, now) > now + NEAR:
             self.rest()
 
     def note(self, epoch: int, code: str, *, says_nothing: bool, retry_after: float | None) -> None:

@@ -23,7 +23,7 @@ from django.db import DatabaseError, InterfaceError
 from ..intents import Intent
 from ..outcomes import CancelResult, Code
 from ..results import skipped, told
-from .lanes import GROUP, Job, Lane
+from .lanes import GROUP, NEAR, Job, Lane
 from .tracks import Track
 
 if TYPE_CHECKING:
@@ -147,6 +147,9 @@ class Run(ABC):
         """Reserve slots for so many requests; return the first (monotonic; 0: at once), None where none is near."""
         if not lane.rate:
             return 0.0
+        if lane.next_own_slot > time.monotonic() + NEAR.total_seconds():
+            lane.rest()
+            return None
         try:
             start = self.verbs.reserve(lane.alias, count, lane.rate)
         except DATABASE_ERRORS as error:
@@ -154,7 +157,9 @@ class Run(ABC):
             logger.warning("No slot could be reserved for %s (%s).", lane.alias, type(error).__name__)
             start = 0.0
         if start:
-            return time.monotonic() + start - time.time()
+            slot = time.monotonic() + start - time.time()
+            lane.next_own_slot = slot + count / lane.rate
+            return slot
         lane.rest()
         return None
 

@@ -18,6 +18,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from .. import registry
 from ..bulk import checked_bounds
+from ..bulk.bounds import LEAST_RATE, MOST_RATE
 from ..exceptions import CancelInTransaction, InvalidExternalId
 from ..models import Invoice
 from ..models.actors import find_actor
@@ -64,10 +65,10 @@ def rate(text: str) -> float:
     """Read a number of requests a second."""
     try:
         value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of requests a second.")
+        checked_bounds(rate=value)
+    except ValueError as error:
+        bounds = f"from {LEAST_RATE} to {MOST_RATE:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of requests a second {bounds}.") from error
     return value
 
 

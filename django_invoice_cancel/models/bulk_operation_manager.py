@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models, transaction
 from django.db.models import Q
 
+from ..bulk import checked_bounds
 from ..clock import utc_now
 from ..intents import Intent, Trigger
 from ..outcomes import Code
@@ -64,7 +65,7 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         Raises ``ValueError`` for what is refused of a single invoice: a worker could say it to nobody.
         """
         _refuse_impossible(**fields)
-        _refuse_workers(workers)
+        checked_bounds(workers=workers)
         named = getattr(invoices, "_db", None)
         if named not in (None, self.db):  # freezing would look for them here, and find others
             raise ValueError(f"Bulk operations work in {self.db!r} alone, not on invoices in {named!r}.")
@@ -95,11 +96,6 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
     def forget_drafts(self) -> None:
         """Remove what nobody confirmed for a day."""
         self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete()
-
-
-def _refuse_workers(workers: Any) -> None:
-    if workers is not None and not (isinstance(workers, int) and workers > 0):
-        raise ValueError(f"workers must be a whole number above 0, not {workers!r}.")
 
 
 def _refuse_impossible(

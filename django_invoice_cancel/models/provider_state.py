@@ -1,12 +1,13 @@
 """What all processes share about one provider account: its pause, its rate and when it was last heard of."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..clock import utc_now
+from ..bulk.lanes import NEAR, slots_at_once
+from ..clock import TOLERANCE, is_ahead, utc_now
 from .fields import ExactCharField, InstantField
 
 RECONCILE_QUIET = timedelta(hours=1)
@@ -39,15 +40,41 @@ class ProviderState(models.Model):
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the pause is over; 0 where there is none."""
-        if self.paused_until is None:
-            return 0.0
-        left: timedelta = self.paused_until - utc_now()
-        return max(left.total_seconds(), 0.0)
+        """Seconds until the pause is over; 0 if there is none."""
+        now = utc_now()
+        end = self._end(now)
+        return 0.0 if end is None else max((end - now).total_seconds(), 0.0)
+
+    @property
+    def pause_ends_at(self) -> datetime | None:
+        """The end of the pause. One that begins in the future was written by a wrong clock: it counts from now."""
+        return self._end(utc_now())
+
+    @property
+    def begins_in_future(self) -> bool:
+        """Whether the clock that wrote the pause was ahead, or has been set back since."""
+        return is_ahead(self.paused_at, utc_now())
+
+    def _end(self, now: datetime) -> datetime | None:
+        start: datetime | None = self.paused_at
+        end: datetime | None = self.paused_until
+        if start is None or end is None or not is_ahead(start, now):
+            return end
+        return now + (end - start)
+
+    def next_slot(self, rate: float, now: datetime) -> datetime:
+        """Return the next free slot of a rate, at the earliest ``now``.
+
+        A slot further ahead than the largest group at this rate can reserve was written by a wrong clock, or for a
+        far lower rate. It is ignored, else it would block every process.
+        """
+        free: datetime | None = self.next_send_at
+        furthest = now + NEAR + timedelta(seconds=slots_at_once(rate) / rate) + TOLERANCE
+        return free if free is not None and now < free <= furthest else now
 
 
 class NotPaused(models.Expression):
-    """A condition for a WHERE: the provider is not paused now.
+    """A condition for a WHERE: the provider is not paused now, and with ``or_failing`` has no failures either.
 
     Written out, since it is part of every claim: Django's ``Exists`` says the same for 0.5 ms of CPU more.
     """
@@ -55,14 +82,17 @@ class NotPaused(models.Expression):
     conditional = True
     output_field = models.BooleanField()
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, *, or_failing: bool = False) -> None:
         super().__init__()
         self.alias = alias
+        self.or_failing = or_failing
 
     def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, tuple[Any, ...]]:
         """Return ``NOT EXISTS (...)`` and its parameters, for any database."""
         names = ProviderState._meta
-        alias, until = names.get_field("alias"), names.get_field("paused_until")
-        table, alias_column, until_column = map(connection.ops.quote_name, (names.db_table, alias.column, until.column))
-        sql = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {alias_column} = %s AND {until_column} > %s)"  # noqa: S608 - names
-        return sql, (self.alias, until.get_db_prep_value(utc_now(), connection, prepared=False))
+        fields: list[Any] = [names.get_field(name) for name in ("alias", "paused_until", "failures")]
+        alias, until, failures = (connection.ops.quote_name(field.column) for field in fields)
+        trouble = f"({until} > %s OR {failures} > 0)" if self.or_failing else f"{until} > %s"
+        table = connection.ops.quote_name(names.db_table)
+        sql = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {alias} = %s AND {trouble})"  # noqa: S608 - names
+        return sql, (self.alias, fields[1].get_db_prep_value(utc_now(), connection, prepared=False))

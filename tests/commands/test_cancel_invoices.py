@@ -44,7 +44,17 @@ BAD = {
     "limit 0": (["--all", "--limit", "0"], 1, "'0' is not a whole number above 0"),
     "limit -1": (["--all", "--limit", "-1"], 1, "-1"),
     "concurrency many": (["--all", "--concurrency", "many"], 1, "'many'"),
-    "rate 0": (["--all", "--rate", "0"], 1, "'0' is not a number"),
+    "concurrency 1001": (["--all", "--concurrency", "1001"], 1, "from 1 to 1000, not 1001"),
+    "limit of 31 digits": (["--all", "--limit", "1" + "0" * 30], 1, "from 0 to 1000000000, not 1000000"),
+    "limit of 5000 digits": (["--all", "--limit", "1" * 5000], 1, "--limit"),
+    **{
+        f"rate {text}": (
+            ["--all", "--rate", text],
+            1,
+            f"'{text}' is not a number of requests a second from 0.001 to 1000",
+        )
+        for text in ("0", "-1", "1e-320", "1e-6", "0.0009", "nan", "inf", "1e300", "many")
+    },
     "unknown database": (["--all", "--database", "elsewhere"], 1, "elsewhere"),
     "unknown format": (["--all", "--format", "xml"], 1, "xml"),
 }
@@ -61,7 +71,7 @@ def test_bad_input_is_named_before_anything_is_sent(shop, make, manage, wrong):
 
 
 @pytest.mark.parametrize("name", ["limit", "concurrency", "rate"])
-@pytest.mark.parametrize("value", [0, -1, "3", float("nan")])
+@pytest.mark.parametrize("value", [0, -1, "3", float("nan"), float("inf"), True, 1e300, 1e-320])
 def test_bounds_given_by_call_command_are_checked_too(shop, make, manage, name, value):
     """``call_command`` does not read keywords as a shell's arguments are read: 0 must not mean "no limit"."""
     make(3)

@@ -46,3 +46,14 @@ def test_what_is_left_of_the_deadline_counts_and_not_the_whole(lease):
     """284 s gone by a clock that ran too fast, and little left: the request is over before the claim is."""
     assert lease(wall=295, monotonic=100, left=4.9) is True
     assert lease(wall=295, monotonic=100, left=5) is False
+
+
+def test_claim_reads_the_clocks_that_are_in_place_when_it_is_won(monkeypatch):
+    """freezegun and its like replace the functions of ``time`` after our modules were imported."""
+    monkeypatch.setattr(attempts.time, "time", lambda: 17.0)
+    monkeypatch.setattr(attempts.time, "monotonic", lambda: 5.0)
+    claim = Claim(CLERK, Status.CREATED, TTL)
+    assert (claim.opened_at, claim.opened_monotonic) == (17.0, 5.0)
+    assert claim.lease(DEADLINE)(DEADLINE)
+    monkeypatch.setattr(attempts.time, "time", lambda: 17.0 + TTL - DEADLINE)
+    assert not claim.lease(DEADLINE)(DEADLINE)

@@ -7,6 +7,7 @@ import pytest
 import responses
 
 from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.testing import ScriptedProvider
 from django_invoice_cancel.testing.sandbox import ProviderSandbox
 
 BOTH = ("firekassa", "cryptocloud")
@@ -65,3 +66,23 @@ def web() -> Iterator[responses.RequestsMock]:
     """The whole internet: what is not registered cannot be connected to."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
+
+
+@pytest.fixture
+def scripted(settings: Any) -> Callable[..., ScriptedProvider]:
+    """Return a function that configures the scripted account ``shop`` (settings in capitals) and returns it."""
+
+    def configure(**changes: Any) -> ScriptedProvider:
+        options = {name: value for name, value in changes.items() if name.islower()}
+        rest = {name: value for name, value in changes.items() if name.isupper()}
+        backend = "django_invoice_cancel.testing.ScriptedProvider"
+        settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": {"BACKEND": backend, "OPTIONS": options}}, **rest}
+        return ScriptedProvider.of("shop")
+
+    return configure
+
+
+@pytest.fixture
+def shop(scripted: Callable[..., ScriptedProvider]) -> ScriptedProvider:
+    """The scripted account ``shop``, which cancels what it may and can be asked for a status."""
+    return scripted()

@@ -8,20 +8,13 @@ import time_machine
 from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
-from django_invoice_cancel.testing import ScriptedProvider, make_invoice
+from django_invoice_cancel.testing import make_invoice
 from tests.story.reading import failure, row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("use_tz")]
 
 BEFORE_THE_CHANGE = [0, 30, 1810]
 """Seconds before the change of the clocks at which a span begins: those around it, and those in the repeated hour."""
-
-
-@pytest.fixture
-def shop(settings):
-    scripted = {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
-    settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": scripted}}
-    return ScriptedProvider.of("shop")
 
 
 @pytest.fixture(params=BEFORE_THE_CHANGE, ids=lambda seconds: f"{seconds} s before")

@@ -113,20 +113,22 @@ NO_ANSWER = [
 
 @pytest.mark.parametrize(("fault", "code", "pause"), NO_ANSWER, ids=[case[0] for case in NO_ANSWER])
 def test_lookup_without_an_answer_teaches_nothing(sandbox, in_doubt, configure, fault, code, pause):
-    """Not even the back-off moves on; a provider that asks for it is left alone."""
+    """Not even the back-off moves on. It counts against the provider until the next answer, or pauses it at once."""
     invoice = in_doubt()
     configure(deadline=0.8 if fault == "silent_before" else 10.0)
     sandbox.configure(retry_after_seconds=9)
     sandbox.script(invoice.external_id, [fault], operation="lookup")
     with later(minutes=16):
         found = invoice.reconcile()
-        states = {state.pause_code: round(state.seconds_left) for state in ProviderState.objects.all()}
+        state = ProviderState.objects.get()
+        found_state = (state.pause_code, round(state.seconds_left), state.failures)
         before, log = row(invoice), steps(invoice)
         again = row(invoice).reconcile()
     assert (found.outcome, found.code, found.status) == ("in_doubt", code, "in_doubt")
     assert (before.status, before.check_count, log) == ("in_doubt", 0, DOUBT)
-    assert states == ({} if pause is None else {code: pause})
+    assert found_state == (("", 0, 1) if pause is None else (code, pause, 0))
     if pause is None:
+        assert ProviderState.objects.get().failures == 0
         assert left(invoice) == (again.status, [*DOUBT, STILL_OPEN])
     else:
         assert (again.outcome, again.code, round(again.retry_after)) == ("skipped", "provider_paused", pause)

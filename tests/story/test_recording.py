@@ -101,7 +101,7 @@ def test_pause_that_cannot_be_written_hides_no_outcome(sandbox, register, monkey
     monkeypatch.setattr("django_invoice_cancel.models.verbs.pauses.Pauses.pause", broken)
     raised = failure(invoice.cancel)
     assert (raised.result.code, raised.result.is_recorded) == ("rate_limited", True)
-    assert "The pause of cryptocloud was not written." in caplog.text
+    assert "What a reply says about cryptocloud was not written." in caplog.text
     answered = ("canceling", "created", "not_processed", "rate_limited")
     assert left(invoice) == ("created", [CANCELED_BY_US[0], answered])
     assert sandbox.count("cancel") == 1

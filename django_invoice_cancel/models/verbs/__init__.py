@@ -61,6 +61,8 @@ class InvoiceVerbs:
         self.tell_state = pauses.tell_state
         self.reserve = pauses.reserve
         self.paused = pauses.paused
+        self.correct_pauses = pauses.correct_pauses
+        self.count_failure = pauses.count_failure
 
     def refuse_inside_transaction(self) -> None:
         """Raise ``CancelInTransaction`` where a provider may not be asked; nothing is sent to the database."""

@@ -6,8 +6,9 @@ A claim is one conditional UPDATE: of two that try, the database lets one throug
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -25,7 +26,7 @@ from ...interruptions import is_interruption
 from ...outcomes import Code, Outcome
 from ...signals import invoice_status_changed
 from ...statuses import Mover, Status, check_move
-from ..provider_state import NotPaused
+from ..provider_state import NotPaused, ProviderState
 from .records import REQUEST_CLEARED
 from .rows import Entry, Rows, show
 
@@ -81,8 +82,14 @@ class Claims:
         changes = self._changes(claim) | dict(also)
 
         def verb(is_repeat: bool) -> list[Invoice]:
-            guarded = self._guarded(invoices, before, unless_paused, guard)
-            count = guarded.update(**changes)
+            nonlocal claim
+            alias = invoices[0].provider
+            # If this UPDATE wins, the provider is healthy: a good answer has no count of failures to reset.
+            guards = [guard, *([NotPaused(alias, or_failing=True)] if unless_paused else [])]
+            count = self._guarded(invoices, before, guards).update(**changes)
+            if unless_paused and not count and self._is_failing(alias):
+                claim = replace(claim, is_provider_failing=True)
+                count = self._guarded(invoices, before, [guard, NotPaused(alias)]).update(**changes)
             won = list(invoices) if count == len(invoices) else self._won(invoices, claim.attempt, count, is_repeat)
             if count:
                 self.rows.append([Entry(invoice, before, Status.CANCELING, intent, claim.attempt) for invoice in won])
@@ -175,13 +182,15 @@ class Claims:
             requested = self.rows.invoices.filter(pk=key, cancel_requested_at__isnull=False)
             show(invoice, changes if requested.update(**changes) else REQUEST_CLEARED)
 
-    def _guarded(self, invoices: Sequence[Invoice], before: Status, unless_paused: bool, guard: Q) -> Any:
+    def _guarded(self, invoices: Sequence[Invoice], before: Status, guards: Iterable[Any]) -> Any:
         # One filter(), and exact lookups for one invoice: each further step costs a single cancel 0.1 ms of CPU.
-        provider = invoices[0].provider
-        guards: list[Any] = [self._seen(invoices, before), *([guard] if guard else [])]
-        if unless_paused:
-            guards.append(NotPaused(provider))
-        return self.rows.invoices.filter(*guards, status=before, provider=provider)
+        seen = self._seen(invoices, before)
+        return self.rows.invoices.filter(seen, *filter(None, guards), status=before, provider=invoices[0].provider)
+
+    def _is_failing(self, alias: str) -> bool:
+        """Return whether the provider has failures that are counted, and no pause."""
+        states = ProviderState.objects.using(self.rows.using).filter(alias=alias, failures__gt=0)
+        return states.filter(Q(paused_until__isnull=True) | Q(paused_until__lte=utc_now())).exists()
 
     def _seen(self, invoices: Sequence[Invoice], before: Status) -> Q:
         if before != Status.CREATED:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db.models import Q
+from django.db import IntegrityError
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Least
 
+from ...bulk.lanes import NEAR
 from ...clock import utc_now
 from ..provider_state import ProviderState
 from .rows import Rows
 
-NEAR = timedelta(seconds=1)
-"""Slots further away than this are not reserved: who waits for them holds no claim."""
+MOST_COUNTED = 1_000_000
+"""Failures are counted up to this: far more than any decision needs, far less than a column holds."""
 
 
 class Pauses:
@@ -22,32 +26,56 @@ class Pauses:
         self.rows = rows
 
     def pause(self, alias: str, code: str, seconds: float) -> None:
-        """Leave the provider alone for so many seconds; a pause never shortens another."""
-        until = utc_now() + timedelta(seconds=seconds)
-        states = ProviderState.objects.using(self.rows.using)
-        states.get_or_create(alias=alias)
-        shorter = states.filter(Q(paused_until__isnull=True) | Q(paused_until__lt=until), alias=alias)
-        shorter.update(paused_until=until, pause_code=code)
+        """Pause the provider for ``seconds``; a pause never shortens another."""
+        self._corrected(self._states.get_or_create(alias=alias)[0])
+        now = utc_now()
+        until = now + timedelta(seconds=seconds)
+        shorter = self._states.filter(Q(paused_until__isnull=True) | Q(paused_until__lt=until), alias=alias)
+        shorter.update(paused_at=now, paused_until=until, pause_code=code)
 
     def provider_state(self, alias: str) -> ProviderState | None:
-        """Return what is known about the provider."""
-        return ProviderState.objects.using(self.rows.using).filter(alias=alias).first()
+        """Return what is known about the provider; correct a pause that was written by a wrong clock."""
+        state = self._states.filter(alias=alias).first()
+        return None if state is None else self._corrected(state)
+
+    def paused(self, alias: str) -> ProviderState | None:
+        """Return the provider's state if it is paused now."""
+        state = self.provider_state(alias)
+        return state if state is not None and state.is_paused else None
+
+    def correct_pauses(self, states: Iterable[ProviderState]) -> None:
+        """Let pauses that begin in the future begin now, with the same length."""
+        for state in states:
+            self._corrected(state)
 
     def tell_state(self, alias: str, *, seconds: float, code: str, failures: int) -> None:
-        """Write what a run learned about the provider: a pause of so many seconds, or that it answers (no code).
+        """Write what a run learned about the provider: a pause of ``seconds``, or that it answers (no code).
 
-        An answer ends a pause that is over, never one that somebody else has just begun.
+        An answer ends a pause that is over, never one that another process has just begun.
         """
         now = utc_now()
-        states = ProviderState.objects.using(self.rows.using)
-        heard = {"failures": failures} | ({} if failures else {"last_success_at": now})
-        if not states.filter(alias=alias).update(**heard):
-            states.get_or_create(alias=alias, defaults=heard)
+        heard = {"failures": min(failures, MOST_COUNTED)} | ({} if failures else {"last_success_at": now})
+        if not self._states.filter(alias=alias).update(**heard):
+            self._states.get_or_create(alias=alias, defaults=heard)
         if code:
             self.pause(alias, code, seconds)
         elif not failures:
-            over = states.filter(alias=alias, paused_until__lte=now)
-            over.update(paused_until=None, pause_code="")
+            over = self._states.filter(alias=alias, paused_until__lte=now)
+            over.update(paused_at=None, paused_until=None, pause_code="")
+
+    def count_failure(self, alias: str, code: str, *, most: int, seconds: float) -> None:
+        """Count a reply that says nothing about an invoice; after ``most`` in a row, pause for ``seconds``."""
+        own = self._states.filter(alias=alias)
+        one_more = Least(F("failures") + 1, MOST_COUNTED)
+        if not own.update(failures=one_more):
+            try:
+                self._states.create(alias=alias, failures=1)
+            except IntegrityError:  # inserted concurrently
+                own.update(failures=one_more)
+            else:
+                return
+        if own.filter(failures__gte=most).exists():
+            self.pause(alias, code, seconds)
 
     def reserve(self, alias: str, count: int, rate: float) -> float:
         """Reserve ``count`` slots at ``rate`` a second; return the first (seconds since the epoch), 0 if none is near.
@@ -56,17 +84,24 @@ class Pauses:
         fraction of a second.
         """
         now = utc_now()
-        states = ProviderState.objects.using(self.rows.using)
-        free = states.get_or_create(alias=alias)[0].next_send_at
-        start = now if free is None or free < now else free
+        state = self._states.get_or_create(alias=alias)[0]
+        start = state.next_slot(rate, now)
         if start > now + NEAR:
             return 0.0
-        own = states.filter(alias=alias, next_send_at=free)
+        own = self._states.filter(alias=alias, next_send_at=state.next_send_at)
         if not own.update(next_send_at=start + timedelta(seconds=count / rate)):
             return 0.0
         return time.time() + (start - now).total_seconds()
 
-    def paused(self, alias: str) -> ProviderState | None:
-        """Return the provider's state if it is paused now."""
-        states = ProviderState.objects.using(self.rows.using)
-        return states.filter(alias=alias, paused_until__gt=utc_now()).first()
+    @property
+    def _states(self) -> QuerySet[ProviderState]:
+        return ProviderState.objects.using(self.rows.using)
+
+    def _corrected(self, state: ProviderState) -> ProviderState:
+        """Let a pause that begins in the future begin now, with the same length; of two that do it, one does."""
+        if state.begins_in_future:
+            now, until = utc_now(), state.pause_ends_at
+            own = self._states.filter(alias=state.alias, paused_at=state.paused_at, paused_until=state.paused_until)
+            own.update(paused_at=now, paused_until=until)
+            state.paused_at, state.paused_until = now, until
+        return state
