@@ -113,7 +113,7 @@ NO_ANSWER = [
 
 @pytest.mark.parametrize(("fault", "code", "pause"), NO_ANSWER, ids=[case[0] for case in NO_ANSWER])
 def test_lookup_without_an_answer_teaches_nothing(sandbox, in_doubt, configure, fault, code, pause):
-    """Not even the back-off moves on. It counts against the provider until the next answer, or pauses it at once."""
+    """Not even the back-off moves on. It counts against the provider, as the lost answer before, or pauses it."""
     invoice = in_doubt()
     configure(deadline=0.8 if fault == "silent_before" else 10.0)
     sandbox.configure(retry_after_seconds=9)
@@ -126,7 +126,7 @@ def test_lookup_without_an_answer_teaches_nothing(sandbox, in_doubt, configure, 
         again = row(invoice).reconcile()
     assert (found.outcome, found.code, found.status) == ("in_doubt", code, "in_doubt")
     assert (before.status, before.check_count, log) == ("in_doubt", 0, DOUBT)
-    assert found_state == (("", 0, 1) if pause is None else (code, pause, 0))
+    assert found_state == (("", 0, 2) if pause is None else (code, pause, 1))
     if pause is None:
         assert ProviderState.objects.get().failures == 0
         assert left(invoice) == (again.status, [*DOUBT, STILL_OPEN])
