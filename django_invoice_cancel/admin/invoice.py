@@ -31,7 +31,7 @@ from .sentences import marked, money_of, state_of
 from .single import SingleInvoice
 from .texts import outcome_word
 from .timeline import LATEST, events_of, label_of, latest
-from .times import ago, in_local_time
+from .times import ago, in_local_time, make_showable
 
 HISTORY = 500
 """How many events the history shows."""
@@ -93,7 +93,19 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
         shown = {"attention": attention(self, request)} if self.has_view_or_change_permission(request) else {}
         return super().changelist_view(request, {**shown, **(extra_context or {})})
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changelist: Any = super().get_changelist_instance(request)
+        for row in changelist.result_list:
+            make_showable(row)
+        return changelist
+
     # -- one invoice ------------------------------------------------------------------------------------------
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        invoice = super().get_object(request, object_id, from_field)
+        if invoice is not None:
+            make_showable(invoice)
+        return invoice
 
     def get_fieldsets(self, request: HttpRequest, obj: Invoice | None = None) -> Any:
         if self.fieldsets or self.fields:

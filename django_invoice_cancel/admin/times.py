@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.contrib import admin
@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from ..clock import utc_now
-from ..models.fields import InstantField
+from ..models.fields import InstantField, is_displayable
 
 
 def clock(when: datetime) -> str:
@@ -61,6 +61,25 @@ def in_local_time(model: type[models.Model], names: Iterable[Any]) -> tuple[Any,
         return tuple(names)
     instants = {field.name: field for field in model._meta.concrete_fields if isinstance(field, InstantField)}
     return tuple(_local_column(instants[name]) if name in instants else name for name in names)
+
+
+class EdgeTime(datetime):
+    """A time at the end of the calendar, which some zones cannot show: there it is shown as it is stored."""
+
+    def astimezone(self, tz: tzinfo | None = None) -> Self:
+        try:
+            return super().astimezone(tz)
+        except OverflowError:
+            return self.replace(tzinfo=tz)
+
+
+def make_showable(row: models.Model) -> None:
+    """Replace the times of a row that not every zone can show, so that no page fails to convert them."""
+    values = vars(row)  # a deferred column is not read for this
+    for field in row._meta.concrete_fields:
+        value = values.get(field.attname)
+        if isinstance(value, datetime) and timezone.is_aware(value) and not is_displayable(value):
+            values[field.attname] = EdgeTime.combine(value.date(), value.timetz())
 
 
 @cache

@@ -132,8 +132,13 @@ def displayable(value: datetime) -> None:
 
     Such times stand for "never" or "unknown" in other systems: 9999-12-31, 0001-01-01.
     """
-    # The comparison of a time in another zone does not overflow. A naive one is within a day of its instant.
-    if not _FIRST <= (value.replace(tzinfo=UTC) if timezone.is_naive(value) else value) <= _LAST:
+    if not is_displayable(value):
         raise ValidationError(
             _("A time at the end of the calendar cannot be shown in every time zone: leave it empty if there is none.")
         )
+
+
+def is_displayable(value: datetime) -> bool:
+    """Return whether every time zone can show a time."""
+    # The comparison of a time in another zone does not overflow. A naive one is within a day of its instant.
+    return _FIRST <= (value.replace(tzinfo=UTC) if timezone.is_naive(value) else value) <= _LAST
