@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError, transaction
 
-from . import registry
+from . import conf, registry
 from .attempts import Answer
 from .bulk import Walk, cancel_walks, check_walks, checked_bounds
 from .clock import utc_now
@@ -41,7 +41,8 @@ LOOK_SECONDS = 1.0
 """How often a slice looks whether somebody pressed Stop."""
 STUCK_SECONDS = 5.0
 """How long to wait after a slice in which the database refused all rows that were left."""
-
+DISABLED_SECONDS = 300.0
+"""How long to wait before the next slice if the setting SEND forbids the operation's requests."""
 _LEFT_UNTRIED = frozenset({Code.PROVIDER_PAUSED, Code.RATE_LIMITED, Code.DATABASE_ERROR})
 """Codes that conclude no item: it is tried again."""
 
@@ -184,6 +185,8 @@ def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SEC
     Invoice.objects.all().verbs.refuse_inside_transaction()
     if not _is_running(operation):
         return Advance(has_more=False)
+    if is_sending_disabled(operation) and operation.items.left().exists():
+        return Advance(has_more=True, wait_seconds=DISABLED_SECONDS)
     this = _Slice(operation, limit, deadline, stop)
     _touch(operation)
     try:
@@ -204,13 +207,20 @@ def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, Provid
     return {state.alias: state for state in states}
 
 
+def is_sending_disabled(operation: BulkOperation) -> bool:
+    """Return whether the setting SEND forbids the requests of this operation; its items stay untried."""
+    return operation.operation == Operation.CANCEL and not conf.get().send
+
+
 def is_paused(operation: BulkOperation) -> bool:
-    """Say whether every provider that is left is paused: whoever is told now can only wait."""
+    """Return whether a worker could only wait: every provider that is left is paused, or sending is disabled."""
     return _wait(operation) > 0
 
 
 def _wait(operation: BulkOperation) -> float:
     """Return for how many seconds every provider that is left is paused."""
+    if is_sending_disabled(operation):
+        return DISABLED_SECONDS
     aliases = operation.items.providers_left()
     paused = pauses(operation, aliases)
     return min((paused[alias].seconds_left if alias in paused else 0.0 for alias in aliases), default=0.0)

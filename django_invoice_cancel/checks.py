@@ -54,6 +54,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "W007": "Give TASKS a backend that has workers, such as django_tasks_db.DatabaseBackend, or remove DISPATCH.",
         "W008": "Run reconcile_invoices every minute; the log of these invoices has the reason.",
         "W009": "Keep one of these aliases, and move the invoices of the others to it.",
+        "W010": "Remove SEND from INVOICE_CANCEL, or silence this warning on a copy that must not send.",
         "W011": "Convert these tables to utf8mb4: ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4.",
     }
 )
@@ -89,6 +90,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     for config in settings.providers.values():
         found += _check_provider(config, settings.claim_ttl, built)
     found += _check_accounts(built)
+    if not settings.send:
+        found.append(_found("W010", "INVOICE_CANCEL['SEND'] is False: no invoice is canceled at any provider."))
     found += _check_callable("E008", "PROVIDER_RESOLVER", settings.provider_resolver)
     found += _check_dispatch(settings.dispatch)
     return found

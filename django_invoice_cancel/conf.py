@@ -17,7 +17,10 @@ from .masking import SecretDict
 
 SETTING = "INVOICE_CANCEL"
 _KEYS = frozenset(
-    {"PROVIDERS", "PROVIDER_RESOLVER", "CLAIM_TTL", "DOUBT_PERIOD", "REQUIRE_REASON", "DISPATCH", "DISPATCH_WORKERS"}
+    {
+        *("PROVIDERS", "PROVIDER_RESOLVER", "CLAIM_TTL", "DOUBT_PERIOD", "REQUIRE_REASON", "SEND"),
+        *("DISPATCH", "DISPATCH_WORKERS"),
+    }
 )
 
 LONGEST_CLAIM = 86_400
@@ -46,6 +49,8 @@ class Settings:
     doubt_period: float = 900
     """Seconds in which a provider may still carry out a lost request."""
     require_reason: bool = False
+    send: bool = True
+    """Whether requests that change something at a provider are sent. Lookups are sent in any case."""
     dispatch: str | None = None
     dispatch_workers: int = 1
     """How often ``dispatch`` is called for one operation: how many workers are wanted on it."""
@@ -70,7 +75,7 @@ def read() -> tuple[Settings, list[tuple[str, str]]]:
     problems += [("PROVIDERS", f"{SETTING}['PROVIDERS'] {text}") for text in wrong]
     values: dict[str, Any] = {"providers": providers}
     for key, reader in (("CLAIM_TTL", partial(_seconds, LONGEST_CLAIM)),
-                        ("DOUBT_PERIOD", partial(_seconds, LONGEST_DOUBT)), ("REQUIRE_REASON", _flag),
+                        ("DOUBT_PERIOD", partial(_seconds, LONGEST_DOUBT)), ("REQUIRE_REASON", _flag), ("SEND", _flag),
                         ("PROVIDER_RESOLVER", _path), ("DISPATCH", _path), ("DISPATCH_WORKERS", _count)):  # fmt: skip
         if key in raw:
             try:

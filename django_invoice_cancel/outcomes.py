@@ -43,6 +43,7 @@ class Code(StrEnum):
     DRY_RUN = "dry_run"
     MISCONFIGURED = "misconfigured"
     PROVIDER_PAUSED = "provider_paused"
+    SENDING_DISABLED = "sending_disabled"
     NEWER_STATUS = "newer_status"
     NOT_REGISTERED = "not_registered"
     NO_INVOICE = "no_invoice"

@@ -184,6 +184,8 @@ def not_claimed(invoice: Invoice) -> CancelResult:
     if invoice.status == Status.CANCELED:
         return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
     if invoice.status == Status.CREATED:
+        if not conf.get().send:
+            return skipped(invoice, Code.SENDING_DISABLED)
         state = verbs.paused(invoice.provider)
         if state is not None:
             return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
@@ -367,6 +369,8 @@ def may_repeat(provider: Provider, invoice: Invoice) -> bool:
 
 def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
+    if not conf.get().send:
+        return skipped(invoice, Code.SENDING_DISABLED)
     claim = invoice.verbs.claim([invoice], intent, before=Status.IN_DOUBT)
     if not claim.invoices or invoice.verbs.is_overtaken(claim, invoice):
         return not_claimed(invoice)

@@ -23,7 +23,7 @@ from ..models.provider_state import RECONCILE_QUIET
 from ..services import FAILURES_THAT_PAUSE
 from .filters import AttentionFilter, Need
 from .listing import InterruptedFilter
-from .pauses import pause_of, trouble_of
+from .pauses import pause_of, sending_disabled, trouble_of
 from .sentences import marked
 from .texts import account, number
 from .times import age, ago
@@ -75,7 +75,10 @@ def attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
     reconciled, is_unattended = _reconciled(doubts, states)
     return Attention(
         items=[*_about_invoices(admin, request, invoices, doubts), *_about_operations(admin, request)],
-        troubles=[text for state in states.values() if state.is_seen and (text := _trouble(state))],
+        troubles=[
+            *sending_disabled(),
+            *(text for state in states.values() if state.is_seen and (text := _trouble(state))),
+        ],
         reconciled=marked(reconciled),
         is_unattended=is_unattended,
     )

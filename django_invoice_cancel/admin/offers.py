@@ -21,7 +21,7 @@ from ..outcomes import CancelResult
 from ..providers.base import Provider
 from ..results import provider_name
 from ..statuses import Status, is_known
-from .pauses import pause_of
+from .pauses import pause_of, sending_disabled
 from .sentences import NEWER, why_no_cancel
 from .times import clock
 
@@ -82,7 +82,7 @@ class Offers:
         """Why the invoice cannot be canceled now; empty where it can."""
         if not self.may_cancel:
             return _("Your account does not have the permission to cancel this invoice.")
-        return why_no_cancel(self.invoice) or self._why_not_asked
+        return why_no_cancel(self.invoice) or self._why_not_asked or " ".join(sending_disabled())
 
     @cached_property
     def why_no_check(self) -> str:
@@ -91,7 +91,9 @@ class Offers:
             return str(NEWER)
         if self.invoice.status == Status.CANCELING and not self.invoice.is_abandoned:
             return _("A cancel is under way: its answer is waited for.")
-        return self._why_not_asked or (self._why_no_repeat if self.is_repeat else "")
+        if self._why_not_asked or not self.is_repeat:
+            return self._why_not_asked
+        return self._why_no_repeat or " ".join(sending_disabled())
 
     def why_not(self, page: str) -> str:
         """Return why what a page asks about cannot be done now; empty where it can."""

@@ -5,12 +5,20 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from .. import conf
 from ..messages import sentence
 from ..models import ProviderState
 from ..outcomes import Outcome
 from ..results import provider_name
 from .texts import account, number
 from .times import clock
+
+
+def sending_disabled() -> list[str]:
+    """Return the sentence for the setting SEND if it forbids cancel requests."""
+    if conf.read()[0].send:
+        return []
+    return [_("Sending is disabled by the setting SEND: no invoice is canceled at a provider.")]
 
 
 def pause_of(state: ProviderState) -> str:

@@ -26,7 +26,7 @@ from ..outcomes import LAST_REFUSED, Code
 from ..results import why_not as why_not_claimed
 from ..statuses import CLOSED, Status, is_known
 from . import texts
-from .pauses import trouble_of
+from .pauses import sending_disabled, trouble_of
 from .scope import OperationSight
 
 EXAMPLES = 10
@@ -133,10 +133,11 @@ class Plan:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Say which of the providers is paused or did not answer lately."""
+        """Return what the invoices would wait for: disabled sending, providers that are paused or did not answer."""
         states = ProviderState.objects.using(self.draft.database).filter(alias__in=self.shares)
         asks = self.draft.operation != Operation.RESOLVE
-        return [text for state in states if asks and (text := trouble_of(state))]
+        disabled = sending_disabled() if self.draft.operation == Operation.CANCEL else []
+        return [*disabled, *(text for state in states if asks and (text := trouble_of(state)))]
 
     @cached_property
     def repeats(self) -> list[str]:

@@ -13,13 +13,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import conf
-from ..bulk_operations import pauses
+from ..bulk_operations import DISABLED_SECONDS, is_sending_disabled, pauses
 from ..clock import utc_now
 from ..messages import sentence
 from ..models import BulkOperation, ProviderState
 from ..models.bulk_operation import Progress
 from ..outcomes import Outcome
 from . import texts
+from .pauses import sending_disabled
 from .scope import OperationSight
 from .times import clock
 
@@ -102,6 +103,11 @@ class Snapshot:
         long_ones = [state for state in states.values() if state.seconds_left > SHORTEST_PAUSE_SECONDS]
         return long_ones if aliases and len(long_ones) == len(aliases) else []
 
+    @property
+    def is_disabled(self) -> bool:
+        """Whether it runs, and the setting SEND forbids its requests."""
+        return self.is_running and self.left > 0 and is_sending_disabled(self.operation)
+
     @cached_property
     def _in_hand(self) -> tuple[int, bool]:
         """How many of those that are left somebody took and did not give back, and whether they may have them still."""
@@ -121,6 +127,8 @@ class Snapshot:
 
     @property
     def wait_seconds(self) -> float:
+        if self.is_disabled:
+            return DISABLED_SECONDS
         return min((state.seconds_left for state in self.paused), default=HELD_SECONDS if self.is_held else 0.0)
 
     @property
@@ -132,6 +140,8 @@ class Snapshot:
             return _("Stopping: no more is sent; what is under way is still answered.")
         if not self.is_running:
             return _("Stopped. %(rest)s") % {"rest": self._untried()}
+        if self.is_disabled:
+            return " ".join([*sending_disabled(), self._untried()])
         if self.paused:
             return self._paused()
         if self.is_held:
@@ -189,7 +199,12 @@ class Snapshot:
 
     @property
     def _waits_for_worker(self) -> bool:
-        return conf.get().dispatch is not None and not self.paused and self.operation.is_interrupted
+        return (
+            conf.get().dispatch is not None
+            and not self.paused
+            and not self.is_disabled
+            and self.operation.is_interrupted
+        )
 
     def _untried(self) -> str:
         """Say what was not tried, and that of what somebody took and did not give back more is not known yet."""

@@ -14,6 +14,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from .. import conf
 from ..asking import look_up
 from ..intents import Intent
 from ..interruptions import is_interruption
@@ -130,7 +131,8 @@ class Checker(Run):
                 if self._is_ready(invoice):
                     self._tell(standing(invoice, Code.NO_LOOKUP))
                 continue
-            if self.resubmit and may_repeat(lane.provider, invoice) and not self._has_slot(lane):
+            is_repeat = self.resubmit and conf.get().send and may_repeat(lane.provider, invoice)
+            if is_repeat and not self._has_slot(lane):
                 track.again.append(invoice)
                 return False
             epoch = lane.epoch
@@ -211,6 +213,8 @@ def why_not_askable(invoice: Invoice, *, resubmit: bool = False) -> CancelResult
         return skipped(invoice, Code.NEWER_STATUS)
     if invoice.status == Status.CANCELING and not invoice.is_abandoned:
         return skipped(invoice, Code.IN_PROGRESS)
-    if provider.supports_lookup or (resubmit and provider.is_repeat_harmless):
+    if provider.supports_lookup:
         return None
+    if resubmit and provider.is_repeat_harmless:
+        return None if conf.get().send else skipped(invoice, Code.SENDING_DISABLED)
     return skipped(invoice, Code.NO_LOOKUP)

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from .. import conf
 from ..asking import submit
 from ..attempts import Answer, Claim
 from ..intents import Intent
@@ -358,7 +359,7 @@ def why_not_sendable(invoice: Invoice) -> CancelResult | None:
     if isinstance(ready, CancelResult):
         return ready
     if invoice.status == Status.CREATED:
-        return None
+        return None if conf.get().send else skipped(invoice, Code.SENDING_DISABLED)
     if invoice.status == Status.CANCELED:
         return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
     return skipped(invoice, why_not(invoice.status))

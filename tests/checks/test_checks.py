@@ -102,6 +102,8 @@ MISTAKES = [
     pytest.param("E009", setting(DISPATCH="tests.checks.no_such_function"), id="dispatch-missing"),
     pytest.param("E009", setting(DISPATCH="tests.checks.explodes.dispatch"), id="dispatch-explodes"),
     pytest.param("E009", setting(DISPATCH="tests.checks"), id="dispatch-a-module"),
+    pytest.param("E002", setting(SEND="False"), id="send-as-text"),
+    pytest.param("W010", setting(SEND=False), id="sending-disabled"),
     pytest.param("W003", setting(providers={"a": {"BACKEND": SCRIPTED}}), id="scripted"),
     pytest.param("W006", setting(providers={"a": firekassa(base_url="http://127.0.0.1:8000")}), id="loopback"),
     pytest.param("W006", setting(providers={"a": firekassa(base_url="http://[::1]")}), id="loopback-v6"),

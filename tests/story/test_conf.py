@@ -32,7 +32,7 @@ WRONG = [
     (
         {"PROVIDER": {}},
         "INVOICE_CANCEL has an unknown key 'PROVIDER': the known ones are "
-        "CLAIM_TTL, DISPATCH, DISPATCH_WORKERS, DOUBT_PERIOD, PROVIDERS, PROVIDER_RESOLVER, REQUIRE_REASON.",
+        "CLAIM_TTL, DISPATCH, DISPATCH_WORKERS, DOUBT_PERIOD, PROVIDERS, PROVIDER_RESOLVER, REQUIRE_REASON, SEND.",
     ),
     ({"PROVIDERS": []}, "INVOICE_CANCEL['PROVIDERS'] must be a dict of aliases."),
     ({"PROVIDERS": None}, "INVOICE_CANCEL['PROVIDERS'] must be a dict of aliases."),

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 
-from ... import registry
+from ... import conf, registry
 from ...bulk import (
     cancel_requested_walks,
     cannot_be_asked,
@@ -77,9 +77,12 @@ class Command(ReportingCommand):
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="They are asked about again, ever more rarely.")
 
     def _requested(self, provider: str | None, options: dict[str, Any]) -> Any:
-        """Return the invoices whose requested cancellation is due; none if a status was named: that only asks."""
+        """Return the invoices whose requested cancellation is due.
+
+        None if a status was named, which only asks, or if nothing may be sent.
+        """
         invoices = invoices_in(options)
-        if options["status"]:
+        if options["status"] or not conf.get().send:
             return invoices.none()
         due = invoices.due_for_canceling()
         return due.filter(provider=provider) if provider else due

@@ -97,7 +97,8 @@ class Command(ReportingCommand):
             raise CommandError(f"{failed:,} {'operation' if failed == 1 else 'operations'} failed; the log says why.")
         if paused:
             wait = "operation waits" if paused == 1 else "operations wait"
-            raise CommandError(f"{paused:,} {wait} for a paused provider.", returncode=NOT_TRIED)
+            what = "a paused provider" if conf.get().send else "INVOICE_CANCEL['SEND'], or for a paused provider"
+            raise CommandError(f"{paused:,} {wait} for {what}.", returncode=NOT_TRIED)
 
     def _work(self, operation: BulkOperation, stop: Any) -> bool:
         """Work on one operation to its end; return whether it waits for a paused provider."""

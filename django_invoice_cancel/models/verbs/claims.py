@@ -69,14 +69,18 @@ class Claims:
         """Claim a group of one provider's invoices; the claim returned names those that were won.
 
         Provider and id are part of the guard: an unsaved edit of the instance in memory must not cancel
-        another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too. ``guard``: a
-        further condition. ``also``: further columns to write; an invoice that is given back gets the old values back.
+        another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too. None is won if
+        the setting ``SEND`` is False. ``guard``: a further condition. ``also``: further columns to write; an invoice
+        that is given back gets the old values back.
 
         If a receiver of the signals is interrupted, the claim is given back before the interruption is raised again.
         """
         check_move(Mover.CLAIM, before, Status.CANCELING)
+        settings = conf.get()
+        if not settings.send:
+            return Claim(intent, before, settings.claim_ttl)
         invoices = list({invoice.id: invoice for invoice in invoices}.values())  # one row, one request
-        claim = Claim(intent, before, conf.get().claim_ttl)
+        claim = Claim(intent, before, settings.claim_ttl)
         claim.freeze(invoices)
         claim.undo.update({invoice.id: {name: getattr(invoice, name) for name in also} for invoice in invoices if also})
         changes = self._changes(claim) | dict(also)
