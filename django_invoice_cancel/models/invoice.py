@@ -32,7 +32,7 @@ from .validation import unstorable, untimely
 from .verbs import InvoiceVerbs
 from .verbs.claims import is_abandoned
 from .verbs.decisions import is_resolvable
-from .verbs.rows import VERB_FIELDS
+from .verbs.rows import VERB_FIELDS, begin_anew
 
 STATUS_LABELS = {
     Status.CREATED: _("Open"),
@@ -120,9 +120,12 @@ class Invoice(models.Model):
     def save(self, *, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
         """Insert a new invoice whole; of an existing one, save what the verbs do not own.
 
-        Naming one of theirs in ``update_fields`` raises ``ValueError``.
+        Naming one of theirs in ``update_fields`` raises ``ValueError``. A copy of a stored invoice (``pk = None``,
+        ``_state.adding = True``) is a new one: it gets neither its status nor its bookkeeping.
         """
         using = kwargs.get("using")
+        if self._state.adding and self._state.db is not None:
+            begin_anew(self)
         if self._state.adding or (using and using != self._state.db):
             kwargs["force_insert"] = (models.Model,)  # in the tables of all parents too
         elif update_fields is None:

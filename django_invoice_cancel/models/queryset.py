@@ -22,7 +22,7 @@ from ..statuses import Status
 from .fields import as_plain
 from .verbs import InvoiceVerbs
 from .verbs.claims import ABANDONED_AFTER
-from .verbs.rows import VERB_FIELDS
+from .verbs.rows import VERB_FIELDS, begin_anew
 
 if TYPE_CHECKING:
     from .invoice import Invoice
@@ -45,6 +45,11 @@ def refuse_verb_fields(names: Iterable[str]) -> None:
 def _is_set(name: str) -> Q:
     """Return the condition that a time is set, so that SQLite uses its index too: for IS NOT NULL it does not."""
     return Q(**{f"{name}__gt": datetime(1970, 1, 2, tzinfo=UTC)})
+
+
+def _is_copy(invoice: Any) -> bool:
+    """Return whether an instance without a key was read from a database before."""
+    return invoice.pk is None and invoice._state.db is not None
 
 
 class InvoiceQuerySet(models.QuerySet["Invoice"]):
@@ -168,6 +173,9 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         unique_fields: Collection[str] | None = None,
     ) -> list[Invoice]:
         refuse_verb_fields(update_fields or ())
+        objs = list(objs)
+        for copied in (each for each in objs if _is_copy(each)):
+            begin_anew(copied)
         return super().bulk_create(objs, batch_size, ignore_conflicts, update_conflicts, update_fields, unique_fields)
 
     cancel.alters_data = True  # type: ignore[attr-defined]

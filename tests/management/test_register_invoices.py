@@ -55,6 +55,25 @@ def test_row_becomes_an_invoice_with_all_it_says(register, settings):
 
 
 @pytest.mark.django_db
+def test_empty_values_of_a_known_invoice_are_filled_in_and_others_kept_and_listed(tmp_path):
+    Invoice.objects.register(provider="firekassa", external_id="17", reference="order-17")
+    Invoice.objects.register(provider="firekassa", external_id="18", reference="order-18", amount="5")
+    path, out, err = tmp_path / "invoices.csv", io.StringIO(), io.StringIO()
+    path.write_text("external_id,reference,amount\n17,order-17,100\n18,order-80,6\n19,order-19,7\n")
+    call_command("register_invoices", provider="firekassa", from_file=str(path), stdout=out, stderr=err)
+    assert out.getvalue() == "1 registered, 2 known already\n"
+    assert err.getvalue().splitlines() == [
+        "1 of the known differ from the file, and were kept:",
+        "  firekassa 18: reference is order-18 and not order-80, amount is 5 and not 6",
+    ]
+    assert list(Invoice.objects.order_by("external_id").values_list("external_id", "reference", "amount")) == [
+        ("17", "order-17", 100),
+        ("18", "order-18", 5),
+        ("19", "order-19", 7),
+    ]
+
+
+@pytest.mark.django_db
 def test_naive_time_is_in_the_current_time_zone(register, settings):
     settings.USE_TZ = True
     register("external_id,issued_at\n17,2026-07-01 12:00\n")

@@ -1,4 +1,4 @@
-"""``register_invoices``: make invoices of a file known to the app. Writes nothing unless every line is good."""
+"""``register_invoices``: register the invoices of a file. Writes nothing unless every line is good."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from django_invoice_cancel.management.output import ReportingCommand
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.fields import displayable
 from django_invoice_cancel.models.registrations import cleaned_values
+from django_invoice_cancel.models.verbs.merging import Conflict
 
 COLUMNS = (ID, "reference", "amount", "currency", "status", "issued_at", "expires_at")
 TIMES = ("issued_at", "expires_at")
@@ -31,7 +32,10 @@ _REFUSALS = (Error, ValueError)
 
 
 class Command(ReportingCommand):
-    help = "Make existing invoices known, from a CSV file. Idempotent: a known invoice stays as it is."
+    help = (
+        "Register existing invoices from a CSV file. Idempotent: of a known invoice only empty values are filled in; "
+        "values that differ are kept and listed."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--provider", required=True, help="The alias of the provider in INVOICE_CANCEL.")
@@ -54,31 +58,44 @@ class Command(ReportingCommand):
         try:
             with open_rows(from_file, COLUMNS) as rows:
                 total = rows.check(read.check)
-                new = self._register(rows, read, database or Invoice.objects.all().verbs.using)
+                new, conflicts = self._register(rows, read, database or Invoice.objects.all().verbs.using)
         except BadRows as error:
             raise CommandError(f"Nothing was registered.\n{error}") from error
         self.stdout.write(f"{new:,} registered, {total - new:,} known already")
+        self._list(conflicts)
 
-    def _register(self, rows: CsvRows, read: _Reader, using: str) -> int:
+    def _list(self, conflicts: list[Conflict]) -> None:
+        """List invoices whose stored values differ from the file: they are kept as they are."""
+        if not conflicts:
+            return
+        self.stderr.write(f"{len(conflicts):,} of the known differ from the file, and were kept:")
+        for conflict in conflicts[:MOST_TOLD]:
+            self.stderr.write(f"  {conflict}")
+        if len(conflicts) > MOST_TOLD:
+            self.stderr.write(f"  and {len(conflicts) - MOST_TOLD:,} more")
+
+    def _register(self, rows: CsvRows, read: _Reader, using: str) -> tuple[int, list[Conflict]]:
         """Register the rows in chunks, all in one transaction; return how many were new, or raise ``BadRows``."""
         new, remaining = 0, iter(rows)
+        conflicts: list[Conflict] = []
         with transaction.atomic(using=using):
             # SQLite refuses to write in a transaction that began to read while another process wrote.
             Invoice.objects.using(using).filter(pk=0).update(reference="")
             while chunk := list(islice(remaining, CHUNK)):
                 try:
-                    new += _register_chunk(chunk, read, using)
+                    new += _register_chunk(chunk, read, using, conflicts)
                 except _REFUSALS as error:
                     refused = islice(_refused_rows(chunk, read, using), MOST_TOLD)
                     raise BadRows("\n".join(refused) or str(error)) from error
-        return new
+        return new, conflicts
 
 
-def _register_chunk(chunk: list[Row], read: _Reader, using: str) -> int:
+def _register_chunk(chunk: list[Row], read: _Reader, using: str, conflicts: list[Conflict]) -> int:
     """Register some rows within a savepoint, so that they can be tried one by one after an error."""
     manager, values = Invoice.objects.db_manager(using), [read(row.values) for row in chunk]
+    options: dict[str, Any] = {"actor": "register_invoices", "trigger": Trigger.COMMAND}
     with transaction.atomic(using=using):
-        new: int = manager.register_many(values, actor="register_invoices", trigger=Trigger.COMMAND)[0]
+        new: int = manager.register_many(values, on_conflict=conflicts.append, **options)[0]
     return new
 
 
@@ -86,7 +103,7 @@ def _refused_rows(chunk: list[Row], read: _Reader, using: str) -> Iterator[str]:
     """Yield a line for each row that the database refuses; none if the connection is lost."""
     for row in chunk if connections[using].is_usable() else ():
         try:
-            _register_chunk([row], read, using)
+            _register_chunk([row], read, using, [])
         except _REFUSALS as error:
             yield f"line {row.line}: The database refuses it: {error}"
 

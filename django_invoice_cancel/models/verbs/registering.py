@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ from django.db import IntegrityError, models, transaction
 
 from ...intents import Intent
 from ...statuses import Status
-from .rows import Entry, Rows
+from .merging import FILLED, Conflict, conflict_of, missing_values
+from .rows import Entry, Rows, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -19,6 +21,7 @@ _GROUP = 500
 """How many ids one query asks for."""
 
 Key = tuple[str, str]
+Given = Mapping[str, Any]
 
 
 class Registrations:
@@ -42,23 +45,58 @@ class Registrations:
         """Return the registered invoice, of this class if there is one; None if it is not registered."""
         return self._find(provider, external_id) or self.rows.find(provider=provider, external_id=external_id)
 
-    def register(self, invoice: Invoice, intent: Intent) -> tuple[Invoice, bool]:
-        """Insert a valid invoice unless there is one of this class; return the stored one, and True if it was new."""
-        known = self._find(invoice.provider, invoice.external_id)
-        return (known, False) if known is not None else self._insert(invoice, intent, self._parent_of(invoice))
+    def register(self, invoice: Invoice, given: Given, intent: Intent) -> tuple[Invoice, bool, Conflict | None]:
+        """Insert a valid invoice unless there is one of this class.
 
-    def register_many(self, invoices: list[Invoice], intent: Intent) -> int:
-        """Insert the valid invoices that are not of this class yet; return how many were inserted."""
-        known = self._keys(invoices, self.registered)  # before the transaction, which begins with its write
-        parents = self._keys(invoices, self.rows.invoices) if self.is_child else {}
-        by_key = {_key(invoice): invoice for invoice in reversed(invoices)}  # of two alike, the first
-        new = [invoice for key, invoice in reversed(by_key.items()) if key not in known]
+        Returns the stored invoice, True if it was new, and the difference from the given values, if there is any.
+        """
+        known, is_new = self._find(invoice.provider, invoice.external_id), False
+        if known is None:
+            known, is_new = self._insert(invoice, intent, self._parent_of(invoice))
+        return known, is_new, self._merge(known, given)
+
+    def register_many(self, invoices: Sequence[tuple[Invoice, Given]], intent: Intent) -> tuple[int, list[Conflict]]:
+        """Insert the valid invoices that are not of this class yet; return how many were inserted, and conflicts."""
+        # Before the transaction, which begins with its write.
+        stored = self._stored([invoice for invoice, _given in invoices], self.registered)
+        parents = self._stored([invoice for invoice, _ in invoices], self.rows.invoices) if self.is_child else {}
+        new: dict[Key, Invoice] = {}
+        repeated: list[tuple[Invoice, Given]] = []
+        for invoice, given in invoices:
+            first = stored.get(_key(invoice)) or new.setdefault(_key(invoice), invoice)
+            if first is not invoice or _key(invoice) in parents:
+                repeated.append((first, given))
         with transaction.atomic(using=self.rows.using):
-            if self.is_child:  # Django inserts the rows of a child class one by one
-                return sum(self._insert(invoice, intent, parents.get(_key(invoice)))[1] for invoice in new)
+            count = self._insert_many(list(new.values()), parents, intent)
+            conflicts = [self._merge(first, given) for first, given in repeated]
+        return count, [conflict for conflict in conflicts if conflict is not None]
+
+    def _insert_many(self, new: list[Invoice], parents: dict[Key, Invoice], intent: Intent) -> int:
+        if not self.is_child:
             self.rows.invoices.bulk_create(new, ignore_conflicts=True)
             self._log_births([invoice for invoice in new if invoice.status != Status.CREATED], intent)
-        return len(new)
+            return len(new)
+        count = 0
+        for invoice in new:  # Django inserts the rows of a child class one by one
+            parent = parents.get(_key(invoice))
+            count += self._insert(invoice, intent, parent and parent.id)[1]
+        return count
+
+    def _merge(self, stored: Invoice, given: Given) -> Conflict | None:
+        """Fill the empty fields of a stored invoice with given values; return what differs."""
+        if missing_values(stored, given):
+            self.rows.join(partial(self._fill, stored, given))
+        return conflict_of(stored, given)
+
+    def _fill(self, stored: Invoice, given: Given) -> None:
+        key: Any = stored.id
+        if key is None:  # inserted in bulk, where databases return no keys
+            found = self.rows.find(provider=stored.provider, external_id=stored.external_id)
+            key = None if found is None else found.id
+        row = self.rows.lock(key)
+        if row is not None:
+            self.rows.write(row, **missing_values(row, given))
+            show(stored, {name: getattr(row, name) for name in FILLED})
 
     def _find(self, provider: str, external_id: str) -> Invoice | None:
         return self.rows.first(self.registered.filter(provider=provider, external_id=external_id))
@@ -116,14 +154,13 @@ class Registrations:
             return None
         return models.QuerySet(parent, using=self.rows.using).filter(id=row.id).first()
 
-    def _keys(self, invoices: list[Invoice], among: models.QuerySet[Invoice]) -> dict[Key, Any]:
-        """Return the ids of those of the invoices that are stored, by provider and external id."""
-        stored: dict[Key, Any] = {}
+    def _stored(self, invoices: list[Invoice], among: models.QuerySet[Invoice]) -> dict[Key, Invoice]:
+        """Return those of the invoices that are stored, by provider and external id."""
+        stored: dict[Key, Invoice] = {}
         for start in range(0, len(invoices), _GROUP):  # a database takes only so many parameters
             group = invoices[start : start + _GROUP]
             providers, ids = {i.provider for i in group}, {i.external_id for i in group}
-            rows = among.filter(provider__in=providers, external_id__in=ids)
-            stored.update({(alias, key): id_ for alias, key, id_ in rows.values_list("provider", "external_id", "id")})
+            stored.update((_key(row), row) for row in among.filter(provider__in=providers, external_id__in=ids))
         return stored
 
     def _log_births(self, invoices: list[Invoice], intent: Intent) -> None:
