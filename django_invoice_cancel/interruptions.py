@@ -21,6 +21,7 @@ _KNOWN = frozenset(
     }
 )
 """Subclasses of ``Exception`` that task queues raise in the code of a task, also from another thread."""
+_MARK = "_interrupts_invoice_cancel"
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -29,14 +30,18 @@ def is_interruption(error: BaseException) -> bool:
     True for what is no ``Exception`` (KeyboardInterrupt, SystemExit, CancelledError), for the known classes of task
     queues and their subclasses, and for whatever an installed signal handler raised.
     """
-    if not isinstance(error, Exception):
+    if not isinstance(error, Exception) or _MARK in error.__dict__:
         return True
     names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__}
     return not names.isdisjoint(_KNOWN) or _is_raised_by_signal_handler(error.__traceback__)
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """Return the exception without traceback and context: their frames may hold a token."""
+    """Return the exception without traceback and context: their frames may hold a token.
+
+    It is still an interruption, also if only its traceback showed that a signal handler raised it.
+    """
+    error.__dict__[_MARK] = True
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 

@@ -5,6 +5,7 @@ import copy
 import gc
 import logging
 import pickle
+import signal
 import socket
 import threading
 import traceback
@@ -16,13 +17,14 @@ import pytest
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
+from django_invoice_cancel.interruptions import is_interruption
 from django_invoice_cancel.masking import Secret
 from django_invoice_cancel.providers.transport import Deadline, Kind, Transport
 from django_invoice_cancel.providers.transport.adapter import HostAdapter
 from django_invoice_cancel.providers.transport.credentials import TokenAuth
 
 from .conftest import TOKEN, Connect, Serve
-from .faults import after_request, answer, fin, keeps_alive, replies
+from .faults import after_request, answer, fin, hang, keeps_alive, replies
 
 WRONG = {
     "empty": "",
@@ -142,7 +144,16 @@ class Stopped(BaseException):
     """An interruption of somebody else's, with a value of its own."""
 
 
+# Celery's, which the tests of the transport do not need.
+SoftTimeLimitExceeded = type("SoftTimeLimitExceeded", (Exception,), {"__module__": "billiard.exceptions"})
+
+
+class JobTimeout(Exception):
+    """What a handler of SIGALRM raises in the code of a task."""
+
+
 INTERRUPTIONS = {
+    "a task's time limit": SoftTimeLimitExceeded(),
     "Ctrl-C": KeyboardInterrupt(),
     "exit": SystemExit(3),
     "a canceled coroutine": asyncio.CancelledError("stop"),
@@ -234,6 +245,25 @@ def test_interruption_is_raised_again_without_the_frames_that_hold_the_token(
     assert not any(TOKEN in each for each in held if type(each) is str)
     assert server.executed_once_there_are(executed) == executed
     assert transport.request("POST", "/after", deadline=Deadline(5)).kind is Kind.ANSWER
+
+
+def test_what_a_signal_handler_raises_interrupts_the_request(serve: Serve, connect: Connect) -> None:
+    """The deadline of a job is no failure of the network, whatever the class of its exception."""
+
+    def on_alarm(*_: Any) -> None:
+        raise JobTimeout("too long")
+
+    server = serve(after_request(lambda _: signal.raise_signal(signal.SIGALRM), hang))
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        with pytest.raises(JobTimeout) as caught:
+            connect(server.url).request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert is_interruption(caught.value)
+    assert not any(isinstance(each, PreparedRequest | HTTPConnection) for each in held_by_frames(caught.value))
+    assert server.executed_once_there_are(1) == 1
 
 
 def test_interruption_keeps_what_it_carries(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ...interruptions import is_interruption
 from ...masking import Secret, mask
 from ...outcomes import Code
 from . import body as bodies
@@ -33,12 +34,11 @@ def read_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret]) -> Exchan
     head = _head(raw, secrets)
     try:
         return _whole_answer(raw, attempt, secrets, head)
-    except Exception as error:  # noqa: BLE001 - urllib3, http.client, ssl and OSError; the status is known by now
+    except BaseException as error:  # urllib3, http.client, ssl and OSError; the status is known by now
         raw.close()
+        if is_interruption(error):
+            raise
         return Exchange(Kind.IN_DOUBT, Code.UNREADABLE_ANSWER, detail=detail_of(error), **head)
-    except BaseException:
-        raw.close()
-        raise
 
 
 def _head(raw: Any, secrets: Sequence[Secret]) -> dict[str, Any]:

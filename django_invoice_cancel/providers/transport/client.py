@@ -15,6 +15,7 @@ from requests import PreparedRequest, Response
 from urllib3.util import Timeout
 
 from ... import __version__
+from ...interruptions import is_interruption, without_frames
 from ...masking import Secret
 from ...processes import PerProcess
 from ..base import Lease
@@ -25,7 +26,7 @@ from .attempt import Attempt, DeadlineOver, make_current
 from .credentials import TokenAuth
 from .deadline import Deadline
 from .exchange import Exchange
-from .faults import exchange_of, without_frames
+from .faults import exchange_of
 from .hooks import hooks_missing
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -86,7 +87,7 @@ class Transport:
 
         ``path`` starts with a slash and is quoted already. ``lease`` is asked when the first byte is handed to the
         socket. Raises ValueError for an invalid path. Never raises for provider or network errors; what interrupts
-        the request from outside (Ctrl-C) is raised again, without the frames that hold the token.
+        the request from outside (Ctrl-C, a task's time limit) is raised again, without the frames that hold the token.
         """
         if not _PATH.fullmatch(path):
             raise ValueError("A path must start with a slash and be quoted.")
@@ -124,10 +125,8 @@ class Transport:
             request = self._prepare(method, path, body, headers)
             with self._opened() as adapter:
                 return read_answer(self._send(request, attempt, adapter).raw, attempt, self._secrets)
-        except Exception as error:  # noqa: BLE001 - ValueError, UnicodeError and bare urllib3 errors escape requests
-            return exchange_of(error, attempt)
-        except BaseException as interruption:  # noqa: BLE001 - raised again by the caller
-            return without_frames(interruption)
+        except BaseException as error:  # noqa: BLE001 - ValueError, UnicodeError and urllib3's own escape requests
+            return without_frames(error) if is_interruption(error) else exchange_of(error, attempt)
         finally:
             attempt.release()
             make_current(before)

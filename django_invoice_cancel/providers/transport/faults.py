@@ -55,12 +55,6 @@ def detail_of(error: BaseException) -> str:
     return _names(_chain(error))
 
 
-def without_frames(error: BaseException) -> BaseException:
-    """Return the exception without traceback, cause and context: error reporters keep the locals of their frames."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
-
-
 def _names(chain: Iterable[BaseException]) -> str:
     links = list(chain)
     if isinstance(links[0], NoSocksSupport):
