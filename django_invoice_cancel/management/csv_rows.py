@@ -122,6 +122,8 @@ def _opened(path: str, stdin: TextIO | None) -> Iterator[IO[bytes]]:
         with _kept(getattr(source, "buffer", source)) as kept:
             yield kept
         return
+    if "\0" in path:  # Python raises ValueError for it, not OSError
+        raise BadRows(f"{path!r} is not the name of a file.")
     with open(path, "rb") as stream:  # noqa: PTH123 - a path from the command line is text
         if stream.seekable():
             yield stream
