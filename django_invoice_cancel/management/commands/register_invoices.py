@@ -50,7 +50,8 @@ class Command(ReportingCommand):
         )
 
     def handle(self, *, provider: str, from_file: str, database: str | None, **options: Any) -> None:
-        read = _Reader(provider)
+        using = database or Invoice.objects.all().verbs.using
+        read = _Reader(provider, using)
         try:
             registry.get_provider(provider)
         except ImproperlyConfigured as error:
@@ -58,7 +59,7 @@ class Command(ReportingCommand):
         try:
             with open_rows(from_file, COLUMNS) as rows:
                 total = rows.check(read.check)
-                new, conflicts = self._register(rows, read, database or Invoice.objects.all().verbs.using)
+                new, conflicts = self._register(rows, read, using)
         except BadRows as error:
             raise CommandError(f"Nothing was registered.\n{error}") from error
         self.stdout.write(f"{new:,} registered, {total - new:,} known already")
@@ -111,8 +112,9 @@ def _refused_rows(chunk: list[Row], read: _Reader, using: str) -> Iterator[str]:
 class _Reader:
     """Makes the values that ``register`` takes of a line of text."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, using: str) -> None:
         self.provider = provider
+        self.using = using
 
     def __call__(self, values: Mapping[str, str]) -> dict[str, Any]:
         read: dict[str, Any] = {"provider": self.provider, **values}
@@ -128,6 +130,7 @@ class _Reader:
             raise BadValue(ID, "is missing.")
         try:
             invoice = Invoice(**cleaned_values(read, Invoice))
+            invoice._state.db = self.using  # some checks are those of the database
             invoice.clean_fields()
         except ValidationError as error:
             column, problems = next(iter(error.message_dict.items()))
