@@ -12,7 +12,7 @@ ARGUMENTS = {
     "limit": [*CANCEL, "--limit", HUGE],
     "concurrency": [*CANCEL, "--concurrency", HUGE],
     "rate": [*CANCEL, "--rate", "1e300"],
-    "full-width digits": [*CANCEL, "--limit", "１２"],
+    "full-width digits": [*CANCEL, "--limit", "\uff11\uff12"],
     "superscript": [*CANCEL, "--limit", "²"],
     "age": [*CANCEL, "--older-than", "9999w"],
     "age in other digits": [*CANCEL, "--older-than", "१w"],

@@ -205,7 +205,9 @@ def test_stdin_is_read_as_a_file_is(monkeypatch, binary):
         pytest.param("external_id,expires_at\n17,2026-02-30\n", "line 2, expires_at: '2026-02-30'", id="no-such-day"),
         pytest.param("external_id,amount\n17,True\n", "line 2, amount: 'True'", id="bool"),
         pytest.param("external_id,amount\n17,1_000.50\n", "line 2, amount: '1_000.50'", id="underscore"),
-        pytest.param("external_id,amount\n17,１２\n", "line 2, amount: '\\uff11\\uff12'", id="full-width-digits"),
+        pytest.param(
+            "external_id,amount\n17,\uff11\uff12\n", "line 2, amount: '\\uff11\\uff12'", id="full-width-digits"
+        ),
         pytest.param("external_id,amount\n17,NaN\n", "line 2, amount: ", id="not-a-number"),
         pytest.param("external_id,amount\n17,Infinity\n", "line 2, amount: ", id="infinite"),
         pytest.param("external_id,amount\n17,1e400\n", "line 2, amount: ", id="too-large"),
