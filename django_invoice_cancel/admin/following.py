@@ -21,9 +21,12 @@ _SETTLED = frozenset(
     {
         *(Code.HAS_PAYMENT, Code.CLOSED, Code.NOT_FOUND, Code.MISCONFIGURED, Code.NOT_REGISTERED),
         *(Code.NO_INVOICE, Code.NOT_PERMITTED, Code.NOT_IN_DOUBT, Code.ALREADY_CANCELED, Code.RESOLVED),
+        Code.NEWER_STATUS,
     }
 )
 """Nothing is to be done about these."""
+_NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.SENDING_DISABLED, Code.DATABASE_ERROR})
+"""The invoice was left out for a reason that passes, and a cancellation may be tried again."""
 _UNSETTLED = frozenset(Outcome) - {Outcome.CANCELED, Outcome.ALREADY_CANCELED}
 
 
@@ -37,7 +40,7 @@ def next_step(operation: BulkOperation, outcome: str, code: str) -> Operation | 
 
 
 def _after_cancel(outcome: str, code: str) -> Operation | None:
-    if outcome == Outcome.NOT_PROCESSED or code == Code.PROVIDER_PAUSED:
+    if outcome == Outcome.NOT_PROCESSED or code in _NOT_TRIED:
         return Operation.CANCEL
     return None if code in _SETTLED else Operation.CHECK
 

@@ -93,6 +93,8 @@ def test_an_operation_on_it_says_why_it_is_left_alone_and_goes_on(shop, boss, ne
     report = boss.get(address)
     assert BulkOperation.objects.get().progress == "finished"
     assert NEWER in texts(report, "bo-scroll")[0]
+    (group,) = [each for each in report.context["groups"] if each.outcome == "skipped"]
+    assert (group.count, group.step) == ("1", None)
     lines = list(csv.reader(io.StringIO(boss.get(f"{address}report.csv").getvalue().decode("utf-8-sig"))))
     assert {line[1]: line[8] for line in lines}[newer.external_id] == NEWER
     assert stored(newer).status == NEWER
