@@ -12,17 +12,17 @@ import signal
 import textwrap
 import threading
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Container, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from .. import registry
 from ..outcomes import CancelResult, Code, Outcome
-from .output import reason_of
+from .output import Stream, reason_of
 from .progress import Silent, progress, words
 
 INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
@@ -66,8 +66,8 @@ class Run:
         self.lines: dict[tuple[str, str, str], _Line] = {}
         self.not_recorded = 0
         self.not_tried = 0
-        self.reasons: dict[tuple[str, str], str] = {}
-        """Why invoices were not tried, by account and code."""
+        self.reasons: dict[tuple[str, str], _Line] = {}
+        """Why invoices were not tried, and how many, by account and code."""
         self.unknown: Counter[str] = Counter()
         self.known: set[str] = set()
 
@@ -128,8 +128,11 @@ class Run:
             return IN_DOUBT
         return NOT_TRIED if self.not_tried or self._unknown_accounts() else 0
 
-    def finish(self, *, is_interrupted: bool, if_in_doubt: str) -> None:
-        """Summarize, and end the command with its exit code."""
+    def finish(self, *, is_interrupted: bool, if_in_doubt: str, reported: Container[str] = ()) -> None:
+        """Summarize, and end the command with its exit code.
+
+        ``reported``: accounts whose pause an earlier run has reported. It is not reported again; the exit code stays.
+        """
         self.summarize()
         code = self.exit_code(is_interrupted=is_interrupted)
         why = []
@@ -144,16 +147,31 @@ class Run:
             why.append(f"{left_to_people:,} in doubt at a provider that cannot be asked. {_IF_NOBODY_CAN_BE_ASKED}")
         if self.not_recorded:
             why.append(f"{self.not_recorded:,} not recorded: reconcile_invoices repairs that.")
-        if self.not_tried:
-            why.append(f"{self.not_tried:,} not tried or not processed: unchanged. Run the command again later.")
-            why += [f"{alias}: {reason}" for (alias, _), reason in list(self.reasons.items())[:_MOST_REASONS]]
+        why += self._not_tried(reported)
         for alias in self._unknown_accounts():
             why.append(
                 f"{alias!r} does not know any of {self.unknown[alias]:,} invoices: check its base_url, and that its "
                 "credentials are those of the project that issued these invoices."
             )
+        if code and not why:
+            self.command.stderr = OutputWrapper(Stream(None))  # Django would write the empty error
         if code:
             raise CommandError(" ".join(why), returncode=code)
+
+    def _not_tried(self, reported: Container[str]) -> list[str]:
+        """Return how many invoices were not tried, and why, but for pauses that were reported."""
+        lines = [
+            (alias, line)
+            for (alias, code), line in self.reasons.items()
+            if code != Code.PROVIDER_PAUSED or alias not in reported
+        ]
+        if not lines:
+            return []
+        count = sum(line.count for _, line in lines)
+        return [
+            f"{count:,} not tried or not processed: unchanged. Run the command again later.",
+            *(f"{alias}: {line.message}" for alias, line in lines[:_MOST_REASONS]),
+        ]
 
     def _in_doubt_for_people(self) -> int:
         """Return how many are in doubt that no lookup settles."""
@@ -170,7 +188,7 @@ class Run:
         self.not_recorded += not result.is_recorded
         if result.outcome in (Outcome.SKIPPED, Outcome.NOT_PROCESSED) and result.code not in _SETTLED:
             self.not_tried += 1
-            self.reasons.setdefault((result.provider, result.code), str(result.message))
+            self.reasons.setdefault((result.provider, result.code), _Line(str(result.message))).count += 1
         if result.outcome == Outcome.REFUSED and result.code == Code.NOT_FOUND:
             self.unknown[result.provider] += 1
         elif result.attempt and result.outcome not in (Outcome.NOT_PROCESSED, Outcome.IN_DOUBT):

@@ -1,12 +1,16 @@
 """A provider in trouble: exit codes and messages name it, once, and cron is not told the same thing each minute."""
 
 import logging
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
 from django.db import transaction
 
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.services import cancel_invoice
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.bulk.reading import answers, statuses
 
@@ -239,3 +243,107 @@ def test_lost_lookup_costs_no_turn_and_is_not_repeated_each_minute(shop, manage,
     clock.advance(5 * MINUTE)
     assert manage("reconcile_invoices", "-v", "0").code == 0
     assert statuses() == {"canceled": doubts}
+
+
+def run_cron(manage, clock, times, *arguments):
+    """Run cron each minute; return the exit codes, and the runs that wrote something."""
+    codes, loud = [], []
+    for number in range(times):
+        ended = manage("reconcile_invoices", *arguments)
+        codes.append(ended.code)
+        loud += [number] if ended.out or ended.err else []
+        clock.advance(MINUTE)
+    return codes, loud
+
+
+@pytest.mark.parametrize("story", ["in_doubt", "requested"])
+def test_cron_reports_a_pause_once(shop, manage, clock, story):
+    for _ in range(20):
+        make_invoice(story, provider="shop", age=timedelta(minutes=2))
+    shop.reset()
+    verbs = Invoice.objects.all().verbs
+    verbs.pause("shop", "bad_credentials", 12 * MINUTE)
+    assert run_cron(manage, clock, 10, "-v", "0") == ([4] * 10, [0])
+    clock.advance(10 * MINUTE)
+    verbs.pause("shop", "bad_credentials", 12 * MINUTE)
+    assert run_cron(manage, clock, 10, "-v", "0") == ([4] * 10, [0])
+    assert (shop.lookup_count, shop.cancel_count) == (0, 0)
+
+
+def test_report_of_a_pause_names_the_account_and_the_reason(shop, manage):
+    make_invoice("requested", provider="shop", age=timedelta(minutes=2))
+    Invoice.objects.all().verbs.pause("shop", "bad_credentials", HOUR)
+    assert manage("reconcile_invoices", "-v", "0").err == (
+        "1 not tried or not processed: unchanged. Run the command again later. "
+        "shop: Scripted provider is paused after trouble; nothing was sent."
+    )
+
+
+def test_without_v_0_each_run_reports_the_pause(shop, manage, clock):
+    make_invoice("requested", provider="shop", age=timedelta(minutes=2))
+    Invoice.objects.all().verbs.pause("shop", "bad_credentials", HOUR)
+    assert run_cron(manage, clock, 3) == ([4] * 3, [0, 1, 2])
+
+
+def test_a_reported_pause_does_not_hide_other_trouble(scripted, manage, clock):
+    scripted("shop", "kiosk")
+    make_invoice("requested", provider="shop", age=timedelta(minutes=2))
+    Invoice.objects.all().verbs.pause("shop", "bad_credentials", HOUR)
+    assert run_cron(manage, clock, 3, "-v", "0") == ([4] * 3, [0])
+    make_invoice("requested", provider="kiosk", age=timedelta(minutes=2))
+    ScriptedProvider.of("kiosk").all_cancels("not_processed")
+    ended = manage("reconcile_invoices", "-v", "0")
+    assert ended.code == 4
+    assert ended.err == (
+        "1 not tried or not processed: unchanged. Run the command again later. "
+        "kiosk: Scripted provider could not be reached; nothing was sent."
+    )
+
+
+def test_a_pause_that_began_in_a_run_is_not_reported_by_the_next(scripted, manage, clock):
+    shop = scripted(concurrency=1)
+    for number in range(3):
+        make_invoice("requested", provider="shop", external_id=f"{number}", age=timedelta(minutes=2))
+    shop.all_cancels("bad_credentials")
+    codes, loud = run_cron(manage, clock, 4, "-v", "0")
+    assert (codes, loud, shop.cancel_count) == ([4] * 4, [0], 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_process_of_cron_writes_nothing_about_a_reported_pause(child_env):
+    """The exit code is kept: only the mail is not sent again."""
+    make_invoice("requested", provider="cryptocloud", age=timedelta(minutes=2))
+    Invoice.objects.all().verbs.pause("cryptocloud", "bad_credentials", HOUR)
+    command = [sys.executable, "-m", "django", "reconcile_invoices", "-v", "0", "--skip-checks"]
+    ended = [subprocess.run(command, env=child_env(), capture_output=True, timeout=60) for _ in range(3)]
+    assert [each.returncode for each in ended] == [4, 4, 4]
+    assert [bool(each.stdout + each.stderr) for each in ended] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "text"),
+    [
+        ("bad_credentials", "ERROR", "shop is paused for 300 s: Scripted provider rejected our credentials."),
+        (
+            ProviderReply(Outcome.NOT_PROCESSED, "rate_limited", retry_after=600.0),
+            "WARNING",
+            "shop is paused for 600 s: Scripted provider asks to send fewer requests",
+        ),
+    ],
+    ids=["credentials", "429"],
+)
+@pytest.mark.parametrize("is_bulk", [False, True], ids=["single", "bulk"])
+def test_pause_is_logged_once_and_not_for_each_invoice_that_waits(scripted, make, caplog, answer, level, text, is_bulk):
+    shop = scripted(concurrency=1)
+    make(30)
+    shop.all_cancels(answer)
+    cancel_invoice(Invoice.objects.first())
+    if is_bulk:
+        caplog.clear()
+        ProviderState.objects.all().delete()
+        Invoice.objects.all().cancel(limit=20)
+    for invoice in Invoice.objects.cancelable():
+        cancel_invoice(invoice)
+    [(found_level, found)] = warnings(caplog)
+    assert (found_level, found.startswith(text)) == (level, True)
+    assert shop.cancel_count == 1 + is_bulk

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import Q
+from django.db.models import F, Q
 
 from ... import conf, registry
 from ...bulk import (
@@ -17,6 +17,7 @@ from ...bulk import (
     walks_of,
     why_not_askable,
 )
+from ...models import ProviderState
 from ...statuses import OURS_ALONE, Status
 from ..arguments import (
     add_output_arguments,
@@ -66,6 +67,7 @@ class Command(ReportingCommand):
             return
         verbs = invoices.verbs
         refuse_inside_transaction(verbs)
+        reported = _reported_pauses(verbs.using) if options["verbosity"] == 0 and not options["status"] else set()
         with stopping_on_signals() as stop:
             run.take_in(reconcile_invoices(invoices, stop=stop, resubmit=options["resubmit"], limit=limit), stop)
             if not stop.is_set() and run.left_of(limit) != 0:
@@ -74,7 +76,8 @@ class Command(ReportingCommand):
         if not stop.is_set() and not options["status"]:
             for alias in [provider] if provider else _looked_after(invoices_in(options)):
                 verbs.beat(alias)
-        run.finish(is_interrupted=stop.is_set(), if_in_doubt="They are asked about again, ever more rarely.")
+        in_doubt = "They are asked about again, ever more rarely."
+        run.finish(is_interrupted=stop.is_set(), if_in_doubt=in_doubt, reported=reported)
 
     def _requested(self, provider: str | None, options: dict[str, Any]) -> Any:
         """Return the invoices whose requested cancellation is due.
@@ -104,11 +107,18 @@ class Command(ReportingCommand):
         return invoices.exclude(status=Status.IN_DOUBT, provider__in=cannot_be_asked(invoices))
 
 
+def _reported_pauses(using: str) -> set[str]:
+    """Return the aliases of paused providers for which a run has ended since the pause began: it reported the pause."""
+    met = ProviderState.objects.using(using).filter(paused_at__lte=F("last_reconcile_at"))
+    return {state.alias for state in met if state.is_paused}
+
+
 def _looked_after(invoices: Any) -> list[str]:
     """Return the aliases that a run for all looks after: those in the settings, and a resolver's with something to do.
 
     An alias that is not configured any more is not among them: nobody can be asked there.
     """
-    unsettled = (invoices.in_doubt() | invoices.abandoned()).order_by().values_list("provider", flat=True)
+    unsettled = invoices.in_doubt() | invoices.abandoned() | invoices.requested()
+    unsettled = unsettled.order_by().values_list("provider", flat=True)
     aliases = registry.aliases()
     return [*aliases, *filter(registry.is_configured, sorted({*unsettled.distinct()}.difference(aliases)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -12,8 +13,13 @@ from django.db.models.functions import Least
 
 from ...bulk.lanes import NEAR
 from ...clock import utc_now
+from ...messages import sentence
+from ...outcomes import Code, Outcome
+from ...results import provider_name
 from ..provider_state import ProviderState
 from .rows import Rows
+
+logger = logging.getLogger("django_invoice_cancel")
 
 MOST_COUNTED = 1_000_000
 """Failures are counted up to this: far more than any decision needs, far less than a column holds."""
@@ -27,11 +33,16 @@ class Pauses:
 
     def pause(self, alias: str, code: str, seconds: float) -> None:
         """Pause the provider for ``seconds``; a pause never shortens another."""
-        self._corrected(self._states.get_or_create(alias=alias)[0])
+        was_paused = self._corrected(self._states.get_or_create(alias=alias)[0]).is_paused
         now = utc_now()
         until = now + timedelta(seconds=seconds)
         shorter = self._states.filter(Q(paused_until__isnull=True) | Q(paused_until__lt=until), alias=alias)
-        shorter.update(paused_at=now, paused_until=until, pause_code=code)
+        if shorter.update(paused_at=now, paused_until=until, pause_code=code) and not was_paused and seconds >= 1:
+            why = sentence(Outcome.NOT_PROCESSED, code, provider=provider_name(alias))
+            level = logging.ERROR if code == Code.BAD_CREDENTIALS else logging.WARNING
+            logger.log(
+                level, "%s is paused for %.0f s: %s", alias, seconds, why, extra={"provider": alias, "code": code}
+            )
 
     def provider_state(self, alias: str) -> ProviderState | None:
         """Return what is known about the provider; correct a pause that was written by a wrong clock."""
