@@ -7,6 +7,7 @@ written in the transaction that records its invoice; what a dead worker left is 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -187,13 +188,14 @@ def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SEC
         return Advance(has_more=False)
     if is_sending_disabled(operation) and operation.items.left().exists():
         return Advance(has_more=True, wait_seconds=DISABLED_SECONDS)
-    this = _Slice(operation, limit, deadline, stop)
+    this, process = _Slice(operation, limit, deadline, stop), os.getpid()
     _touch(operation)
     try:
         _WORK[Operation(operation.operation)](operation, this)
     finally:
-        this.release()
-        _touch(operation)
+        if os.getpid() == process:  # the leases are not those of a forked child
+            this.release()
+            _touch(operation)
     if not operation.items.left().exists():
         return Advance(has_more=False, is_finished=operation.finish())
     return Advance(has_more=_is_running(operation), wait_seconds=max(_wait(operation), this.wait_seconds))

@@ -7,6 +7,7 @@ thread that got it, so that the next one does not send any more; what it says ab
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -113,6 +114,7 @@ class Lane:
         self._done = done
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
+        self._process = os.getpid()
 
     def _window(self) -> int:
         ttl = conf.get().claim_ttl
@@ -272,8 +274,10 @@ class Lane:
             except BaseException as bug:  # noqa: BLE001 - an adapter's CancelledError or exit must not end the thread
                 tell_bug(self.provider, bug)
                 self.note(job.epoch, Code.ADAPTER_ERROR, says_nothing=True, retry_after=None)
-            finally:  # however it went, the engine hears of the job
+            finally:  # however it went, the engine gets the job back
                 self._done.put(job)
+            if os.getpid() != self._process:  # the adapter forked, and this is the child
+                return
 
     def _is_wanted(self, job: Job) -> bool:
         now = time.monotonic()

@@ -1,0 +1,113 @@
+"""P3 and forks: a child that inherits a run closes nothing, writes nothing and sends nothing."""
+
+import ctypes
+import gc
+import os
+import signal
+import threading
+from contextlib import closing
+
+import pytest
+
+from django_invoice_cancel.bulk import cancel_invoices
+from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel.models import BulkOperation
+from tests.bulk.reading import codes, logged, odd_logs, rows_each, statuses
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FORKS = [
+    pytest.param(os.fork, id="os.fork"),
+    pytest.param(ctypes.PyDLL(None).fork, id="a fork in C"),  # no hook of Python runs
+]
+
+
+@pytest.fixture
+def gate(scripted):
+    """The account ``shop``, whose requests but the first wait until the gate is opened."""
+    shop = scripted(concurrency=4)
+    opened = threading.Event()
+    shop.before_send = lambda external_id: external_id == "000000" or opened.wait(20)
+    yield shop, opened
+    opened.set()
+
+
+def in_child(fork, act):
+    """Call a function in a forked child, and return its exit code once it has ended."""
+    pid = fork()
+    if pid == 0:
+        signal.alarm(10)
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def unwind(results):
+    with closing(results):
+        raise SystemExit
+
+
+def leave(results):
+    try:
+        unwind(results)
+    except SystemExit:
+        return
+
+
+def forget(results):
+    results.close()
+    gc.collect()
+
+
+def go_on(results):
+    with pytest.raises(RuntimeError, match="forked child"):
+        list(results)
+
+
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("act", [leave, forget, go_on], ids=["unwinds", "closes", "goes on"])
+def test_child_of_a_bulk_run_changes_nothing(gate, make, fork, act):
+    shop, opened = gate
+    results = cancel_invoices(make(40))
+    first = next(results)
+    assert in_child(fork, lambda: act(results)) == 0
+    assert logged("given_back") == 0
+    opened.set()
+    rest = list(results)
+    assert codes([first, *rest]) == {"canceled": 40}
+    assert (shop.cancel_count, len(set(shop.cancels))) == (40, 40)
+    assert (statuses(), rows_each(), odd_logs()) == ({"canceled": 40}, {2: 40}, [])
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_child_that_unwinds_a_slice_gives_back_no_lease(gate, make, fork):
+    shop, opened = gate
+    operation = BulkOperation.objects.start(make(40), actor="Ada")
+    parent, leased = os.getpid(), []
+
+    class Stop:
+        def is_set(self):
+            if shop.cancels and not leased:
+                leased.append(0)
+                pid = fork()
+                if pid == 0:
+                    signal.alarm(10)
+                    raise SystemExit
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+                leased.append(operation.items.left().filter(token__isnull=False).count())
+                opened.set()
+            return False
+
+    try:
+        assert advance(operation.pk, deadline=60.0, stop=Stop()).is_finished
+    except SystemExit:
+        if os.getpid() != parent:
+            os._exit(0)
+        raise
+    assert leased[1] >= 39
+    assert (shop.cancel_count, len(set(shop.cancels))) == (40, 40)
+    assert (statuses(), rows_each()) == ({"canceled": 40}, {2: 40})
