@@ -100,10 +100,17 @@ class _Slice:
                 break
             self._left -= len(bite)
             self._bites.append(bite)
-            untried = _take_over(self._operation, bite)
+            untried = self._without_moved(_take_over(self._operation, bite))
             if untried:
                 return untried
         return []
+
+    def _without_moved(self, items: list[BulkOperationItem]) -> list[BulkOperationItem]:
+        """Conclude items whose invoice belongs to another account since it was selected; return the others."""
+        moved = [item for item in items if item.invoice is not None and item.invoice.provider != item.provider]
+        if moved:
+            self.conclude((item.invoice_id, Outcome.SKIPPED, Code.CHANGED) for item in moved)
+        return [item for item in items if item not in moved] if moved else items
 
     def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
         """Write outcomes, as (key of the invoice, outcome, code)."""

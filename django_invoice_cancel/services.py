@@ -337,7 +337,8 @@ def _looked_up(
     seen = verbs.seen(invoice, target)
     reply = look_up(provider, [target.external_id])[target.external_id]
     _note_reply(reply, invoice, target.provider, not reply.is_answer, was_failing)
-    verbs.record_lookup(seen, reply, intent)
+    if not verbs.record_lookup(seen, reply, intent):
+        return skipped(invoice, Code.CHANGED)
     return result_of_lookup(invoice, reply)
 
 

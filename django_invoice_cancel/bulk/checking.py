@@ -187,7 +187,8 @@ class Checker(Run):
         """Write what was said of one invoice; one that cannot be written stops no other."""
         invoice, is_recorded = seen.invoice, True
         try:
-            self.verbs.record_lookup(seen, reply, self.intent, also=partial(self._also, invoice, reply))
+            if not self.verbs.record_lookup(seen, reply, self.intent, also=partial(self._also, invoice, reply)):
+                return skipped(invoice, Code.CHANGED)
         except Exception as error:
             if is_interruption(error):
                 raise

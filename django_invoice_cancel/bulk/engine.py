@@ -171,7 +171,9 @@ class Engine(Run):
 
     def _why_not_claimed(self, invoice: Invoice) -> CancelResult:
         try:
-            return self._not_claimed(invoice)
+            said = self._not_claimed(invoice)
+            # The instance is as it was read, so its row names another account or id since.
+            return skipped(invoice, Code.CHANGED) if said.code == Code.MISCONFIGURED else said
         except DATABASE_ERRORS as error:
             logger.warning("An invoice was not read (%s): %s.", type(error).__name__, invoice)
             return skipped(invoice, Code.DATABASE_ERROR)

@@ -128,11 +128,18 @@ class Run(ABC):
         return is_at_work or bool(self._ready or self.outbox)
 
     def _take(self, track: Track, count: int) -> list[Invoice]:
-        """Take a track's next invoices, of its selection as far as the limit goes."""
+        """Take a track's next invoices, of its selection as far as the limit goes.
+
+        Those that belong to another account by now are skipped: this one must not be asked about them.
+        """
         taken, fresh = track.take(count, self.left)
         self.left -= fresh
         self._cut_at_limit()
-        return taken
+        moved = [invoice for invoice in taken if invoice.provider != track.alias]
+        for invoice in moved:
+            track.earlier.pop(invoice.pk, None)
+            self._tell(skipped(invoice, Code.CHANGED))
+        return [invoice for invoice in taken if invoice not in moved] if moved else taken
 
     def _cut_at_limit(self) -> None:
         if self.left <= 0:

@@ -92,25 +92,29 @@ class Observations:
 
     def record_lookup(
         self, seen: Seen, reply: LookupReply, intent: Intent, *, also: Callable[[], None] | None = None
-    ) -> None:
+    ) -> bool:
         """Write the reply of a lookup; ``also`` is called within the same transaction.
 
+        Returns False, and writes nothing, if the row names another account or id than the one that was looked up.
         A lookup that was not answered changes nothing, and costs the invoice no turn of its back-off. The next lookup
         waits for ``LOST_LOOKUP_WAIT``, so that an unreachable provider is not asked each minute.
         """
         if not reply.is_answer:
             self._wait(seen, reply)
-            return
+            return True
 
-        def verb(is_repeat: bool) -> None:
+        def verb(is_repeat: bool) -> bool:
             row = self.rows.lock(seen.target.key)
             if row is not None:
+                if Target.of(row) != seen.target:
+                    return False
                 self._take_in_answer(row, seen, reply, intent)
                 carry_over(row, seen.invoice)
             if also is not None:
                 also()
+            return True
 
-        self.rows.run(verb, [seen.invoice])
+        return self.rows.run(verb, [seen.invoice])
 
     def beat(self, alias: str) -> None:
         """Leave word that reconcile ran for this provider."""
