@@ -154,7 +154,8 @@ class Run:
                 "credentials are those of the project that issued these invoices."
             )
         if code and not why:
-            self.command.stderr = OutputWrapper(Stream(None))  # Django would write the empty error
+            nowhere: Any = Stream(None)
+            self.command.stderr = OutputWrapper(nowhere)  # Django would write the empty error
         if code:
             raise CommandError(" ".join(why), returncode=code)
 

@@ -38,11 +38,7 @@ class Pauses:
         until = now + timedelta(seconds=seconds)
         shorter = self._states.filter(Q(paused_until__isnull=True) | Q(paused_until__lt=until), alias=alias)
         if shorter.update(paused_at=now, paused_until=until, pause_code=code) and not was_paused and seconds >= 1:
-            why = sentence(Outcome.NOT_PROCESSED, code, provider=provider_name(alias))
-            level = logging.ERROR if code == Code.BAD_CREDENTIALS else logging.WARNING
-            logger.log(
-                level, "%s is paused for %.0f s: %s", alias, seconds, why, extra={"provider": alias, "code": code}
-            )
+            _log_pause(alias, code, seconds)
 
     def provider_state(self, alias: str) -> ProviderState | None:
         """Return what is known about the provider; correct a pause that was written by a wrong clock."""
@@ -116,3 +112,13 @@ class Pauses:
             own.update(paused_at=now, paused_until=until)
             state.paused_at, state.paused_until = now, until
         return state
+
+
+def _log_pause(alias: str, code: str, seconds: float) -> None:
+    if code in (Code.BAD_CREDENTIALS, Code.RATE_LIMITED):
+        why = sentence(Outcome.NOT_PROCESSED, code, provider=provider_name(alias))
+    else:
+        why = f"its replies say nothing about invoices ({code})."
+    level = logging.ERROR if code == Code.BAD_CREDENTIALS else logging.WARNING
+    names = {"provider": alias, "code": code}
+    logger.log(level, "%s is paused for %.0f s: %s", alias, seconds, why, extra=names)
