@@ -1,7 +1,7 @@
 """Asking a provider: one submit, one lookup. Touches no database, so that worker threads may call it.
 
-Raises for nothing: an adapter's bug says nothing about an invoice, so it is IN_DOUBT, logged with its traceback,
-secrets masked.
+Never raises for an adapter's bug: that says nothing about an invoice, so it is IN_DOUBT, logged with its traceback,
+secrets masked. Exceptions that belong to the caller (a task's time limit, Ctrl-C) are not taken for bugs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .attempts import Answer, Claim
+from .interruptions import is_interruption
 from .masking import mask
 from .outcomes import Code, LookupReply, Outcome, ProviderReply
 from .providers.base import Provider
@@ -32,14 +33,22 @@ LONGEST_PAUSE = 86_400.0
 
 
 def submit(provider: Provider, claim: Claim, invoice: Invoice) -> Answer:
-    """Send the one request of a claimed invoice."""
+    """Send the one request of a claimed invoice. Raises what interrupts it from outside, such as a time limit."""
     started = time.monotonic()
     external_id = claim.target(invoice).external_id
     try:
         reply = read_reply(provider, provider.cancel(external_id, lease=claim.lease(provider.deadline)))
-    except Exception as bug:  # noqa: BLE001 - an adapter's bug says nothing about the invoice
+    except Exception as bug:
+        if is_interruption(bug):
+            raise
         reply = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR, provider_message=tell_bug(provider, bug))
     return Answer(claim, invoice, reply, round((time.monotonic() - started) * 1000))
+
+
+def interrupted(claim: Claim, invoice: Invoice, interruption: BaseException) -> Answer:
+    """Return the answer of a request that ``interruption`` ended: the provider may have carried it out."""
+    message = type(interruption).__name__
+    return Answer(claim, invoice, ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER, provider_message=message), 0)
 
 
 def read_reply(provider: Provider, reply: object) -> ProviderReply:
@@ -69,7 +78,9 @@ def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupRepl
             external_id: _read_lookup(provider, reply)
             for external_id, reply in dict(provider.lookup(external_ids)).items()
         }
-    except Exception as bug:  # noqa: BLE001 - an adapter's bug says nothing about the invoices
+    except Exception as bug:
+        if is_interruption(bug):
+            raise
         message = tell_bug(provider, bug)
         return {
             i: LookupReply(None, Code.ADAPTER_ERROR, is_answer=False, provider_message=message) for i in external_ids

@@ -16,11 +16,12 @@ from django.db import Error, transaction
 from django.db.transaction import TransactionManagementError
 
 from . import conf, registry
-from .asking import look_up, submit
+from .asking import interrupted, look_up, submit
 from .attempts import Answer, Claim, Target
 from .clock import utc_now
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
+from .interruptions import without_frames
 from .outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
 from .providers.base import Provider
 from .results import result, skipped, standing, told, why_not
@@ -74,13 +75,23 @@ def cancel_invoice(
 def _send(provider: Provider, claim: Claim, invoice: Invoice) -> CancelResult:
     """Send the request of a claimed invoice and record the answer.
 
-    A pause is written before the record: a receiver of its signals that cancels again meets it.
+    A pause is written before the record: a receiver of its signals that cancels again meets it. What interrupted the
+    request (a task's time limit) is raised again once the doubt is recorded.
     """
-    answer = submit(provider, claim, invoice)
+    try:
+        answer, interruption = submit(provider, claim, invoice), None
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised again below
+        interruption = without_frames(error)
+        answer = interrupted(claim, invoice, interruption)
     reply = answer.reply
     says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
     _note_reply(reply, invoice, answer.target.provider, says_nothing, claim.is_provider_failing)
-    return recorded(answer)
+    said = recorded(answer)
+    if interruption is not None:
+        raise interruption
+    return said
 
 
 def _note_reply(

@@ -1,6 +1,9 @@
 """An adapter by anybody: whatever it does, the story ends with one true result, and nothing of its secrets is told."""
 
+import asyncio
+import concurrent.futures
 import re
+import signal
 
 import pytest
 
@@ -322,6 +325,60 @@ def test_adapter_that_cannot_be_made_is_misconfigured(anybody, monkeypatch):
     assert (type(error), error.result.code) == (CancelNotPossible, "misconfigured")
     assert str(error.result.message) == "It cannot be asked for: Provider 'anybody' cannot be made: KeyError: '***'"
     assert (*left(invoice), Anybody.asked) == ("created", [], 0)
+
+
+class Alarm(Exception):
+    """Raised by a signal handler: the deadline of a job."""
+
+
+def named_class(path, *bases):
+    module, _, name = path.rpartition(".")
+    return type(name, bases or (Exception,), {"__module__": module})
+
+
+INTERRUPTIONS = [
+    named_class("billiard.exceptions.SoftTimeLimitExceeded"),
+    named_class("rq.timeouts.JobTimeoutException", named_class("rq.timeouts.BaseTimeoutException")),
+    named_class("gevent.timeout.Timeout", BaseException),
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,
+]
+
+
+@pytest.mark.parametrize("kind", INTERRUPTIONS, ids=lambda kind: kind.__name__)
+def test_interruption_by_the_caller_is_raised_again_once_the_doubt_is_recorded(anybody, kind):
+    """The time limit of a task is no bug of the adapter; the task must end, and the request may have been sent."""
+    error = kind()
+    invoice = anybody(raises(error))
+    with pytest.raises(kind) as caught:
+        invoice.cancel()
+    assert caught.value is error
+    assert left(invoice) == ("in_doubt", LOST)
+    assert Anybody.asked == 1
+    anybody.answers(raises(kind()))
+    with later(minutes=16), pytest.raises(kind):
+        row(invoice).reconcile()
+    assert (*left(invoice), Anybody.asked) == ("in_doubt", LOST, 2)
+
+
+def test_what_a_signal_handler_raises_is_raised_again_once_the_doubt_is_recorded(anybody):
+    handler_is = signal.getsignal(signal.SIGALRM)
+
+    def ring(external_id):
+        signal.raise_signal(signal.SIGALRM)
+
+    def on_alarm(*_):
+        raise Alarm
+
+    invoice = anybody(ring)
+    signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        with pytest.raises(Alarm):
+            invoice.cancel()
+    finally:
+        signal.signal(signal.SIGALRM, handler_is)
+    assert left(invoice) == ("in_doubt", LOST)
+    assert Anybody.asked == 1
 
 
 @pytest.mark.parametrize("crash", [KeyboardInterrupt, SystemExit])
