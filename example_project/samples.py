@@ -139,7 +139,7 @@ def cancel(invoice: Invoice, user: Any) -> None:
     try:
         invoice.cancel(actor=user, trigger="admin", reason="unpaid for a week")
     except CancelError:
-        return  # its log tells
+        samples_bulk.end_pause(invoice.provider)  # the next sample is of another hour
 
 
 def make_user(username: str, password: str) -> Any:

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F
 
 from django_invoice_cancel.bulk_operations import advance
-from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition
+from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
 from django_invoice_cancel.testing.sandbox import invoice_id
 
 REVOKED = 30
@@ -51,6 +51,11 @@ def pause_old_account(user: Any) -> None:
     advance(operation.pk)
     # A pause is over after five minutes, and the next request would begin another. This one waits for you.
     Invoice.objects.all().verbs.pause("firekassa_old", "bad_credentials", A_DAY)
+
+
+def end_pause(alias: str) -> None:
+    """Forget the failures of a provider, and the pause that they led to."""
+    ProviderState.objects.filter(alias=alias).delete()
 
 
 def move_back(invoices: Iterable[Invoice], *, hours: int, operation: BulkOperation | None = None) -> None:
