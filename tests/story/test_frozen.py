@@ -176,3 +176,31 @@ def claimed_intent():
     from django_invoice_cancel.intents import Intent
 
     return Intent("clerk")
+
+
+# -- a receiver of the claim that is interrupted ----------------------------------------------------------------
+
+
+class Interruption(BaseException):
+    """What no receiver is expected to raise, and Django does not catch."""
+
+
+def interrupt(received):
+    raise Interruption
+
+
+@pytest.mark.parametrize("repeat", [False, True], ids=["cancel", "repeat of a doubt"])
+def test_an_interrupted_receiver_of_the_claim_gives_the_claim_back_first(sandbox, register, repeat):
+    """Nothing was sent, so the invoice must not wait until its claim counts as abandoned."""
+    invoice = register("error_500_before", provider="firekassa") if repeat else register()
+    if repeat:
+        failure(invoice.cancel)
+    sent, before = sandbox.count("cancel"), row(invoice).status
+    with later(minutes=16), on_status("canceling", interrupt), pytest.raises(Interruption):
+        row(invoice).reconcile(resubmit=True) if repeat else row(invoice).cancel()
+    assert (row(invoice).status, before) == (before, "in_doubt" if repeat else "created")
+    assert steps(invoice)[-2:] == [
+        (before, "canceling", "", ""),
+        ("canceling", before, "not_processed", "given_back"),
+    ]
+    assert sandbox.count("cancel") == sent
