@@ -20,6 +20,7 @@ SENTENCES: dict[str, Any] = {
     Code.MISCONFIGURED: _("It cannot be asked for: {detail}"),
     Code.PROVIDER_PAUSED: _("{provider} is paused after trouble; nothing was sent."),
     Code.NEWER_STATUS: _("Its status was written by a newer version of this app, which must handle it."),
+    Code.UNKNOWN_INVOICES: _("{provider} knew none of the invoices before this one: check its credentials."),
     Code.SENDING_DISABLED: _("Sending is disabled by the setting SEND; nothing was sent."),
     Code.NOT_REGISTERED: _("It is not registered any more."),
     Code.NO_INVOICE: _("It has no invoice."),

@@ -44,6 +44,7 @@ class Code(StrEnum):
     MISCONFIGURED = "misconfigured"
     PROVIDER_PAUSED = "provider_paused"
     SENDING_DISABLED = "sending_disabled"
+    UNKNOWN_INVOICES = "unknown_invoices"
     NEWER_STATUS = "newer_status"
     NOT_REGISTERED = "not_registered"
     NO_INVOICE = "no_invoice"

@@ -83,6 +83,8 @@ class Engine(Run):
             return self._skip(track, 0.0)
         if lane.held_for:
             return self._rest(track, lane)
+        if lane.knows_none:
+            return self._end_unknown(track, lane)
         if lane.parked:
             return self._send_parked(track, lane)
         if track.is_over or track.must_wait or self._is_behind or not lane.may_feed() or not lane.is_hungry:
@@ -236,6 +238,20 @@ class Engine(Run):
         track.is_left = True
         self._ready += track.untold()
         return True
+
+    def _end_unknown(self, track: Track, lane: Lane) -> bool:
+        """Send nothing more to a provider that knows none of the invoices; the rest is skipped and stays as it is."""
+        if lane.parked:
+            self._put_back(track, lane, lane.take_parked())
+        if track.is_busy or track.is_over:
+            return False
+        invoices = self._take(track, GROUP)
+        for invoice in invoices:
+            if invoice.pk in track.earlier:
+                self._ready.append(track.earlier.pop(invoice.pk))
+            elif self._is_sendable(track, invoice):
+                self._finish(track, invoice, skipped(invoice, Code.UNKNOWN_INVOICES))
+        return bool(invoices)
 
     def _skip(self, track: Track, seconds: float) -> bool:
         """Give a group of invoices their results where nothing can be sent; return whether there were any."""

@@ -39,6 +39,8 @@ NEAR = timedelta(seconds=1)
 """Nothing is claimed while the next free slot is further away than this."""
 LATE_SECONDS = 0.1
 """So long after its slot a job is not sent any more: it gets another."""
+UNKNOWN_THAT_END = 10
+"""So many unknown invoices, and none that is known, end a run for a provider: the key may be another project's."""
 LOOK_AGAIN_SECONDS = 0.1
 """How long after it found no free slot a lane looks for one again."""
 REPORT_CHECK_SECONDS = 0.02
@@ -108,6 +110,10 @@ class Lane:
         self._held_until = 0.0
         self._limited = 0
         """How many probes in a row met a 429."""
+        self.knows_none = False
+        """Whether the provider does not know the invoices: nothing more is sent in this run."""
+        self._unknown = 0
+        self._knows_some = False
         self._epoch = 0
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -187,11 +193,22 @@ class Lane:
                 self._limited += is_new
                 self._hold(max(RATE_PAUSE_SECONDS if retry_after is None else retry_after, self._least_pause()), code)
                 return
+            self._count_unknown(code, says_nothing)
             self.failures = self.failures + 1 if says_nothing else 0
             if code == Code.BAD_CREDENTIALS or self.failures >= FAILURES_THAT_PAUSE:
                 self._hold(PAUSE_SECONDS, code)
             elif not says_nothing and is_new:
                 self.is_probing, self.hold_code, self._limited = False, "", 0
+
+    def _count_unknown(self, code: str, says_nothing: bool) -> None:
+        """Count answers that the invoice is not known; ten of them, and none other, end the run for this provider."""
+        if code == Code.NOT_FOUND:
+            self._unknown += 1
+        elif not says_nothing:
+            self._knows_some = True
+        if self._unknown >= UNKNOWN_THAT_END and not self._knows_some and not self.knows_none:
+            self.knows_none = True
+            self._epoch += 1  # what is queued comes back unsent
 
     def _least_pause(self) -> float:
         return float(LEAST_RATE_PAUSE_SECONDS * 2 ** min(max(self._limited - 1, 0), 10))

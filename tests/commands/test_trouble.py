@@ -12,7 +12,7 @@ from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.services import cancel_invoice
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
-from tests.bulk.reading import answers, statuses
+from tests.bulk.reading import answers, codes, rows_each, statuses
 
 pytestmark = pytest.mark.django_db
 ALL = ["cancel_invoices", "--all", "--noinput", "-v", "0"]
@@ -31,7 +31,8 @@ def test_account_that_knows_none_of_ten_invoices_ends_with_4_and_names_what_to_c
     assert "'shop' does not know" in ended.err
     assert "that its credentials are those of the project that issued these invoices" in ended.err
     assert statuses() == {"created": 40}
-    assert 10 <= shop.cancel_count <= 40
+    assert 10 <= shop.cancel_count < 10 + shop.concurrency
+    assert answers() == {"not_found": shop.cancel_count}
 
 
 def test_night_after_the_wrong_key_cancels_all(shop, make, manage):
@@ -52,6 +53,43 @@ def test_a_few_unknown_invoices_among_known_ones_are_no_trouble(scripted, make, 
     make(known + unknown)
     shop.next_cancels(*["refused"] * known, *["not_found"] * unknown)
     assert (manage(*ALL).code, shop.cancel_count) == (code, known + unknown)
+
+
+def test_run_ends_after_ten_unknown_invoices_and_leaves_the_rest_as_it_is(scripted, make):
+    shop = scripted(concurrency=1)
+    make(200)
+    shop.all_cancels("not_found")
+    report = Invoice.objects.all().cancel()
+    assert codes(report.results) == {"not_found": 10, "unknown_invoices": 190}
+    assert (shop.cancel_count, statuses(), rows_each().get(2)) == (10, {"created": 200}, 10)
+    assert Invoice.objects.filter(last_outcome="").count() == 190
+
+
+def test_unknown_invoices_after_a_known_one_do_not_end_the_run(scripted, make):
+    shop = scripted(concurrency=1)
+    make(40)
+    shop.next_cancels("canceled")
+    shop.all_cancels("not_found")
+    Invoice.objects.all().cancel()
+    assert shop.cancel_count == 40
+
+
+def test_an_account_that_knows_none_does_not_stop_the_others(scripted, make):
+    scripted("shop", "kiosk", concurrency=2)
+    make(60)
+    make(60, "kiosk")
+    ScriptedProvider.of("kiosk").all_cancels("not_found")
+    Invoice.objects.all().cancel()
+    assert ScriptedProvider.of("shop").cancel_count == 60
+    assert 10 <= ScriptedProvider.of("kiosk").cancel_count <= 11
+
+
+def test_single_cancellations_are_not_ended_by_unknown_invoices(shop, make):
+    make(15)
+    shop.all_cancels("not_found")
+    for invoice in Invoice.objects.all():
+        cancel_invoice(invoice)
+    assert shop.cancel_count == 15
 
 
 def test_only_the_account_that_knows_none_is_named(scripted, make, manage):
