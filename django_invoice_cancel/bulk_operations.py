@@ -10,10 +10,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, OperationalError, transaction
 
 from . import conf, registry
@@ -44,7 +45,8 @@ STUCK_SECONDS = 5.0
 """How long to wait after a slice in which the database refused all rows that were left."""
 DISABLED_SECONDS = 300.0
 """How long to wait before the next slice if the setting SEND forbids the operation's requests."""
-_LEFT_UNTRIED = frozenset({Code.PROVIDER_PAUSED, Code.RATE_LIMITED, Code.DATABASE_ERROR})
+_REFUSED = frozenset({Code.DATABASE_ERROR, Code.CONFIGURATION_UNAVAILABLE})
+_LEFT_UNTRIED = _REFUSED | {Code.PROVIDER_PAUSED, Code.RATE_LIMITED}
 """Codes that conclude no item: it is tried again."""
 
 
@@ -124,7 +126,7 @@ class _Slice:
 
         If the database refuses it, an answer is left to the log, and everything else is tried again.
         """
-        self._has_failed = self._has_failed or result.code == Code.DATABASE_ERROR
+        self._has_failed = self._has_failed or result.code in _REFUSED
         if result.code in _LEFT_UNTRIED or not result.is_recorded or result.invoice_id in self._concluded:
             return
         try:
@@ -247,8 +249,12 @@ def _touch(operation: BulkOperation) -> None:
 
 
 def _longest_request(aliases: Sequence[str]) -> float:
-    providers = [registry.get_provider(alias) for alias in aliases if registry.is_configured(alias)]
-    return max((provider.deadline for provider in providers), default=0.0)
+    """Return the longest deadline of these providers, as far as they are known."""
+    found = [0.0]
+    for alias in aliases:
+        with suppress(ImproperlyConfigured):
+            found.append((registry.last_known(alias) or registry.get_provider(alias)).deadline)
+    return max(found)
 
 
 # -- what a dead worker left ----------------------------------------------------------------------------------

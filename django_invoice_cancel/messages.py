@@ -18,6 +18,7 @@ SENTENCES: dict[str, Any] = {
     Code.DRY_RUN: _("Dry run: {provider} would be asked."),
     Code.BEING_CHECKED: _("Another process is asking {provider} about it."),
     Code.MISCONFIGURED: _("It cannot be asked for: {detail}"),
+    Code.CONFIGURATION_UNAVAILABLE: _("Its provider's configuration could not be read: {detail} Try again later."),
     Code.PROVIDER_PAUSED: _("{provider} is paused after trouble; nothing was sent."),
     Code.NEWER_STATUS: _("Its status was written by a newer version of this app, which must handle it."),
     Code.UNKNOWN_INVOICES: _("{provider} knew none of the invoices before this one: check its credentials."),

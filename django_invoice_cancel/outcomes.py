@@ -42,6 +42,7 @@ class Code(StrEnum):
     BEING_CHECKED = "being_checked"
     DRY_RUN = "dry_run"
     MISCONFIGURED = "misconfigured"
+    CONFIGURATION_UNAVAILABLE = "configuration_unavailable"
     PROVIDER_PAUSED = "provider_paused"
     SENDING_DISABLED = "sending_disabled"
     UNKNOWN_INVOICES = "unknown_invoices"

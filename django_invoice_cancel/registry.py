@@ -17,6 +17,7 @@ from django.core.signals import setting_changed
 
 from . import conf
 from .exceptions import ProviderMisconfigured
+from .interruptions import is_interruption
 from .masking import Secret, SecretDict, mask
 from .processes import PerProcess
 from .providers.base import Provider
@@ -25,6 +26,10 @@ logger = logging.getLogger("django_invoice_cancel")
 
 _MOST_KEPT = 1000
 """How many instances are kept where a resolver knows very many accounts."""
+
+
+class ConfigurationUnavailable(ImproperlyConfigured):
+    """The configuration of a provider could not be read: it may be right, and be readable in a moment."""
 
 
 class _Kept:
@@ -69,6 +74,12 @@ def get_provider(alias: str) -> Provider:
         while len(own.providers) > _MOST_KEPT:
             own.providers.popitem(last=False)
         return kept[1]
+
+
+def last_known(alias: str) -> Provider | None:
+    """Return the provider as it was last made in this process, without reading the configuration again."""
+    kept = _kept.get().providers.get(alias)
+    return None if kept is None else kept[1]
 
 
 def build(config: conf.ProviderConfig) -> Provider:
@@ -132,7 +143,7 @@ def _may_be(secret: object, parameter: inspect.Parameter) -> bool:
 
 
 def _config(alias: str) -> conf.ProviderConfig:
-    settings = conf.get()
+    settings = _settings()
     if alias in settings.providers:
         return settings.providers[alias]
     if settings.provider_resolver:
@@ -147,15 +158,33 @@ def _config(alias: str) -> conf.ProviderConfig:
     )
 
 
+def _settings() -> conf.Settings:
+    try:
+        return conf.get()
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:  # noqa: BLE001 - settings that are read from elsewhere
+        raise ConfigurationUnavailable(f"INVOICE_CANCEL cannot be read: {type(error).__name__}.") from None
+
+
 def _resolved(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
-    """Ask the resolver, which may be anybody's code: where it raises, only the log gets to see that."""
+    """Call the resolver. Its exceptions are only logged: their frames may hold secrets.
+
+    Raises ``ConfigurationUnavailable`` for every exception but ``ImproperlyConfigured``.
+    """
     ask = resolve(resolver)
     try:
         raw = ask(alias)
     except Exception as error:
+        if is_interruption(error):
+            raise
         logger.exception("PROVIDER_RESOLVER failed for %r.", alias)
-        return f"failed for {alias!r}: {type(error).__name__}."
-    return None if raw is None else conf.provider_config(alias, raw)
+        text = f"failed for {alias!r}: {type(error).__name__}."
+        if isinstance(error, ImproperlyConfigured):
+            return text
+    else:
+        return None if raw is None else conf.provider_config(alias, raw)
+    raise ConfigurationUnavailable(f"{resolver} {text}")
 
 
 def resolve(path: str) -> Any:

@@ -60,16 +60,26 @@ def skipped(invoice: Invoice, code: str, *, detail: str = "", retry_after: float
 
 
 def result(
-    invoice: Invoice, outcome: Outcome, code: str, *, detail: str = "", target: Target | None = None, **more: Any
+    invoice: Invoice,
+    outcome: Outcome,
+    code: str,
+    *,
+    detail: str = "",
+    target: Target | None = None,
+    name: str = "",
+    **more: Any,
 ) -> CancelResult:
-    """Return a result about an invoice as it is in memory, or as it was claimed if ``target`` is given."""
+    """Return a result about an invoice as it is in memory, or as it was claimed if ``target`` is given.
+
+    ``name``: the provider's, if the configuration must not be read for it.
+    """
     target = target or Target.of(invoice)
     return CancelResult(
         provider=target.provider,
         external_id=target.external_id,
         outcome=outcome,
         code=str(code),
-        message=sentence(outcome, code, provider=provider_name(target.provider), detail=detail),
+        message=sentence(outcome, code, provider=name or provider_name(target.provider), detail=detail),
         status=str(invoice.status),
         invoice_id=target.key,
         reference=invoice.reference,
@@ -79,6 +89,9 @@ def result(
 
 def provider_name(alias: str) -> str:
     """Return what people call the provider of an alias: its name, or the alias where it is not configured."""
+    known = registry.last_known(alias)
+    if known is not None:
+        return known.verbose_name
     try:
         return registry.get_provider(alias).verbose_name
     except ImproperlyConfigured:

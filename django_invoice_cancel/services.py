@@ -40,6 +40,9 @@ FAILURES_THAT_PAUSE = 5
 """After so many replies in a row that say nothing about an invoice, the provider is paused."""
 PAUSE_SECONDS = 300.0
 """The length of that pause, and of the one after rejected credentials."""
+Known = Provider | ImproperlyConfigured
+"""The provider of an alias, or why there is none."""
+
 PAUSES: dict[str, float] = {Code.BAD_CREDENTIALS: PAUSE_SECONDS, Code.RATE_LIMITED: 60.0}
 """Seconds for which these codes pause a provider at once, unless the reply names a time."""
 LEAST_PAUSE_SECONDS = 1.0
@@ -128,18 +131,30 @@ def refuse_unsaved(invoice: Invoice) -> None:
         raise ValueError("Save the invoice first, or use Invoice.objects.register().")
 
 
-def ready_provider(invoice: Invoice) -> Provider | CancelResult:
-    """Return the invoice's provider, or the result of an invoice that cannot be asked for."""
+def ready_provider(invoice: Invoice, known: Known | None = None) -> Provider | CancelResult:
+    """Return the invoice's provider, or the result of an invoice that cannot be asked for.
+
+    ``known``: the provider of its alias, so that a bulk run reads the configuration once.
+    """
     refuse_unsaved(invoice)
+    if isinstance(known, ImproperlyConfigured):
+        return not_ready(invoice, known)
     try:
-        provider = registry.get_provider(invoice.provider)
+        provider = known or registry.get_provider(invoice.provider)
         clean_id = provider.clean_id(invoice.external_id)
     except (ImproperlyConfigured, InvalidExternalId) as error:
-        return skipped(invoice, Code.MISCONFIGURED, detail=str(error))
+        return not_ready(invoice, error)
     if clean_id != invoice.external_id:
         detail = f"its id is stored as {invoice.external_id!r} and must be {clean_id!r}; register() stores it so."
         return skipped(invoice, Code.MISCONFIGURED, detail=detail)
     return provider
+
+
+def not_ready(invoice: Invoice, error: Exception) -> CancelResult:
+    """Return the result of an invoice whose provider cannot be made: final only if the configuration was read."""
+    is_momentary = isinstance(error, registry.ConfigurationUnavailable)
+    code = Code.CONFIGURATION_UNAVAILABLE if is_momentary else Code.MISCONFIGURED
+    return result(invoice, Outcome.SKIPPED, code, detail=str(error), name=invoice.provider)
 
 
 def recorded(

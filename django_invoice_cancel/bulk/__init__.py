@@ -18,7 +18,7 @@ from .. import registry
 from ..intents import Intent, Trigger
 from ..outcomes import CancelResult, Code
 from ..results import skipped
-from ..services import checked_intent
+from ..services import Known, checked_intent
 from .bounds import checked_bounds
 from .checking import Checker, why_not_askable
 from .engine import Engine, why_not_sendable
@@ -109,15 +109,16 @@ def preview_walks(
     walks: Mapping[str, Walk],
     *,
     limit: int | None = None,
-    why_not: Callable[[Invoice], CancelResult | None] = why_not_sendable,
+    why_not: Callable[[Invoice, Known], CancelResult | None] = why_not_sendable,
 ) -> Generator[CancelResult, None, None]:
     """Yield what a run would find, sending and writing nothing: those it would ask about have the code ``dry_run``."""
     left = float("inf") if limit is None else limit
-    for walk in walks.values():
+    for alias, walk in walks.items():
+        known = _known(alias)
         while left > 0 and (invoices := walk.take(int(min(left, GROUP)))):
             left -= len(invoices)
             for invoice in invoices:
-                yield why_not(invoice) or skipped(invoice, Code.DRY_RUN)
+                yield why_not(invoice, known) or skipped(invoice, Code.DRY_RUN)
 
 
 def reconcile_invoices(
@@ -162,12 +163,18 @@ def cannot_be_asked(invoices: InvoiceQuerySet) -> list[str]:
 
 
 def _tracks(walks: Mapping[str, Walk], done: SimpleQueue[Job], **bounds: Any) -> list[Track]:
-    return [Track(alias, walk, _lane(alias, done, **bounds)) for alias, walk in walks.items()]
+    return [_track(alias, walk, done, **bounds) for alias, walk in walks.items()]
 
 
-def _lane(alias: str, done: SimpleQueue[Job], **bounds: Any) -> Lane | None:
-    """Return a lane for an alias; None where it is not configured (each of its invoices says so)."""
+def _track(alias: str, walk: Walk, done: SimpleQueue[Job], **bounds: Any) -> Track:
+    known = _known(alias)
+    lane = None if isinstance(known, ImproperlyConfigured) else Lane(known, done, **bounds)
+    return Track(alias, walk, lane, known)
+
+
+def _known(alias: str) -> Known:
+    """Return the provider of an alias, or why there is none; the configuration is read once in a run."""
     try:
-        return Lane(registry.get_provider(alias), done, **bounds)
-    except ImproperlyConfigured:
-        return None
+        return registry.get_provider(alias)
+    except ImproperlyConfigured as error:
+        return error

@@ -20,7 +20,7 @@ from ..intents import Intent
 from ..interruptions import is_interruption
 from ..outcomes import CancelResult, Code, LookupReply, Outcome
 from ..results import skipped, standing
-from ..services import may_repeat, ready_provider, reconciled, result_of_lookup
+from ..services import Known, may_repeat, ready_provider, reconciled, result_of_lookup
 from ..statuses import Status, is_known
 from .lanes import GROUP, Job, Lane
 from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, Run
@@ -103,7 +103,7 @@ class Checker(Run):
         return [invoice for invoice in ready if invoice.pk in won or invoice.next_check_at is None]
 
     def _is_ready(self, invoice: Invoice) -> bool:
-        ready = ready_provider(invoice)
+        ready = ready_provider(invoice, self._tracks[invoice.provider].known)
         if isinstance(ready, CancelResult):
             self._tell(ready)
         elif not is_known(invoice.status):
@@ -205,9 +205,9 @@ class Checker(Run):
             track.untold()  # booked, and not asked for: due again
 
 
-def why_not_askable(invoice: Invoice, *, resubmit: bool = False) -> CancelResult | None:
+def why_not_askable(invoice: Invoice, known: Known | None = None, *, resubmit: bool = False) -> CancelResult | None:
     """Return the result of an invoice, as it was just read, that would not be asked about; None for one that would."""
-    provider = ready_provider(invoice)
+    provider = ready_provider(invoice, known)
     if isinstance(provider, CancelResult):
         return provider
     if not is_known(invoice.status):

@@ -23,8 +23,9 @@ from ..attempts import Answer, Claim
 from ..intents import Intent
 from ..interruptions import is_interruption
 from ..outcomes import CancelResult, Code, Outcome, ProviderReply
+from ..registry import ConfigurationUnavailable
 from ..results import result, skipped, told, why_not
-from ..services import not_claimed, ready_provider, recorded, result_of
+from ..services import Known, not_claimed, ready_provider, recorded, result_of
 from ..statuses import Status
 from .lanes import GROUP, Job, Lane
 from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, SLOW_SECONDS, Run
@@ -80,6 +81,8 @@ class Engine(Run):
         """Claim and queue as many as the window, the pause and the rate allow."""
         lane = track.lane
         if lane is None:
+            if self.leave_when_paused and isinstance(track.known, ConfigurationUnavailable):
+                track.is_left = True
             return self._skip(track, 0.0)
         if lane.held_for:
             return self._rest(track, lane)
@@ -215,7 +218,7 @@ class Engine(Run):
         return answer
 
     def _is_sendable(self, track: Track, invoice: Invoice) -> bool:
-        why_not = why_not_sendable(invoice)
+        why_not = why_not_sendable(invoice, track.known)
         if why_not is not None:
             self._finish(track, invoice, why_not)
         return why_not is None
@@ -371,9 +374,9 @@ class Engine(Run):
             logger.error("Unsent claims of %s were not given back: reconcile does it.", track.alias)
 
 
-def why_not_sendable(invoice: Invoice) -> CancelResult | None:
+def why_not_sendable(invoice: Invoice, known: Known | None = None) -> CancelResult | None:
     """Return the result of an invoice, as it was just read, that cannot be claimed; None for one that can."""
-    ready = ready_provider(invoice)
+    ready = ready_provider(invoice, known)
     if isinstance(ready, CancelResult):
         return ready
     if invoice.status == Status.CREATED:

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..outcomes import CancelResult, Outcome
+from ..services import Known
 from .lanes import Lane
 from .selection import Walk
 
@@ -19,11 +20,12 @@ MANY = 500
 class Track:
     """The invoices of one provider: those of the selection, then those that were given back or want another try."""
 
-    def __init__(self, alias: str, walk: Walk, lane: Lane | None) -> None:
+    def __init__(self, alias: str, walk: Walk, lane: Lane | None, known: Known) -> None:
         self.alias = alias
         self.walk = walk
         self.lane = lane
         """None: the alias is not configured, its invoices are skipped."""
+        self.known = known
         self.again: deque[Invoice] = deque()
         self.singles: deque[Invoice] = deque()
         """Those of a group that could not be claimed: each is claimed alone."""
