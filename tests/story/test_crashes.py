@@ -57,8 +57,8 @@ def test_killed_process_leaves_rows_that_reconcile_brings_to_the_truth(sandbox, 
     bring_to_the_truth(sandbox, invoice, seam)
 
 
-class Killed(BaseException):
-    """Comes through everything, as a kill does, and runs the ``finally`` blocks, as Ctrl-C does."""
+class Killed(KeyboardInterrupt):
+    """Ends the thread as Ctrl-C does. Other interruptions are raised again only after the doubt is recorded."""
 
 
 def kill_at(monkeypatch, seam):
