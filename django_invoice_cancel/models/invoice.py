@@ -27,12 +27,12 @@ from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
 from .actors import acting_user
 from .fields import AmountField, ExactCharField, InstantField, displayable
 from .invoice_manager import InvoiceManager
-from .queryset import refuse_verb_fields
+from .queryset import begin_anew, refuse_verb_fields
 from .validation import unstorable, untimely
 from .verbs import InvoiceVerbs
 from .verbs.claims import is_abandoned
 from .verbs.decisions import is_resolvable
-from .verbs.rows import VERB_FIELDS, begin_anew
+from .verbs.rows import VERB_FIELDS
 
 STATUS_LABELS = {
     Status.CREATED: _("Open"),

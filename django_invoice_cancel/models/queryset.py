@@ -22,7 +22,7 @@ from ..statuses import Status
 from .fields import as_plain
 from .verbs import InvoiceVerbs
 from .verbs.claims import ABANDONED_AFTER
-from .verbs.rows import VERB_FIELDS, begin_anew
+from .verbs.rows import VERB_FIELDS
 
 if TYPE_CHECKING:
     from .invoice import Invoice
@@ -45,6 +45,13 @@ def refuse_verb_fields(names: Iterable[str]) -> None:
 def _is_set(name: str) -> Q:
     """Return the condition that a time is set, so that SQLite uses its index too: for IS NOT NULL it does not."""
     return Q(**{f"{name}__gt": datetime(1970, 1, 2, tzinfo=UTC)})
+
+
+def begin_anew(invoice: Invoice) -> None:
+    """Make a copy of a stored invoice carry the status and bookkeeping of a new one."""
+    for field in invoice._meta.concrete_fields:
+        if field.attname in VERB_FIELDS:
+            setattr(invoice, field.attname, field.get_default())
 
 
 def _is_copy(invoice: Any) -> bool:

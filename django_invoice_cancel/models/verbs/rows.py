@@ -313,13 +313,6 @@ def _restore(invoice: Invoice, carried: dict[str, Any]) -> None:
     show(invoice, carried)
 
 
-def begin_anew(invoice: Invoice) -> None:
-    """Make a copy of a stored invoice carry the status and bookkeeping of a new one."""
-    for field in invoice._meta.concrete_fields:
-        if field.attname in VERB_FIELDS:
-            setattr(invoice, field.attname, field.get_default())
-
-
 def carry_over(row: Invoice, invoice: Invoice) -> None:
     """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
     if row is not invoice:
