@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from django_invoice_cancel import registry
 from django_invoice_cancel.asking import submit
 from django_invoice_cancel.exceptions import ResolveNotPossible
-from django_invoice_cancel.models import Invoice, InvoiceTransition
+from django_invoice_cancel.models import Invoice, InvoiceTransition, ProviderState
 from django_invoice_cancel.models.verbs.rows import VERB_FIELDS
 
 from .fates import CALM, Meeting, dying_at
@@ -39,6 +39,7 @@ class Stage(RuleBasedStateMachine):
         self.clock = time_machine.travel(NOON, tick=False)
         self.traveller = self.clock.start()
         self.books = ModelProvider.books = Books()
+        ProviderState.objects.all().delete()  # failures of the example before
         self.ledger = Ledger()
         self.pages = []  # instances that somebody still has, as old as they like
         self.paused = []  # (claim, instance, how far its clock is ahead): claimed, and not sent
