@@ -25,7 +25,7 @@ _SETTLED = frozenset(
     }
 )
 """Nothing is to be done about these."""
-_NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.SENDING_DISABLED, Code.DATABASE_ERROR})
+_NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.SENDING_DISABLED, Code.DATABASE_ERROR, Code.UNKNOWN_INVOICES})
 """The invoice was left out for a reason that passes, and a cancellation may be tried again."""
 _UNSETTLED = frozenset(Outcome) - {Outcome.CANCELED, Outcome.ALREADY_CANCELED}
 
