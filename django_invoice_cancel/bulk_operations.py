@@ -60,6 +60,8 @@ class Advance:
     """How long to wait before the next slice: every provider that is left is paused, or others hold what is left."""
     is_finished: bool = False
     """Whether it was this slice that finished the operation."""
+    has_enough_workers: bool = False
+    """Whether nothing was done because enough workers are on the operation."""
 
 
 class _Slice:
@@ -184,15 +186,32 @@ class _LeasedWalk(Walk):
         self._page.extend(item.invoice for item in items if item.invoice is not None)
 
 
-def advance(operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SECONDS, stop: Any = None) -> Advance:
+def advance(
+    operation_id: Any, *, limit: int = 1000, deadline: float = SLICE_SECONDS, stop: Any = None, is_message: bool = True
+) -> Advance:
     """Do a slice of an operation: at most ``limit`` items, taking none after ``deadline`` seconds; say what is left.
 
     Asks providers: ``CancelInTransaction`` inside a transaction. An operation that is not running is left alone.
-    ``ValueError`` for an unusable limit or deadline.
+    ``ValueError`` for an unusable limit or deadline. A message of the dispatcher that is surplus does nothing.
+    ``is_message=False``: the caller goes on by itself and was sent by no dispatcher.
     """
     checked_bounds(limit=limit, deadline=deadline)
     operation = BulkOperation.objects.get(pk=operation_id)
     Invoice.objects.all().verbs.refuse_inside_transaction()
+    if not is_message:
+        return _advance(operation, limit, deadline, stop)
+    if not operation.join_chain():
+        return Advance(has_more=False, has_enough_workers=True)
+    left = Advance(has_more=False)
+    try:
+        left = _advance(operation, limit, deadline, stop)
+    finally:
+        if not left.has_more:
+            operation.leave_chain()
+    return left
+
+
+def _advance(operation: BulkOperation, limit: int, deadline: float, stop: Any) -> Advance:
     if not _is_running(operation):
         return Advance(has_more=False)
     if is_sending_disabled(operation) and operation.items.left().exists():

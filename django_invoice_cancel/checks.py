@@ -23,6 +23,7 @@ from . import conf, registry
 from .clock import utc_now
 from .masking import Secret, mask
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition
+from .models.bulk_dispatch import is_async
 from .models.provider_state import RECONCILE_QUIET, ProviderState
 from .models.texts import narrow_columns
 from .models.verbs.rows import FREE_TEXTS
@@ -123,6 +124,8 @@ def _check_callable(number: str, key: str, path: str | None) -> Iterator[CheckMe
     else:
         if not is_callable:
             yield _found(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is not callable.")
+        elif is_async(resolve_name(path)):
+            yield _found(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is an async function: it would never run.")
 
 
 def _is_importable(path: str) -> bool:

@@ -8,9 +8,13 @@ else, does one slice, and enqueues itself again while there is more to do now.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
+from django.core.exceptions import ValidationError
+
 from .bulk_operations import advance
+from .models import BulkOperation
 
 try:
     from django.tasks import task
@@ -25,7 +29,11 @@ LONGEST_WAIT_SECONDS = 2.0
 def advance_bulk_operation(operation_id: str) -> None:
     """Do one slice of an operation."""
     left = advance(operation_id)
-    if not left.has_more or left.wait_seconds > LONGEST_WAIT_SECONDS:
+    if left.has_more and left.wait_seconds > LONGEST_WAIT_SECONDS:
+        with suppress(ValidationError):
+            BulkOperation(pk=operation_id).leave_chain()
+        return
+    if not left.has_more:
         return
     time.sleep(left.wait_seconds)
     advance_bulk_operation.enqueue(operation_id)
@@ -34,3 +42,7 @@ def advance_bulk_operation(operation_id: str) -> None:
 def dispatch(operation_id: Any) -> None:
     """Enqueue one worker's share of an operation."""
     advance_bulk_operation.enqueue(str(operation_id))
+
+
+dispatch.uses_database = True  # type: ignore[attr-defined]
+"""Tasks may be rows of the same database: enqueued in the caller's thread, transaction and connection."""

@@ -15,9 +15,16 @@ INVOICE_CANCEL = {**PLAIN, "DISPATCH": "shop.tasks.advance_bulk.delay", "DISPATC
 # A queue of its own, and a prefix for all of its keys: other projects may use the same database of Redis.
 QUEUE = f"invoice-cancel-example-{crc32(repr(sorted(DATABASES['default'].items())).encode()):08x}"
 CELERY_TASK_DEFAULT_QUEUE = QUEUE
-CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": f"{QUEUE}:"}
 
 CELERY_BROKER_URL = os.environ.get("EXAMPLE_REDIS_URL", "redis://127.0.0.1:6379/0")
+# A broker that accepts a connection and does not answer must not hold up the request that starts an operation.
+CELERY_BROKER_CONNECTION_TIMEOUT = 4.0
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "global_keyprefix": f"{QUEUE}:",
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 4.0,
+}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True  # what came of an operation stands in its own rows
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # a slice takes seconds: none waits behind another while a worker is idle

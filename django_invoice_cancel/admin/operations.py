@@ -177,7 +177,7 @@ class BulkOperationAdmin(OperationList):
         return texts.is_known(sight.operation) and self._may(request, kind, sight) and sight.permits(kind)
 
     def _advance(self, request: HttpRequest, operation: BulkOperation) -> None:
-        if advance(operation.pk, limit=SLICE_ITEMS).is_finished:
+        if advance(operation.pk, limit=SLICE_ITEMS, is_message=False).is_finished:
             operation.refresh_from_db()
             snapshot = Snapshot.of(self._sight_of(request, operation), may_act=True)
             is_success = texts.is_all_done(operation, snapshot.counts, snapshot.total)

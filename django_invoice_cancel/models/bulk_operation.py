@@ -15,12 +15,13 @@ from typing import Any
 from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
-from .. import conf, registry
+from .. import conf
 from ..clock import utc_now
 from ..intents import Intent, Trigger
 from ..outcomes import Code, Outcome
 from .actors import acting_user
 from .bulk_choices import Operation, Progress
+from .bulk_dispatch import Dispatched
 from .bulk_operation_item import BulkOperationItem
 from .bulk_operation_manager import QUIET, BulkOperationManager
 from .fields import InstantField
@@ -31,7 +32,7 @@ __all__ = ["BulkOperation", "Operation", "Progress"]
 _PAGE = 2000
 
 
-class BulkOperation(models.Model):
+class BulkOperation(Dispatched):
     """One operation on a frozen selection."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -142,26 +143,23 @@ class BulkOperation(models.Model):
 
     def dispatch(self) -> None:
         """Hand the operation to the dispatcher, if there is one, once for each worker, after the commit."""
-        path = conf.get().dispatch
-        if path is None:
+        if conf.get().dispatch is None:
             return
-        key = str(self.pk)
 
         def call() -> None:  # no partial: Django 5.2 cannot log the failure of one
-            _call(path, key)
+            self.send_messages(self.workers)
 
-        for _number in range(self.workers):
-            transaction.on_commit(call, using=self._state.db, robust=True)
+        transaction.on_commit(call, using=self._state.db, robust=True)
 
-    def dispatch_again(self) -> None:
+    def dispatch_again(self, *, is_sweep: bool = False) -> None:
         """Dispatch an operation whose workers or messages are lost, now; what goes wrong is raised.
 
-        It counts as worked on from now: while it waits in a long queue, nobody queues it again each minute.
+        It counts as worked on from now: while it waits in a long queue, no sweep queues it again each minute.
         """
-        path = conf.get().dispatch
-        for _number in range(self.workers if path else 0):
-            _call(str(path), str(self.pk))
-        type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=utc_now())
+        if conf.get().dispatch is not None:
+            self.send_messages(self.workers)
+        unanswered = self.unanswered + 1 if is_sweep else 0
+        type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=utc_now(), unanswered=unanswered)
 
     def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)
@@ -174,7 +172,3 @@ class BulkOperation(models.Model):
         if new == Progress.RUNNING:
             self.dispatch()
         return True
-
-
-def _call(path: str, operation_id: str) -> None:
-    registry.resolve(path)(operation_id)

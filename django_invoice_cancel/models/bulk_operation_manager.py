@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models, transaction
 from django.db.models import Q
 
+from .. import conf, registry
 from ..bulk import checked_bounds
 from ..clock import utc_now
 from ..intents import Intent, Trigger
@@ -62,10 +64,12 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
     def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:
         """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``.
 
-        Raises ``ValueError`` for what is refused of a single invoice: a worker could say it to nobody.
+        Returns soon, whatever the dispatcher does: an operation that could not be dispatched is left to the sweep.
+        Raises ``ValueError`` for what is refused of a single invoice, ``ImproperlyConfigured`` for an async dispatcher.
         """
         _refuse_impossible(**fields)
         checked_bounds(workers=workers)
+        _refuse_dispatcher()
         named = getattr(invoices, "_db", None)
         if named not in (None, self.db):  # freezing would look for them here, and find others
             raise ValueError(f"Bulk operations work in {self.db!r} alone, not on invoices in {named!r}.")
@@ -96,6 +100,20 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
     def forget_drafts(self) -> None:
         """Remove what nobody confirmed for a day."""
         self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete()
+
+
+def _refuse_dispatcher() -> None:
+    """Raise for a dispatcher that would never run; one that cannot be imported is logged when it is called."""
+    from .bulk_dispatch import dispatcher  # needs this module
+
+    path = conf.get().dispatch
+    if path is None:
+        return
+    try:
+        registry.resolve(path)
+    except ImproperlyConfigured:
+        return
+    dispatcher(path)
 
 
 def _refuse_impossible(

@@ -58,6 +58,16 @@ def not_callable_here() -> None:
     """Something that can be called."""
 
 
+async def async_dispatch(operation_id: str) -> None:
+    """A dispatcher that would never run."""
+
+
+class AsyncCallable:
+    async def __call__(self, operation_id: str) -> None:
+        """Would never run either."""
+
+
+async_callable = AsyncCallable()
 OF_TASKS = {"E010", "W007"}
 """They are found by the tests of the workers, which set TASKS."""
 OF_CHARACTER_SETS = {"W011"}
@@ -103,6 +113,8 @@ MISTAKES = [
     pytest.param("E009", setting(DISPATCH="tests.checks.explodes.dispatch"), id="dispatch-explodes"),
     pytest.param("E009", setting(DISPATCH="tests.checks"), id="dispatch-a-module"),
     pytest.param("E002", setting(SEND="False"), id="send-as-text"),
+    pytest.param("E009", setting(DISPATCH=f"{__name__}.async_dispatch"), id="dispatch-async"),
+    pytest.param("E009", setting(DISPATCH=f"{__name__}.async_callable"), id="dispatch-async-callable"),
     pytest.param("W010", setting(SEND=False), id="sending-disabled"),
     pytest.param("W003", setting(providers={"a": {"BACKEND": SCRIPTED}}), id="scripted"),
     pytest.param("W006", setting(providers={"a": firekassa(base_url="http://127.0.0.1:8000")}), id="loopback"),

@@ -143,12 +143,12 @@ def test_items_of_an_operation_stay_untried_without_spinning(stock, told):
     operation = start(stock, 3)
     BulkOperation.objects.update(started_at=operation.started_at - timedelta(hours=1))
     del told[:]
-    before = stored()
+    before = stored()[:3]
     assert advance(operation.pk) == Advance(has_more=True, wait_seconds=DISABLED_SECONDS)
     assert manage("run_bulk_operations", "--dispatch") == (0, "")
     code, text = manage("run_bulk_operations")
     assert (code, "INVOICE_CANCEL['SEND']" in text) == (4, True)
-    assert (stored(), sent(), told) == (before, 0, [])
+    assert (stored()[:3], sent(), told) == (before, 0, [])
 
 
 def test_operation_goes_on_once_sending_is_allowed(stock, dispatch):

@@ -58,7 +58,7 @@ class Command(ReportingCommand):
             raise CommandError(f"{text!r} is not a bulk operation.") from error
 
     def _dispatch(self, ids: list[str]) -> None:
-        """Hand operations to the dispatcher; of those not named, only what was begun or told some minutes ago."""
+        """Hand operations to the dispatcher; of those not named, only those that are due."""
         if conf.get().dispatch is None:
             raise CommandError("--dispatch needs INVOICE_CANCEL['DISPATCH'].")
         for operation in [self._named(text) for text in ids] or self._to_be_told():
@@ -66,7 +66,7 @@ class Command(ReportingCommand):
                 self.stdout.write(f"{operation.pk}: not dispatched, {operation.progress}")
                 continue
             try:
-                operation.dispatch_again()
+                operation.dispatch_again(is_sweep=not ids)
             except Exception as error:  # whatever a broker that is down raises
                 logger.exception("A bulk operation was not dispatched: %s.", operation.pk)
                 raise CommandError(f"{operation.pk}: not dispatched, {type(error).__name__} is raised.") from error
@@ -75,7 +75,7 @@ class Command(ReportingCommand):
     def _to_be_told(self) -> list[BulkOperation]:
         """Return what nobody works on, but for what can only wait: workers that wait pile up with each sweep."""
         interrupted = BulkOperation.objects.interrupted().order_by("created_at")
-        return [operation for operation in interrupted if not is_paused(operation)]
+        return [operation for operation in interrupted if operation.is_dispatch_due and not is_paused(operation)]
 
     def _work_on(self, operations: list[BulkOperation]) -> None:
         paused = failed = 0
@@ -105,7 +105,7 @@ class Command(ReportingCommand):
         left = Advance(has_more=True)
         while left.has_more and not stop.is_set():
             try:
-                left = advance(operation.pk, stop=stop)
+                left = advance(operation.pk, stop=stop, is_message=False)
             except CancelInTransaction as error:
                 raise CommandError(str(error)) from error
             if left.has_more and left.wait_seconds > _LONGEST_WAIT_SECONDS:

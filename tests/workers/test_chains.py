@@ -1,0 +1,138 @@
+"""At most as many messages of an operation put themselves back as workers are wanted, whatever was dispatched."""
+
+from collections import deque
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.core.management import call_command
+
+from django_invoice_cancel import bulk_operations
+from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.models import BulkOperation, Invoice
+from tests.bulk.reading import rows_each
+from tests.workers.conftest import cancels
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKERS = 4
+
+
+class Queue:
+    """A queue of a broker: first in, first out; messages carry an id and cannot be told apart."""
+
+    def __init__(self, told):
+        self.messages = told
+        self.put_back = 0
+
+    def work(self, arrivals, workers=1, limit=2):
+        """Receive so many messages, ``workers`` of them at once, and put back those that have more to do."""
+        waiting = deque(self.messages)
+        for _ in range(arrivals):
+            if not waiting:
+                break
+            operation_id = waiting.popleft()
+            if bulk_operations.advance(operation_id, limit=limit).has_more:
+                waiting.append(operation_id)
+                self.put_back += 1
+        self.messages[:] = waiting
+
+    def drain(self):
+        """Work until every message was received, then return how many put themselves back."""
+        self.work(len(self.messages))
+        return len(self.messages)
+
+    def finish(self):
+        while self.messages:
+            self.work(1, limit=1000)
+
+
+@pytest.fixture
+def queue(told):
+    return Queue(told)
+
+
+@pytest.fixture
+def operation(invoices, dispatch, queue):
+    dispatch("tests.workers.conftest.note", DISPATCH_WORKERS=WORKERS)
+    return BulkOperation.objects.start(invoices(120))
+
+
+def sweep_each_minute(minutes, after_each=lambda minute: None):
+    now = utc_now()
+    for minute in range(1, minutes + 1):
+        with time_machine.travel((now + timedelta(minutes=minute)).timestamp(), tick=False):
+            call_command("run_bulk_operations", "--dispatch", verbosity=0)
+            after_each(minute)
+
+
+def assert_done(operation):
+    operation.refresh_from_db()
+    assert (operation.progress, cancels()) == ("finished", 120)
+    assert (rows_each(), set(Invoice.objects.values_list("status", flat=True))) == ({2: 120}, {"canceled"})
+
+
+def test_sweeps_of_an_hour_with_busy_workers_leave_as_many_chains_as_are_wanted(operation, queue):
+    sweep_each_minute(60)
+    assert len(queue.messages) <= 3 * WORKERS
+    assert queue.drain() == WORKERS
+    assert queue.drain() == WORKERS
+    queue.finish()
+    assert_done(operation)
+
+
+def test_sweeps_while_workers_take_a_message_now_and_then_leave_as_many_chains_as_are_wanted(operation, queue):
+    sweep_each_minute(60, after_each=lambda minute: queue.work(1 if minute % 5 == 0 else 0))
+    queue.drain()
+    assert queue.drain() <= WORKERS
+    queue.finish()
+    sweep_each_minute(10, after_each=lambda minute: queue.finish())
+    assert_done(operation)
+
+
+@pytest.mark.parametrize("arrivals", [0, 1, 3, 4, 9])
+def test_stop_and_continue_five_times_leaves_as_many_chains_as_are_wanted(operation, queue, arrivals):
+    for _ in range(5):
+        operation.stop()
+        queue.work(arrivals)
+        operation.resume()
+    queue.drain()
+    assert queue.drain() == WORKERS
+    queue.finish()
+    assert_done(operation)
+
+
+def test_named_dispatches_add_no_chains(operation, queue):
+    for _ in range(10):
+        call_command("run_bulk_operations", "--dispatch", str(operation.pk), verbosity=0)
+    assert queue.drain() == WORKERS
+    queue.finish()
+    assert_done(operation)
+
+
+@pytest.mark.parametrize("losses", [1, 2, 3])
+def test_operation_whose_messages_were_lost_is_done_by_the_sweep(operation, queue, losses):
+    for _ in range(losses):
+        queue.messages.clear()
+        sweep_each_minute(3)
+        queue.work(5)
+        queue.drain()
+    sweep_each_minute(130, after_each=lambda minute: queue.drain())
+    assert_done(operation)
+
+
+def test_surplus_message_does_nothing_and_says_so(operation, queue):
+    operation.stop()
+    operation.resume()
+    queue.work(4)
+    before = cancels()
+    left = bulk_operations.advance(operation.pk)
+    assert (left.has_more, left.has_enough_workers, cancels()) == (False, True, before)
+
+
+def test_caller_that_was_not_dispatched_is_never_surplus(operation, queue):
+    operation.stop()
+    operation.resume()
+    while bulk_operations.advance(operation.pk, is_message=False).has_more:
+        pass
+    assert_done(operation)
