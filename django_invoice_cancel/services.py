@@ -21,7 +21,7 @@ from .attempts import Answer, Claim, Target
 from .clock import utc_now
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
-from .interruptions import without_frames
+from .interruptions import is_interruption, without_frames
 from .outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
 from .providers.base import Provider
 from .results import result, skipped, standing, told, why_not
@@ -174,7 +174,10 @@ def recorded(
 def _is_recorded(answer: Answer, verbs: InvoiceVerbs, also: Also | None, may_be_written: bool) -> bool:
     try:
         verbs.record([answer], also=also, may_be_written=may_be_written)
-    except Exception:
+    except Exception as error:
+        if is_interruption(error):  # of the database's work, or of a receiver after it: finish it, and raise again
+            verbs.record([answer], also=also, may_be_written=True)
+            raise
         logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
         return False
     return True

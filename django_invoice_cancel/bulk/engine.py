@@ -26,7 +26,7 @@ from ..outcomes import CancelResult, Code, Outcome, ProviderReply
 from ..registry import ConfigurationUnavailable
 from ..results import result, skipped, told, why_not
 from ..services import Known, not_claimed, ready_provider, recorded, result_of
-from ..statuses import Status
+from ..statuses import MONEY, Status
 from .lanes import GROUP, Job, Lane
 from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, SLOW_SECONDS, Run
 from .tracks import Track
@@ -213,7 +213,7 @@ class Engine(Run):
         claim, invoice = job.subject
         answer = submit(lane.provider, claim, invoice)
         reply = answer.reply
-        says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED)
+        says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
         lane.note(job.epoch, reply.code, says_nothing=says_nothing, retry_after=reply.retry_after)
         return answer
 
