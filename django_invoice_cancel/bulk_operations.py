@@ -104,7 +104,7 @@ class _Slice:
                 break
             self._left -= len(bite)
             self._bites.append(bite)
-            untried = self._without_moved(_take_over(self._operation, bite))
+            untried = self._without_refused(self._without_moved(_take_over(self._operation, bite)))
             if untried:
                 return untried
         return []
@@ -115,6 +115,25 @@ class _Slice:
         if moved:
             self.conclude((item.invoice_id, Outcome.SKIPPED, Code.CHANGED) for item in moved)
         return [item for item in items if item not in moved] if moved else items
+
+    def _without_refused(self, items: list[BulkOperationItem]) -> list[BulkOperationItem]:
+        """Conclude items whose invoice was refused since its selection; return the others."""
+        if self._operation.operation != Operation.CANCEL:
+            return items
+        suspects = [
+            item.invoice_id
+            for item in items
+            if item.invoice is not None
+            and item.invoice.last_outcome in (Outcome.REFUSED, Code.NOT_FOUND)
+            and item.invoice.attempt != item.attempt
+        ]
+        if not suspects:
+            return items
+        log = InvoiceTransition.objects.using(self._operation.database).filter(invoice_id__in=suspects)
+        since = log.filter(outcome=Outcome.REFUSED, created_at__gte=self._operation.created_at)
+        refused = set(since.values_list("invoice_id", flat=True))
+        self.conclude((key, Outcome.SKIPPED, Code.CHANGED) for key in refused)
+        return [item for item in items if item.invoice_id not in refused]
 
     def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
         """Write outcomes, as (key of the invoice, outcome, code)."""
