@@ -86,7 +86,8 @@ class _Slice:
         self._has_failed = False
         """Whether the database refused a row that was to be tried."""
         aliases = operation.items.providers_left()
-        self.aliases = [alias for alias in aliases if alias not in pauses(operation, aliases)]
+        paused = _corrected_pauses(operation, aliases)
+        self.aliases = [alias for alias in aliases if alias not in paused]
         self._lease_seconds = seconds + _longest_request(aliases) + MARGIN_SECONDS
 
     @property
@@ -253,7 +254,14 @@ def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, Provid
     if operation.operation == Operation.RESOLVE:
         return {}
     states = ProviderState.objects.using(operation.database).filter(alias__in=aliases, paused_until__gt=utc_now())
-    return {state.alias: state for state in states}
+    return {state.alias: state for state in states if state.is_paused}
+
+
+def _corrected_pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, ProviderState]:
+    """Return the pauses of these providers; let those that a wrong clock wrote begin now."""
+    paused = pauses(operation, aliases)
+    Invoice.objects.all().verbs.correct_pauses(paused.values())
+    return paused
 
 
 def is_sending_disabled(operation: BulkOperation) -> bool:
@@ -271,7 +279,7 @@ def _wait(operation: BulkOperation) -> float:
     if is_sending_disabled(operation):
         return DISABLED_SECONDS
     aliases = operation.items.providers_left()
-    paused = pauses(operation, aliases)
+    paused = _corrected_pauses(operation, aliases)
     return min((paused[alias].seconds_left if alias in paused else 0.0 for alias in aliases), default=0.0)
 
 

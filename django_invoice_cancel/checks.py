@@ -20,7 +20,7 @@ from django.db import DatabaseError, connections, router, transaction
 from django.db.models import Count, Min, Q
 
 from . import conf, registry
-from .clock import utc_now
+from .clock import TOLERANCE, utc_now
 from .masking import Secret, mask
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition
 from .models.bulk_dispatch import is_async
@@ -327,8 +327,11 @@ def check_reconciling(
 def _check_silence(alias: str) -> Iterator[CheckMessage]:
     since = utc_now() - RECONCILE_QUIET
     unsettled = Invoice.objects.using(alias)
-    unsettled = (unsettled.in_doubt() | unsettled.abandoned()).filter(status_changed_at__lt=since)
-    silent = Q(last_reconcile_at__isnull=True) | Q(last_reconcile_at__lt=since)
+    # A time in the future was written by a clock that is ahead: how long ago that was is not known.
+    recent = Q(status_changed_at__range=(since, utc_now() + TOLERANCE))
+    unsettled = (unsettled.in_doubt() | unsettled.abandoned()).exclude(recent)
+    is_ahead = Q(last_reconcile_at__gt=utc_now() + RECONCILE_QUIET)
+    silent = Q(last_reconcile_at__isnull=True) | Q(last_reconcile_at__lt=since) | is_ahead
     heard = set(ProviderState.objects.using(alias).exclude(silent).values_list("alias", flat=True))
     for provider, count in unsettled.order_by("provider").values_list("provider").annotate(Count("pk")):
         if provider not in heard:

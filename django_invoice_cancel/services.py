@@ -343,6 +343,8 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
     target = Target.of(invoice)
     if invoice.is_abandoned:
         verbs.abandon([invoice], intent)
+    if invoice.status == Status.IN_DOUBT:
+        verbs.correct_times(invoice)
     if isinstance(provider, CancelResult):
         return replace(provider, status=str(invoice.status))
     if invoice.status == Status.CANCELING:
@@ -357,11 +359,16 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
     return standing(invoice, Code.NO_LOOKUP)
 
 
+def is_to_be_booked(invoice: Invoice) -> bool:
+    """Return whether a lookup of the invoice is shared with other processes, which must not repeat it at once."""
+    return invoice.status == Status.IN_DOUBT or invoice.next_check_at is not None
+
+
 def _looked_up(
     provider: Provider, invoice: Invoice, target: Target, intent: Intent, *, was_failing: bool
 ) -> CancelResult:
     verbs = invoice.verbs
-    if invoice.next_check_at is not None:
+    if is_to_be_booked(invoice):
         verbs.book_check([invoice])
     seen = verbs.seen(invoice, target)
     reply = look_up(provider, [target.external_id])[target.external_id]

@@ -188,9 +188,12 @@ def _reconciled(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tu
     """Say when reconcile last ran for what is in doubt, or that nobody runs it; and whether that is so."""
     if not doubts:
         return "", False
-    beats = {alias: state.last_reconcile_at for alias, state in states.items() if state.last_reconcile_at}
+    now = utc_now()
+    times = {alias: state.last_reconcile_at for alias, state in states.items() if state.last_reconcile_at}
+    # A time far in the future was written by a clock that is ahead: how long ago that was is not known.
+    beats = {alias: beat for alias, beat in times.items() if beat < now + RECONCILE_QUIET}
     latest = max(beats.values(), default=None)
-    quiet_since = utc_now() - RECONCILE_QUIET
+    quiet_since = now - RECONCILE_QUIET
     # Reconcile beats for a resolver's alias only while that has doubts: of a new one, the others' beat tells.
     configured = conf.read()[0].providers
     beating = {doubt.alias for doubt in doubts if doubt.alias in configured or doubt.oldest < quiet_since}

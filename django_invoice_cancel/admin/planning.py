@@ -21,7 +21,7 @@ from .. import registry
 from ..clock import utc_now
 from ..models import BulkOperation, BulkOperationItem, ProviderState
 from ..models.bulk_operation import Operation
-from ..models.verbs.claims import ABANDONED_AFTER
+from ..models.verbs.claims import abandoned_condition
 from ..outcomes import LAST_REFUSED, Code
 from ..results import why_not as why_not_claimed
 from ..statuses import CLOSED, Status, is_known
@@ -188,8 +188,7 @@ class Plan:
 
     def _stated(self) -> QuerySet[Any]:
         """Annotate the items that are left with the current state of their invoice."""
-        gone = Q(invoice__status=Status.CANCELING, invoice__claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
-        states = {ABANDONED: gone}
+        states = {ABANDONED: abandoned_condition(utc_now(), "invoice__")}
         if self.draft.operation == Operation.RESOLVE:
             states[CONTRADICTED] = Q(invoice__status__in=CLOSED, invoice__contradicted_at__isnull=False)
             states[REFUSED] = Q(invoice__status=Status.CREATED, invoice__last_outcome__in=LAST_REFUSED)

@@ -138,6 +138,7 @@ def reconcile_invoices(
     selection = checked(invoices)
     verbs = selection.verbs
     verbs.refuse_inside_transaction()
+    verbs.correct_times()
     walks = walks_of(selection.using(verbs.using))
     return check_walks(verbs, walks, Intent(actor, trigger), resubmit=resubmit, limit=limit, stop=stop)
 

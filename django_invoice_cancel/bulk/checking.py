@@ -20,7 +20,7 @@ from ..intents import Intent
 from ..interruptions import is_interruption
 from ..outcomes import CancelResult, Code, LookupReply, Outcome
 from ..results import skipped, standing
-from ..services import Known, may_repeat, ready_provider, reconciled, result_of_lookup
+from ..services import Known, is_to_be_booked, may_repeat, ready_provider, reconciled, result_of_lookup
 from ..statuses import Status, is_known
 from .lanes import GROUP, Job, Lane
 from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, Run
@@ -92,7 +92,7 @@ class Checker(Run):
         if abandoned:
             _, refused = self._each(partial(self.verbs.abandon, intent=self.intent), abandoned)
         ready = [invoice for invoice in invoices if invoice not in refused and self._is_ready(invoice)]
-        due = [invoice for invoice in ready if invoice.next_check_at is not None]
+        due = [invoice for invoice in ready if is_to_be_booked(invoice)]
         booked, not_booked = self._each(self.verbs.book_check, due) if due else ([], [])
         won = {invoice.pk for invoice in booked}
         for invoice in [*refused, *not_booked]:
@@ -100,7 +100,7 @@ class Checker(Run):
         for invoice in due:
             if invoice.pk not in won and invoice not in not_booked:
                 self._tell(skipped(invoice, Code.BEING_CHECKED))
-        return [invoice for invoice in ready if invoice.pk in won or invoice.next_check_at is None]
+        return [invoice for invoice in ready if invoice.pk in won or not is_to_be_booked(invoice)]
 
     def _is_ready(self, invoice: Invoice) -> bool:
         ready = ready_provider(invoice, self._tracks[invoice.provider].known)

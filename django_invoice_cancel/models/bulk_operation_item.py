@@ -14,7 +14,7 @@ from django.db import OperationalError, connections, models
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.utils.translation import gettext_lazy as _
 
-from ..clock import utc_now
+from ..clock import TOLERANCE, utc_now
 from ..statuses import Status
 from .fields import ExactCharField, InstantField
 from .invoice import Invoice
@@ -90,9 +90,11 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             free = self.free().filter(provider=provider) if provider is not None else self.free()
             found = dict(free.order_by("pk").values_list("pk", "token")[:count])
             if not found:
+                self._correct_leases()
                 return []
-            until = utc_now() + timedelta(seconds=seconds)
-            if _update_each(free, list(found), token=token, leased_until=until):
+            now = utc_now()
+            until = now + timedelta(seconds=seconds)
+            if _update_each(free, list(found), token=token, leased_at=now, leased_until=until):
                 items = list(self.filter(token=token).select_related("invoice").order_by("pk"))
                 for item in items:
                     item.was_leased = found[item.pk] is not None
@@ -108,7 +110,15 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
         if items:
             claimed = Invoice.objects.filter(pk=OuterRef("invoice_id"), status=Status.CANCELING)
             own = self.left().filter(~Exists(claimed), pk__in=[item.pk for item in items], token=items[0].token)
-            own.update(token=None, leased_until=None)
+            own.update(token=None, leased_at=None, leased_until=None)
+
+    def _correct_leases(self) -> None:
+        """Let leases that begin in the future begin now, with the same length; a wrong clock wrote them."""
+        now = utc_now()
+        ahead = self.left().filter(leased_at__gt=now + TOLERANCE, leased_until__isnull=False)
+        leases: Any = ahead.order_by().values_list("token", "leased_at", "leased_until").distinct()
+        for token, start, end in leases:
+            self.left().filter(token=token, leased_at=start).update(leased_at=now, leased_until=now + (end - start))
 
     def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
         """Write outcomes by invoice, as (primary key, outcome, code): of items that have none yet."""
@@ -149,6 +159,7 @@ class BulkOperationItem(models.Model):
     label = models.CharField(_("label"), max_length=200, blank=True)
     attempt = models.UUIDField(_("attempt"), null=True, blank=True, help_text=_("The attempt as it was selected."))
     token = models.UUIDField(_("token"), null=True, blank=True)
+    leased_at = InstantField(_("leased"), null=True, blank=True)
     leased_until = InstantField(_("leased until"), null=True, blank=True)
     outcome = models.CharField(_("outcome"), max_length=16, blank=True)
     code = models.CharField(_("code"), max_length=32, blank=True)

@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from .. import conf, registry
 from ..bulk import checked_bounds
-from ..clock import utc_now
+from ..clock import TOLERANCE, utc_now
 from ..intents import Intent, Trigger
 from ..outcomes import Code
 from ..services import checked_intent
@@ -96,6 +96,12 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         """Operations on which nobody works, though there is something to do."""
         quiet = utc_now() - QUIET
         return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
+
+    def correct_times(self) -> None:
+        """Let times in the future be now; else an operation would seem to be worked on while a clock is ahead."""
+        now = utc_now()
+        for name in ("worked_at", "started_at"):
+            self.unfinished().filter(**{f"{name}__gt": now + TOLERANCE}).update(**{name: now})
 
     def forget_drafts(self) -> None:
         """Remove what nobody confirmed for a day."""

@@ -21,13 +21,15 @@ from ..outcomes import CancelResult, Outcome
 from ..statuses import Status
 from .fields import as_plain
 from .verbs import InvoiceVerbs
-from .verbs.claims import ABANDONED_AFTER
+from .verbs.claims import FURTHEST_AHEAD, abandoned_condition
 from .verbs.rows import VERB_FIELDS
 
 if TYPE_CHECKING:
     from .invoice import Invoice
 
 
+_END = datetime(9999, 1, 1, tzinfo=UTC)
+_NOT_OPEN = [status for status in Status if status != Status.CREATED]
 REQUEST_OVERDUE = timedelta(minutes=15)
 """A requested cancellation that has waited for longer needs attention."""
 
@@ -57,6 +59,17 @@ def begin_anew(invoice: Invoice) -> None:
 def _is_copy(invoice: Any) -> bool:
     """Return whether an instance without a key was read from a database before."""
     return invoice.pk is None and invoice._state.db is not None
+
+
+def _is_far_ahead(name: str, now: datetime) -> Q:
+    """Return the condition that a time is far ahead: a range with two ends, for which SQLite uses its index."""
+    return Q(**{f"{name}__range": (now + FURTHEST_AHEAD, _END)})
+
+
+def _is_overdue(now: datetime) -> Q:
+    """Return the condition that a request has waited for too long, or since a time that is far ahead."""
+    long_ago = _is_set("cancel_requested_at") & Q(cancel_requested_at__lt=now - REQUEST_OVERDUE)
+    return long_ago | _is_far_ahead("cancel_requested_at", now)
 
 
 class InvoiceQuerySet(models.QuerySet["Invoice"]):
@@ -90,14 +103,20 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
     def abandoned(self) -> Self:
         """Invoices whose claim ran out: the process that held it is gone."""
-        return self.filter(status=Status.CANCELING, claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
+        return self.filter(abandoned_condition(utc_now()))
 
     def due_for_reconciling(self) -> Self:
-        """Invoices in doubt or abandoned that are due, and those that left doubt and want one more lookup."""
+        """Invoices in doubt or abandoned that are due, and those that left doubt and want one more lookup.
+
+        A doubt without a time for its next check is due, and so is a time that is far ahead.
+        """
         now = utc_now()
-        return self.filter(
-            Q(status__in=(Status.IN_DOUBT, Status.CREATED), next_check_at__lte=now)
-            | Q(status=Status.CANCELING, claim_expires_at__lt=now - ABANDONED_AFTER)
+        checked = (Status.IN_DOUBT, Status.CREATED)
+        return self.filter(  # each term by itself a range of the index on status and next_check_at
+            Q(status__in=checked, next_check_at__lte=now)
+            | Q(_is_far_ahead("next_check_at", now), status__in=checked)
+            | Q(status=Status.IN_DOUBT, next_check_at__isnull=True)
+            | abandoned_condition(now)
         )
 
     def requested(self) -> Self:
@@ -106,11 +125,17 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
     def due_for_canceling(self) -> Self:
         """Invoices whose cancellation was requested and is to be tried now."""
-        return self.requested().filter(cancel_try_at__lte=utc_now())
+        now = utc_now()
+        return self.filter(  # each term by itself a range of an index
+            Q(_is_set("cancel_requested_at"), status=Status.CREATED, cancel_try_at__lte=now)
+            | Q(_is_far_ahead("cancel_try_at", now), _is_set("cancel_requested_at"), status=Status.CREATED)
+            # Not status=...: for that, SQLite would read all open invoices.
+            | Q(_is_set("cancel_requested_at"), ~Q(status__in=_NOT_OPEN), cancel_try_at__isnull=True)
+        )
 
     def requested_long_ago(self) -> Self:
         """Open invoices whose requested cancellation has waited for more than 15 minutes."""
-        return self.requested().filter(cancel_requested_at__lt=utc_now() - REQUEST_OVERDUE)
+        return self.filter(_is_overdue(utc_now()), status=Status.CREATED)
 
     def unpaid_since(self, when: datetime | timedelta) -> Self:
         """Invoices issued before ``when`` (an instant, or an age) that nobody paid."""
@@ -129,9 +154,9 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """Invoices for which a person or reconcile has something to do."""
         return self.filter(
             Q(status=Status.IN_DOUBT)
-            | Q(status=Status.CANCELING, claim_expires_at__lt=utc_now() - ABANDONED_AFTER)
+            | abandoned_condition(utc_now())
             | Q(_is_set("paid_after_cancel_at"), paid_after_cancel_handled_at__isnull=True)
-            | Q(_is_set("cancel_requested_at"), cancel_requested_at__lt=utc_now() - REQUEST_OVERDUE)
+            | _is_overdue(utc_now())
             | _is_set("contradicted_at")
         )
 

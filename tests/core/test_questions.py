@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.template import Context, Template
 
 from django_invoice_cancel.models import Invoice
@@ -127,3 +128,11 @@ def test_a_template_that_names_a_verb_neither_calls_it_nor_fails(verb):
 def test_the_manager_cancels_nothing():
     """``Invoice.objects.cancel()`` would be every invoice there is."""
     assert not hasattr(Invoice.objects, "cancel")
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads the plan of SQLite")
+@pytest.mark.parametrize("question", ["abandoned", "due_for_reconciling", "due_for_canceling", "needing_attention"])
+def test_the_questions_of_each_minute_read_no_whole_table(question):
+    plan = getattr(Invoice.objects.all(), question)().explain()
+    assert "SCAN" not in plan
+    assert "SEARCH" in plan

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.intents import Intent
 from tests.core.steps import CLERK, NOON, claim, log, look_up, make, observe, put, record, seconds, steps, stored
@@ -59,7 +60,7 @@ def test_what_a_person_called_open_is_looked_up_once_more(clock, lost):
     "status", ["created", "canceling", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed"]
 )
 def test_only_a_doubt_is_resolved(status):
-    invoice = make(status)
+    invoice = make(status, claim_expires_at=utc_now())
     with pytest.raises(ResolveNotPossible) as caught:
         resolve(invoice, "canceled")
     assert (caught.value.code, stored(invoice).status, log(invoice)) == ("not_in_doubt", status, [])

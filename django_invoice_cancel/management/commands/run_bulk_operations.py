@@ -35,6 +35,7 @@ class Command(ReportingCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         BulkOperation.objects.forget_drafts()
+        BulkOperation.objects.correct_times()
         if options["dispatch"]:
             self._dispatch(options["ids"])
         else:

@@ -45,6 +45,7 @@ class InvoiceVerbs:
         self.book_check = observations.book_check
         self.record_lookup = observations.record_lookup
         self.beat = observations.beat
+        self.correct_times = observations.correct_times
         self.request_cancel = requests.request_cancel
         self.withdraw = requests.withdraw
         self.is_withdrawn = requests.is_withdrawn

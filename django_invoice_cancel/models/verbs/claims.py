@@ -41,13 +41,42 @@ ABANDONED_AFTER = timedelta(seconds=60)
 """How long past its end a claim is left alone: the clocks of two machines differ."""
 
 
-def is_abandoned(invoice: Invoice, now: datetime | None = None) -> bool:
-    """Say whether the invoice is claimed by somebody who is gone."""
-    return (
-        invoice.status == Status.CANCELING
-        and invoice.claim_expires_at is not None
-        and invoice.claim_expires_at < (now or utc_now()) - ABANDONED_AFTER
-    )
+FURTHEST_AHEAD = timedelta(days=1) + ABANDONED_AFTER
+"""No claim ends later, and no check or try of a request is due later: such a time was written by a wrong clock."""
+
+
+def is_far_ahead(instant: datetime | None, now: datetime) -> bool:
+    """Return whether no clock that is right can have written the end of a claim or the time of a check."""
+    return instant is not None and instant > now + FURTHEST_AHEAD
+
+
+def is_abandoned(invoice: Invoice) -> bool:
+    """Return whether the process that claimed the invoice is gone, as ``abandoned_condition`` does for rows."""
+    now, end = utc_now(), invoice.claim_expires_at
+    is_over = end is None or end < now - ABANDONED_AFTER or is_far_ahead(end, now)
+    return is_over and invoice.status == Status.CANCELING
+
+
+def abandoned_condition(now: datetime, prefix: str = "") -> Q:
+    """Return the condition of an invoice that was claimed by a process that is gone (rule 4).
+
+    A claim without an end, or with one that is far ahead, counts as abandoned: its row would never be taken up else.
+    ``prefix``: the path to the invoice, as in ``invoice__``.
+    """
+    end = f"{prefix}claim_expires_at"
+    is_over = Q(**{f"{end}__lt": now - ABANDONED_AFTER}) | Q(**{f"{end}__gt": now + FURTHEST_AHEAD})
+    return Q(**{f"{prefix}status": Status.CANCELING}) & (is_over | Q(**{f"{end}__isnull": True}))
+
+
+def end_of_claim(invoice: Invoice, now: datetime) -> datetime:
+    """Return the last instant at which a byte of an abandoned claim's request can have been sent.
+
+    If the row has no usable end, the claim counts as won just now: the doubt period is never too short.
+    """
+    end: datetime | None = invoice.claim_expires_at
+    if end is None or is_far_ahead(end, now):
+        return now + timedelta(seconds=conf.read()[0].claim_ttl)
+    return end
 
 
 class Claims:
@@ -144,7 +173,7 @@ class Claims:
         ``claim_expires_at`` stays: it is the last instant at which a byte of that request can have gone out.
         """
         now = utc_now()
-        changes = {
+        common = {
             "status": Status.IN_DOUBT,
             "last_outcome": Outcome.IN_DOUBT,
             "status_changed_at": now,
@@ -153,9 +182,13 @@ class Claims:
         }
 
         def verb(is_repeat: bool) -> list[Invoice]:
-            moved = [invoice for invoice in invoices if self._abandoned(invoice, now).update(**changes)]
-            for invoice in moved:
-                show(invoice, changes)
+            moved = []
+            for invoice in invoices:
+                changes = common | {"claim_expires_at": end_of_claim(invoice, now)}
+                own = self.rows.invoices.filter(abandoned_condition(now), pk=invoice.id, attempt=invoice.attempt)
+                if own.update(**changes):
+                    show(invoice, changes)
+                    moved.append(invoice)
             entry = {"outcome": Outcome.IN_DOUBT, "code": Code.ABANDONED}
             self.rows.append(
                 [Entry(i, Status.CANCELING, Status.IN_DOUBT, intent, i.attempt, **entry) for i in moved]  # type: ignore[arg-type]
@@ -214,11 +247,3 @@ class Claims:
         rows = self.rows.invoices.filter(pk__in=[i.id for i in invoices], attempt=attempt, status=Status.CANCELING)
         ours = set(rows.values_list("pk", flat=True))
         return [invoice for invoice in invoices if invoice.id in ours]
-
-    def _abandoned(self, invoice: Invoice, now: datetime) -> Any:
-        return self.rows.invoices.filter(
-            pk=invoice.id,
-            status=Status.CANCELING,
-            attempt=invoice.attempt,
-            claim_expires_at__lt=now - ABANDONED_AFTER,
-        )

@@ -15,7 +15,7 @@ from ...intents import Intent
 from ...outcomes import LAST_REFUSED, Code, Outcome
 from ...statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
 from ..actors import named_actor
-from .claims import is_abandoned
+from .claims import end_of_claim, is_abandoned
 from .observations import ONE_MORE_LOOKUP, doubt_over_at
 from .records import append_flagged, consequences
 from .rows import Entry, Rows, carry_over
@@ -73,8 +73,9 @@ class Decisions:
             return is_first
 
     def _abandon(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
-        changes = consequences(Status.IN_DOUBT, utc_now()) | {"last_outcome": Outcome.IN_DOUBT}
-        del changes["claim_expires_at"]  # the last instant at which a byte can have gone out
+        now = utc_now()
+        changes = consequences(Status.IN_DOUBT, now) | {"last_outcome": Outcome.IN_DOUBT}
+        changes["claim_expires_at"] = end_of_claim(row, now)
         entry = Entry(invoice, row.status, Status.IN_DOUBT, intent, row.attempt, Outcome.IN_DOUBT, Code.ABANDONED)
         self.rows.write(row, **changes)
         self.rows.append([entry])

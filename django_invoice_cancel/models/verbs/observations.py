@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.db.models import Q
+
 from ... import conf
 from ...attempts import Target
 from ...clock import utc_now
@@ -20,11 +22,14 @@ from ...intents import Intent
 from ...outcomes import Code, LookupReply, Outcome
 from ...statuses import CLOSED, Mover, Status, may_move
 from ..provider_state import ProviderState
+from .claims import FURTHEST_AHEAD, is_far_ahead
 from .records import append_flagged, consequences, was_canceled
-from .rows import Entry, Rows, carry_over, show
+from .rows import MOST_COUNTED, Entry, Rows, carry_over, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
+
+logger = logging.getLogger("django_invoice_cancel")
 
 BACK_OFF = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 360, 1440))
 """After how long an invoice in doubt is looked up again; then daily, never given up."""
@@ -116,6 +121,24 @@ class Observations:
 
         return self.rows.run(verb, [seen.invoice])
 
+    def correct_times(self, invoice: Invoice | None = None) -> None:
+        """Let the doubt period of invoices in doubt (of one) count from now if a wrong clock wrote its begin.
+
+        It would not be over for as long as that clock was ahead.
+        """
+        now = utc_now()
+        if invoice is not None and not is_far_ahead(invoice.claim_expires_at or invoice.status_changed_at, now):
+            return
+        far = now + FURTHEST_AHEAD
+        wrong = Q(claim_expires_at__gt=far) | Q(claim_expires_at__isnull=True, status_changed_at__gt=far)
+        rows = self.rows.invoices.filter(wrong, status=Status.IN_DOUBT)
+        changes = {"claim_expires_at": now, "status_changed_at": now, "next_check_at": None}  # due at once
+        count = (rows if invoice is None else rows.filter(pk=invoice.id)).update(**changes)
+        if count:
+            logger.warning("A wrong clock wrote the times of %d invoices in doubt: they count from now.", count)
+        if count and invoice is not None:
+            show(invoice, changes)
+
     def beat(self, alias: str) -> None:
         """Leave word that reconcile ran for this provider."""
         now = utc_now()
@@ -191,13 +214,13 @@ class Observations:
     def _had_one_more_lookup(self, row: Invoice, seen: Seen) -> None:
         """An invoice that left doubt was looked up again; whoever looks before its time does not do it instead."""
         due = row.status_changed_at + ONE_MORE_LOOKUP
-        is_early = row.next_check_at is not None and seen.began < due
+        is_early = row.next_check_at is not None and seen.began < due and not is_far_ahead(due, seen.began)
         self.rows.write(row, next_check_at=due if is_early else None)
 
     def _advance(self, row: Invoice) -> None:
         """Move the back-off on; not past the end of the doubt period, where "still open" begins to count."""
         now = utc_now()
-        count = row.check_count + 1
+        count = min(row.check_count + 1, MOST_COUNTED)
         due = now + BACK_OFF[min(count, len(BACK_OFF) - 1)]
         if now < doubt_over_at(row):
             due = min(due, doubt_over_at(row) + timedelta(seconds=1))

@@ -17,12 +17,9 @@ from ...messages import sentence
 from ...outcomes import Code, Outcome
 from ...results import provider_name
 from ..provider_state import ProviderState
-from .rows import Rows
+from .rows import MOST_COUNTED, Rows
 
 logger = logging.getLogger("django_invoice_cancel")
-
-MOST_COUNTED = 1_000_000
-"""Failures are counted up to this: far more than any decision needs, far less than a column holds."""
 
 
 class Pauses:

@@ -22,7 +22,7 @@ from ...statuses import OURS_ALONE, Status
 from .claims import Claims
 from .observations import BACK_OFF
 from .records import REQUEST_CLEARED
-from .rows import Entry, Rows, carry_over, show
+from .rows import MOST_COUNTED, Entry, Rows, carry_over, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -127,4 +127,5 @@ class Requests:
 
 def _next_try(count: int, now: datetime) -> dict[str, Any]:
     """Return the columns after the try that follows ``count`` others."""
-    return {"cancel_try_at": now + BACK_OFF[min(count, len(BACK_OFF) - 1)], "cancel_try_count": count + 1}
+    due = now + BACK_OFF[min(count, len(BACK_OFF) - 1)]
+    return {"cancel_try_at": due, "cancel_try_count": min(count + 1, MOST_COUNTED)}

@@ -35,6 +35,8 @@ _RETRIED = (OperationalError, InternalError, InterfaceError)
 
 logger = logging.getLogger("django_invoice_cancel")
 
+MOST_COUNTED = 1_000_000
+"""Checks, tries and failures are counted up to this: more than any decision needs, less than a column holds."""
 _TRIES = 3
 _CODE_LENGTH = 32
 _MESSAGE_LENGTH = 500
