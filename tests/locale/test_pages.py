@@ -22,7 +22,7 @@ from tests.locale.page_words import english, read
 pytestmark = pytest.mark.django_db
 
 NAMES = frozenset(
-    {"API", "CSV", "CryptoCloud", "Django", "FireKassa", "HTTP", "ID", "INVOICE_CANCEL", "JavaScript", "USD"}
+    {"API", "CSV", "CryptoCloud", "Django", "FireKassa", "HTTP", "ID", "INVOICE_CANCEL", "JavaScript", "SEND", "USD"}
 )
 DATA = frozenset({"INV", "Firekassa", "base_url", "cryptocloud", "firekassa", "make_invoice"})
 STORIES = (

@@ -25,7 +25,7 @@ SENTENCE = "Sending is disabled by the setting SEND"
 
 
 @pytest.fixture
-def stock(dispatch, scripted_provider):
+def stock(scripted_provider, dispatch):  # in this order: the settings are restored in the reverse one
     """Configure a provider that has no lookup and takes repeats, and one with a lookup; return a factory of invoices.
 
     The factory makes an invoice, and then sending is disabled.
