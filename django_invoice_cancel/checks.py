@@ -57,6 +57,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "W009": "Keep one of these aliases, and move the invoices of the others to it.",
         "W010": "Remove SEND from INVOICE_CANCEL, or silence this warning on a copy that must not send.",
         "W011": "Convert these tables to utf8mb4: ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4.",
+        "W012": "Install psycopg 3 (the extra [postgres]), or set USE_TZ.",
     }
 )
 """Every id that is used here, with what to do."""
@@ -259,7 +260,16 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         if not connection.settings_dict["AUTOCOMMIT"]:
             text = f"Database {alias!r} has AUTOCOMMIT off: every cancel is refused there, as if in a transaction."
             found.append(_found("W005", text))
+        if connection.vendor == "postgresql" and not django_settings.USE_TZ and not _has_psycopg3():
+            text = f"Database {alias!r} is used by psycopg2 with USE_TZ off: times of the repeated hour are ambiguous."
+            found.append(_found("W012", text))
     return found
+
+
+def _has_psycopg3() -> bool:
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3  # needs the driver
+
+    return bool(is_psycopg3)
 
 
 @register(TAG, Tags.database)

@@ -23,13 +23,14 @@ def sending_disabled() -> list[str]:
 
 def pause_of(state: ProviderState) -> str:
     """Say that a provider is paused, until when and why; empty where it is not."""
-    if not state.is_paused or state.paused_until is None:
+    end = state.pause_ends_at
+    if not state.is_paused or end is None:
         return ""
     name = provider_name(state.alias)
     why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=name)
     return _("%(provider)s is paused until %(when)s: %(why)s") % {
         "provider": account(state.alias),
-        "when": clock(state.paused_until),
+        "when": clock(end),
         "why": why,
     }
 

@@ -12,7 +12,7 @@ from django_invoice_cancel.models import ProviderState
 from django_invoice_cancel.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.services import cancel_requested
 from django_invoice_cancel.testing import make_invoice
-from tests.admin_invoice.pages import page, stored, texts
+from tests.admin_invoice.pages import listing, page, stored, texts
 
 pytestmark = pytest.mark.django_db
 
@@ -179,6 +179,15 @@ def test_a_paused_provider_is_why_there_is_no_button(shop, clerk):
     assert texts(response, "ic-remark") == [
         "Scripted provider is paused until 12:05: Scripted provider rejected our credentials."
     ]
+
+
+def test_a_pause_that_a_wrong_clock_wrote_is_shown_with_its_own_length(shop, clerk):
+    invoice = make_invoice()
+    start = utc_now() + timedelta(hours=1)
+    until = start + timedelta(minutes=5)
+    ProviderState.objects.create(alias="shop", paused_at=start, paused_until=until, pause_code="rate_limited")
+    for address in (listing(), page(invoice)):  # the list corrects nothing, so it comes first
+        assert " is paused until 12:05: Scripted provider" in clerk.get(address).content.decode()
 
 
 def test_a_provider_that_is_not_configured_is_why_there_is_no_button(shop, clerk, settings):

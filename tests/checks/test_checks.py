@@ -330,6 +330,18 @@ def test_settings_of_a_database(monkeypatch, connection, expected):
     assert [message.id for message in checks.check_databases(None)] == [f"invoice_cancel.{n}" for n in expected]
 
 
+@pytest.mark.parametrize(
+    ("use_tz", "is_psycopg3", "expected"),
+    [(False, False, ["invoice_cancel.W012"]), (True, False, []), (False, True, []), (True, True, [])],
+)
+def test_psycopg2_needs_time_zones(monkeypatch, settings, use_tz, is_psycopg3, expected):
+    psycopg_any = pytest.importorskip("django.db.backends.postgresql.psycopg_any", exc_type=ImportError)
+    settings.USE_TZ = use_tz
+    monkeypatch.setattr(checks, "connections", {"default": database("postgresql")})
+    monkeypatch.setattr(psycopg_any, "is_psycopg3", is_psycopg3)
+    assert [message.id for message in checks.check_databases(None)] == expected
+
+
 class NotInOther:
     def allow_migrate(self, db, app_label, **hints):
         return db != "other"
@@ -493,7 +505,7 @@ def test_every_hint_ends_in_the_address_of_its_section():
 
 def test_every_id_is_found_by_a_test_here():
     by_settings = {mistake.values[0] for mistake in MISTAKES}
-    assert by_settings | {"W001", "W002", "W004", "W005", "W008", "W009", *OF_TASKS, *OF_CHARACTER_SETS} == set(
+    assert by_settings | {"W001", "W002", "W004", "W005", "W008", "W009", "W012", *OF_TASKS, *OF_CHARACTER_SETS} == set(
         checks.HINTS
     )
 
