@@ -58,8 +58,10 @@ def read_reply(provider: Provider, reply: object) -> ProviderReply:
         return reply
     if reply.confirms_cancel:
         return reply if reply.status == Status.CANCELED else _contradictory(reply)
-    if reply.outcome != Outcome.REFUSED:
+    if reply.outcome == Outcome.IN_DOUBT:
         return replace(reply, status=None)
+    if reply.outcome == Outcome.NOT_PROCESSED:
+        return reply if reply.status == Status.CREATED else _contradictory(reply)
     if reply.status == Status.CANCELED:
         return replace(reply, outcome=Outcome.ALREADY_CANCELED, code=Code.ALREADY_CANCELED)
     if reply.status == Status.CREATED or reply.status in OURS_ALONE:

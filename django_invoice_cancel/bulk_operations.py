@@ -121,7 +121,7 @@ class _Slice:
         """Conclude items whose invoice was refused since its selection; return the others."""
         if self._operation.operation != Operation.CANCEL:
             return items
-        suspects = [
+        suspects: list[Any] = [
             item.invoice_id
             for item in items
             if item.invoice is not None

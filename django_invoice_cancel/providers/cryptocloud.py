@@ -6,7 +6,7 @@ paid, canceled and unknown invoices alike, so nothing is concluded from it befor
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..masking import Secret
@@ -20,7 +20,7 @@ DOCUMENTED_HOST = "https://api.cryptocloud.plus"
 NOT_CREATED = "invoice is not created"
 REJECTED_KEY = frozenset({"signature verification failed", "invalid header padding"})
 """The texts of ``{"detail": ...}`` that CryptoCloud documents for a key that it cannot verify."""
-_ERROR_KEYS = frozenset({"error", "errors", "detail"})
+_ERROR_KEYS = frozenset({"error", "errors", "detail", "validate_error", "authorization"})
 
 
 class CryptoCloud(HTTPProvider):
@@ -79,7 +79,7 @@ class CryptoCloud(HTTPProvider):
         success = _success(exchange)
         if success.get("result") not in ("ok", ["ok"]):  # "ok" in the table of the page, ["ok"] in its example
             return self.reply(exchange, Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)
-        if success.keys() & _ERROR_KEYS or _names_another(success, uuid):
+        if _names_error(success) or _names_another(success, uuid):
             return self.reply(exchange, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
         return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
 
@@ -169,9 +169,26 @@ def _success(exchange: Exchange) -> dict[str, Any]:
 
 
 def _names_another(body: Mapping[str, Any], uuid: str) -> bool:
-    """Return whether the body carries an id that is not the one of this invoice."""
-    named = [body[key] for key in ("uuid", "invoice_id") if key in body]
+    """Return whether the body carries, at any depth, an id that is not the one of this invoice."""
+    named = [value for key, value in _members(body) if key in ("uuid", "invoice_id")]
     return any(not isinstance(each, str) or _bare(each) != _bare(uuid) for each in named)
+
+
+def _names_error(body: Mapping[str, Any]) -> bool:
+    """Return whether the body carries, at any depth, a key that belongs to an error."""
+    return any(key in _ERROR_KEYS for key, _ in _members(body))
+
+
+def _members(value: object) -> Iterator[tuple[str, object]]:
+    """Yield the keys, in lower case, and the values of all objects in a JSON document."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield from ((key.lower(), each) for key, each in part.items())
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
 
 
 def _uuid(entry: object) -> str | None:

@@ -149,6 +149,17 @@ ANSWERS = [
         "unreadable_answer",
         id="200 result twice",
     ),
+    *[
+        pytest.param(200, body, "in_doubt", "contradictory_answer", id=f"200 ok beside {name}")
+        for name, body in {
+            "another id in data": '{"status":"success","result":"ok","data":{"uuid":"INV-0THER"}}',
+            "another id in a list": '{"status":"success","result":["ok"],"items":[{"uuid":"INV-0THER"}]}',
+            "another id in capitals": '{"status":"success","result":"ok","UUID":"INV-0THER"}',
+            "a refusal": '{"status":"success","result":["ok"],"validate_error":"Invoice is not created"}',
+            "an error in capitals": '{"status":"success","result":"ok","Error":"x"}',
+            "an error in data": '{"status":"success","result":"ok","data":{"errors":["x"]}}',
+        }.items()
+    ],
     # a 200 that is not that
     pytest.param(200, '{"status":"success","result":[]}', "in_doubt", "unreadable_answer", id="200 success []"),
     pytest.param(200, '{"status":"success"}', "in_doubt", "unreadable_answer", id="200 success without result"),

@@ -264,11 +264,12 @@ def test_confirmation_that_names_canceled_is_one(anybody, outcome):
 
 @pytest.mark.parametrize("outcome", ["not_processed", "in_doubt"])
 @pytest.mark.parametrize("status", [Status.CREATED, Status.CANCELED, Status.EXPIRED, Status.FAILED], ids=str)
-def test_other_status_beside_an_answer_that_proves_nothing_is_ignored(anybody, outcome, status):
+def test_other_status_beside_an_answer_that_proves_nothing_proves_nothing(anybody, outcome, status):
     invoice = anybody(ProviderReply(Outcome(outcome), "code", status=status))
     error = failure(invoice.cancel)
-    becomes = "in_doubt" if outcome == "in_doubt" else "created"
-    assert (error.result.code, row(invoice).status) == ("code", becomes)
+    is_contradictory = outcome == "not_processed" and status != "created"
+    assert error.result.code == ("contradictory_answer" if is_contradictory else "code")
+    assert row(invoice).status == ("in_doubt" if is_contradictory or outcome == "in_doubt" else "created")
     assert Anybody.asked == 1
 
 

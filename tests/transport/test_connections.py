@@ -341,3 +341,24 @@ def test_connection_of_another_process_is_not_used(
     else:
         assert (second.kind, second.json, server.connections) == (Kind.IN_DOUBT, None, 1)
         assert server.executed == (1 if moment == "before the first byte" else 2)
+
+
+ACCEPTED, REFUSED = answer(b"{}"), answer(b'{"error": "paid"}', "422 Unprocessable Content")
+
+
+@pytest.mark.parametrize(
+    "wire", [ACCEPTED + REFUSED, REFUSED + ACCEPTED, ACCEPTED + b"x"], ids=["200+422", "422+200", "200+x"]
+)
+def test_answer_with_bytes_behind_it_on_a_used_connection_is_in_doubt(
+    wire: bytes, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
+) -> None:
+    """On a kept connection one of the two may be a second answer to the request before."""
+    answers = iter([answer(b"{}"), wire, answer(b"{}")])
+    server = serve(keeps_alive(lambda _: next(answers)), tls=certificates.ours if is_tls else None)
+    transport = connect(server.url)
+
+    kinds = [post(transport).kind for _ in range(3)]
+
+    assert kinds == [Kind.ANSWER, Kind.IN_DOUBT, Kind.ANSWER]
+    assert server.connections == 2
+    assert server.executed == 3

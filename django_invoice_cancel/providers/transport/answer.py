@@ -21,6 +21,10 @@ class CutAnswer(Exception):
     """The body ended without anything that proves it whole."""
 
 
+class SurplusBytes(Exception):
+    """Bytes follow the end of an answer on a used connection: it may belong to an earlier request, and they to this."""
+
+
 class InterimAnswer(Exception):
     """The HTTP library took an interim answer for the final one."""
 
@@ -59,6 +63,8 @@ def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: d
     content = bodies.read(raw)
     if attempt.is_expired:
         raise DeadlinePassed
+    if attempt.has_surplus and attempt.is_on_used_connection:
+        raise SurplusBytes
     if attempt.is_inherited:
         raise OtherProcess
     is_json, value, text = bodies.parse(content, secrets)

@@ -45,9 +45,11 @@ class Attempt:
         "_sock",
         "deadline",
         "has_interim_answer",
+        "has_surplus",
         "http_status",
         "is_begun",
         "is_expired",
+        "is_on_used_connection",
         "is_plain",
         "is_real",
         "is_refused",
@@ -83,6 +85,10 @@ class Attempt:
         """The request is over, and its connection may serve another one."""
         self.has_interim_answer = False
         """An answer with a status below 200 came before the final one."""
+        self.has_surplus = False
+        """Bytes had arrived behind the end of the answer."""
+        self.is_on_used_connection = False
+        """The connection has served an earlier request."""
         self.is_plain = False
         """The final answer was read to its framed end, and nothing but it came."""
         self.http_status: int | None = None

@@ -41,7 +41,7 @@ class TrackedConnection(HTTPConnection):
         return is_ours and monotonic() - self._last_used < MAX_IDLE_SECONDS and super().is_connected
 
     def connect(self) -> None:
-        self._pid = os.getpid()
+        self._pid, self._last_used = os.getpid(), NEVER
         super().connect()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -78,6 +78,9 @@ class TrackedConnection(HTTPConnection):
                 attempt.before_more_bytes()
 
     def getresponse(self) -> Any:
+        attempt = current()
+        if attempt is not None:
+            attempt.is_on_used_connection = self._last_used != NEVER
         response = super().getresponse()
         self._last_used = monotonic()
         return response

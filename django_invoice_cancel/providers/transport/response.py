@@ -126,10 +126,12 @@ class TrackedResponse(http.client.HTTPResponse):
         super()._close_conn()  # type: ignore[misc]
 
     def _report_end(self) -> None:
+        attempt = current()
         if self._has_surplus():
             shut_down(self._tracked_sock)  # else it would be read as the answer to the next request
+            if attempt is not None:
+                attempt.has_surplus = True
             return
-        attempt = current()
         if attempt is not None and (self.length == 0 or self._has_all_chunks):
             attempt.is_plain = not (attempt.has_interim_answer or self._is_last)
 
