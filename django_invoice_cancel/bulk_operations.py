@@ -122,7 +122,7 @@ class _Slice:
         if self._operation.operation != Operation.CANCEL:
             return items
         suspects = [
-            item.invoice_id
+            item.invoice.pk
             for item in items
             if item.invoice is not None
             and item.invoice.last_outcome in (Outcome.REFUSED, Code.NOT_FOUND)
