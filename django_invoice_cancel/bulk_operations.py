@@ -121,8 +121,8 @@ class _Slice:
         """Conclude items whose invoice was refused since its selection; return the others."""
         if self._operation.operation != Operation.CANCEL:
             return items
-        suspects: list[Any] = [
-            item.invoice_id
+        suspects = [
+            item.invoice.pk
             for item in items
             if item.invoice is not None
             and item.invoice.last_outcome in (Outcome.REFUSED, Code.NOT_FOUND)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection, connections
+from django.db.backends.signals import connection_created
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.clock import utc_now
@@ -19,16 +20,21 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SHORT_LOCK_TIMEOUT = {"postgresql": "SET lock_timeout = '200ms'", "mysql": "SET innodb_lock_wait_timeout = 1"}
 
 
+def be_impatient(connection, **kwargs):
+    with connection.cursor() as cursor:
+        cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
+
+
 @pytest.fixture
 def locked():
     """Return a function that locks invoices by another transaction, and gives this one little patience."""
     if connection.vendor not in SHORT_LOCK_TIMEOUT:
         pytest.skip("SQLite locks no rows")
+    connection_created.connect(be_impatient)
     opened = []
 
     def lock(*external_ids):
-        with connection.cursor() as cursor:
-            cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
+        connection.close()  # the next one has the time-out, as all that replace it
         other = connections["default"].copy()
         opened.append(other)
         other.set_autocommit(False)
@@ -38,6 +44,7 @@ def locked():
         return other
 
     yield lock
+    connection_created.disconnect(be_impatient)
     for other in opened:
         other.close()
     connection.close()

@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import OperationalError, connection, connections
+from django.db.backends.signals import connection_created
 
 from django_invoice_cancel.models.verbs.records import Records
 from tests.operations.reading import advance, logs, outcomes, progress, put, statuses
@@ -15,24 +16,30 @@ LOCKS = {
 }
 
 
+def be_impatient(connection, **kwargs):
+    with connection.cursor() as cursor:
+        cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
+
+
 @pytest.fixture
 def locked():
     """Return a function that locks a row by another transaction, and gives this connection little patience."""
     if connection.vendor not in SHORT_LOCK_TIMEOUT:
         pytest.skip("SQLite locks no rows")
+    connection_created.connect(be_impatient)
     other = connections["default"].copy()
 
     def lock(table, key):
         if table == "item" and connection.vendor == "mysql":
             pytest.skip("MariaDB reads the items of a small table by another index, and waits for all of them")
-        with connection.cursor() as cursor:
-            cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
+        connection.close()  # the next one has the time-out, as all that replace it
         other.set_autocommit(False)
         with other.cursor() as cursor:
             cursor.execute(LOCKS[table], [key])
         return other
 
     yield lock
+    connection_created.disconnect(be_impatient)
     other.close()
     connection.close()
 
