@@ -30,6 +30,8 @@ def checked(invoices: InvoiceQuerySet) -> InvoiceQuerySet:
         raise TypeError("Cannot cancel a query set with distinct() on fields: select with Q objects.")
     if invoices.query.where.contains_over_clause:  # a page, or a row canceled meanwhile, would renumber the others
         raise TypeError("Cannot cancel a query set filtered by a window function: select with pk__in=[...] its keys.")
+    invoices = invoices.all()
+    invoices.query.select_for_update = False  # its locks need a transaction, and no provider is asked inside one
     # A deferred field costs a query when it is read, or fails: the row may be gone by then.
     walked = invoices.as_invoices().order_by("pk").defer(None)
     walked.query.standard_ordering = True  # reverse() outlives order_by()

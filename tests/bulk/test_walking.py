@@ -7,8 +7,10 @@ from django.db.models.functions import RowNumber
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel.bulk import ListedWalk, cancel_invoices, selection, walks_of
-from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel.models import BulkOperation, Invoice
 from tests.bulk.reading import codes, rows_each, statuses
+from tests.child_models.models import ShopInvoice
 
 pytestmark = pytest.mark.django_db
 
@@ -133,3 +135,32 @@ def test_no_page_sorts_what_is_left(shop, make, name):
             cursor.execute("EXPLAIN QUERY PLAN " + sql)
             assert not [row[3] for row in cursor.fetchall() if "ORDER BY" in row[3]]
     assert shop.cancel_count == 20
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "lock", [{}, {"skip_locked": True}, {"nowait": True}, {"of": ("self",)}], ids=["plain", "skip", "nowait", "of"]
+)
+def test_selection_with_select_for_update_is_canceled_without_the_locks(shop, make, lock):
+    """The locks would need a transaction, and no provider is asked inside one."""
+    make(3)
+    selection = Invoice.objects.select_for_update(**lock)
+    report = selection.cancel()
+    assert [result.outcome for result in report.results] == ["canceled"] * 3
+    assert (shop.cancel_count, selection.query.select_for_update) == (3, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_child_class_with_select_for_update_is_canceled_without_the_locks(shop):
+    for number in ("1", "2"):
+        ShopInvoice.objects.register(provider="shop", external_id=number)
+    report = ShopInvoice.objects.select_for_update().cancel()
+    assert ([result.outcome for result in report.results], shop.cancel_count) == (["canceled"] * 2, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_operation_is_started_from_a_selection_with_select_for_update(shop, make):
+    make(3)
+    operation = BulkOperation.objects.start(Invoice.objects.select_for_update())
+    assert advance(operation.pk).is_finished
+    assert (statuses(), shop.cancel_count) == ({"canceled": 3}, 3)
