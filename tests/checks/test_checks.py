@@ -405,7 +405,7 @@ def test_silence_is_told_once_for_each_provider():
     assert found.msg == "Nothing has reconciled for an hour, and 'firekassa' has invoices in doubt (2 in 'default')."
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(databases="__all__")
 @pytest.mark.usefixtures("https")
 @pytest.mark.parametrize(("minutes", "expected"), [(14, []), (16, ["invoice_cancel.W008"])])
 def test_requested_cancellation_that_waits_for_15_minutes_is_a_warning(minutes, expected):

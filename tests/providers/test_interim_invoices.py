@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 
 import pytest
 
@@ -59,9 +60,12 @@ def test_forty_invoices_are_recorded_from_their_own_answers(settings, provider, 
             external_id = f"{prefix}{'PAID' if number % 4 == 1 else 'OPEN'}{number:03d}"
             Invoice.objects.create(provider=provider, external_id=external_id)
 
-        Invoice.objects.order_by("pk").cancel()
+        report = Invoice.objects.order_by("pk").cancel()
 
         cancels = [request for request in server.requests if not request.path.endswith("/info")]
+    refusal = ("refused", "has_payment" if provider == "cryptocloud" else "provider_refused")
+    outcomes = Counter((str(result.outcome), result.code) for result in report.results)
+    assert outcomes == {("canceled", "canceled"): 30, refusal: 10}
     paid = "paid" if provider == "cryptocloud" else "created"
     recorded = {(invoice.external_id.removeprefix(prefix)[:4], invoice.status) for invoice in Invoice.objects.all()}
     assert recorded == {("OPEN", "canceled"), ("PAID", paid)}
