@@ -111,11 +111,15 @@ class FaultServer:
 
     behave: Behaviour
     tls: ssl.SSLContext | None = None
+    receive_buffer: int | None = None
+    """How many bytes the kernel takes before the server reads; about, and doubled."""
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server((HOST, 0))
+        if self.receive_buffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self.port: int = self._listener.getsockname()[1]
         self.is_closing = threading.Event()
         self.arrived = threading.Condition()

@@ -15,6 +15,7 @@ from .exchange import SERVER_KEPT, TEXT_KEPT, Exchange, Kind
 from .faults import detail_of
 from .response import check_length
 from .retry_after import retry_after_seconds
+from .silence import EarlyAnswer
 
 
 class CutAnswer(Exception):
@@ -22,7 +23,7 @@ class CutAnswer(Exception):
 
 
 class SurplusBytes(Exception):
-    """Bytes follow the end of an answer on a used connection: it may belong to an earlier request, and they to this."""
+    """Bytes that may be the real answer follow it: a second answer, or anything on a used connection."""
 
 
 class InterimAnswer(Exception):
@@ -56,6 +57,8 @@ def _head(raw: Any, secrets: Sequence[Secret]) -> dict[str, Any]:
 def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: dict[str, Any]) -> Exchange:
     if raw.status < 200:
         raise InterimAnswer
+    if attempt.is_unanswerable:
+        raise EarlyAnswer
     if attempt.is_real and not attempt.is_tracked:
         headers = raw.headers
         lengths, encodings = headers.getlist("Content-Length"), headers.getlist("Transfer-Encoding")
@@ -63,7 +66,7 @@ def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: d
     content = bodies.read(raw)
     if attempt.is_expired:
         raise DeadlinePassed
-    if attempt.has_surplus and attempt.is_on_used_connection:
+    if attempt.has_second_answer or (attempt.has_surplus and attempt.is_on_used_connection):
         raise SurplusBytes
     if attempt.is_inherited:
         raise OtherProcess

@@ -45,9 +45,11 @@ class Attempt:
         "_sock",
         "deadline",
         "has_interim_answer",
+        "has_second_answer",
         "has_surplus",
         "http_status",
         "is_begun",
+        "is_early",
         "is_expired",
         "is_on_used_connection",
         "is_plain",
@@ -56,6 +58,7 @@ class Attempt:
         "is_released",
         "is_sent",
         "is_tracked",
+        "is_whole",
         "may_reuse",
     )
 
@@ -77,6 +80,10 @@ class Attempt:
         """Its connections report to us, so that ``is_sent`` can be believed."""
         self.is_sent = False
         """The first byte of the request was handed to the socket."""
+        self.is_whole = False
+        """The last byte of the request was handed to the socket."""
+        self.is_early = False
+        """Bytes of the answer had arrived before the other side had received the whole request."""
         self.is_refused = False
         """The lease said no."""
         self.is_expired = False
@@ -87,6 +94,8 @@ class Attempt:
         """An answer with a status below 200 came before the final one."""
         self.has_surplus = False
         """Bytes had arrived behind the end of the answer."""
+        self.has_second_answer = False
+        """These bytes begin as another answer."""
         self.is_on_used_connection = False
         """The connection has served an earlier request."""
         self.is_plain = False
@@ -126,12 +135,16 @@ class Attempt:
             if self._sock is not None:
                 shut_down(self._sock)
 
+    @property
+    def is_unanswerable(self) -> bool:
+        """Whether nothing that arrives can be the answer to the whole request."""
+        return self.is_early or (self.is_sent and not self.is_whole)
+
     def before_first_byte(self) -> None:
-        """Raise unless the first byte may still go out; after this it counts as sent."""
+        """Raise unless the first byte may still go out."""
         if not self._may_send():
             self.is_refused = True
             raise LeaseRefused
-        self.is_sent = True
 
     def before_more_bytes(self) -> None:
         """Raise unless the rest of a request may still go out."""

@@ -19,6 +19,7 @@ from urllib3.util.connection import allowed_gai_family
 
 from .attempt import Attempt, SentTwice, current
 from .response import TrackedResponse
+from .silence import expect_silence, quiet_seconds
 
 MAX_IDLE_SECONDS = 2.0
 """A server may close an idle connection at any time; what is lost in that race cannot be told from executed."""
@@ -33,6 +34,7 @@ class TrackedConnection(HTTPConnection):
     response_class = TrackedResponse
     _last_used = NEVER
     _pid = 0
+    _opening_since = NEVER
     _outgoing: list[bytes] | None = None
 
     @property
@@ -70,12 +72,23 @@ class TrackedConnection(HTTPConnection):
         if self.sock is None:
             self.connect()
         attempt.watch(self.sock)
+        if self._last_used == NEVER:
+            self._expect_silence_of_new_connection(attempt)
         attempt.before_first_byte()
+        expect_silence(self.sock)
+        attempt.is_sent = True
         rest = memoryview(data)
         while rest:
             rest = rest[self.sock.send(rest[:PIECE_BYTES]) :]
             if rest:
                 attempt.before_more_bytes()
+                expect_silence(self.sock)
+        attempt.is_whole = True
+
+    def _expect_silence_of_new_connection(self, attempt: Attempt) -> None:
+        """Notice a server that answers as soon as it accepts: its bytes need a round trip, too."""
+        seconds = quiet_seconds(monotonic() - self._opening_since, is_tls=isinstance(self, HTTPSConnection))
+        expect_silence(self.sock, min(seconds, attempt.deadline.left()))
 
     def getresponse(self) -> Any:
         attempt = current()
@@ -124,6 +137,7 @@ class TrackedConnection(HTTPConnection):
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
             sock.settimeout(seconds)
+            self._opening_since = monotonic()
             sock.connect(address)
         except BaseException:
             sock.close()

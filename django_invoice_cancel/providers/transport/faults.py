@@ -16,6 +16,7 @@ from .adapter import NoSocksSupport
 from .attempt import Attempt
 from .exchange import Exchange, Kind
 from .response import UnreadableAnswer
+from .silence import EarlyAnswer
 
 NEVER_SENT = (
     urllib3_exceptions.NewConnectionError,
@@ -29,6 +30,7 @@ NEVER_SENT = (
 """Types that only arise before the first byte of a request."""
 
 _UNREADABLE_HEAD = (
+    EarlyAnswer,
     UnreadableAnswer,
     http.client.BadStatusLine,
     http.client.LineTooLong,

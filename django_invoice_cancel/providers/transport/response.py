@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .attempt import Attempt, current, shut_down
+from .silence import is_request_on_its_way
 
 MAX_LINE = 65_536
 MAX_HEADERS = 99  # the limit of http.client, which counts the empty line
@@ -77,6 +78,9 @@ class TrackedResponse(http.client.HTTPResponse):
 
     def _final_head(self) -> bytes:
         attempt = current()
+        self._reader.peek(1)  # wait for the first bytes
+        if attempt is not None and is_request_on_its_way(self._tracked_sock):
+            attempt.is_early = True
         while True:
             lines = _read_head(self._reader)
             is_old, status = _parse_status_line(lines[0])
@@ -127,20 +131,22 @@ class TrackedResponse(http.client.HTTPResponse):
 
     def _report_end(self) -> None:
         attempt = current()
-        if self._has_surplus():
+        surplus = self._surplus()
+        if surplus:
             shut_down(self._tracked_sock)  # else it would be read as the answer to the next request
             if attempt is not None:
                 attempt.has_surplus = True
+                attempt.has_second_answer = is_start_of_answer(surplus)
             return
         if attempt is not None and (self.length == 0 or self._has_all_chunks):
             attempt.is_plain = not (attempt.has_interim_answer or self._is_last)
 
-    def _has_surplus(self) -> bool:
+    def _surplus(self) -> bytes:
         try:
             self._tracked_sock.settimeout(0)
-            return bool(self._reader.peek(1))
+            return bytes(self._reader.peek(1))
         except (OSError, ValueError):
-            return False  # nothing there, or closed already
+            return b""  # nothing there, or closed already
 
 
 def check_length(status: int, lengths: Sequence[str], encodings: Sequence[str], is_old: bool) -> None:
@@ -154,6 +160,12 @@ def check_length(status: int, lengths: Sequence[str], encodings: Sequence[str], 
         raise AmbiguousLength
     if lengths and (not _LENGTH.fullmatch(lengths[0]) or (status == 204 and int(lengths[0]))):
         raise AmbiguousLength
+
+
+def is_start_of_answer(data: bytes) -> bool:
+    """Return whether bytes begin as an answer does, after empty lines."""
+    start = data.lstrip(b"\r\n")[:5]
+    return bool(start) and b"HTTP/".startswith(start)
 
 
 def _read_head(reader: Any) -> list[bytes]:
