@@ -187,7 +187,7 @@ class _LeasedWalk(Walk):
     """Brings a provider's invoices as they are leased, until the slice's time is over."""
 
     def __init__(self, this: _Slice, alias: str) -> None:
-        super().__init__()
+        super().__init__(Invoice.objects.all())
         self._slice = this
         self._alias = alias
 
@@ -339,8 +339,9 @@ def _cancel(operation: BulkOperation, this: _Slice) -> None:
             if answer.reply.code != Code.RATE_LIMITED  # stays untried: the pause is over some time
         )
 
-    verbs = Invoice.objects.all().verbs
-    results = cancel_walks(verbs, this.walks(), operation.intent, stop=this, also=also, leave_when_paused=True, tries=1)
+    verbs, known = Invoice.objects.all().verbs, operation.items.unknown_so_far
+    options: dict[str, Any] = {"also": also, "unknown_so_far": known, "leave_when_paused": True, "tries": 1}
+    results = cancel_walks(verbs, this.walks(), operation.intent, stop=this, **options)
     with closing(results):
         for result in results:
             this.conclude_rest(result)

@@ -57,6 +57,7 @@ class Engine(Run):
         done: SimpleQueue[Job],
         *,
         also: Callable[[Sequence[Answer]], None] | None = None,
+        unknown_so_far: Callable[[str], tuple[int, bool]] | None = None,
         leave_when_paused: bool = False,
         tries: int = 2,
         **bounds: Any,
@@ -64,6 +65,8 @@ class Engine(Run):
         super().__init__(verbs, intent, done, **bounds)
         self.also = also
         """Called within each transaction that records answers."""
+        self.unknown_so_far = unknown_so_far
+        """Return for an alias how many invoices were unknown before and elsewhere, and whether one was known."""
         self.leave_when_paused = leave_when_paused
         """Leave the invoices of a paused provider untried and without a result, rather than skip them."""
         self.tries = tries
@@ -83,10 +86,10 @@ class Engine(Run):
         if lane is None:
             if self.leave_when_paused and isinstance(track.known, ConfigurationUnavailable):
                 track.is_left = True
-            return self._skip(track, 0.0)
+            return self._skip(track, Code.PROVIDER_PAUSED, 0.0)
         if lane.held_for:
             return self._rest(track, lane)
-        if lane.knows_none:
+        if lane.knows_none and not self._knows_some(lane):
             return self._end_unknown(track, lane)
         if lane.parked:
             return self._send_parked(track, lane)
@@ -97,7 +100,17 @@ class Engine(Run):
         if lane.open >= lane.window:
             return False
         self._learn(lane)
-        return self._claim_group(track, lane) if lane.may_feed() and lane.is_hungry else bool(lane.held_for)
+        self._knows_some(lane)
+        if lane.knows_none or not lane.may_feed() or not lane.is_hungry:
+            return bool(lane.held_for or lane.knows_none)
+        return self._claim_group(track, lane)
+
+    def _knows_some(self, lane: Lane) -> bool:
+        """Return whether the provider knew an invoice, also in what other slices and workers recorded."""
+        if self.unknown_so_far is not None and not lane.knows_some:
+            with suppress(*DATABASE_ERRORS):
+                lane.add_unknown(*self.verbs.read(partial(self.unknown_so_far, lane.alias)))
+        return lane.knows_some
 
     def _claim_group(self, track: Track, lane: Lane) -> bool:
         size = 1 if lane.is_probing else min(lane.window - lane.open, GROUP, lane.most_at_once)
@@ -237,7 +250,7 @@ class Engine(Run):
         if lane.held_for <= LONGEST_WAIT_SECONDS or track.is_busy or track.is_over:
             return False
         if not self.leave_when_paused:
-            return self._skip(track, lane.held_for)
+            return self._skip(track, Code.PROVIDER_PAUSED, lane.held_for)
         track.is_left = True
         self._ready += track.untold()
         return True
@@ -248,22 +261,16 @@ class Engine(Run):
             self._put_back(track, lane, lane.take_parked())
         if track.is_busy or track.is_over:
             return False
-        invoices = self._take(track, GROUP)
-        for invoice in invoices:
-            if invoice.pk in track.earlier:
-                self._ready.append(track.earlier.pop(invoice.pk))
-            elif self._is_sendable(track, invoice):
-                self._finish(track, invoice, skipped(invoice, Code.UNKNOWN_INVOICES))
-        return bool(invoices)
+        return self._skip(track, Code.UNKNOWN_INVOICES)
 
-    def _skip(self, track: Track, seconds: float) -> bool:
+    def _skip(self, track: Track, code: Code, seconds: float | None = None) -> bool:
         """Give a group of invoices their results where nothing can be sent; return whether there were any."""
         invoices = self._take(track, GROUP)
         for invoice in invoices:
             if invoice.pk in track.earlier:
                 self._ready.append(track.earlier.pop(invoice.pk))
             elif self._is_sendable(track, invoice):
-                self._pass_over(invoice, seconds)
+                self._finish(track, invoice, skipped(invoice, code, retry_after=seconds))
         return bool(invoices)
 
     def _put_back(self, track: Track, lane: Lane, jobs: Sequence[Job]) -> None:
@@ -334,6 +341,8 @@ class Engine(Run):
             raise
         for answer, said in zip(answers, results, strict=True):
             self._keep(answer.invoice, said)
+        for lane in self._lanes():
+            self._knows_some(lane)
 
     def _written(self, answers: Sequence[Answer]) -> list[CancelResult]:
         """Write answers as one group; where that fails, one by one, and say which failed."""

@@ -40,7 +40,10 @@ NEAR = timedelta(seconds=1)
 LATE_SECONDS = 0.1
 """So long after its slot a job is not sent any more: it gets another."""
 UNKNOWN_THAT_END = 10
-"""So many unknown invoices, and none that is known, end a run for a provider: the key may be another project's."""
+"""So many unknown invoices, and none that is known, end a run for a provider: the key may be another project's.
+
+In a stored operation its slices and workers count together.
+"""
 LOOK_AGAIN_SECONDS = 0.1
 """How long after it found no free slot a lane looks for one again."""
 REPORT_CHECK_SECONDS = 0.02
@@ -112,8 +115,8 @@ class Lane:
         """How many probes in a row met a 429."""
         self.knows_none = False
         """Whether the provider does not know the invoices: nothing more is sent in this run."""
+        self.knows_some = False
         self._unknown = 0
-        self._knows_some = False
         self._epoch = 0
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -200,14 +203,25 @@ class Lane:
             elif not says_nothing and is_new:
                 self.is_probing, self.hold_code, self._limited = False, "", 0
 
+    def add_unknown(self, count: int, knows_some: bool) -> None:
+        """Take over how many invoices were unknown in earlier slices and other workers, and whether one was known."""
+        with self._lock:
+            self._unknown = max(self._unknown, count)
+            self.knows_some = self.knows_some or knows_some
+            self._end_if_unknown()
+
     def _count_unknown(self, code: str, says_nothing: bool) -> None:
         """Count answers that the invoice is not known; ten of them, and none other, end the run for this provider."""
         if code == Code.NOT_FOUND:
             self._unknown += 1
         elif not says_nothing:
-            self._knows_some = True
-        if self._unknown >= UNKNOWN_THAT_END and not self._knows_some and not self.knows_none:
-            self.knows_none = True
+            self.knows_some = True
+        self._end_if_unknown()
+
+    def _end_if_unknown(self) -> None:
+        was_ended = self.knows_none
+        self.knows_none = self._unknown >= UNKNOWN_THAT_END and not self.knows_some
+        if self.knows_none and not was_ended:
             self._epoch += 1  # what is queued comes back unsent
 
     def _least_pause(self) -> float:

@@ -1,6 +1,7 @@
 """Walking a selection: by primary key, in keyset pages, for each provider on its own.
 
-Never loads or lists it whole, and never keeps a cursor open across a write. Memory is one page a provider.
+Never loads it whole, and never keeps a cursor open across a write. Memory is one page a provider, and the keys of the
+invoices that the provider did not know when it was last asked: these come last, so that they hold up no others.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from ..outcomes import Code
 
 if TYPE_CHECKING:
     from ..models import Invoice
@@ -50,21 +53,30 @@ def providers(invoices: InvoiceQuerySet) -> Iterator[str]:
         alias = aliases.filter(provider__gt=alias).first()
 
 
+def was_unknown(invoice: Invoice) -> bool:
+    """Return whether the provider did not know the invoice when it was last asked to cancel it."""
+    return invoice.last_outcome == Code.NOT_FOUND
+
+
 class Walk(ABC):
     """The invoices of one provider in a selection, in order of their primary key, a page in memory at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: InvoiceQuerySet) -> None:
+        self._rows = rows
         self._page: deque[Invoice] = deque()
         self._is_read = False
+        self._unknown: deque[Any] = deque()
+        """The keys of invoices that were unknown: they come when all others are read."""
 
     @property
     def has_more(self) -> bool:
         """Whether there may be more to take."""
-        return bool(self._page) or not self._is_read
+        return bool(self._page or self._unknown) or not self._is_read
 
     def cut(self) -> None:
         """Bring nothing more."""
         self._page.clear()
+        self._unknown.clear()
         self._is_read = True
 
     def take(self, count: int) -> list[Invoice]:
@@ -73,9 +85,19 @@ class Walk(ABC):
         while len(taken) < count and self.has_more:
             if self._page:
                 taken.append(self._page.popleft())
+            elif self._is_read:
+                keys = [self._unknown.popleft() for _ in range(min(PAGE, len(self._unknown)))]
+                self._page.extend(_read_keys(self._rows, keys))
             else:
                 self._read()
         return taken
+
+    def _add(self, invoice: Invoice) -> None:
+        """Add an invoice that was read to the page, or to those that come last."""
+        if was_unknown(invoice):
+            self._unknown.append(invoice.pk)
+        else:
+            self._page.append(invoice)
 
     @abstractmethod
     def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
@@ -90,22 +112,30 @@ class QueryWalk(Walk):
     """What a query set selects."""
 
     def __init__(self, invoices: InvoiceQuerySet, alias: str) -> None:
-        super().__init__()
-        self._rest = invoices.filter(provider=alias)
+        super().__init__(invoices.filter(provider=alias))
         self._last: Any = None
 
     def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
-        rest: Any = self._rest
-        last = rest.values_list("pk", flat=True).distinct()[limit - 1 : limit].first() if limit else None
-        yield rest if last is None else rest.filter(pk__lte=last)
+        rows: Any = self._rows
+        if not limit:
+            yield rows
+            return
+        for part in (rows.exclude(last_outcome=Code.NOT_FOUND), rows.filter(last_outcome=Code.NOT_FOUND)):
+            keys = part.values_list("pk", flat=True).distinct()
+            last = keys[limit - 1 : limit].first()
+            if last is not None:
+                yield part.filter(pk__lte=last)
+                return
+            yield part
+            limit -= keys.count()
 
     def _read(self) -> None:
-        rows = self._rest if self._last is None else self._rest.filter(pk__gt=self._last)
+        rows = self._rows if self._last is None else self._rows.filter(pk__gt=self._last)
         page = rows.verbs.read(lambda: list(rows[:PAGE]))
         self._is_read = len(page) < PAGE
         for invoice in page:
             if invoice.pk != self._last:  # a join may give a row twice
-                self._page.append(invoice)
+                self._add(invoice)
                 self._last = invoice.pk
 
 
@@ -113,18 +143,26 @@ class ListedWalk(Walk):
     """What was listed beforehand, by primary key."""
 
     def __init__(self, invoices: InvoiceQuerySet, keys: Sequence[Any]) -> None:
-        super().__init__()
-        self._invoices = invoices
+        super().__init__(invoices)
         self._keys = deque(keys)
         self._is_read = not self._keys
 
     def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
-        keys = list(self._keys)[:limit]
+        pages = [list(self._keys)[start : start + PAGE] for start in range(0, len(self._keys), PAGE)]
+        found = (self._rows.filter(pk__in=page, last_outcome=Code.NOT_FOUND) for page in pages)
+        unknown: set[Any] = {key for rows in found for key in rows.values_list("pk", flat=True)}
+        keys = sorted(self._keys, key=unknown.__contains__)[:limit]
         for start in range(0, len(keys), PAGE):
-            yield self._invoices.filter(pk__in=keys[start : start + PAGE])
+            yield self._rows.filter(pk__in=keys[start : start + PAGE])
 
     def _read(self) -> None:
         keys = [self._keys.popleft() for _ in range(min(PAGE, len(self._keys)))]
         self._is_read = not self._keys
-        rows = self._invoices.filter(pk__in=keys).order_by("pk")
-        self._page.extend(rows.verbs.read(lambda: list(rows)))
+        for invoice in _read_keys(self._rows, keys):
+            self._add(invoice)
+
+
+def _read_keys(invoices: InvoiceQuerySet, keys: Sequence[Any]) -> list[Invoice]:
+    """Return the invoices with these keys that are still selected, each once, in order of the key."""
+    rows = invoices.filter(pk__in=keys).order_by("pk")
+    return list({invoice.pk: invoice for invoice in rows.verbs.read(lambda: list(rows))}.values())

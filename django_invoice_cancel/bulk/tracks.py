@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..outcomes import CancelResult, Outcome
 from ..services import Known
 from .lanes import Lane
-from .selection import Walk
+from .selection import Walk, was_unknown
 
 if TYPE_CHECKING:
     from ..models import Invoice
@@ -80,5 +80,5 @@ class Track:
         return [self.earlier.pop(invoice.pk) for invoice in waiting if invoice.pk in self.earlier]
 
 
-def _key(invoice: Invoice) -> Any:
-    return invoice.pk
+def _key(invoice: Invoice) -> tuple[bool, Any]:
+    return was_unknown(invoice), invoice.pk

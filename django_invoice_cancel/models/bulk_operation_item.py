@@ -11,14 +11,16 @@ from uuid import UUID, uuid4
 
 from django.core.exceptions import EmptyResultSet
 from django.db import OperationalError, connections, models
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from ..clock import TOLERANCE, utc_now
+from ..outcomes import Code, Outcome
 from ..statuses import Status
 from .fields import ExactCharField, InstantField
 from .invoice import Invoice
 from .primary import PrimaryManager
+from .transition import InvoiceTransition
 
 
 def left_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":
@@ -46,6 +48,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
     def freeze(self, operation_id: UUID, invoices: QuerySet[Any]) -> None:
         """Insert an item for each invoice, in one statement: the selection of one instant, however large it is.
 
+        Items are worked on in this order: invoices that the provider did not know when it was last asked come last.
         INSERT ... SELECT, which the ORM has no word for: 100,000 rows one by one take ten seconds.
         """
         text = models.CharField()
@@ -57,7 +60,8 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             **{name: Value("", text) for name in ("label", "outcome", "code")},
         }
         selected: Any = Invoice.objects.using(self.db).filter(pk__in=invoices.using(self.db).order_by().values("id"))
-        rows = selected.order_by("pk").values_list(*values.values())
+        comes_last = Case(When(last_outcome=Code.NOT_FOUND, then=1), default=0)
+        rows = selected.order_by(comes_last, "pk").values_list(*values.values())
         try:
             select, params = rows.query.get_compiler(using=self.db).as_sql()
         except EmptyResultSet:  # ``none()``, or an empty list of keys
@@ -79,6 +83,21 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
     def providers_left(self) -> list[str]:
         """Return the aliases of items that have no outcome yet."""
         return distinct_providers(self.left())
+
+    def unknown_so_far(self, provider: str) -> tuple[int, bool]:
+        """Return how many invoices the provider did not know, and whether it knew one.
+
+        An invoice whose row was canceled before the operation got no answer of the provider.
+        """
+        items = self.filter(provider=provider)
+        unknown = items.filter(outcome=Outcome.REFUSED, code=Code.NOT_FOUND).count()
+        log = InvoiceTransition.objects.filter(operation=OuterRef("operation_id"), invoice_id=OuterRef("invoice_id"))
+        is_known = (
+            Q(outcome=Outcome.CANCELED)
+            | Q(outcome=Outcome.REFUSED) & ~Q(code=Code.NOT_FOUND)
+            | Q(Exists(log.filter(outcome=Outcome.ALREADY_CANCELED)), outcome=Outcome.ALREADY_CANCELED)
+        )
+        return unknown, items.filter(is_known).exists()
 
     def lease(self, count: int, *, seconds: float, provider: str | None = None) -> "list[BulkOperationItem]":
         """Take up to so many items (of one provider) for so long, by CAS; what somebody else holds is not taken.
