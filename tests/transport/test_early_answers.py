@@ -1,13 +1,14 @@
 """What arrives before the other side can have had the whole request answers something else, whatever it says."""
 
 import socket
+import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from django_invoice_cancel.outcomes import Code
-from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, silence
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, connections, silence
 
 from .conftest import Connect, Serve
 from .faults import HOST, Behaviour, Certificates, FaultServer, Peer, answer, fin, keeps_alive, reset, tunnels
@@ -247,3 +248,21 @@ def test_session_tickets_are_no_answer(
 )
 def test_new_connection_must_stay_silent_for_a_round_trip(setup: float, is_tls: bool, seconds: float) -> None:
     assert silence.quiet_seconds(setup, is_tls=is_tls) == seconds
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be asked to acknowledge at once")
+@pytest.mark.parametrize("way", ["plain", "tls"])
+def test_answer_is_acknowledged_at_once(
+    way: str, reach: Callable[..., tuple[FaultServer, Transport]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second answer is held back (Nagle's algorithm) until the next request acknowledges the first one."""
+    sockets = []
+    real = connections.expect_silence
+    monkeypatch.setattr(connections, "expect_silence", lambda sock, *args: (sockets.append(sock), real(sock, *args)))
+    server, transport = reach(way, keeps_alive())
+
+    kinds = [post(transport).kind for _ in range(5)]
+
+    assert kinds == [Kind.ANSWER] * 5
+    assert sockets[-1].getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK) == 1
+    assert (server.connections, server.executed) == (1, 5)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .attempt import Attempt, current, shut_down
-from .silence import is_request_on_its_way
+from .silence import acknowledge, is_request_on_its_way
 
 MAX_LINE = 65_536
 MAX_HEADERS = 99  # the limit of http.client, which counts the empty line
@@ -140,6 +140,7 @@ class TrackedResponse(http.client.HTTPResponse):
             return
         if attempt is not None and (self.length == 0 or self._has_all_chunks):
             attempt.is_plain = not (attempt.has_interim_answer or self._is_last)
+            acknowledge(self._tracked_sock)
 
     def _surplus(self) -> bytes:
         try:

@@ -58,11 +58,19 @@ def expect_silence(sock: Any, seconds: float = 0.0) -> None:
 
 
 def _wait_for_read(sock: Any, seconds: float) -> bool:
+    acknowledge(sock)
+    return bool(wait_for_read(sock, seconds))
+
+
+def acknowledge(sock: Any) -> None:
+    """Acknowledge what was read at once, if the system can.
+
+    A server holds back small pieces until those before them are acknowledged (Nagle's algorithm): what follows its
+    TLS session tickets, or a second answer, which would else arrive just behind the next request.
+    """
     if sys.platform == "linux":
-        # A server may hold back what it sends next until its TLS session tickets are acknowledged (Nagle's algorithm).
         with suppress(OSError, AttributeError):
             getattr(sock, "socket", sock).setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-    return bool(wait_for_read(sock, seconds))
 
 
 def _check(sock: Any) -> None:
