@@ -5,6 +5,7 @@ Invariant: with ``INVOICE_CANCEL_REQUIRE_SERVICES=1``, as in CI, a skip that beg
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -24,6 +25,11 @@ NIGHTS = {
 }
 """(time zone, instant of the change)"""
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "live_server", "admin_client", "admin_user"}
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start receive SIGHUP, also if the suite itself runs under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)

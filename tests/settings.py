@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_invoice_cancel",
     "tests.child_models",
+    "tests.quick_flush",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

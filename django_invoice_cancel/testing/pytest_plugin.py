@@ -4,11 +4,9 @@
 provider.
 """
 
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from django.conf import settings
-from django.test import override_settings
 
 from .. import conf
 from .scripted import ScriptedProvider
@@ -25,15 +23,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def scripted_provider(request: pytest.FixtureRequest) -> Iterator[ScriptedProvider]:
+def scripted_provider(request: pytest.FixtureRequest, settings: Any) -> ScriptedProvider:
     """Replace all configured providers by scripted ones; return the first, ``ScriptedProvider.of(alias)`` the others.
 
     ``@pytest.mark.scripted_providers("shop", "kiosk", supports_lookup=False)`` names other aliases, or options. The
-    rest of INVOICE_CANCEL stays as it is.
+    rest of INVOICE_CANCEL stays as it is. Needs pytest-django: its fixture ``settings`` restores what both have set.
     """
     marker = request.node.get_closest_marker(MARKER) or pytest.mark.scripted_providers().mark
     raw = getattr(settings, conf.SETTING, {})
     aliases = marker.args or tuple(raw.get("PROVIDERS", ())) or ("scripted",)
     providers = {alias: {"BACKEND": BACKEND, "OPTIONS": dict(marker.kwargs)} for alias in aliases}
-    with override_settings(INVOICE_CANCEL={**raw, "PROVIDERS": providers, "PROVIDER_RESOLVER": None}):
-        yield ScriptedProvider.of(aliases[0])
+    settings.INVOICE_CANCEL = {**raw, "PROVIDERS": providers, "PROVIDER_RESOLVER": None}
+    return ScriptedProvider.of(aliases[0])

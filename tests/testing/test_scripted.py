@@ -4,6 +4,7 @@ import threading
 import tracemalloc
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import override_settings
@@ -247,6 +248,20 @@ def test_fixture_makes_every_configured_alias_a_scripted_one(scripted_provider):
         make_invoice(provider="firekassa").cancel()
     assert make_invoice(provider="cryptocloud").cancel().ok
     assert (scripted_provider.cancel_count, ScriptedProvider.of("cryptocloud").cancel_count) == (1, 1)
+
+
+@pytest.fixture
+def restored():
+    """Fail if INVOICE_CANCEL is another one after the test."""
+    before = django_settings.INVOICE_CANCEL
+    yield
+    assert django_settings.INVOICE_CANCEL is before
+
+
+def test_fixture_leaves_nothing_behind_in_a_test_that_changes_settings_too(restored, settings, scripted_provider):
+    settings.INVOICE_CANCEL = {**settings.INVOICE_CANCEL, "CLAIM_TTL": 70}
+    assert set(settings.INVOICE_CANCEL["PROVIDERS"]) == {"firekassa", "cryptocloud"}
+    assert scripted_provider.cancel_count == 0
 
 
 @pytest.mark.scripted_providers("shop", "kiosk", supports_lookup=False)
