@@ -15,7 +15,7 @@ SETTINGS = re.compile(r"```text\n([A-Z_]+ = .*?)```", re.DOTALL)
 
 def settings_of_page(number):
     """Return the settings of a recipe; an ellipsis stands for what the project has already."""
-    block = SETTINGS.findall(text_of(PAGE))[number]
+    block = [each for each in SETTINGS.findall(text_of(PAGE)) if "INVOICE_CANCEL =" in each][number]
     namespace = {}
     exec(block.replace("{..., ", "{"), namespace)  # noqa: S102 - our own page
     return {name: value for name, value in namespace.items() if name.isupper()}
