@@ -165,22 +165,22 @@ def recorded(
     An answer that cannot be recorded together with ``also`` is recorded without it.
     """
     verbs = verbs or answer.invoice.verbs
-    is_recorded = _is_recorded(answer, verbs, also, may_be_written) or (
-        also is not None and _is_recorded(answer, verbs, None, may_be_written=True)
-    )
-    return replace(result_of(answer), is_recorded=is_recorded)
+    written = _written(answer, verbs, also, may_be_written)
+    if written is None and also is not None:
+        written = _written(answer, verbs, None, may_be_written=True)
+    return replace(result_of(written or answer), is_recorded=written is not None)
 
 
-def _is_recorded(answer: Answer, verbs: InvoiceVerbs, also: Also | None, may_be_written: bool) -> bool:
+def _written(answer: Answer, verbs: InvoiceVerbs, also: Also | None, may_be_written: bool) -> Answer | None:
+    """Record an answer; return it as it was written, or None if that failed."""
     try:
-        verbs.record([answer], also=also, may_be_written=may_be_written)
+        return verbs.record([answer], also=also, may_be_written=may_be_written)[0]
     except Exception as error:
         if is_interruption(error):  # of the database's work, or of a receiver after it: finish it, and raise again
             verbs.record([answer], also=also, may_be_written=True)
             raise
         logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
-        return False
-    return True
+        return None
 
 
 def result_of(answer: Answer) -> CancelResult:

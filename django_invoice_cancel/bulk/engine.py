@@ -347,8 +347,8 @@ class Engine(Run):
     def _written(self, answers: Sequence[Answer]) -> list[CancelResult]:
         """Write answers as one group; where that fails, one by one, and say which failed."""
         try:
-            self.verbs.record(answers, also=self.also, may_be_written=self._may_be_written)
-            return [result_of(answer) for answer in answers]
+            written = self.verbs.record(answers, also=self.also, may_be_written=self._may_be_written)
+            return [result_of(answer) for answer in written]
         except Exception as error:  # the providers have answered: each row gets its own try
             if is_interruption(error):
                 raise

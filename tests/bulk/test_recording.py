@@ -76,7 +76,7 @@ def meanwhile(monkeypatch):
         def recorded_after(self, answers, **options):
             if any(answer.invoice.external_id == external_id for answer in answers):
                 Invoice.objects.observe_status("shop", external_id, status, trigger="webhook")
-            record(self, answers, **options)
+            return record(self, answers, **options)
 
         monkeypatch.setattr(Records, "record", recorded_after)
 
@@ -95,7 +95,7 @@ def test_group_of_which_a_part_was_written_is_not_written_twice(shop, make, monk
             failed.append(answer)
             raise ZeroDivisionError
         answered.append(answer)
-        rows(self, answer, also, **options)
+        return rows(self, answer, also, **options)
 
     answered = []
     monkeypatch.setattr(Records, "_one", fail_once)

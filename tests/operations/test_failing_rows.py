@@ -77,7 +77,7 @@ def test_item_that_is_locked_while_its_answer_is_recorded_costs_no_answer(
     def lock_and_record(self, answers, **options):
         if not others:
             others.append(locked("item", key))
-        record(self, answers, **options)
+        return record(self, answers, **options)
 
     monkeypatch.setattr(Records, "record", lock_and_record)
     assert advance(operation.pk).has_more

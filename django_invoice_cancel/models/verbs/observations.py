@@ -100,7 +100,8 @@ class Observations:
     ) -> bool:
         """Write the reply of a lookup; ``also`` is called within the same transaction.
 
-        Returns False, and writes nothing, if the row names another account or id than the one that was looked up.
+        Returns False if the row names another account or id than the one that was looked up; what was answered is then
+        a row of the log only.
         A lookup that was not answered changes nothing, and costs the invoice no turn of its back-off. The next lookup
         waits for ``LOST_LOOKUP_WAIT``, so that an unreachable provider is not asked each minute.
         """
@@ -112,6 +113,7 @@ class Observations:
             row = self.rows.lock(seen.target.key)
             if row is not None:
                 if Target.of(row) != seen.target:
+                    self._log_other_account(row, seen, reply, intent)
                     return False
                 self._take_in_answer(row, seen, reply, intent)
                 carry_over(row, seen.invoice)
@@ -151,11 +153,18 @@ class Observations:
         changes = {"next_check_at": utc_now() + wait}
 
         def verb(is_repeat: bool) -> None:
-            own = self.rows.invoices.filter(pk=seen.target.key, status=seen.status, attempt=seen.attempt)
+            named = {"provider": seen.target.provider, "external_id": seen.target.external_id}
+            own = self.rows.invoices.filter(pk=seen.target.key, status=seen.status, attempt=seen.attempt, **named)
             if own.filter(next_check_at__lt=changes["next_check_at"]).update(**changes):
                 show(seen.invoice, changes)
 
         self.rows.run(verb, [seen.invoice])
+
+    def _log_other_account(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+        stated = reply.status or reply.provider_status or reply.code
+        word = f"{seen.target.provider} {seen.target.external_id}: {stated}"
+        self.rows.append([self._entry(row, seen.invoice, row.status, intent, Code.CHANGED, word)])
+        self.rows.log_on_commit(logging.WARNING, row, f"edited while it was looked up at {word}")
 
     # -- a lookup's answer ------------------------------------------------------------------------------------
 

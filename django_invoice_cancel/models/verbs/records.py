@@ -1,11 +1,13 @@
 """Record: write what a submit learned. On time by CAS, for a group at once; late, or with money, row by row.
 
-Guarded by ``canceling`` and the attempt. What somebody else wrote meanwhile is never overwritten: the answer
-then becomes a row of the log, and moves the invoice only where the table of moves lets a late answer do so.
+Guarded by ``canceling``, the attempt, the provider and the id. What another process wrote concurrently is never
+overwritten: the answer then becomes a row of the log, and moves the invoice only where the table of moves lets a late
+answer do so. An answer about an invoice whose row names another account or id by now leaves it in doubt.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Q, QuerySet
 
-from ...attempts import Answer
+from ...attempts import Answer, Target
 from ...clock import utc_now
-from ...outcomes import CONFIRMS_CANCEL, Code, Outcome
+from ...outcomes import CONFIRMS_CANCEL, Code, Outcome, ProviderReply
 from ...statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
 from .rows import Entry, Rows, carry_over, show
 
@@ -53,8 +55,12 @@ class Records:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def record(self, answers: Sequence[Answer], *, also: Also | None = None, may_be_written: bool = False) -> None:
-        """Write the replies of claimed invoices, each with its row of the log.
+    def record(
+        self, answers: Sequence[Answer], *, also: Also | None = None, may_be_written: bool = False
+    ) -> Sequence[Answer]:
+        """Write the replies of claimed invoices, each with its row of the log; return the answers as they are written.
+
+        They differ from ``answers`` for rows that name another account or id since they were claimed.
 
         ``also`` is called within the same transaction with the answers that it records. ``may_be_written``: an earlier
         call with these answers failed, and may have written some of them.
@@ -63,8 +69,9 @@ class Records:
         try:
             self.rows.run(write, invoices, waits_again=len(answers) == 1)  # else the caller records each alone
         except _Raced as raced:
-            for answer in answers:
-                self._one(answer, also, may_be_written=may_be_written or raced.is_repeat)
+            may_be_written = may_be_written or raced.is_repeat
+            return [self._one(answer, also, may_be_written=may_be_written) for answer in answers]
+        return answers
 
     def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
         groups: dict[tuple[Outcome, Status, bool], list[Answer]] = defaultdict(list)
@@ -100,18 +107,20 @@ class Records:
                     show(answer.invoice, changes)
         return keys
 
-    def _one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> None:
-        def verb(is_repeat: bool) -> None:
+    def _one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> Answer:
+        def verb(is_repeat: bool) -> Answer:
             row = self.rows.lock(answer.target.key)
             if row is None:
-                return
+                return answer
+            written = answer if _is_about(row, answer) else replace(answer, reply=_of_other_account(answer))
             if not ((is_repeat or may_be_written) and self._is_logged(answer)):
-                self._write(row, answer)
+                self._write(row, written)
             carry_over(row, answer.invoice)
             if also is not None:
-                also([answer])
+                also([written])
+            return written
 
-        self.rows.run(verb, [answer.invoice], waits_again=True)
+        return self.rows.run(verb, [answer.invoice], waits_again=True)
 
     def _write(self, row: Invoice, answer: Answer) -> None:
         mover, new = _move(row, answer)
@@ -121,10 +130,13 @@ class Records:
             check_move(mover, old, new)
             changes = _changes(answer, new, now)
         append_flagged(self.rows, row, changes, _entry(answer, old, new))
+        if not _is_about(row, answer):
+            self.rows.log_on_commit(logging.WARNING, row, f"edited while {answer.reply.provider_message}")
 
     def _is_logged(self, answer: Answer) -> bool:
         rows = self.rows.log.filter(invoice_id=answer.target.key, attempt=answer.claim.attempt)
-        return rows.filter(outcome=answer.reply.outcome, duration_ms=answer.duration_ms).exists()
+        outcomes = {answer.reply.outcome, _of_other_account(answer).outcome}
+        return rows.filter(outcome__in=outcomes, duration_ms=answer.duration_ms).exists()
 
 
 def consequences(new: str, now: datetime) -> dict[str, Any]:
@@ -211,6 +223,8 @@ def _move(row: Invoice, answer: Answer) -> tuple[Mover, str]:
     is_own = row.attempt == answer.claim.attempt
     if is_own and old == Status.CANCELING:
         return Mover.RECORD, _target(answer)
+    if not _is_about(row, answer):
+        return Mover.LATE_RECORD, old
     named = answer.reply.named_status
     if named in MONEY and may_move(Mover.OBSERVE, old, named):
         return Mover.OBSERVE, named  # money wins, however late the word of it comes
@@ -219,13 +233,43 @@ def _move(row: Invoice, answer: Answer) -> tuple[Mover, str]:
     return Mover.LATE_RECORD, old
 
 
+def _is_about(row: Invoice, answer: Answer) -> bool:
+    """Return whether the row still names the account and the id that were asked."""
+    return Target.of(row) == answer.target
+
+
+def _of_other_account(answer: Answer) -> ProviderReply:
+    """Return what is recorded of an answer if the row names another account or id since it was claimed.
+
+    Neither a confirmation nor money counts for the invoice that the row names now: it is in doubt. The log keeps what
+    was answered, and by which account. If certainly nothing happened, the invoice returns to its earlier status.
+    """
+    reply, target = answer.reply, answer.target
+    stated = ", ".join(filter(None, (reply.code, reply.status)))
+    message = f"{target.provider} {target.external_id}: {reply.outcome} ({stated}) {reply.provider_message}".strip()
+    if reply.outcome == Outcome.NOT_PROCESSED and reply.named_status is None:
+        return replace(reply, status=None, provider_message=message)
+    return replace(reply, outcome=Outcome.IN_DOUBT, code=Code.CHANGED, status=None, provider_message=message)
+
+
 def _own(group: Sequence[Answer]) -> Q:
+    """Return the condition of the rows that are still claimed, and still name the account and the id that were asked.
+
+    Ids are unique for an account, so for a group it is enough that each row names one of its ids.
+    """
     if len(group) == 1:
-        return Q(attempt=group[0].claim.attempt, pk=group[0].target.key)
-    pairs: dict[Any, list[Any]] = defaultdict(list)
+        target = group[0].target
+        own = {"pk": target.key, "provider": target.provider, "external_id": target.external_id}
+        return Q(attempt=group[0].claim.attempt, **own)
+    claims: dict[tuple[Any, str], list[Target]] = defaultdict(list)
     for answer in group:
-        pairs[answer.claim.attempt].append(answer.target.key)
-    return reduce(or_, (Q(attempt=attempt, pk__in=pks) for attempt, pks in pairs.items()))
+        claims[answer.claim.attempt, answer.target.provider].append(answer.target)
+    return reduce(or_, (_claimed(attempt, alias, targets) for (attempt, alias), targets in claims.items()))
+
+
+def _claimed(attempt: Any, provider: str, targets: Sequence[Target]) -> Q:
+    keys, ids = [target.key for target in targets], [target.external_id for target in targets]
+    return Q(attempt=attempt, provider=provider, pk__in=keys, external_id__in=ids)
 
 
 def _entry(answer: Answer, old: str, new: str) -> Entry:

@@ -1,0 +1,138 @@
+"""P5: what one account answers never becomes the truth of an invoice that belongs to another account by now."""
+
+import pytest
+from django.db import connections
+from django.db.models import QuerySet
+
+from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.services import cancel_invoice, reconcile_invoice
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.operations.reading import advance, logs, outcomes, put, statuses
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.scripted_providers("a", "b")]
+
+EDITS = {"account": {"provider": "b"}, "id": {"external_id": "999"}}
+
+
+def edit(invoice, **columns):
+    QuerySet(Invoice).filter(pk=invoice.pk).update(**columns)
+    connections.close_all()  # those of the thread that asks
+
+
+def asked():
+    """Return how many requests each account got."""
+    return {alias: (each.cancel_count, each.lookup_count) for alias in "ab" for each in [ScriptedProvider.of(alias)]}
+
+
+def row(invoice):
+    return Invoice.objects.get(pk=invoice.pk)
+
+
+def last_message(invoice):
+    return invoice.transitions.order_by("-id").first().provider_message
+
+
+@pytest.mark.parametrize("columns", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("answer", ["canceled", "already_canceled", "paid", "expired", "refused", "in_doubt"])
+def test_answer_about_an_invoice_that_was_edited_in_flight_is_a_doubt(scripted_provider, invoices, answer, columns):
+    [invoice] = invoices(1, provider="a")
+    scripted_provider.all_cancels(answer)
+    scripted_provider.before_send = lambda external_id: edit(invoice, **columns)
+    result = cancel_invoice(invoice)
+    assert (result.outcome, result.code, result.provider, result.external_id) == ("in_doubt", "changed", "a", "101")
+    left = row(invoice)
+    assert (left.status, left.status_confirmed_at, left.paid_after_cancel_at) == ("in_doubt", None, None)
+    assert list(logs().values()) == ["claim changed"]
+    assert last_message(invoice).startswith(f"a 101: {'refused' if answer in ('paid', 'expired') else answer}")
+    assert (answer in last_message(invoice), asked()) == (True, {"a": (1, 0), "b": (0, 0)})
+
+
+def test_account_that_an_invoice_was_moved_to_settles_the_doubt(scripted_provider, invoices):
+    [invoice] = invoices(1, provider="a")
+    scripted_provider.before_send = lambda external_id: edit(invoice, provider="b")
+    cancel_invoice(invoice)
+    ScriptedProvider.of("b").set_status("101", "paid")
+    assert reconcile_invoice(row(invoice)).code == "has_payment"
+    assert (row(invoice).status, row(invoice).paid_after_cancel_at) == ("paid", None)
+    assert asked() == {"a": (1, 0), "b": (0, 1)}
+
+
+@pytest.mark.parametrize("columns", EDITS.values(), ids=EDITS)
+def test_request_that_was_not_processed_leaves_an_edited_invoice_open(scripted_provider, invoices, columns):
+    [invoice] = invoices(1, provider="a")
+    scripted_provider.all_cancels("rate_limited")
+    scripted_provider.before_send = lambda external_id: edit(invoice, **columns)
+    assert cancel_invoice(invoice).code == "rate_limited"
+    assert (row(invoice).status, list(logs().values())) == ("created", ["claim rate_limited"])
+    assert last_message(invoice).startswith("a 101: not_processed")
+    assert asked() == {"a": (1, 0), "b": (0, 0)}
+
+
+@pytest.mark.parametrize("status", ["created", "in_doubt", "canceled"])
+@pytest.mark.parametrize("answer", ["canceled", "paid"])
+def test_late_answer_about_an_edited_invoice_is_a_log_row_only(scripted_provider, invoices, answer, status):
+    [invoice] = invoices(1, provider="a")
+    scripted_provider.all_cancels(answer)
+    scripted_provider.before_send = lambda external_id: edit(invoice, provider="b", status=status)
+    cancel_invoice(invoice)
+    assert (row(invoice).status, row(invoice).paid_after_cancel_at) == (status, None)
+    assert list(logs().values()) == ["claim changed"]
+    assert answer in last_message(invoice)
+    assert asked() == {"a": (1, 0), "b": (0, 0)}
+
+
+def test_bulk_run_records_the_others_of_the_group(scripted_provider, invoices):
+    made = invoices(5, provider="a")
+    moved = {"102": {"provider": "b"}, "104": {"external_id": "999"}}
+    scripted_provider.before_send = lambda name: name in moved and edit(made[int(name) - 101], **moved[name])
+    results = {result.external_id: result.code for result in cancel_invoices(Invoice.objects.all())}
+    assert results == {"101": "canceled", "102": "changed", "103": "canceled", "104": "changed", "105": "canceled"}
+    assert statuses() == {**dict.fromkeys(("101", "103", "105"), "canceled"), "102": "in_doubt", "999": "in_doubt"}
+    assert (logs()["102"], logs()["999"], logs()["101"]) == ("claim changed", "claim changed", "claim canceled")
+    assert asked() == {"a": (5, 0), "b": (0, 0)}
+
+
+def test_operation_ends_with_the_doubt(scripted_provider, invoices, started):
+    made = invoices(3, provider="a")
+    operation = started()
+    scripted_provider.before_send = lambda name: name == "102" and edit(made[1], provider="b")
+    assert advance(operation.pk).is_finished
+    assert outcomes(operation) == {"101": "canceled canceled", "102": "in_doubt changed", "103": "canceled canceled"}
+    assert statuses() == {"101": "canceled", "102": "in_doubt", "103": "canceled"}
+    assert asked() == {"a": (3, 0), "b": (0, 0)}
+
+
+@pytest.mark.parametrize("columns", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize("in_bulk", [False, True], ids=["single", "bulk"])
+@pytest.mark.parametrize("answer", ["canceled", "paid"])
+def test_lookup_of_an_invoice_that_was_edited_in_flight_is_logged_only(
+    scripted_provider, invoices, answer, in_bulk, columns
+):
+    [invoice] = invoices(1, provider="a")
+    put(invoice, status="in_doubt", next_check_at=invoice.created_at)
+
+    def answer_late(external_id):
+        edit(invoice, **columns)
+        return answer
+
+    scripted_provider.all_lookups(answer_late)
+    [result] = reconcile_invoices(Invoice.objects.all()) if in_bulk else [reconcile_invoice(row(invoice))]
+    assert (result.outcome, result.code) == ("skipped", "changed")
+    assert (row(invoice).status, list(logs().values())) == ("in_doubt", ["changed"])
+    assert last_message(invoice) == f"a 101: {answer}"
+    assert asked() == {"a": (0, 1), "b": (0, 0)}
+
+
+def test_lookup_without_an_answer_does_not_delay_the_other_account(scripted_provider, invoices):
+    [invoice] = invoices(1, provider="a")
+    put(invoice, status="in_doubt", next_check_at=invoice.created_at)
+
+    def no_answer(external_id):
+        edit(invoice, provider="b", next_check_at=invoice.created_at)
+        return "no_answer"
+
+    scripted_provider.all_lookups(no_answer)
+    reconcile_invoice(row(invoice))
+    assert (row(invoice).next_check_at, row(invoice).status) == (invoice.created_at, "in_doubt")
+    assert asked() == {"a": (0, 1), "b": (0, 0)}
