@@ -7,7 +7,9 @@ else, does one slice, and enqueues itself again while there is more to do now.
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -25,9 +27,31 @@ LONGEST_WAIT_SECONDS = 2.0
 """A worker waits so long for other workers' leases or a short pause; a longer one is left to the sweep."""
 
 
+_own = threading.local()
+"""By operation: how many calls of its task in this thread are to be made up for."""
+
+
 @task()
 def advance_bulk_operation(operation_id: str) -> None:
-    """Do one slice of an operation."""
+    """Do one slice of an operation; all of them if the backend runs tasks where they are enqueued.
+
+    Such a backend would nest each slice in the one before. So a task that is called within a task of the same operation
+    is only counted, and the outer one makes up for it.
+    """
+    calls: Counter[str] = _own.__dict__.setdefault("calls", Counter())
+    calls[operation_id] += 1
+    if calls[operation_id] > 1:
+        return
+    try:
+        while calls[operation_id]:
+            _do_slice(operation_id)
+            calls[operation_id] -= 1
+    finally:
+        del calls[operation_id]
+
+
+def _do_slice(operation_id: str) -> None:
+    """Do a slice and enqueue the next one, while there is more to do now."""
     left = advance(operation_id)
     if left.has_more and left.wait_seconds > LONGEST_WAIT_SECONDS:
         with suppress(ValidationError):
