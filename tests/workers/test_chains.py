@@ -37,9 +37,9 @@ class Queue:
                 self.put_back += 1
         self.messages[:] = waiting
 
-    def drain(self):
+    def drain(self, limit=2):
         """Work until every message was received, then return how many put themselves back."""
-        self.work(len(self.messages))
+        self.work(len(self.messages), limit=limit)
         return len(self.messages)
 
     def finish(self):
@@ -82,9 +82,10 @@ def test_sweeps_of_an_hour_with_busy_workers_leave_as_many_chains_as_are_wanted(
 
 
 def test_sweeps_while_workers_take_a_message_now_and_then_leave_as_many_chains_as_are_wanted(operation, queue):
-    sweep_each_minute(60, after_each=lambda minute: queue.work(1 if minute % 5 == 0 else 0))
-    queue.drain()
-    assert queue.drain() <= WORKERS
+    sweep_each_minute(60, after_each=lambda minute: queue.work(1 if minute % 5 == 0 else 0, limit=1))
+    queue.drain(limit=1)
+    assert queue.drain(limit=1) <= WORKERS
+    assert operation.items.left().count() > 40  # the chains did not end with the work
     queue.finish()
     sweep_each_minute(10, after_each=lambda minute: queue.finish())
     assert_done(operation)
