@@ -128,10 +128,11 @@ class Run:
             return IN_DOUBT
         return NOT_TRIED if self.not_tried or self._unknown_accounts() else 0
 
-    def finish(self, *, is_interrupted: bool, if_in_doubt: str, reported: Container[str] = ()) -> None:
+    def finish(self, *, is_interrupted: bool, if_in_doubt: str, reported: Container[tuple[str, str]] = ()) -> None:
         """Summarize, and end the command with its exit code.
 
-        ``reported``: accounts whose pause an earlier run has reported. It is not reported again; the exit code stays.
+        ``reported``: accounts and codes that an earlier run has reported. They are not reported again; the exit code
+        stays.
         """
         self.summarize()
         code = self.exit_code(is_interrupted=is_interrupted)
@@ -159,13 +160,9 @@ class Run:
         if code:
             raise CommandError(" ".join(why), returncode=code)
 
-    def _not_tried(self, reported: Container[str]) -> list[str]:
-        """Return how many invoices were not tried, and why, but for pauses that were reported."""
-        lines = [
-            (alias, line)
-            for (alias, code), line in self.reasons.items()
-            if code != Code.PROVIDER_PAUSED or alias not in reported
-        ]
+    def _not_tried(self, reported: Container[tuple[str, str]]) -> list[str]:
+        """Return how many invoices were not tried, and why, but for what was reported."""
+        lines = [(key[0], line) for key, line in self.reasons.items() if key not in reported]
         if not lines:
             return []
         count = sum(line.count for _, line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,9 @@ from ...bulk import (
     walks_of,
     why_not_askable,
 )
+from ...clock import TOLERANCE, utc_now
 from ...models import ProviderState
+from ...outcomes import Code
 from ...statuses import OURS_ALONE, Status
 from ..arguments import (
     add_output_arguments,
@@ -28,6 +31,11 @@ from ..arguments import (
 )
 from ..output import ReportingCommand
 from ..runs import Run, stopping_on_signals
+
+_UNUSABLE = (Code.MISCONFIGURED, Code.CONFIGURATION_UNAVAILABLE)
+"""Codes of accounts that cannot be asked until the configuration is repaired."""
+_REPORTED_FOR = timedelta(hours=1) - timedelta(seconds=30)
+"""How long a report about such an account is not repeated: cron does not start to the second."""
 
 
 class Command(ReportingCommand):
@@ -67,7 +75,7 @@ class Command(ReportingCommand):
             return
         verbs = invoices.verbs
         refuse_inside_transaction(verbs)
-        reported = _reported_pauses(verbs.using) if options["verbosity"] == 0 and not options["status"] else set()
+        reported = _reported(verbs.using) if options["verbosity"] == 0 and not options["status"] else set()
         with stopping_on_signals() as stop:
             run.take_in(reconcile_invoices(invoices, stop=stop, resubmit=options["resubmit"], limit=limit), stop)
             if not stop.is_set() and run.left_of(limit) != 0:
@@ -76,6 +84,9 @@ class Command(ReportingCommand):
         if not stop.is_set() and not options["status"]:
             for alias in [provider] if provider else _looked_after(invoices_in(options)):
                 verbs.beat(alias)
+            for alias, code in run.reasons:
+                if code in _UNUSABLE and (alias, code) not in reported:
+                    verbs.pause(alias, code, 0.0)  # stops nothing: it keeps when this was reported
         in_doubt = "They are asked about again, ever more rarely."
         run.finish(is_interrupted=stop.is_set(), if_in_doubt=in_doubt, reported=reported)
 
@@ -107,10 +118,16 @@ class Command(ReportingCommand):
         return invoices.exclude(status=Status.IN_DOUBT, provider__in=cannot_be_asked(invoices))
 
 
-def _reported_pauses(using: str) -> set[str]:
-    """Return the aliases of paused providers for which a run has ended since the pause began: it reported the pause."""
-    met = ProviderState.objects.using(using).filter(paused_at__lte=F("last_reconcile_at"))
-    return {state.alias for state in met if state.is_paused}
+def _reported(using: str) -> set[tuple[str, str]]:
+    """Return what earlier runs have reported, as (alias, code).
+
+    A pause, if a run has ended since it began; an account that cannot be used, if that was reported within an hour.
+    """
+    states = ProviderState.objects.using(using)
+    met = {state.alias for state in states.filter(paused_at__lte=F("last_reconcile_at")) if state.is_paused}
+    now = utc_now()
+    recent = states.filter(pause_code__in=_UNUSABLE, paused_at__range=(now - _REPORTED_FOR, now + TOLERANCE))
+    return {(alias, Code.PROVIDER_PAUSED) for alias in met} | set(recent.values_list("alias", "pause_code"))
 
 
 def _looked_after(invoices: Any) -> list[str]:
