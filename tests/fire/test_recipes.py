@@ -8,18 +8,18 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 
 from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.testing.sandbox import SandboxProcess
 from tests.example.conftest import read_addresses, start
 
 from .conftest import server_url
 from .reading import broken_logs, disagreements, item_outcomes, requests_each
-from .world import EXAMPLE
+from .world import EXAMPLE, POLL_SECONDS
 
 COUNT = 200
 PREFORKED = ["-m", "celery", "--quiet", "-A", "shop.celery", "worker", "--concurrency", "4", "--loglevel", "ERROR"]
@@ -120,10 +120,11 @@ def test_serving_with_celery_leaves_other_projects_alone_and_nothing_behind(redi
     serving = start("serve.py", *arguments, var=tmp_path, stderr=subprocess.DEVNULL, env=env)
     database = tmp_path / "example.sqlite3"
     read_addresses(serving)
-    own = wait_until(lambda: [key for key in client.scan_iter() if key not in FOREIGN])
+    SandboxProcess.wait_until(lambda: set(client.scan_iter()) - set(FOREIGN), 60, every=POLL_SECONDS)
+    own = [key for key in client.scan_iter() if key not in FOREIGN]
     assert {key.partition(":")[0] for key in own} == {own[0].partition(":")[0]}
     since = datetime.now(UTC)
-    wait_until(lambda: worked_on(database, since=f"{since:%F %T}"))
+    SandboxProcess.wait_until(lambda: worked_on(database, since=f"{since:%F %T}"), 60, every=POLL_SECONDS)
 
     serving.terminate()
     serving.communicate(timeout=60)
@@ -139,11 +140,3 @@ def worked_on(database, *, since):
     with closing(sqlite3.connect(database)) as connection:
         sql = "SELECT COUNT(*) FROM invoice_cancel_bulkoperation WHERE worked_at > ?"
         return connection.execute(sql, [since]).fetchone()[0]
-
-
-def wait_until(find):
-    deadline = time.monotonic() + 60
-    while not (found := find()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found

@@ -140,7 +140,8 @@ class SandboxProcess:
         """Return (monotonic time, operation, first id) of every request, in order of arrival."""
         return [(seconds, operation, first) for seconds, operation, first in self._get("timeline")]
 
-    def wait_until(self, condition: Callable[[], object], timeout: float = 10.0, *, every: float = 0.02) -> None:
+    @staticmethod
+    def wait_until(condition: Callable[[], object], timeout: float = 10.0, *, every: float = 0.02) -> None:
         """Ask ``every`` so many seconds until ``condition()`` holds, else ``TimeoutError``."""
         deadline = time.monotonic() + timeout
         while not condition():
