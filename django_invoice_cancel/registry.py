@@ -32,6 +32,31 @@ class ConfigurationUnavailable(ImproperlyConfigured):
     """The configuration of a provider could not be read: it may be right, and be readable in a moment."""
 
 
+_WRONG = (
+    ImproperlyConfigured,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    NameError,
+    ImportError,
+    SyntaxError,
+    NotImplementedError,
+)
+"""Exceptions by which the code of an adapter refuses what it read, or shows a bug: the same input raises them again."""
+
+
+def _is_momentary(error: Exception) -> bool:
+    """Return whether an adapter may be made in a moment although it raised this.
+
+    True for an OSError (files, DNS, connections, ``requests``), also one that is a ValueError too (a certificate), and
+    for what is unknown: errors of a database, or of the client library of a secret store.
+    """
+    return isinstance(error, OSError) or not isinstance(error, _WRONG)
+
+
 class _Kept:
     """The instances of this process."""
 
@@ -92,13 +117,13 @@ def build(config: conf.ProviderConfig) -> Provider:
         for name, value in config.options.items()
     )
     provider = _made(backend, config.alias, options)
-    if isinstance(provider, str):
-        raise ImproperlyConfigured(provider)
+    if isinstance(provider, ImproperlyConfigured):
+        raise provider
     return provider
 
 
-def _made(backend: type[Provider], alias: str, options: SecretDict) -> Provider | str:
-    """Return the provider, or what is wrong; not an exception, whose frames and causes may hold values.
+def _made(backend: type[Provider], alias: str, options: SecretDict) -> Provider | ImproperlyConfigured:
+    """Return the provider, or an error of our own: the frames and causes of the adapter's may hold values.
 
     An adapter that keeps no list of its secrets gets one, so that its words and its bugs are masked too.
     """
@@ -106,9 +131,12 @@ def _made(backend: type[Provider], alias: str, options: SecretDict) -> Provider 
     try:
         provider = backend(alias, **options)
     except ProviderMisconfigured as error:
-        return str(error)
-    except Exception as error:  # noqa: BLE001 - of an adapter by anybody
-        return f"Provider {alias!r} cannot be made: {type(error).__name__}: {mask(str(error), secrets)}"
+        return ImproperlyConfigured(str(error))
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        kind = ConfigurationUnavailable if _is_momentary(error) else ImproperlyConfigured
+        return kind(f"Provider {alias!r} cannot be made: {type(error).__name__}: {mask(str(error), secrets)}")
     provider.secrets = [*provider.secrets, *(secret for secret in secrets if secret not in provider.secrets)]
     return provider
 
@@ -163,7 +191,9 @@ def _settings() -> conf.Settings:
         return conf.get()
     except ImproperlyConfigured:
         raise
-    except Exception as error:  # noqa: BLE001 - settings that are read from elsewhere
+    except Exception as error:
+        if is_interruption(error):
+            raise
         raise ConfigurationUnavailable(f"INVOICE_CANCEL cannot be read: {type(error).__name__}.") from None
 
 
@@ -188,10 +218,17 @@ def _resolved(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
 
 
 def resolve(path: str) -> Any:
-    """Import what a dotted path in the settings names, or raise ``ImproperlyConfigured``."""
+    """Import what a dotted path in the settings names, or raise ``ImproperlyConfigured``.
+
+    A module that reads a file or asks a server when it is imported may fail for a moment: ``ConfigurationUnavailable``.
+    """
     try:
         return resolve_name(path)
     except Exception as error:  # importing runs somebody's code
+        if is_interruption(error):
+            raise
+        if _is_momentary(error):
+            raise ConfigurationUnavailable(f"{path!r} cannot be imported: {type(error).__name__}.") from None
         raise ImproperlyConfigured(f"{path!r} in INVOICE_CANCEL cannot be imported: {error}") from error
 
 

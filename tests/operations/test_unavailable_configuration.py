@@ -1,10 +1,16 @@
 """F8: a configuration that cannot be read for a moment leaves items untried, and is read once in a run."""
 
+import sqlite3
+import ssl
+
+import django.db
 import pytest
+import requests
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_invoice_cancel.bulk import cancel_invoices
+from django_invoice_cancel.exceptions import CancelNotPossible, ProviderMisconfigured
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.operations.reading import advance, outcomes, progress, statuses
@@ -14,6 +20,23 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CONFIG = {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
 CALLS: list[str] = []
 FAILURES: list[BaseException] = []
+
+
+class Fragile(ScriptedProvider):
+    """An adapter that reads its secrets when it is made."""
+
+    def __init__(self, alias, **common):
+        if FAILURES:
+            raise FAILURES[0]
+        super().__init__(alias, **common)
+
+
+class VaultSealed(Exception):
+    """Stands for an exception of a client library."""
+
+
+class TimeLimit(Exception):
+    __module__, __qualname__ = "billiard.exceptions", "SoftTimeLimitExceeded"
 
 
 def resolve(alias):
@@ -85,3 +108,109 @@ def test_resolver_is_called_once_in_a_run(invoices):
     results = list(cancel_invoices(Invoice.objects.all()))
     assert (len(results), {result.code for result in results}) == (200, {"canceled"})
     assert len(CALLS) <= 2
+
+
+@pytest.fixture
+def fragile():
+    own = {"BACKEND": f"{__name__}.Fragile"}
+    with override_settings(INVOICE_CANCEL={"PROVIDERS": {"shop": own}}):
+        yield
+
+
+MOMENTARY = [
+    PermissionError("/run/secrets/token"),
+    FileNotFoundError("/run/secrets/token"),
+    TimeoutError(),
+    requests.ConnectionError("vault"),
+    ssl.SSLCertVerificationError("vault"),  # a ValueError, too
+    django.db.OperationalError("locked"),
+    sqlite3.OperationalError("locked"),
+    EOFError(),
+    VaultSealed(),
+]
+FINAL = [
+    ImproperlyConfigured("no token"),
+    ProviderMisconfigured("no token"),
+    ValueError("token"),
+    UnicodeError("token"),
+    TypeError("token"),
+    KeyError("token"),
+    AttributeError("token"),
+    NotImplementedError(),
+    ImportError("vault"),
+    AssertionError(),
+    ZeroDivisionError(),
+]
+
+
+@pytest.mark.parametrize("error", MOMENTARY, ids=lambda error: type(error).__qualname__)
+def test_adapter_that_cannot_be_made_for_a_moment_leaves_items_untried(fragile, invoices, error):
+    invoices(30, provider="shop")
+    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    FAILURES.append(error)
+    left = advance(operation.pk)
+    assert (left.has_more, left.is_finished, left.wait_seconds >= 1.0) == (True, False, True)
+    assert (set(outcomes(operation).values()), progress(operation)) == ({""}, "running")
+    FAILURES.clear()
+    assert advance(operation.pk).is_finished
+    assert set(outcomes(operation).values()) == {"canceled canceled"}
+    assert ScriptedProvider.of("shop").cancel_count == 30
+
+
+@pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__qualname__)
+def test_adapter_that_refuses_its_options_is_final(fragile, invoices, error):
+    invoices(3, provider="shop")
+    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    FAILURES.append(error)
+    assert advance(operation.pk).is_finished
+    assert set(outcomes(operation).values()) == {"skipped misconfigured"}
+    FAILURES.clear()
+    assert (set(statuses().values()), ScriptedProvider.of("shop").cancel_count) == ({"created"}, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(PermissionError(13, "secret-path"), "configuration_unavailable"), (ValueError("token"), "misconfigured")],
+    ids=["momentary", "final"],
+)
+@pytest.mark.parametrize("in_bulk", [False, True], ids=["single", "bulk"])
+def test_adapter_that_cannot_be_made_is_named_by_the_result(fragile, invoices, error, code, in_bulk):
+    [invoice] = invoices(1, provider="shop")
+    FAILURES.append(error)
+    if in_bulk:
+        [result] = cancel_invoices(Invoice.objects.all())
+    else:
+        with pytest.raises(CancelNotPossible) as caught:
+            invoice.cancel()
+        result = caught.value.result
+    assert (result.outcome, result.code, type(error).__name__ in str(result.message)) == ("skipped", code, True)
+    assert (statuses(), invoice.transitions.count()) == ({"101": "created"}, 0)
+    FAILURES.clear()
+    assert (invoice.cancel().code, ScriptedProvider.of("shop").cancel_count) == ("canceled", 1)
+
+
+@pytest.mark.parametrize("in_bulk", [False, True], ids=["single", "bulk"])
+def test_time_limit_while_an_adapter_is_made_is_raised_again(fragile, invoices, in_bulk):
+    [invoice] = invoices(1, provider="shop")
+    FAILURES.append(TimeLimit())
+    with pytest.raises(TimeLimit):
+        list(cancel_invoices(Invoice.objects.all())) if in_bulk else invoice.cancel()
+    FAILURES.clear()
+    assert (statuses(), ScriptedProvider.of("shop").cancel_count) == ({"101": "created"}, 0)
+
+
+def test_adapter_whose_module_cannot_be_imported_for_a_moment_leaves_items_untried(invoices, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    secrets = tmp_path / "token"
+    (tmp_path / "module_with_secrets.py").write_text(
+        f"from django_invoice_cancel.testing import ScriptedProvider as Shop\nTOKEN = open({str(secrets)!r}).close()\n"
+    )
+    invoices(3, provider="shop")
+    with override_settings(INVOICE_CANCEL={"PROVIDERS": {"shop": {"BACKEND": "module_with_secrets.Shop"}}}):
+        operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+        assert not advance(operation.pk).is_finished
+        assert set(outcomes(operation).values()) == {""}
+        secrets.write_text("token")
+        assert advance(operation.pk).is_finished
+        assert ScriptedProvider.of("shop").cancel_count == 3
+    assert set(outcomes(operation).values()) == {"canceled canceled"}
