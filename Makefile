@@ -8,8 +8,12 @@ BIN := .venv/bin
 # One more than there are cores, 4 at most: many tests wait for the clock and for each other.
 WORKERS ?= $(shell n=$$(($$(nproc 2>/dev/null || echo 2) + 1)); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
+# All dependency groups, for the pins: they include `test` and `lint` by `dev`.
+GROUPS := $(addprefix --group ,dev postgres mysql celery tasks-db e2e)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo serve serve-celery serve-tasks test coverage lint format types floors migrations messages matrix constraints clean setup setup-lint
+.PHONY: help demo serve serve-celery serve-tasks test coverage lint format types floors migrations messages matrix
+.PHONY: screenshots constraints clean setup setup-workers setup-lint
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,12 +63,12 @@ matrix:  ## the tests on every Django and Python that is supported
 	@bash .ci/run matrix
 
 screenshots:  ## take the docs' pictures of the admin anew (needs Debian's chromium)
-	@$(PYTHON) tools/bootstrap.py --extras test,e2e
+	@$(PYTHON) tools/bootstrap.py --groups test,e2e
 	@$(BIN)/python tools/screenshots.py $(ARGS)
 
 constraints:  ## pin anew what the tests run with (needs uv on PATH)
 	@head -n 2 constraints.txt > constraints.new
-	@uv pip compile --quiet --universal --upgrade --python-version 3.11 --all-extras \
+	@uv pip compile --quiet --universal --upgrade --python-version 3.11 --all-extras $(GROUPS) \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml >> constraints.new
 	@! grep -E '://|^-' constraints.new
 	@mv constraints.new constraints.txt
@@ -75,10 +79,10 @@ clean:  ## remove what the above made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup:
-	@$(PYTHON) tools/bootstrap.py --extras test
+	@$(PYTHON) tools/bootstrap.py --groups test
 
 setup-workers:
-	@$(PYTHON) tools/bootstrap.py --extras test,postgres,celery,tasks-db
+	@$(PYTHON) tools/bootstrap.py --groups test,postgres,celery,tasks-db
 
 setup-lint:
-	@$(PYTHON) tools/bootstrap.py --extras dev
+	@$(PYTHON) tools/bootstrap.py --groups dev

@@ -49,7 +49,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if not os.environ.get(variable):
             pytest.skip(f"needs {mark.args[0]}: set {variable}")
     if item.get_closest_marker("e2e") and not (shutil.which("chromium") and find_spec("playwright")):
-        pytest.skip("needs chromium and the extra [e2e]")
+        pytest.skip("needs chromium and the dependency group e2e")
 
 
 @pytest.hookimpl(wrapper=True)

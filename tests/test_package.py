@@ -27,3 +27,8 @@ def test_runtime_needs_only_three_packages(name):
 def test_running_django_is_one_that_the_classifiers_name():
     named = metadata("django-invoice-cancel").get_all("Classifier") or []
     assert f"Framework :: Django :: {django.VERSION[0]}.{django.VERSION[1]}" in named
+
+
+def test_extras_are_those_for_users():
+    """What only developers need is in the dependency groups, which are no part of the installed package."""
+    assert sorted(metadata("django-invoice-cancel").get_all("Provides-Extra") or []) == ["cli", "tasks", "tasks-db"]

@@ -1,4 +1,4 @@
-"""Make a virtual environment that runs this project: ``python3 tools/bootstrap.py --extras test``.
+"""Make a virtual environment that runs this project: ``python3 tools/bootstrap.py --groups test``.
 
 Standard library only. The syntax and the imports at the top are those of Python 2.7: an old Python must get far enough
 to start a newer one, or to report that it is too old. Does nothing when nothing has changed since the last time. Uses
@@ -24,6 +24,7 @@ def main():
     if sys.version_info < OLDEST:
         return start_with_newer_python()
     check_path()
+    requirements = requirements_of(options.groups.split(","))
     venv = os.path.join(ROOT, options.venv)
     stamp = os.path.join(venv, ".stamps", stamp_name(options))
     mark = fingerprint(options)
@@ -31,7 +32,7 @@ def main():
         return 0
     if not is_usable(venv):
         make_venv(venv)
-    install(venv, options)
+    install(venv, options, requirements)
     write(stamp, mark)
     return 0
 
@@ -39,7 +40,7 @@ def main():
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", default=".venv", help="where, from the project's root (default: %(default)s)")
-    parser.add_argument("--extras", default="test", help="extras of pyproject.toml, with commas (default: %(default)s)")
+    parser.add_argument("--groups", default="test", help="dependency groups, with commas (default: %(default)s)")
     parser.add_argument("--django", default="", help="a Django other than the constraints', such as 6.0")
     return parser.parse_args(arguments)
 
@@ -115,14 +116,28 @@ def make_venv(venv):
     run([sys.executable, "-m", "venv", "--clear", venv], "The virtual environment could not be made.")
 
 
-def install(venv, options):
-    target = "%s[%s]" % (ROOT, options.extras)
-    say("installing the project with [%s]%s" % (options.extras, options.django and ", Django " + options.django))
+def install(venv, options, requirements):
+    say("installing the project with %s%s" % (options.groups, options.django and ", Django " + options.django))
     # -qq: errors, and no page of warnings about an index that is configured and not there
     command = [python_of(venv), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    command += ["--constraint", constraints(venv, options.django), "--editable", target]
+    command += ["--constraint", constraints(venv, options.django), "--editable", ROOT]
+    command += requirements
     run(command, "pip could not install it. It was used as it is configured here: is its package index reachable?")
     write_paths_in_ascii(venv)
+
+
+def requirements_of(groups):
+    """Return the requirements of dependency groups of ``pyproject.toml``: pip before 25.1 cannot read them."""
+    import tomllib
+
+    declared = tomllib.loads(read(os.path.join(ROOT, "pyproject.toml")))["dependency-groups"]
+    found = []
+    for group in groups:
+        if group not in declared:
+            fail("There is no dependency group %r: there are %s." % (group, ", ".join(sorted(declared))))
+        for item in declared[group]:
+            found += requirements_of([item["include-group"]]) if isinstance(item, dict) else [item]
+    return found
 
 
 def write_paths_in_ascii(venv):
@@ -172,7 +187,7 @@ def write(name, text):
 
 
 def stamp_name(options):
-    return options.extras.replace(",", "-")
+    return options.groups.replace(",", "-")
 
 
 def run(command, complaint):

@@ -67,7 +67,7 @@ def test_sandbox_alone_names_a_port_that_is_taken():
 )
 def test_missing_redis_is_named(tmp_path, url):
     if not (importlib.util.find_spec("redis") and importlib.util.find_spec("celery")):
-        pytest.skip("only with the extra [celery]")
+        pytest.skip("only with the dependency group celery")
     arguments = ("--workers", "celery", "--port", "0", "--sandbox-port", "0")
     code, errors = end_of("serve.py", *arguments, var=tmp_path, EXAMPLE_REDIS_URL=url)
     assert (code, errors.count("\n")) == (1, 1)
@@ -161,7 +161,7 @@ def test_old_python_starts_a_newer_one(python, version, tmp_path):
     script = str(ROOT / "tools" / "bootstrap.py")
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     ended = subprocess.run(
-        [python, script, "--extras", "test"],
+        [python, script, "--groups", "test"],
         env=env,
         cwd=tmp_path,
         capture_output=True,
@@ -171,7 +171,22 @@ def test_old_python_starts_a_newer_one(python, version, tmp_path):
     )
     assert ended.returncode == 0
     assert f"python is {version}, which is too old; using {newer}" in ended.stderr
-    assert (tmp_path / "calls").read_text().splitlines()[-1] == f"{script} --extras test"
+    assert (tmp_path / "calls").read_text().splitlines()[-1] == f"{script} --groups test"
+
+
+def test_groups_are_read_with_those_they_include():
+    bootstrap = load("bootstrap", ROOT / "tools" / "bootstrap.py")
+    pinned = bootstrap.requirements_of(["test", "lint"])
+    assert bootstrap.requirements_of(["dev"])[: len(pinned)] == pinned
+    assert any(requirement.startswith("pytest-django") for requirement in pinned)
+
+
+def test_unknown_group_is_named(tmp_path):
+    command = [sys.executable, ROOT / "tools" / "bootstrap.py", "--venv", str(tmp_path / "venv"), "--groups", "tset"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("bootstrap: There is no dependency group 'tset': there are celery, dev, e2e, ")
+    assert not (tmp_path / "venv").exists()
 
 
 def test_python_without_django_is_named():

@@ -12,7 +12,7 @@ from django_invoice_cancel.signals import invoice_status_changed
 
 try:
     from celery.exceptions import SoftTimeLimitExceeded
-except ImportError:  # without the extra [celery]: a class of the same name
+except ImportError:  # without the dependency group celery: a class of the same name
 
     class SoftTimeLimitExceeded(Exception):
         __module__, __qualname__ = "billiard.exceptions", "SoftTimeLimitExceeded"

@@ -16,7 +16,7 @@ from django_invoice_cancel.models.bulk_dispatch import DISPATCH_SECONDS
 from tests.docs.pages import text_of
 from tests.workers.conftest import cancels
 
-celery = pytest.importorskip("celery", reason="only with the extra [celery]")
+celery = pytest.importorskip("celery", reason="only with the dependency group celery")
 pytestmark = pytest.mark.django_db(transaction=True)
 
 QUEUE = "invoice-cancel-tests-of-time-outs"

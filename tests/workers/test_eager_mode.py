@@ -12,7 +12,7 @@ from django_invoice_cancel.models import BulkOperation, Invoice
 from tests.docs.pages import text_of
 from tests.workers.conftest import cancels
 
-celery = pytest.importorskip("celery", reason="only with the extra [celery]")
+celery = pytest.importorskip("celery", reason="only with the dependency group celery")
 pytestmark = pytest.mark.django_db(transaction=True)
 
 run = None
