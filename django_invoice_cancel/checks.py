@@ -1,7 +1,7 @@
 """System checks: find what would go wrong, before an invoice is at stake. Ids are stable and never reused.
 
 No check contacts a provider, prints the value of an option, or hides the other checks' findings by failing. Each
-hint ends in the address of the section of the documentation on its id.
+hint is complete without the documentation, and ends in a link to it if it has an address.
 """
 
 import re
@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import Count, Min, Q
 
-from . import conf, registry
+from . import DOCUMENTATION_URL, conf, registry
 from .clock import TOLERANCE, utc_now
 from .masking import Secret, mask
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition
@@ -36,28 +36,35 @@ _APPS_OF_BACKENDS = frozenset({"django_tasks_db", "django_tasks_rq"})
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
-        "E001": "Remove the key, or correct its spelling.",
-        "E002": "Give the key a value of the kind that is named, or remove it for its default.",
-        "E003": "Set BACKEND to the dotted path of a provider's class.",
-        "E004": "Set OPTIONS to what the provider's class takes.",
-        "E005": "Correct the option; its value is not shown here on purpose.",
-        "E006": "Use the https:// address: the token travels with every request.",
-        "E007": "Raise INVOICE_CANCEL['CLAIM_TTL'], or lower the option deadline.",
-        "E008": "Set PROVIDER_RESOLVER to the dotted path of a function of an alias, or remove it.",
-        "E009": "Set DISPATCH to the dotted path of a function of a bulk operation's id, or remove it.",
-        "E010": "Give TASKS a backend 'default' with the queue 'default', and install what it needs.",
-        "W001": "Set the isolation level of this database to READ COMMITTED.",
-        "W002": "Install urllib3 and requests in the versions that this package asks for.",
-        "W003": "Configure a real provider, or set DEBUG where this is a test.",
-        "W004": "Run reconcile_invoices every few minutes, from cron for example.",
-        "W005": "Remove AUTOCOMMIT from this database's settings.",
-        "W006": "Use the provider's own https:// address, or set DEBUG where this is a test.",
+        "E001": "Remove the key, or correct its spelling; the message lists the valid keys.",
+        "E002": "Set the key to a value of the type that the message names, or remove it to use its default.",
+        "E003": "Set BACKEND to the dotted path of a subclass of django_invoice_cancel.providers.base.Provider.",
+        "E004": "Add the missing option to OPTIONS, or remove the unknown one. If a secret is None, set its variable "
+        "in the environment.",
+        "E005": "Correct the option that the message names. Its value is not shown, because it may be a secret.",
+        "E006": "Use the https:// address: the token is sent with every request.",
+        "E007": "Set INVOICE_CANCEL['CLAIM_TTL'] to more than twice the deadline, or lower the option deadline.",
+        "E008": "Set PROVIDER_RESOLVER to the dotted path of a function that takes an alias, or remove it.",
+        "E009": "Set DISPATCH to the dotted path of a function, not async, that takes the id of a bulk operation, "
+        "or remove it: then the progress page in the admin does the work.",
+        "E010": "Give TASKS a backend 'default' with the queue 'default', add the backend's app to INSTALLED_APPS, and "
+        "install its package (on Django 5.2: pip install 'django-invoice-cancel[tasks]').",
+        "W001": "Set the isolation level to READ COMMITTED: OPTIONS['isolation_level'] of this database in DATABASES.",
+        "W002": "Run pip check, and install the versions of urllib3 and requests that this package requires.",
+        "W003": "Configure a real provider, or set DEBUG = True on a test system.",
+        "W004": "Run manage.py reconcile_invoices every minute, for example by cron. If it runs, configure the "
+        "provider again, or resolve its invoices in the admin.",
+        "W005": "Remove AUTOCOMMIT from this database in DATABASES.",
+        "W006": "Use the provider's own https:// address, or set DEBUG = True on a test system. "
+        "If this is a tunnel to the provider, silence the warning by SILENCED_SYSTEM_CHECKS.",
         "W007": "Give TASKS a backend that has workers, such as django_tasks_db.DatabaseBackend, or remove DISPATCH.",
-        "W008": "Run reconcile_invoices every minute; the log of these invoices has the reason.",
+        "W008": "Run manage.py reconcile_invoices every minute, and read the reason in the log of these invoices. "
+        "invoice.withdraw() ends a request.",
         "W009": "Keep one of these aliases, and move the invoices of the others to it.",
-        "W010": "Remove SEND from INVOICE_CANCEL, or silence this warning on a copy that must not send.",
-        "W011": "Convert these tables to utf8mb4: ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4.",
-        "W012": "Install psycopg 3 (the extra [postgres]), or set USE_TZ.",
+        "W010": "Remove SEND from INVOICE_CANCEL, or add 'invoice_cancel.W010' to SILENCED_SYSTEM_CHECKS on a copy "
+        "that must not send.",
+        "W011": "Convert these tables: ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4.",
+        "W012": "Install psycopg 3 (pip install psycopg), or set USE_TZ = True.",
     }
 )
 """Every id that is used here, with what to do."""
@@ -69,14 +76,13 @@ _FREE_TEXTS = (
 """The columns whose texts come from outside, as (table, column)."""
 
 
-def address(number: str) -> str:
-    """Return where the documentation speaks of an id."""
-    return f"docs/checks.md#invoice_cancel-{number.lower()}"
-
-
 def _found(number: str, text: str) -> CheckMessage:
     kind = Error if number.startswith("E") else Warning
-    return kind(text, hint=f"{HINTS[number]} See {address(number)}", id=f"{TAG}.{number}")
+    return kind(text, hint=f"{HINTS[number]}{_link(number)}", id=f"{TAG}.{number}")
+
+
+def _link(number: str) -> str:
+    return f" See {DOCUMENTATION_URL}/checks.md#{TAG}-{number.lower()}" if DOCUMENTATION_URL else ""
 
 
 # -- the setting ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import django
 import pytest
 
 import django_invoice_cancel
+from django_invoice_cancel import DOCUMENTATION_URL
 
 
 def test_installed_version_is_the_package_version():
@@ -32,3 +33,15 @@ def test_running_django_is_one_that_the_classifiers_name():
 def test_extras_are_those_for_users():
     """What only developers need is in the dependency groups, which are no part of the installed package."""
     assert sorted(metadata("django-invoice-cancel").get_all("Provides-Extra") or []) == ["cli", "tasks", "tasks-db"]
+
+
+def test_address_of_the_documentation_is_the_one_in_the_metadata():
+    urls = metadata("django-invoice-cancel").get_all("Project-URL") or []
+    documentation = [url for url in urls if url.lower().startswith("documentation,")]
+    assert documentation == ([f"Documentation, {DOCUMENTATION_URL}"] if DOCUMENTATION_URL else [])
+
+
+def test_readme_links_to_the_documentation_if_it_has_an_address():
+    """An installed package has only its README, whose relative links lead nowhere."""
+    readme = metadata("django-invoice-cancel").get_payload()
+    assert (f"[documentation]({DOCUMENTATION_URL})" in readme) is bool(DOCUMENTATION_URL)

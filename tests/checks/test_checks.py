@@ -497,10 +497,20 @@ def test_every_id_has_its_section_and_every_section_its_id():
     assert [title for _, title in sections] == list(checks.HINTS)
 
 
-def test_every_hint_ends_in_the_address_of_its_section():
-    with override_settings(INVOICE_CANCEL=setting(CLAIM_TTLS=1)):
-        (found,) = run_checks(tags=[checks.TAG])
-    assert found.hint.endswith(" See docs/checks.md#invoice_cancel-e001")
+@pytest.mark.parametrize("number", checks.HINTS)
+def test_hint_is_complete_without_the_documentation(number, monkeypatch):
+    monkeypatch.setattr(checks, "DOCUMENTATION_URL", "")
+    hint = checks._found(number, "").hint
+    assert re.match("[A-Z][a-z]+ ", hint)
+    assert hint.endswith(".")
+    assert re.search(r"docs/|\.md|://[a-z]|\bSee\b", hint) is None
+
+
+@override_settings(INVOICE_CANCEL=setting(CLAIM_TTLS=1))
+def test_hint_links_to_its_section_if_the_documentation_has_an_address(monkeypatch):
+    monkeypatch.setattr(checks, "DOCUMENTATION_URL", "https://docs.example.com")
+    (found,) = run_checks(tags=[checks.TAG])
+    assert found.hint == f"{checks.HINTS['E001']} See https://docs.example.com/checks.md#invoice_cancel-e001"
 
 
 def test_every_id_is_found_by_a_test_here():

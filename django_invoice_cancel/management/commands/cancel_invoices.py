@@ -58,7 +58,7 @@ class Command(ReportingCommand):
             help="those that cancel_on_commit requested, due or not; logged under those who requested it",
         )
         parser.add_argument("--include-refused", action="store_true", help="also those that were refused before")
-        parser.add_argument("--all", action="store_true", help="every invoice that can be canceled")
+        parser.add_argument("--all", action="store_true", help="every open invoice but those refused before")
         parser.add_argument("--concurrency", type=positive, metavar="N", help="requests in flight, for each provider")
         parser.add_argument("--rate", type=rate, metavar="N", help="requests a second, shared by all processes")
         parser.add_argument("--reason", default="", help="why; kept in the log of each invoice")
