@@ -1,5 +1,7 @@
 """An invoice that is closed here and open at the provider: stored, listed, decided by a person (rules 9, 10)."""
 
+from datetime import timedelta
+
 import pytest
 
 from django_invoice_cancel.exceptions import ResolveNotPossible
@@ -139,6 +141,28 @@ def test_open_contradicts_no_money(clock, status):
     clock.shift(PERIOD)
     look_up(invoice, "created")
     assert (stored(invoice).status, stored(invoice).contradicted_at) == (status, None)
+
+
+@each_closed
+def test_a_closing_that_a_wrong_clock_wrote_counts_from_the_first_lookup(clock, status):
+    """Its doubt period would not be over for as long as that clock was ahead."""
+    invoice = make()
+    observe(invoice, status)
+    put(invoice, status_changed_at=NOON + timedelta(days=400))
+    look_up(stored(invoice), "created")
+    assert (stored(invoice).contradicted_at, stored(invoice).status_changed_at) == (None, NOON)
+    clock.shift(PERIOD)
+    look_up(stored(invoice), "created")
+    row = stored(invoice)
+    assert (row.status, row.contradicted_at) == (status, NOON + seconds(PERIOD))
+    assert log(invoice)[1:] == [(status, status, "contradictory_answer")] * 2
+
+
+def test_a_contradiction_that_a_wrong_clock_wrote_is_cleared_by_a_later_lookup(clock, contradicted):
+    put(contradicted, contradicted_at=NOON + timedelta(days=400))
+    clock.shift(1)
+    look_up(stored(contradicted), "canceled")
+    assert (stored(contradicted).status, stored(contradicted).contradicted_at) == ("canceled", None)
 
 
 # -- a person decides -------------------------------------------------------------------------------------------

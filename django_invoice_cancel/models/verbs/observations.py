@@ -206,9 +206,11 @@ class Observations:
         """Log that the provider calls a closed invoice open; store it once the row's last change is old enough."""
         code = Code.CONTRADICTORY_ANSWER
         self.rows.append([self._entry(row, seen.invoice, row.status, intent, code, reply.provider_status)])
+        if is_far_ahead(row.status_changed_at, now := utc_now()):  # a wrong clock wrote it: it counts from now
+            self.rows.write(row, status_changed_at=now)
         counts_from = row.status_changed_at + timedelta(seconds=conf.get().doubt_period)
         if seen.began >= counts_from and row.contradicted_at is None:
-            self.rows.write(row, contradicted_at=utc_now())
+            self.rows.write(row, contradicted_at=now)
             self.rows.log_on_commit(
                 logging.WARNING, row, f"the provider calls it open, and it is stored as {row.status}."
             )
@@ -216,7 +218,8 @@ class Observations:
     def _agree(self, row: Invoice, seen: Seen, status: Status) -> None:
         """Write that a lookup named a status; one that began after a contradiction and reports it closed ends it."""
         changes: dict[str, Any] = {"status_confirmed_at": utc_now()}
-        if status in CLOSED and row.contradicted_at is not None and seen.began >= row.contradicted_at:
+        since = row.contradicted_at
+        if status in CLOSED and since is not None and (seen.began >= since or is_far_ahead(since, seen.began)):
             changes["contradicted_at"] = None
         self.rows.write(row, **changes)
 
