@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Count, Exists, F, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -107,6 +108,11 @@ class OperationList(_ModelAdmin):
             good_count=_counted(good),
             untried_count=_counted(untried),
         )
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Refuse a search by ``total``: it counts the hidden invoices, too."""
+        is_total = lookup.partition(LOOKUP_SEP)[0] == "total"
+        return not is_total and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
 
     @admin.display(description=gettext_lazy("operation"), ordering="operation")
     def name(self, operation: Any) -> str:

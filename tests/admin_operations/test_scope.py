@@ -132,6 +132,18 @@ def test_a_user_who_may_not_open_the_list_of_invoices_sees_no_operation(scripted
     assert requests_sent(scripted_provider) == (0, 0)
 
 
+@pytest.mark.parametrize("site", HIDING)
+def test_the_list_does_not_tell_by_a_search_how_many_are_hidden(scripted_provider, client, hidden, visible, site):
+    started()
+    before = rows_left()
+    address = reverse(f"{site}:invoice_cancel_bulkoperation_changelist")
+    searches = [{"total": "5"}, {"total": "2"}, {"total__gt": "4"}, {"total__range": "2,5"}, {"total__regex": "^5"}]
+    assert [client.get(address, search).status_code for search in searches] == [400] * 5
+    assert client.get(address, {"progress__exact": "running"}).status_code == 200
+    assert rows_left() == before
+    assert requests_sent(scripted_provider) == (0, 0)
+
+
 # -- a part of an operation -----------------------------------------------------------------------------------
 
 
