@@ -18,7 +18,7 @@ from .. import conf
 from ..intents import Trigger
 from ..models import BulkOperationItem, Invoice
 from ..models.bulk_operation import Progress
-from ..models.registrations import FIELDS
+from ..models.registrations import columns_to_register
 from ..models.verbs.rows import VERB_FIELDS
 from .actions import CancelInvoicesAction
 from .attention import attention
@@ -139,13 +139,13 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # ty
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Invoice, form: Any, change: bool) -> None:
-        """Register a new invoice as every door does, so that its log begins as it should."""
+        """Register a new invoice, and its child class's fields, as every door does: its log begins as it should."""
         if change:
             super().save_model(request, obj, form, change)
             return
-        values = {name: getattr(obj, name) for name in FIELDS}
+        values = {name: getattr(obj, name) for name in columns_to_register(self.model)}
         made, _is_new = self.model._default_manager.register(**values, actor=request.user, trigger=Trigger.ADMIN)
-        obj.pk, obj._state = made.pk, made._state
+        vars(obj).update(vars(made))  # the keys of all tables of a child class
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

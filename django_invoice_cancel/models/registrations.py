@@ -27,7 +27,7 @@ def cleaned_values(values: Mapping[str, Any], model: type[Model]) -> dict[str, A
 
     ``model``: the class to register it as; the fields that a child class adds are passed on as they are.
     """
-    own = _own_fields(model)
+    own = own_names(model)
     unknown = sorted(set(values) - {*FIELDS, *own})
     if unknown:
         raise ValidationError({unknown[0]: f"Unknown field; the known ones are {', '.join((*FIELDS, *own))}."})
@@ -44,12 +44,21 @@ def cleaned_values(values: Mapping[str, Any], model: type[Model]) -> dict[str, A
     return cleaned
 
 
-def _own_fields(model: type[Model]) -> list[str]:
-    """Return the names of the fields that a child class adds to ``Invoice``, without the links between its tables."""
+def own_names(model: type[Model]) -> list[str]:
+    """Return the names and columns of the fields that a child class adds to ``Invoice``."""
+    return [name for field in _own_fields(model) for name in dict.fromkeys((field.name, field.attname))]
+
+
+def columns_to_register(model: type[Model]) -> list[str]:
+    """Return the columns of a new instance that ``register`` takes; the database computes the others."""
+    return [*FIELDS, *(field.attname for field in _own_fields(model) if not getattr(field, "generated", False))]
+
+
+def _own_fields(model: type[Model]) -> list[Any]:
+    """Return the fields that a child class adds to ``Invoice``, without the links between its tables."""
     inherited = model._meta.get_field("external_id").model._meta.concrete_fields
     links = {link for parent in (model, *model._meta.all_parents) for link in parent._meta.parents.values()}
-    own = [field for field in model._meta.concrete_fields if field not in inherited and field not in links]
-    return [name for field in own for name in dict.fromkeys((field.name, field.attname))]
+    return [field for field in model._meta.concrete_fields if field not in inherited and field not in links]
 
 
 def id_text(external_id: object) -> object:
