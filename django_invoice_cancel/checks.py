@@ -21,6 +21,7 @@ from django.db.models import Count, Min, Q
 
 from . import DOCUMENTATION_URL, conf, registry
 from .clock import TOLERANCE, utc_now
+from .eligibility import doubtful
 from .masking import Secret, mask
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition
 from .models.bulk_dispatch import is_async
@@ -345,7 +346,7 @@ def _check_silence(alias: str) -> Iterator[CheckMessage]:
     unsettled = Invoice.objects.using(alias)
     # A time in the future was written by a clock that is ahead: how long ago that was is not known.
     recent = Q(status_changed_at__range=(since, utc_now() + TOLERANCE))
-    unsettled = (unsettled.in_doubt() | unsettled.abandoned()).exclude(recent)
+    unsettled = unsettled.filter(doubtful()).exclude(recent)
     is_ahead = Q(last_reconcile_at__gt=utc_now() + RECONCILE_QUIET)
     silent = Q(last_reconcile_at__isnull=True) | Q(last_reconcile_at__lt=since) | is_ahead
     heard = set(ProviderState.objects.using(alias).exclude(silent).values_list("alias", flat=True))

@@ -30,6 +30,8 @@ SENTENCES: dict[str, Any] = {
     Code.DATABASE_ERROR: _("The database could not lock, read or write it; nothing was sent. Try again later."),
     Code.NOT_IN_DOUBT: _("It is not in doubt."),
     Code.DOUBT_PERIOD: _("{provider} may still carry out the lost request: wait."),
+    Code.TOO_MANY_REPEATS: _("The cancel request was repeated without success; a person must decide."),
+    Code.NO_LATE_MONEY: _("It was not paid after a cancellation."),
     Code.NOT_FOUND: _("{provider} does not know this invoice."),
     Code.PROVIDER_REFUSED: _("{provider} refused to cancel it."),
     Code.BAD_CREDENTIALS: _("{provider} rejected our credentials."),

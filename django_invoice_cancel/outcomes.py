@@ -54,6 +54,8 @@ class Code(StrEnum):
     DATABASE_ERROR = "database_error"
     NOT_IN_DOUBT = "not_in_doubt"
     DOUBT_PERIOD = "doubt_period"
+    TOO_MANY_REPEATS = "too_many_repeats"
+    NO_LATE_MONEY = "no_late_money"
     # the provider said no
     NOT_FOUND = "not_found"
     PROVIDER_REFUSED = "provider_refused"

@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from . import registry
 from .attempts import Target
+from .eligibility import is_in_doubt
 from .exceptions import (
     CancelError,
     CancelInDoubt,
@@ -32,18 +33,6 @@ EXCEPTIONS: dict[Outcome, type[CancelError]] = {
     Outcome.NOT_PROCESSED: CancelNotProcessed,
     Outcome.IN_DOUBT: CancelInDoubt,
 }
-WHY_NOT: dict[Status, Code] = {
-    Status.CANCELING: Code.IN_PROGRESS,
-    Status.IN_DOUBT: Code.IN_DOUBT,
-    **dict.fromkeys(MONEY, Code.HAS_PAYMENT),
-    **dict.fromkeys(CLOSED - {Status.CANCELED}, Code.CLOSED),
-}
-"""Why an invoice in this status is not claimed."""
-
-
-def why_not(status: str) -> Code:
-    """Return why an invoice in this status is not claimed; the status may be one of a newer version."""
-    return WHY_NOT[Status(status)] if is_known(status) else Code.NEWER_STATUS
 
 
 def raise_unless_ok(cancel_result: CancelResult) -> CancelResult:
@@ -144,7 +133,7 @@ def standing(invoice: Invoice, code_if_open: str) -> CancelResult:
         return result(invoice, Outcome.REFUSED, Code.HAS_PAYMENT)
     if status in CLOSED:
         return result(invoice, Outcome.REFUSED, Code.CLOSED)
-    if status == Status.IN_DOUBT:
+    if is_in_doubt(invoice):
         return result(invoice, Outcome.IN_DOUBT, code_if_open)
     if status == Status.CANCELING:
         return skipped(invoice, Code.IN_PROGRESS)

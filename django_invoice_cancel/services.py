@@ -18,17 +18,17 @@ from django.db.transaction import TransactionManagementError
 from . import conf, registry
 from .asking import interrupted, look_up, submit
 from .attempts import Answer, Claim, Target
-from .clock import utc_now
+from .eligibility import NOT_NOW, Account, Wanted, account_of, why_no_request, why_not
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
 from .interruptions import is_interruption, without_frames
 from .outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
 from .providers.base import Provider
-from .results import result, skipped, standing, told, why_not
-from .statuses import MONEY, OURS_ALONE, Status, is_known
+from .results import result, skipped, standing, told
+from .statuses import MONEY, OURS_ALONE, Status
 
 if TYPE_CHECKING:
-    from .models import Invoice
+    from .models import Invoice, ProviderState
     from .models.verbs import InvoiceVerbs
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -40,17 +40,14 @@ FAILURES_THAT_PAUSE = 5
 """After so many replies in a row that say nothing about an invoice, the provider is paused."""
 PAUSE_SECONDS = 300.0
 """The length of that pause, and of the one after rejected credentials."""
-Known = Provider | ImproperlyConfigured
-"""The provider of an alias, or why there is none."""
-
 PAUSES: dict[str, float] = {Code.BAD_CREDENTIALS: PAUSE_SECONDS, Code.RATE_LIMITED: 60.0}
 """Seconds for which these codes pause a provider at once, unless the reply names a time."""
 LEAST_PAUSE_SECONDS = 1.0
 """A pause is at least so long, also after ``Retry-After: 0``: a receiver that cancels again must meet it."""
 _OUR_OWN = (Code.LEASE_EXPIRED, Code.MISCONFIGURED)
 """The codes of replies that the provider has no part in."""
-MOST_REPEATS = 3
-"""How often the cancel is repeated for one doubt, where a repeat is all that can be done."""
+_SKIPPED = NOT_NOW | {Code.MISCONFIGURED, Code.IN_PROGRESS, Code.NEWER_STATUS}
+"""Codes that leave what is known of an invoice out of the result of a check."""
 
 
 # -- cancel ---------------------------------------------------------------------------------------------------
@@ -64,15 +61,15 @@ def cancel_invoice(
     Raises ``CancelInTransaction`` inside a transaction: nothing was sent or written then.
     """
     intent = checked_intent(actor, trigger, reason)
-    verbs = invoice.verbs
-    provider = ready_provider(invoice)
-    if isinstance(provider, CancelResult):
+    refuse_unsaved(invoice)
+    verbs, account = invoice.verbs, account_of(invoice.provider)
+    if not isinstance(account, Provider) or why_no_request(invoice, account):
         verbs.refuse_inside_transaction()
-        return told(provider)
+        return told(not_claimed(invoice, account))
     claim = verbs.claim([invoice], intent)
     if not claim.invoices or verbs.is_overtaken(claim, invoice):
-        return told(not_claimed(invoice))
-    return told(_send(provider, claim, invoice))
+        return told(not_claimed(invoice, account))
+    return told(_send(account, claim, invoice))
 
 
 def _send(provider: Provider, claim: Claim, invoice: Invoice) -> CancelResult:
@@ -131,30 +128,28 @@ def refuse_unsaved(invoice: Invoice) -> None:
         raise ValueError("Save the invoice first, or use Invoice.objects.register().")
 
 
-def ready_provider(invoice: Invoice, known: Known | None = None) -> Provider | CancelResult:
-    """Return the invoice's provider, or the result of an invoice that cannot be asked for.
+def not_done(
+    wanted: str, invoice: Invoice, code: str, account: Account, *, pause: ProviderState | None = None
+) -> CancelResult:
+    """Return the result of an invoice with which nothing is done; ``code`` is that of ``why_not``."""
+    if wanted == Wanted.CANCEL and code == Code.ALREADY_CANCELED:
+        return result(invoice, Outcome.ALREADY_CANCELED, code)
+    if wanted != Wanted.CANCEL and code not in _SKIPPED:
+        return standing(invoice, code)
+    seconds = pause.seconds_left if pause is not None and code == Code.PROVIDER_PAUSED else None
+    if isinstance(account, ImproperlyConfigured):  # its name is not to be looked for in the configuration
+        detail = str(account)
+        return result(invoice, Outcome.SKIPPED, code, detail=detail, name=invoice.provider, retry_after=seconds)
+    detail = _wrong_id(invoice, account) if code == Code.MISCONFIGURED else ""
+    return skipped(invoice, code, detail=detail, retry_after=seconds)
 
-    ``known``: the provider of its alias, so that a bulk run reads the configuration once.
-    """
-    refuse_unsaved(invoice)
-    if isinstance(known, ImproperlyConfigured):
-        return not_ready(invoice, known)
+
+def _wrong_id(invoice: Invoice, provider: Provider) -> str:
     try:
-        provider = known or registry.get_provider(invoice.provider)
         clean_id = provider.clean_id(invoice.external_id)
-    except (ImproperlyConfigured, InvalidExternalId) as error:
-        return not_ready(invoice, error)
-    if clean_id != invoice.external_id:
-        detail = f"its id is stored as {invoice.external_id!r} and must be {clean_id!r}; register() stores it so."
-        return skipped(invoice, Code.MISCONFIGURED, detail=detail)
-    return provider
-
-
-def not_ready(invoice: Invoice, error: Exception) -> CancelResult:
-    """Return the result of an invoice whose provider cannot be made: final only if the configuration was read."""
-    is_momentary = isinstance(error, registry.ConfigurationUnavailable)
-    code = Code.CONFIGURATION_UNAVAILABLE if is_momentary else Code.MISCONFIGURED
-    return result(invoice, Outcome.SKIPPED, code, detail=str(error), name=invoice.provider)
+    except InvalidExternalId as error:
+        return str(error)
+    return f"its id is stored as {invoice.external_id!r} and must be {clean_id!r}; register() stores it so."
 
 
 def recorded(
@@ -204,23 +199,21 @@ def result_of(answer: Answer) -> CancelResult:
     )
 
 
-def not_claimed(invoice: Invoice) -> CancelResult:
+def not_claimed(invoice: Invoice, account: Account) -> CancelResult:
     """Return why an invoice could not be claimed, from its row as it is now."""
     verbs = invoice.verbs
     row = verbs.refresh(invoice)
     if row is None:
         return skipped(invoice, Code.NOT_REGISTERED)
-    if invoice.status == Status.CANCELED:
-        return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
-    if invoice.status == Status.CREATED:
-        if not conf.get().send:
-            return skipped(invoice, Code.SENDING_DISABLED)
-        state = verbs.paused(invoice.provider)
-        if state is not None:
-            return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
-        # A claim that failed on another one is lost to a process that has returned its claim in the meantime.
-        return misnamed(invoice, row) or skipped(invoice, Code.IN_PROGRESS)
-    return skipped(invoice, why_not(invoice.status))
+    pause = None
+    code = why_not(Wanted.CANCEL, invoice, account)
+    if not code:
+        pause = verbs.paused(invoice.provider)
+        code = why_not(Wanted.CANCEL, invoice, account, pause=pause)
+    if code:
+        return not_done(Wanted.CANCEL, invoice, code, account, pause=pause)
+    # A claim that failed on another one is lost to a process that has returned its claim in the meantime.
+    return misnamed(invoice, row) or skipped(invoice, Code.IN_PROGRESS)
 
 
 def misnamed(invoice: Invoice, row: Invoice) -> CancelResult | None:
@@ -258,20 +251,17 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
 
 def cancel_requested(invoice: Invoice) -> CancelResult:
     """Cancel an invoice for the person who requested it last, unless the request was withdrawn or carried out."""
-    verbs = invoice.verbs
-    provider = ready_provider(invoice)
-    if isinstance(provider, CancelResult):
-        return told(provider)
-    claims = verbs.claim_requested([invoice], is_try=False, unless_paused=True)
-    for claim in claims:
-        if claim.invoices and not verbs.is_overtaken(claim, invoice):
-            return told(_send(provider, claim, invoice))
-    return told(request_not_claimed(invoice))
+    verbs, account = invoice.verbs, account_of(invoice.provider)
+    if isinstance(account, Provider) and not why_no_request(invoice, account):
+        for claim in verbs.claim_requested([invoice], is_try=False, unless_paused=True):
+            if claim.invoices and not verbs.is_overtaken(claim, invoice):
+                return told(_send(account, claim, invoice))
+    return told(request_not_claimed(invoice, account))
 
 
-def request_not_claimed(invoice: Invoice) -> CancelResult:
+def request_not_claimed(invoice: Invoice, account: Account) -> CancelResult:
     """Return why an invoice could not be claimed for its request, from its row as it is now."""
-    reason = not_claimed(invoice)
+    reason = not_claimed(invoice, account)
     if reason.code == Code.IN_PROGRESS and invoice.status == Status.CREATED and invoice.cancel_requested_at is None:
         return skipped(invoice, Code.CHANGED)  # withdrawn
     return reason
@@ -337,26 +327,26 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
     row = verbs.refresh(invoice)
     if row is None:
         return skipped(invoice, Code.NOT_REGISTERED)
-    if not is_known(invoice.status):
-        return skipped(invoice, Code.NEWER_STATUS)
-    provider = misnamed(invoice, row) or ready_provider(invoice)
-    target = Target.of(invoice)
-    if invoice.is_abandoned:
-        verbs.abandon([invoice], intent)
     if invoice.status == Status.IN_DOUBT:
         verbs.correct_times(invoice)
-    if isinstance(provider, CancelResult):
-        return replace(provider, status=str(invoice.status))
+    wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
+    account, target = account_of(invoice.provider), Target.of(invoice)
+    code, wrong = why_not(wanted, invoice, account), misnamed(invoice, row)
+    if invoice.is_abandoned:
+        verbs.abandon([invoice], intent)
     if invoice.status == Status.CANCELING:
         return skipped(invoice, Code.IN_PROGRESS)
+    if wrong is not None and code != Code.NEWER_STATUS:
+        return replace(wrong, status=str(invoice.status))
+    if code or not isinstance(account, Provider):
+        return not_done(wanted, invoice, code, account)
     state = verbs.provider_state(target.provider)
-    if state is not None and state.is_paused:
-        return skipped(invoice, Code.PROVIDER_PAUSED, retry_after=state.seconds_left)
-    if provider.supports_lookup:
-        return _looked_up(provider, invoice, target, intent, was_failing=state is not None and state.failures > 0)
-    if resubmit and may_repeat(provider, invoice):
-        return _repeated(provider, invoice, intent)
-    return standing(invoice, Code.NO_LOOKUP)
+    code = why_not(wanted, invoice, account, pause=state)
+    if code:
+        return not_done(wanted, invoice, code, account, pause=state)
+    if account.supports_lookup:
+        return _looked_up(account, invoice, target, intent, was_failing=state is not None and state.failures > 0)
+    return _repeated(account, invoice, intent)
 
 
 def is_to_be_booked(invoice: Invoice) -> bool:
@@ -394,21 +384,9 @@ def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
     )
 
 
-def may_repeat(provider: Provider, invoice: Invoice) -> bool:
-    """Return whether the cancel may be repeated: in doubt for long enough, not too often, and not withdrawn."""
-    if not provider.is_repeat_harmless or invoice.status != Status.IN_DOUBT:
-        return False
-    verbs = invoice.verbs
-    if utc_now() < verbs.doubt_over_at(invoice) or verbs.is_withdrawn(invoice):
-        return False
-    return verbs.repeats(invoice) < MOST_REPEATS
-
-
 def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
-    if not conf.get().send:
-        return skipped(invoice, Code.SENDING_DISABLED)
     claim = invoice.verbs.claim([invoice], intent, before=Status.IN_DOUBT)
     if not claim.invoices or invoice.verbs.is_overtaken(claim, invoice):
-        return not_claimed(invoice)
+        return not_claimed(invoice, provider)
     return _send(provider, claim, invoice)

@@ -15,7 +15,6 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import conf
 from ..models import BulkOperation
 from ..models.bulk_operation import Operation
-from ..outcomes import Code
 from ..statuses import Status
 from . import texts
 from .planning import Plan
@@ -100,7 +99,6 @@ def context(plan: Plan, form: ConfirmForm) -> dict[str, Any]:
         "shares": [share for _alias, share in sorted(plan.shares.items())],
         "refused": refused,
         "refusals": list(plan.refusals()),
-        "has_doubtful": Code.IN_DOUBT in plan.refused_codes,
         "form": form,
         "yes": texts.consent(draft, count) if count else "",
     }

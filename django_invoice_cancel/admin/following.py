@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from ..eligibility import account_of, doubtful, is_stored_well, why_not_in
 from ..models import BulkOperation, BulkOperationItem, Invoice
 from ..models.bulk_operation import Operation, Progress
 from ..outcomes import Code, Outcome
-from ..statuses import Status
+from ..providers.base import Provider
+from .planning import Plan, stated
 from .scope import OperationSight
 
+_PAGE = 1000
 _NEEDS_A_PERSON = frozenset(
-    {Code.NO_LOOKUP, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.PROVIDER_REFUSED, Code.CONTRADICTORY_ANSWER}
+    {
+        *(Code.NO_LOOKUP, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.PROVIDER_REFUSED, Code.CONTRADICTORY_ANSWER),
+        *(Code.WITHDRAWN, Code.TOO_MANY_REPEATS),
+    }
 )
 _SETTLED = frozenset(
     {
@@ -79,8 +85,39 @@ def members(sight: OperationSight, outcome: str, code: str, provider: str) -> Qu
     """Return the visible items that a button of the report, or of a draft, is about."""
     items = sight.items.filter(invoice__isnull=False)
     if sight.operation.progress == Progress.DRAFT:
-        return items.filter(outcome="", invoice__status=Status.IN_DOUBT)
+        return items.filter(doubtful("invoice__"), outcome="")
     return items.filter(outcome=outcome, code=code, provider=provider)
+
+
+def is_feasible(items: QuerySet[BulkOperationItem], step: Operation) -> bool:
+    """Return whether the step does anything about one of these items, as its own confirmation page decides."""
+    following = BulkOperation(operation=step)
+    groups = stated(items.filter(invoice__isnull=False), following.wanted).order_by()
+    for alias, state in groups.values_list("invoice__provider", "state").distinct():
+        account = account_of(alias)
+        if why_not_in(following.wanted, state, account, waits_for=following.waits_for):
+            continue
+        ids = paged_ids(groups.filter(invoice__provider=alias, state=state))
+        if step == Operation.RESOLVE or not isinstance(account, Provider):
+            return True
+        if any(is_stored_well(external_id, account) for external_id in ids):
+            return True
+    return False
+
+
+def paged_ids(items: QuerySet[Any]) -> Iterator[str]:
+    """Yield the ids of the invoices of items, the first of them soon."""
+    rows: Any = items.order_by("pk").values_list("pk", "invoice__external_id")
+    page = list(rows[:1])
+    while page:
+        yield from (external_id for _pk, external_id in page)
+        page = list(rows.filter(pk__gt=page[-1][0])[:_PAGE])
+
+
+def check_first(plan: Plan) -> Operation | None:
+    """Return the step by which those of a draft that are in doubt are found out about, if it does anything."""
+    step = next_step(plan.draft, "", Code.IN_DOUBT) if Code.IN_DOUBT in plan.refused_codes else None
+    return step if step is not None and is_feasible(members(plan.sight, "", "", ""), step) else None
 
 
 def drafted(sight: OperationSight, step: Operation, items: QuerySet[BulkOperationItem]) -> BulkOperation:

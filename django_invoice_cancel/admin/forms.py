@@ -11,7 +11,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
-from ..clock import utc_now
+from ..eligibility import Wanted, why_not
 from ..models import Invoice
 from ..models.invoice import STATUS_LABELS
 from ..statuses import Status
@@ -119,9 +119,7 @@ def _decisions(invoice: Invoice) -> Iterator[tuple[str, Any]]:
 
 def _may_reopen(invoice: Invoice) -> bool:
     """Return whether "still open" is possible: not while a lost request may still be carried out."""
-    if invoice.contradicted_at is not None:
-        return True
-    return invoice.status != Status.CREATED and utc_now() >= invoice.verbs.doubt_over_at(invoice)
+    return not why_not(Wanted.REOPEN, invoice)
 
 
 def registrable() -> list[tuple[str, Any]]:

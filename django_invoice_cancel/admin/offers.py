@@ -7,32 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 
-from .. import services
-from ..clock import utc_now
-from ..models import Invoice
-from ..outcomes import CancelResult
+from ..eligibility import Account, Wanted, account_of, doubt_over_at, is_in_doubt, why_not
+from ..models import Invoice, ProviderState
+from ..outcomes import Code
 from ..providers.base import Provider
-from ..results import provider_name
-from ..statuses import Status, is_known
-from .pauses import pause_of, sending_disabled
-from .sentences import NEWER, why_no_cancel
+from ..statuses import is_known
+from .sentences import NEWER, reason_not
 from .times import clock
 
 if TYPE_CHECKING:
     from .single import SingleInvoice
-
-
-_WHY_NOT_RESOLVED = gettext_lazy(
-    "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
-    "a provider that cannot be asked can be resolved manually."
-)
 
 
 @dataclass(frozen=True)
@@ -51,6 +41,7 @@ class Offers:
     def __init__(self, admin: SingleInvoice, request: HttpRequest, invoice: Invoice) -> None:
         self.admin = admin
         self.invoice = invoice
+        self._codes: dict[Wanted, str] = {}
         self.may_cancel = admin.has_cancel_permission(request, invoice)
         self.may_resolve = admin.has_resolve_permission(request, invoice)
 
@@ -58,11 +49,11 @@ class Offers:
 
     @property
     def is_in_doubt(self) -> bool:
-        return self.invoice.status == Status.IN_DOUBT or self.invoice.is_abandoned
+        return is_in_doubt(self.invoice)
 
     @property
     def has_late_money(self) -> bool:
-        return self.invoice.paid_after_cancel_at is not None and self.invoice.paid_after_cancel_handled_at is None
+        return not self._code(Wanted.HANDLED)
 
     @property
     def is_contradicted(self) -> bool:
@@ -75,47 +66,35 @@ class Offers:
     @property
     def is_repeat(self) -> bool:
         """Whether checking means to repeat the cancel: the provider cannot be asked for a status."""
-        return self._provider is not None and not self._provider.supports_lookup
+        return isinstance(self._account, Provider) and not self._account.supports_lookup
 
     @cached_property
     def why_no_cancel(self) -> str:
         """Why the invoice cannot be canceled now; empty where it can."""
         if not self.may_cancel:
             return _("Your account does not have the permission to cancel this invoice.")
-        return why_no_cancel(self.invoice) or self._why_not_asked or " ".join(sending_disabled())
+        return self._reason(Wanted.CANCEL)
 
     @cached_property
     def why_no_check(self) -> str:
         """Why the provider cannot be asked about the invoice now; empty where it can."""
-        if not is_known(self.invoice.status):
-            return str(NEWER)
-        if self.invoice.status == Status.CANCELING and not self.invoice.is_abandoned:
-            return _("A cancel is under way: its answer is waited for.")
-        if self._why_not_asked or not self.is_repeat:
-            return self._why_not_asked
-        return self._why_no_repeat or " ".join(sending_disabled())
+        return self._reason(Wanted.REPEAT)
 
     def why_not(self, page: str) -> str:
         """Return why what a page asks about cannot be done now; empty where it can."""
-        if not is_known(self.invoice.status):
-            return str(NEWER)
         if page == "cancel":
             return self.why_no_cancel
         if page == "check":
             return self.why_no_check
-        if page == "resolve":
-            return "" if self.invoice.is_resolvable else str(_WHY_NOT_RESOLVED)
-        if page == "withdraw":
+        if page == "withdraw" and is_known(self.invoice.status):
             return "" if self.has_request else _("Its cancellation is not requested.")
-        return "" if self.has_late_money else _("There is no late money that waits to be handled.")
+        return str(NEWER) if page == "withdraw" else self._reason(Wanted(page))
 
     @property
     def open_from(self) -> str:
         """The time from which a person may decide that an invoice in doubt is still open; empty if that is now."""
-        if not self.is_in_doubt:
-            return ""
-        over_at = self.invoice.verbs.doubt_over_at(self.invoice)
-        return clock(over_at) if utc_now() < over_at else ""
+        is_early = self._code(Wanted.REOPEN) == Code.DOUBT_PERIOD
+        return clock(doubt_over_at(self.invoice)) if is_early else ""
 
     # -- buttons ----------------------------------------------------------------------------------------------
 
@@ -129,7 +108,7 @@ class Offers:
             yield Button(_("Cancel"), self._address("cancel"))
         if self.may_cancel and not self.why_no_check:
             yield Button(_("Check with provider"), self._address("check"), is_post=not self.is_repeat)
-        if self.invoice.is_resolvable and self.may_resolve:
+        if self.may_resolve and not self._code(Wanted.RESOLVE):
             yield Button(_("Resolve …"), self._address("resolve"))
         if self.has_request and self.may_cancel:
             yield Button(_("Withdraw request …"), self._address("withdraw"))
@@ -144,47 +123,28 @@ class Offers:
     def _address(self, page: str) -> str:
         return self.admin.address_of(self.invoice, page)
 
-    # -- the provider -----------------------------------------------------------------------------------------
+    # -- the decision -----------------------------------------------------------------------------------------
 
-    @cached_property
-    def _ready(self) -> Provider | CancelResult:
-        return services.ready_provider(self.invoice)
-
-    @property
-    def _provider(self) -> Provider | None:
-        return None if isinstance(self._ready, CancelResult) else self._ready
-
-    @cached_property
-    def _why_not_asked(self) -> str:
-        if isinstance(self._ready, CancelResult):
-            return str(self._ready.message)
-        state: Any = self.invoice.verbs.paused(self.invoice.provider)
-        return pause_of(state) if state else ""
-
-    @cached_property
-    def _why_no_repeat(self) -> str:
-        """Why the cancel cannot be repeated to find out; empty where it can."""
-        names = {"provider": provider_name(self.invoice.provider)}
-        if not self.is_in_doubt:
-            return _("%(provider)s cannot be asked for an invoice's status.") % names
-        if self._provider is None or not self._provider.is_repeat_harmless:
-            return _("%(provider)s cannot be asked for an invoice's status: look in its cabinet, then resolve.") % names
-        verbs = self.invoice.verbs
-        over_at = verbs.doubt_over_at(self.invoice)
-        if utc_now() < over_at:
-            text = _(
-                "%(provider)s cannot be asked for an invoice's status, and may still carry out the lost request: "
-                "the cancel can be repeated from %(when)s on."
+    def _code(self, wanted: Wanted) -> str:
+        """Return the code of why this cannot be done now; empty if it can."""
+        if wanted not in self._codes:
+            code = why_not(wanted, self.invoice, self._account)
+            asks = wanted in (Wanted.CANCEL, Wanted.REPEAT)
+            self._codes[wanted] = (
+                why_not(wanted, self.invoice, self._account, pause=self._pause) if asks and not code else code
             )
-            return text % {**names, "when": clock(over_at)}
-        if verbs.is_withdrawn(self.invoice):
-            text = _("The request to cancel it was withdrawn: look in %(provider)s's dashboard, then resolve.")
-            return text % names
-        if verbs.repeats(self.invoice) >= services.MOST_REPEATS:
-            text = ngettext(
-                "The cancel was repeated %(count)d time in vain: look in %(provider)s's cabinet, then resolve.",
-                "The cancel was repeated %(count)d times in vain: look in %(provider)s's cabinet, then resolve.",
-                services.MOST_REPEATS,
-            )
-            return text % {**names, "count": services.MOST_REPEATS}
-        return ""
+        return self._codes[wanted]
+
+    def _reason(self, wanted: Wanted) -> str:
+        code = self._code(wanted)
+        pause = self._pause if code == Code.PROVIDER_PAUSED else None
+        return reason_not(wanted, self.invoice, code, self._account, pause)
+
+    @cached_property
+    def _account(self) -> Account:
+        return account_of(self.invoice.provider)
+
+    @cached_property
+    def _pause(self) -> ProviderState | None:
+        state: ProviderState | None = self.invoice.verbs.paused(self.invoice.provider)
+        return state

@@ -187,7 +187,7 @@ class BulkOperationAdmin(OperationList):
     def _draft_page(self, request: HttpRequest, plan: Plan, form: confirming.ConfirmForm) -> HttpResponse:
         operation, sight = plan.draft, plan.sight
         may_act = self._may_work(request, sight)
-        doubtful = following.next_step(operation, "", "in_doubt")
+        doubtful = following.check_first(plan)
         context = {
             **self._context(request, sight),
             **confirming.context(plan, form),

@@ -13,27 +13,21 @@ from functools import cached_property, reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import Case, CharField, Count, F, Q, QuerySet, Sum, Value, When
+from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext_lazy
 
 from .. import registry
-from ..clock import utc_now
-from ..models import BulkOperation, BulkOperationItem, ProviderState
+from ..eligibility import Account, Wanted, account_of, state_in, why_not_in
+from ..models import BulkOperationItem, InvoiceTransition, ProviderState
 from ..models.bulk_operation import Operation
-from ..models.verbs.claims import abandoned_condition
-from ..outcomes import LAST_REFUSED, Code
-from ..results import why_not as why_not_claimed
-from ..statuses import CLOSED, Status, is_known
+from ..outcomes import Code
 from . import texts
 from .pauses import sending_disabled, trouble_of
 from .scope import OperationSight
 
 EXAMPLES = 10
 """How many invoices are shown for each reason."""
-ABANDONED, CONTRADICTED, REFUSED = "abandoned", "contradicted", "refused"
-"""States beside the statuses: of a claim, and of an invoice about which a person may decide."""
-
 _WHY_NOT: Mapping[str, Any] = {
     Code.IN_DOUBT: ngettext_lazy("%(count)s in doubt", "%(count)s in doubt", "number"),
     Code.HAS_PAYMENT: ngettext_lazy("%(count)s holds money", "%(count)s hold money", "number"),
@@ -42,21 +36,38 @@ _WHY_NOT: Mapping[str, Any] = {
     Code.ALREADY_CANCELED: ngettext_lazy("%(count)s already canceled", "%(count)s already canceled", "number"),
     Code.NOT_IN_DOUBT: ngettext_lazy("%(count)s not in doubt", "%(count)s not in doubt", "number"),
     Code.NO_LOOKUP: ngettext_lazy(
-        "%(count)s not in doubt, at a provider that cannot be asked",
-        "%(count)s not in doubt, at a provider that cannot be asked",
+        "%(count)s at a provider that cannot be asked", "%(count)s at a provider that cannot be asked", "number"
+    ),
+    Code.DOUBT_PERIOD: ngettext_lazy(
+        "%(count)s whose lost request may still be carried out",
+        "%(count)s whose lost requests may still be carried out",
         "number",
+    ),
+    Code.WITHDRAWN: ngettext_lazy(
+        "%(count)s whose request to cancel was withdrawn", "%(count)s whose requests to cancel were withdrawn", "number"
+    ),
+    Code.TOO_MANY_REPEATS: ngettext_lazy(
+        "%(count)s whose cancel request was repeated too often",
+        "%(count)s whose cancel requests were repeated too often",
+        "number",
+    ),
+    Code.CONTRADICTORY_ANSWER: ngettext_lazy(
+        "%(count)s contradicted by the provider", "%(count)s contradicted by the provider", "number"
+    ),
+    Code.SENDING_DISABLED: ngettext_lazy(
+        "%(count)s for which sending is disabled", "%(count)s for which sending is disabled", "number"
     ),
     Code.NEWER_STATUS: ngettext_lazy(
         "%(count)s with a status of a newer version", "%(count)s with a status of a newer version", "number"
     ),
     Code.MISCONFIGURED: ngettext_lazy(
-        "%(count)s of a provider that is not configured", "%(count)s of a provider that is not configured", "number"
+        "%(count)s with a provider that is not configured, or with an invalid id",
+        "%(count)s with providers that are not configured, or with invalid ids",
+        "number",
     ),
     Code.NO_INVOICE: ngettext_lazy("%(count)s without an invoice", "%(count)s without an invoice", "number"),
     Code.NOT_PERMITTED: ngettext_lazy("%(count)s that you may not touch", "%(count)s that you may not touch", "number"),
 }
-
-_RESOLVABLE = (Status.IN_DOUBT, ABANDONED, CONTRADICTED)
 
 
 @dataclass
@@ -102,6 +113,7 @@ class Plan:
         self.sight = sight
         self.draft = sight.operation
         self.shares: dict[str, Share] = {}
+        self._accounts: dict[str, Account] = {}
         self._refused: Counter[str] = Counter()
         self._groups: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
         """Accounts and states of the items that are left, by the code of why nothing would be done; empty: it would."""
@@ -122,7 +134,7 @@ class Plan:
     @cached_property
     def sample(self) -> Sample:
         """Return ten of those that something would be done about."""
-        return Sample(*self._some("", self.count))
+        return Sample(*self._some("", self.count)) if self.count else Sample([], 0)
 
     def refusals(self) -> Iterator[Refusal]:
         """Yield why invoices would be left alone, the most frequent reason first, with ten of each."""
@@ -159,7 +171,8 @@ class Plan:
     def _sort(self) -> None:
         groups = self._stated().values("provider", "state", "invoice__currency")
         for group in groups.annotate(count=Count("pk"), sum=Sum("invoice__amount")).order_by():
-            code = why_not(self.draft, group["provider"], group["state"])
+            account = self._account_of(group["provider"])
+            code = why_not_in(self.draft.wanted, group["state"], account, waits_for=self.draft.waits_for)
             self._groups[code].add((group["provider"], group["state"]))
             if code:
                 self._refused[code] += group["count"]
@@ -167,6 +180,11 @@ class Plan:
                 self._add(group)
         done = self.sight.items.exclude(outcome="").values("code").annotate(count=Count("pk")).order_by()
         self._refused.update({group["code"]: group["count"] for group in done})
+
+    def _account_of(self, alias: str) -> Account:
+        if alias not in self._accounts:
+            self._accounts[alias] = account_of(alias)
+        return self._accounts[alias]
 
     def _add(self, group: Mapping[str, Any]) -> None:
         alias = group["provider"]
@@ -188,30 +206,9 @@ class Plan:
 
     def _stated(self) -> QuerySet[Any]:
         """Annotate the items that are left with the current state of their invoice."""
-        states = {ABANDONED: abandoned_condition(utc_now(), "invoice__")}
-        if self.draft.operation == Operation.RESOLVE:
-            states[CONTRADICTED] = Q(invoice__status__in=CLOSED, invoice__contradicted_at__isnull=False)
-            states[REFUSED] = Q(invoice__status=Status.CREATED, invoice__last_outcome__in=LAST_REFUSED)
-        whens = [When(condition, then=Value(state)) for state, condition in states.items()]
-        state = Case(*whens, default=F("invoice__status"), output_field=CharField())
-        return self.sight.left().annotate(state=state)
+        return stated(self.sight.left(), self.draft.wanted)
 
 
-def why_not(draft: BulkOperation, alias: str, state: str) -> str:
-    """Return the code of why an invoice in this state would be left alone; empty where it would not."""
-    if draft.operation == Operation.RESOLVE:
-        is_open_to_decision = state == REFUSED and not registry.can_look_up(alias)
-        return "" if is_open_to_decision or state in _RESOLVABLE else Code.NOT_IN_DOUBT
-    if not registry.is_configured(alias):
-        return Code.MISCONFIGURED
-    if not is_known(state) and state != ABANDONED:
-        return Code.NEWER_STATUS
-    if draft.operation == Operation.CHECK:
-        if state == Status.CANCELING:
-            return Code.IN_PROGRESS
-        return "" if registry.can_look_up(alias) or state in (Status.IN_DOUBT, ABANDONED) else Code.NO_LOOKUP
-    if state == Status.CREATED:
-        return ""
-    if state == ABANDONED:
-        return Code.IN_DOUBT
-    return Code.ALREADY_CANCELED if state == Status.CANCELED else why_not_claimed(state)
+def stated(items: QuerySet[BulkOperationItem], wanted: Wanted) -> QuerySet[Any]:
+    """Annotate items with the current state of their invoice."""
+    return items.annotate(state=state_in(wanted, InvoiceTransition.objects.using(items.db), "invoice__"))

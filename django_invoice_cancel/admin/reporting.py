@@ -18,7 +18,7 @@ from ..models.bulk_operation import Operation
 from ..models.invoice import STATUS_LABELS
 from ..outcomes import Outcome
 from . import texts
-from .following import label, next_step
+from .following import is_feasible, label, members, next_step
 from .progress import ORDER, Snapshot
 from .scope import OperationSight
 
@@ -53,13 +53,14 @@ def groups(sight: OperationSight, may: Callable[[Operation], bool]) -> list[Grou
     items = sight.items.order_by().annotate(in_hand=Q(outcome="", token__isnull=False))
     rows = items.values("outcome", "code", "provider", "in_hand").annotate(count=Count("pk"))
     ordered = sorted(rows, key=lambda row: (-row["count"], row["outcome"], row["code"], row["provider"]))
-    return [_group(sight.operation, row, may) for row in ordered]
+    return [_group(sight, row, may) for row in ordered]
 
 
-def _group(operation: BulkOperation, row: Mapping[str, Any], may: Callable[[Operation], bool]) -> Group:
-    outcome, code, provider = row["outcome"], row["code"], row["provider"]
+def _group(sight: OperationSight, row: Mapping[str, Any], may: Callable[[Operation], bool]) -> Group:
+    operation, outcome, code, provider = sight.operation, row["outcome"], row["code"], row["provider"]
     step = next_step(operation, outcome, code)
-    step = step if step is not None and may(step) else None
+    if step is not None and not (may(step) and is_feasible(members(sight, outcome, code, provider), step)):
+        step = None
     return Group(
         outcome,
         code,

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
-from ..models import Invoice, InvoiceTransition
+from ..eligibility import MOST_REPEATS, NOT_NOW, Account, Wanted, doubt_over_at, is_in_doubt
+from ..models import Invoice, InvoiceTransition, ProviderState
 from ..models.actors import named_actor
 from ..outcomes import Code, Outcome
 from ..results import provider_name
-from ..statuses import CLOSED, MONEY, OURS_ALONE, Status, is_known
+from ..services import not_done
+from ..statuses import MONEY, OURS_ALONE, Status, is_known
+from .pauses import pause_of, sending_disabled
 from .texts import money, why
 from .times import clock
 
@@ -56,19 +60,68 @@ def money_of(invoice: Invoice) -> str:
     return "" if invoice.amount is None else money(invoice.amount, invoice.currency)
 
 
-def why_no_cancel(invoice: Invoice) -> str:
-    """Return why the invoice's status forbids a cancel; empty where it does not."""
-    if not is_known(invoice.status):
-        return str(NEWER)
-    if invoice.is_abandoned or invoice.status == Status.IN_DOUBT:
-        return _("Not to be canceled now: first find out what became of the request that was sent.")
-    if invoice.status == Status.CANCELING:
-        return _("Not to be canceled now: somebody is at it.")
-    if invoice.status in MONEY:
-        return _("Not to be canceled: it holds money.")
-    if invoice.status in CLOSED:
-        return _("Not to be canceled: it takes no money any more.")
-    return ""
+def reason_not(wanted: str, invoice: Invoice, code: str, account: Account, pause: ProviderState | None = None) -> str:
+    """Return the sentence for a code of ``why_not`` on the page of one invoice; empty for an empty code."""
+    if not code or (pause is not None and code == Code.PROVIDER_PAUSED):
+        return pause_of(pause) if code and pause is not None else ""
+    if code == Code.SENDING_DISABLED:
+        return " ".join(sending_disabled())
+    texts = _NOT_BECAUSE.get(wanted, {})
+    text = texts.get(
+        code, _NO_ANSWER if wanted == Wanted.REPEAT and code not in NOT_NOW | {Code.MISCONFIGURED} else None
+    )
+    if text is None:
+        return str(not_done(Wanted.CANCEL, invoice, code, account).message)
+    if code == Code.NO_LOOKUP and is_in_doubt(invoice):
+        text = _LOOK_THERE
+    names = {"provider": provider_name(invoice.provider), "count": MOST_REPEATS}
+    if code == Code.DOUBT_PERIOD:
+        names["when"] = clock(doubt_over_at(invoice))
+    return str(text % names)
+
+
+_NO_ANSWER = gettext_lazy("%(provider)s cannot be asked for an invoice's status.")
+_LOOK_THERE = gettext_lazy("%(provider)s cannot be asked for an invoice's status: look in its cabinet, then resolve.")
+_NOT_BECAUSE: Mapping[str, Mapping[str, Any]] = {
+    Wanted.CANCEL: {
+        Code.IN_DOUBT: gettext_lazy("Not to be canceled now: first find out what became of the request that was sent."),
+        Code.IN_PROGRESS: gettext_lazy("Not to be canceled now: somebody is at it."),
+        Code.HAS_PAYMENT: gettext_lazy("Not to be canceled: it holds money."),
+        **dict.fromkeys(
+            (Code.CLOSED, Code.ALREADY_CANCELED), gettext_lazy("Not to be canceled: it takes no money any more.")
+        ),
+        Code.NEWER_STATUS: NEWER,
+    },
+    Wanted.REPEAT: {
+        Code.IN_PROGRESS: gettext_lazy("A cancel is under way: its answer is waited for."),
+        Code.DOUBT_PERIOD: gettext_lazy(
+            "%(provider)s cannot be asked for an invoice's status, and may still carry out the lost request: "
+            "the cancel can be repeated from %(when)s on."
+        ),
+        Code.WITHDRAWN: gettext_lazy(
+            "The request to cancel it was withdrawn: look in %(provider)s's dashboard, then resolve."
+        ),
+        Code.TOO_MANY_REPEATS: ngettext_lazy(
+            "The cancel was repeated %(count)d time in vain: look in %(provider)s's cabinet, then resolve.",
+            "The cancel was repeated %(count)d times in vain: look in %(provider)s's cabinet, then resolve.",
+            "count",
+        ),
+        Code.NEWER_STATUS: NEWER,
+    },
+    Wanted.RESOLVE: {
+        Code.NOT_IN_DOUBT: gettext_lazy(
+            "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
+            "a provider that cannot be asked can be resolved manually."
+        ),
+        Code.NEWER_STATUS: NEWER,
+    },
+    Wanted.HANDLED: {
+        **dict.fromkeys(
+            (Code.NO_LATE_MONEY, Code.HANDLED), gettext_lazy("There is no late money that waits to be handled.")
+        ),
+        Code.NEWER_STATUS: NEWER,
+    },
+}
 
 
 # -- by status ------------------------------------------------------------------------------------------------

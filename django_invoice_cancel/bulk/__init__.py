@@ -8,20 +8,21 @@ goes and ends, ``engine`` the cancel, ``requested`` the cancel that was requeste
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import registry
+from ..eligibility import Wanted, account_of, why_not
 from ..intents import Intent, Trigger
 from ..outcomes import CancelResult, Code
 from ..results import skipped
-from ..services import Known, checked_intent
+from ..services import checked_intent, not_done
 from .bounds import checked_bounds
-from .checking import Checker, why_not_askable
-from .engine import Engine, why_not_sendable
+from .checking import Checker
+from .engine import Engine
 from .lanes import GROUP, Job, Lane
 from .report import BulkReport
 from .requested import RequestEngine
@@ -29,7 +30,6 @@ from .selection import ListedWalk, QueryWalk, Walk, checked, providers
 from .tracks import Track
 
 if TYPE_CHECKING:
-    from ..models import Invoice
     from ..models.queryset import InvoiceQuerySet
     from ..models.verbs import InvoiceVerbs
 
@@ -46,7 +46,6 @@ __all__ = [
     "preview_walks",
     "reconcile_invoices",
     "walks_of",
-    "why_not_askable",
 ]
 
 
@@ -109,16 +108,17 @@ def preview_walks(
     walks: Mapping[str, Walk],
     *,
     limit: int | None = None,
-    why_not: Callable[[Invoice, Known], CancelResult | None] = why_not_sendable,
+    wanted: Wanted = Wanted.CANCEL,
 ) -> Generator[CancelResult, None, None]:
     """Yield what a run would find, sending and writing nothing: those it would ask about have the code ``dry_run``."""
     left = float("inf") if limit is None else limit
     for alias, walk in walks.items():
-        known = _known(alias)
+        account = account_of(alias)
         while left > 0 and (invoices := walk.take(int(min(left, GROUP)))):
             left -= len(invoices)
             for invoice in invoices:
-                yield why_not(invoice, known) or skipped(invoice, Code.DRY_RUN)
+                code = why_not(wanted, invoice, account)
+                yield not_done(wanted, invoice, code, account) if code else skipped(invoice, Code.DRY_RUN)
 
 
 def reconcile_invoices(
@@ -168,14 +168,6 @@ def _tracks(walks: Mapping[str, Walk], done: SimpleQueue[Job], **bounds: Any) ->
 
 
 def _track(alias: str, walk: Walk, done: SimpleQueue[Job], **bounds: Any) -> Track:
-    known = _known(alias)
-    lane = None if isinstance(known, ImproperlyConfigured) else Lane(known, done, **bounds)
-    return Track(alias, walk, lane, known)
-
-
-def _known(alias: str) -> Known:
-    """Return the provider of an alias, or why there is none; the configuration is read once in a run."""
-    try:
-        return registry.get_provider(alias)
-    except ImproperlyConfigured as error:
-        return error
+    account = account_of(alias)  # the configuration is read once in a run
+    lane = None if isinstance(account, ImproperlyConfigured) else Lane(account, done, **bounds)
+    return Track(alias, walk, lane, account)

@@ -14,14 +14,13 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from .. import conf
 from ..asking import look_up
+from ..eligibility import Wanted, why_not
 from ..intents import Intent
 from ..interruptions import is_interruption
 from ..outcomes import CancelResult, Code, LookupReply, Outcome
-from ..results import skipped, standing
-from ..services import Known, is_to_be_booked, may_repeat, ready_provider, reconciled, result_of_lookup
-from ..statuses import Status, is_known
+from ..results import skipped
+from ..services import is_to_be_booked, not_done, reconciled, result_of_lookup
 from .lanes import GROUP, Job, Lane
 from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, Run
 from .tracks import Track
@@ -49,6 +48,7 @@ class Checker(Run):
     ) -> None:
         super().__init__(verbs, intent, done, **bounds)
         self.resubmit = resubmit
+        self.wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
         self.also = also
         """Called within each transaction that records an answer, with its result."""
 
@@ -81,8 +81,7 @@ class Checker(Run):
 
     def _refuse(self, track: Track) -> bool:
         """Say that an alias which is not configured cannot be asked; abandoned claims are in doubt all the same."""
-        for invoice in self._booked(self._take(track, GROUP)):
-            self._tell(standing(invoice, Code.NO_LOOKUP))
+        self._booked(self._take(track, GROUP))
         return True
 
     def _booked(self, invoices: list[Invoice]) -> list[Invoice]:
@@ -103,16 +102,14 @@ class Checker(Run):
         return [invoice for invoice in ready if invoice.pk in won or not is_to_be_booked(invoice)]
 
     def _is_ready(self, invoice: Invoice) -> bool:
-        ready = ready_provider(invoice, self._tracks[invoice.provider].known)
-        if isinstance(ready, CancelResult):
-            self._tell(ready)
-        elif not is_known(invoice.status):
-            self._tell(skipped(invoice, Code.NEWER_STATUS))
-        elif invoice.status == Status.CANCELING:  # an abandoned one was taken up by another process just now
-            self._tell(skipped(invoice, Code.BEING_CHECKED if invoice.is_abandoned else Code.IN_PROGRESS))
-        else:
-            return True
-        return False
+        if invoice.is_abandoned:  # it was taken up by another process just now
+            self._tell(skipped(invoice, Code.BEING_CHECKED))
+            return False
+        account = self._tracks[invoice.provider].account
+        code = why_not(self.wanted, invoice, account)
+        if code:
+            self._tell(not_done(self.wanted, invoice, code, account))
+        return not code
 
     def _ask(self, lane: Lane, job: Job) -> dict[str, LookupReply]:
         """Look up, in a lane's thread, and note at once what the replies say about the provider."""
@@ -127,12 +124,9 @@ class Checker(Run):
     def _ask_one(self, track: Track, lane: Lane) -> bool:
         """Reconcile an invoice that cannot be looked up: by a repeat, in this thread, if that is wanted."""
         for invoice in self._take(track, 1):
-            if not self.resubmit and not invoice.is_abandoned:
-                if self._is_ready(invoice):
-                    self._tell(standing(invoice, Code.NO_LOOKUP))
+            if not self.resubmit and not invoice.is_abandoned and not self._is_ready(invoice):
                 continue
-            is_repeat = self.resubmit and conf.get().send and may_repeat(lane.provider, invoice)
-            if is_repeat and not self._has_slot(lane):
+            if not why_not(self.wanted, invoice, lane.provider) and not self._has_slot(lane):
                 track.again.append(invoice)
                 return False
             epoch = lane.epoch
@@ -203,19 +197,3 @@ class Checker(Run):
     def _conclude(self) -> None:
         for track in self._tracks.values():
             track.untold()  # booked, and not asked for: due again
-
-
-def why_not_askable(invoice: Invoice, known: Known | None = None, *, resubmit: bool = False) -> CancelResult | None:
-    """Return the result of an invoice, as it was just read, that would not be asked about; None for one that would."""
-    provider = ready_provider(invoice, known)
-    if isinstance(provider, CancelResult):
-        return provider
-    if not is_known(invoice.status):
-        return skipped(invoice, Code.NEWER_STATUS)
-    if invoice.status == Status.CANCELING and not invoice.is_abandoned:
-        return skipped(invoice, Code.IN_PROGRESS)
-    if provider.supports_lookup:
-        return None
-    if resubmit and provider.is_repeat_harmless:
-        return None if conf.get().send else skipped(invoice, Code.SENDING_DISABLED)
-    return skipped(invoice, Code.NO_LOOKUP)

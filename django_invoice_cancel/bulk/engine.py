@@ -17,16 +17,16 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from .. import conf
 from ..asking import submit
 from ..attempts import Answer, Claim
+from ..eligibility import Wanted, why_not
 from ..intents import Intent
 from ..interruptions import is_interruption
 from ..outcomes import CancelResult, Code, Outcome, ProviderReply
 from ..registry import ConfigurationUnavailable
-from ..results import result, skipped, told, why_not
-from ..services import Known, not_claimed, ready_provider, recorded, result_of
-from ..statuses import MONEY, Status
+from ..results import skipped, told
+from ..services import not_claimed, not_done, recorded, result_of
+from ..statuses import MONEY
 from .lanes import GROUP, Job, Lane
 from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, SLOW_SECONDS, Run
 from .tracks import Track
@@ -84,7 +84,7 @@ class Engine(Run):
         """Claim and queue as many as the window, the pause and the rate allow."""
         lane = track.lane
         if lane is None:
-            if self.leave_when_paused and isinstance(track.known, ConfigurationUnavailable):
+            if self.leave_when_paused and isinstance(track.account, ConfigurationUnavailable):
                 track.is_left = True
             return self._skip(track, Code.PROVIDER_PAUSED, 0.0)
         if lane.held_for:
@@ -130,7 +130,7 @@ class Engine(Run):
             return True
         for invoice in invoices:
             if invoice.pk not in won:
-                self._finish(track, invoice, self._why_not_claimed(invoice))
+                self._finish(track, invoice, self._why_not_claimed(track, invoice))
         return True
 
     def _claims(self, invoices: list[Invoice]) -> Iterable[Claim]:
@@ -183,13 +183,13 @@ class Engine(Run):
                 job.is_void = not self.verbs.is_claimed(*job.subject)
         job.reported.set()
 
-    def _not_claimed(self, invoice: Invoice) -> CancelResult:
+    def _not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
         """Return why an invoice of a group could not be claimed."""
-        return not_claimed(invoice)
+        return not_claimed(invoice, track.account)
 
-    def _why_not_claimed(self, invoice: Invoice) -> CancelResult:
+    def _why_not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
         try:
-            said = self._not_claimed(invoice)
+            said = self._not_claimed(track, invoice)
             # The instance is as it was read, so its row names another account or id since.
             return skipped(invoice, Code.CHANGED) if said.code == Code.MISCONFIGURED else said
         except DATABASE_ERRORS as error:
@@ -231,10 +231,10 @@ class Engine(Run):
         return answer
 
     def _is_sendable(self, track: Track, invoice: Invoice) -> bool:
-        why_not = why_not_sendable(invoice, track.known)
-        if why_not is not None:
-            self._finish(track, invoice, why_not)
-        return why_not is None
+        code = why_not(Wanted.CANCEL, invoice, track.account)
+        if code:
+            self._finish(track, invoice, not_done(Wanted.CANCEL, invoice, code, track.account))
+        return not code
 
     def _finish(self, track: Track, invoice: Invoice, said: CancelResult) -> None:
         """Keep the last word about an invoice."""
@@ -297,7 +297,7 @@ class Engine(Run):
                 if invoice.status == claim.before:
                     track.again.append(invoice)
                 elif invoice not in kept:
-                    self._finish(track, invoice, self._why_not_claimed(invoice))
+                    self._finish(track, invoice, self._why_not_claimed(track, invoice))
         return failed
 
     # -- answers ----------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ class Engine(Run):
         claim, invoice = job.subject
         if job.is_void and not job.is_sent:
             lane.open -= 1
-            self._finish(track, invoice, self._why_not_claimed(invoice))
+            self._finish(track, invoice, self._why_not_claimed(track, invoice))
             return
         if not job.is_sent:
             lane.parked.append(job)
@@ -381,15 +381,3 @@ class Engine(Run):
             has_failed = True
         if has_failed:
             logger.error("Unsent claims of %s were not given back: reconcile does it.", track.alias)
-
-
-def why_not_sendable(invoice: Invoice, known: Known | None = None) -> CancelResult | None:
-    """Return the result of an invoice, as it was just read, that cannot be claimed; None for one that can."""
-    ready = ready_provider(invoice, known)
-    if isinstance(ready, CancelResult):
-        return ready
-    if invoice.status == Status.CREATED:
-        return None if conf.get().send else skipped(invoice, Code.SENDING_DISABLED)
-    if invoice.status == Status.CANCELED:
-        return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
-    return skipped(invoice, why_not(invoice.status))

@@ -33,8 +33,8 @@ class RequestEngine(Engine):
     def _claims(self, invoices: list[Invoice]) -> Iterator[Claim]:
         return self.verbs.claim_requested(invoices, is_try=True)
 
-    def _not_claimed(self, invoice: Invoice) -> CancelResult:
-        return request_not_claimed(invoice)
+    def _not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
+        return request_not_claimed(invoice, track.account)
 
     def _finish(self, track: Track, invoice: Invoice, said: CancelResult) -> None:
         if said.code == Code.MISCONFIGURED:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ..eligibility import Account
 from ..outcomes import CancelResult, Outcome
-from ..services import Known
 from .lanes import Lane
 from .selection import Walk, was_unknown
 
@@ -20,12 +20,12 @@ MANY = 500
 class Track:
     """The invoices of one provider: those of the selection, then those that were given back or want another try."""
 
-    def __init__(self, alias: str, walk: Walk, lane: Lane | None, known: Known) -> None:
+    def __init__(self, alias: str, walk: Walk, lane: Lane | None, account: Account) -> None:
         self.alias = alias
         self.walk = walk
         self.lane = lane
         """None: the alias is not configured, its invoices are skipped."""
-        self.known = known
+        self.account = account
         self.again: deque[Invoice] = deque()
         self.singles: deque[Invoice] = deque()
         """Those of a group that could not be claimed: each is claimed alone."""

@@ -17,19 +17,24 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import conf
 from ..clock import utc_now
+from ..eligibility import NOT_NOW, Wanted, account_of, is_stored_well, why_not
 from ..intents import Intent, Trigger
 from ..outcomes import Code, Outcome
+from ..providers.base import Provider
 from .actors import acting_user
 from .bulk_choices import Operation, Progress
 from .bulk_dispatch import Dispatched
 from .bulk_operation_item import BulkOperationItem
 from .bulk_operation_manager import QUIET, BulkOperationManager
 from .fields import InstantField
+from .invoice import Invoice
 from .texts import storable, write_texts
 
 __all__ = ["BulkOperation", "Operation", "Progress"]
 
 _PAGE = 2000
+_IDS = 20_000
+"""How many ids are read at once."""
 
 
 class BulkOperation(Dispatched):
@@ -76,6 +81,16 @@ class BulkOperation(Dispatched):
         return Intent(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
 
     @property
+    def wanted(self) -> Wanted:
+        """The intention with which its invoices are looked at; a check repeats cancel requests if it must."""
+        return Wanted.REPEAT if self.operation == Operation.CHECK else Wanted(self.operation)
+
+    @property
+    def waits_for(self) -> frozenset[Code]:
+        """Codes that conclude no item: it waits until they have passed. A check does not wait for the setting SEND."""
+        return NOT_NOW if self.operation == Operation.CANCEL else NOT_NOW - {Code.SENDING_DISABLED}
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether nobody works on it, though there is something to do."""
         last = self.worked_at or self.started_at
@@ -111,6 +126,38 @@ class BulkOperation(Dispatched):
         keys = iter(keys)
         while page := list(islice(keys, _PAGE)):
             self.items.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in page)
+
+    def leave_out_misstored(self) -> None:
+        """Conclude items whose invoice has an id that is not stored as its provider is asked about it.
+
+        No query can count them, so all ids are read once, page by page: a confirmation page counts what is left.
+        """
+        if self.operation == Operation.RESOLVE:
+            return
+        for alias in self.items.providers_left():
+            account = account_of(alias)
+            if isinstance(account, Provider):
+                self._leave_out_misstored(alias, account)
+
+    def _leave_out_misstored(self, alias: str, provider: Provider) -> None:
+        rows: Any = self.items.left().filter(provider=alias, invoice__isnull=False).order_by("pk")
+        rows = rows.values_list("pk", "invoice__external_id", "invoice_id")
+        page = list(rows[:_IDS])
+        while page:
+            last = page[-1][0] if len(page) == _IDS else None
+            suspects = iter([key for _pk, external_id, key in page if not is_stored_well(external_id, provider)])
+            while keys := list(islice(suspects, _PAGE)):
+                self._leave_out(keys, provider)
+            page = [] if last is None else list(rows.filter(pk__gt=last)[:_IDS])
+
+    def _leave_out(self, keys: list[Any], provider: Provider) -> None:
+        """Conclude those invoices with which nothing is done because of their id, and not because of their status."""
+        found = {
+            invoice.pk: why_not(self.wanted, invoice, provider, waits_for=self.waits_for)
+            for invoice in Invoice.objects.using(self.database).filter(pk__in=keys)
+        }
+        wrong = [key for key, code in found.items() if code == Code.MISCONFIGURED]
+        self.items.conclude((key, Outcome.SKIPPED, Code.MISCONFIGURED) for key in wrong)
 
     def _count(self) -> None:
         self.total = self.items.count()

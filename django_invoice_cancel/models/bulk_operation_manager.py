@@ -59,6 +59,7 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
             made.add_strangers(strangers)
             made.add_strangers(hidden, code=Code.NOT_PERMITTED)
             made.refuse(not_permitted)
+            made.leave_out_misstored()
         return made
 
     def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import registry, results, services
 from ..clock import utc_now
+from ..eligibility import Wanted, is_abandoned, why_not
 from ..exceptions import InvalidExternalId
 from ..intents import Intent, Trigger
 from ..messages import not_an_id
@@ -30,8 +31,6 @@ from .invoice_manager import InvoiceManager
 from .queryset import begin_anew, refuse_verb_fields
 from .validation import unstorable, untimely
 from .verbs import InvoiceVerbs
-from .verbs.claims import is_abandoned
-from .verbs.decisions import is_resolvable
 from .verbs.rows import VERB_FIELDS
 
 STATUS_LABELS = {
@@ -184,7 +183,7 @@ class Invoice(models.Model):
     @property
     def is_resolvable(self) -> bool:
         """Whether ``resolve`` applies: in doubt, contradicted, or refused by a provider that cannot be asked."""
-        return is_resolvable(self)
+        return not why_not(Wanted.RESOLVE, self)
 
     @property
     def verbs(self) -> InvoiceVerbs:

@@ -16,12 +16,12 @@ from django.db.models.utils import resolve_callables
 
 from ..bulk import BulkReport, cancel_invoices
 from ..clock import utc_now
+from ..eligibility import FURTHEST_AHEAD, abandoned, doubtful
 from ..intents import Trigger
 from ..outcomes import CancelResult, Outcome
 from ..statuses import Status
 from .fields import as_plain
 from .verbs import InvoiceVerbs
-from .verbs.claims import FURTHEST_AHEAD, abandoned_condition
 from .verbs.rows import VERB_FIELDS
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
     def abandoned(self) -> Self:
         """Invoices whose claim ran out: the process that held it is gone."""
-        return self.filter(abandoned_condition(utc_now()))
+        return self.filter(abandoned())
 
     def due_for_reconciling(self) -> Self:
         """Invoices in doubt or abandoned that are due, and those that left doubt and want one more lookup.
@@ -116,7 +116,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
             Q(status__in=checked, next_check_at__lte=now)
             | Q(_is_far_ahead("next_check_at", now), status__in=checked)
             | Q(status=Status.IN_DOUBT, next_check_at__isnull=True)
-            | abandoned_condition(now)
+            | abandoned()
         )
 
     def requested(self) -> Self:
@@ -153,8 +153,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
     def needing_attention(self) -> Self:
         """Invoices for which a person or reconcile has something to do."""
         return self.filter(
-            Q(status=Status.IN_DOUBT)
-            | abandoned_condition(utc_now())
+            doubtful()
             | Q(_is_set("paid_after_cancel_at"), paid_after_cancel_handled_at__isnull=True)
             | _is_overdue(utc_now())
             | _is_set("contradicted_at")

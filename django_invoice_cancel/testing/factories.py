@@ -15,12 +15,12 @@ from django.utils import timezone
 
 from .. import conf, registry
 from ..attempts import Answer
+from ..eligibility import ABANDONED_AFTER
 from ..exceptions import InvalidExternalId
 from ..intents import Intent, Trigger
 from ..models import Invoice
 from ..models.fields import as_plain
 from ..models.transition import InvoiceTransition
-from ..models.verbs.claims import ABANDONED_AFTER
 from ..outcomes import Code, Outcome, ProviderReply
 from ..statuses import Status
 

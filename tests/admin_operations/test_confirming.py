@@ -42,7 +42,7 @@ def test_the_page_says_which_will_not_be_canceled_and_why(scripted_provider, bro
     assert "<h1>Cancel 1 invoice?</h1>" in shown
     assert (
         "19 invoices will not be canceled, because: 13 in doubt · 2 hold money · 1 being canceled now · "
-        "1 expired or failed · 1 already canceled · 1 of a provider that is not configured"
+        "1 expired or failed · 1 already canceled · 1 with a provider that is not configured, or with an invalid id"
     ) in shown
     assert shown.count('<details class="bo-refused">') == 1
     assert '<details class="bo-refused" open' not in shown
@@ -144,13 +144,13 @@ def test_a_check_needs_no_confirmation(scripted_provider, browser, clerk, invoic
 @pytest.mark.scripted_providers("firekassa", supports_lookup=False, is_repeat_harmless=True)
 def test_a_check_that_repeats_the_cancel_is_confirmed(scripted_provider, browser, invoices, choose):
     doubtful, still_open = invoices(2)
-    put(doubtful, status="in_doubt")
+    put(doubtful, status="in_doubt", claim_expires_at=utc_now() - timedelta(hours=1))
     made = choose(browser, [doubtful, still_open], "check_selected_invoices")
     shown = text(browser.get(page(made)))
     assert made.progress == "draft"
     assert "<h1>Check 1 invoice?</h1>" in shown
     assert "Checking repeats the cancel there" in shown
-    assert "1 not in doubt, at a provider that cannot be asked" in shown
+    assert "1 at a provider that cannot be asked" in shown
     browser.post(page(made, "confirm"))
     made.refresh_from_db()
     assert made.progress == "running"

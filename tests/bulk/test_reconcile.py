@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from django_invoice_cancel.bulk import checking, lanes, reconcile_invoices
+from django_invoice_cancel.bulk import lanes, preview_walks, reconcile_invoices, walks_of
 from django_invoice_cancel.models import Invoice, ProviderState
 from django_invoice_cancel.models.verbs.claims import Claims
 from django_invoice_cancel.models.verbs.observations import Observations
@@ -295,7 +295,7 @@ def test_no_slot_is_spent_on_a_repeat_that_must_wait(scripted, doubtful):
     doubtful(1, shop)
     ProviderState.objects.all().delete()
     with later(minutes=2):  # the doubt period is not over
-        assert codes(reconcile_invoices(due(), resubmit=True)) == {"no_lookup": 1}
+        assert codes(reconcile_invoices(due(), resubmit=True)) == {"doubt_period": 1}
     assert not ProviderState.objects.exists()
     assert (shop.cancel_count, statuses()) == (1, {"in_doubt": 1})
     assert answers() == {"no_answer": 1}
@@ -315,9 +315,9 @@ def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful, monkeypatch
 
 def test_preview_asks_nobody(scripted, doubtful):
     shop = scripted()
-    invoice = doubtful(1, shop).get()
-    assert checking.why_not_askable(invoice) is None
+    doubtful(1, shop)
+    assert codes(preview_walks(walks_of(Invoice.objects.all()), wanted="check")) == {"dry_run": 1}
     scripted(supports_lookup=False)
-    assert checking.why_not_askable(invoice).code == "no_lookup"
+    assert codes(preview_walks(walks_of(Invoice.objects.all()), wanted="check")) == {"no_lookup": 1}
     assert (shop.lookup_count, logged("observed")) == (0, 0)
     assert ScriptedProvider.of("shop").lookup_count == 0

@@ -225,7 +225,7 @@ def test_dry_run_knows_who_can_be_asked(mute, manage):
     said = manage("reconcile_invoices", "--provider", "shop", "--now", "--dry-run", "--format", "jsonl").out
     assert {json.loads(line)["code"] for line in said.splitlines()} == {"no_lookup"}
     said = manage("reconcile_invoices", "--resubmit", "--now", "--dry-run", "--format", "jsonl").out
-    assert {json.loads(line)["code"] for line in said.splitlines()} == {"dry_run"}
+    assert {json.loads(line)["code"] for line in said.splitlines()} == {"dry_run", "doubt_period"}
     assert mute.cancel_count == 0
 
 

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from django_invoice_cancel.eligibility import doubt_over_at
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice, InvoiceTransition
 from tests.core.steps import CLERK, INSTANT, NOON, OPERATOR, RECONCILE, claim, make, record, said, stored
@@ -79,7 +80,7 @@ class Walk(RuleBasedStateMachine):
     @rule(is_stale=st.booleans(), before=st.sampled_from(["created", "in_doubt"]))
     def claim(self, is_stale, before):
         instance = self.instance(is_stale)
-        if before == "in_doubt" and self.now < (instance.verbs.doubt_over_at(instance) - NOON).total_seconds():
+        if before == "in_doubt" and self.now < (doubt_over_at(instance) - NOON).total_seconds():
             return
         opened = claim(instance, before=before)
         if opened.invoices:

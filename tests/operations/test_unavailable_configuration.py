@@ -146,8 +146,8 @@ FINAL = [
 @pytest.mark.parametrize("error", MOMENTARY, ids=lambda error: type(error).__qualname__)
 def test_adapter_that_cannot_be_made_for_a_moment_leaves_items_untried(fragile, invoices, error):
     invoices(30, provider="shop")
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
     FAILURES.append(error)
+    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
     left = advance(operation.pk)
     assert (left.has_more, left.is_finished, left.wait_seconds >= 1.0) == (True, False, True)
     assert (set(outcomes(operation).values()), progress(operation)) == ({""}, "running")
@@ -160,8 +160,8 @@ def test_adapter_that_cannot_be_made_for_a_moment_leaves_items_untried(fragile, 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__qualname__)
 def test_adapter_that_refuses_its_options_is_final(fragile, invoices, error):
     invoices(3, provider="shop")
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
     FAILURES.append(error)
+    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
     assert advance(operation.pk).is_finished
     assert set(outcomes(operation).values()) == {"skipped misconfigured"}
     FAILURES.clear()

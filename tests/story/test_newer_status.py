@@ -111,7 +111,7 @@ def test_an_answer_that_finds_the_row_in_it_is_recorded(account, answer, status,
 def test_resolve_refuses_it(newer):
     with pytest.raises(ResolveNotPossible) as caught:
         newer.resolve("canceled", actor="Ada", reason="seen")
-    assert (caught.value.code, row(newer).status) == ("not_in_doubt", NEWER)
+    assert (caught.value.code, row(newer).status) == ("newer_status", NEWER)
 
 
 def test_it_is_not_requested_and_the_host_may_save_it(newer):
@@ -177,7 +177,7 @@ def test_it_stops_no_other_of_a_stored_decision(account):
     operation = BulkOperation.objects.start(invoices, **options)
     assert advance(operation.pk).is_finished
     assert sorted(operation.items.values_list("code", flat=True)) == [
-        "not_in_doubt",
+        "newer_status",
         "resolved",
         "resolved",
         "resolved",

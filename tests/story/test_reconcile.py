@@ -253,7 +253,7 @@ def test_repeat_waits_for_the_end_of_the_doubt_period(sandbox, in_doubt, minutes
     invoice = in_doubt("firekassa")
     with later(minutes=minutes):
         found = invoice.reconcile(resubmit=True)
-    assert (found.outcome, found.code) == ("in_doubt", "no_lookup")
+    assert (found.outcome, found.code) == ("in_doubt", "doubt_period")
     assert (*left(invoice), sandbox.count("cancel")) == ("in_doubt", DOUBT, 1)
 
 
@@ -287,7 +287,7 @@ def test_three_repeats_for_one_doubt_and_no_more(sandbox, register):
     assert (row(invoice).status, sandbox.count("cancel")) == ("in_doubt", 4)
     with later(hours=9):
         found = row(invoice).reconcile(resubmit=True)
-    assert (found.outcome, found.code, sandbox.count("cancel")) == ("in_doubt", "no_lookup", 4)
+    assert (found.outcome, found.code, sandbox.count("cancel")) == ("in_doubt", "too_many_repeats", 4)
     assert left(invoice) == ("in_doubt", DOUBT + REFUSED_AGAIN * 3)
 
 

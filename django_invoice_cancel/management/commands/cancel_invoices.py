@@ -122,6 +122,7 @@ class Command(ReportingCommand):
                 left = options["limit"] and options["limit"] - operation.total
                 for selected in walk.querysets(left) if left != 0 else ():
                     operation.freeze(selected)
+            operation.leave_out_misstored()
             transaction.set_rollback(operation.total == 0, using=using)
         if operation.total == 0:
             if options["verbosity"]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import F, Q
+from django.db.models import F
 
 from ... import conf, registry
 from ...bulk import (
@@ -16,9 +15,9 @@ from ...bulk import (
     preview_walks,
     reconcile_invoices,
     walks_of,
-    why_not_askable,
 )
 from ...clock import TOLERANCE, utc_now
+from ...eligibility import Wanted, doubtful
 from ...models import ProviderState
 from ...outcomes import Code
 from ...statuses import OURS_ALONE, Status
@@ -68,8 +67,8 @@ class Command(ReportingCommand):
         limit = options["limit"]
         run = Run(self, options, title="Reconciling", total=min(selected, limit or selected))
         if options["dry_run"]:
-            why_not = partial(why_not_askable, resubmit=options["resubmit"])
-            run.take_in(preview_walks(walks_of(invoices), limit=limit, why_not=why_not))
+            wanted = Wanted.REPEAT if options["resubmit"] else Wanted.CHECK
+            run.take_in(preview_walks(walks_of(invoices), limit=limit, wanted=wanted))
             run.take_in(preview_walks(walks_of(requested), limit=run.left_of(limit)))
             run.summarize()
             return
@@ -108,11 +107,7 @@ class Command(ReportingCommand):
         if options["status"]:
             chosen = invoices.filter(status=options["status"])
             return chosen.exclude(provider__in=cannot_be_asked(chosen))
-        if options["now"]:
-            abandoned = Q(pk__in=invoices.abandoned().values("pk"))
-            invoices = invoices.filter(Q(status=Status.IN_DOUBT) | abandoned)
-        else:
-            invoices = invoices.due_for_reconciling()
+        invoices = invoices.filter(doubtful()) if options["now"] else invoices.due_for_reconciling()
         if options["resubmit"] or provider:
             return invoices
         return invoices.exclude(status=Status.IN_DOUBT, provider__in=cannot_be_asked(invoices))
@@ -135,7 +130,7 @@ def _looked_after(invoices: Any) -> list[str]:
 
     An alias that is not configured any more is not among them: nobody can be asked there.
     """
-    unsettled = invoices.in_doubt() | invoices.abandoned() | invoices.requested()
+    unsettled = invoices.filter(doubtful()) | invoices.requested()
     unsettled = unsettled.order_by().values_list("provider", flat=True)
     aliases = registry.aliases()
     return [*aliases, *filter(registry.is_configured, sorted({*unsettled.distinct()}.difference(aliases)))]

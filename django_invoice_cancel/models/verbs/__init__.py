@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .claims import Claims
 from .decisions import Decisions
-from .observations import Observations, Seen, doubt_over_at
+from .observations import Observations, Seen
 from .outbox import Outbox
 from .pauses import Pauses
 from .records import Records
@@ -76,7 +76,6 @@ class InvoiceVerbs:
         return self._rows.outbox
 
     seen = staticmethod(Seen.now)
-    doubt_over_at = staticmethod(doubt_over_at)
 
     def repeats(self, invoice: Invoice) -> int:
         """Return how often the cancel was repeated for the doubt that the invoice is in."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import reduce
 from operator import or_
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from django.db.models import Q
 from ... import conf
 from ...attempts import Claim
 from ...clock import utc_now
+from ...eligibility import abandoned, end_of_claim
 from ...intents import Intent
 from ...interruptions import is_interruption
 from ...outcomes import Code, Outcome
@@ -37,46 +38,6 @@ logger = logging.getLogger("django_invoice_cancel")
 
 _ANY = Q()
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-ABANDONED_AFTER = timedelta(seconds=60)
-"""How long past its end a claim is left alone: the clocks of two machines differ."""
-
-
-FURTHEST_AHEAD = timedelta(days=1) + ABANDONED_AFTER
-"""No claim ends later, and no check or try of a request is due later: such a time was written by a wrong clock."""
-
-
-def is_far_ahead(instant: datetime | None, now: datetime) -> bool:
-    """Return whether no clock that is right can have written the end of a claim or the time of a check."""
-    return instant is not None and instant > now + FURTHEST_AHEAD
-
-
-def is_abandoned(invoice: Invoice) -> bool:
-    """Return whether the process that claimed the invoice is gone, as ``abandoned_condition`` does for rows."""
-    now, end = utc_now(), invoice.claim_expires_at
-    is_over = end is None or end < now - ABANDONED_AFTER or is_far_ahead(end, now)
-    return is_over and invoice.status == Status.CANCELING
-
-
-def abandoned_condition(now: datetime, prefix: str = "") -> Q:
-    """Return the condition of an invoice that was claimed by a process that is gone (rule 4).
-
-    A claim without an end, or with one that is far ahead, counts as abandoned: its row would never be taken up else.
-    ``prefix``: the path to the invoice, as in ``invoice__``.
-    """
-    end = f"{prefix}claim_expires_at"
-    is_over = Q(**{f"{end}__lt": now - ABANDONED_AFTER}) | Q(**{f"{end}__gt": now + FURTHEST_AHEAD})
-    return Q(**{f"{prefix}status": Status.CANCELING}) & (is_over | Q(**{f"{end}__isnull": True}))
-
-
-def end_of_claim(invoice: Invoice, now: datetime) -> datetime:
-    """Return the last instant at which a byte of an abandoned claim's request can have been sent.
-
-    If the row has no usable end, the claim counts as won just now: the doubt period is never too short.
-    """
-    end: datetime | None = invoice.claim_expires_at
-    if end is None or is_far_ahead(end, now):
-        return now + timedelta(seconds=conf.read()[0].claim_ttl)
-    return end
 
 
 class Claims:
@@ -185,7 +146,7 @@ class Claims:
             moved = []
             for invoice in invoices:
                 changes = common | {"claim_expires_at": end_of_claim(invoice, now)}
-                own = self.rows.invoices.filter(abandoned_condition(now), pk=invoice.id, attempt=invoice.attempt)
+                own = self.rows.invoices.filter(abandoned(), pk=invoice.id, attempt=invoice.attempt)
                 if own.update(**changes):
                     show(invoice, changes)
                     moved.append(invoice)

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from ... import registry
 from ...clock import utc_now
+from ...eligibility import Wanted, end_of_claim, is_abandoned, why_not
 from ...exceptions import ResolveNotPossible
 from ...intents import Intent
-from ...outcomes import LAST_REFUSED, Code, Outcome
+from ...messages import SENTENCES
+from ...outcomes import Code, Outcome
 from ...statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
 from ..actors import named_actor
-from .claims import end_of_claim, is_abandoned
-from .observations import ONE_MORE_LOOKUP, doubt_over_at
+from .observations import ONE_MORE_LOOKUP
 from .records import append_flagged, consequences
 from .rows import Entry, Rows, carry_over
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
+
+
+_WHY_NOT: Mapping[str, Any] = {
+    Code.NOT_IN_DOUBT: gettext_lazy(
+        "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
+        "a provider that cannot be asked can be resolved manually."
+    ),
+    Code.DOUBT_PERIOD: gettext_lazy("The provider may still carry out the lost request: wait."),
+    Code.NO_LATE_MONEY: gettext_lazy("This invoice was not paid after a cancellation."),
+    Code.NEWER_STATUS: SENTENCES[Code.NEWER_STATUS],
+}
 
 
 class Decisions:
@@ -59,9 +71,10 @@ class Decisions:
         _require_person(intent, "mark_handled", "note")
         with transaction.atomic(using=self.rows.using):
             row = self.rows.lock(invoice.id)
-            if row is None or row.paid_after_cancel_at is None:
-                raise ResolveNotPossible("no_late_money", _("This invoice was not paid after a cancellation."))
-            is_first = row.paid_after_cancel_handled_at is None
+            code = Code.NO_LATE_MONEY if row is None else why_not(Wanted.HANDLED, row)
+            if row is None or code not in ("", Code.HANDLED):
+                raise ResolveNotPossible(code, str(_WHY_NOT[code]))
+            is_first = not code
             if is_first and seen and row.status != seen:
                 raise _changed()
             if is_first:
@@ -81,41 +94,19 @@ class Decisions:
         self.rows.append([entry])
 
     def _resolve(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent) -> None:
-        if not is_resolvable(row):
-            raise ResolveNotPossible(
-                "not_in_doubt",
-                _(
-                    "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
-                    "a provider that cannot be asked can be resolved manually."
-                ),
-            )
+        code = why_not(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
+        if code:
+            is_open = row.status == Status.CREATED == status and not why_not(Wanted.RESOLVE, row)
+            raise ResolveNotPossible(code, _("This invoice is open already.") if is_open else str(_WHY_NOT[code]))
         now, old = utc_now(), row.status
         changes = consequences(status, now)
         if status == Status.CREATED:
-            if old == Status.CREATED:
-                raise ResolveNotPossible("not_in_doubt", _("This invoice is open already."))
-            if old == Status.IN_DOUBT and now < doubt_over_at(row):
-                raise ResolveNotPossible("doubt_period", _("The provider may still carry out the lost request: wait."))
             changes |= {"next_check_at": now + ONE_MORE_LOOKUP, "check_count": 0}
             changes |= {"last_outcome": Outcome.NOT_PROCESSED} if old in CLOSED else {}
         if status != old:  # a contradiction may be decided for the status that is stored
             check_move(Mover.RESOLVE, old, status)
         entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
         append_flagged(self.rows, row, changes, entry)
-
-
-def is_resolvable(invoice: Invoice) -> bool:
-    """Return whether a person may decide about the invoice as it is in memory.
-
-    True in doubt, for an abandoned claim, if the provider contradicts the stored status, and after a refusal of a
-    provider that cannot be asked for the invoice's status.
-    """
-    if invoice.status == Status.IN_DOUBT or is_abandoned(invoice):
-        return True
-    if invoice.status in CLOSED:
-        return invoice.contradicted_at is not None
-    is_refused = invoice.status == Status.CREATED and invoice.last_outcome in LAST_REFUSED
-    return is_refused and not registry.can_look_up(invoice.provider)
 
 
 def _changed() -> ResolveNotPossible:

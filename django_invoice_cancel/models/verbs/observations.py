@@ -18,11 +18,11 @@ from django.db.models import Q
 from ... import conf
 from ...attempts import Target
 from ...clock import utc_now
+from ...eligibility import FURTHEST_AHEAD, doubt_over_at, is_far_ahead
 from ...intents import Intent
 from ...outcomes import Code, LookupReply, Outcome
 from ...statuses import CLOSED, Mover, Status, may_move
 from ..provider_state import ProviderState
-from .claims import FURTHEST_AHEAD, is_far_ahead
 from .records import append_flagged, consequences, was_canceled
 from .rows import MOST_COUNTED, Entry, Rows, carry_over, show
 
@@ -52,12 +52,6 @@ class Seen:
     @classmethod
     def now(cls, invoice: Invoice, target: Target | None = None) -> Seen:
         return cls(invoice, target or Target.of(invoice), invoice.status, invoice.attempt, utc_now())
-
-
-def doubt_over_at(invoice: Invoice) -> datetime:
-    """Return when nothing of the invoice's last attempt can be carried out any more."""
-    last_byte: datetime = invoice.claim_expires_at or invoice.status_changed_at
-    return last_byte + timedelta(seconds=conf.get().doubt_period)
 
 
 class Observations:
