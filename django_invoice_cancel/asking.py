@@ -45,6 +45,18 @@ def submit(provider: Provider, claim: Claim, invoice: Invoice) -> Answer:
     return Answer(claim, invoice, reply, round((time.monotonic() - started) * 1000))
 
 
+def is_certainly_unsent(provider: Provider, claim: Claim) -> bool:
+    """Return whether no request of the claim was sent: its lease was not asked, by an adapter known to ask for it.
+
+    That is known of the adapters of this package only. A subclass that has its own ``cancel`` or ``ask`` may send
+    without asking.
+    """
+    kind = type(provider)
+    methods = [method for method in (kind.cancel, getattr(kind, "ask", None)) if method is not None]
+    is_known = all(str(method.__module__).startswith(f"{__package__}.") for method in methods)
+    return is_known and not claim.is_lease_asked
+
+
 def interrupted(claim: Claim, invoice: Invoice, interruption: BaseException) -> Answer:
     """Return the answer of a request that ``interruption`` ended: the provider may have carried it out."""
     message = type(interruption).__name__

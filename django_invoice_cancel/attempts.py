@@ -51,6 +51,7 @@ class Claim:
     """Whether replies that say nothing were counted for the provider: a good one resets the count."""
     undo: dict[Any, dict[str, Any]] = field(default_factory=dict)
     """The columns besides the status that an invoice gets back, by primary key, if its claim is given back."""
+    _asked: list[float] = field(default_factory=list)  # shared by the copies that replace() makes
     _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # with the instance: its id() stays its own
 
     def freeze(self, invoices: Iterable[Any]) -> None:
@@ -62,6 +63,11 @@ class Claim:
         frozen = self._targets.get(id(invoice))
         return Target.of(invoice) if frozen is None else frozen[1]
 
+    @property
+    def is_lease_asked(self) -> bool:
+        """Whether a request of this claim asked for its lease, so that its first byte may have been sent."""
+        return bool(self._asked)
+
     def lease(self, deadline: float) -> Callable[[float], bool]:
         """Return the lease for one submit of at most ``deadline`` seconds.
 
@@ -70,6 +76,7 @@ class Claim:
         """
 
         def may_send(seconds_left: float) -> bool:
+            self._asked.append(seconds_left)
             is_over_in_time = time.time() + seconds_left < self.opened_at + self.ttl
             return is_over_in_time and time.monotonic() - self.opened_monotonic < self.ttl - deadline
 

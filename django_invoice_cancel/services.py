@@ -16,7 +16,7 @@ from django.db import Error, transaction
 from django.db.transaction import TransactionManagementError
 
 from . import conf, registry
-from .asking import interrupted, look_up, submit
+from .asking import interrupted, is_certainly_unsent, look_up, submit
 from .attempts import Answer, Claim, Target
 from .eligibility import NOT_NOW, Account, Wanted, account_of, why_no_request, why_not
 from .exceptions import InvalidExternalId
@@ -76,15 +76,17 @@ def _send(provider: Provider, claim: Claim, invoice: Invoice) -> CancelResult:
     """Send the request of a claimed invoice and record the answer.
 
     A pause is written before the record: a receiver of its signals that cancels again meets it. What interrupted the
-    request (a task's time limit) is raised again once the doubt is recorded.
+    request (a task's time limit, Ctrl-C) is raised again once the doubt is recorded, or once the claim is given back
+    if certainly nothing was sent.
     """
     try:
         answer, interruption = submit(provider, claim, invoice), None
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
     except BaseException as error:  # noqa: BLE001 - raised again below
         interruption = without_frames(error)
         answer = interrupted(claim, invoice, interruption)
+    if interruption is not None and is_certainly_unsent(provider, claim):
+        _give_back(claim, invoice)
+        raise interruption
     reply = answer.reply
     says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
     _note_reply(reply, invoice, answer.target.provider, says_nothing, claim.is_provider_failing)
@@ -92,6 +94,16 @@ def _send(provider: Provider, claim: Claim, invoice: Invoice) -> CancelResult:
     if interruption is not None:
         raise interruption
     return said
+
+
+def _give_back(claim: Claim, invoice: Invoice) -> None:
+    """Give a claim back for which nothing was sent. If that fails, it is an abandoned claim, and that is logged."""
+    try:
+        invoice.verbs.give_back(claim, [invoice])
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        logger.exception("A claim was not given back: %s.", invoice)
 
 
 def _note_reply(
@@ -170,7 +182,7 @@ def _written(answer: Answer, verbs: InvoiceVerbs, also: Also | None, may_be_writ
     """Record an answer; return it as it was written, or None if that failed."""
     try:
         return verbs.record([answer], also=also, may_be_written=may_be_written)[0]
-    except Exception as error:
+    except BaseException as error:
         if is_interruption(error):  # of the database's work, or of a receiver after it: finish it, and raise again
             verbs.record([answer], also=also, may_be_written=True)
             raise

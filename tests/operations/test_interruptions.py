@@ -8,7 +8,9 @@ import pytest
 
 from django_invoice_cancel.exceptions import CancelInDoubt
 from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.verbs.records import Records
 from django_invoice_cancel.signals import invoice_status_changed
+from django_invoice_cancel.testing.scripted import ScriptedProvider
 
 try:
     from celery.exceptions import SoftTimeLimitExceeded
@@ -29,6 +31,16 @@ class JobTimeout(Exception):
     """Stands for rq's, which is known by its name."""
 
     __module__, __qualname__ = "rq.timeouts", "BaseTimeoutException"
+
+
+class Own(ScriptedProvider):
+    """An adapter of a project: it may send without asking for the lease."""
+
+    act, asked = None, None
+
+    def cancel(self, external_id, *, lease):
+        self.asked.append(external_id)
+        self.act()
 
 
 def by_signal(number, frame):
@@ -83,7 +95,7 @@ def left(invoice):
     )
 
 
-@pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS[:-1])  # Ctrl-C leaves an abandoned claim
+@pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
 def test_interruption_while_the_provider_is_asked_is_recorded_as_doubt_and_raised_again(
     scripted_provider, invoice, kind, act
 ):
@@ -92,6 +104,49 @@ def test_interruption_while_the_provider_is_asked_is_recorded_as_doubt_and_raise
         invoice.cancel()
     status, codes = left(invoice)
     assert (status, len(codes)) == ("in_doubt", 2)
+    assert scripted_provider.cancel_count == 1
+
+
+@pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
+def test_interruption_before_the_request_gives_the_claim_back_and_is_raised_again(
+    scripted_provider, invoice, kind, act
+):
+    scripted_provider.before_send = act
+    with pytest.raises(kind):
+        invoice.cancel()
+    assert left(invoice) == ("created", ["", "given_back"])
+    assert scripted_provider.cancel_count == 0
+
+
+@pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
+def test_interruption_of_an_adapter_of_its_own_is_doubt_although_no_lease_was_asked(
+    settings, invoice, monkeypatch, kind, act
+):
+    monkeypatch.setattr(Own, "act", staticmethod(act))
+    monkeypatch.setattr(Own, "asked", [])
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"firekassa": {"BACKEND": f"{__name__}.Own"}}}
+    with pytest.raises(kind):
+        invoice.cancel()
+    assert left(invoice) == ("in_doubt", ["", "no_answer"])
+    assert Own.asked == ["101"]
+
+
+@pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
+def test_interruption_of_the_record_is_raised_again_and_keeps_the_answer(
+    scripted_provider, invoice, monkeypatch, kind, act
+):
+    record, done = Records.record, []
+
+    def interrupted_once(self, *args, **kwargs):
+        if not done:
+            done.append(True)
+            act()
+        return record(self, *args, **kwargs)
+
+    monkeypatch.setattr(Records, "record", interrupted_once)
+    with pytest.raises(kind):
+        invoice.cancel()
+    assert left(invoice) == ("canceled", ["", "canceled"])
     assert scripted_provider.cancel_count == 1
 
 

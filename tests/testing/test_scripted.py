@@ -314,13 +314,13 @@ def test_no_transaction_of_the_apps_is_open_while_the_provider_is_asked(scripted
 
 
 @pytest.mark.django_db
-def test_crash_leaves_the_claim_that_a_crash_leaves(scripted_provider):
+def test_interruption_is_recorded_as_doubt(scripted_provider):
     scripted_provider.next_cancels(KeyboardInterrupt)
     invoice = make_invoice()
     with pytest.raises(KeyboardInterrupt):
         invoice.cancel()
-    assert Invoice.objects.get().status == "canceling"
+    assert Invoice.objects.get().status == "in_doubt"
     with pytest.raises(CancelNotPossible):
         invoice.cancel()
-    assert (Invoice.objects.get().status, codes(invoice)) == ("canceling", [""])
+    assert (Invoice.objects.get().status, codes(invoice)) == ("in_doubt", ["", "no_answer"])
     assert scripted_provider.cancel_count == 1
