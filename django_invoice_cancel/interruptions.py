@@ -39,9 +39,10 @@ def is_interruption(error: BaseException) -> bool:
 def without_frames(error: BaseException) -> BaseException:
     """Return the exception without traceback and context: their frames may hold a token.
 
-    It is still an interruption, also if only its traceback showed that a signal handler raised it.
+    An interruption is still one, also if only its traceback showed that a signal handler raised it.
     """
-    error.__dict__[_MARK] = True
+    if is_interruption(error):
+        error.__dict__[_MARK] = True
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 

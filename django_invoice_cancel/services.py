@@ -243,7 +243,7 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
     """Request the cancellation in the caller's transaction and send it after the commit.
 
     If the callback does not run (a crash, autocommit off, another callback that raises), ``reconcile_invoices`` sends
-    it.
+    it. The callback logs errors, so that later callbacks run; only what interrupts it (a task's time limit) is raised.
     """
     refuse_unsaved(invoice)
     intent = checked_intent(actor, Trigger.ON_COMMIT, reason)
@@ -251,11 +251,17 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
     if not verbs.request_cancel(invoice, intent):
         return False
 
-    def send() -> None:  # a function: Django 5.2 logs a robust callback's failure by its __qualname__, or fails itself
-        cancel_requested(invoice)
+    def send() -> None:
+        try:
+            cancel_requested(invoice)
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            logger.exception("A requested cancellation waits for reconcile_invoices: %s.", invoice)
 
     try:
-        transaction.on_commit(send, using=verbs.using, robust=True)
+        # Not robust: Django would log an interruption, such as a task's time limit, rather than raise it.
+        transaction.on_commit(send, using=verbs.using)
     except TransactionManagementError:
         logger.info("Autocommit is off: a requested cancellation waits for reconcile_invoices.")
     return True

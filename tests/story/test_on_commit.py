@@ -1,6 +1,7 @@
 """cancel_on_commit: the request is stored in the caller's transaction, the provider is asked after its commit."""
 
 import logging
+from contextlib import nullcontext
 
 import pytest
 from django.db import connections, transaction
@@ -15,6 +16,8 @@ REQUESTED = [
     ("created", "canceling", "", ""),
     ("canceling", "canceled", "canceled", "canceled"),
 ]
+GIVEN_BACK = ("canceling", "created", "not_processed", "given_back")
+LOST = ("canceling", "in_doubt", "in_doubt", "no_answer")
 
 
 @pytest.fixture
@@ -68,8 +71,87 @@ def test_bug_in_the_story_does_not_break_the_response(sandbox, register, client,
     invoice = register()
     assert client.post(f"/on-commit/{invoice.pk}/").status_code == 200
     assert "ZeroDivisionError" in caplog.text
-    doubt = ("canceling", "in_doubt", "in_doubt", "no_answer")
-    assert (*left(invoice), sandbox.requests) == ("in_doubt", [*REQUESTED[:2], doubt], [])
+    assert (*left(invoice), sandbox.requests) == ("created", [*REQUESTED[:2], GIVEN_BACK], [])
+    assert list(Invoice.objects.requested()) == [invoice]
+
+
+class TimeLimit(Exception):
+    """Stands for Celery's, which is known by its name."""
+
+    __module__, __qualname__ = "billiard.exceptions", "SoftTimeLimitExceeded"
+
+
+def commit_with_other_hooks(invoice):
+    """Commit a request between two hooks of the project; return the list of those that were called."""
+    called = []
+    with transaction.atomic():
+        transaction.on_commit(lambda: called.append("before"))
+        assert invoice.cancel_on_commit()
+        transaction.on_commit(lambda: called.append("after"))
+    return called
+
+
+@pytest.mark.parametrize("kind", [TimeLimit, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    ("where", "status", "log"),
+    [
+        ("django_invoice_cancel.models.verbs.requests.Requests.claim_requested", "created", REQUESTED[:1]),
+        ("requests.adapters.HTTPAdapter.send", "created", [*REQUESTED[:2], GIVEN_BACK]),
+        ("django_invoice_cancel.asking.read_reply", "in_doubt", [*REQUESTED[:2], LOST]),
+    ],
+)
+def test_time_limit_in_the_hook_is_raised_and_keeps_the_request(
+    sandbox, register, monkeypatch, kind, where, status, log
+):
+    invoice, error = register(), kind()
+
+    def interrupt(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(where, interrupt)
+    with pytest.raises(kind) as caught:
+        commit_with_other_hooks(invoice)
+    assert caught.value is error
+    assert (row(invoice).status, steps(invoice)) == (status, log)
+    assert row(invoice).cancel_requested_at is not None
+    if status == "created":
+        assert list(Invoice.objects.requested()) == [invoice]
+    assert sandbox.count("cancel") == (1 if status == "in_doubt" else 0)
+
+
+def test_error_in_the_hook_is_logged_and_does_not_stop_the_hooks_of_the_project(sandbox, register, monkeypatch, caplog):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("django_invoice_cancel.services.cancel_requested", broken)
+    invoice = register()
+    assert commit_with_other_hooks(invoice) == ["before", "after"]
+    assert [(each.name, each.levelname) for each in caplog.records] == [("django_invoice_cancel", "ERROR")]
+    assert "ZeroDivisionError" in caplog.text
+    assert (row(invoice).status, steps(invoice)) == ("created", REQUESTED[:1])
+    assert list(Invoice.objects.requested()) == [invoice]
+    assert sandbox.requests == []
+
+
+def capture_and_run(capture, invoice):
+    with capture(execute=True):
+        assert invoice.cancel_on_commit()
+
+
+@pytest.mark.django_db(transaction=False)
+@pytest.mark.parametrize("kind", [TimeLimit, ZeroDivisionError])
+def test_hook_behaves_the_same_when_the_commit_is_captured(
+    sandbox, register, monkeypatch, django_capture_on_commit_callbacks, kind
+):
+    def broken(*args, **kwargs):
+        raise kind
+
+    monkeypatch.setattr("django_invoice_cancel.services.cancel_requested", broken)
+    invoice = register()
+    with pytest.raises(kind) if kind is TimeLimit else nullcontext():
+        capture_and_run(django_capture_on_commit_callbacks, invoice)
+    assert list(Invoice.objects.requested()) == [invoice]
+    assert sandbox.requests == []
 
 
 def test_without_a_transaction_the_story_runs_at_once(sandbox, register):
