@@ -18,7 +18,7 @@ from .exceptions import (
     CancelRefused,
     OutcomeNotRecorded,
 )
-from .messages import sentence
+from .labels import sentence
 from .outcomes import CancelResult, Code, Outcome
 from .statuses import CLOSED, MONEY, Status, is_known
 

@@ -14,11 +14,12 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from ..eligibility import Account, Wanted, account_of, doubt_over_at, is_in_doubt, why_not
+from ..labels import NEWER
 from ..models import Invoice, ProviderState
 from ..outcomes import Code
 from ..providers.base import Provider
 from ..statuses import is_known
-from .sentences import NEWER, reason_not
+from .sentences import reason_not
 from .times import clock
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import conf
-from ..messages import sentence
+from ..labels import sentence
 from ..models import ProviderState
 from ..outcomes import Outcome
 from ..results import provider_name

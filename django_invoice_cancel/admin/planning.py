@@ -15,59 +15,19 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext_lazy
 
 from .. import registry
 from ..eligibility import Account, Wanted, account_of, state_in, why_not_in
+from ..labels import COUNTED, sentence
 from ..models import BulkOperationItem, InvoiceTransition, ProviderState
 from ..models.bulk_operation import Operation
-from ..outcomes import Code
+from ..outcomes import Code, Outcome
 from . import texts
 from .pauses import sending_disabled, trouble_of
 from .scope import OperationSight
 
 EXAMPLES = 10
 """How many invoices are shown for each reason."""
-_WHY_NOT: Mapping[str, Any] = {
-    Code.IN_DOUBT: ngettext_lazy("%(count)s in doubt", "%(count)s in doubt", "number"),
-    Code.HAS_PAYMENT: ngettext_lazy("%(count)s holds money", "%(count)s hold money", "number"),
-    Code.IN_PROGRESS: ngettext_lazy("%(count)s being canceled now", "%(count)s being canceled now", "number"),
-    Code.CLOSED: ngettext_lazy("%(count)s expired or failed", "%(count)s expired or failed", "number"),
-    Code.ALREADY_CANCELED: ngettext_lazy("%(count)s already canceled", "%(count)s already canceled", "number"),
-    Code.NOT_IN_DOUBT: ngettext_lazy("%(count)s not in doubt", "%(count)s not in doubt", "number"),
-    Code.NO_LOOKUP: ngettext_lazy(
-        "%(count)s at a provider that cannot be asked", "%(count)s at a provider that cannot be asked", "number"
-    ),
-    Code.DOUBT_PERIOD: ngettext_lazy(
-        "%(count)s whose lost request may still be carried out",
-        "%(count)s whose lost requests may still be carried out",
-        "number",
-    ),
-    Code.WITHDRAWN: ngettext_lazy(
-        "%(count)s whose request to cancel was withdrawn", "%(count)s whose requests to cancel were withdrawn", "number"
-    ),
-    Code.TOO_MANY_REPEATS: ngettext_lazy(
-        "%(count)s whose cancel request was repeated too often",
-        "%(count)s whose cancel requests were repeated too often",
-        "number",
-    ),
-    Code.CONTRADICTORY_ANSWER: ngettext_lazy(
-        "%(count)s contradicted by the provider", "%(count)s contradicted by the provider", "number"
-    ),
-    Code.SENDING_DISABLED: ngettext_lazy(
-        "%(count)s for which sending is disabled", "%(count)s for which sending is disabled", "number"
-    ),
-    Code.NEWER_STATUS: ngettext_lazy(
-        "%(count)s with a status of a newer version", "%(count)s with a status of a newer version", "number"
-    ),
-    Code.MISCONFIGURED: ngettext_lazy(
-        "%(count)s with a provider that is not configured, or with an invalid id",
-        "%(count)s with providers that are not configured, or with invalid ids",
-        "number",
-    ),
-    Code.NO_INVOICE: ngettext_lazy("%(count)s without an invoice", "%(count)s without an invoice", "number"),
-    Code.NOT_PERMITTED: ngettext_lazy("%(count)s that you may not touch", "%(count)s that you may not touch", "number"),
-}
 
 
 @dataclass
@@ -138,9 +98,9 @@ class Plan:
 
     def refusals(self) -> Iterator[Refusal]:
         """Yield why invoices would be left alone, the most frequent reason first, with ten of each."""
-        order = {code: number for number, code in enumerate(_WHY_NOT)}
+        order = {code: number for number, code in enumerate(COUNTED)}
         for code, count in sorted(self._refused.items(), key=lambda each: (-each[1], order.get(each[0], len(order)))):
-            text = texts.counted(_WHY_NOT[code], count) if code in _WHY_NOT else f"{texts.number(count)} {code}"
+            text = texts.counted(COUNTED[code], count) if code in COUNTED else f"{texts.number(count)} {code}"
             yield Refusal(*self._some(code, count), text)
 
     @cached_property
@@ -149,7 +109,15 @@ class Plan:
         states = ProviderState.objects.using(self.draft.database).filter(alias__in=self.shares)
         asks = self.draft.operation != Operation.RESOLVE
         disabled = sending_disabled() if self.draft.operation == Operation.CANCEL else []
-        return [*disabled, *(text for state in states if asks and (text := trouble_of(state)))]
+        return [*disabled, *self._unavailable(), *(text for state in states if asks and (text := trouble_of(state)))]
+
+    def _unavailable(self) -> Iterator[str]:
+        """Yield which configurations cannot be read at the moment: the operation waits for them."""
+        for alias in sorted(self.shares):
+            account = self._accounts[alias]
+            if isinstance(account, registry.ConfigurationUnavailable) and self.draft.operation != Operation.RESOLVE:
+                code = Code.CONFIGURATION_UNAVAILABLE
+                yield str(sentence(Outcome.SKIPPED, code, provider=texts.account(alias), detail=str(account)))
 
     @cached_property
     def repeats(self) -> list[str]:

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from .. import conf
 from ..bulk_operations import DISABLED_SECONDS, is_sending_disabled, pauses
 from ..clock import utc_now
-from ..messages import sentence
+from ..labels import sentence
 from ..models import BulkOperation, ProviderState
 from ..models.bulk_operation import Progress
 from ..outcomes import Outcome

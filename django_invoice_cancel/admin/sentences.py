@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext_lazy
+from django.utils.translation import gettext_lazy
 
 from ..eligibility import MOST_REPEATS, NOT_NOW, Account, Wanted, doubt_over_at, is_in_doubt
+from ..labels import LOOK_THERE, NO_ANSWER, NOT_BECAUSE
 from ..models import Invoice, InvoiceTransition, ProviderState
 from ..models.actors import named_actor
 from ..outcomes import Code, Outcome
@@ -26,7 +26,6 @@ from .times import clock
 
 Log = Sequence[InvoiceTransition]
 """The latest rows of an invoice's log, newest first."""
-NEWER = gettext_lazy("Its status was written by a newer version of this app.")
 
 
 def state_of(invoice: Invoice, log: Log) -> str:
@@ -66,62 +65,17 @@ def reason_not(wanted: str, invoice: Invoice, code: str, account: Account, pause
         return pause_of(pause) if code and pause is not None else ""
     if code == Code.SENDING_DISABLED:
         return " ".join(sending_disabled())
-    texts = _NOT_BECAUSE.get(wanted, {})
-    text = texts.get(
-        code, _NO_ANSWER if wanted == Wanted.REPEAT and code not in NOT_NOW | {Code.MISCONFIGURED} else None
-    )
+    text = NOT_BECAUSE[wanted].get(code)
+    if text is None and wanted == Wanted.REPEAT and code not in NOT_NOW | {Code.MISCONFIGURED}:
+        text = NO_ANSWER
     if text is None:
         return str(not_done(Wanted.CANCEL, invoice, code, account).message)
     if code == Code.NO_LOOKUP and is_in_doubt(invoice):
-        text = _LOOK_THERE
+        text = LOOK_THERE
     names = {"provider": provider_name(invoice.provider), "count": MOST_REPEATS}
     if code == Code.DOUBT_PERIOD:
         names["when"] = clock(doubt_over_at(invoice))
     return str(text % names)
-
-
-_NO_ANSWER = gettext_lazy("%(provider)s cannot be asked for an invoice's status.")
-_LOOK_THERE = gettext_lazy("%(provider)s cannot be asked for an invoice's status: look in its cabinet, then resolve.")
-_NOT_BECAUSE: Mapping[str, Mapping[str, Any]] = {
-    Wanted.CANCEL: {
-        Code.IN_DOUBT: gettext_lazy("Not to be canceled now: first find out what became of the request that was sent."),
-        Code.IN_PROGRESS: gettext_lazy("Not to be canceled now: somebody is at it."),
-        Code.HAS_PAYMENT: gettext_lazy("Not to be canceled: it holds money."),
-        **dict.fromkeys(
-            (Code.CLOSED, Code.ALREADY_CANCELED), gettext_lazy("Not to be canceled: it takes no money any more.")
-        ),
-        Code.NEWER_STATUS: NEWER,
-    },
-    Wanted.REPEAT: {
-        Code.IN_PROGRESS: gettext_lazy("A cancel is under way: its answer is waited for."),
-        Code.DOUBT_PERIOD: gettext_lazy(
-            "%(provider)s cannot be asked for an invoice's status, and may still carry out the lost request: "
-            "the cancel can be repeated from %(when)s on."
-        ),
-        Code.WITHDRAWN: gettext_lazy(
-            "The request to cancel it was withdrawn: look in %(provider)s's dashboard, then resolve."
-        ),
-        Code.TOO_MANY_REPEATS: ngettext_lazy(
-            "The cancel was repeated %(count)d time in vain: look in %(provider)s's cabinet, then resolve.",
-            "The cancel was repeated %(count)d times in vain: look in %(provider)s's cabinet, then resolve.",
-            "count",
-        ),
-        Code.NEWER_STATUS: NEWER,
-    },
-    Wanted.RESOLVE: {
-        Code.NOT_IN_DOUBT: gettext_lazy(
-            "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
-            "a provider that cannot be asked can be resolved manually."
-        ),
-        Code.NEWER_STATUS: NEWER,
-    },
-    Wanted.HANDLED: {
-        **dict.fromkeys(
-            (Code.NO_LATE_MONEY, Code.HANDLED), gettext_lazy("There is no late money that waits to be handled.")
-        ),
-        Code.NEWER_STATUS: NEWER,
-    },
-}
 
 
 # -- by status ------------------------------------------------------------------------------------------------

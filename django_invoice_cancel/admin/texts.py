@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
 from .. import conf
-from ..messages import sentence
+from ..labels import sentence
 from ..models import BulkOperation
 from ..models.bulk_operation import Operation, Progress
 from ..outcomes import CONFIRMS_CANCEL, Code, Outcome

@@ -22,7 +22,7 @@ from ..clock import utc_now
 from ..eligibility import Wanted, is_abandoned, why_not
 from ..exceptions import InvalidExternalId
 from ..intents import Intent, Trigger
-from ..messages import not_an_id
+from ..labels import not_an_id
 from ..outcomes import CancelResult
 from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
 from .actors import acting_user

@@ -28,6 +28,7 @@ from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.labels import COUNTED, SENTENCES
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.outcomes import Code, Outcome, ProviderReply
 from django_invoice_cancel.statuses import Status
@@ -384,6 +385,15 @@ def test_pages_dry_run_call_and_run_agree(
         assert rows == {"expired"}
 
 
+def test_each_reason_has_a_label() -> None:
+    codes = {code.values[4] for code in cells()} | {"sending_disabled", "provider_paused"}
+    assert codes - {""} <= {*SENTENCES, "handled"}
+    counted = {code.values[4] for code in cells() if code.values[0] in STORED} | {"sending_disabled"}
+    assert counted - {""} <= set(COUNTED)
+    assert asked() == (0, 0)
+    assert Invoice.objects.count() == 0
+
+
 # -- rows that change in between ------------------------------------------------------------------------------------
 
 
@@ -424,6 +434,24 @@ def test_pause_leaves_no_invoice_out_and_the_page_says_until_when(request_of_bos
     assert advance(plan.draft.pk).wait_seconds > 500
     assert plan.draft.items.get().outcome == ""
     assert asked() == (0, 0)
+    assert Invoice.objects.get().status == "created"
+
+
+def momentary(alias: str) -> dict[str, Any]:
+    raise TimeoutError
+
+
+def test_configuration_that_cannot_be_read_now_leaves_no_invoice_out(settings: Any, request_of_boss: Any) -> None:
+    invoice = make_invoice("created", provider="looks_up")
+    settings.INVOICE_CANCEL = {"PROVIDERS": {}, "PROVIDER_RESOLVER": f"{__name__}.momentary"}
+    plan = Plan(sight_of(draft_of(invoice, "cancel", request_of_boss), request_of_boss))
+    assert (plan.count, plan.refused_count) == (1, 0)
+    assert "could not be read" in plan.warnings[0]
+    assert by_dry_run(invoice, "cancel") == "configuration_unavailable"
+    assert services.cancel_invoice(invoice).code == "configuration_unavailable"
+    plan.draft.confirm()
+    assert advance(plan.draft.pk).has_more
+    assert plan.draft.items.get().outcome == ""
     assert Invoice.objects.get().status == "created"
 
 

@@ -12,7 +12,7 @@ from django.utils.translation.trans_real import DjangoTranslation
 import django_invoice_cancel
 from django_invoice_cancel.admin.texts import outcome_label
 from django_invoice_cancel.admin.times import clock, seconds
-from django_invoice_cancel.messages import not_an_id, sentence
+from django_invoice_cancel.labels import not_an_id, sentence
 from django_invoice_cancel.models import BulkOperation
 from django_invoice_cancel.models.bulk_operation import Operation, Progress
 from django_invoice_cancel.models.invoice import STATUS_LABELS

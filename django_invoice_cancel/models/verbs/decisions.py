@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from ...clock import utc_now
 from ...eligibility import Wanted, end_of_claim, is_abandoned, why_not
 from ...exceptions import ResolveNotPossible
 from ...intents import Intent
-from ...messages import SENTENCES
+from ...labels import NOT_BECAUSE
 from ...outcomes import Code, Outcome
 from ...statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
 from ..actors import named_actor
@@ -23,17 +22,6 @@ from .rows import Entry, Rows, carry_over
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
-
-
-_WHY_NOT: Mapping[str, Any] = {
-    Code.NOT_IN_DOUBT: gettext_lazy(
-        "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
-        "a provider that cannot be asked can be resolved manually."
-    ),
-    Code.DOUBT_PERIOD: gettext_lazy("The provider may still carry out the lost request: wait."),
-    Code.NO_LATE_MONEY: gettext_lazy("This invoice was not paid after a cancellation."),
-    Code.NEWER_STATUS: SENTENCES[Code.NEWER_STATUS],
-}
 
 
 class Decisions:
@@ -73,7 +61,7 @@ class Decisions:
             row = self.rows.lock(invoice.id)
             code = Code.NO_LATE_MONEY if row is None else why_not(Wanted.HANDLED, row)
             if row is None or code not in ("", Code.HANDLED):
-                raise ResolveNotPossible(code, str(_WHY_NOT[code]))
+                raise ResolveNotPossible(code, str(NOT_BECAUSE[Wanted.HANDLED][code]))
             is_first = not code
             if is_first and seen and row.status != seen:
                 raise _changed()
@@ -97,7 +85,8 @@ class Decisions:
         code = why_not(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
         if code:
             is_open = row.status == Status.CREATED == status and not why_not(Wanted.RESOLVE, row)
-            raise ResolveNotPossible(code, _("This invoice is open already.") if is_open else str(_WHY_NOT[code]))
+            text = _("This invoice is open already.") if is_open else NOT_BECAUSE[Wanted.RESOLVE][code]
+            raise ResolveNotPossible(code, str(text))
         now, old = utc_now(), row.status
         changes = consequences(status, now)
         if status == Status.CREATED:

@@ -13,7 +13,7 @@ from django.db.models.functions import Least
 
 from ...bulk.lanes import NEAR
 from ...clock import utc_now
-from ...messages import sentence
+from ...labels import sentence
 from ...outcomes import Code, Outcome
 from ...results import provider_name
 from ..provider_state import ProviderState

@@ -1,11 +1,13 @@
-"""The sentence for each code, fit for an operator; translated when it is shown."""
+"""The sentence for each code: of a result, of many invoices, of what cannot be done with one. Translated when shown."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop, ngettext_lazy
 
+from .eligibility import Wanted
 from .outcomes import Code, Outcome
 
 SENTENCES: dict[str, Any] = {
@@ -84,3 +86,91 @@ ID_FORMS = (
 def not_an_id(provider: str, form: str) -> Any:
     """Return the lazy sentence for an id that does not look as the provider's ids do."""
     return format_lazy(_("This is not an id of {provider}: an id is {form}."), provider=provider, form=_(form))
+
+
+# -- why something cannot be done -----------------------------------------------------------------------------
+
+COUNTED: Mapping[str, Any] = {
+    Code.IN_DOUBT: ngettext_lazy("%(count)s in doubt", "%(count)s in doubt", "number"),
+    Code.HAS_PAYMENT: ngettext_lazy("%(count)s holds money", "%(count)s hold money", "number"),
+    Code.IN_PROGRESS: ngettext_lazy("%(count)s being canceled now", "%(count)s being canceled now", "number"),
+    Code.CLOSED: ngettext_lazy("%(count)s expired or failed", "%(count)s expired or failed", "number"),
+    Code.ALREADY_CANCELED: ngettext_lazy("%(count)s already canceled", "%(count)s already canceled", "number"),
+    Code.NOT_IN_DOUBT: ngettext_lazy("%(count)s not in doubt", "%(count)s not in doubt", "number"),
+    Code.NO_LOOKUP: ngettext_lazy(
+        "%(count)s at a provider that cannot be asked", "%(count)s at a provider that cannot be asked", "number"
+    ),
+    Code.DOUBT_PERIOD: ngettext_lazy(
+        "%(count)s whose lost request may still be carried out",
+        "%(count)s whose lost requests may still be carried out",
+        "number",
+    ),
+    Code.WITHDRAWN: ngettext_lazy(
+        "%(count)s whose request to cancel was withdrawn", "%(count)s whose requests to cancel were withdrawn", "number"
+    ),
+    Code.TOO_MANY_REPEATS: ngettext_lazy(
+        "%(count)s whose cancel request was repeated too often",
+        "%(count)s whose cancel requests were repeated too often",
+        "number",
+    ),
+    Code.CONTRADICTORY_ANSWER: ngettext_lazy(
+        "%(count)s contradicted by the provider", "%(count)s contradicted by the provider", "number"
+    ),
+    Code.SENDING_DISABLED: ngettext_lazy(
+        "%(count)s for which sending is disabled", "%(count)s for which sending is disabled", "number"
+    ),
+    Code.NEWER_STATUS: ngettext_lazy(
+        "%(count)s with a status of a newer version", "%(count)s with a status of a newer version", "number"
+    ),
+    Code.MISCONFIGURED: ngettext_lazy(
+        "%(count)s with a provider that is not configured, or with an invalid id",
+        "%(count)s with providers that are not configured, or with invalid ids",
+        "number",
+    ),
+    Code.NO_INVOICE: ngettext_lazy("%(count)s without an invoice", "%(count)s without an invoice", "number"),
+    Code.NOT_PERMITTED: ngettext_lazy("%(count)s that you may not touch", "%(count)s that you may not touch", "number"),
+}
+"""Why so many of the invoices of a draft are left out; in this order if they are as many."""
+
+NEWER = _("Its status was written by a newer version of this app.")
+NO_ANSWER = _("%(provider)s cannot be asked for an invoice's status.")
+LOOK_THERE = _("%(provider)s cannot be asked for an invoice's status: look in its cabinet, then resolve.")
+_UNRESOLVABLE: Mapping[str, Any] = {
+    Code.NOT_IN_DOUBT: _(
+        "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
+        "a provider that cannot be asked can be resolved manually."
+    ),
+    Code.DOUBT_PERIOD: _("The provider may still carry out the lost request: wait."),
+    Code.NEWER_STATUS: NEWER,
+}
+NOT_BECAUSE: Mapping[str, Mapping[str, Any]] = {
+    Wanted.CANCEL: {
+        Code.IN_DOUBT: _("Not to be canceled now: first find out what became of the request that was sent."),
+        Code.IN_PROGRESS: _("Not to be canceled now: somebody is at it."),
+        Code.HAS_PAYMENT: _("Not to be canceled: it holds money."),
+        **dict.fromkeys((Code.CLOSED, Code.ALREADY_CANCELED), _("Not to be canceled: it takes no money any more.")),
+        Code.NEWER_STATUS: NEWER,
+    },
+    Wanted.REPEAT: {
+        Code.IN_PROGRESS: _("A cancel is under way: its answer is waited for."),
+        Code.DOUBT_PERIOD: _(
+            "%(provider)s cannot be asked for an invoice's status, and may still carry out the lost request: "
+            "the cancel can be repeated from %(when)s on."
+        ),
+        Code.WITHDRAWN: _("The request to cancel it was withdrawn: look in %(provider)s's dashboard, then resolve."),
+        Code.TOO_MANY_REPEATS: ngettext_lazy(
+            "The cancel was repeated %(count)d time in vain: look in %(provider)s's cabinet, then resolve.",
+            "The cancel was repeated %(count)d times in vain: look in %(provider)s's cabinet, then resolve.",
+            "count",
+        ),
+        Code.NEWER_STATUS: NEWER,
+    },
+    Wanted.RESOLVE: _UNRESOLVABLE,
+    Wanted.REOPEN: _UNRESOLVABLE,
+    Wanted.HANDLED: {
+        Code.NO_LATE_MONEY: _("This invoice was not paid after a cancellation."),
+        Code.HANDLED: _("There is no late money that waits to be handled."),
+        Code.NEWER_STATUS: NEWER,
+    },
+}
+"""Why this cannot be done with one invoice, by intention and code; other codes have the sentence of a result."""
