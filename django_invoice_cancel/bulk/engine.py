@@ -22,7 +22,7 @@ from ..attempts import Answer, Claim
 from ..eligibility import Wanted, why_not
 from ..intents import Intent
 from ..interruptions import is_interruption
-from ..outcomes import CancelResult, Code, Outcome, ProviderReply
+from ..outcomes import LAST_REFUSED, CancelResult, Code, Outcome, ProviderReply
 from ..registry import ConfigurationUnavailable
 from ..results import skipped, told
 from ..services import not_claimed, not_done, recorded, result_of
@@ -135,7 +135,7 @@ class Engine(Run):
 
     def _claims(self, invoices: list[Invoice]) -> Iterable[Claim]:
         """Claim a group; return its claims."""
-        return [self.verbs.claim(invoices, self.intent, unless_paused=False)]
+        return [self.verbs.claim(invoices, self.intent, unless_paused=False, unless_refused=True)]
 
     def _on_refused(self, track: Track, invoices: list[Invoice], error: Exception) -> None:
         """Put invoices that the database refused to claim back, to be claimed one by one.
@@ -189,7 +189,10 @@ class Engine(Run):
 
     def _why_not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
         try:
+            seen = invoice.attempt
             said = self._not_claimed(track, invoice)
+            if said.code == Code.IN_PROGRESS and invoice.last_outcome in LAST_REFUSED and invoice.attempt != seen:
+                return skipped(invoice, Code.CHANGED)  # refused since it was read
             # The instance is as it was read, so its row names another account or id since.
             return skipped(invoice, Code.CHANGED) if said.code == Code.MISCONFIGURED else said
         except DATABASE_ERRORS as error:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.verbs.claims import Claims
 from tests.operations.reading import advance, outcomes, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,4 +21,29 @@ def test_three_overlapping_operations_ask_each_refused_invoice_once(scripted_pro
         {"skipped changed"},
         {"skipped changed"},
     ]
+    assert set(statuses().values()) == {"created"}
+
+
+@pytest.mark.parametrize("is_refused_before", [False, True])
+def test_invoice_that_another_worker_had_refused_after_it_was_read_is_not_asked_again(
+    scripted_provider, invoices, monkeypatch, is_refused_before
+):
+    invoices(3)
+    scripted_provider.all_cancels("refused")
+    if is_refused_before:
+        Invoice.objects.all().cancel()
+    claim, others = Claims.claim, []
+
+    def overtaken(self, *args, **kwargs):
+        if not others:
+            others.append(None)
+            others[0] = Invoice.objects.all().cancel()
+        return claim(self, *args, **kwargs)
+
+    monkeypatch.setattr(Claims, "claim", overtaken)
+    before = scripted_provider.cancel_count
+    report = Invoice.objects.all().cancel()
+    assert scripted_provider.cancel_count - before == 3
+    assert [(str(each.outcome), each.code) for each in report.results] == [("skipped", "changed")] * 3
+    assert {each.code for each in others[0].results} == {"provider_refused"}
     assert set(statuses().values()) == {"created"}

@@ -24,7 +24,7 @@ from ...clock import utc_now
 from ...eligibility import abandoned, end_of_claim
 from ...intents import Intent
 from ...interruptions import is_interruption
-from ...outcomes import Code, Outcome
+from ...outcomes import LAST_REFUSED, Code, Outcome
 from ...signals import invoice_status_changed
 from ...statuses import Mover, Status, check_move
 from ..provider_state import NotPaused, ProviderState
@@ -40,6 +40,12 @@ _ANY = Q()
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+def _not_refused_since_read(invoices: Iterable[Invoice]) -> Q:
+    """Return the condition of rows that were not refused, or that had been refused when they were read."""
+    seen = (Q(pk=i.id, attempt=i.attempt) for i in invoices if i.last_outcome in LAST_REFUSED)
+    return reduce(or_, seen, ~Q(last_outcome__in=LAST_REFUSED))
+
+
 class Claims:
     """The verbs by which an invoice enters and leaves ``canceling`` without an answer."""
 
@@ -53,6 +59,7 @@ class Claims:
         *,
         before: Status = Status.CREATED,
         unless_paused: bool = True,
+        unless_refused: bool = False,
         guard: Q = _ANY,
         also: Mapping[str, Any] = _NOTHING,
     ) -> Claim:
@@ -60,7 +67,8 @@ class Claims:
 
         Provider and id are part of the guard: an unsaved edit of the instance in memory must not cancel
         another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too. None is won if
-        the setting ``SEND`` is False. ``guard``: a further condition. ``also``: further columns to write; an invoice
+        the setting ``SEND`` is False. ``unless_refused``: leave out what was refused since
+        it was read. ``guard``: a further condition. ``also``: further columns to write; an invoice
         that is given back gets the old values back.
 
         If a receiver of the signals is interrupted, the claim is given back before the interruption is raised again.
@@ -72,6 +80,8 @@ class Claims:
         invoices = list({invoice.id: invoice for invoice in invoices}.values())  # one row, one request
         claim = Claim(intent, before, settings.claim_ttl)
         claim.freeze(invoices)
+        if unless_refused:
+            guard = guard & _not_refused_since_read(invoices)
         claim.undo.update({invoice.id: {name: getattr(invoice, name) for name in also} for invoice in invoices if also})
         changes = self._changes(claim) | dict(also)
 
