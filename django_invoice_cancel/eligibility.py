@@ -78,14 +78,12 @@ def why_not(
     invoice: Invoice,
     account: Account | None = None,
     *,
-    pause: ProviderState | None = None,
     waits_for: Collection[str] = (),
 ) -> str:
     """Return the code of why this cannot be done with the invoice as it is in memory; empty if it can.
 
     Args:
         account: That of ``account_of``; None: it is read if it is needed.
-        pause: The state of the provider; without it, no pause is reported.
         waits_for: Codes of ``NOT_NOW`` that the caller waits for: they are not returned.
     """
     if account is None and wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT):
@@ -97,14 +95,24 @@ def why_not(
         account = account_of(invoice.provider)
     reason = _why_not_in(wanted, state, account)
     if not reason and wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT):
-        reason = _why_not_asked(invoice, account) or _why_not_now(wanted, account, pause)
+        reason = _why_not_asked(invoice, account) or why_not_now(wanted, account)
     return "" if reason in waits_for else reason
 
 
 def why_not_in(wanted: str, state: str, account: Account, *, waits_for: Collection[str] = ()) -> str:
     """Return the same for all invoices of an account that are in a state of ``state_in``, whatever their ids are."""
-    reason = _why_not_in(wanted, state, account) or _why_not_now(wanted, account, None)
+    reason = _why_not_in(wanted, state, account) or why_not_now(wanted, account)
     return "" if reason in waits_for else reason
+
+
+def why_not_now(wanted: str, account: Account | None, pause: ProviderState | None = None) -> str:
+    """Return what must pass first: the setting SEND, or a pause; ``pause`` is the state of a provider.
+
+    A pause makes no invoice ineligible, so only callers that do not wait for it pass one.
+    """
+    if (wanted == Wanted.CANCEL or _is_repeat(wanted, account)) and not conf.get().send:
+        return Code.SENDING_DISABLED
+    return Code.PROVIDER_PAUSED if pause is not None and pause.is_paused else ""
 
 
 def why_no_request(invoice: Invoice, account: Account) -> str:
@@ -147,12 +155,6 @@ def _why_no_account(account: Account | None) -> str:
 
 def _why_not_asked(invoice: Invoice, account: Account | None) -> str:
     return "" if isinstance(account, Provider) and is_stored_well(invoice.external_id, account) else Code.MISCONFIGURED
-
-
-def _why_not_now(wanted: str, account: Account | None, pause: ProviderState | None) -> str:
-    if (wanted == Wanted.CANCEL or _is_repeat(wanted, account)) and not conf.get().send:
-        return Code.SENDING_DISABLED
-    return Code.PROVIDER_PAUSED if pause is not None and pause.is_paused else ""
 
 
 def _is_repeat(wanted: str, account: Account | None) -> bool:

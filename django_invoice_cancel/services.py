@@ -18,7 +18,7 @@ from django.db.transaction import TransactionManagementError
 from . import conf, registry
 from .asking import interrupted, is_certainly_unsent, look_up, submit
 from .attempts import Answer, Claim, Target
-from .eligibility import NOT_NOW, Account, Wanted, account_of, why_no_request, why_not
+from .eligibility import NOT_NOW, Account, Wanted, account_of, why_no_request, why_not, why_not_now
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
 from .interruptions import is_interruption, without_frames
@@ -221,7 +221,7 @@ def not_claimed(invoice: Invoice, account: Account) -> CancelResult:
     code = why_not(Wanted.CANCEL, invoice, account)
     if not code:
         pause = verbs.paused(invoice.provider)
-        code = why_not(Wanted.CANCEL, invoice, account, pause=pause)
+        code = why_not_now(Wanted.CANCEL, account, pause)
     if code:
         return not_done(Wanted.CANCEL, invoice, code, account, pause=pause)
     # A claim that failed on another one is lost to a process that has returned its claim in the meantime.
@@ -359,7 +359,7 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
     if code or not isinstance(account, Provider):
         return not_done(wanted, invoice, code, account)
     state = verbs.provider_state(target.provider)
-    code = why_not(wanted, invoice, account, pause=state)
+    code = why_not_now(wanted, account, state)
     if code:
         return not_done(wanted, invoice, code, account, pause=state)
     if account.supports_lookup:

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
-from ..eligibility import Account, Wanted, account_of, doubt_over_at, is_in_doubt, why_not
+from ..eligibility import Account, Wanted, account_of, doubt_over_at, is_in_doubt, why_not, why_not_now
 from ..labels import NEWER
 from ..models import Invoice, ProviderState
 from ..outcomes import Code
@@ -130,10 +130,9 @@ class Offers:
         """Return the code of why this cannot be done now; empty if it can."""
         if wanted not in self._codes:
             code = why_not(wanted, self.invoice, self._account)
-            asks = wanted in (Wanted.CANCEL, Wanted.REPEAT)
-            self._codes[wanted] = (
-                why_not(wanted, self.invoice, self._account, pause=self._pause) if asks and not code else code
-            )
+            if not code and wanted in (Wanted.CANCEL, Wanted.REPEAT):
+                code = why_not_now(wanted, self._account, self._pause)
+            self._codes[wanted] = code
         return self._codes[wanted]
 
     def _reason(self, wanted: Wanted) -> str:
