@@ -122,8 +122,8 @@ def test_request_of_a_callback_that_fails_is_carried_out_by_cron(sandbox, regist
     with monkeypatch.context() as patch:
         patch.setattr("django_invoice_cancel.services.submit", fail)
         request(invoice)
-    assert (row(invoice).status, sandbox.requests) == ("in_doubt", [])
-    assert [cron(minutes=minutes) for minutes in (7, 22, 23)] == [3, 0, 0]
+    assert (row(invoice).status, sandbox.requests) == ("created", [])  # certainly not sent: the claim was given back
+    assert [cron(seconds=seconds) for seconds in (59, 61, 122)] == [0, 0, 0]
     assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 1)
     assert requesters(invoice) == [WHO] * 2
 
