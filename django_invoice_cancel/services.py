@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, transaction
+from django.db import Error
 from django.db.transaction import TransactionManagementError
 
 from . import conf, registry
 from .asking import interrupted, is_certainly_unsent, look_up, submit
 from .attempts import Answer, Claim, Target
+from .commit_hooks import call_on_commit
 from .eligibility import NOT_NOW, Account, Wanted, account_of, why_no_request, why_not, why_not_now
 from .exceptions import InvalidExternalId
 from .intents import Intent, Trigger
@@ -251,17 +252,9 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
     if not verbs.request_cancel(invoice, intent):
         return False
 
-    def send() -> None:
-        try:
-            cancel_requested(invoice)
-        except Exception as error:
-            if is_interruption(error):
-                raise
-            logger.exception("A requested cancellation waits for reconcile_invoices: %s.", invoice)
-
+    failure = "A requested cancellation waits for reconcile_invoices: %s."
     try:
-        # Not robust: Django would log an interruption, such as a task's time limit, rather than raise it.
-        transaction.on_commit(send, using=verbs.using)
+        call_on_commit(lambda: cancel_requested(invoice), using=verbs.using, failure=failure, about=invoice)
     except TransactionManagementError:
         logger.info("Autocommit is off: a requested cancellation waits for reconcile_invoices.")
     return True

@@ -12,11 +12,12 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from django.db import models, transaction
+from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
 from ..clock import utc_now
+from ..commit_hooks import call_on_commit
 from ..eligibility import NOT_NOW, Wanted, account_of, is_stored_well, why_not
 from ..intents import Intent, Trigger
 from ..outcomes import Code, Outcome
@@ -193,10 +194,8 @@ class BulkOperation(Dispatched):
         if conf.get().dispatch is None:
             return
 
-        def call() -> None:  # no partial: Django 5.2 cannot log the failure of one
-            self.send_messages(self.workers)
-
-        transaction.on_commit(call, using=self._state.db, robust=True)
+        failure = "Bulk operation %s is stored and could not be dispatched: run_bulk_operations does it."
+        call_on_commit(lambda: self.send_messages(self.workers), using=self._state.db, failure=failure, about=self.pk)
 
     def dispatch_again(self, *, is_sweep: bool = False) -> None:
         """Dispatch an operation whose workers or messages are lost, now; what goes wrong is raised.

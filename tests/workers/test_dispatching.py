@@ -97,6 +97,32 @@ def test_resume_tells_again(invoices, dispatch, told):
     assert len(told) == 2
 
 
+class TimeLimit(Exception):
+    """Stands for Celery's, which is known by its name."""
+
+    __module__, __qualname__ = "billiard.exceptions", "SoftTimeLimitExceeded"
+
+
+def interrupt(operation_id):
+    raise TimeLimit
+
+
+def test_time_limit_of_a_task_that_dispatches_is_raised_and_leaves_the_operation_to_the_sweep(invoices, dispatch):
+    dispatch(f"{__name__}.interrupt")
+    with pytest.raises(TimeLimit):
+        BulkOperation.objects.start(invoices(5))
+    operation = BulkOperation.objects.get()
+    assert operation.progress == "running"
+    assert (statuses(), cancels()) == ({"created"}, 0)
+
+    dispatch(None)
+    sweep()
+
+    operation.refresh_from_db()
+    assert operation.progress == "finished"
+    assert (statuses(), cancels()) == ({"canceled"}, 5)
+
+
 def test_broker_that_is_down_leaves_the_operation_to_the_sweep(invoices, dispatch, caplog):
     dispatch(REFUSE)
     operation = BulkOperation.objects.start(invoices(5))

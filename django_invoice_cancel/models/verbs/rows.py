@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections, models, transaction
 
 from ...clock import utc_now
+from ...commit_hooks import call_on_commit
 from ...exceptions import CancelInTransaction
 from ...intents import Intent
 from ...outcomes import Outcome
@@ -252,7 +253,7 @@ class Rows:
         def write() -> None:
             logger.log(level, "%s: %s", invoice, text, extra=names)
 
-        transaction.on_commit(write, using=self.using, robust=True)
+        call_on_commit(write, using=self.using, failure="A line about %s was not logged.", about=invoice)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Append rows to the log; their signals go out when the transaction is committed."""
