@@ -304,15 +304,15 @@ def observed_status(provider: Provider | None, status: str | None, provider_stat
     return known
 
 
-def warn_of_lost_payment(provider: Provider, status: Status | None, problem: str) -> None:
+def warn_of_lost_payment(alias: str, status: Status | None, problem: str) -> None:
     """Log that a reported payment, or a status string that may mean one, belongs to no registered invoice."""
     if status is None or status in MONEY:
         logger.warning(
             "A payment was reported to %s and is not recorded (%s): %s",
-            provider.alias,
+            alias,
             status or "unknown status",
             problem,
-            extra={"provider": provider.alias, "code": Code.NOT_REGISTERED},
+            extra={"provider": alias, "code": Code.NOT_REGISTERED},
         )
 
 

@@ -102,10 +102,10 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
         try:
             invoice = verbs.find(provider, account.clean_id(id_text(external_id)))
         except InvalidExternalId as error:
-            services.warn_of_lost_payment(account, observed, str(error))
+            services.warn_of_lost_payment(account.alias, observed, str(error))
             return None
         if invoice is None:
-            services.warn_of_lost_payment(account, observed, f"{external_id!a} is not registered.")
+            services.warn_of_lost_payment(account.alias, observed, f"{external_id!a} is not registered.")
         else:
             invoice.observe_status(status, provider_status=provider_status, trigger=trigger, actor=actor, reason=reason)
         return invoice

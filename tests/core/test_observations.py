@@ -6,8 +6,10 @@ from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
+from django_invoice_cancel.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from tests.core.steps import NOON, log, make, observe, put, seconds, stored
 
@@ -158,11 +160,28 @@ def test_a_status_that_cannot_be_observed_is_an_error_whatever_the_id(status):
         Invoice.objects.observe_status("cryptocloud", "INV-404", status)
 
 
-def test_an_invoice_that_is_gone_is_not_observed():
-    invoice = make()
-    ghost = stored(invoice)
-    ghost.pk = 10**9
-    assert ghost.observe_status("paid") is False
+def test_a_payment_of_an_invoice_that_is_gone_or_was_never_stored_is_a_warning(caplog):
+    gone = make()
+    Invoice.objects.filter(pk=gone.pk).delete()
+    for invoice in (gone, Invoice(provider="firekassa", external_id="9")):
+        caplog.clear()
+        assert invoice.observe_status("expired") is False
+        assert caplog.records == []
+        assert invoice.observe_status("paid") is False
+        assert [each.levelname for each in caplog.records] == ["WARNING"]
+        assert f"'{invoice.external_id}' has no row" in caplog.text
+    assert Invoice.objects.count() == 0
+
+
+def test_money_on_a_reopened_invoice_that_was_created_as_canceled_is_flagged():
+    invoice = Invoice.objects.create(provider="cryptocloud", external_id="INV-1", status="canceled")
+    QuerySet(Invoice).filter(pk=invoice.pk).update(contradicted_at=utc_now())
+    invoice = stored(invoice)
+    invoice.resolve("created", actor="Ada", reason="still open there")
+    assert invoice.observe_status("paid") is True
+    left = stored(invoice)
+    assert left.status == "paid"
+    assert left.paid_after_cancel_at is not None
 
 
 def test_observe_joins_the_callers_transaction():

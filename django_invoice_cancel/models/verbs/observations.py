@@ -21,6 +21,7 @@ from ...clock import utc_now
 from ...eligibility import FURTHEST_AHEAD, doubt_over_at, is_far_ahead
 from ...intents import Intent
 from ...outcomes import Code, LookupReply, Outcome
+from ...services import warn_of_lost_payment
 from ...statuses import CLOSED, Mover, Status, may_move
 from ..provider_state import ProviderState
 from .records import append_flagged, consequences, was_canceled
@@ -67,6 +68,7 @@ class Observations:
         def verb() -> bool:
             row = self.rows.lock(invoice.id)
             if row is None:
+                warn_of_lost_payment(invoice.provider, status, f"{invoice.external_id!a} has no row.")
                 return False
             found.append(row.status)
             if status is None:

@@ -180,8 +180,8 @@ def was_canceled(rows: Rows, row: Invoice) -> bool:
 
 
 def canceled_before(rows: Rows, keys: Sequence[Any]) -> QuerySet[Any, Any]:
-    """Return the keys of those invoices whose log holds a confirmed cancellation."""
-    confirmed = Q(to_status=Status.CANCELED) | Q(outcome__in=CONFIRMS_CANCEL)
+    """Return the keys of those invoices whose log holds a confirmed cancellation, or that they were canceled before."""
+    confirmed = Q(to_status=Status.CANCELED) | Q(from_status=Status.CANCELED) | Q(outcome__in=CONFIRMS_CANCEL)
     return rows.log.filter(confirmed, invoice_id__in=keys).order_by().values_list("invoice_id", flat=True)
 
 
