@@ -14,7 +14,7 @@ from .reading import (
 )
 
 COUNT = 5000
-RATE = 75.0  # well below what two cores can do for workers, server and sandbox: it is the rate that is tested
+RATE = 100.0
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_four_workers_request_each_invoice_once_and_keep_the_rate(redis, make_wo
     assert len(seen) > 20  # progress was to be seen all the while
     assert all(worker.poll() is None for worker in world.workers)
     assert busiest_second(world.sandbox) <= 1.2 * RATE
-    assert per_second(world.sandbox) >= 0.75 * RATE  # 0.9 on an idle machine; others may be at work beside it
+    assert per_second(world.sandbox) >= 0.9 * RATE
