@@ -69,14 +69,16 @@ def test_no_page_asks_about_it_and_no_click_sends_anything(shop, boss, newer, na
     data = {"reason": "x", "note": "x", "decision": "canceled", "repeat": "yes", "attempt": newer.attempt or ""}
     assert boss.post(page(newer, name), data).status_code in (200, 302)
     assert stored(newer).status == before.status == NEWER
-    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
+    assert shop.cancel_count == 0
+    assert shop.lookup_count == 0
 
 
 def test_its_own_columns_can_be_edited(shop, boss, newer):
     fields = {"reference": "order-9", "amount": "", "currency": "", "expires_at_0": "", "expires_at_1": ""}
     issued = {"issued_at_0": "2026-01-02", "issued_at_1": "03:04:05"}
     assert boss.post(page(newer), {**fields, **issued}).status_code == 302
-    assert (stored(newer).reference, stored(newer).status) == ("order-9", NEWER)
+    assert stored(newer).reference == "order-9"
+    assert stored(newer).status == NEWER
 
 
 @pytest.mark.parametrize("kind", ["cancel", "check", "resolve"])
@@ -87,14 +89,16 @@ def test_an_operation_on_it_says_why_it_is_left_alone_and_goes_on(shop, boss, ne
     shown = boss.get(address)
     if kind != "check":
         plan = shown.context["plan"]
-        assert (plan.count, plan.refused_count) == (1, 1)
+        assert plan.count == 1
+        assert plan.refused_count == 1
         boss.post(f"{address}confirm/", {"reason": "x", "decision": "canceled"})
     boss.post(f"{address}run/")
     report = boss.get(address)
     assert BulkOperation.objects.get().progress == "finished"
     assert NEWER in texts(report, "bo-scroll")[0]
     (group,) = [each for each in report.context["groups"] if each.outcome == "skipped"]
-    assert (group.count, group.step) == ("1", None)
+    assert group.count == "1"
+    assert group.step is None
     lines = list(csv.reader(io.StringIO(boss.get(f"{address}report.csv").getvalue().decode("utf-8-sig"))))
     assert {line[1]: line[8] for line in lines}[newer.external_id] == NEWER
     assert stored(newer).status == NEWER
@@ -138,5 +142,7 @@ def test_an_operation_of_newer_values_is_shown_and_not_worked_on(shop, boss, pro
             assert boss.post(f"{address}{name}/", {"reason": "x"}).status_code in (302, 403)
         assert stored(invoice).status == "created"
         made.refresh_from_db()
-        assert (made.operation, made.progress) == (operation, progress)
-    assert (shop.cancel_count, shop.lookup_count) == (0, 0)
+        assert made.operation == operation
+        assert made.progress == progress
+    assert shop.cancel_count == 0
+    assert shop.lookup_count == 0

@@ -28,7 +28,8 @@ def test_no_second_has_more_requests_than_the_rate(sandbox, at_sandbox):
     assert report.ok  # warm: connections, statements
     results = list(cancel_invoices(at_sandbox(60).filter(status="created"), rate=30))
     times = [time for time, operation, _ in sandbox.timeline() if operation == "cancel"][60:]
-    assert (len(results), len(times)) == (60, 60)
+    assert len(results) == 60
+    assert len(times) == 60
     assert most_in_a_second(times) <= 30 * 1.2
     assert times[-1] - times[0] >= 59 / 30 - 0.2
 
@@ -42,7 +43,9 @@ def test_two_processes_share_the_rate(sandbox, at_sandbox, child_env):
     children = [subprocess.Popen(arguments, env=child_env()) for _ in range(2)]
     assert [child.wait(timeout=60) for child in children] == [0, 0]
     times = [time for time, operation, _ in sandbox.timeline() if operation == "cancel"]
-    assert (len(times), statuses(), rows_each()) == (60, {"canceled": 60}, {2: 60})
+    assert len(times) == 60
+    assert statuses() == {"canceled": 60}
+    assert rows_each() == {2: 60}
     assert most_in_a_second(times) <= 20 * 1.2
 
 
@@ -55,8 +58,11 @@ def test_requests_that_wait_for_a_slot_hold_few_claims(shop, make):
     with CaptureQueriesContext(connection) as queries:
         asked = list(results)
     assert [result.code for result in asked] == ["canceled"]
-    assert (shop.cancel_count, statuses(), rows_each()) == (1, {"canceled": 1, "created": 99}, {2: 1})
-    assert (len(queries) < 60, logged("given_back")) == (True, 0)
+    assert shop.cancel_count == 1
+    assert statuses() == {"canceled": 1, "created": 99}
+    assert rows_each() == {2: 1}
+    assert len(queries) < 60
+    assert logged("given_back") == 0
 
 
 @pytest.mark.django_db
@@ -66,7 +72,8 @@ def test_slots_are_not_spent_on_what_is_not_sent(shop, make):
     invoices = make(1)
     results = list(cancel_invoices(invoices, rate=0.5))
     assert len(results) == 201
-    assert (shop.cancel_count, statuses()) == (1, {"canceled": 1, "paid": 200})
+    assert shop.cancel_count == 1
+    assert statuses() == {"canceled": 1, "paid": 200}
     free = ProviderState.objects.get().next_send_at
     assert (free - utc_now()).total_seconds() <= 2
 
@@ -88,7 +95,9 @@ def test_slot_that_cannot_have_been_reserved_blocks_no_process(shop, make, clock
     """A run on a machine whose clock is ahead leaves its last slot behind."""
     ProviderState.objects.create(alias="shop", next_send_at=utc_now() + ahead)
     assert [result.code for result in cancel_invoices(make(1), rate=rate)] == ["canceled"]
-    assert (clock.moved, shop.cancel_count, statuses()) == (0, 1, {"canceled": 1})
+    assert clock.moved == 0
+    assert shop.cancel_count == 1
+    assert statuses() == {"canceled": 1}
     free = (ProviderState.objects.get().next_send_at - utc_now()).total_seconds()
     assert free <= 1 / rate
 
@@ -122,7 +131,8 @@ def test_clock_that_is_set_back_during_a_run_stops_it_for_no_longer_than_its_slo
     shop.before_send = lambda external_id: traveller.shift(-3600) if external_id == "000002" else None
     with time_machine.travel(utc_now().timestamp(), tick=True) as traveller:
         results = list(cancel_invoices(make(6), rate=20))
-    assert ({result.code for result in results}, shop.cancel_count) == ({"canceled"}, 6)
+    assert {result.code for result in results} == {"canceled"}
+    assert shop.cancel_count == 6
 
 
 @pytest.mark.django_db
@@ -134,4 +144,5 @@ def test_slow_process_blocks_no_fast_one_and_keeps_its_own_rate(shop, make):
     assert {result.code for result in fast} == {"canceled"}
     threading.Timer(0.5, stop.set).start()
     assert list(slow) == []
-    assert (shop.cancel_count, statuses()) == (21, {"canceled": 21, "created": 2})
+    assert shop.cancel_count == 21
+    assert statuses() == {"canceled": 21, "created": 2}

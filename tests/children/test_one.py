@@ -40,8 +40,11 @@ CANCELED = [("created", "canceling"), ("canceling", "canceled")]
 def test_cancel_writes_the_row_of_this_invoice_and_of_no_other(account, model):
     invoice = make(model)
     result = invoice.cancel()
-    assert (result.outcome, result.invoice_id, invoice.status) == ("canceled", row(invoice).pk, "canceled")
-    assert (row(invoice).status, history(invoice)) == ("canceled", CANCELED)
+    assert result.outcome == "canceled"
+    assert result.invoice_id == row(invoice).pk
+    assert invoice.status == "canceled"
+    assert row(invoice).status == "canceled"
+    assert history(invoice) == CANCELED
     assert set(Invoice.objects.exclude(pk=row(invoice).pk).values_list("status", flat=True)) == {"created"}
     assert account.cancels == ["1"]
 
@@ -67,7 +70,8 @@ def test_every_writer_works_with_the_class(account, model):
     account.set_status("1", "canceled")
     assert invoice.reconcile().outcome == "already_canceled"
     assert invoice.observe_status("paid") is True
-    assert (row(invoice).status, row(invoice).paid_after_cancel_at is None) == ("paid", False)
+    assert row(invoice).status == "paid"
+    assert row(invoice).paid_after_cancel_at is not None
     assert invoice.mark_handled(actor="Ada", note="delivered") is True
     assert row(invoice).paid_after_cancel_handled_at is not None
     assert account.cancels == ["1"]
@@ -82,7 +86,8 @@ def test_resolve_and_cancel_on_commit_work_with_the_class(account, model):
     with transaction.atomic():
         doubtful.resolve("expired", actor="Ada", reason="seen in the dashboard")
         assert wanted.cancel_on_commit(actor="Ada") is True
-    assert (row(doubtful).status, row(wanted).status) == ("expired", "canceled")
+    assert row(doubtful).status == "expired"
+    assert row(wanted).status == "canceled"
     assert account.cancels == ["1", "2"]
 
 
@@ -149,7 +154,8 @@ def test_a_stale_save_leaves_the_status_alone(account, model):
     row(stale).observe_status("paid")
     stale.reference = "order-17"
     stale.save()
-    assert (row(stale).status, row(stale).reference) == ("paid", "order-17")
+    assert row(stale).status == "paid"
+    assert row(stale).reference == "order-17"
 
 
 @each_child
@@ -203,4 +209,6 @@ def test_the_host_may_write_its_own_columns(account, model):
         assert model.objects.bulk_update([invoice], ["currency"]) == 1
     model.objects.update_or_create(pk=invoice.pk, defaults={"amount": "5"})
     after = row(invoice)
-    assert (after.status, after.reference, after.amount) == ("paid", "a", 5)
+    assert after.status == "paid"
+    assert after.reference == "a"
+    assert after.amount == 5

@@ -30,7 +30,9 @@ each_way = pytest.mark.parametrize("way", [register, register_many], ids=["regis
 def test_a_new_invoice_is_registered_as_a_child(account, model, way):
     way(model, reference="order-1", status="expired")
     child = model.objects.get()
-    assert (child.external_id, child.reference, child.status) == ("1", "order-1", "expired")
+    assert child.external_id == "1"
+    assert child.reference == "order-1"
+    assert child.status == "expired"
     assert list(InvoiceTransition.objects.values_list("invoice_id", "from_status", "to_status")) == [
         (Invoice.objects.get().pk, "", "expired")
     ]
@@ -44,9 +46,14 @@ def test_an_invoice_that_was_registered_before_becomes_a_child_and_keeps_its_sta
     invoice.observe_status("paid")
     way(model, reference="order-2")
     child = model.objects.get()
-    assert (child.id, child.external_id, child.reference, child.status) == (invoice.pk, "1", "order-1", "paid")
+    assert child.id == invoice.pk
+    assert child.external_id == "1"
+    assert child.reference == "order-1"
+    assert child.status == "paid"
     assert InvoiceTransition.objects.count() == 1
-    assert (register(model)[1], model.objects.count(), Invoice.objects.count()) == (False, 1, 2)
+    assert register(model)[1] is False
+    assert model.objects.count() == 1
+    assert Invoice.objects.count() == 2
 
 
 @each_child
@@ -54,8 +61,11 @@ def test_register_returns_the_child_and_whether_it_was_made(account, model):
     Invoice.objects.create(provider="shop", external_id="1")
     made, is_new = register(model)
     again, is_new_again = register(model)
-    assert (type(made), made.external_id, is_new) == (model, "1", True)
-    assert (again, is_new_again) == (made, False)
+    assert type(made) is model
+    assert made.external_id == "1"
+    assert is_new is True
+    assert again == made
+    assert is_new_again is False
     assert model.objects.register_many([{"provider": "shop", "external_id": each} for each in "123"]) == (2, 1)
 
 
@@ -63,8 +73,12 @@ def test_a_child_of_a_child_is_made_of_a_child(account):
     Invoice.objects.create(provider="shop", external_id="0")
     shop, _ = register(ShopInvoice, shop="north")
     gift, is_new = register(GiftInvoice, message="hello")
-    assert (gift.id, gift.shop, gift.message, is_new) == (shop.id, "north", "hello", True)
-    assert (ShopInvoice.objects.get().shop, GiftInvoice.objects.get().added_at) == ("north", shop.added_at)
+    assert gift.id == shop.id
+    assert gift.shop == "north"
+    assert gift.message == "hello"
+    assert is_new is True
+    assert ShopInvoice.objects.get().shop == "north"
+    assert GiftInvoice.objects.get().added_at == shop.added_at
 
 
 @each_way
@@ -95,14 +109,18 @@ def test_a_value_that_the_child_does_not_accept_is_refused(account, way, fields,
 def test_register_through_a_proxy_returns_the_proxy(account):
     made, is_new = register(ProxyInvoice)
     again, _ = register(ProxyInvoice)
-    assert (type(made), type(again), is_new, Invoice.objects.count()) == (ProxyInvoice, ProxyInvoice, True, 1)
+    assert type(made) is ProxyInvoice
+    assert type(again) is ProxyInvoice
+    assert is_new is True
+    assert Invoice.objects.count() == 1
 
 
 @each_child
 def test_a_payment_of_an_invoice_that_is_no_child_yet_is_taken_in(account, model):
     invoice = Invoice.objects.create(provider="shop", external_id="1")
     found = model.objects.observe_status("shop", "1", "paid")
-    assert (found, Invoice.objects.get().status) == (invoice, "paid")
+    assert found == invoice
+    assert Invoice.objects.get().status == "paid"
     child, _ = register(model)
     assert model.objects.observe_status("shop", "1", "overpaid") == child
     assert Invoice.objects.get().status == "overpaid"
@@ -121,4 +139,5 @@ def test_of_many_threads_that_register_one_makes_the_child(account, model, in_th
         found = [thread.result() for thread in [in_thread(shop, external_id) for _ in range(4)]]
         assert sorted(is_new for _, is_new in found) == [False, False, False, True]
         assert len({child.pk for child, _ in found}) == 1
-    assert (model.objects.count(), Invoice.objects.count()) == (2, 2)
+    assert model.objects.count() == 2
+    assert Invoice.objects.count() == 2

@@ -20,9 +20,13 @@ def test_a_claim_writes_attempt_and_expiry_and_one_row(clock, limits):
     opened = claim(invoice)
     row = stored(invoice)
     assert opened.invoices == [invoice]
-    assert (row.status, row.attempt, row.claim_expires_at) == ("canceling", opened.attempt, NOON + seconds(100))
+    assert row.status == "canceling"
+    assert row.attempt == opened.attempt
+    assert row.claim_expires_at == NOON + seconds(100)
     assert row.status_changed_at == NOON
-    assert (row.cancel_requested_at, row.cancel_try_at, row.cancel_try_count) == (NOON, NOON, 3)
+    assert row.cancel_requested_at == NOON
+    assert row.cancel_try_at == NOON
+    assert row.cancel_try_count == 3
     assert log(invoice) == [("created", "canceling", "")]
     assert invoice.transitions.get().attempt == opened.attempt
 
@@ -38,8 +42,10 @@ def test_the_second_claim_loses():
     invoice = make()
     first, second = stored(invoice), stored(invoice)
     winner, loser = claim(first), claim(second)
-    assert (winner.invoices, loser.invoices) == ([first], [])
-    assert (stored(invoice).status, stored(invoice).attempt) == ("canceling", winner.attempt)
+    assert winner.invoices == [first]
+    assert loser.invoices == []
+    assert stored(invoice).status == "canceling"
+    assert stored(invoice).attempt == winner.attempt
     assert log(invoice) == [("created", "canceling", "")]
 
 
@@ -54,7 +60,8 @@ def test_of_many_threads_that_claim_at_once_one_wins(in_thread):
 
     shops = [in_thread(shop) for _ in range(6)]
     [winner] = [each.result() for each in shops if each.result().invoices]
-    assert (stored(invoice).status, stored(invoice).attempt) == ("canceling", winner.attempt)
+    assert stored(invoice).status == "canceling"
+    assert stored(invoice).attempt == winner.attempt
     assert steps(invoice) == ["created > canceling"]
 
 
@@ -66,7 +73,8 @@ def test_only_what_is_open_is_claimed(status):
     invoice = make()
     put(stored(invoice), status=status)
     assert claim(invoice).invoices == []
-    assert (stored(invoice).status, log(invoice)) == (status, [])
+    assert stored(invoice).status == status
+    assert log(invoice) == []
 
 
 @pytest.mark.parametrize("before", [status for status in Status if status not in ("created", "in_doubt")])
@@ -94,7 +102,8 @@ def test_doubt_is_claimed_again_only_with_the_attempt_that_was_looked_up():
     assert claim(stale, before=Status.IN_DOUBT).invoices == []
     fresh = stored(invoice)
     assert claim(fresh, before=Status.IN_DOUBT).invoices == [fresh]
-    assert (stored(invoice).status, steps(invoice)) == ("canceling", ["in_doubt > canceling"])
+    assert stored(invoice).status == "canceling"
+    assert steps(invoice) == ["in_doubt > canceling"]
 
 
 def test_a_group_is_claimed_as_far_as_it_can_be():
@@ -123,14 +132,16 @@ def test_a_paused_provider_is_not_claimed_for(clock):
     assert claim(make(provider="firekassa", external_id="1")).invoices != []
     clock.shift(1)
     assert claim(invoice).invoices == [invoice]
-    assert (stored(invoice).status, log(invoice)) == ("canceling", [("created", "canceling", "")])
+    assert stored(invoice).status == "canceling"
+    assert log(invoice) == [("created", "canceling", "")]
 
 
 def test_no_claim_inside_a_transaction():
     invoice = make()
     with transaction.atomic(), pytest.raises(CancelInTransaction, match="cancel_on_commit"):
         claim(invoice)
-    assert (invoice.status, log(invoice)) == ("created", [])
+    assert invoice.status == "created"
+    assert log(invoice) == []
 
 
 # -- give back --------------------------------------------------------------------------------------------------
@@ -141,7 +152,8 @@ def test_what_was_not_sent_is_given_back(before):
     invoice = make(before)
     opened = claim(invoice, before=Status(before))
     invoice.verbs.give_back(opened, [invoice])
-    assert (stored(invoice).status, invoice.status) == (before, before)
+    assert stored(invoice).status == before
+    assert invoice.status == before
     assert log(invoice) == [(before, "canceling", ""), ("canceling", before, "not_processed")]
 
 
@@ -150,7 +162,8 @@ def test_only_an_own_claim_is_given_back():
     opened = claim(invoice)
     put(stored(invoice), attempt=uuid4())
     invoice.verbs.give_back(opened, [invoice])
-    assert (stored(invoice).status, len(log(invoice))) == ("canceling", 1)
+    assert stored(invoice).status == "canceling"
+    assert len(log(invoice)) == 1
 
 
 # -- back to where it came from (rule 6) ------------------------------------------------------------------------
@@ -163,7 +176,8 @@ def test_what_says_nothing_new_goes_back_to_the_status_before_the_claim(before, 
     invoice = make(before)
     record(claim(invoice, before=Status(before)), invoice, outcome)
     row = stored(invoice)
-    assert (row.status, row.last_outcome) == (before, outcome)
+    assert row.status == before
+    assert row.last_outcome == outcome
     assert log(invoice)[-1] == ("canceling", before, outcome)
 
 
@@ -173,8 +187,11 @@ def test_a_refusal_after_a_doubt_is_in_doubt_anew(clock):
     clock.shift(5)
     record(opened, invoice, "refused")
     row = stored(invoice)
-    assert (row.claim_expires_at, row.next_check_at, row.check_count) == (NOON + seconds(5), NOON + seconds(65), 0)
-    assert (row.status, log(invoice)[-1]) == ("in_doubt", ("canceling", "in_doubt", "refused"))
+    assert row.claim_expires_at == NOON + seconds(5)
+    assert row.next_check_at == NOON + seconds(65)
+    assert row.check_count == 0
+    assert row.status == "in_doubt"
+    assert log(invoice)[-1] == ("canceling", "in_doubt", "refused")
 
 
 # -- abandoned (rule 4) -----------------------------------------------------------------------------------------
@@ -189,7 +206,8 @@ def test_a_claim_is_abandoned_a_minute_past_its_end(clock, limits, late, expecte
     claim(invoice)
     clock.shift(100 + late)
     moved = invoice.verbs.abandon([invoice], RECONCILE)
-    assert (stored(invoice).status, bool(moved)) == (expected, expected == "in_doubt")
+    assert stored(invoice).status == expected
+    assert bool(moved) == (expected == "in_doubt")
     assert len(log(invoice)) == (2 if moved else 1)
 
 
@@ -201,8 +219,10 @@ def test_an_abandoned_claim_keeps_its_attempt_and_its_last_instant(clock, limits
     other = stored(invoice)
     assert other.verbs.abandon([other], RECONCILE) == [other]
     row = stored(invoice)
-    assert (row.attempt, row.claim_expires_at) == (opened.attempt, NOON + seconds(100))
-    assert (row.next_check_at, row.last_outcome) == (NOON + seconds(1000), "in_doubt")
+    assert row.attempt == opened.attempt
+    assert row.claim_expires_at == NOON + seconds(100)
+    assert row.next_check_at == NOON + seconds(1000)
+    assert row.last_outcome == "in_doubt"
     assert log(invoice)[-1] == ("canceling", "in_doubt", "in_doubt")
     assert invoice.transitions.last().attempt == opened.attempt
 
@@ -218,4 +238,5 @@ def test_a_new_claim_is_not_abandoned_for_an_old_one(clock, limits):
     assert stale.verbs.abandon([stale], RECONCILE) == []
     put(stored(invoice), attempt=stale.attempt, claim_expires_at=NOON + seconds(1000))
     assert stale.verbs.abandon([stale], RECONCILE) == []
-    assert (stored(invoice).status, log(invoice)) == ("canceling", [("created", "canceling", "")])
+    assert stored(invoice).status == "canceling"
+    assert log(invoice) == [("created", "canceling", "")]

@@ -68,7 +68,8 @@ def test_an_invoice_with_history_is_not_deleted():
         invoice.delete()
     with pytest.raises(ProtectedError):
         Invoice.objects.all().delete()
-    assert (Invoice.objects.count(), InvoiceTransition.objects.count()) == (1, 1)
+    assert Invoice.objects.count() == 1
+    assert InvoiceTransition.objects.count() == 1
 
 
 def test_an_invoice_without_history_is_deleted():
@@ -84,7 +85,10 @@ def test_loaddata_restores_status_and_bookkeeping(tmp_path):
     put(invoice, status="created", attempt=None, claim_expires_at=None, check_count=0)
     call_command("loaddata", str(file), verbosity=0)
     row = stored(invoice)
-    assert (row.status, row.attempt, row.claim_expires_at, row.check_count) == ("in_doubt", attempt, NOON, 3)
+    assert row.status == "in_doubt"
+    assert row.attempt == attempt
+    assert row.claim_expires_at == NOON
+    assert row.check_count == 3
     assert json.loads(file.read_text())[0]["model"] == "invoice_cancel.invoice"
 
 
@@ -98,7 +102,8 @@ def test_loaddata_restores_status_and_bookkeeping(tmp_path):
 )  # fmt: skip
 def test_an_invoice_knows_whether_it_is_closed_or_holds_money(status, is_closed, holds_money):
     invoice = make(status)
-    assert (invoice.is_closed, invoice.holds_money) == (is_closed, holds_money)
+    assert invoice.is_closed == is_closed
+    assert invoice.holds_money == holds_money
 
 
 def test_an_invoice_is_named_by_provider_and_id():

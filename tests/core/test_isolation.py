@@ -59,7 +59,9 @@ def test_an_invoice_that_another_process_registers_after_the_snapshot_is_found(r
         other = in_thread(make, external_id="INV-1").result()
         invoice, is_new = Invoice.objects.register(provider="cryptocloud", external_id="INV-1")
         invoice.observe_status("paid")
-    assert (is_new, invoice.pk, stored(other).status) == (False, other.pk, "paid")
+    assert is_new is False
+    assert invoice.pk == other.pk
+    assert stored(other).status == "paid"
 
 
 def test_a_payment_finds_an_invoice_that_was_registered_after_the_snapshot(repeatable_read, in_thread):

@@ -52,7 +52,8 @@ def test_the_doubt_period_is_a_setting(clock, limits, lost):
     limits(DOUBT_PERIOD=10)
     clock.shift(10)
     look_up(lost, "created")
-    assert (stored(lost).status, steps(lost)[-1]) == ("created", "in_doubt > created")
+    assert stored(lost).status == "created"
+    assert steps(lost)[-1] == "in_doubt > created"
 
 
 def test_still_open_counts_only_if_the_lookup_began_after_the_doubt_period(clock, lost):
@@ -61,7 +62,8 @@ def test_still_open_counts_only_if_the_lookup_began_after_the_doubt_period(clock
     seen = other.verbs.seen(other)
     clock.shift(60)
     other.verbs.record_lookup(seen, said("created"), RECONCILE)
-    assert (stored(lost).status, log(lost)[-1]) == ("in_doubt", ("in_doubt", "in_doubt", "still_open"))
+    assert stored(lost).status == "in_doubt"
+    assert log(lost)[-1] == ("in_doubt", "in_doubt", "still_open")
 
 
 def test_an_abandoned_claim_is_doubted_from_the_end_of_its_lease(clock, limits):
@@ -83,7 +85,8 @@ def test_an_abandoned_claim_is_doubted_from_the_end_of_its_lease(clock, limits):
 def test_everything_else_counts_at_once(lost, status):
     look_up(lost, status)
     row = stored(lost)
-    assert (row.status, row.next_check_at) == (status, None)
+    assert row.status == status
+    assert row.next_check_at is None
     assert steps(lost)[-1] == f"in_doubt > {status}"
 
 
@@ -91,12 +94,14 @@ def test_what_leaves_doubt_as_open_is_looked_up_once_more(clock, lost):
     clock.shift(PERIOD)
     look_up(lost, "created")
     row = stored(lost)
-    assert (row.next_check_at, row.check_count) == (NOON + seconds(PERIOD + 3600), 0)
+    assert row.next_check_at == NOON + seconds(PERIOD + 3600)
+    assert row.check_count == 0
     assert log(lost)[-1] == ("in_doubt", "created", "not_processed")
     clock.shift(3600)
     look_up(lost, "created")
     row = stored(lost)
-    assert (row.status, row.next_check_at) == ("created", None)
+    assert row.status == "created"
+    assert row.next_check_at is None
 
 
 def test_a_look_before_its_time_does_not_take_the_place_of_the_one_more_lookup(clock, lost):
@@ -105,7 +110,8 @@ def test_a_look_before_its_time_does_not_take_the_place_of_the_one_more_lookup(c
     clock.shift(60)
     look_up(lost, "created")
     row = stored(lost)
-    assert (row.status, row.next_check_at) == ("created", NOON + seconds(PERIOD + 3600))
+    assert row.status == "created"
+    assert row.next_check_at == NOON + seconds(PERIOD + 3600)
     assert log(lost)[2:] == [("in_doubt", "created", "not_processed")]
 
 
@@ -137,7 +143,8 @@ def test_one_more_lookup_that_says_nothing_is_asked_again_ever_more_rarely(clock
 def test_an_open_invoice_that_nobody_doubts_is_asked_for_no_second_time(clock):
     invoice = make()
     look_up(invoice, None, code="not_found")
-    assert (stored(invoice).next_check_at, stored(invoice).check_count) == (None, 0)
+    assert stored(invoice).next_check_at is None
+    assert stored(invoice).check_count == 0
 
 
 # -- against what was seen --------------------------------------------------------------------------------------
@@ -174,7 +181,8 @@ def test_still_open_is_written_against_what_was_there_before_the_lookup(clock, l
     seen = other.verbs.seen(other)
     meanwhile(stored(lost))
     other.verbs.record_lookup(seen, said("created"), RECONCILE)
-    assert (stored(lost).status, log(lost)[-1]) == (expected, last)
+    assert stored(lost).status == expected
+    assert log(lost)[-1] == last
 
 
 def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost):
@@ -184,7 +192,8 @@ def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost
     seen = other.verbs.seen(other)
     put(stored(lost), claim_expires_at=NOON + seconds(PERIOD))
     other.verbs.record_lookup(seen, said("created"), RECONCILE)
-    assert (stored(lost).status, log(lost)[-1]) == ("in_doubt", ("in_doubt", "in_doubt", "still_open"))
+    assert stored(lost).status == "in_doubt"
+    assert log(lost)[-1] == ("in_doubt", "in_doubt", "still_open")
 
 
 @pytest.mark.parametrize("status", ["paid", "canceled"])
@@ -193,14 +202,16 @@ def test_news_counts_whatever_happened_meanwhile(lost, status):
     seen = other.verbs.seen(other)
     _claimed_again(stored(lost))
     other.verbs.record_lookup(seen, said(status), RECONCILE)
-    assert (stored(lost).status, steps(lost)[-1]) == (status, f"in_doubt > {status}")
+    assert stored(lost).status == status
+    assert steps(lost)[-1] == f"in_doubt > {status}"
 
 
 @pytest.mark.parametrize("status", ["canceled", "expired"])
 def test_still_open_for_what_is_closed_here_is_a_row_only(clock, status):
     invoice = make(status)
     look_up(invoice, "created")
-    assert (stored(invoice).status, log(invoice)) == (status, [(status, status, "contradictory_answer")])
+    assert stored(invoice).status == status
+    assert log(invoice) == [(status, status, "contradictory_answer")]
 
 
 # -- the back-off -----------------------------------------------------------------------------------------------
@@ -216,7 +227,8 @@ def test_the_back_off_grows_to_a_day_and_never_ends(clock, limits):
         look_up(invoice, None, code="not_found")
         waits.append((stored(invoice).next_check_at - NOON - seconds(5)).total_seconds() / 60)
     assert waits == [1, 5, 15, 60, 360, 1440, 1440, 1440, 1440]
-    assert (stored(invoice).status, log(invoice)[2:]) == ("in_doubt", [("in_doubt", "in_doubt", "not_found")] * 8)
+    assert stored(invoice).status == "in_doubt"
+    assert log(invoice)[2:] == [("in_doubt", "in_doubt", "not_found")] * 8
 
 
 def test_a_check_falls_due_when_still_open_begins_to_count(clock, lost):
@@ -224,7 +236,8 @@ def test_a_check_falls_due_when_still_open_begins_to_count(clock, lost):
     for _ in range(2):
         look_up(lost, "created")
     assert stored(lost).next_check_at == NOON + seconds(PERIOD + 1)
-    assert (stored(lost).status, log(lost)[2:]) == ("in_doubt", [("in_doubt", "in_doubt", "still_open")] * 2)
+    assert stored(lost).status == "in_doubt"
+    assert log(lost)[2:] == [("in_doubt", "in_doubt", "still_open")] * 2
 
 
 @pytest.mark.parametrize(
@@ -265,10 +278,12 @@ def test_an_answer_that_names_no_status_stays_in_doubt_and_is_kept(clock, lost, 
     clock.shift(PERIOD)
     look_up(lost, None, code=code, word="strange")
     row = lost.transitions.last()
-    assert (stored(lost).status, stored(lost).check_count) == ("in_doubt", 1)
-    assert (row.from_status, row.to_status, row.code, row.provider_message) == (
-        "in_doubt", "in_doubt", code, "strange",
-    )  # fmt: skip
+    assert stored(lost).status == "in_doubt"
+    assert stored(lost).check_count == 1
+    assert row.from_status == "in_doubt"
+    assert row.to_status == "in_doubt"
+    assert row.code == code
+    assert row.provider_message == "strange"
     assert stored(lost).status_confirmed_at is None
 
 
@@ -278,7 +293,8 @@ def test_of_two_reconcilers_one_looks_an_invoice_up(clock, lost):
     won = [lost.verbs.book_check(group) for group in both]
     assert [len(each) for each in won] == [1, 0]
     assert stored(lost).next_check_at == won[0][0].next_check_at == NOON + seconds(121)
-    assert (stored(lost).status, len(log(lost))) == ("in_doubt", 2)
+    assert stored(lost).status == "in_doubt"
+    assert len(log(lost)) == 2
 
 
 def test_two_reconcilers_share_a_group(clock):
@@ -295,14 +311,17 @@ def test_a_check_is_not_booked_for_what_has_moved(clock, lost):
     stale = stored(lost)
     put(stored(lost), status="canceling")
     assert lost.verbs.book_check([stale]) == []
-    assert (stored(lost).status, len(log(lost))) == ("canceling", 2)
+    assert stored(lost).status == "canceling"
+    assert len(log(lost)) == 2
 
 
 def test_booking_does_not_advance_the_back_off(clock, lost):
     clock.shift(61)
     lost.verbs.book_check([lost])
-    assert (stored(lost).check_count, stored(lost).next_check_at) == (0, NOON + seconds(121))
-    assert (stored(lost).status, len(log(lost))) == ("in_doubt", 2)
+    assert stored(lost).check_count == 0
+    assert stored(lost).next_check_at == NOON + seconds(121)
+    assert stored(lost).status == "in_doubt"
+    assert len(log(lost)) == 2
 
 
 def test_the_heartbeat_says_when_reconcile_last_ran(clock, lost):
@@ -322,10 +341,8 @@ def test_repeats_are_counted_for_the_doubt_that_the_invoice_is_in(clock, lost):
     record(lost.verbs.claim([lost], CLERK), lost, "in_doubt")
     counts.append(lost.verbs.repeats(lost))
     assert counts == [0, 1, 2, 0]
-    assert (stored(lost).status, steps(lost)[-3:]) == (
-        "in_doubt",
-        ["in_doubt > created", "created > canceling", "canceling > in_doubt"],
-    )
+    assert stored(lost).status == "in_doubt"
+    assert steps(lost)[-3:] == ["in_doubt > created", "created > canceling", "canceling > in_doubt"]
 
 
 # -- pauses -----------------------------------------------------------------------------------------------------
@@ -337,9 +354,12 @@ def test_a_pause_never_shortens_another(clock):
     verbs.pause("cryptocloud", "bad_credentials", 300)
     verbs.pause("cryptocloud", "rate_limited", 60)
     state = verbs.paused("cryptocloud")
-    assert (state.pause_code, state.seconds_left, state.is_paused) == ("bad_credentials", 300, True)
+    assert state.pause_code == "bad_credentials"
+    assert state.seconds_left == 300
+    assert state.is_paused is True
     verbs.pause("cryptocloud", "rate_limited", 400)
     assert verbs.paused("cryptocloud").paused_until == NOON + seconds(400)
     clock.shift(400)
     assert verbs.paused("cryptocloud") is None
-    assert (ProviderState.objects.get().is_paused, str(state)) == (False, "cryptocloud")
+    assert ProviderState.objects.get().is_paused is False
+    assert str(state) == "cryptocloud"

@@ -43,7 +43,8 @@ EFFECT_TABLE = [
 @pytest.mark.parametrize(("outcome", "becomes", "may_be_sent_again"), EFFECT_TABLE)
 def test_an_outcome_has_its_effect(outcome, becomes, may_be_sent_again):
     effect = EFFECTS[Outcome(outcome)]
-    assert (effect.becomes, effect.may_be_sent_again) == (becomes, may_be_sent_again)
+    assert effect.becomes == becomes
+    assert effect.may_be_sent_again == may_be_sent_again
 
 
 def test_every_outcome_but_skipped_has_an_effect():
@@ -124,4 +125,6 @@ def test_a_result_becomes_json():
     result = CancelResult("alias", "17", Outcome.REFUSED, "has_payment", "It holds money.", Status.PAID, invoice_id=3)
     told = json.loads(json.dumps(result.as_dict()))
     assert told["outcome"] == "refused"
-    assert (told["invoice_id"], told["status"], told["message"]) == ("3", "paid", "It holds money.")
+    assert told["invoice_id"] == "3"
+    assert told["status"] == "paid"
+    assert told["message"] == "It holds money."

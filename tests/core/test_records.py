@@ -52,11 +52,14 @@ def test_an_answer_on_time_moves_the_invoice(clock, outcome, named, expected):
     clock.shift(3)
     record(opened, invoice, outcome, named)
     row = stored(invoice)
-    assert (row.status, row.last_outcome, row.attempt) == (expected, outcome, opened.attempt)
+    assert row.status == expected
+    assert row.last_outcome == outcome
+    assert row.attempt == opened.attempt
     assert row.status_changed_at == NOON + seconds(3)
     assert row.status_confirmed_at == (None if expected in ("created", "in_doubt") else NOON + seconds(3))
     assert log(invoice) == [("created", "canceling", ""), ("canceling", expected, outcome)]
-    assert (invoice.status, invoice.last_outcome) == (expected, outcome)
+    assert invoice.status == expected
+    assert invoice.last_outcome == outcome
 
 
 def test_a_lost_answer_is_checked_in_a_minute_and_doubted_from_now_on(clock):
@@ -65,8 +68,11 @@ def test_a_lost_answer_is_checked_in_a_minute_and_doubted_from_now_on(clock):
     clock.shift(20)
     record(opened, invoice, "in_doubt")
     row = stored(invoice)
-    assert (row.claim_expires_at, row.next_check_at, row.check_count) == (NOON + seconds(20), NOON + seconds(80), 0)
-    assert (row.status, log(invoice)[-1]) == ("in_doubt", ("canceling", "in_doubt", "in_doubt"))
+    assert row.claim_expires_at == NOON + seconds(20)
+    assert row.next_check_at == NOON + seconds(80)
+    assert row.check_count == 0
+    assert row.status == "in_doubt"
+    assert log(invoice)[-1] == ("canceling", "in_doubt", "in_doubt")
 
 
 # -- late: somebody else has taken the invoice out of "canceling" -------------------------------------------------
@@ -139,7 +145,8 @@ def test_a_late_answer_is_never_lost_and_never_overwrites(meanwhile, old, outcom
     meanwhile(stored(invoice))
     record(opened, invoice, outcome, named)
     row = stored(invoice)
-    assert (row.status, invoice.status) == (expected, expected)
+    assert row.status == expected
+    assert invoice.status == expected
     assert log(invoice)[1:] == [(old, expected, outcome)]
     assert invoice.transitions.last().attempt == opened.attempt
 
@@ -161,8 +168,10 @@ def test_a_late_doubt_about_an_open_invoice_is_in_doubt_from_now_on(clock):
     clock.shift(2000)
     record(opened, invoice, "in_doubt")
     row = stored(invoice)
-    assert (row.claim_expires_at, row.next_check_at) == (NOON + seconds(2000), NOON + seconds(2060))
-    assert (row.status, log(invoice)[-1]) == ("in_doubt", ("created", "in_doubt", "in_doubt"))
+    assert row.claim_expires_at == NOON + seconds(2000)
+    assert row.next_check_at == NOON + seconds(2060)
+    assert row.status == "in_doubt"
+    assert log(invoice)[-1] == ("created", "in_doubt", "in_doubt")
 
 
 def test_a_late_row_only_leaves_the_bookkeeping_alone(clock):
@@ -172,7 +181,9 @@ def test_a_late_row_only_leaves_the_bookkeeping_alone(clock):
     clock.shift(9)
     record(opened, invoice, "canceled")
     row = stored(invoice)
-    assert (row.status, row.last_outcome, row.status_changed_at) == ("paid", "refused", NOON)
+    assert row.status == "paid"
+    assert row.last_outcome == "refused"
+    assert row.status_changed_at == NOON
     assert log(invoice)[-1] == ("paid", "paid", "canceled")
 
 
@@ -223,7 +234,9 @@ def test_after_a_verb_the_instance_carries_status_and_bookkeeping_and_keeps_unsa
              "status_changed_at", "status_confirmed_at", "paid_after_cancel_at", "cancel_requested_at"]  # fmt: skip
     assert {name: getattr(invoice, name) for name in names} == {name: getattr(row, name) for name in names}
     assert row.status != "canceling"
-    assert (invoice.reference, invoice.currency, row.reference) == ("edited", "EUR", "stored")
+    assert invoice.reference == "edited"
+    assert invoice.currency == "EUR"
+    assert row.reference == "stored"
 
 
 @pytest.mark.parametrize("only", [None, ["id", "provider", "external_id"]], ids=["whole", "deferred"])
@@ -234,8 +247,11 @@ def test_after_a_verb_that_failed_the_instance_carries_what_it_did_before(monkey
     monkeypatch.setattr(Rows, "append", _fail)
     with pytest.raises(DatabaseError, match="disk full"):
         record(opened, fetched, "canceled")
-    assert (stored(invoice).status, stored(invoice).last_outcome) == ("canceling", "")
-    assert (fetched.status, fetched.last_outcome, fetched.attempt) == ("canceling", "", opened.attempt)
+    assert stored(invoice).status == "canceling"
+    assert stored(invoice).last_outcome == ""
+    assert fetched.status == "canceling"
+    assert fetched.last_outcome == ""
+    assert fetched.attempt == opened.attempt
     assert log(invoice) == [("created", "canceling", "")]
 
 
@@ -318,7 +334,8 @@ def test_one_answer_with_money_is_one_transaction(monkeypatch):
     honest = Rows.run
     monkeypatch.setattr(Rows, "run", lambda rows, *args, **options: (runs.append(1), honest(rows, *args, **options))[1])
     record(opened, invoice, "refused", "paid")
-    assert (len(runs), stored(invoice).status) == (1, "paid")
+    assert len(runs) == 1
+    assert stored(invoice).status == "paid"
 
 
 def test_an_on_time_record_needs_no_lock(monkeypatch):

@@ -44,13 +44,16 @@ each_way = pytest.mark.parametrize("way", [register, register_many], ids=["regis
 def test_an_empty_value_is_filled_in(way, name, caplog):
     invoice = make(external_id="INV-1")
     known, is_new = way(**{name: VALUES[name]})
-    assert (known, is_new, getattr(known, name)) == (invoice, False, VALUES[name])
+    assert known == invoice
+    assert is_new is False
+    assert getattr(known, name) == VALUES[name]
     row = stored(invoice)
     assert {each: getattr(row, each) for each in VALUES if each != name} == {
         each: getattr(invoice, each) for each in VALUES if each != name
     }
     assert getattr(row, name) == VALUES[name]
-    assert (log(invoice), caplog.records) == ([], [])
+    assert log(invoice) == []
+    assert caplog.records == []
 
 
 @each_way
@@ -60,8 +63,10 @@ def test_a_value_that_differs_is_kept_and_reported(way, name, caplog):
     conflicts = []
     known, _ = way(**{name: OTHERS[name]}, on_conflict=conflicts.append)
     (conflict,) = conflicts
-    assert (conflict.external_id, dict(conflict.values)) == ("INV-1", {name: (VALUES[name], OTHERS[name])})
-    assert (getattr(known, name), getattr(Invoice.objects.get(), name)) == (VALUES[name], VALUES[name])
+    assert conflict.external_id == "INV-1"
+    assert dict(conflict.values) == {name: (VALUES[name], OTHERS[name])}
+    assert getattr(known, name) == VALUES[name]
+    assert getattr(Invoice.objects.get(), name) == VALUES[name]
     assert caplog.records == []
 
 
@@ -114,7 +119,8 @@ def test_rows_of_one_call_that_name_an_invoice_twice_are_merged_and_compared():
     conflicts = []
     assert Invoice.objects.register_many(rows, on_conflict=conflicts.append) == (1, 1)
     invoice = Invoice.objects.get()
-    assert (invoice.reference, invoice.currency) == ("order-1", "USD")
+    assert invoice.reference == "order-1"
+    assert invoice.currency == "USD"
     assert [dict(conflict.values) for conflict in conflicts] == [{"reference": ("order-1", "order-2")}]
 
 
@@ -151,7 +157,9 @@ def test_a_copy_is_a_new_invoice(insert, is_read):
     insert(copied)
     row = Invoice.objects.get(external_id="INV-2")
     new = Invoice(provider="cryptocloud", external_id="INV-3")
-    assert (row.reference, row.status, copied.status) == ("order-17", "created", "created")
+    assert row.reference == "order-17"
+    assert row.status == "created"
+    assert copied.status == "created"
     for name in ("attempt", "cancel_requested_at", "next_check_at", "last_outcome", "paid_after_cancel_at"):
         assert getattr(row, name) == getattr(new, name)
     assert Invoice.objects.get(pk=key).status == "paid"
@@ -162,7 +170,9 @@ def test_a_copy_of_a_claimed_invoice_carries_no_attempt():
     invoice = make("in_doubt", external_id="INV-1", attempt="12345678-1234-5678-1234-567812345678", check_count=3)
     invoice.pk, invoice._state.adding, invoice.external_id = None, True, "INV-2"
     invoice.save()
-    assert (stored(invoice).status, stored(invoice).attempt, stored(invoice).check_count) == ("created", None, 0)
+    assert stored(invoice).status == "created"
+    assert stored(invoice).attempt is None
+    assert stored(invoice).check_count == 0
 
 
 def test_a_new_invoice_may_still_be_inserted_in_a_status():

@@ -45,7 +45,8 @@ def test_check_finds_out_at_once_where_the_provider_can_be_asked(window, sandbox
     window.offer("check").click()
 
     window.expect_status("canceled")
-    assert (sandbox.count("cancel"), sandbox.count("lookup", invoice.external_id)) == (0, 1)
+    assert sandbox.count("cancel") == 0
+    assert sandbox.count("lookup", invoice.external_id) == 1
 
 
 def test_check_asks_first_where_it_repeats_the_cancel(window, sandbox):
@@ -86,5 +87,6 @@ def test_late_money_is_marked_as_handled_with_a_note(window, sandbox):
     expect(window.page.locator(".messagelist li.success")).to_have_count(1)
     expect(window.offer("handled")).to_have_count(0)
     invoice.refresh_from_db()
-    assert (invoice.status, invoice.paid_after_cancel_handled_at is None) == ("paid", False)
+    assert invoice.status == "paid"
+    assert invoice.paid_after_cancel_handled_at is not None
     assert sandbox.summary()["totals"] == {}

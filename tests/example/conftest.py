@@ -76,7 +76,8 @@ class Shop:
         token = self.csrf_token(self.page(number)) or self.browser.cookies["csrftoken"]
         form = {"csrfmiddlewaretoken": token, "reason": "changed their mind"}
         response = self.browser.post(f"{self.url}/orders/{number}/cancel/", data=form)
-        assert (response.status_code, response.url) == (200, f"{self.url}/orders/{number}/")
+        assert response.status_code == 200
+        assert response.url == f"{self.url}/orders/{number}/"
         return response.text
 
     def webhook(self, **body: Any) -> requests.Response:

@@ -46,7 +46,8 @@ def test_demo_ends_with_the_providers_truth_and_runs_a_second_time(tmp_path):
         demo = start("demo.py", var=tmp_path, **PIPES)
         output, errors = demo.communicate(timeout=60)
 
-        assert (demo.returncode, errors) == (0, "")
+        assert demo.returncode == 0
+        assert errors == ""
         assert {words[0]: words[2] for words in step(output, 2) if words and words[0] in OUTCOMES} == OUTCOMES
         assert [words[2] for words in step(output, 3) if words[1:2] in (["before"], ["after"])] == [
             "in_doubt",
@@ -72,7 +73,8 @@ def test_interrupted_demo_leaves_nothing_running(tmp_path, end, code):
     demo.send_signal(end)
     _, errors = demo.communicate(timeout=20)
 
-    assert (demo.returncode, errors) == (code, "")
+    assert demo.returncode == code
+    assert errors == ""
 
 
 @pytest.mark.slow

@@ -39,9 +39,12 @@ def test_database_restarts_under_four_workers(postgres, redis, make_world):
 
     operation.refresh_from_db()
     assert operation.progress == "finished"
-    assert (disagreements(world.sandbox), broken_logs(), untrue_items(operation)) == ({}, [], [])
+    assert disagreements(world.sandbox) == {}
+    assert broken_logs() == []
+    assert untrue_items(operation) == []
     assert not Invoice.objects.filter(status__in=["canceling", "in_doubt"]).exists()
-    assert (set(requests_each(world.sandbox)), set(executed_each(world.sandbox))) == ({1}, {1})
+    assert set(requests_each(world.sandbox)) == {1}
+    assert set(executed_each(world.sandbox)) == {1}
     assert set(item_outcomes(operation)) <= {"canceled", "in_doubt"}
 
 
@@ -58,10 +61,14 @@ def test_run_by_hand_ends_with_an_error_and_goes_on_when_called_again(postgres, 
     errors = world.errors.read_text()
     postgres.start()
 
-    assert (code, "OperationalError" in errors) == (1, True)
+    assert code == 1
+    assert "OperationalError" in errors
     world.manage("run_bulk_operations", later_by=LATER)
     world.manage("reconcile_invoices", later_by=2 * LATER, codes=(0, 3, 4))
     operation.refresh_from_db()
     assert operation.progress == "finished"
-    assert (disagreements(world.sandbox), broken_logs(), untrue_items(operation)) == ({}, [], [])
-    assert (set(requests_each(world.sandbox)), set(executed_each(world.sandbox))) == ({1}, {1})
+    assert disagreements(world.sandbox) == {}
+    assert broken_logs() == []
+    assert untrue_items(operation) == []
+    assert set(requests_each(world.sandbox)) == {1}
+    assert set(executed_each(world.sandbox)) == {1}

@@ -40,7 +40,9 @@ def test_workers_of_a_recipe_finish_an_operation(redis, make_world, recipe, comm
     world.wait(lambda: world.progress(operation) == "finished", seconds=60, what="the operation is finished")
 
     assert item_outcomes(operation) == {"canceled": COUNT}
-    assert (requests_each(world.sandbox), disagreements(world.sandbox), broken_logs()) == ({1: COUNT}, {}, [])
+    assert requests_each(world.sandbox) == {1: COUNT}
+    assert disagreements(world.sandbox) == {}
+    assert broken_logs() == []
 
 
 @pytest.mark.parametrize(("recipe", "commands"), RECIPES)
@@ -63,8 +65,11 @@ def test_stop_stops_all_workers_and_resume_goes_on(redis, make_world, recipe, co
     assert world.sent() < COUNT
     world.configure(rate=1000.0)
     world.manage("run_bulk_operations", world.resume(operation))
-    assert (world.progress(operation), item_outcomes(operation)) == ("finished", {"canceled": COUNT})
-    assert (requests_each(world.sandbox), disagreements(world.sandbox), broken_logs()) == ({1: COUNT}, {}, [])
+    assert world.progress(operation) == "finished"
+    assert item_outcomes(operation) == {"canceled": COUNT}
+    assert requests_each(world.sandbox) == {1: COUNT}
+    assert disagreements(world.sandbox) == {}
+    assert broken_logs() == []
 
 
 def test_operation_outlives_a_broker_that_is_down(redis, make_world):
@@ -74,11 +79,15 @@ def test_operation_outlives_a_broker_that_is_down(redis, make_world):
     redis.kill()
 
     operation = world.start_operation()
-    assert (operation.progress, world.sent()) == ("running", 0)
+    assert operation.progress == "running"
+    assert world.sent() == 0
     world.manage("run_bulk_operations")
 
-    assert (world.progress(operation), item_outcomes(operation)) == ("finished", {"canceled": 20})
-    assert (requests_each(world.sandbox), disagreements(world.sandbox), broken_logs()) == ({1: 20}, {}, [])
+    assert world.progress(operation) == "finished"
+    assert item_outcomes(operation) == {"canceled": 20}
+    assert requests_each(world.sandbox) == {1: 20}
+    assert disagreements(world.sandbox) == {}
+    assert broken_logs() == []
 
 
 def test_lines_of_the_crontab_run(redis, make_world):
@@ -93,8 +102,11 @@ def test_lines_of_the_crontab_run(redis, make_world):
         shell = {**world.env, "SHOP": str(EXAMPLE), "PYTHON": sys.executable}
         subprocess.run(["/bin/sh", "-c", command], env=shell, check=True, timeout=60, capture_output=True)
 
-    assert (world.progress(operation), item_outcomes(operation)) == ("finished", {"canceled": 20})
-    assert (requests_each(world.sandbox), disagreements(world.sandbox), broken_logs()) == ({1: 20}, {}, [])
+    assert world.progress(operation) == "finished"
+    assert item_outcomes(operation) == {"canceled": 20}
+    assert requests_each(world.sandbox) == {1: 20}
+    assert disagreements(world.sandbox) == {}
+    assert broken_logs() == []
 
 
 def test_serving_at_a_taken_port_leaves_no_worker_behind(tmp_path):
@@ -104,7 +116,8 @@ def test_serving_at_a_taken_port_leaves_no_worker_behind(tmp_path):
         arguments = ("--port", port, "--sandbox-port", "0", "--workers", "tasks")
         serving = start("serve.py", *arguments, var=tmp_path, stderr=subprocess.PIPE)
         _output, errors = serving.communicate(timeout=60)
-    assert (serving.returncode, errors.startswith(f"Port {port} of 127.0.0.1 is taken: ")) == (1, True)
+    assert serving.returncode == 1
+    assert errors.startswith(f"Port {port} of 127.0.0.1 is taken: ") is True
 
 
 FOREIGN = {"celery": "a task of another project", "celery.other": "another one"}

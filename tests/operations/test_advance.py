@@ -53,7 +53,8 @@ def test_an_operation_that_is_not_running_is_left_alone(scripted_provider, invoi
     operation = started()
     BulkOperation.objects.update(progress=state)
     assert advance(operation.pk) == Advance(has_more=False)
-    assert (operation.items.left().count(), progress(operation)) == (2, state)
+    assert operation.items.left().count() == 2
+    assert progress(operation) == state
     assert scripted_provider.cancel_count == 0
 
 
@@ -63,8 +64,10 @@ def test_a_slice_in_a_transaction_is_refused(scripted_provider, invoices, starte
     with transaction.atomic(), pytest.raises(CancelInTransaction):
         advance(operation.pk)
     operation.refresh_from_db()
-    assert (outcomes(operation), operation.worked_at) == ({"101": ""}, None)
-    assert (statuses(), logs()) == ({"101": "created"}, {"101": ""})
+    assert outcomes(operation) == {"101": ""}
+    assert operation.worked_at is None
+    assert statuses() == {"101": "created"}
+    assert logs() == {"101": ""}
     assert scripted_provider.cancel_count == 0
 
 
@@ -111,7 +114,8 @@ def test_an_alias_that_is_not_configured_stops_no_other(scripted_provider, invoi
     operation = started()
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"201": "skipped misconfigured", "101": "canceled canceled"}
-    assert (statuses(), logs()) == ({"201": "created", "101": "canceled"}, {"201": "", "101": "claim canceled"})
+    assert statuses() == {"201": "created", "101": "canceled"}
+    assert logs() == {"201": "", "101": "claim canceled"}
     assert scripted_provider.cancel_count == 1
 
 
@@ -122,7 +126,9 @@ def test_rate_limited_stays_untried_and_waits(scripted_provider, invoices, start
     invoices(1)
     operation = started()
     scripted_provider.next_cancels("rate_limited")
-    left = advance(operation.pk, deadline=0.5)
+    left = advance(operation.pk, deadline=0.5)  # shorter than the pause, or the slice waits for its end
+    while not scripted_provider.cancel_count:  # the machine stood still for that long
+        left = advance(operation.pk, deadline=0.5)
     assert left.has_more
     assert 0 < left.wait_seconds <= 60
     assert outcomes(operation) == {"101": ""}
@@ -130,7 +136,8 @@ def test_rate_limited_stays_untried_and_waits(scripted_provider, invoices, start
     ProviderState.objects.update(paused_until=None)
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "canceled canceled"}
-    assert (statuses(), logs()) == ({"101": "canceled"}, {"101": "claim rate_limited claim canceled"})
+    assert statuses() == {"101": "canceled"}
+    assert logs() == {"101": "claim rate_limited claim canceled"}
     assert scripted_provider.cancel_count == 2
 
 
@@ -162,7 +169,8 @@ def test_a_paused_provider_does_not_keep_another_from_its_turn(scripted_provider
     assert operation.items.left().count() == 3
     assert {statuses()[each] for each in ("201", "202", "203")} == {"created"}
     assert Counter(logs().values()) == {"": 3, "claim canceled": 3}
-    assert (scripted_provider.cancel_count, paused.cancel_count) == (3, 0)
+    assert scripted_provider.cancel_count == 3
+    assert paused.cancel_count == 0
 
 
 # -- stop -----------------------------------------------------------------------------------------------------
@@ -218,7 +226,8 @@ def test_a_stopped_operation_goes_on_where_it_was(scripted_provider, invoices, s
     assert operation.resume()
     assert advance(operation.pk).is_finished
     assert sorted(scripted_provider.cancels) == ["101", "102", "103", "104"]
-    assert (set(statuses().values()), set(logs().values())) == ({"canceled"}, {"claim canceled"})
+    assert set(statuses().values()) == {"canceled"}
+    assert set(logs().values()) == {"claim canceled"}
 
 
 def test_a_slice_takes_nothing_after_its_time(scripted_provider, invoices, started):
@@ -227,7 +236,8 @@ def test_a_slice_takes_nothing_after_its_time(scripted_provider, invoices, start
     assert advance(operation.pk, deadline=0.0).has_more
     assert outcomes(operation) == dict.fromkeys(("101", "102", "103"), "")
     assert not operation.items.left().filter(token__isnull=False).exists()
-    assert (set(statuses().values()), set(logs().values())) == ({"created"}, {""})
+    assert set(statuses().values()) == {"created"}
+    assert set(logs().values()) == {""}
     assert scripted_provider.cancel_count == 0
 
 
@@ -248,7 +258,8 @@ def test_check_writes_what_the_provider_says(scripted_provider, invoices, starte
         "102": "not_processed still_open",
         "103": "refused has_payment",
     }
-    assert (scripted_provider.cancel_count, scripted_provider.lookup_count) == (0, 1)
+    assert scripted_provider.cancel_count == 0
+    assert scripted_provider.lookup_count == 1
 
 
 @pytest.mark.scripted_providers("firekassa", supports_lookup=False, is_repeat_harmless=True)
@@ -272,7 +283,8 @@ def test_resolve_writes_the_decision(scripted_provider, invoices, started):
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "already_canceled resolved", "102": "skipped not_in_doubt"}
     assert statuses() == {"101": "canceled", "102": "created"}
-    assert (scripted_provider.cancel_count, scripted_provider.lookup_count) == (0, 0)
+    assert scripted_provider.cancel_count == 0
+    assert scripted_provider.lookup_count == 0
 
 
 def test_resolve_is_guarded_by_the_attempt_that_was_selected(scripted_provider, invoices, started):
@@ -283,7 +295,8 @@ def test_resolve_is_guarded_by_the_attempt_that_was_selected(scripted_provider, 
     put(invoice, attempt="00000000-0000-4000-8000-000000000002")
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "skipped changed"}
-    assert (statuses(), logs()) == ({"101": "in_doubt"}, {"101": ""})
+    assert statuses() == {"101": "in_doubt"}
+    assert logs() == {"101": ""}
     assert scripted_provider.cancel_count == 0
 
 
@@ -294,5 +307,6 @@ def test_resolve_does_not_wait_for_a_paused_provider(scripted_provider, invoices
     operation = started("resolve", decision="paid", trigger="operator")
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "refused resolved"}
-    assert (statuses(), logs()) == ({"101": "paid"}, {"101": "resolved"})
+    assert statuses() == {"101": "paid"}
+    assert logs() == {"101": "resolved"}
     assert scripted_provider.cancel_count == 0

@@ -42,7 +42,9 @@ def test_slice_reads_where_it_writes(scripted_provider, replica, django_assert_n
         operation = start(3)
         left = advance(operation.pk)
         found = operation.items.left().exists()
-    assert (operation.total, left.is_finished, found) == (3, True, False)
+    assert operation.total == 3
+    assert left.is_finished is True
+    assert found is False
     assert set(outcomes(operation).values()) == {"canceled canceled"}
     assert scripted_provider.cancel_count == 3
 
@@ -50,7 +52,9 @@ def test_slice_reads_where_it_writes(scripted_provider, replica, django_assert_n
 def test_slice_shares_items_where_it_writes(scripted_provider, replica):
     operation = start(3)
     left = advance(operation.pk, limit=2)
-    assert (left.has_more, operation.items.left().count(), scripted_provider.cancel_count) == (True, 1, 2)
+    assert left.has_more is True
+    assert operation.items.left().count() == 1
+    assert scripted_provider.cancel_count == 2
     assert not BulkOperationItem.objects.left().filter(token__isnull=False).exists()
 
 
@@ -76,8 +80,12 @@ def test_sweep_finds_what_has_just_begun(scripted_provider, replica):
 def test_stop_and_resume_by_somebody_else_are_seen(replica):
     operation = start(3)
     seen = BulkOperation.objects.get()
-    assert (operation.stop(), seen.stop(), seen.progress) == (True, False, "stopped")
-    assert (operation.resume(), seen.resume(), seen.progress) == (True, False, "running")
+    assert operation.stop() is True
+    assert seen.stop() is False
+    assert seen.progress == "stopped"
+    assert operation.resume() is True
+    assert seen.resume() is False
+    assert seen.progress == "running"
 
 
 def test_invoices_of_another_database_are_refused_and_none_of_this_one_taken(scripted_provider):

@@ -40,12 +40,18 @@ def test_answer_about_an_invoice_that_was_edited_in_flight_is_a_doubt(scripted_p
     scripted_provider.all_cancels(answer)
     scripted_provider.before_send = lambda external_id: edit(invoice, **columns)
     result = cancel_invoice(invoice)
-    assert (result.outcome, result.code, result.provider, result.external_id) == ("in_doubt", "changed", "a", "101")
+    assert result.outcome == "in_doubt"
+    assert result.code == "changed"
+    assert result.provider == "a"
+    assert result.external_id == "101"
     left = row(invoice)
-    assert (left.status, left.status_confirmed_at, left.paid_after_cancel_at) == ("in_doubt", None, None)
+    assert left.status == "in_doubt"
+    assert left.status_confirmed_at is None
+    assert left.paid_after_cancel_at is None
     assert list(logs().values()) == ["claim changed"]
     assert last_message(invoice).startswith(f"a 101: {'refused' if answer in ('paid', 'expired') else answer}")
-    assert (answer in last_message(invoice), asked()) == (True, {"a": (1, 0), "b": (0, 0)})
+    assert answer in last_message(invoice)
+    assert asked() == {"a": (1, 0), "b": (0, 0)}
 
 
 def test_account_that_an_invoice_was_moved_to_settles_the_doubt(scripted_provider, invoices):
@@ -54,7 +60,8 @@ def test_account_that_an_invoice_was_moved_to_settles_the_doubt(scripted_provide
     cancel_invoice(invoice)
     ScriptedProvider.of("b").set_status("101", "paid")
     assert reconcile_invoice(row(invoice)).code == "has_payment"
-    assert (row(invoice).status, row(invoice).paid_after_cancel_at) == ("paid", None)
+    assert row(invoice).status == "paid"
+    assert row(invoice).paid_after_cancel_at is None
     assert asked() == {"a": (1, 0), "b": (0, 1)}
 
 
@@ -64,7 +71,8 @@ def test_request_that_was_not_processed_leaves_an_edited_invoice_open(scripted_p
     scripted_provider.all_cancels("rate_limited")
     scripted_provider.before_send = lambda external_id: edit(invoice, **columns)
     assert cancel_invoice(invoice).code == "rate_limited"
-    assert (row(invoice).status, list(logs().values())) == ("created", ["claim rate_limited"])
+    assert row(invoice).status == "created"
+    assert list(logs().values()) == ["claim rate_limited"]
     assert last_message(invoice).startswith("a 101: not_processed")
     assert asked() == {"a": (1, 0), "b": (0, 0)}
 
@@ -76,7 +84,8 @@ def test_late_answer_about_an_edited_invoice_is_a_log_row_only(scripted_provider
     scripted_provider.all_cancels(answer)
     scripted_provider.before_send = lambda external_id: edit(invoice, provider="b", status=status)
     cancel_invoice(invoice)
-    assert (row(invoice).status, row(invoice).paid_after_cancel_at) == (status, None)
+    assert row(invoice).status == status
+    assert row(invoice).paid_after_cancel_at is None
     assert list(logs().values()) == ["claim changed"]
     assert answer in last_message(invoice)
     assert asked() == {"a": (1, 0), "b": (0, 0)}
@@ -89,7 +98,9 @@ def test_bulk_run_records_the_others_of_the_group(scripted_provider, invoices):
     results = {result.external_id: result.code for result in cancel_invoices(Invoice.objects.all())}
     assert results == {"101": "canceled", "102": "changed", "103": "canceled", "104": "changed", "105": "canceled"}
     assert statuses() == {**dict.fromkeys(("101", "103", "105"), "canceled"), "102": "in_doubt", "999": "in_doubt"}
-    assert (logs()["102"], logs()["999"], logs()["101"]) == ("claim changed", "claim changed", "claim canceled")
+    assert logs()["102"] == "claim changed"
+    assert logs()["999"] == "claim changed"
+    assert logs()["101"] == "claim canceled"
     assert asked() == {"a": (5, 0), "b": (0, 0)}
 
 
@@ -118,8 +129,10 @@ def test_lookup_of_an_invoice_that_was_edited_in_flight_is_logged_only(
 
     scripted_provider.all_lookups(answer_late)
     [result] = reconcile_invoices(Invoice.objects.all()) if in_bulk else [reconcile_invoice(row(invoice))]
-    assert (result.outcome, result.code) == ("skipped", "changed")
-    assert (row(invoice).status, list(logs().values())) == ("in_doubt", ["changed"])
+    assert result.outcome == "skipped"
+    assert result.code == "changed"
+    assert row(invoice).status == "in_doubt"
+    assert list(logs().values()) == ["changed"]
     assert last_message(invoice) == f"a 101: {answer}"
     assert asked() == {"a": (0, 1), "b": (0, 0)}
 
@@ -134,5 +147,6 @@ def test_lookup_without_an_answer_does_not_delay_the_other_account(scripted_prov
 
     scripted_provider.all_lookups(no_answer)
     reconcile_invoice(row(invoice))
-    assert (row(invoice).next_check_at, row(invoice).status) == (invoice.created_at, "in_doubt")
+    assert row(invoice).next_check_at == invoice.created_at
+    assert row(invoice).status == "in_doubt"
     assert asked() == {"a": (0, 1), "b": (0, 0)}

@@ -34,7 +34,9 @@ def test_adapter_that_declares_what_it_must_is_made(adapter):
     provider = adapter("shop-eu")
 
     assert repr(provider) == f"<{adapter.__name__} 'shop-eu'>"
-    assert (provider.deadline, provider.concurrency, provider.rate) == (15.0, 8, None)
+    assert provider.deadline == 15.0
+    assert provider.concurrency == 8
+    assert provider.rate is None
     assert provider.secrets == []
 
 
@@ -132,15 +134,20 @@ def test_word_that_is_not_in_the_table_is_unknown(word, status):
 def test_found_keeps_a_word_that_we_do_not_know():
     reply = Good("shop-eu").found("frozen", http_status=200)
 
-    assert (reply.status, reply.code, reply.is_answer) == (None, "unknown_status", True)
-    assert (reply.provider_status, reply.http_status) == ("frozen", 200)
+    assert reply.status is None
+    assert reply.code == "unknown_status"
+    assert reply.is_answer is True
+    assert reply.provider_status == "frozen"
+    assert reply.http_status == 200
 
 
 @pytest.mark.parametrize("word", [None, 7, ["open"]])
 def test_found_makes_no_word_of_what_is_none(word):
     reply = Good("shop-eu").found(word)
 
-    assert (reply.status, reply.code, reply.provider_status) == (None, "unknown_status", "")
+    assert reply.status is None
+    assert reply.code == "unknown_status"
+    assert reply.provider_status == ""
 
 
 def test_words_are_masked_before_they_are_cut():

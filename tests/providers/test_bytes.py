@@ -144,5 +144,6 @@ def test_lease_that_says_no_leaves_nothing_on_the_wire(serve):
     reply = firekassa.cancel("511727028", lease=lambda seconds_left: False)
 
     firekassa.close()
-    assert (reply.outcome, reply.code) == (Outcome.NOT_PROCESSED, "lease_expired")
+    assert reply.outcome == Outcome.NOT_PROCESSED
+    assert reply.code == "lease_expired"
     assert server.requests == []

@@ -59,7 +59,8 @@ def test_cancel_is_a_post_of_the_uuid_with_the_token(cryptocloud, web):
     cryptocloud.cancel(UUID, lease=may_send)
 
     (call,) = web.calls
-    assert (call.request.method, call.request.url) == ("POST", CANCEL)
+    assert call.request.method == "POST"
+    assert call.request.url == CANCEL
     assert call.request.body == b'{"uuid":"INV-89UX09KA"}'
     assert call.request.headers["Authorization"] == "Token invented-key"
     assert call.request.headers["Content-Type"] == "application/json"
@@ -75,7 +76,8 @@ def test_lookup_is_one_post_of_all_the_uuids(cryptocloud, web):
     cryptocloud.lookup(["INV-89UX09KA", "INV-ILRAJE1Q"])
 
     (call,) = web.calls
-    assert (call.request.method, call.request.url) == ("POST", INFO)
+    assert call.request.method == "POST"
+    assert call.request.url == INFO
     assert call.request.body == b'{"uuids":["INV-89UX09KA","INV-ILRAJE1Q"]}'
     assert call.request.headers["Authorization"] == "Token invented-key"
     assert call.request.headers["Content-Type"] == "application/json"
@@ -258,7 +260,9 @@ def test_answer_to_a_cancel(cryptocloud, web, http_status, body, outcome, code):
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.http_status) == (outcome, code, http_status)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.http_status == http_status
     assert reply.status is None
     assert len(web.calls) == 1
 
@@ -277,7 +281,9 @@ def test_no_answer_to_a_cancel(cryptocloud, web, fault, outcome, code):
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.http_status) == (outcome, code, None)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.http_status is None
     assert len(web.calls) == 1
 
 
@@ -286,7 +292,8 @@ def test_rate_limit_says_how_long_to_wait(cryptocloud, web):
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
 
-    assert (reply.outcome, reply.retry_after) == (Outcome.NOT_PROCESSED, 12.0)
+    assert reply.outcome == Outcome.NOT_PROCESSED
+    assert reply.retry_after == 12.0
     assert len(web.calls) == 1
 
 
@@ -339,7 +346,10 @@ def test_not_created_is_explained_by_a_lookup(cryptocloud, web, http_status, ref
 
     reply = cryptocloud.cancel("89ux09ka", lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.status, reply.http_status) == (outcome, code, status, http_status)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.status == status
+    assert reply.http_status == http_status
     assert "not created" in reply.provider_message
     assert [json.loads(call.request.body) for call in web.calls] == [
         {"uuid": "INV-89UX09KA"},
@@ -366,7 +376,9 @@ def test_not_created_stays_in_doubt_where_the_lookup_fails(cryptocloud, web, htt
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.status) == (Outcome.IN_DOUBT, Code.NO_ANSWER, None)
+    assert reply.outcome == Outcome.IN_DOUBT
+    assert reply.code == Code.NO_ANSWER
+    assert reply.status is None
     assert f"(asked for its status: {learned}" in reply.provider_message
     assert len(web.calls) == 2
 
@@ -389,7 +401,9 @@ def test_another_refusal_stands_unless_the_lookup_explains_it(cryptocloud, web, 
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.status) == (outcome, code, status)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.status == status
     assert text in reply.provider_message
     assert len(web.calls) == 2
 
@@ -446,7 +460,8 @@ def test_entries_of_one_invoice_must_agree_and_money_counts(cryptocloud, web, wo
 
     reply = cryptocloud.lookup(["INV-A1"])["INV-A1"]
 
-    assert (reply.status, reply.code) == (status, code)
+    assert reply.status == status
+    assert reply.code == code
     assert len(web.calls) == 1
 
 
@@ -488,7 +503,8 @@ def test_nothing_is_missing_from_an_answer_that_holds_what_nobody_asked_for(cryp
 
     replies = cryptocloud.lookup(["INV-A1", "INV-B2"])
 
-    assert (replies["INV-A1"].code, replies["INV-A1"].is_answer) == (Code.UNREADABLE_ANSWER, False)
+    assert replies["INV-A1"].code == Code.UNREADABLE_ANSWER
+    assert replies["INV-A1"].is_answer is False
     assert replies["INV-B2"].status is Status.PAID
     assert len(web.calls) == 1
 
@@ -566,7 +582,8 @@ def test_host_that_was_chosen_gets_no_hint(web):
 
     reply = trybit.cancel(UUID, lease=may_send)
 
-    assert (reply.code, reply.provider_message) == (Code.REDIRECTED, "")
+    assert reply.code == Code.REDIRECTED
+    assert reply.provider_message == ""
     assert len(web.calls) == 1
 
 
@@ -635,7 +652,8 @@ def test_wrong_id_stops_no_other_of_its_group(cryptocloud, web):
 
     replies = cryptocloud.lookup(["../x", UUID])
 
-    assert (replies["../x"].code, replies["../x"].is_answer) == (Code.MISCONFIGURED, False)
+    assert replies["../x"].code == Code.MISCONFIGURED
+    assert replies["../x"].is_answer is False
     assert replies[UUID].status is Status.CANCELED
     assert web.calls[0].request.body == b'{"uuids":["INV-89UX09KA"]}'
     assert len(web.calls) == 1
@@ -679,6 +697,8 @@ def test_answers_are_read_before_a_short_key_in_them_is_masked(web, key):
     canceled = provider.cancel(UUID, lease=may_send)
     found = provider.lookup([UUID])[UUID]
 
-    assert (canceled.outcome, found.status, found.code) == (Outcome.CANCELED, Status.OVERPAID, "observed")
+    assert canceled.outcome == Outcome.CANCELED
+    assert found.status == Status.OVERPAID
+    assert found.code == "observed"
     assert key not in canceled.provider_message + found.provider_message + found.provider_status
     assert len(web.calls) == 2

@@ -43,7 +43,8 @@ def test_cancel_is_a_bare_post_with_the_bearer_token(firekassa, web):
     firekassa.cancel("511727028", lease=may_send)
 
     (call,) = web.calls
-    assert (call.request.method, call.request.url) == ("POST", CANCEL)
+    assert call.request.method == "POST"
+    assert call.request.url == CANCEL
     assert call.request.headers["Authorization"] == "Bearer invented-token"
     assert call.request.headers["Accept"] == "application/json"
     assert call.request.headers["Content-Length"] == "0"
@@ -86,7 +87,8 @@ def test_lookup_is_a_get_of_the_transaction_signed_over_its_own_path(web):
     signing.lookup(["511727028"])
 
     (call,) = web.calls
-    assert (call.request.method, call.request.url) == ("GET", LOOKUP)
+    assert call.request.method == "GET"
+    assert call.request.url == LOOKUP
     assert call.request.headers["Signature"] == (
         "096276ca9b5a96088ffcbf7414d1f80e0d483b18224be0ad11996c0ff678b471"
         "e64a416517c3ed6fed217c7b97d7c5ec6e0cdc0541392887325c96236a183945"
@@ -216,7 +218,9 @@ def test_answer_to_a_cancel(firekassa, web, http_status, body, headers, outcome,
 
     reply = firekassa.cancel("511727028", lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.http_status) == (outcome, code, http_status)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.http_status == http_status
     assert reply.status is None
     assert len(web.calls) == 1
 
@@ -236,7 +240,9 @@ def test_no_answer_to_a_cancel(looking, web, fault, outcome, code):
 
     reply = looking.cancel("511727028", lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.http_status) == (outcome, code, None)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.http_status is None
     assert len(web.calls) == 1
 
 
@@ -257,7 +263,9 @@ def test_rate_limit_says_how_long_to_wait(firekassa, web, retry_after, seconds):
 
     reply = firekassa.cancel("511727028", lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.retry_after) == (Outcome.NOT_PROCESSED, Code.RATE_LIMITED, seconds)
+    assert reply.outcome == Outcome.NOT_PROCESSED
+    assert reply.code == Code.RATE_LIMITED
+    assert reply.retry_after == seconds
     assert len(web.calls) == 1
 
 
@@ -327,7 +335,10 @@ def test_refusal_is_explained_by_a_lookup(looking, web, http_status, word, outco
 
     reply = looking.cancel("511727028", lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.status, reply.http_status) == (outcome, code, status, http_status)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.status == status
+    assert reply.http_status == http_status
     assert "Нельзя отменить." in reply.provider_message
     assert [call.request.method for call in web.calls] == ["POST", "GET"]
 
@@ -351,7 +362,9 @@ def test_refusal_stands_where_the_lookup_teaches_nothing(looking, web, http_stat
 
     reply = looking.cancel("511727028", lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.status) == (Outcome.REFUSED, Code.PROVIDER_REFUSED, None)
+    assert reply.outcome == Outcome.REFUSED
+    assert reply.code == Code.PROVIDER_REFUSED
+    assert reply.status is None
     assert len(web.calls) == 2
 
 
@@ -413,7 +426,9 @@ def test_answer_to_a_lookup(looking, web, http_status, body, status, code, is_an
 
     assert list(replies) == ["511727028"]
     reply = replies["511727028"]
-    assert (reply.status, reply.code, reply.is_answer) == (status, code, is_answer)
+    assert reply.status == status
+    assert reply.code == code
+    assert reply.is_answer == is_answer
     assert reply.http_status == http_status
     assert len(web.calls) == 1
 
@@ -426,14 +441,18 @@ def test_no_answer_to_a_lookup(looking, web, fault, code):
 
     reply = looking.lookup(["511727028"])["511727028"]
 
-    assert (reply.status, reply.code, reply.is_answer) == (None, code, False)
+    assert reply.status is None
+    assert reply.code == code
+    assert reply.is_answer is False
     assert len(web.calls) == 1
 
 
 def test_lookup_that_is_not_allowed_asks_nobody(firekassa, web):
     reply = firekassa.lookup(["511727028"])["511727028"]
 
-    assert (reply.status, reply.code, reply.is_answer) == (None, Code.NO_LOOKUP, False)
+    assert reply.status is None
+    assert reply.code == Code.NO_LOOKUP
+    assert reply.is_answer is False
     assert len(web.calls) == 0
 
 
@@ -486,7 +505,9 @@ def test_wrong_id_is_refused_before_anything_is_sent(firekassa, web, external_id
 def test_wrong_id_is_not_looked_up(looking, web, external_id):
     reply = looking.lookup([external_id])[external_id]
 
-    assert (reply.status, reply.code, reply.is_answer) == (None, Code.MISCONFIGURED, False)
+    assert reply.status is None
+    assert reply.code == Code.MISCONFIGURED
+    assert reply.is_answer is False
     assert "an id is FireKassa's own number" in reply.provider_message
     assert len(web.calls) == 0
 
@@ -500,7 +521,8 @@ def test_refused_id_is_shown_without_line_breaks_and_not_in_full(firekassa):
 
 
 def test_capabilities(firekassa, looking):
-    assert (firekassa.supports_lookup, looking.supports_lookup) == (False, True)
+    assert firekassa.supports_lookup is False
+    assert looking.supports_lookup is True
     assert firekassa.lookup_group_size == 1
     assert firekassa.is_repeat_harmless is True
     assert firekassa.secret_options == {"api_token", "sign_token"}

@@ -53,7 +53,8 @@ def make(base_url="https://api.example", key="invented-key", **options):
 def test_address_is_accepted(base_url, kept, is_plain_http):
     provider = make(base_url)
 
-    assert (provider.base_url, provider.is_plain_http) == (kept, is_plain_http)
+    assert provider.base_url == kept
+    assert provider.is_plain_http == is_plain_http
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,8 @@ def test_reuse_of_connections_is_an_option(reuse_connections):
             provider.ask("POST", "/cancel", deadline=Deadline(5))
         provider.close()
 
-    assert (server.connections, server.executed) == (1 if reuse_connections else 3, 3)
+    assert server.connections == (1 if reuse_connections else 3)
+    assert server.executed == 3
 
 
 @pytest.mark.parametrize("value", [None, 0, 1, "False", ""])
@@ -221,7 +223,9 @@ def test_answer_that_means_the_same_everywhere(exchange, outcome, code):
     reply = make().read_in_common(exchange)
 
     assert reply is not None
-    assert (reply.outcome, reply.code, reply.http_status) == (outcome, code, exchange.http_status)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.http_status == exchange.http_status
 
 
 @pytest.mark.parametrize(("exchange", "outcome", "code"), COMMON, ids=IDS)
@@ -229,7 +233,9 @@ def test_lookup_learns_nothing_from_an_answer_that_means_the_same_everywhere(exc
     reply = make().read_lookup_in_common(exchange)
 
     assert reply is not None
-    assert (reply.status, reply.code, reply.is_answer) == (None, code, False)
+    assert reply.status is None
+    assert reply.code == code
+    assert reply.is_answer is False
 
 
 @pytest.mark.parametrize("http_status", [200, 201, 204, 400, 402, 406, 408, 409, 410, 415, 422, 451])
@@ -244,7 +250,8 @@ def test_reply_carries_the_providers_words_or_what_went_wrong():
 
     assert said is not None
     assert failed is not None
-    assert (said.provider_message, said.retry_after) == ("Slow down", 3.0)
+    assert said.provider_message == "Slow down"
+    assert said.retry_after == 3.0
     assert failed.provider_message == "NameResolutionError"
 
 
@@ -328,7 +335,9 @@ def test_refused_although_open_is_a_contradiction():
 
     reply = make().doubted_after_lookup(REFUSED, found)
 
-    assert (reply.outcome, reply.code, reply.status) == (Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER, None)
+    assert reply.outcome == Outcome.IN_DOUBT
+    assert reply.code == Code.CONTRADICTORY_ANSWER
+    assert reply.status is None
     assert reply.provider_message == "No. (asked for its status: observed process)"
 
 
@@ -337,7 +346,8 @@ def test_doubt_after_a_failed_lookup_says_how_it_failed_and_when_to_come_back():
 
     reply = make().doubted_after_lookup(REFUSED, found)
 
-    assert (reply.outcome, reply.code) == (Outcome.IN_DOUBT, Code.NO_ANSWER)
+    assert reply.outcome == Outcome.IN_DOUBT
+    assert reply.code == Code.NO_ANSWER
     assert reply.provider_message == "No. (asked for its status: rate_limited Slow down)"
     assert reply.retry_after == 9.0
 
@@ -347,5 +357,6 @@ def test_doubt_after_a_word_that_is_not_known_says_the_word():
 
     reply = make().doubted_after_lookup(REFUSED, found)
 
-    assert (reply.outcome, reply.code) == (Outcome.IN_DOUBT, Code.UNKNOWN_STATUS)
+    assert reply.outcome == Outcome.IN_DOUBT
+    assert reply.code == Code.UNKNOWN_STATUS
     assert reply.provider_message == "No. (asked for its status: unknown_status frozen)"

@@ -69,7 +69,9 @@ def test_docs_adapter_cancels(examplepay, web, http_status, body, outcome, code,
 
     reply = examplepay.cancel(ID, lease=may_send)
 
-    assert (reply.outcome, reply.code, reply.status) == (outcome, code, status)
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert reply.status == status
     assert web.calls[0].request.headers["Authorization"] == "Bearer invented-token"
     assert len(web.calls) == 1
 
@@ -88,7 +90,9 @@ def test_docs_adapter_looks_up(examplepay, web, http_status, body, status, code,
 
     reply = examplepay.lookup([ID])[ID]
 
-    assert (reply.status, reply.code, reply.is_answer) == (status, code, is_answer)
+    assert reply.status == status
+    assert reply.code == code
+    assert reply.is_answer == is_answer
     assert len(web.calls) == 1
 
 

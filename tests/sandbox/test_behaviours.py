@@ -80,7 +80,8 @@ def test_first_cancel_meets_what_the_id_says(sandbox, dialect, name, kind, answe
     external_id = sandbox.new_id(dialect, name)
     heard = cancel(sandbox, dialect, external_id, timeout=0.2 if kind == "silence" else 10.0)
     status, body = answers[dialect]
-    assert (heard.kind, heard.status) == (kind, status)
+    assert heard.kind == kind
+    assert heard.status == status
     assert body is None or heard.body == body
     assert sandbox.executed(external_id) == executed
     assert sandbox.truth(external_id) == truth[dialect == "cryptocloud"]
@@ -122,7 +123,8 @@ def test_late_cancel_finds_an_invoice_that_was_paid_meanwhile(sandbox, dialect):
     other = sandbox.new_id(dialect, "late")
     cancel(sandbox, dialect, other, timeout=0.05)
     sandbox.wait_until(lambda: sandbox.executed(other) == 1)
-    assert (sandbox.truth(external_id), sandbox.executed(external_id)) == ("paid", 0)
+    assert sandbox.truth(external_id) == "paid"
+    assert sandbox.executed(external_id) == 0
     assert sandbox.count("cancel") == 2
 
 
@@ -146,7 +148,8 @@ def test_drip_takes_its_time_for_every_byte(sandbox, dialect):
 def test_rate_limited_says_when_to_come_again(sandbox, dialect):
     sandbox.configure(retry_after_seconds=7)
     heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "rate_limited"))
-    assert (heard.status, heard.headers["retry-after"]) == (429, "7")
+    assert heard.status == 429
+    assert heard.headers["retry-after"] == "7"
     assert sandbox.count("cancel") == 1
 
 
@@ -154,12 +157,14 @@ def test_redirect_leads_to_another_port_where_arrivals_are_counted(sandbox, dial
     heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "redirect"))
     host, port_and_path = heard.headers["location"].rsplit(":", 1)
     port = port_and_path.split("/")[0]
-    assert (host, port) == ("http://127.0.0.1", sandbox.control_url.rsplit(":", 1)[1].split("/")[0])
+    assert host == "http://127.0.0.1"
+    assert port == sandbox.control_url.rsplit(":", 1)[1].split("/")[0]
     assert sandbox.base_url.rsplit(":", 1)[1] != port
     assert sandbox.count("elsewhere") == 0
     elsewhere = type("Elsewhere", (), {"base_url": f"{host}:{port}"})
     assert ask(elsewhere, request_bytes("POST", "/v2/anything")).status == 200
-    assert (sandbox.count("cancel"), sandbox.count("elsewhere")) == (1, 1)
+    assert sandbox.count("cancel") == 1
+    assert sandbox.count("elsewhere") == 1
 
 
 def test_echo_repeats_the_credentials(sandbox, dialect):
@@ -171,7 +176,8 @@ def test_echo_repeats_the_credentials(sandbox, dialect):
 def test_forbidden_is_a_page_at_firekassa_and_detail_at_cryptocloud(sandbox):
     page = cancel(sandbox, "firekassa", sandbox.new_id("firekassa", "forbidden"))
     detail = cancel(sandbox, "cryptocloud", sandbox.new_id("cryptocloud", "forbidden"))
-    assert (page.headers["content-type"], page.headers["server"]) == ("text/html; charset=UTF-8", "cloudflare")
+    assert page.headers["content-type"] == "text/html; charset=UTF-8"
+    assert page.headers["server"] == "cloudflare"
     assert detail.json == {"detail": "You do not have permission to perform this action."}
     assert sandbox.count("cancel") == 2
 

@@ -20,14 +20,16 @@ def test_script_is_used_up_one_step_a_request_then_the_rule_holds(sandbox, diale
     external_id = sandbox.new_id(dialect)
     sandbox.script(external_id, ["unavailable", "22", "rate_limited"])
     assert [cancel(sandbox, dialect, external_id).status for _ in range(4)] == [503, 503, 429, 200]
-    assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (1, 4)
+    assert sandbox.executed(external_id) == 1
+    assert sandbox.count("cancel", external_id) == 4
 
 
 def test_script_goes_before_the_rule_and_leaves_it_its_first_cancel(sandbox, dialect):
     external_id = sandbox.new_id(dialect, "unavailable")
     sandbox.script(external_id, ["rate_limited"])
     assert [cancel(sandbox, dialect, external_id).status for _ in range(3)] == [429, 503, 200]
-    assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (1, 3)
+    assert sandbox.executed(external_id) == 1
+    assert sandbox.count("cancel", external_id) == 3
 
 
 def test_script_for_any_invoice_yields_to_the_invoices_own(sandbox):
@@ -37,7 +39,8 @@ def test_script_for_any_invoice_yields_to_the_invoices_own(sandbox):
     assert cancel(sandbox, "firekassa", one).status == 429
     assert cancel(sandbox, "firekassa", other).status == 503
     assert cancel(sandbox, "firekassa", one).status == 200
-    assert (sandbox.count("cancel", one), sandbox.count("cancel", other)) == (2, 1)
+    assert sandbox.count("cancel", one) == 2
+    assert sandbox.count("cancel", other) == 1
 
 
 def test_endless_script_goes_on(sandbox):
@@ -53,30 +56,36 @@ def test_script_of_lookups_leaves_cancels_alone(sandbox, dialect):
     assert cancel(sandbox, dialect, external_id).status == 200
     assert lookup(sandbox, dialect, external_id) is None
     assert lookup(sandbox, dialect, external_id) == sandbox.truth(external_id) == "paid"
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 2)
+    assert sandbox.count("cancel") == 1
+    assert sandbox.count("lookup") == 2
 
 
 @pytest.mark.parametrize(("step", "kind"), [("silent_before", "silence"), ("reset_after", "reset"), ("30", "reply")])
 def test_faults_can_be_scripted_for_lookups_too(sandbox, dialect, step, kind):
     external_id = sandbox.new_id(dialect)
     sandbox.script(external_id, [step], operation="lookup")
-    assert ask(sandbox, lookup_bytes(dialect, external_id), timeout=0.2).kind == kind
-    assert (sandbox.count("lookup", external_id), sandbox.executed(external_id)) == (1, 0)
+    heard = ask(sandbox, lookup_bytes(dialect, external_id), timeout=0.2 if kind == "silence" else 10.0)
+    assert heard.kind == kind
+    assert sandbox.count("lookup", external_id) == 1
+    assert sandbox.executed(external_id) == 0
 
 
 def test_scripted_state_is_written_before_the_cancel_is_decided(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     sandbox.script(external_id, ["paid"])
     assert cancel(sandbox, dialect, external_id).status in (400, 422)
-    assert (sandbox.truth(external_id), sandbox.executed(external_id)) == ("paid", 0)
+    assert sandbox.truth(external_id) == "paid"
+    assert sandbox.executed(external_id) == 0
 
 
 def test_raw_step_sends_its_bytes_and_closes(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     sandbox.script(external_id, [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
     heard = cancel(sandbox, dialect, external_id)
-    assert (heard.kind, heard.body) == ("cut", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
-    assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (0, 1)
+    assert heard.kind == "cut"
+    assert heard.body == b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+    assert sandbox.executed(external_id) == 0
+    assert sandbox.count("cancel", external_id) == 1
 
 
 def test_step_may_be_a_function_of_the_request(sandbox):
@@ -148,7 +157,8 @@ def test_payment_while_a_cancel_is_held_wins(sandbox, dialect):
         held.wait_arrived()
         sandbox.pay(external_id)
     assert answer.result(10).status in (400, 422)
-    assert (sandbox.truth(external_id), sandbox.executed(external_id)) == ("paid", 0)
+    assert sandbox.truth(external_id) == "paid"
+    assert sandbox.executed(external_id) == 0
     assert sandbox.count("cancel", external_id) == 1
 
 
@@ -210,7 +220,8 @@ def test_money_after_a_cancel_leaves_it_executed(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     cancel(sandbox, dialect, external_id)
     sandbox.pay(external_id)
-    assert (lookup(sandbox, dialect, external_id), sandbox.executed(external_id)) == ("paid", 1)
+    assert lookup(sandbox, dialect, external_id) == "paid"
+    assert sandbox.executed(external_id) == 1
 
 
 def test_many_threads_cancel_one_invoice_once(sandbox, dialect):
@@ -218,7 +229,8 @@ def test_many_threads_cancel_one_invoice_once(sandbox, dialect):
     with ThreadPoolExecutor(16) as pool:
         heard = list(pool.map(lambda _: cancel(sandbox, dialect, external_id).status, range(64)))
     assert heard.count(200) == 1
-    assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (1, 64)
+    assert sandbox.executed(external_id) == 1
+    assert sandbox.count("cancel", external_id) == 64
     assert [one.executed for one in sandbox.requests].count(True) == 1
 
 
@@ -254,7 +266,8 @@ def test_cancel_is_carried_out_before_the_latency_passes(sandbox, dialect):
     sandbox.configure(latency=60.0)
     external_id = sandbox.new_id(dialect)
     assert cancel(sandbox, dialect, external_id, timeout=0.1).kind == "silence"
-    assert (sandbox.executed(external_id), sandbox.count("cancel", external_id)) == (1, 1)
+    assert sandbox.executed(external_id) == 1
+    assert sandbox.count("cancel", external_id) == 1
 
 
 def test_rate_is_a_limit_for_each_dialect(sandbox):
@@ -272,10 +285,12 @@ def test_silent_when_down_and_well_again(sandbox, dialect):
     sandbox.configure(down="silent")
     external_id = sandbox.new_id(dialect)
     assert cancel(sandbox, dialect, external_id, timeout=0.1).kind == "silence"
-    assert (sandbox.executed(external_id), sandbox.count("cancel")) == (0, 1)
+    assert sandbox.executed(external_id) == 0
+    assert sandbox.count("cancel") == 1
     sandbox.configure(down="")
     assert cancel(sandbox, dialect, external_id).status == 200
-    assert (sandbox.executed(external_id), sandbox.count("cancel")) == (1, 2)
+    assert sandbox.executed(external_id) == 1
+    assert sandbox.count("cancel") == 2
 
 
 def test_refuses_when_down_and_well_again_at_the_same_address(sandbox, dialect):
@@ -367,7 +382,9 @@ def test_reset_forgets_everything_but_the_credentials(sandbox, dialect):
     sandbox.pay(external_id)
     sandbox.reset()
     assert cancel(sandbox, dialect, external_id).status == 200
-    assert (sandbox.count("cancel"), sandbox.executed(external_id), sandbox.before_answer) == (1, 1, None)
+    assert sandbox.count("cancel") == 1
+    assert sandbox.executed(external_id) == 1
+    assert sandbox.before_answer is None
     with pytest.raises(TimeoutError):
         held.wait_arrived(timeout=0.01)
     assert sandbox.new_id(dialect) != external_id

@@ -27,14 +27,18 @@ def test_crypto_cloud_py_creates_looks_up_and_cancels(sandbox):
     requests = importlib.import_module("requests")
     api = client.CryptoCloudApi(api_key=KEY, base_url=f"{sandbox.base_url}/v2")
     invoice = api.invoice_create(shop_id="shop", amount=100, currency="EUR", order_id="17")
-    assert (invoice.status, invoice.amount, invoice.fiat_currency) == ("created", 100.0, "EUR")
+    assert invoice.status == "created"
+    assert invoice.amount == 100.0
+    assert invoice.fiat_currency == "EUR"
     assert api.invoice_cancel(invoice.uuid) == ["ok"]
     assert [(one.uuid, one.status, one.order_id) for one in api.invoices_info([invoice.uuid])] == [
         (invoice.uuid, "canceled", "17")
     ]
     with pytest.raises(requests.HTTPError, match="400 Client Error"):
         api.invoice_cancel(invoice.uuid)
-    assert (sandbox.executed(invoice.uuid), sandbox.count("cancel"), sandbox.count("create")) == (1, 2, 1)
+    assert sandbox.executed(invoice.uuid) == 1
+    assert sandbox.count("cancel") == 2
+    assert sandbox.count("create") == 1
 
 
 def test_crypto_cloud_py_sees_what_the_invoice_holds(sandbox):
@@ -61,8 +65,13 @@ def test_cryptocloud_sdk_creates_looks_up_and_cancels(sandbox):
         return invoice, info
 
     invoice, info = asyncio.run(work())
-    assert (invoice.status, info.status, info.order_id, info.amount) == ("created", "canceled", "17", 100.2)
-    assert (sandbox.executed(invoice.uuid), sandbox.count("cancel"), sandbox.count("create")) == (1, 2, 1)
+    assert invoice.status == "created"
+    assert info.status == "canceled"
+    assert info.order_id == "17"
+    assert info.amount == 100.2
+    assert sandbox.executed(invoice.uuid) == 1
+    assert sandbox.count("cancel") == 2
+    assert sandbox.count("create") == 1
 
 
 @pytest.mark.parametrize(
@@ -77,4 +86,5 @@ def test_cryptocloud_sdk_reads_how_credentials_are_rejected(sandbox, token, name
     uuid = sandbox.new_id("cryptocloud", name)
     with pytest.raises(getattr(errors, error)):
         asyncio.run(client.cancel_invoice(uuid))
-    assert (sandbox.executed(uuid), sandbox.count("cancel")) == (0, 1)
+    assert sandbox.executed(uuid) == 0
+    assert sandbox.count("cancel") == 1

@@ -114,8 +114,12 @@ def test_log_holds_the_request_as_it_was_sent(sandbox):
     path = "/v2/invoice/merchant/canceled?locale=en"
     ask(sandbox, request_bytes("POST", path, body, Authorization=TOKENS["cryptocloud"], X_Odd="A: b"))
     (logged,) = sandbox.requests
-    assert (logged.method, logged.path, logged.body) == ("POST", path, body)
-    assert (logged.dialect, logged.operation, logged.executed) == ("cryptocloud", "cancel", True)
+    assert logged.method == "POST"
+    assert logged.path == path
+    assert logged.body == body
+    assert logged.dialect == "cryptocloud"
+    assert logged.operation == "cancel"
+    assert logged.executed is True
     assert logged.headers == {
         "host": "127.0.0.1",
         "content-length": "24",

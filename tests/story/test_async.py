@@ -21,7 +21,8 @@ def test_acancel_cancels_or_raises(sandbox, register):
             await lost.acancel()
 
     async_to_sync(story)()
-    assert (left(invoice), left(lost)) == (("canceled", CANCELED_BY_US), ("in_doubt", LOST))
+    assert left(invoice) == ("canceled", CANCELED_BY_US)
+    assert left(lost) == ("in_doubt", LOST)
     assert sandbox.count("cancel") == 2
 
 
@@ -33,7 +34,8 @@ def test_areconcile_finds_out(sandbox, register):
 
     with later(minutes=16):
         assert async_to_sync(story)().status == "canceled"
-    assert (sandbox.count("lookup"), sandbox.count("cancel")) == (1, 0)
+    assert sandbox.count("lookup") == 1
+    assert sandbox.count("cancel") == 0
 
 
 def test_aobserve_status_takes_in_both_forms(sandbox, register):
@@ -64,4 +66,5 @@ def test_async_view_cancels(sandbox, register):
     invoice = register()
     response = async_to_sync(AsyncClient().post)(f"/async/{invoice.pk}/")
     assert response.json()["outcome"] == "canceled"
-    assert (steps(invoice), sandbox.count("cancel")) == (CANCELED_BY_US, 1)
+    assert steps(invoice) == CANCELED_BY_US
+    assert sandbox.count("cancel") == 1

@@ -55,22 +55,31 @@ def test_cancel_skips_it(account, is_stale):
     stale = Invoice.objects.create(provider="shop", external_id="1")
     put_newer(stale)
     result = failure((stale if is_stale else row(stale)).cancel).result
-    assert (result.outcome, result.code, result.status) == ("skipped", "newer_status", NEWER)
+    assert result.outcome == "skipped"
+    assert result.code == "newer_status"
+    assert result.status == NEWER
     assert "newer version" in str(result.message)
-    assert (row(stale).status, steps(stale), account.cancels) == (NEWER, [], [])
+    assert row(stale).status == NEWER
+    assert steps(stale) == []
+    assert account.cancels == []
 
 
 def test_reconcile_skips_it(account, newer):
     result = newer.reconcile()
-    assert (result.outcome, result.code, result.status) == ("skipped", "newer_status", NEWER)
-    assert (row(newer).status, steps(newer), account.lookups) == (NEWER, [], [])
+    assert result.outcome == "skipped"
+    assert result.code == "newer_status"
+    assert result.status == NEWER
+    assert row(newer).status == NEWER
+    assert steps(newer) == []
+    assert account.lookups == []
 
 
 @pytest.mark.parametrize("status", ["partially_paid", "paid", "overpaid"])
 @pytest.mark.parametrize("form", ["status", "provider_status"])
 def test_money_is_recorded(newer, status, form):
     assert newer.observe_status(**{form: status}) is True
-    assert (row(newer).status, steps(newer)) == (status, [(NEWER, status, "", "observed")])
+    assert row(newer).status == status
+    assert steps(newer) == [(NEWER, status, "", "observed")]
 
 
 def test_money_on_an_invoice_that_was_canceled_before_is_flagged(account):
@@ -78,7 +87,8 @@ def test_money_on_an_invoice_that_was_canceled_before_is_flagged(account):
     invoice.cancel()
     put_newer(invoice)
     Invoice.objects.observe_status("shop", "1", "paid")
-    assert (row(invoice).status, row(invoice).paid_after_cancel_at is not None) == ("paid", True)
+    assert row(invoice).status == "paid"
+    assert row(invoice).paid_after_cancel_at is not None
 
 
 @pytest.mark.parametrize("status", ["canceled", "expired", "failed", "created"])
@@ -89,7 +99,8 @@ def test_any_other_status_is_ignored(newer, status):
 
 def test_an_unknown_status_string_is_logged(newer):
     assert newer.observe_status(provider_status="odd") is False
-    assert (row(newer).status, steps(newer)) == (NEWER, [(NEWER, NEWER, "", "unknown_status")])
+    assert row(newer).status == NEWER
+    assert steps(newer) == [(NEWER, NEWER, "", "unknown_status")]
 
 
 @pytest.mark.parametrize(
@@ -111,14 +122,17 @@ def test_an_answer_that_finds_the_row_in_it_is_recorded(account, answer, status,
 def test_resolve_refuses_it(newer):
     with pytest.raises(ResolveNotPossible) as caught:
         newer.resolve("canceled", actor="Ada", reason="seen")
-    assert (caught.value.code, row(newer).status) == ("newer_status", NEWER)
+    assert caught.value.code == "newer_status"
+    assert row(newer).status == NEWER
 
 
 def test_it_is_not_requested_and_the_host_may_save_it(newer):
     assert newer.cancel_on_commit() is False
     newer.reference = "order-17"
     newer.save()
-    assert (row(newer).status, row(newer).reference, newer.get_status_display()) == (NEWER, "order-17", NEWER)
+    assert row(newer).status == NEWER
+    assert row(newer).reference == "order-17"
+    assert newer.get_status_display() == NEWER
 
 
 # -- many -------------------------------------------------------------------------------------------------------
@@ -190,7 +204,8 @@ def test_the_commands_go_on(account):
     with pytest.raises(CommandError, match="1 not tried") as caught:
         call_command("cancel_invoices", *ids, provider="shop", noinput=True, format="jsonl", stdout=out, stderr=err)
     assert caught.value.returncode == 4
-    assert (out.getvalue().count('"code": "newer_status"'), len(account.cancels)) == (1, 19)
+    assert out.getvalue().count('"code": "newer_status"') == 1
+    assert len(account.cancels) == 19
     call_command("reconcile_invoices", status="canceled", provider="shop", now=True, stdout=out, stderr=err)
     assert sum(len(group) for group in account.lookups) == 19
 

@@ -75,7 +75,9 @@ def test_odd_row_is_reconciled(shop, odd, way):
         assert [result.ok for result in reconcile_invoices(Invoice.objects.due_for_reconciling())] == [True]
     else:
         assert invoice.reconcile().ok
-    assert (row(invoice).status, shop.lookup_count, shop.cancel_count) == ("canceled", 1, 0)
+    assert row(invoice).status == "canceled"
+    assert shop.lookup_count == 1
+    assert shop.cancel_count == 0
 
 
 @each_odd_row
@@ -85,7 +87,9 @@ def test_odd_row_that_stays_in_doubt_waits_for_its_next_check_like_others(shop, 
     for _number in range(3):
         cron()
     stored = row(invoice)
-    assert (stored.status, shop.lookup_count, shop.cancel_count) == ("in_doubt", 1, 0)
+    assert stored.status == "in_doubt"
+    assert shop.lookup_count == 1
+    assert shop.cancel_count == 0
     assert utc_now() < stored.next_check_at <= utc_now() + timedelta(days=1)
     assert 0 < stored.check_count <= 1_000_000
 
@@ -112,7 +116,8 @@ def test_odd_row_at_a_provider_without_lookup_is_left_to_a_person(scripted, odd)
     cron("--resubmit")
     assert row(invoice).reconcile().status == "in_doubt"
     row(invoice).resolve("canceled", actor="Ada", reason="seen in the dashboard")
-    assert (row(invoice).status, shop.cancel_count) == ("canceled", 0)
+    assert row(invoice).status == "canceled"
+    assert shop.cancel_count == 0
 
 
 @each_odd_row
@@ -138,7 +143,8 @@ def test_pages_show_an_odd_row(shop, client, odd):
     ]
     for page in pages:
         response = client.get(page)
-        assert (response.status_code, invoice.external_id in response.content.decode()) == (200, True)
+        assert response.status_code == 200
+        assert invoice.external_id in response.content.decode()
 
 
 REQUESTS = {
@@ -158,7 +164,8 @@ def test_odd_request_is_tried(shop, columns, answer):
     shop.all_cancels(answer)
     cron()
     status = {"canceled": "canceled", "rate_limited": "created", "in_doubt": "in_doubt"}[answer]
-    assert (row(invoice).status, shop.cancel_count) == (status, 1)
+    assert row(invoice).status == status
+    assert shop.cancel_count == 1
     assert row(invoice).cancel_try_count <= max(1_000_000, columns.get("cancel_try_count", 0))
 
 
@@ -167,4 +174,5 @@ def test_odd_row_hides_no_other_in_the_check_of_silence(shop):
         put(odd)
     QuerySet(Invoice).update(status_changed_at=utc_now() - timedelta(hours=2))
     [message] = check_reconciling(None, ["default"])
-    assert (message.id, f"({len(ODD)} in 'default')" in message.msg) == ("invoice_cancel.W004", True)
+    assert message.id == "invoice_cancel.W004"
+    assert f"({len(ODD)} in 'default')" in message.msg

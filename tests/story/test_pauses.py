@@ -22,21 +22,27 @@ def test_trouble_pauses_the_provider(sandbox, register, provider, other, behavio
     troubled = register(behaviour, provider=provider)
     failure(troubled.cancel)
     state = ProviderState.objects.get()
-    assert (state.alias, state.pause_code, state.is_paused) == (provider, code, True)
+    assert state.alias == provider
+    assert state.pause_code == code
+    assert state.is_paused is True
 
     waiting = register(provider=provider)
     error = failure(waiting.cancel)
-    assert (type(error), error.result.code, error.result.status) == (CancelNotPossible, "provider_paused", "created")
+    assert type(error) is CancelNotPossible
+    assert error.result.code == "provider_paused"
+    assert error.result.status == "created"
     assert seconds - 5 < error.result.retry_after <= seconds
     assert left(waiting) == ("created", [])
     assert register(provider=other).cancel().ok
-    assert (sandbox.count("cancel"), sandbox.count("cancel", waiting.external_id)) == (2, 0)
+    assert sandbox.count("cancel") == 2
+    assert sandbox.count("cancel", waiting.external_id) == 0
 
     with later(seconds=seconds + 1):
         assert waiting.cancel().ok
     assert left(waiting) == ("canceled", CANCELED_BY_US)
     assert left(troubled) == ("created", [CANCELED_BY_US[0], ("canceling", "created", "not_processed", code)])
-    assert (sandbox.count("cancel", waiting.external_id), sandbox.count("cancel", troubled.external_id)) == (1, 1)
+    assert sandbox.count("cancel", waiting.external_id) == 1
+    assert sandbox.count("cancel", troubled.external_id) == 1
 
 
 def test_429_without_retry_after_pauses_for_a_minute(register, sandbox):
@@ -46,17 +52,16 @@ def test_429_without_retry_after_pauses_for_a_minute(register, sandbox):
     failure(invoice.cancel)
     assert 55 < (ProviderState.objects.get().paused_until - utc_now()).total_seconds() <= 60
     assert sandbox.count("cancel") == 1
-    assert (left(invoice)[0], steps(invoice)[-1]) == (
-        "created",
-        ("canceling", "created", "not_processed", "rate_limited"),
-    )
+    assert left(invoice)[0] == "created"
+    assert steps(invoice)[-1] == ("canceling", "created", "not_processed", "rate_limited")
 
 
 def test_a_pause_never_shortens_another(sandbox, register):
     register().verbs.pause("cryptocloud", "bad_credentials", 300)
     register().verbs.pause("cryptocloud", "rate_limited", 5)
     state = ProviderState.objects.get()
-    assert (state.pause_code, state.seconds_left > 290) == ("bad_credentials", True)
+    assert state.pause_code == "bad_credentials"
+    assert state.seconds_left > 290
 
 
 @pytest.mark.parametrize(

@@ -56,20 +56,29 @@ def test_answer_of_a_lookup(sandbox, in_doubt, word, minutes, outcome, code, sta
     with later(minutes=minutes):
         found = invoice.reconcile(actor="night watch")
         now = utc_now()
-    assert (found.outcome, found.code, found.status, found.is_recorded) == (outcome, code, status, True)
+    assert found.outcome == outcome
+    assert found.code == code
+    assert found.status == status
+    assert found.is_recorded is True
     assert steps(invoice) == [*DOUBT, ("in_doubt", status, *step)]
     last = invoice.transitions.last()
-    assert (last.trigger, last.actor_label, last.provider_message) == ("reconcile", "night watch", word or "")
+    assert last.trigger == "reconcile"
+    assert last.actor_label == "night watch"
+    assert last.provider_message == (word or "")
     stored = row(invoice)
-    assert (stored.status, stored.check_count) == (status, checks)
+    assert stored.status == status
+    assert stored.check_count == checks
     if status == "in_doubt":
         assert now < stored.next_check_at <= now + timedelta(minutes=15, seconds=2)
     elif status == "created":
         assert timedelta(minutes=59) < stored.next_check_at - now <= timedelta(hours=1)
     else:
         assert stored.next_check_at is None
-    assert (invoice.status, invoice.next_check_at, invoice.check_count) == (status, stored.next_check_at, checks)
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 1)
+    assert invoice.status == status
+    assert invoice.next_check_at == stored.next_check_at
+    assert invoice.check_count == checks
+    assert sandbox.count("cancel") == 1
+    assert sandbox.count("lookup") == 1
 
 
 def test_still_open_is_asked_once_more_after_the_doubt(sandbox, in_doubt):
@@ -84,7 +93,8 @@ def test_still_open_is_asked_once_more_after_the_doubt(sandbox, in_doubt):
     assert row(invoice).next_check_at is None
     found_out = ("created", "canceled", "already_canceled", "observed")
     assert left(invoice) == ("canceled", [*DOUBT, STILL_OPEN, found_out])
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 2)
+    assert sandbox.count("cancel") == 1
+    assert sandbox.count("lookup") == 2
 
 
 def test_back_off_grows_and_is_never_given_up(sandbox, in_doubt):
@@ -97,7 +107,8 @@ def test_back_off_grows_and_is_never_given_up(sandbox, in_doubt):
             gaps.append(round((row(invoice).next_check_at - utc_now()).total_seconds() / 60))
     assert gaps == [5, 15, 60, 360, 1440, 1440, 1440, 1440]
     assert left(invoice) == ("in_doubt", DOUBT + [("in_doubt", "in_doubt", "", "unknown_status")] * 8)
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 8)
+    assert sandbox.count("cancel") == 1
+    assert sandbox.count("lookup") == 8
 
 
 NO_ANSWER = [
@@ -124,16 +135,23 @@ def test_lookup_without_an_answer_teaches_nothing(sandbox, in_doubt, configure, 
         found_state = (state.pause_code, round(state.seconds_left), state.failures)
         before, log = row(invoice), steps(invoice)
         again = row(invoice).reconcile()
-    assert (found.outcome, found.code, found.status) == ("in_doubt", code, "in_doubt")
-    assert (before.status, before.check_count, log) == ("in_doubt", 0, DOUBT)
+    assert found.outcome == "in_doubt"
+    assert found.code == code
+    assert found.status == "in_doubt"
+    assert before.status == "in_doubt"
+    assert before.check_count == 0
+    assert log == DOUBT
     assert found_state == (("", 0, 2) if pause is None else (code, pause, 1))
     if pause is None:
         assert ProviderState.objects.get().failures == 0
         assert left(invoice) == (again.status, [*DOUBT, STILL_OPEN])
     else:
-        assert (again.outcome, again.code, round(again.retry_after)) == ("skipped", "provider_paused", pause)
+        assert again.outcome == "skipped"
+        assert again.code == "provider_paused"
+        assert round(again.retry_after) == pause
         assert left(invoice) == ("in_doubt", DOUBT)
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 2 if pause is None else 1)
+    assert sandbox.count("cancel") == 1
+    assert sandbox.count("lookup") == (2 if pause is None else 1)
 
 
 def test_unreachable_provider_teaches_nothing(sandbox, in_doubt):
@@ -141,7 +159,9 @@ def test_unreachable_provider_teaches_nothing(sandbox, in_doubt):
     sandbox.configure(down="refuse")
     with later(minutes=16):
         found = invoice.reconcile()
-    assert (found.outcome, found.code, row(invoice).check_count) == ("in_doubt", "unreachable", 0)
+    assert found.outcome == "in_doubt"
+    assert found.code == "unreachable"
+    assert row(invoice).check_count == 0
     assert (*left(invoice), sandbox.count("cancel"), sandbox.count("lookup")) == ("in_doubt", DOUBT, 1, 0)
 
 
@@ -159,7 +179,8 @@ def test_abandoned_claim_becomes_doubt_before_it_is_looked_up(sandbox, register,
         ("in_doubt", becomes),
     ]
     assert row(invoice).status == becomes
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (0, 1)
+    assert sandbox.count("cancel") == 0
+    assert sandbox.count("lookup") == 1
 
 
 @pytest.mark.parametrize("seconds", [0, 355])
@@ -169,8 +190,11 @@ def test_claim_of_somebody_else_is_left_alone(sandbox, register, seconds):
     invoice.verbs.claim([row(invoice)], Intent())
     with later(seconds=seconds):
         found = invoice.reconcile()
-    assert (found.outcome, found.code, found.status) == ("skipped", "in_progress", "canceling")
-    assert (row(invoice).status, steps(invoice)) == ("canceling", [("created", "canceling", "", "")])
+    assert found.outcome == "skipped"
+    assert found.code == "in_progress"
+    assert found.status == "canceling"
+    assert row(invoice).status == "canceling"
+    assert steps(invoice) == [("created", "canceling", "", "")]
     assert sandbox.requests == []
 
 
@@ -194,7 +218,9 @@ def test_lookup_of_an_open_invoice_takes_in_what_it_says(sandbox, register, beha
     """The button "Check with provider"."""
     invoice = register(behaviour)
     found = invoice.reconcile()
-    assert (found.outcome, found.code, found.status) == (outcome, code, status)
+    assert found.outcome == outcome
+    assert found.code == code
+    assert found.status == status
     assert (*left(invoice), sandbox.count("lookup"), sandbox.count("cancel")) == (status, logged, 1, 0)
 
 
@@ -203,10 +229,12 @@ def test_money_on_a_canceled_invoice_is_found(sandbox, register):
     invoice.cancel()
     sandbox.pay(invoice.external_id)
     found = invoice.reconcile()
-    assert (found.outcome, found.code) == ("refused", "has_payment")
+    assert found.outcome == "refused"
+    assert found.code == "has_payment"
     assert row(invoice).paid_after_cancel_at is not None
     assert left(invoice) == ("paid", [*CANCELED_BY_US, ("canceled", "paid", "", "observed")])
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 1)
+    assert sandbox.count("cancel") == 1
+    assert sandbox.count("lookup") == 1
 
 
 def test_claim_during_the_lookup_is_said_to_be_under_way(sandbox, register, in_thread, transactional_db):
@@ -217,15 +245,19 @@ def test_claim_during_the_lookup_is_said_to_be_under_way(sandbox, register, in_t
         held.wait_arrived()
         invoice.verbs.claim([invoice], Intent())
     found = lookup.result()
-    assert (found.outcome, found.code, found.status) == ("skipped", "in_progress", "canceling")
+    assert found.outcome == "skipped"
+    assert found.code == "in_progress"
+    assert found.status == "canceling"
     assert left(invoice) == ("canceling", [("created", "canceling", "", "")])
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (0, 1)
+    assert sandbox.count("cancel") == 0
+    assert sandbox.count("lookup") == 1
 
 
 def test_deleted_invoice_is_not_registered(sandbox, register):
     invoice = register()
     Invoice.objects.all().delete()
-    assert (invoice.reconcile().outcome, sandbox.requests) == ("skipped", [])
+    assert invoice.reconcile().outcome == "skipped"
+    assert sandbox.requests == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -244,7 +276,9 @@ def test_without_lookup_nothing_is_asked(sandbox, in_doubt):
     invoice = in_doubt("firekassa")
     with later(minutes=60):
         found = invoice.reconcile()
-    assert (found.outcome, found.code, found.status) == ("in_doubt", "no_lookup", "in_doubt")
+    assert found.outcome == "in_doubt"
+    assert found.code == "no_lookup"
+    assert found.status == "in_doubt"
     assert (*left(invoice), len(sandbox.requests)) == ("in_doubt", DOUBT, 1)
 
 
@@ -253,7 +287,8 @@ def test_repeat_waits_for_the_end_of_the_doubt_period(sandbox, in_doubt, minutes
     invoice = in_doubt("firekassa")
     with later(minutes=minutes):
         found = invoice.reconcile(resubmit=True)
-    assert (found.outcome, found.code) == ("in_doubt", "doubt_period")
+    assert found.outcome == "in_doubt"
+    assert found.code == "doubt_period"
     assert (*left(invoice), sandbox.count("cancel")) == ("in_doubt", DOUBT, 1)
 
 
@@ -261,10 +296,13 @@ def test_repeat_that_is_confirmed_is_canceled(sandbox, in_doubt):
     invoice = in_doubt("firekassa")
     with later(minutes=16):
         found = invoice.reconcile(resubmit=True)
-    assert (found.ok, found.outcome, found.status) == (True, "canceled", "canceled")
+    assert found.ok is True
+    assert found.outcome == "canceled"
+    assert found.status == "canceled"
     repeated = [("in_doubt", "canceling", "", ""), ("canceling", "canceled", "canceled", "canceled")]
     assert left(invoice) == ("canceled", DOUBT + repeated)
-    assert (sandbox.count("cancel"), sandbox.executed(invoice.external_id)) == (2, 1)
+    assert sandbox.count("cancel") == 2
+    assert sandbox.executed(invoice.external_id) == 1
 
 
 def test_repeat_that_is_refused_stays_in_doubt_for_a_person(sandbox, register):
@@ -273,9 +311,12 @@ def test_repeat_that_is_refused_stays_in_doubt_for_a_person(sandbox, register):
     failure(invoice.cancel)
     with later(minutes=16):
         found = row(invoice).reconcile(resubmit=True)
-    assert (found.outcome, found.code, found.status) == ("refused", "provider_refused", "in_doubt")
+    assert found.outcome == "refused"
+    assert found.code == "provider_refused"
+    assert found.status == "in_doubt"
     assert left(invoice) == ("in_doubt", DOUBT + REFUSED_AGAIN)
-    assert (sandbox.count("cancel"), sandbox.executed(invoice.external_id)) == (2, 1)
+    assert sandbox.count("cancel") == 2
+    assert sandbox.executed(invoice.external_id) == 1
 
 
 def test_three_repeats_for_one_doubt_and_no_more(sandbox, register):
@@ -284,10 +325,13 @@ def test_three_repeats_for_one_doubt_and_no_more(sandbox, register):
     for hours in range(1, 6):
         with later(hours=hours):
             row(invoice).reconcile(resubmit=True)
-    assert (row(invoice).status, sandbox.count("cancel")) == ("in_doubt", 4)
+    assert row(invoice).status == "in_doubt"
+    assert sandbox.count("cancel") == 4
     with later(hours=9):
         found = row(invoice).reconcile(resubmit=True)
-    assert (found.outcome, found.code, sandbox.count("cancel")) == ("in_doubt", "too_many_repeats", 4)
+    assert found.outcome == "in_doubt"
+    assert found.code == "too_many_repeats"
+    assert sandbox.count("cancel") == 4
     assert left(invoice) == ("in_doubt", DOUBT + REFUSED_AGAIN * 3)
 
 
@@ -312,8 +356,10 @@ def test_resubmit_is_ignored_where_there_is_a_lookup(sandbox, in_doubt):
     invoice = in_doubt("cryptocloud")
     with later(minutes=16):
         found = invoice.reconcile(resubmit=True)
-    assert (found.outcome, found.code) == ("not_processed", "still_open")
-    assert (sandbox.count("cancel"), sandbox.count("lookup")) == (1, 1)
+    assert found.outcome == "not_processed"
+    assert found.code == "still_open"
+    assert sandbox.count("cancel") == 1
+    assert sandbox.count("lookup") == 1
     assert left(invoice) == ("created", [*DOUBT, STILL_OPEN])
 
 
@@ -333,6 +379,8 @@ def test_repeat_obeys_a_pause(sandbox, in_doubt):
     with later(minutes=16):
         invoice.verbs.pause("firekassa", "bad_credentials", 60)
         found = invoice.reconcile(resubmit=True)
-    assert (found.outcome, found.code, found.status) == ("skipped", "provider_paused", "in_doubt")
+    assert found.outcome == "skipped"
+    assert found.code == "provider_paused"
+    assert found.status == "in_doubt"
     assert sandbox.count("cancel") == 1
     assert left(invoice) == ("in_doubt", DOUBT)

@@ -67,7 +67,8 @@ def test_request_that_met_trouble_is_carried_out_by_cron(sandbox, register, beha
     assert left(invoice) == ("canceled", [REQUESTED, *before, *after])
     assert row(invoice).cancel_requested_at is None
     assert set(requesters(invoice)) == {WHO}
-    assert (sandbox.count("cancel"), sandbox.executed(invoice.external_id)) == (sent, 1)
+    assert sandbox.count("cancel") == sent
+    assert sandbox.executed(invoice.external_id) == 1
 
 
 def test_request_at_an_unreachable_provider_is_carried_out_by_cron(sandbox, register, settings):
@@ -83,7 +84,8 @@ def test_request_at_an_unreachable_provider_is_carried_out_by_cron(sandbox, regi
         assert [cron(seconds=seconds) for seconds in (30, 61)] == [0, 4]
     settings.INVOICE_CANCEL = reachable
     assert [cron(seconds=seconds) for seconds in (62, 122)] == [0, 0]
-    assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 1)
+    assert row(invoice).status == "canceled"
+    assert sandbox.count("cancel") == 1
     assert requesters(invoice) == [WHO] * 3
 
 
@@ -111,7 +113,8 @@ def test_request_whose_callback_did_not_run_is_carried_out_by_cron(sandbox, regi
     assert sandbox.requests == []
     assert cron(seconds=61) == 0
     assert left(invoice) == ("canceled", [REQUESTED, CLAIMED, CONFIRMED])
-    assert (requesters(invoice), sandbox.count("cancel")) == ([WHO], 1)
+    assert requesters(invoice) == [WHO]
+    assert sandbox.count("cancel") == 1
 
 
 def test_request_of_a_callback_that_fails_is_carried_out_by_cron(sandbox, register, monkeypatch, caplog):
@@ -122,9 +125,11 @@ def test_request_of_a_callback_that_fails_is_carried_out_by_cron(sandbox, regist
     with monkeypatch.context() as patch:
         patch.setattr("django_invoice_cancel.services.submit", fail)
         request(invoice)
-    assert (row(invoice).status, sandbox.requests) == ("created", [])  # certainly not sent: the claim was given back
+    assert row(invoice).status == "created"
+    assert sandbox.requests == []  # certainly not sent: the claim was given back
     assert [cron(seconds=seconds) for seconds in (59, 61, 122)] == [0, 0, 0]
-    assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 1)
+    assert row(invoice).status == "canceled"
+    assert sandbox.count("cancel") == 1
     assert requesters(invoice) == [WHO] * 2
 
 
@@ -141,7 +146,8 @@ def test_request_that_waits_is_listed_after_15_minutes(sandbox, register, behavi
     cron(minutes=16)
     with later(minutes=16):
         assert list(Invoice.objects.needing_attention()) == []
-    assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 2)
+    assert row(invoice).status == "canceled"
+    assert sandbox.count("cancel") == 2
 
 
 # -- withdrawal -------------------------------------------------------------------------------------------------
@@ -166,14 +172,17 @@ def test_withdrawal_in_doubt_lets_the_lookup_find_out_and_repeats_nothing(sandbo
     request(invoice)
     assert row(invoice).withdraw(actor="shop") is False
     assert [cron(minutes=minutes) for minutes in (2, 16, 80, 2000)] == [3, 0, 0, 0]
-    assert (row(invoice).status, sandbox.count("cancel")) == ("created", 1)
+    assert row(invoice).status == "created"
+    assert sandbox.count("cancel") == 1
 
 
 def test_withdrawal_from_async_code(sandbox, register):
     invoice = register()
     crash_after_commit(invoice)
     assert async_to_sync(invoice.awithdraw)(actor="shop") is True
-    assert (row(invoice).cancel_requested_at, invoice.cancel_requested_at, sandbox.requests) == (None, None, [])
+    assert row(invoice).cancel_requested_at is None
+    assert invoice.cancel_requested_at is None
+    assert sandbox.requests == []
 
 
 # -- who is named -----------------------------------------------------------------------------------------------
@@ -184,7 +193,8 @@ def test_latest_of_several_requests_is_named(sandbox, register):
     with transaction.atomic():
         assert invoice.cancel_on_commit(actor="shop", reason="first")
         assert row(invoice).cancel_on_commit(actor="boss", reason="second")
-    assert (row(invoice).status, sandbox.count("cancel")) == ("canceled", 1)
+    assert row(invoice).status == "canceled"
+    assert sandbox.count("cancel") == 1
     assert requesters(invoice) == [("boss", "second", "on_commit")]
 
 
@@ -193,7 +203,8 @@ def test_another_cancel_is_logged_under_its_own_actor(sandbox, register):
     crash_after_commit(invoice)
     assert row(invoice).cancel(actor="boss", reason="closing down").ok
     assert requesters(invoice) == [("boss", "closing down", "api")]
-    assert (cron(minutes=2), sandbox.count("cancel")) == (0, 1)
+    assert cron(minutes=2) == 0
+    assert sandbox.count("cancel") == 1
 
 
 @pytest.mark.parametrize("status", ["canceling", "in_doubt"])
@@ -206,7 +217,8 @@ def test_request_is_declined_while_a_cancel_is_under_way(sandbox, register, stat
         invoice.verbs.claim([row(invoice)], Intent())
     log = steps(invoice)
     assert invoice.cancel_on_commit() is False
-    assert (steps(invoice), row(invoice).cancel_requested_at) == (log, None)
+    assert steps(invoice) == log
+    assert row(invoice).cancel_requested_at is None
 
 
 def test_reconcile_of_one_invoice_sends_no_cancel_request(sandbox, register):
@@ -214,7 +226,9 @@ def test_reconcile_of_one_invoice_sends_no_cancel_request(sandbox, register):
     crash_after_commit(invoice)
     with later(days=2):
         assert row(invoice).reconcile().code == "still_open"
-    assert (row(invoice).status, sandbox.count("cancel"), sandbox.count("lookup")) == ("created", 0, 1)
+    assert row(invoice).status == "created"
+    assert sandbox.count("cancel") == 0
+    assert sandbox.count("lookup") == 1
 
 
 def test_reason_is_required_of_the_request_only(sandbox, register, configure):
@@ -223,4 +237,6 @@ def test_reason_is_required_of_the_request_only(sandbox, register, configure):
     with pytest.raises(ValueError, match="pass reason"):
         invoice.cancel_on_commit()
     crash_after_commit(invoice)
-    assert (cron(minutes=2), row(invoice).status, sandbox.count("cancel")) == (0, "canceled", 1)
+    assert cron(minutes=2) == 0
+    assert row(invoice).status == "canceled"
+    assert sandbox.count("cancel") == 1

@@ -24,7 +24,8 @@ def statements(call, **kwargs):
 def test_cancel_takes_two_transactions_and_four_statements(sandbox, register, provider):
     invoice = register(provider=provider)
     begun, committed, own = statements(invoice.cancel, actor="till 3", reason="changed their mind")
-    assert (begun, committed) == (2, 2)
+    assert begun == 2
+    assert committed == 2
     assert [text.split(None, 1)[0] for text in own] == ["UPDATE", "INSERT", "UPDATE", "INSERT"]
     assert sandbox.count("cancel") == 1
 
@@ -44,7 +45,9 @@ def test_no_outcome_takes_more_than_six_statements(sandbox, register, behaviour,
     invoice = register(behaviour)
     cancel = invoice.cancel if behaviour in ("expired", "already_canceled") else (lambda: failure(invoice.cancel))
     begun, committed, own = statements(cancel)
-    assert (begun, committed) == (2, 2)
+    assert begun == 2
+    assert committed == 2
     assert len(own) <= 6, own
     assert sandbox.count("cancel") == 1
-    assert (row(invoice).status, steps(invoice)[-1]) == (status, ("canceling", status, outcome, code))
+    assert row(invoice).status == status
+    assert steps(invoice)[-1] == ("canceling", status, outcome, code)

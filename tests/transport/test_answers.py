@@ -43,8 +43,11 @@ def test_whole_json_is_an_answer(serve: Serve, connect: Connect, body: bytes, ex
     exchange = ask(serve, connect, replies(wire))
 
     assert exchange.kind is Kind.ANSWER
-    assert (exchange.is_json, exchange.json) == (True, expected)
-    assert (exchange.code, exchange.detail, exchange.is_empty) == ("", "", False)
+    assert exchange.is_json is True
+    assert exchange.json == expected
+    assert exchange.code == ""
+    assert exchange.detail == ""
+    assert exchange.is_empty is False
 
 
 @pytest.mark.parametrize(
@@ -67,8 +70,10 @@ def test_whole_json_is_an_answer(serve: Serve, connect: Connect, body: bytes, ex
 def test_what_is_not_json_is_an_answer_without_json(serve: Serve, connect: Connect, body: bytes) -> None:
     exchange = ask(serve, connect, replies(answer(body, "502 Bad Gateway")))
 
-    assert (exchange.kind, exchange.http_status) == (Kind.ANSWER, 502)
-    assert (exchange.is_json, exchange.json) == (False, None)
+    assert exchange.kind == Kind.ANSWER
+    assert exchange.http_status == 502
+    assert exchange.is_json is False
+    assert exchange.json is None
     assert 0 < len(exchange.text) <= 500
 
 
@@ -95,7 +100,9 @@ def test_empty_body_counts_only_if_its_head_proves_it(serve: Serve, connect: Con
 
     exchange = ask(serve, connect, replies(wire))
 
-    assert (exchange.kind, exchange.is_empty, exchange.is_json) == (kind, is_empty, False)
+    assert exchange.kind == kind
+    assert exchange.is_empty == is_empty
+    assert exchange.is_json is False
 
 
 @pytest.mark.parametrize("status", [200, 401, 429, 500, 302])
@@ -112,9 +119,14 @@ def test_empty_body_counts_only_if_its_head_proves_it(serve: Serve, connect: Con
 def test_unreadable_body_is_in_doubt_and_keeps_the_head(serve: Serve, connect: Connect, wire: str, status: int) -> None:
     exchange = ask(serve, connect, replies((wire % status).encode()))
 
-    assert (exchange.kind, exchange.code) == (Kind.IN_DOUBT, Code.UNREADABLE_ANSWER)
-    assert (exchange.http_status, exchange.retry_after, exchange.server) == (status, 7.0, "cf")
-    assert (exchange.is_json, exchange.is_empty, exchange.text) == (False, False, "")
+    assert exchange.kind == Kind.IN_DOUBT
+    assert exchange.code == Code.UNREADABLE_ANSWER
+    assert exchange.http_status == status
+    assert exchange.retry_after == 7.0
+    assert exchange.server == "cf"
+    assert exchange.is_json is False
+    assert exchange.is_empty is False
+    assert exchange.text == ""
 
 
 def test_identity_is_no_encoding(serve: Serve, connect: Connect) -> None:
@@ -204,7 +216,8 @@ def test_answer_is_read_before_it_is_masked(serve: Serve, connect: Connect, toke
 
     exchange = connect(server.url, token=token).request("POST", "/cancel", deadline=Deadline(5))
 
-    assert (exchange.is_json, exchange.json) == (True, {"status": "ok", "code": 0})
+    assert exchange.is_json is True
+    assert exchange.json == {"status": "ok", "code": 0}
     assert token == "\\" or token not in exchange.text
     assert server.executed == 1
 

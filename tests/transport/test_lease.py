@@ -28,7 +28,8 @@ def test_refused_lease_sends_nothing_and_closes_the_connection(serve: Serve, con
 
     exchange = post(connect(server.url), lambda _: False)
 
-    assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.LEASE_EXPIRED)
+    assert exchange.kind == Kind.NOT_SENT
+    assert exchange.code == Code.LEASE_EXPIRED
     assert received.get(timeout=5) == b""
     assert server.executed == 0
 
@@ -47,7 +48,8 @@ def test_lease_is_asked_once_for_each_request_with_the_seconds_left(serve: Serve
     assert kinds == [Kind.ANSWER, Kind.ANSWER]
     assert len(asked) == 2
     assert all(4 < seconds <= 5 for seconds in asked)
-    assert (server.connections, server.executed) == (1, 2)
+    assert server.connections == 1
+    assert server.executed == 2
 
 
 def test_refused_lease_on_a_reused_connection_sends_nothing(serve: Serve, connect: Connect) -> None:
@@ -58,8 +60,10 @@ def test_refused_lease_on_a_reused_connection_sends_nothing(serve: Serve, connec
     refused = post(transport, lambda _: False)
     after = post(transport, lambda _: True)
 
-    assert (refused.code, after.kind) == (Code.LEASE_EXPIRED, Kind.ANSWER)
-    assert (server.connections, server.executed) == (2, 2)
+    assert refused.code == Code.LEASE_EXPIRED
+    assert after.kind == Kind.ANSWER
+    assert server.connections == 2
+    assert server.executed == 2
 
 
 def test_lease_is_asked_after_tunnel_and_handshake(
@@ -104,7 +108,8 @@ def test_lease_is_not_asked_where_nothing_connects(connect: Connect, monkeypatch
 
     exchange = post(connect("http://provider.test"), lease)
 
-    assert (exchange.kind, exchange.code) == (Kind.NOT_SENT, Code.UNREACHABLE)
+    assert exchange.kind == Kind.NOT_SENT
+    assert exchange.code == Code.UNREACHABLE
     assert asked == []
 
 
@@ -116,7 +121,9 @@ def test_lease_that_fails_sends_nothing(serve: Serve, connect: Connect) -> None:
 
     exchange = post(connect(server.url), lease)
 
-    assert (exchange.kind, exchange.code, exchange.detail) == (Kind.NOT_SENT, Code.UNREACHABLE, "RuntimeError")
+    assert exchange.kind == Kind.NOT_SENT
+    assert exchange.code == Code.UNREACHABLE
+    assert exchange.detail == "RuntimeError"
     assert server.executed == 0
 
 
@@ -131,7 +138,8 @@ def test_request_within_a_lease_is_one_of_its_own(serve: Serve, connect: Connect
 
     outer = post(transport, lease)
 
-    assert (inner[0].json, outer.json) == ("/inner", "/cancel")
+    assert inner[0].json == "/inner"
+    assert outer.json == "/cancel"
     assert server.executed == 2
 
 
@@ -183,7 +191,9 @@ def test_request_goes_out_whole_or_not_at_all_once_the_claim_is_over(
     first = transport.request("POST", "/first", body=body, deadline=Deadline(5), lease=stopping.lease)
     second = transport.request("POST", "/second", body=body, deadline=Deadline(5), lease=stopping.lease)
 
-    assert (first.kind, second.code, stopping.sent_late) == (Kind.ANSWER, Code.LEASE_EXPIRED, 0)
+    assert first.kind == Kind.ANSWER
+    assert second.code == Code.LEASE_EXPIRED
+    assert stopping.sent_late == 0
     assert [(request.path, request.body) for request in server.requests] == [("/first", body or b"")]
 
 
@@ -220,7 +230,8 @@ def test_rest_of_a_long_request_is_not_sent_once_the_claim_is_over(
     server = serve(reads_late, tls=certificates.ours if is_tls else None)
     exchange = connect(server.url).request("POST", "/cancel", body=b"x" * 8_000_000, deadline=deadline, lease=lease)
 
-    assert (exchange.kind, exchange.code) == (Kind.IN_DOUBT, Code.NO_ANSWER)
+    assert exchange.kind == Kind.IN_DOUBT
+    assert exchange.code == Code.NO_ANSWER
     assert exchange.detail == {"the lease": "LeaseEnded", "the deadline": "DeadlineOver"}[end]
     assert 0 < received.get(timeout=10) < 8_000_000
     assert server.executed == 0

@@ -238,7 +238,8 @@ def test_interruption_is_raised_again_without_the_frames_that_hold_the_token(
     ours = caught.value.__traceback__.tb_next  # behind this test's own frame, which holds the server's requests
     report = traceback.TracebackException(type(error), caught.value, ours, capture_locals=True)
     assert caught.value.args == INTERRUPTIONS[name].args
-    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
     assert TOKEN not in "".join(report.format())
     held = list(held_by_frames(caught.value))
     assert not [each for each in held if isinstance(each, PreparedRequest | Response | HTTPConnection)]

@@ -40,7 +40,8 @@ def ask(connect: Connect, **mock: object) -> Exchange:
 def test_error_is_told_by_its_type(connect: Connect, error: Exception, kind: Kind, code: Code) -> None:
     exchange = ask(connect, body=error)
 
-    assert (exchange.kind, exchange.code) == (kind, code)
+    assert exchange.kind == kind
+    assert exchange.code == code
     assert exchange.detail == type(error).__name__
 
 
@@ -48,8 +49,11 @@ def test_error_is_told_by_its_type(connect: Connect, error: Exception, kind: Kin
 def test_answer_is_an_answer(connect: Connect, status: int) -> None:
     exchange = ask(connect, body="<html>", status=status, headers={"Retry-After": "3", "Server": "cloudflare"})
 
-    assert (exchange.kind, exchange.http_status, exchange.text) == (Kind.ANSWER, status, "<html>")
-    assert (exchange.retry_after, exchange.server) == (3.0, "cloudflare")
+    assert exchange.kind == Kind.ANSWER
+    assert exchange.http_status == status
+    assert exchange.text == "<html>"
+    assert exchange.retry_after == 3.0
+    assert exchange.server == "cloudflare"
 
 
 def test_json_is_parsed(connect: Connect) -> None:

@@ -68,8 +68,10 @@ def sweep_each_minute(minutes, after_each=lambda minute: None):
 
 def assert_done(operation):
     operation.refresh_from_db()
-    assert (operation.progress, cancels()) == ("finished", 120)
-    assert (rows_each(), set(Invoice.objects.values_list("status", flat=True))) == ({2: 120}, {"canceled"})
+    assert operation.progress == "finished"
+    assert cancels() == 120
+    assert rows_each() == {2: 120}
+    assert set(Invoice.objects.values_list("status", flat=True)) == {"canceled"}
 
 
 def test_sweeps_of_an_hour_with_busy_workers_leave_as_many_chains_as_are_wanted(operation, queue):
@@ -128,7 +130,9 @@ def test_surplus_message_does_nothing_and_says_so(operation, queue):
     queue.work(4)
     before = cancels()
     left = bulk_operations.advance(operation.pk)
-    assert (left.has_more, left.has_enough_workers, cancels()) == (False, True, before)
+    assert left.has_more is False
+    assert left.has_enough_workers is True
+    assert cancels() == before
 
 
 def test_caller_that_was_not_dispatched_is_never_surplus(operation, queue):

@@ -51,7 +51,9 @@ def test_slices_of_a_large_operation_are_not_nested(recipe, dispatch, invoices):
     dispatch(f"{__name__}.dispatch_to_recipe")
     operation = BulkOperation.objects.start(invoices(60))
     operation.refresh_from_db()
-    assert (operation.progress, cancels(), len(depths) >= 60) == ("finished", 60, True)
+    assert operation.progress == "finished"
+    assert cancels() == 60
+    assert len(depths) >= 60
     assert max(depths) - min(depths) <= 1
     assert set(Invoice.objects.values_list("status", flat=True)) == {"canceled"}
 
@@ -67,4 +69,6 @@ def test_long_wait_is_left_to_the_sweep(recipe, dispatch, invoices):
     dispatch(f"{__name__}.dispatch_to_recipe")
     operation = BulkOperation.objects.start(invoices(2))
     operation.refresh_from_db()
-    assert (operation.progress, len(slices), cancels()) == ("running", 1, 0)
+    assert operation.progress == "running"
+    assert len(slices) == 1
+    assert cancels() == 0
