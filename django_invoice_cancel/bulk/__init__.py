@@ -2,7 +2,8 @@
 
 The story is that of ``services``, with groups in place of one. Rooms: ``selection`` what is to be done, ``bounds`` how
 fast and how many, ``lanes`` a provider's threads and its pause, ``tracks`` what a lane still has to do, ``run`` how it
-goes and ends, ``engine`` the cancel, ``requested`` the cancel that was requested, ``checking`` reconcile.
+goes and ends, ``garbage`` the end of a run that nobody closed, ``engine`` the cancel, ``requested`` the cancel that was
+requested, ``checking`` reconcile.
 """
 
 from __future__ import annotations

@@ -123,6 +123,8 @@ class Lane:
         self._done = done
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
+        self.is_halted = False
+        """Whether nothing more is sent, as after ``stop``; set where no lock may be taken."""
         self._process = os.getpid()
 
     def _window(self) -> int:
@@ -313,4 +315,5 @@ class Lane:
     def _is_wanted(self, job: Job) -> bool:
         now = time.monotonic()
         is_late = job.not_before and now > job.not_before + LATE_SECONDS
-        return not (job.is_void or is_late or self._stopped.is_set() or job.epoch != self._epoch or now >= job.stale_at)
+        is_stopped = self.is_halted or self._stopped.is_set()
+        return not (job.is_void or is_late or is_stopped or job.epoch != self._epoch or now >= job.stale_at)

@@ -18,11 +18,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections
 
 from ..intents import Intent
 from ..outcomes import CancelResult, Code
 from ..results import skipped, told
+from .garbage import is_collecting, run_in_background, watch_collections
 from .lanes import GROUP, NEAR, Job, Lane
 from .tracks import Track
 
@@ -75,9 +76,10 @@ class Run(ABC):
 
     def run(self, tracks: Sequence[Track]) -> Generator[CancelResult, None, None]:
         """Do what the tracks bring; yield one result for each invoice, once it is recorded."""
-        self._process = os.getpid()
+        self._process, is_collected = os.getpid(), False
         self._tracks = {track.alias: track for track in tracks}
         self._cut_at_limit()
+        watch_collections()
         try:
             while not self.stop.is_set() and self._is_busy():
                 has_moved = [self._top_up(track) for track in tracks]
@@ -88,12 +90,15 @@ class Run(ABC):
             self._wind_down()
             yield from self._results()
         except GeneratorExit:
+            is_collected = is_collecting()
             raise
         except BaseException:
             self._has_failed = True
             raise
         finally:
-            if self._is_own:  # a forked child has none of the threads, and the claims are its parent's
+            if self._is_own and is_collected:
+                self._leave_to_background()
+            elif self._is_own:  # a forked child has none of the threads, and the claims are its parent's
                 self._wind_down()
 
     # -- what a kind of run decides ---------------------------------------------------------------------------
@@ -243,6 +248,22 @@ class Run(ABC):
         self._conclude()
         self._tell_states()
         self._report_rest()
+
+    def _leave_to_background(self) -> None:
+        """End the run in another thread. Takes no lock and logs nothing: this thread may be anywhere."""
+        for lane in self._lanes():
+            lane.is_halted = True
+        run_in_background(self._finish_abandoned)
+
+    def _finish_abandoned(self) -> None:
+        """Wind down a run that the garbage collector ended, in a thread of its own."""
+        logger.warning("A bulk run was abandoned and is finished in the background: close its generator.")
+        try:
+            self._wind_down()
+        except Exception:
+            logger.exception("An abandoned bulk run was not finished: reconcile_invoices completes it.")
+        finally:
+            connections.close_all()
 
     # -- signals ----------------------------------------------------------------------------------------------
 
