@@ -4,7 +4,7 @@ Floor 0: plain Python, no Django, no I/O. A move that is not in ``MOVES`` does n
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import StrEnum, nonmember
 from types import MappingProxyType
 
 from .exceptions import IllegalMove
@@ -31,6 +31,9 @@ class Status(StrEnum):
     """Closed by the provider: its lifetime is over."""
     FAILED = "failed"
     """Closed by the provider: the payment failed."""
+
+    do_not_call_in_templates = nonmember(True)  # noqa: FBT003 - Python's signature
+    """Django's templates call a class that they meet, as in ``{{ invoice.Status.PAID }}``, unless it has this."""
 
 
 MONEY: tuple[Status, ...] = (Status.PARTIALLY_PAID, Status.PAID, Status.OVERPAID)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import AdminSite
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -19,6 +20,9 @@ from ..models import BulkOperation, Invoice
 from ..models.bulk_operation import Operation
 from .scope import InvoicePermissions, InvoiceScope, paged
 from .starting import redirect_to, started, starts_at_once
+
+Options = list[Any] | tuple[Any, ...]
+"""An option of an admin class as Django takes it."""
 
 _PAGE = 500
 
@@ -48,8 +52,9 @@ class CancelInvoicesAction(InvoicePermissions):
     that the site's own admin of invoices does not show to the user are not taken, whichever list leads to them.
     """
 
+    admin_site: AdminSite  # of the ModelAdmin beside this mixin
     cancel_invoice_path = ""
-    actions = ("cancel_selected_invoices", "check_selected_invoices", "resolve_selected_invoices")
+    actions: Any = ("cancel_selected_invoices", "check_selected_invoices", "resolve_selected_invoices")
 
     @_offered(permission="cancel", one=_("Cancel this invoice"), selected=_("Cancel selected invoices"))
     def cancel_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:

@@ -5,7 +5,7 @@ The list makes a constant number of queries. None counts the whole table, and no
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -20,7 +20,7 @@ from ..models import BulkOperationItem, Invoice
 from ..models.bulk_operation import Progress
 from ..models.registrations import columns_to_register
 from ..models.verbs.rows import VERB_FIELDS
-from .actions import CancelInvoicesAction
+from .actions import CancelInvoicesAction, Options
 from .attention import attention
 from .filters import AttentionFilter, IssuedFilter, ProviderFilter
 from .forms import InvoiceForm, registrable
@@ -33,6 +33,11 @@ from .texts import outcome_word
 from .timeline import LATEST, events_of, label_of, latest
 from .times import ago, in_local_time, make_showable
 
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Invoice]
+else:  # generic for the type checker alone
+    _ModelAdmin = admin.ModelAdmin
+
 HISTORY = 500
 """How many events the history shows."""
 _SHOP = ("reference", "amount", "currency", "issued_at", "expires_at")
@@ -41,16 +46,16 @@ _IN_WORDS = {"last_outcome": "outcome", "status": "state"}
 _BOOKKEEPING = (*(_IN_WORDS.get(name, name.removesuffix("_id")) for name in VERB_FIELDS), "created_at")
 
 
-class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, admin.ModelAdmin):  # type: ignore[type-arg]
+class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, _ModelAdmin):
     """Invoices, and what can be done with them."""
 
-    form = InvoiceForm
-    list_display = ("external_id", "reference", "provider", "money", "state", "confirmed", "issued_at")
-    list_filter = (AttentionFilter, "status", ProviderFilter, IssuedFilter)
-    search_fields = ("external_id", "reference")
-    search_help_text = _("The provider's id or your reference: exactly, or how it begins.")
-    ordering = ("-pk",)
-    paginator = BoundedPaginator
+    form: type[forms.ModelForm[Invoice]] = InvoiceForm
+    list_display: Options = ("external_id", "reference", "provider", "money", "state", "confirmed", "issued_at")
+    list_filter: ClassVar[Options] = (AttentionFilter, "status", ProviderFilter, IssuedFilter)
+    search_fields: ClassVar[Options] = ("external_id", "reference")
+    search_help_text: ClassVar[Any] = _("The provider's id or your reference: exactly, or how it begins.")
+    ordering: ClassVar[Options] = ("-pk",)
+    paginator: ClassVar[type[Any]] = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 

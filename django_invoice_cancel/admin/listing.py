@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -19,6 +19,7 @@ from ..models import BulkOperation, BulkOperationItem
 from ..models.bulk_operation import Operation, Progress
 from ..outcomes import CONFIRMS_CANCEL
 from . import texts
+from .actions import Options
 from .scope import InvoiceScope, condition_of_items, visible_items
 from .starting import address, redirect_to
 from .times import in_local_time
@@ -48,12 +49,12 @@ class InterruptedFilter(admin.SimpleListFilter):
 class OperationList(_ModelAdmin):
     """The list of operations. None is added, changed or deleted by hand."""
 
-    list_display = ("name", "by", "created_at", "state", "result")
-    list_display_links = None
-    list_filter = (InterruptedFilter, "operation", "progress")
+    list_display: Options = ("name", "by", "created_at", "state", "result")
+    list_display_links: Options | None = None
+    list_filter: ClassVar[Options] = (InterruptedFilter, "operation", "progress")
     list_per_page = 50
     show_full_result_count = False
-    actions = None
+    actions: Options | None = None
 
     # -- permissions ------------------------------------------------------------------------------------------
 

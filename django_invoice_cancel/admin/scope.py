@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.apps import apps
 from django.contrib.admin import AdminSite, ModelAdmin
@@ -22,11 +22,6 @@ from django.http import HttpRequest
 from ..models import BulkOperation, BulkOperationItem, Invoice
 from ..models.bulk_operation import Operation
 from ..models.bulk_operation_item import distinct_providers, free_items, left_items
-
-if TYPE_CHECKING:
-    _ModelAdmin = ModelAdmin[Any]
-else:  # a mixin of admins
-    _ModelAdmin = object
 
 _PAGE = 500
 _NOTHING = Q(pk__in=())
@@ -61,7 +56,7 @@ _UNPACKED = {
 }
 
 
-class InvoicePermissions(_ModelAdmin):
+class InvoicePermissions:
     """The permission hooks of an admin of invoices, or of a model that leads to invoices.
 
     An override decides by row: ``obj`` is a row of this admin's model, or None for the model as a whole.

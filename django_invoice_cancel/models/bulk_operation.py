@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -30,6 +30,9 @@ from .bulk_operation_manager import QUIET, BulkOperationManager
 from .fields import InstantField
 from .invoice import Invoice
 from .texts import storable, write_texts
+
+if TYPE_CHECKING:
+    from .bulk_operation_item import ItemsOfOperation
 
 __all__ = ["BulkOperation", "Operation", "Progress"]
 
@@ -65,6 +68,12 @@ class BulkOperation(Dispatched):
     finished_at = InstantField(_("finished"), null=True, blank=True)
 
     objects = BulkOperationManager()
+
+    if TYPE_CHECKING:  # made by Django
+        items: ItemsOfOperation
+
+        def get_operation_display(self) -> str: ...
+        def get_progress_display(self) -> str: ...
 
     class Meta:
         verbose_name = _("bulk operation")

@@ -6,7 +6,7 @@ lease is over.
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID, uuid4
 
 from django.core.exceptions import EmptyResultSet
@@ -147,6 +147,14 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
         now = utc_now()
         for (outcome, code), keys in groups.items():
             self.left().filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
+
+
+if TYPE_CHECKING:
+
+    class ItemsOfOperation(BulkOperationItemManager):
+        """The items of one operation: a manager that Django makes for each instance."""
+
+        def __get__(self, instance: object, cls: Any = None) -> Self: ...
 
 
 def _update_each(rows: "QuerySet[BulkOperationItem]", keys: list[Any], **values: Any) -> int:

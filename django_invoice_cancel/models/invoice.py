@@ -6,9 +6,8 @@ What only the verbs write is left out of ``save()``; each public verb is one lin
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models, router
@@ -17,7 +16,7 @@ from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import registry, results, services
+from .. import registry, results, services, statuses
 from ..clock import utc_now
 from ..eligibility import Wanted, is_abandoned, why_not
 from ..exceptions import InvalidExternalId
@@ -29,9 +28,13 @@ from .actors import acting_user
 from .fields import AmountField, ExactCharField, InstantField, displayable
 from .invoice_manager import InvoiceManager
 from .queryset import begin_anew, refuse_verb_fields
+from .typed import async_twin
 from .validation import unstorable, untimely
 from .verbs import InvoiceVerbs
 from .verbs.rows import VERB_FIELDS
+
+if TYPE_CHECKING:
+    from .transition import InvoiceTransitions
 
 STATUS_LABELS = {
     Status.CREATED: _("Open"),
@@ -48,6 +51,8 @@ STATUS_LABELS = {
 
 class Invoice(models.Model):
     """One invoice at one provider, and what is known of it."""
+
+    Status: TypeAlias = statuses.Status
 
     id = models.BigAutoField(primary_key=True)
     provider = ExactCharField(_("provider"), max_length=64, help_text=_("The alias in INVOICE_CANCEL."))
@@ -85,7 +90,12 @@ class Invoice(models.Model):
     paid_after_cancel_handled_at = InstantField(_("late money handled"), null=True, blank=True, editable=False)
     paid_after_cancel_handled_by = acting_user(_("late money handled by"), editable=False)
 
-    objects = InvoiceManager()
+    objects: ClassVar[InvoiceManager[Self]] = InvoiceManager()
+
+    if TYPE_CHECKING:  # made by Django
+        transitions: InvoiceTransitions
+
+        def get_status_display(self) -> str: ...
 
     class Meta:
         verbose_name = _("invoice")
@@ -252,23 +262,12 @@ class Invoice(models.Model):
         """
         return self.verbs.mark_handled(self, Intent(actor, Trigger.OPERATOR, note), seen=seen)
 
-    async def acancel(self, **kwargs: Any) -> CancelResult:
-        return await sync_to_async(self.cancel)(**kwargs)
-
-    async def aobserve_status(self, *args: Any, **kwargs: Any) -> bool:
-        return await sync_to_async(self.observe_status)(*args, **kwargs)
-
-    async def awithdraw(self, **kwargs: Any) -> bool:
-        return await sync_to_async(self.withdraw)(**kwargs)
-
-    async def areconcile(self, **kwargs: Any) -> CancelResult:
-        return await sync_to_async(self.reconcile)(**kwargs)
-
-    async def aresolve(self, *args: Any, **kwargs: Any) -> None:
-        await sync_to_async(self.resolve)(*args, **kwargs)
-
-    async def amark_handled(self, **kwargs: Any) -> bool:
-        return await sync_to_async(self.mark_handled)(**kwargs)
+    acancel = async_twin(cancel)
+    awithdraw = async_twin(withdraw)
+    aobserve_status = async_twin(observe_status)
+    areconcile = async_twin(reconcile)
+    aresolve = async_twin(resolve)
+    amark_handled = async_twin(mark_handled)
 
 
 @receiver(pre_save, dispatch_uid="invoice_cancel.raw_save")

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from asgiref.sync import sync_to_async
 from django.db import models
 
 from .. import registry, services
 from ..exceptions import InvalidExternalId
 from ..intents import Intent, Trigger
-from .queryset import InvoiceQuerySet
-from .registrations import cleaned_values, id_text
-from .verbs import InvoiceVerbs
+from .queryset import InvoiceQuerySet, InvoiceT
+from .registrations import InvoiceFields, cleaned_values, id_text
+from .typed import async_twin
 from .verbs.merging import Conflict, given_values, log_conflicts
 
 if TYPE_CHECKING:
     from .invoice import Invoice
+    from .typed import TypedManager
+
+    class _Manager(TypedManager[InvoiceT, InvoiceQuerySet[InvoiceT]]):
+        """Methods of our query set that return one."""
+
+        def as_invoices(self) -> InvoiceQuerySet: ...
+        def cancelable(self, *, include_refused: bool = False) -> InvoiceQuerySet[InvoiceT]: ...
+        def in_doubt(self) -> InvoiceQuerySet[InvoiceT]: ...
+        def abandoned(self) -> InvoiceQuerySet[InvoiceT]: ...
+        def due_for_reconciling(self) -> InvoiceQuerySet[InvoiceT]: ...
+        def requested(self) -> InvoiceQuerySet[InvoiceT]: ...
+        def due_for_canceling(self) -> InvoiceQuerySet[InvoiceT]: ...
+        def requested_long_ago(self) -> InvoiceQuerySet[InvoiceT]: ...
+        def unpaid_since(self, when: datetime | timedelta) -> InvoiceQuerySet[InvoiceT]: ...
+        def paid_after_cancel(self) -> InvoiceQuerySet[InvoiceT]: ...
+        def contradicted(self) -> InvoiceQuerySet[InvoiceT]: ...
+        def needing_attention(self) -> InvoiceQuerySet[InvoiceT]: ...
+
+else:
+    _Manager = models.Manager.from_queryset(InvoiceQuerySet)
 
 OnConflict = Callable[[Conflict], None]
 
 
-class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ignore[misc]
+class InvoiceManager(_Manager[InvoiceT]):
     """Registers invoices, and records what webhooks report about them."""
 
     def register(
@@ -33,8 +53,8 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
         actor: Any = None,
         trigger: str = Trigger.API,
         on_conflict: OnConflict | None = None,
-        **fields: Any,
-    ) -> tuple[Invoice, bool]:
+        **fields: Unpack[InvoiceFields],
+    ) -> tuple[InvoiceT, bool]:
         """Register an invoice that exists at the provider; return ``(invoice, created)``.
 
         Idempotent. Of an invoice that is registered, an empty reference, amount, currency and time are filled in;
@@ -46,10 +66,10 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
         child class adds. Raises ``ValidationError`` for a value that is not acceptable.
         """
         values = {"provider": provider, "external_id": external_id, **fields}
-        verbs: InvoiceVerbs = self.get_queryset().verbs
+        verbs = self.get_queryset().verbs
         invoice, is_new, conflict = verbs.register(*self._valid(values), Intent(actor, Trigger(trigger)))
         _report([conflict] if conflict else [], on_conflict)
-        return invoice, is_new
+        return cast("InvoiceT", invoice), is_new
 
     def register_many(
         self,
@@ -98,7 +118,7 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
             raise ValueError(f"external_id must be a string or a whole number, not {type(external_id).__name__}.")
         account = registry.get_provider(provider)
         observed = services.observed_status(account, status, provider_status)
-        verbs: InvoiceVerbs = self.get_queryset().verbs
+        verbs = self.get_queryset().verbs
         try:
             invoice = verbs.find(provider, account.clean_id(id_text(external_id)))
         except InvalidExternalId as error:
@@ -110,11 +130,8 @@ class InvoiceManager(models.Manager.from_queryset(InvoiceQuerySet)):  # type: ig
             invoice.observe_status(status, provider_status=provider_status, trigger=trigger, actor=actor, reason=reason)
         return invoice
 
-    async def aregister(self, **kwargs: Any) -> tuple[Invoice, bool]:
-        return await sync_to_async(self.register)(**kwargs)
-
-    async def aobserve_status(self, *args: Any, **kwargs: Any) -> Invoice | None:
-        return await sync_to_async(self.observe_status)(*args, **kwargs)
+    aregister = async_twin(register)
+    aobserve_status = async_twin(observe_status)
 
 
 def _report(conflicts: Sequence[Conflict], on_conflict: OnConflict | None) -> None:

@@ -25,8 +25,15 @@ from .verbs import InvoiceVerbs
 from .verbs.rows import VERB_FIELDS
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from .invoice import Invoice
 
+    InvoiceT = TypeVar("InvoiceT", bound=Invoice, default=Invoice, covariant=True)
+else:  # Python 3.11 has no defaults of type variables
+    from typing import TypeVar
+
+    InvoiceT = TypeVar("InvoiceT")
 
 _END = datetime(9999, 1, 1, tzinfo=UTC)
 _NOT_OPEN = [status for status in Status if status != Status.CREATED]
@@ -72,7 +79,7 @@ def _is_overdue(now: datetime) -> Q:
     return long_ago | _is_far_ahead("cancel_requested_at", now)
 
 
-class InvoiceQuerySet(models.QuerySet["Invoice"]):
+class InvoiceQuerySet(models.QuerySet[InvoiceT]):
     """Invoices, by what can be done with them."""
 
     @property
@@ -189,20 +196,20 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         refuse_verb_fields(kwargs)
         return super().update(**kwargs)
 
-    def bulk_update(self, objs: Iterable[Invoice], fields: Iterable[str], batch_size: int | None = None) -> int:
+    def bulk_update(self, objs: Iterable[InvoiceT], fields: Iterable[str], batch_size: int | None = None) -> int:
         fields = list(fields)
         refuse_verb_fields(fields)
         return super().bulk_update(objs, fields, batch_size=batch_size)
 
     def bulk_create(
         self,
-        objs: Iterable[Invoice],
+        objs: Iterable[InvoiceT],
         batch_size: int | None = None,
         ignore_conflicts: bool = False,  # noqa: FBT002 - Django's signature
         update_conflicts: bool = False,  # noqa: FBT002 - Django's signature
         update_fields: Collection[str] | None = None,
         unique_fields: Collection[str] | None = None,
-    ) -> list[Invoice]:
+    ) -> list[InvoiceT]:
         refuse_verb_fields(update_fields or ())
         objs = list(objs)
         for copied in (each for each in objs if _is_copy(each)):
@@ -217,7 +224,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         defaults: Mapping[str, Any] | None = None,
         create_defaults: Mapping[str, Any] | None = None,
         **kwargs: Any,
-    ) -> tuple[Invoice, bool]:
+    ) -> tuple[InvoiceT, bool]:
         """Do as Django's, but leave the verbs' fields alone: Django's names their times in ``update_fields``."""
         refuse_verb_fields(defaults or ())
         self._for_write = True

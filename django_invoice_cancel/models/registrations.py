@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypedDict
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -19,7 +20,20 @@ from .fields import as_plain, displayable, is_amount
 
 _TOO_LARGE = 10**100
 _NOT_FINITE = frozenset({"NaN", "sNaN", "Infinity"})
-FIELDS = ("provider", "external_id", "reference", "amount", "currency", "status", "issued_at", "expires_at")
+
+
+class InvoiceFields(TypedDict, total=False):
+    """What is known of an invoice beside its provider and id; None means unknown."""
+
+    reference: str | int | UUID | None
+    amount: Decimal | str | int | None
+    currency: str | None
+    status: str | None
+    issued_at: datetime | str | None
+    expires_at: datetime | str | None
+
+
+FIELDS = ("provider", "external_id", *InvoiceFields.__annotations__)
 
 
 def cleaned_values(values: Mapping[str, Any], model: type[Model]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The append-only log: one row for every change of status, and for every answer that changed nothing."""
 
 from collections.abc import Iterable
-from typing import Any, Never, Self
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -45,7 +45,22 @@ class InvoiceTransitionQuerySet(models.QuerySet["InvoiceTransition"]):
         return self.exclude(from_status=models.F("to_status")).order_by("id")
 
 
-InvoiceTransitionManager = models.Manager.from_queryset(InvoiceTransitionQuerySet)
+if TYPE_CHECKING:
+    from .typed import TypedManager
+
+    class InvoiceTransitionManager(TypedManager["InvoiceTransition", InvoiceTransitionQuerySet]):
+        """The manager of the log."""
+
+        def history(self) -> InvoiceTransitionQuerySet: ...
+        def update(self, **kwargs: Any) -> Never: ...
+
+    class InvoiceTransitions(InvoiceTransitionManager):
+        """The rows of one invoice: a manager that Django makes for each instance."""
+
+        def __get__(self, instance: object, cls: Any = None) -> Self: ...
+
+else:
+    InvoiceTransitionManager = models.Manager.from_queryset(InvoiceTransitionQuerySet)
 
 
 class InvoiceTransition(models.Model):

@@ -126,6 +126,11 @@ def test_a_template_that_names_a_verb_neither_calls_it_nor_fails(verb):
     assert log(invoice) == []
 
 
+def test_template_names_a_status_by_the_class_of_statuses():
+    page = Template("{{ invoice.Status.PAID }}{% if invoice.status == invoice.Status.CREATED %} no, open{% endif %}")
+    assert page.render(Context({"invoice": make()})) == "paid no, open"
+
+
 def test_the_manager_cancels_nothing():
     """``Invoice.objects.cancel()`` would be every invoice there is."""
     assert not hasattr(Invoice.objects, "cancel")

@@ -26,6 +26,20 @@ def test_acancel_cancels_or_raises(sandbox, register):
     assert sandbox.count("cancel") == 2
 
 
+def test_acancel_calls_the_method_of_a_child_class():
+    class HurriedInvoice(Invoice):
+        class Meta:
+            app_label = "tests_async"
+            proxy = True
+
+        def cancel(self, *, actor=None, reason="", trigger="api"):
+            return f"not now, {actor}: {reason}"
+
+    answer = async_to_sync(HurriedInvoice().acancel)(actor="till 3", reason="async")
+
+    assert answer == "not now, till 3: async"
+
+
 def test_areconcile_finds_out(sandbox, register):
     invoice = register("already_canceled")
 
