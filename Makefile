@@ -47,8 +47,9 @@ format: setup-lint  ## let ruff repair what it can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-types: setup-lint  ## mypy, strict, on the package
+types: setup-lint  ## mypy, strict, on the package; mypy and pyright on what uses it, and on the docs
 	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -m types tests/typing
 
 floors: setup-lint  ## who may import whom
 	@$(BIN)/lint-imports

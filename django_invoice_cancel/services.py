@@ -15,10 +15,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from django.db.transaction import TransactionManagementError
 
-from . import registry
+from . import conf, registry
 from .asking import interrupted, is_certainly_unsent, look_up, submit
 from .attempts import Answer, Claim, Target
-from .call_arguments import checked_intent, checked_status_string, make_intent
 from .commit_hooks import call_on_commit
 from .eligibility import NOT_NOW, Account, Wanted, account_of, why_no_request, why_not, why_not_now
 from .exceptions import InvalidExternalId
@@ -126,6 +125,14 @@ def _note_reply(
             verbs.tell_state(alias, seconds=0.0, code="", failures=0)
     except Error:
         logger.exception("What a reply says about %s was not written.", alias)
+
+
+def checked_intent(actor: Any, trigger: Trigger, reason: str) -> Intent:
+    """Return the intent, or raise ``ValueError`` where a reason is required and missing."""
+    settings, _ = conf.read()  # what is wrong with them is said of the invoice: it is misconfigured
+    if settings.require_reason and not reason.strip():
+        raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
+    return Intent(actor, trigger, reason)
 
 
 def refuse_unsaved(invoice: Invoice) -> None:
@@ -282,16 +289,15 @@ def observe_invoice(
     return invoice.verbs.observe(invoice, observed, intent, word=provider.words(provider_status))
 
 
-def observed_status(provider: Provider | None, status: str | None, provider_status: Any) -> Status | None:
+def observed_status(provider: Provider | None, status: str | None, provider_status: object) -> Status | None:
     """Return the status that was reported; None for a status string of the provider that is not known.
 
     Raises ``ValueError`` unless exactly one of both is given, and for a status that no provider can report.
     """
-    status_string = checked_status_string(provider_status)
-    if (status is None) == (status_string is None):
+    if (status is None) == (provider_status is None):
         raise ValueError("Pass either status, one of ours, or provider_status, the provider's status string.")
     if status is None:
-        return None if provider is None else provider.status_of_postback(str(status_string))
+        return None if provider is None else provider.status_of_postback(str(provider_status))
     known = Status(status)
     if known in OURS_ALONE:
         raise ValueError(f"{status!r} cannot be observed: no provider can report it.")
@@ -321,7 +327,7 @@ def reconcile_invoice(
     ``resubmit`` repeats the cancel where the provider has no lookup, declares a repeat harmless, and the doubt
     period is over.
     """
-    return told(reconciled(invoice, make_intent(actor, trigger), resubmit=resubmit))
+    return told(reconciled(invoice, Intent(actor, trigger), resubmit=resubmit))
 
 
 def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelResult:

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import registry
-from ..call_arguments import checked_intent, make_intent
 from ..eligibility import Wanted, account_of, why_not
 from ..intents import Intent, Trigger
 from ..outcomes import CancelResult, Code
 from ..results import skipped
-from ..services import not_done
+from ..services import checked_intent, not_done
 from .bounds import checked_bounds
 from .checking import Checker
 from .engine import Engine
@@ -137,13 +136,12 @@ def reconcile_invoices(
     Two that run at once share the work. Invoices that are not in doubt are observed, nothing else. ``resubmit``:
     see ``Invoice.reconcile``. Raises ``CancelInTransaction`` inside a transaction.
     """
-    intent = make_intent(actor, trigger)
     selection = checked(invoices)
     verbs = selection.verbs
     verbs.refuse_inside_transaction()
     verbs.correct_times()
     walks = walks_of(selection.using(verbs.using))
-    return check_walks(verbs, walks, intent, resubmit=resubmit, limit=limit, stop=stop)
+    return check_walks(verbs, walks, Intent(actor, trigger), resubmit=resubmit, limit=limit, stop=stop)
 
 
 def check_walks(

@@ -12,7 +12,6 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DataError, models
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
-from ..call_arguments import checked_actor
 from ..intents import LoggedActor
 from .texts import storable
 
@@ -64,13 +63,14 @@ def named_actor(actor: Any) -> tuple[Any, str]:
     Raises:
         TypeError: it is none of them.
     """
-    actor = checked_actor(actor)
     if actor is None:
         return None, ""
     if isinstance(actor, str):
         return None, _label(actor)
     if isinstance(actor, LoggedActor):
         return actor.key, actor.label
+    if not isinstance(actor, get_user_model()) and not _behaves_like_user(actor):
+        raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
     if getattr(actor, "is_anonymous", False):
         return None, "anonymous"
     key = getattr(actor, "pk", None)
@@ -88,6 +88,10 @@ def find_actor(name: str) -> Any:
     with suppress(TypeError, ValueError, OverflowError, ValidationError, DataError):
         return (user_model._default_manager.filter(**{field: name}).first() if field else None) or name
     return name
+
+
+def _behaves_like_user(actor: Any) -> bool:
+    return not isinstance(actor, type) and hasattr(actor, "is_authenticated")
 
 
 def _username(actor: Any) -> Any:

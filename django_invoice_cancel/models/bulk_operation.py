@@ -16,7 +16,6 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
-from ..call_arguments import checked_text
 from ..clock import utc_now
 from ..commit_hooks import call_on_commit
 from ..eligibility import NOT_NOW, Wanted, account_of, is_stored_well, why_not
@@ -180,7 +179,7 @@ class BulkOperation(Dispatched):
         """Start the draft; False where it is none any more."""
         workers = conf.get().dispatch_workers if workers is None else workers
         fields |= {"started_at": utc_now(), "workers": workers}
-        texts = {"reason": storable(checked_text("reason", fields.pop("reason")))} if "reason" in fields else {}
+        texts = {"reason": storable(fields.pop("reason"))} if "reason" in fields else {}
 
         def start(written: list[str]) -> bool:
             return self._go((Progress.DRAFT,), Progress.RUNNING, **fields, **dict(zip(texts, written, strict=True)))

@@ -12,10 +12,10 @@ from django.db.models import Q
 
 from .. import conf, registry
 from ..bulk import checked_bounds
-from ..call_arguments import checked_intent, checked_text, make_intent
 from ..clock import TOLERANCE, utc_now
-from ..intents import Trigger
+from ..intents import Intent, Trigger
 from ..outcomes import Code
+from ..services import checked_intent
 from ..statuses import Status
 from .actors import LABEL_LENGTH, named_actor
 from .bulk_choices import Operation, Progress
@@ -51,8 +51,7 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         """
         actor = fields.pop("actor", None)
         actor_id, actor_label = named_actor(actor)
-        reason = storable(checked_text("reason", fields.pop("reason", "")))
-        fields["decision"] = checked_text("decision", fields.get("decision"))
+        reason = storable(fields.pop("reason", ""))
         self.forget_drafts()
         with transaction.atomic(using=self.db):
             made = self._create([actor_label, reason], operation=Operation(operation), actor_id=actor_id, **fields)
@@ -132,12 +131,9 @@ def _refuse_impossible(
     decision: str = "",
     **fields: Any,
 ) -> None:
-    decision = checked_text("decision", decision)
-    if decision and operation != Operation.RESOLVE:
-        raise ValueError(f"Pass decision with operation={str(Operation.RESOLVE)!r} only.")
     if operation == Operation.RESOLVE:
-        refuse_decision(Status(decision), make_intent(actor, trigger, reason))
+        refuse_decision(Status(decision), Intent(actor, Trigger(trigger), reason))
     elif operation == Operation.CANCEL:
-        checked_intent(actor, trigger, reason)
+        checked_intent(actor, Trigger(trigger), reason)
     else:
-        make_intent(actor, trigger, reason)
+        Trigger(trigger)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from django.db import models
 
 from .. import registry, services
-from ..call_arguments import checked_text, make_intent
 from ..exceptions import InvalidExternalId
-from ..intents import Trigger
+from ..intents import Intent, Trigger
 from .queryset import InvoiceQuerySet, InvoiceT
 from .registrations import InvoiceFields, cleaned_values, id_text
 from .typed import async_twin
@@ -21,8 +20,17 @@ if TYPE_CHECKING:
     from .invoice import Invoice
     from .typed import TypedManager
 
-    class _Manager(TypedManager[InvoiceT, InvoiceQuerySet[InvoiceT]]):
-        """Methods of our query set that return one."""
+    _Manager = TypedManager[InvoiceT, InvoiceQuerySet[InvoiceT]]
+else:
+    _Manager = models.Manager.from_queryset(InvoiceQuerySet)
+
+OnConflict = Callable[[Conflict], None]
+
+
+class InvoiceManager(_Manager[InvoiceT]):
+    """Registers invoices, and records what webhooks report about them."""
+
+    if TYPE_CHECKING:  # made from the query set
 
         def as_invoices(self) -> InvoiceQuerySet: ...
         def cancelable(self, *, include_refused: bool = False) -> InvoiceQuerySet[InvoiceT]: ...
@@ -36,15 +44,6 @@ if TYPE_CHECKING:
         def paid_after_cancel(self) -> InvoiceQuerySet[InvoiceT]: ...
         def contradicted(self) -> InvoiceQuerySet[InvoiceT]: ...
         def needing_attention(self) -> InvoiceQuerySet[InvoiceT]: ...
-
-else:
-    _Manager = models.Manager.from_queryset(InvoiceQuerySet)
-
-OnConflict = Callable[[Conflict], None]
-
-
-class InvoiceManager(_Manager[InvoiceT]):
-    """Registers invoices, and records what webhooks report about them."""
 
     def register(
         self,
@@ -68,7 +67,7 @@ class InvoiceManager(_Manager[InvoiceT]):
         """
         values = {"provider": provider, "external_id": external_id, **fields}
         verbs = self.get_queryset().verbs
-        invoice, is_new, conflict = verbs.register(*self._valid(values), make_intent(actor, trigger))
+        invoice, is_new, conflict = verbs.register(*self._valid(values), Intent(actor, Trigger(trigger)))
         _report([conflict] if conflict else [], on_conflict)
         return cast("InvoiceT", invoice), is_new
 
@@ -85,9 +84,8 @@ class InvoiceManager(_Manager[InvoiceT]):
         ``rows``: mappings with the arguments of ``register``. ``on_conflict`` is called for each invoice whose stored
         values differ from given ones; without it, one WARNING is logged for all of them.
         """
-        intent = make_intent(actor, trigger)
         invoices = [self._valid(row) for row in rows]
-        new, conflicts = self.get_queryset().verbs.register_many(invoices, intent)
+        new, conflicts = self.get_queryset().verbs.register_many(invoices, Intent(actor, Trigger(trigger)))
         _report(conflicts, on_conflict)
         return new, len(invoices) - new
 
@@ -118,12 +116,11 @@ class InvoiceManager(_Manager[InvoiceT]):
         """
         if isinstance(external_id, bool) or not isinstance(external_id, str | int):
             raise ValueError(f"external_id must be a string or a whole number, not {type(external_id).__name__}.")
-        make_intent(actor, trigger, reason)  # raises before an invoice is looked for
-        account = registry.get_provider(checked_text("provider", provider))
+        account = registry.get_provider(provider)
         observed = services.observed_status(account, status, provider_status)
         verbs = self.get_queryset().verbs
         try:
-            invoice = verbs.find(account.alias, account.clean_id(id_text(external_id)))
+            invoice = verbs.find(provider, account.clean_id(id_text(external_id)))
         except InvalidExternalId as error:
             services.warn_of_lost_payment(account.alias, observed, str(error))
             return None

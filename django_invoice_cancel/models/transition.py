@@ -48,19 +48,26 @@ class InvoiceTransitionQuerySet(models.QuerySet["InvoiceTransition"]):
 if TYPE_CHECKING:
     from .typed import TypedManager
 
-    class InvoiceTransitionManager(TypedManager["InvoiceTransition", InvoiceTransitionQuerySet]):
-        """The manager of the log."""
+    _Manager = TypedManager["InvoiceTransition", InvoiceTransitionQuerySet]
+else:
+    _Manager = models.Manager.from_queryset(InvoiceTransitionQuerySet)
+
+
+class InvoiceTransitionManager(_Manager):
+    """The manager of the log."""
+
+    if TYPE_CHECKING:  # made from the query set
 
         def history(self) -> InvoiceTransitionQuerySet: ...
         def update(self, **kwargs: Any) -> Never: ...
 
-    class InvoiceTransitions(InvoiceTransitionManager):
+
+if TYPE_CHECKING:
+
+    class InvoiceTransitions(InvoiceTransitionManager, _Manager):
         """The rows of one invoice: a manager that Django makes for each instance."""
 
         def __get__(self, instance: object, cls: Any = None) -> Self: ...
-
-else:
-    InvoiceTransitionManager = models.Manager.from_queryset(InvoiceTransitionQuerySet)
 
 
 class InvoiceTransition(models.Model):

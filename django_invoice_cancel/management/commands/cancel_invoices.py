@@ -12,9 +12,9 @@ from django.db import transaction
 from django.db.models import Count
 
 from ...bulk import ListedWalk, Walk, cancel_requested_walks, cancel_walks, preview_walks, walks_of
-from ...call_arguments import checked_intent
 from ...intents import Intent, Trigger
 from ...models import BulkOperation, Invoice
+from ...services import checked_intent
 from ..arguments import (
     actor,
     add_output_arguments,
