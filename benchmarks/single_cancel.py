@@ -78,7 +78,7 @@ class Rounds:
         """Claim and record as one would write them by hand: two transactions, two UPDATEs, two INSERTs."""
         from django.db import models, transaction
 
-        from django_invoice_cancel.clock import utc_now
+        from django_invoice_cancel.domain.clock import utc_now
         from django_invoice_cancel.models import Invoice, InvoiceTransition
 
         rows = models.QuerySet(Invoice, using="default")

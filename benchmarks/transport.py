@@ -21,7 +21,7 @@ from time import perf_counter, process_time
 import requests
 from requests.adapters import HTTPAdapter
 
-from django_invoice_cancel.masking import Secret
+from django_invoice_cancel.domain.secrets import Secret
 from django_invoice_cancel.providers.transport import Deadline, Kind, Transport
 
 BODY = b'{"uuid":"INV-89UX09KA"}'

@@ -41,7 +41,7 @@ def stored(selection: Any) -> None:
 
 def work_on(operation: Any) -> None:
     """What a worker does."""
-    from django_invoice_cancel.bulk_operations import advance
+    from django_invoice_cancel.operations import advance
 
     left = advance(operation.pk)
     while left.has_more:

@@ -20,15 +20,15 @@ from django.db import DatabaseError, connections, router, transaction
 from django.db.models import Count, Min, Q
 
 from . import DOCUMENTATION_URL, conf, registry
-from .clock import TOLERANCE, utc_now
-from .eligibility import doubtful
-from .masking import Secret, mask
+from .domain.clock import TOLERANCE, utc_now
+from .domain.secrets import Secret, mask
 from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition
-from .models.bulk_dispatch import is_async
+from .models.dispatch import is_async
 from .models.provider_state import RECONCILE_QUIET, ProviderState
-from .models.texts import narrow_columns
-from .models.verbs.rows import FREE_TEXTS
+from .models.values import narrow_columns
+from .models.writes.rows import FREE_TEXTS
 from .providers.base import Provider
+from .services.eligibility import doubtful
 
 TAG = "invoice_cancel"
 TASKS_MODULE = "django_invoice_cancel.tasks"

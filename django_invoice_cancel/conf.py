@@ -13,7 +13,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from .masking import SecretDict
+from .domain.secrets import SecretDict
 
 SETTING = "INVOICE_CANCEL"
 _KEYS = frozenset(

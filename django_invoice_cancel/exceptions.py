@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .domain.statuses import IllegalMove as IllegalMove
+
 if TYPE_CHECKING:
-    from .outcomes import CancelResult
+    from .domain.outcomes import CancelResult
 
 
 class CancelError(Exception):
@@ -56,10 +58,6 @@ class ResolveNotPossible(Exception):
 
     def __str__(self) -> str:
         return self.message
-
-
-class IllegalMove(RuntimeError):
-    """The story asked for a move that is not in the table of moves: a bug in this app."""
 
 
 class TransitionsAreAppendOnly(RuntimeError):

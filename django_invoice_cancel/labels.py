@@ -7,8 +7,8 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext_lazy
 
-from .eligibility import Wanted
-from .outcomes import Code, Outcome
+from .domain.audit import Wanted
+from .domain.outcomes import Code, Outcome
 
 SENTENCES: dict[str, Any] = {
     Code.CANCELED: _("{provider} confirmed the cancellation."),

@@ -16,10 +16,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from . import conf
+from .domain.interruptions import is_interruption
+from .domain.processes import PerProcess
+from .domain.secrets import Secret, SecretDict, mask
 from .exceptions import ProviderMisconfigured
-from .interruptions import is_interruption
-from .masking import Secret, SecretDict, mask
-from .processes import PerProcess
 from .providers.base import Provider
 
 logger = logging.getLogger("django_invoice_cancel")

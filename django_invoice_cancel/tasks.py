@@ -15,8 +15,8 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from .bulk_operations import advance
 from .models import BulkOperation
+from .operations import advance
 
 try:
     from django.tasks import task

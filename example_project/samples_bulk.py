@@ -10,8 +10,8 @@ from typing import Any
 from django.db import models
 from django.db.models import F
 
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing.sandbox import invoice_id
 
 REVOKED = 30

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from django.db import connection
 from django.db.models import QuerySet
 
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.statuses import Status
 
 NEWER = "refunded"
 """A status that this version does not know."""

@@ -7,9 +7,9 @@ operation from confirmation to report.
 from django.contrib import admin
 
 from ..models import BulkOperation, Invoice
-from .actions import CancelInvoicesAction
-from .invoice import InvoiceAdmin
-from .operations import BulkOperationAdmin
+from .invoices.admin import InvoiceAdmin
+from .operations.actions import CancelInvoicesAction
+from .operations.admin import BulkOperationAdmin
 
 __all__ = ["BulkOperationAdmin", "CancelInvoicesAction", "InvoiceAdmin"]
 

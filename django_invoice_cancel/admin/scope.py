@@ -20,8 +20,8 @@ from django.db.models import BooleanField, Exists, F, Func, OuterRef, Q, QuerySe
 from django.http import HttpRequest
 
 from ..models import BulkOperation, BulkOperationItem, Invoice
-from ..models.bulk_operation import Operation
-from ..models.bulk_operation_item import distinct_providers, free_items, left_items
+from ..models.operation import Operation
+from ..models.operation_item import distinct_providers, free_items, left_items
 
 _PAGE = 500
 _NOTHING = Q(pk__in=())

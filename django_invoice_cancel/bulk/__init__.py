@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import registry
-from ..eligibility import Wanted, account_of, why_not
-from ..intents import Intent, Trigger
-from ..outcomes import CancelResult, Code
-from ..results import skipped
-from ..services import checked_intent, not_done
-from .bounds import checked_bounds
-from .checking import Checker
-from .engine import Engine
-from .lanes import GROUP, Job, Lane
-from .report import BulkReport
+from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.numbers import checked_bounds
+from ..domain.outcomes import BulkReport, CancelResult, Code
+from ..services.cancel import checked_intent, not_done
+from ..services.eligibility import account_of, why_not
+from ..services.results import skipped
+from .cancel import Engine
+from .queues import Track
+from .reconcile import Checker
 from .requested import RequestEngine
 from .selection import ListedWalk, QueryWalk, Walk, checked, providers
-from .tracks import Track
+from .workers import GROUP, Job, Lane
 
 if TYPE_CHECKING:
     from ..models.queryset import InvoiceQuerySet
-    from ..models.verbs import InvoiceVerbs
+    from ..models.writes import InvoiceVerbs
 
 __all__ = [
     "BulkReport",

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
 
-from ..attempts import Claim
-from ..intents import Intent, Trigger
-from ..outcomes import CancelResult, Code
-from ..services import request_not_claimed
-from .engine import Engine
-from .lanes import Job
-from .tracks import Track
+from ..domain.audit import Intent, Trigger
+from ..domain.claims import Claim
+from ..domain.outcomes import CancelResult, Code
+from ..services.cancel import request_not_claimed
+from .cancel import Engine
+from .queues import Track
+from .workers import Job
 
 if TYPE_CHECKING:
     from ..models import Invoice
-    from ..models.verbs import InvoiceVerbs
+    from ..models.writes import InvoiceVerbs
 
 logger = logging.getLogger("django_invoice_cancel")
 

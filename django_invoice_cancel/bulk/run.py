@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from ..intents import Intent
-from ..outcomes import CancelResult, Code
-from ..results import skipped, told
+from ..domain.audit import Intent
+from ..domain.outcomes import CancelResult, Code
+from ..services.results import skipped, told
 from .garbage import is_collecting, run_in_background, watch_collections
-from .lanes import GROUP, NEAR, Job, Lane
-from .tracks import Track
+from .queues import Track
+from .workers import GROUP, NEAR, Job, Lane
 
 if TYPE_CHECKING:
     from ..models import Invoice
-    from ..models.verbs import InvoiceVerbs
-    from ..models.verbs.outbox import Notice
+    from ..models.writes import InvoiceVerbs
+    from ..models.writes.notices import Notice
 
 logger = logging.getLogger("django_invoice_cancel")
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..outcomes import Code
+from ..domain.outcomes import Code
 
 if TYPE_CHECKING:
     from ..models import Invoice

@@ -18,7 +18,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from .. import registry
 from ..bulk import checked_bounds
-from ..bulk.bounds import LEAST_RATE, MOST_RATE
+from ..domain.numbers import LEAST_RATE, MOST_RATE
 from ..exceptions import CancelInTransaction, InvalidExternalId
 from ..models import Invoice
 from ..models.actors import find_actor

@@ -21,9 +21,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from .. import registry
-from ..outcomes import CancelResult, Code, Outcome
-from .output import Stream, reason_of
-from .progress import Silent, progress, words
+from ..domain.outcomes import CancelResult, Code, Outcome
+from .output import Silent, Stream, progress, reason_of, words
 
 INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
 """Exit codes of a run, the most severe first; 0: every invoice got an answer, 5: see ``output``."""

@@ -8,11 +8,9 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import django_invoice_cancel.clock
-import django_invoice_cancel.intents
+import django_invoice_cancel.domain.clock
 import django_invoice_cancel.models.actors
 import django_invoice_cancel.models.fields
-import django_invoice_cancel.statuses
 
 
 class Migration(migrations.Migration):
@@ -109,7 +107,7 @@ class Migration(migrations.Migration):
                 (
                     "trigger",
                     models.CharField(
-                        default=django_invoice_cancel.intents.Trigger["API"], max_length=16, verbose_name="trigger"
+                        default="api", max_length=16, verbose_name="trigger"
                     ),
                 ),
                 ("actor_label", models.CharField(blank=True, max_length=150, verbose_name="actor")),
@@ -118,7 +116,7 @@ class Migration(migrations.Migration):
                 (
                     "created_at",
                     django_invoice_cancel.models.fields.InstantField(
-                        default=django_invoice_cancel.clock.utc_now, verbose_name="created"
+                        default=django_invoice_cancel.domain.clock.utc_now, verbose_name="created"
                     ),
                 ),
                 (
@@ -235,7 +233,7 @@ class Migration(migrations.Migration):
                             ("expired", "Expired"),
                             ("failed", "Payment failed"),
                         ],
-                        default=django_invoice_cancel.statuses.Status["CREATED"],
+                        default="created",
                         max_length=16,
                         verbose_name="status",
                     ),
@@ -243,7 +241,7 @@ class Migration(migrations.Migration):
                 (
                     "status_changed_at",
                     django_invoice_cancel.models.fields.InstantField(
-                        default=django_invoice_cancel.clock.utc_now, editable=False, verbose_name="status changed"
+                        default=django_invoice_cancel.domain.clock.utc_now, editable=False, verbose_name="status changed"
                     ),
                 ),
                 (

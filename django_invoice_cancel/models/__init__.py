@@ -1,8 +1,8 @@
 """The models: ``Invoice``, its append-only log, and what is shared about a provider account."""
 
-from .bulk_operation import BulkOperation
-from .bulk_operation_item import BulkOperationItem
 from .invoice import Invoice
+from .operation import BulkOperation
+from .operation_item import BulkOperationItem
 from .provider_state import ProviderState
 from .transition import InvoiceTransition
 

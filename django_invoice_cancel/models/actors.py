@@ -12,8 +12,8 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DataError, models
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
-from ..intents import LoggedActor
-from .texts import storable
+from ..domain.audit import LoggedActor
+from .values import storable
 
 LABEL_LENGTH = 150
 """Length of the columns that hold an actor's name."""

@@ -3,16 +3,34 @@
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.utils import formats, timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class PrimaryManager(models.Manager[Row]):
+    """Asks the router for the writable database, also to read."""
+
+    @property
+    def db(self) -> str:
+        """The alias of the database that is worked on."""
+        return self._db or router.db_for_write(self.model, **self._hints)  # type: ignore[attr-defined]
+
+    def get_queryset(self) -> "models.QuerySet[Row]":
+        """Return all rows, of the writable database."""
+        rows: Any = super().get_queryset()
+        rows._for_write = True  # as QuerySet.update does
+        return rows  # type: ignore[no-any-return]
+
 
 if TYPE_CHECKING:
     _CharField = models.CharField[Any, str]

@@ -16,22 +16,26 @@ from django.dispatch import receiver
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import registry, results, services, statuses
-from ..clock import utc_now
-from ..eligibility import Wanted, is_abandoned, why_not
+from .. import registry
+from ..domain import statuses
+from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.clock import utc_now
+from ..domain.outcomes import CancelResult
+from ..domain.statuses import CLOSED, OURS_ALONE, Status, holds_money
 from ..exceptions import InvalidExternalId
-from ..intents import Intent, Trigger
 from ..labels import not_an_id
-from ..outcomes import CancelResult
-from ..statuses import CLOSED, OURS_ALONE, Status, holds_money
+from ..services import results
+from ..services.cancel import cancel_invoice, cancel_on_commit
+from ..services.eligibility import is_abandoned, why_not
+from ..services.reconcile import observe_invoice, reconcile_invoice
 from .actors import acting_user
 from .fields import AmountField, ExactCharField, InstantField, displayable
-from .invoice_manager import InvoiceManager
+from .manager import InvoiceManager
 from .queryset import begin_anew, refuse_verb_fields
 from .typed import async_twin
-from .validation import unstorable, untimely
-from .verbs import InvoiceVerbs
-from .verbs.rows import VERB_FIELDS
+from .values import unstorable, untimely
+from .writes import InvoiceVerbs
+from .writes.rows import VERB_FIELDS
 
 if TYPE_CHECKING:
     from .transition import InvoiceTransitions
@@ -207,9 +211,7 @@ class Invoice(models.Model):
 
         Inside a transaction: ``CancelInTransaction``, nothing sent or written; use ``cancel_on_commit``.
         """
-        return results.raise_unless_ok(
-            services.cancel_invoice(self, actor=actor, trigger=Trigger(trigger), reason=reason)
-        )
+        return results.raise_unless_ok(cancel_invoice(self, actor=actor, trigger=Trigger(trigger), reason=reason))
 
     def cancel_on_commit(self, *, actor: Any = None, reason: str = "") -> bool:
         """Request the cancellation in the caller's transaction, and cancel once that is committed.
@@ -217,7 +219,7 @@ class Invoice(models.Model):
         The request is kept until it is carried out, refused or withdrawn: ``reconcile_invoices`` tries again later.
         Returns False, and raises nothing, unless the invoice is ``created``.
         """
-        return services.cancel_on_commit(self, actor=actor, reason=reason)
+        return cancel_on_commit(self, actor=actor, reason=reason)
 
     def withdraw(self, *, actor: Any = None, reason: str = "", trigger: str = Trigger.API) -> bool:
         """Withdraw a requested cancellation: it is not tried again. Works in any status and inside a transaction.
@@ -237,7 +239,7 @@ class Invoice(models.Model):
     ) -> bool:
         """Take in a status learned from outside, in our word or the provider's; return whether the row changed."""
         intent = Intent(actor, Trigger(trigger), reason)
-        return services.observe_invoice(self, status, provider_status=provider_status, intent=intent)
+        return observe_invoice(self, status, provider_status=provider_status, intent=intent)
 
     def reconcile(self, *, resubmit: bool = False, actor: Any = None) -> CancelResult:
         """Find out at the provider what became of the invoice; raises for nothing that is found.
@@ -245,7 +247,7 @@ class Invoice(models.Model):
         ``resubmit``: where the provider has no lookup and a repeat does no harm, repeat the cancel once the
         doubt period is over.
         """
-        return services.reconcile_invoice(self, resubmit=resubmit, actor=actor)
+        return reconcile_invoice(self, resubmit=resubmit, actor=actor)
 
     def resolve(self, status: str, *, actor: Any, reason: str) -> None:
         """Record a named person's decision about what became of the invoice.

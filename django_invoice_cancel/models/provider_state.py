@@ -6,8 +6,8 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..bulk.lanes import NEAR, slots_at_once
-from ..clock import TOLERANCE, is_ahead, utc_now
+from ..bulk.workers import NEAR, slots_at_once
+from ..domain.clock import TOLERANCE, is_ahead, utc_now
 from .fields import ExactCharField, InstantField
 
 RECONCILE_QUIET = timedelta(hours=1)

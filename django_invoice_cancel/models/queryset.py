@@ -15,14 +15,14 @@ from django.db.models import Q
 from django.db.models.utils import resolve_callables
 
 from ..bulk import BulkReport, cancel_invoices
-from ..clock import utc_now
-from ..eligibility import FURTHEST_AHEAD, abandoned, doubtful
-from ..intents import Trigger
-from ..outcomes import CancelResult, Outcome
-from ..statuses import Status
+from ..domain.audit import Trigger
+from ..domain.clock import utc_now
+from ..domain.outcomes import CancelResult, Outcome
+from ..domain.statuses import Status
+from ..services.eligibility import FURTHEST_AHEAD, abandoned, doubtful
 from .fields import as_plain
-from .verbs import InvoiceVerbs
-from .verbs.rows import VERB_FIELDS
+from .writes import InvoiceVerbs
+from .writes.rows import VERB_FIELDS
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

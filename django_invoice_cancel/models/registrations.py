@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from .. import registry
+from ..domain.statuses import OURS_ALONE, Status
 from ..exceptions import InvalidExternalId
-from ..statuses import OURS_ALONE, Status
 from .fields import as_plain, displayable, is_amount
 
 _TOO_LARGE = 10**100

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import ClassVar, TypeGuard
 
+from ..domain.outcomes import Code, LookupReply, ProviderReply
+from ..domain.secrets import Secret, mask
+from ..domain.statuses import OURS_ALONE, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
-from ..masking import Secret, mask
-from ..outcomes import Code, LookupReply, ProviderReply
-from ..statuses import OURS_ALONE, Status
 
 Lease = Callable[[float], bool]
 """``lease(seconds_left)``: may the first byte of the request, with that much of its deadline left, still go out?"""

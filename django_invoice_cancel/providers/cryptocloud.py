@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..masking import Secret
-from ..outcomes import Code, LookupReply, Outcome, ProviderReply
-from ..statuses import MONEY, Status
+from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from ..domain.secrets import Secret
+from ..domain.statuses import MONEY, Status
 from .base import Lease
 from .http import HTTPProvider
 from .transport import Deadline, Exchange

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ..masking import Secret
-from ..outcomes import Code, LookupReply, Outcome, ProviderReply
-from ..statuses import Status
+from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from ..domain.secrets import Secret
+from ..domain.statuses import Status
 from .base import Lease
 from .http import HTTPProvider
 from .transport import Deadline, Exchange

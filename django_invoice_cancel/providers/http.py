@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-from ..masking import Secret
-from ..outcomes import Code, LookupReply, Outcome, ProviderReply
-from ..statuses import CLOSED, MONEY, Status
+from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from ..domain.secrets import Secret
+from ..domain.statuses import CLOSED, MONEY, Status
 from .base import Lease, Provider
 from .transport import Deadline, Exchange, Kind, Transport
 

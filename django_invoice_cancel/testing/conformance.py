@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from ..domain.outcomes import Code, LookupReply, Outcome
+from ..domain.statuses import OURS_ALONE, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
-from ..outcomes import Code, LookupReply, Outcome
-from ..statuses import OURS_ALONE, Status
 from .conformance_stage import Stage, may_send
 from .stub_server import HOST, Fault, StubServer, answer
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ..outcomes import LookupReply, ProviderReply
+from ..domain.outcomes import LookupReply, ProviderReply
 from ..providers.base import Provider
 from .stub_server import Fault, Handler, StubRequest, StubServer, answer
 

@@ -14,15 +14,15 @@ from django.db import models
 from django.utils import timezone
 
 from .. import conf, registry
-from ..attempts import Answer
-from ..eligibility import ABANDONED_AFTER
+from ..domain.audit import Intent, Trigger
+from ..domain.claims import Answer
+from ..domain.outcomes import Code, Outcome, ProviderReply
+from ..domain.statuses import Status
 from ..exceptions import InvalidExternalId
-from ..intents import Intent, Trigger
 from ..models import Invoice
 from ..models.fields import as_plain
 from ..models.transition import InvoiceTransition
-from ..outcomes import Code, Outcome, ProviderReply
-from ..statuses import Status
+from ..services.eligibility import ABANDONED_AFTER
 
 ACTOR = "make_invoice"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management import CommandError, call_command
 
-from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel.operations import advance
 
 from .celery import app
 

@@ -8,8 +8,8 @@ from django.core.management import call_command
 from django.db import OperationalError, connections
 from django.test import Client
 
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import make_invoice
 
 pytestmark = [

@@ -8,12 +8,12 @@ from django.contrib.admin.models import LogEntry
 from django.db import OperationalError, connections
 from django.db.models import QuerySet
 
-from django_invoice_cancel.clock import utc_now
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import ProviderState
-from django_invoice_cancel.models.verbs.records import Records
-from django_invoice_cancel.outcomes import Outcome, ProviderReply
-from django_invoice_cancel.services import cancel_invoice, cancel_requested
+from django_invoice_cancel.models.writes.answers import Records
+from django_invoice_cancel.services.cancel import cancel_invoice, cancel_requested
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_invoice.pages import PAGES, links, page, said, stored, texts
 

@@ -10,11 +10,11 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_invoice_cancel.admin import InvoiceAdmin, paging
-from django_invoice_cancel.admin.filters import AttentionFilter
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.admin import InvoiceAdmin, pages
+from django_invoice_cancel.admin.invoices.filters import AttentionFilter
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.domain.outcomes import LookupReply
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
-from django_invoice_cancel.outcomes import LookupReply
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.admin_invoice.pages import links, listing, texts
 
@@ -464,7 +464,7 @@ def test_an_invoices_page_costs_the_same_whatever_its_history(shop, clerk, story
 
 @pytest.mark.parametrize("order", ["", "?o=4"], ids=["newest first", "sorted"])
 def test_no_more_rows_are_counted_than_the_bound(shop, clerk, monkeypatch, order):
-    monkeypatch.setattr(paging, "BOUND", 150)
+    monkeypatch.setattr(pages, "BOUND", 150)
     in_bulk(151)
     with CaptureQueriesContext(connection) as queries:
         response = clerk.get(listing(order))
@@ -478,7 +478,7 @@ def test_no_more_rows_are_counted_than_the_bound(shop, clerk, monkeypatch, order
 
 
 def test_up_to_the_bound_the_count_is_true(shop, clerk, monkeypatch):
-    monkeypatch.setattr(paging, "BOUND", 150)
+    monkeypatch.setattr(pages, "BOUND", 150)
     in_bulk(150)
     response = clerk.get(listing())
     assert response.context["cl"].result_count == 150
@@ -487,7 +487,7 @@ def test_up_to_the_bound_the_count_is_true(shop, clerk, monkeypatch):
 
 def test_a_bounded_count_is_shown_with_separators_too(shop, clerk, monkeypatch, settings):
     settings.USE_THOUSAND_SEPARATOR = True
-    monkeypatch.setattr(paging, "BOUND", 1500)
+    monkeypatch.setattr(pages, "BOUND", 1500)
     in_bulk(1501)
     assert ">1,500 invoices" in clerk.get(listing()).content.decode().replace("&gt;", ">")
 

@@ -8,9 +8,9 @@ from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
-from django_invoice_cancel.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_invoice.pages import links, listing, page, stored, texts
 

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from django_invoice_cancel.admin.timeline import LATEST
-from django_invoice_cancel.clock import utc_now
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.admin.invoices.timeline import LATEST
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import ProviderState
-from django_invoice_cancel.outcomes import Outcome, ProviderReply
-from django_invoice_cancel.services import cancel_requested
+from django_invoice_cancel.services.cancel import cancel_requested
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_invoice.pages import listing, page, stored, texts
 

@@ -10,8 +10,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing.pytest_plugin import pytest_configure, scripted_provider
 from tests.admin_operations.clicks import client_of, page, user_with
 
@@ -23,7 +23,7 @@ _numbers = count(1)
 @pytest.fixture(autouse=True)
 def slices_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a slow machine be slow: a slice ends when its items do."""
-    monkeypatch.setattr("django_invoice_cancel.admin.operations.advance", partial(advance, deadline=60.0))
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.advance", partial(advance, deadline=60.0))
 
 
 @pytest.fixture

@@ -18,20 +18,20 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from django_invoice_cancel import services
-from django_invoice_cancel.admin import following, reporting
-from django_invoice_cancel.admin.offers import Offers
-from django_invoice_cancel.admin.planning import Plan
+from django_invoice_cancel.admin.invoices.available_actions import Offers
+from django_invoice_cancel.admin.operations import follow_up, report
+from django_invoice_cancel.admin.operations.preview import Plan
 from django_invoice_cancel.admin.scope import InvoiceScope, OperationSight
-from django_invoice_cancel.attempts import Answer
 from django_invoice_cancel.bulk import preview_walks, reconcile_invoices, walks_of
-from django_invoice_cancel.bulk_operations import advance
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.claims import Answer
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import ResolveNotPossible
-from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.labels import COUNTED, SENTENCES
 from django_invoice_cancel.models import BulkOperation, Invoice
-from django_invoice_cancel.outcomes import Code, Outcome, ProviderReply
-from django_invoice_cancel.statuses import Status
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.admin_operations.clicks import put, text
 from tests.newer import newer_schema, put_newer
@@ -317,10 +317,10 @@ def follow_ups(operation: BulkOperation, request: Any) -> list[Plan]:
     """Return the confirmation pages to which the buttons of an operation's report lead."""
     sight = sight_of(operation, request)
     found = []
-    for group in reporting.groups(sight, lambda step: True):
+    for group in report.groups(sight, lambda step: True):
         if group.step is not None:
-            items = following.members(sight, group.outcome, group.code, group.provider)
-            found.append(Plan(sight_of(following.drafted(sight, group.step, items), request)))
+            items = follow_up.members(sight, group.outcome, group.code, group.provider)
+            found.append(Plan(sight_of(follow_up.drafted(sight, group.step, items), request)))
     return found
 
 
@@ -343,9 +343,9 @@ def test_pages_dry_run_call_and_run_agree(
     if draft is not None:
         plan = Plan(sight_of(draft, request_of_boss))
         answers["page"] = by_page(plan)
-        if following.check_first(plan) is not None:
-            items = following.members(plan.sight, "", "in_doubt", "")
-            doubtful = following.drafted(plan.sight, following.check_first(plan), items)
+        if follow_up.check_first(plan) is not None:
+            items = follow_up.members(plan.sight, "", "in_doubt", "")
+            doubtful = follow_up.drafted(plan.sight, follow_up.check_first(plan), items)
             assert Plan(sight_of(doubtful, request_of_boss)).count == 1
     if wanted in ASKS_A_PROVIDER:
         answers["dry run"] = by_dry_run(other, wanted)

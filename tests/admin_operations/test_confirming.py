@@ -7,8 +7,8 @@ from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.urls import reverse
 
-from django_invoice_cancel.admin.starting import started
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.admin.operations.confirm import started
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_operations.clicks import page, put, text

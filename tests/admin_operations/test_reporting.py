@@ -7,10 +7,10 @@ from decimal import Decimal
 import pytest
 from django.utils.translation import override
 
-from django_invoice_cancel.admin.reporting import harmless
-from django_invoice_cancel.admin.texts import money, number
+from django_invoice_cancel.admin.formatting import money, number
+from django_invoice_cancel.admin.operations.report import harmless
+from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import BulkOperation, Invoice
-from django_invoice_cancel.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.admin_operations.clicks import client_of, page, put, run, text, user_with
 from tests.bulk.reading import answers, statuses

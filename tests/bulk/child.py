@@ -11,7 +11,7 @@ from tests import settings as test_settings
 
 
 def main(base_url: str, *arguments: str) -> None:
-    from django_invoice_cancel.testing.sandbox.provider import Knobs
+    from django_invoice_cancel.testing.sandbox.exchange import Knobs
     from django_invoice_cancel.testing.sandbox.sandbox import provider_settings
 
     test_settings.INVOICE_CANCEL.update(json.loads(os.environ.get("INVOICE_CANCEL_TEST_SETTINGS", "{}")))

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db.models import Count
 
+from django_invoice_cancel.domain.outcomes import CancelResult
 from django_invoice_cancel.models import Invoice, InvoiceTransition
-from django_invoice_cancel.outcomes import CancelResult
 
 
 def statuses(using: str = "default") -> dict[str, int]:

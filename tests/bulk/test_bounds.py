@@ -7,8 +7,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, ProviderState
+from django_invoice_cancel.operations import advance
 from tests.bulk.reading import rows_each, statuses
 
 pytestmark = pytest.mark.django_db

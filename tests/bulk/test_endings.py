@@ -8,10 +8,10 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
-from django_invoice_cancel.bulk.lanes import Lane
+from django_invoice_cancel.bulk.workers import Lane
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs.claims import Claims
-from django_invoice_cancel.models.verbs.rows import Rows
+from django_invoice_cancel.models.writes.claims import Claims
+from django_invoice_cancel.models.writes.rows import Rows
 from tests.bulk.reading import answers, codes, logged, odd_logs, rows_each, statuses
 from tests.story.reading import later, steps
 
@@ -38,7 +38,7 @@ def test_generator_that_is_closed_early_records_what_was_sent(shop, make):
 
 
 def test_last_answers_are_recorded_at_once(shop, make, monkeypatch):
-    monkeypatch.setattr("django_invoice_cancel.bulk.engine.RECORD_AFTER_SECONDS", inf)
+    monkeypatch.setattr("django_invoice_cancel.bulk.cancel.RECORD_AFTER_SECONDS", inf)
     waited_in_vain = threading.Event()
     alarm = threading.Timer(10, waited_in_vain.set)
     alarm.start()

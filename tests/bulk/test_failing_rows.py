@@ -9,7 +9,7 @@ from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.reading import codes, logged, odd_logs, rows_each, statuses

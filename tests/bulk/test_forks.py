@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 
 from django_invoice_cancel.bulk import cancel_invoices
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation
+from django_invoice_cancel.operations import advance
 from tests.bulk.reading import codes, logged, odd_logs, rows_each, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)

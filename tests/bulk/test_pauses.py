@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from django_invoice_cancel.bulk import cancel_invoices, engine, lanes, run
+from django_invoice_cancel.bulk import cancel, cancel_invoices, run, workers
+from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
 from django_invoice_cancel.models import Invoice, ProviderState
-from django_invoice_cancel.outcomes import Code, Outcome, ProviderReply
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.reading import answers, codes, logged, rows_each, statuses
 
@@ -20,7 +20,7 @@ def limited(retry_after=None):
 @pytest.fixture
 def short_pauses(monkeypatch):
     """429 pauses for hundredths of a second."""
-    monkeypatch.setattr(lanes, "LEAST_RATE_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(workers, "LEAST_RATE_PAUSE_SECONDS", 0.02)
 
 
 def test_rejected_credentials_stop_the_provider_at_once(scripted, make):
@@ -133,7 +133,7 @@ def test_pause_of_another_process_is_read_before_each_group(shop, make):
     next(results)
     invoices.verbs.pause("shop", "bad_credentials", 300)
     rest = list(results)
-    assert shop.cancel_count <= shop.concurrency * 2 + lanes.GROUP + lanes.GROUP
+    assert shop.cancel_count <= shop.concurrency * 2 + workers.GROUP + workers.GROUP
     assert codes(rest)["provider_paused"] == 500 - shop.cancel_count
     assert statuses() == {"canceled": shop.cancel_count, "created": 500 - shop.cancel_count}
     assert answers() == {"canceled": shop.cancel_count}
@@ -275,13 +275,13 @@ def test_given_back_invoice_that_was_paid_meanwhile_is_told_as_its_row_says(scri
     """The webhook comes between claim and give-back: money wins, and the result says so."""
     shop = scripted(concurrency=1)
     shop.next_cancels("bad_credentials")
-    give_back = engine.Engine._give_back
+    give_back = cancel.Engine._give_back
 
     def paid_first(self, track, lane, jobs):
         Invoice.objects.observe_status("shop", "000002", "paid", trigger="webhook")
         return give_back(self, track, lane, jobs)
 
-    monkeypatch.setattr(engine.Engine, "_give_back", paid_first)
+    monkeypatch.setattr(cancel.Engine, "_give_back", paid_first)
     results = {result.external_id: result.code for result in cancel_invoices(make(4))}
     assert results == {
         "000000": "bad_credentials",

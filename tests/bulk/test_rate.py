@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel.bulk import cancel_invoices
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice, ProviderState
 from tests.bulk.reading import logged, rows_each, statuses
 

@@ -8,7 +8,7 @@ from django.db import connections
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices, run
 from django_invoice_cancel.models import Invoice, InvoiceTransition
-from django_invoice_cancel.models.verbs.outbox import Outbox
+from django_invoice_cancel.models.writes.notices import Outbox
 from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
 from tests.bulk.reading import codes, logged, odd_logs, rows_each, statuses
 

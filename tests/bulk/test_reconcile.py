@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from django_invoice_cancel.bulk import lanes, preview_walks, reconcile_invoices, walks_of
+from django_invoice_cancel.bulk import preview_walks, reconcile_invoices, walks_of, workers
+from django_invoice_cancel.domain.outcomes import Code, LookupReply
 from django_invoice_cancel.models import Invoice, ProviderState
-from django_invoice_cancel.models.verbs.claims import Claims
-from django_invoice_cancel.models.verbs.observations import Observations
-from django_invoice_cancel.outcomes import Code, LookupReply
+from django_invoice_cancel.models.writes.claims import Claims
+from django_invoice_cancel.models.writes.observations import Observations
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.bulk.reading import answers, codes, logged, statuses
 from tests.story.reading import later, row, steps
@@ -25,7 +25,7 @@ def doubtful(make, monkeypatch):
         invoices = make(count, shop.alias)
         shop.next_cancels(*[answer] * count)
         with monkeypatch.context() as patch:
-            patch.setattr(lanes, "FAILURES_THAT_PAUSE", count + 1)
+            patch.setattr(workers, "FAILURES_THAT_PAUSE", count + 1)
             invoices.cancel()
         ProviderState.objects.all().delete()
         return invoices
@@ -338,7 +338,7 @@ def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful, monkeypatch
     doubtful(3, shop)
     shop = scripted(supports_lookup=False, is_repeat_harmless=True, rate=0.001)
     stop = threading.Event()
-    monkeypatch.setattr(lanes.Lane, "rest", lambda lane: stop.set())  # it found no slot
+    monkeypatch.setattr(workers.Lane, "rest", lambda lane: stop.set())  # it found no slot
     with later(minutes=20):
         assert codes(reconcile_invoices(due(), resubmit=True, stop=stop)) == {"canceled": 1}
     assert shop.cancel_count == 1

@@ -6,9 +6,9 @@ from django.db.models import Count
 
 from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs.pauses import Pauses
-from django_invoice_cancel.models.verbs.records import Records
-from django_invoice_cancel.models.verbs.rows import Rows
+from django_invoice_cancel.models.writes.answers import Records
+from django_invoice_cancel.models.writes.provider_state import Pauses
+from django_invoice_cancel.models.writes.rows import Rows
 from tests.bulk.reading import codes, rows_each, statuses
 
 pytestmark = pytest.mark.django_db

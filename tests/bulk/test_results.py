@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from django_invoice_cancel.bulk import BulkReport, cancel_invoices
+from django_invoice_cancel.domain.outcomes import CancelResult, Outcome
 from django_invoice_cancel.exceptions import CancelInTransaction
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.outcomes import CancelResult, Outcome
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.bulk.reading import answers, codes, rows_each, statuses

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from django_invoice_cancel.bulk import cancel_invoices
+from django_invoice_cancel.domain.outcomes import CancelResult
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.outcomes import CancelResult
 from tests.bulk.reading import statuses
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]  # a test case would keep each signal

@@ -4,9 +4,9 @@ import pytest
 
 from django_invoice_cancel.bulk import ListedWalk, cancel_requested_walks, cancel_walks, preview_walks, walks_of
 from django_invoice_cancel.bulk import selection as selections
-from django_invoice_cancel.bulk_operations import advance
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.operations import advance
 from tests.bulk.reading import answers, codes, statuses
 
 pytestmark = pytest.mark.django_db

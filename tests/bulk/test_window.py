@@ -6,9 +6,9 @@ from queue import SimpleQueue
 import pytest
 
 from django_invoice_cancel.bulk import cancel_invoices
-from django_invoice_cancel.bulk.lanes import Lane
+from django_invoice_cancel.bulk.workers import Lane
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs import InvoiceVerbs
+from django_invoice_cancel.models.writes import InvoiceVerbs
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.reading import codes, logged, rows_each, statuses
 

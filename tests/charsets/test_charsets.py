@@ -5,9 +5,9 @@ from django.core.checks import run_checks
 from django.db import OperationalError, connection
 
 from django_invoice_cancel import checks
-from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
 from django_invoice_cancel.models import BulkOperation, Invoice
-from django_invoice_cancel.outcomes import Code, Outcome, ProviderReply
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import make_invoice
 
 pytestmark = [

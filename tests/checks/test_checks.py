@@ -16,9 +16,9 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel import checks
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.domain.outcomes import LookupReply
 from django_invoice_cancel.models.provider_state import ProviderState
-from django_invoice_cancel.outcomes import LookupReply
 from django_invoice_cancel.providers.base import Provider
 from django_invoice_cancel.providers.firekassa import FireKassa
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice

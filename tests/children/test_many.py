@@ -9,8 +9,8 @@ from django.urls import path, reverse
 
 from django_invoice_cancel.admin import BulkOperationAdmin, InvoiceAdmin
 from django_invoice_cancel.bulk import reconcile_invoices
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.operations import advance
 from tests.child_models.models import GiftInvoice, NumberedInvoice, ProxyInvoice, ShopInvoice
 
 pytestmark = pytest.mark.django_db(transaction=True)

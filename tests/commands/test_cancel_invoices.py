@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils import timezone
 
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
 from tests.bulk.reading import rows_each, statuses

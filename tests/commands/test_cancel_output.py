@@ -6,7 +6,7 @@ import json
 import pytest
 from django.core.management import call_command
 
-from django_invoice_cancel.models.verbs.records import Records
+from django_invoice_cancel.models.writes.answers import Records
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.reading import answers, rows_each, statuses
 
@@ -105,7 +105,7 @@ def test_nothing_is_said_at_verbosity_0_but_what_is_wrong(shop, make, manage):
 
 
 def test_without_a_terminal_a_line_comes_now_and_then(shop, make, manage, monkeypatch):
-    monkeypatch.setattr("django_invoice_cancel.management.progress.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("django_invoice_cancel.management.output.EVERY_SECONDS", 0.0)
     make(3)
     ended = manage(*ALL, "--concurrency", "1")
     assert ended.err.splitlines()[-1] == "Canceling: 3 of 3 (3 canceled)"

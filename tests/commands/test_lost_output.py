@@ -11,7 +11,7 @@ import termios
 
 import pytest
 
-from django_invoice_cancel.management import progress
+from django_invoice_cancel.management import output
 from django_invoice_cancel.models import BulkOperation, Invoice
 from tests.bulk.reading import answers, rows_each, statuses
 from tests.commands.test_processes import start
@@ -53,7 +53,7 @@ each_kind = pytest.mark.parametrize("kind", [Lost, LostAtFlush])
 @pytest.fixture
 def eager(monkeypatch):
     """Write progress at each result."""
-    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(output, "EVERY_SECONDS", 0.0)
 
 
 @pytest.mark.django_db

@@ -10,8 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from django_invoice_cancel.bulk.requested import RequestEngine
-from django_invoice_cancel.clock import utc_now
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.bulk.reading import answers, statuses

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
+from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
-from django_invoice_cancel.outcomes import Outcome, ProviderReply
-from django_invoice_cancel.services import cancel_invoice
+from django_invoice_cancel.services.cancel import cancel_invoice
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.bulk.reading import answers, codes, rows_each, statuses
 

@@ -11,11 +11,11 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from django_invoice_cancel.attempts import Answer, Claim
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.claims import Answer, Claim
+from django_invoice_cancel.domain.outcomes import LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice, InvoiceTransition
-from django_invoice_cancel.outcomes import LookupReply, Outcome, ProviderReply
-from django_invoice_cancel.statuses import Status
 
 INSTANT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NOON = INSTANT

@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 from django.db import transaction
 
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import CancelInTransaction, IllegalMove
 from django_invoice_cancel.models import Invoice, ProviderState
-from django_invoice_cancel.statuses import Status
 from tests.core.steps import CLERK, NOON, RECONCILE, claim, log, make, put, record, seconds, steps, stored
 
 pytestmark = pytest.mark.django_db

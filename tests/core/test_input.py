@@ -8,7 +8,7 @@ from django.contrib.admin.sites import site
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from django_invoice_cancel.admin.forms import InvoiceForm
+from django_invoice_cancel.admin.invoices.forms import InvoiceForm
 from django_invoice_cancel.models import Invoice
 from tests.core.steps import LOCAL_NOON, NOON
 

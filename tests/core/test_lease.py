@@ -3,9 +3,9 @@
 import pytest
 import time_machine
 
-from django_invoice_cancel import attempts
-from django_invoice_cancel.attempts import Claim
-from django_invoice_cancel.statuses import Status
+from django_invoice_cancel.domain import claims
+from django_invoice_cancel.domain.claims import Claim
+from django_invoice_cancel.domain.statuses import Status
 from tests.core.steps import CLERK, INSTANT
 
 TTL, DEADLINE = 300, 15
@@ -15,7 +15,7 @@ TTL, DEADLINE = 300, 15
 def lease(monkeypatch):
     """Return a function that says whether a claim of 300 s lets the first byte out, so long after it was opened."""
     up = {"seconds": 1000.0}
-    monkeypatch.setattr(attempts.time, "monotonic", lambda: up["seconds"])
+    monkeypatch.setattr(claims.time, "monotonic", lambda: up["seconds"])
 
     def ask(*, wall, monotonic, left=DEADLINE):
         with time_machine.travel(INSTANT.timestamp(), tick=False) as traveller:
@@ -50,11 +50,11 @@ def test_what_is_left_of_the_deadline_counts_and_not_the_whole(lease):
 
 def test_claim_reads_the_clocks_that_are_in_place_when_it_is_won(monkeypatch):
     """freezegun and its like replace the functions of ``time`` after our modules were imported."""
-    monkeypatch.setattr(attempts.time, "time", lambda: 17.0)
-    monkeypatch.setattr(attempts.time, "monotonic", lambda: 5.0)
+    monkeypatch.setattr(claims.time, "time", lambda: 17.0)
+    monkeypatch.setattr(claims.time, "monotonic", lambda: 5.0)
     claim = Claim(CLERK, Status.CREATED, TTL)
     assert claim.opened_at == 17.0
     assert claim.opened_monotonic == 5.0
     assert claim.lease(DEADLINE)(DEADLINE)
-    monkeypatch.setattr(attempts.time, "time", lambda: 17.0 + TTL - DEADLINE)
+    monkeypatch.setattr(claims.time, "time", lambda: 17.0 + TTL - DEADLINE)
     assert not claim.lease(DEADLINE)(DEADLINE)

@@ -6,8 +6,8 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.utils.functional import SimpleLazyObject
 
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.exceptions import TransitionsAreAppendOnly
-from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import InvoiceTransition
 from tests.core.steps import claim, make, record, steps, stored
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from django_invoice_cancel.asking import submit
-from django_invoice_cancel.attempts import Claim
-from django_invoice_cancel.intents import Intent
-from django_invoice_cancel.outcomes import EFFECTS, CancelResult, Outcome, ProviderReply
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.claims import Claim
+from django_invoice_cancel.domain.outcomes import EFFECTS, CancelResult, Outcome, ProviderReply
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.providers.base import Provider
-from django_invoice_cancel.statuses import Status
+from django_invoice_cancel.services.provider_calls import submit
 
 
 class Saying(Provider):

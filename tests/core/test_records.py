@@ -5,10 +5,10 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError
 
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs.records import Records
-from django_invoice_cancel.models.verbs.rows import Rows
-from django_invoice_cancel.statuses import Status
+from django_invoice_cancel.models.writes.answers import Records
+from django_invoice_cancel.models.writes.rows import Rows
 from tests.core.steps import (
     CLERK,
     NOON,

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition, registrations
-from django_invoice_cancel.models.verbs.registering import Registrations
+from django_invoice_cancel.models.writes.registering import Registrations
 from tests.core.steps import LOCAL_NOON, log, make, observe, seconds
 
 pytestmark = pytest.mark.django_db

@@ -6,9 +6,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.statuses import Status
 from tests.core.steps import (
     CLERK,
     NOON,

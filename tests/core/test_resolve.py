@@ -6,9 +6,9 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.exceptions import ResolveNotPossible
-from django_invoice_cancel.intents import Intent
 from tests.core.steps import CLERK, NOON, claim, log, look_up, make, observe, put, record, seconds, steps, stored
 
 pytestmark = pytest.mark.django_db

@@ -3,8 +3,8 @@
 import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 
-from django_invoice_cancel.models.verbs import rows as rows_module
-from django_invoice_cancel.models.verbs.rows import Rows
+from django_invoice_cancel.models.writes import rows as rows_module
+from django_invoice_cancel.models.writes.rows import Rows
 from tests.core.steps import CLERK, RECONCILE, answer, claim, log, make, observe, record, said, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)

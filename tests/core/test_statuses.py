@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
+from django_invoice_cancel.domain.statuses import CLOSED, MONEY, Mover, Status, check_move, holds_money, may_move
 from django_invoice_cancel.exceptions import IllegalMove
-from django_invoice_cancel.statuses import CLOSED, MONEY, Mover, Status, check_move, holds_money, may_move
 
 STATUSES = (
     "created", "canceling", "in_doubt", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed",

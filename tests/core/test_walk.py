@@ -16,9 +16,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from django_invoice_cancel.eligibility import doubt_over_at
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice, InvoiceTransition
+from django_invoice_cancel.services.eligibility import doubt_over_at
 from tests.core.steps import CLERK, INSTANT, NOON, OPERATOR, RECONCILE, claim, make, record, said, stored
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]

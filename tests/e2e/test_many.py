@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from django_invoice_cancel.admin import operations
+from django_invoice_cancel.admin.operations import admin
 from django_invoice_cancel.models import BulkOperation, Invoice
 from tests.e2e.window import expect
 
@@ -82,7 +82,7 @@ def test_operator_cancels_1200_and_settles_those_in_doubt(open_window, sandbox, 
 
 
 def test_without_javascript_each_click_does_a_slice(open_window, sandbox, invoices, monkeypatch):
-    monkeypatch.setattr(operations, "SLICE_ITEMS", 5)
+    monkeypatch.setattr(admin, "SLICE_ITEMS", 5)
     made = invoices(6, "cryptocloud") + invoices(6, "firekassa")
     window = open_window(java_script_enabled=False)
     window.open_list()

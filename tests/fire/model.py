@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from django_invoice_cancel.outcomes import Code, LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.domain.statuses import OURS_ALONE, Status
 from django_invoice_cancel.providers.base import Lease, Provider
-from django_invoice_cancel.statuses import OURS_ALONE, Status
 
 CLAIM_TTL, DOUBT_PERIOD = 300.0, 900.0
 LATEST = DOUBT_PERIOD - 60.0

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.db.models import Max
 
+from django_invoice_cancel.domain.outcomes import CONFIRMS_CANCEL
+from django_invoice_cancel.domain.statuses import MOVES
 from django_invoice_cancel.models import Invoice, InvoiceTransition
-from django_invoice_cancel.outcomes import CONFIRMS_CANCEL
-from django_invoice_cancel.statuses import MOVES
 
 from .model import MONEY, Account, Broken
 

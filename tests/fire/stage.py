@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from django_invoice_cancel import registry
-from django_invoice_cancel.asking import submit
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice, InvoiceTransition, ProviderState
-from django_invoice_cancel.models.verbs.rows import VERB_FIELDS
+from django_invoice_cancel.models.writes.rows import VERB_FIELDS
+from django_invoice_cancel.services.provider_calls import submit
 
 from .fates import CALM, Meeting, dying_at
 from .model import MONEY, Books, Broken, Killed, ModelProvider

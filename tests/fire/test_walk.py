@@ -10,14 +10,14 @@ from django.db import connection, models, transaction
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from django_invoice_cancel import eligibility
-from django_invoice_cancel.attempts import Claim
+from django_invoice_cancel.domain.claims import Claim
+from django_invoice_cancel.domain.outcomes import ProviderReply
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs import decisions, observations, records, rows
-from django_invoice_cancel.models.verbs.claims import Claims
-from django_invoice_cancel.models.verbs.rows import Rows
-from django_invoice_cancel.outcomes import ProviderReply
-from django_invoice_cancel.statuses import Status
+from django_invoice_cancel.models.writes import answers, decisions, observations, rows
+from django_invoice_cancel.models.writes.claims import Claims
+from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.services import eligibility
 
 from .model import CLAIM_TTL, DOUBT_PERIOD
 from .walk import Walk, only
@@ -90,7 +90,7 @@ def abandoned_is_open(self, invoices, intent):
     for invoice in invoices:
         claimed = self.rows.invoices.filter(eligibility.abandoned(), pk=invoice.pk, attempt=invoice.attempt)
         if claimed.update(status=Status.CREATED):
-            self.rows.append([records.Entry(invoice, Status.CANCELING, Status.CREATED, intent, invoice.attempt)])
+            self.rows.append([answers.Entry(invoice, Status.CANCELING, Status.CREATED, intent, invoice.attempt)])
             invoice.status = Status.CREATED
     return list(invoices)
 
@@ -145,13 +145,13 @@ def not_logged(self, entries):
     return APPEND(self, entries[1:]) if len(entries) > 1 else None
 
 
-MOVE, TAKE_IN, APPEND = records._move, observations.Observations._take_in, Rows.append
+MOVE, TAKE_IN, APPEND = answers._move, observations.Observations._take_in, Rows.append
 CHANGES = Claims._changes
-CARRIERS = (observations, decisions, records, rows)
+CARRIERS = (observations, decisions, answers, rows)
 
 RULES = {
     "1 no move but those of the table": (
-        [(observations, "may_move", allowed), (records, "may_move", allowed), (records, "check_move", allowed)],
+        [(observations, "may_move", allowed), (answers, "may_move", allowed), (answers, "check_move", allowed)],
         "money overwritten|is not in the table",
     ),
     "2 only the verbs write": ([(Invoice, "save", saved_whole)], "the log ends in|money overwritten|never looked up"),
@@ -163,13 +163,13 @@ RULES = {
         "sent after its claim was called abandoned",
     ),
     "5 the attempt guards": (
-        [(records, "_move", taken_for_its_own), (records, "_own", own_by_key_alone)],
+        [(answers, "_move", taken_for_its_own), (answers, "_own", own_by_key_alone)],
         "what another attempt had claimed|called open|too early|does not carry its row's .*attempt",
     ),
     "6 back to where it was": ([(ProviderReply, "next_status", back_to_open)], "called open|too early"),
     "7 the doubt period": ([(observations, "doubt_over_at", doubt_is_over_at_once)], "called open|too early"),
     "7 one more lookup": ([(observations, "ONE_MORE_LOOKUP", timedelta(days=10_000))], "canceled there, created here"),
-    "8 money and a cancel meet": ([(records, "was_canceled", lambda rows, row: False)], "money and a cancel met"),
+    "8 money and a cancel meet": ([(answers, "was_canceled", lambda rows, row: False)], "money and a cancel met"),
     "9 open is not observed": ([(observations.Observations, "_take_in", open_is_taken_in)], "called open|too early"),
     "10 nobody resolves to open too early": ([(eligibility, "doubt_over_at", doubt_is_over_at_once)], "too early"),
     "11 a row is taken before it is read": (

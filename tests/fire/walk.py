@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RULE_MARKER, initialize, precondition, rule
 
 from django_invoice_cancel import registry
-from django_invoice_cancel.asking import look_up
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.services import cancel_invoice, cancel_requested, recorded
+from django_invoice_cancel.services.cancel import cancel_invoice, cancel_requested, recorded
+from django_invoice_cancel.services.provider_calls import look_up
 
 from .fates import CLOCKS, FATES, Fate
 from .model import FAULTS, LATEST, MONEY, Killed

@@ -12,10 +12,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.translation import get_language, override
 
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.domain.outcomes import Code, Outcome
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
-from django_invoice_cancel.models.bulk_operation import Operation, Progress
-from django_invoice_cancel.outcomes import Code, Outcome
+from django_invoice_cancel.models.operation import Operation, Progress
 from django_invoice_cancel.testing import make_invoice
 from tests.locale.page_words import english, read
 

@@ -10,17 +10,16 @@ from django.utils.translation import ngettext, override
 from django.utils.translation.trans_real import DjangoTranslation
 
 import django_invoice_cancel
-from django_invoice_cancel.admin.texts import outcome_label
-from django_invoice_cancel.admin.times import clock, seconds
+from django_invoice_cancel.admin.formatting import clock, outcome_label, seconds
+from django_invoice_cancel.domain.outcomes import Code, Outcome
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.labels import not_an_id, sentence
 from django_invoice_cancel.models import BulkOperation
-from django_invoice_cancel.models.bulk_operation import Operation, Progress
 from django_invoice_cancel.models.invoice import STATUS_LABELS
-from django_invoice_cancel.outcomes import Code, Outcome
+from django_invoice_cancel.models.operation import Operation, Progress
 from django_invoice_cancel.providers.base import Provider
 from django_invoice_cancel.providers.cryptocloud import CryptoCloud
 from django_invoice_cancel.providers.firekassa import FireKassa
-from django_invoice_cancel.statuses import Status
 from tests.locale.catalogue import Entry, as_compiled, compiled, entries
 
 PO = Path(django_invoice_cancel.__file__).parent / "locale/ru/LC_MESSAGES/django.po"

@@ -432,7 +432,7 @@ def test_stdin_needs_no_temporary_directory(monkeypatch, no_temporary_directory)
 
 @pytest.mark.django_db
 def test_stdin_too_large_for_memory_without_a_temporary_directory_is_named(monkeypatch, no_temporary_directory):
-    monkeypatch.setattr("django_invoice_cancel.management.csv_rows.MEMORY_BYTES", 100)
+    monkeypatch.setattr("django_invoice_cancel.management.commands.register_invoices.MEMORY_BYTES", 100)
     with pytest.raises(CommandError, match=r"Nothing was registered.\nIt is too large for memory, and"):
         read_stdin(monkeypatch, b"17\n" * 100)
     assert external_ids() == []
@@ -440,6 +440,6 @@ def test_stdin_too_large_for_memory_without_a_temporary_directory_is_named(monke
 
 @pytest.mark.django_db
 def test_stdin_larger_than_memory_is_kept_in_a_temporary_file(monkeypatch):
-    monkeypatch.setattr("django_invoice_cancel.management.csv_rows.MEMORY_BYTES", 100)
+    monkeypatch.setattr("django_invoice_cancel.management.commands.register_invoices.MEMORY_BYTES", 100)
     ids = b"".join(b"%d\n" % number for number in range(1000, 2000))
     assert read_stdin(monkeypatch, ids) == "1,000 registered, 0 known already\n"

@@ -4,10 +4,10 @@ from functools import partial
 
 from django.db.models import QuerySet
 
-from django_invoice_cancel import bulk_operations
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
 
-advance = partial(bulk_operations.advance, deadline=60.0)
+advance = partial(operations.advance, deadline=60.0)
 
 
 def outcomes(operation: BulkOperation) -> dict[str, str]:

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 from django.db import transaction
 
-from django_invoice_cancel.bulk_operations import Advance
 from django_invoice_cancel.exceptions import CancelInTransaction
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
+from django_invoice_cancel.operations import Advance
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.operations.reading import advance, logs, outcomes, progress, put, statuses
 
@@ -201,7 +201,7 @@ def test_stop_within_a_slice_records_what_is_in_flight(scripted_provider, invoic
 def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, invoices, started, in_thread, monkeypatch):
     invoices(60)
     operation = started()
-    monkeypatch.setattr("django_invoice_cancel.bulk_operations.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("django_invoice_cancel.operations.LOOK_SECONDS", 0.0)
 
     def press(external_id):
         scripted_provider.before_send = None

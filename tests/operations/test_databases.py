@@ -5,8 +5,8 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
+from django_invoice_cancel.operations import advance
 from tests.operations.reading import outcomes
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])

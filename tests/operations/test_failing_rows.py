@@ -4,7 +4,7 @@ import pytest
 from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 
-from django_invoice_cancel.models.verbs.records import Records
+from django_invoice_cancel.models.writes.answers import Records
 from tests.operations.reading import advance, logs, outcomes, progress, put, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ import pytest
 
 from django_invoice_cancel.exceptions import CancelInDoubt
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs.records import Records
+from django_invoice_cancel.models.writes.answers import Records
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing.scripted import ScriptedProvider
 

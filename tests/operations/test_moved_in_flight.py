@@ -6,7 +6,8 @@ from django.db.models import QuerySet
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.services import cancel_invoice, reconcile_invoice
+from django_invoice_cancel.services.cancel import cancel_invoice
+from django_invoice_cancel.services.reconcile import reconcile_invoice
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.operations.reading import advance, logs, outcomes, put, statuses
 

@@ -7,9 +7,9 @@ from django.db.models import QuerySet
 from django.test import override_settings
 
 from django_invoice_cancel.bulk import ListedWalk, cancel_walks, check_walks, reconcile_invoices
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs.claims import Claims
+from django_invoice_cancel.models.writes.claims import Claims
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.operations.reading import advance, logs, outcomes, put, statuses
 

@@ -3,7 +3,7 @@
 import pytest
 
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs.claims import Claims
+from django_invoice_cancel.models.writes.claims import Claims
 from tests.operations.reading import advance, outcomes, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError
 
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperationItem, Invoice
-from django_invoice_cancel.models.bulk_operation_item import BulkOperationItemManager
+from django_invoice_cancel.models.operation_item import BulkOperationItemManager
 from tests.operations.reading import advance, logs, outcomes, progress, put, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,7 +78,7 @@ def test_a_kill_with_the_request_out_is_in_doubt(scripted_provider, invoices, st
     operation = started()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BulkOperationItemManager, "release", lambda self, items: None)
-        patch.setattr("django_invoice_cancel.models.verbs.records.Records._on_time", _die)
+        patch.setattr("django_invoice_cancel.models.writes.answers.Records._on_time", _die)
         with pytest.raises(Killed):
             advance(operation.pk)
     assert statuses() == {"101": "canceling"}
@@ -134,7 +134,7 @@ def test_an_answer_that_cannot_be_recorded_keeps_its_lease(scripted_provider, in
     invoices(2)
     operation = started()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django_invoice_cancel.models.verbs.records.Records._on_time", _fail)
+        patch.setattr("django_invoice_cancel.models.writes.answers.Records._on_time", _fail)
         assert advance(operation.pk).has_more
     assert operation.items.left().filter(token__isnull=False).count() == 2
     assert advance(operation.pk).wait_seconds == 1.0
@@ -202,7 +202,7 @@ def test_a_machine_that_was_suspended_leaves_what_others_took(
     operation = started()
     asleep = []
     clocks = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + sum(asleep))
-    monkeypatch.setattr("django_invoice_cancel.bulk_operations.time", clocks)
+    monkeypatch.setattr("django_invoice_cancel.operations.time", clocks)
 
     def others():
         operation.items.left().update(leased_until=utc_now() - timedelta(seconds=1))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from django_invoice_cancel import bulk_operations
-from django_invoice_cancel.bulk import engine
-from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel import operations
+from django_invoice_cancel.bulk import cancel
 from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.conftest import make, scripted
 from tests.bulk.reading import answers, statuses
@@ -88,9 +88,9 @@ def test_invoice_that_was_canceled_before_is_no_known_invoice(scripted, make):
 @pytest.fixture
 def at_bite(monkeypatch):
     """Return a function that lets something happen when a slice takes its n-th bite of three items."""
-    monkeypatch.setattr(bulk_operations, "BITE", 3)
-    monkeypatch.setattr(engine, "GROUP", 3)
-    lease = bulk_operations._Slice.lease
+    monkeypatch.setattr(operations, "BITE", 3)
+    monkeypatch.setattr(cancel, "GROUP", 3)
+    lease = operations._Slice.lease
     bites = []
 
     def set_up(number, action):
@@ -100,7 +100,7 @@ def at_bite(monkeypatch):
                 action()
             return lease(self, alias)
 
-        monkeypatch.setattr(bulk_operations._Slice, "lease", count_and_lease)
+        monkeypatch.setattr(operations._Slice, "lease", count_and_lease)
 
     return set_up
 

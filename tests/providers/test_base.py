@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import pytest
 
+from django_invoice_cancel.domain.secrets import Secret
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import InvalidExternalId, ProviderMisconfigured
-from django_invoice_cancel.masking import Secret
 from django_invoice_cancel.providers.base import Provider
-from django_invoice_cancel.statuses import Status
 
 
 class Good(Provider):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from django_invoice_cancel import __version__
-from django_invoice_cancel.masking import Secret
-from django_invoice_cancel.outcomes import Outcome
+from django_invoice_cancel.domain.outcomes import Outcome
+from django_invoice_cancel.domain.secrets import Secret
 from django_invoice_cancel.providers.cryptocloud import CryptoCloud
 from django_invoice_cancel.providers.firekassa import FireKassa
 

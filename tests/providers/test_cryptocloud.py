@@ -5,12 +5,12 @@ import json
 import pytest
 import requests
 
+from django_invoice_cancel.domain.outcomes import Code, Outcome
+from django_invoice_cancel.domain.secrets import Secret
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import InvalidExternalId
-from django_invoice_cancel.masking import Secret
-from django_invoice_cancel.outcomes import Code, Outcome
 from django_invoice_cancel.providers.cryptocloud import CryptoCloud
 from django_invoice_cancel.providers.transport import Exchange, Kind
-from django_invoice_cancel.statuses import Status
 
 from .conftest import may_send
 

@@ -3,12 +3,12 @@
 import pytest
 import requests
 
+from django_invoice_cancel.domain.outcomes import Code, Outcome
+from django_invoice_cancel.domain.secrets import Secret
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import InvalidExternalId, ProviderMisconfigured
-from django_invoice_cancel.masking import Secret
-from django_invoice_cancel.outcomes import Code, Outcome
 from django_invoice_cancel.providers.firekassa import FireKassa
 from django_invoice_cancel.providers.transport import Exchange, Kind
-from django_invoice_cancel.statuses import Status
 
 from .conftest import may_send
 

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
+from django_invoice_cancel.domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.domain.secrets import Secret
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import ProviderMisconfigured
-from django_invoice_cancel.masking import Secret
-from django_invoice_cancel.outcomes import Code, LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.providers.http import HTTPProvider
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind
-from django_invoice_cancel.statuses import Status
 from tests.transport.faults import FaultServer, keeps_alive
 
 

@@ -9,10 +9,10 @@ import pytest
 import requests
 
 from django_invoice_cancel import registry
+from django_invoice_cancel.domain.outcomes import Outcome
+from django_invoice_cancel.domain.secrets import Secret
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import InvalidExternalId
-from django_invoice_cancel.masking import Secret
-from django_invoice_cancel.outcomes import Outcome
-from django_invoice_cancel.statuses import Status
 
 from .conftest import may_send
 

@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from django_invoice_cancel.masking import Secret
-from django_invoice_cancel.outcomes import Code, Outcome, ProviderReply
+from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
+from django_invoice_cancel.domain.secrets import Secret
 from django_invoice_cancel.providers.base import Lease
 from django_invoice_cancel.providers.http import HTTPProvider
 from django_invoice_cancel.providers.transport import Deadline

@@ -180,10 +180,10 @@ import dataclasses
 import logging
 import re
 import requests
-from django_invoice_cancel.masking import Secret
-from django_invoice_cancel.outcomes import Code, LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.domain.secrets import Secret
+from django_invoice_cancel.domain.outcomes import Code, LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.providers.firekassa import FireKassa
-from django_invoice_cancel.statuses import Status
+from django_invoice_cancel.domain.statuses import Status
 from tests.providers_conformance.test_builtin import TestFireKassaWithLookup as Suite
 
 

@@ -10,9 +10,9 @@ def main(base_url, external_id, seam):
     django.setup()
     from django.conf import settings
 
-    from django_invoice_cancel import services
     from django_invoice_cancel.models import Invoice
-    from django_invoice_cancel.models.verbs.rows import Rows
+    from django_invoice_cancel.models.writes.rows import Rows
+    from django_invoice_cancel.services import cancel
 
     options = {"base_url": base_url, "api_key": "sandbox-cryptocloud-key"}
     settings.INVOICE_CANCEL["PROVIDERS"]["cryptocloud"]["OPTIONS"] = options
@@ -30,15 +30,15 @@ def main(base_url, external_id, seam):
     def submit(*args):
         if seam == "after the claim":
             die()
-        answer = services_submit(*args)
+        answer = real_submit(*args)
         if seam == "after the answer":
             die()
         return answer
 
     rows_append, Rows.append = Rows.append, append
-    services_submit, services.submit = services.submit, submit
+    real_submit, cancel.submit = cancel.submit, submit
     if seam == "after the record":
-        services.result_of = die
+        cancel.result_of = die
     Invoice.objects.get(external_id=external_id).cancel()
 
 

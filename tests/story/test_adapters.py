@@ -8,11 +8,11 @@ import signal
 import pytest
 
 from django_invoice_cancel.bulk import cancel_invoices
+from django_invoice_cancel.domain.outcomes import LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import CancelInDoubt, CancelNotPossible, CancelRefused
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.outcomes import LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.providers.base import Provider
-from django_invoice_cancel.statuses import Status
 from tests.story.reading import CANCELED_BY_US, failure, later, left, row, steps
 
 pytestmark = pytest.mark.django_db

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from django_invoice_cancel import services
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.verbs.rows import Rows
+from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.services import cancel
 from tests.story.reading import CANCELED_BY_US, failure, later, left, row, steps
 
 SEAMS = {
@@ -77,7 +77,7 @@ class Killed(KeyboardInterrupt):
 
 
 def kill_at(monkeypatch, seam):
-    submit, append, appended = services.submit, Rows.append, []
+    submit, append, appended = cancel.submit, Rows.append, []
 
     def killing_submit(*args):
         if seam == "after the claim":
@@ -96,10 +96,10 @@ def kill_at(monkeypatch, seam):
     def killing_result(answer):
         raise Killed
 
-    monkeypatch.setattr(services, "submit", killing_submit)
+    monkeypatch.setattr(cancel, "submit", killing_submit)
     monkeypatch.setattr(Rows, "append", killing_append)
     if seam == "after the record":
-        monkeypatch.setattr(services, "result_of", killing_result)
+        monkeypatch.setattr(cancel, "result_of", killing_result)
 
 
 @pytest.mark.django_db

@@ -8,10 +8,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from django_invoice_cancel.bulk import reconcile_invoices
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.exceptions import CancelError, ResolveNotPossible
 from django_invoice_cancel.management.commands import run_bulk_operations
 from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.newer import NEWER, newer_schema, put_newer

@@ -11,8 +11,8 @@ from django.urls import reverse
 
 from django_invoice_cancel.bulk import reconcile_invoices
 from django_invoice_cancel.checks import check_reconciling
-from django_invoice_cancel.clock import utc_now
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
 from tests.story.reading import failure, later, row

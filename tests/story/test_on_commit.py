@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 from django.db import connections, transaction
 
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice
 from tests.story.reading import left, rolled_back, row, steps
 
@@ -72,7 +72,7 @@ def test_bug_in_the_story_does_not_break_the_response(sandbox, register, client,
     def broken(*args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("django_invoice_cancel.services.submit", broken)
+    monkeypatch.setattr("django_invoice_cancel.services.cancel.submit", broken)
     invoice = register()
     assert client.post(f"/on-commit/{invoice.pk}/").status_code == 200
     assert "ZeroDivisionError" in caplog.text
@@ -100,9 +100,9 @@ def commit_with_other_hooks(invoice):
 @pytest.mark.parametrize(
     ("where", "status", "log"),
     [
-        ("django_invoice_cancel.models.verbs.requests.Requests.claim_requested", "created", REQUESTED[:1]),
+        ("django_invoice_cancel.models.writes.requests.Requests.claim_requested", "created", REQUESTED[:1]),
         ("requests.adapters.HTTPAdapter.send", "created", [*REQUESTED[:2], GIVEN_BACK]),
-        ("django_invoice_cancel.asking.read_reply", "in_doubt", [*REQUESTED[:2], LOST]),
+        ("django_invoice_cancel.services.provider_calls.read_reply", "in_doubt", [*REQUESTED[:2], LOST]),
     ],
 )
 def test_time_limit_in_the_hook_is_raised_and_keeps_the_request(
@@ -129,7 +129,7 @@ def test_error_in_the_hook_is_logged_and_does_not_stop_the_hooks_of_the_project(
     def broken(*args, **kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("django_invoice_cancel.services.cancel_requested", broken)
+    monkeypatch.setattr("django_invoice_cancel.services.cancel.cancel_requested", broken)
     invoice = register()
     assert commit_with_other_hooks(invoice) == ["before", "after"]
     assert [(each.name, each.levelname) for each in caplog.records] == [("django_invoice_cancel", "ERROR")]
@@ -153,7 +153,7 @@ def test_hook_behaves_the_same_when_the_commit_is_captured(
     def broken(*args, **kwargs):
         raise kind
 
-    monkeypatch.setattr("django_invoice_cancel.services.cancel_requested", broken)
+    monkeypatch.setattr("django_invoice_cancel.services.cancel.cancel_requested", broken)
     invoice = register()
     with pytest.raises(kind) if kind is TimeLimit else nullcontext():
         capture_and_run(django_capture_on_commit_callbacks, invoice)

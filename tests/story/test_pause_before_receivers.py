@@ -7,10 +7,10 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
-from django_invoice_cancel.bulk_operations import advance
+from django_invoice_cancel.domain.outcomes import Code, LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.exceptions import CancelError
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
-from django_invoice_cancel.outcomes import Code, LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing import make_invoice
 from tests.story.reading import failure, later

@@ -2,7 +2,7 @@
 
 import pytest
 
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import ProviderState
 from tests.story.reading import CANCELED_BY_US, failure, later, left, steps

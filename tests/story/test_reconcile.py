@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.exceptions import CancelInTransaction
-from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import Invoice, ProviderState
 from tests.story.reading import CANCELED_BY_US, failure, later, left, row, steps
 

@@ -8,7 +8,7 @@ from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
-from django_invoice_cancel.intents import Intent
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice
 from tests.story.reading import failure, later, left, row, steps
 
@@ -123,7 +123,7 @@ def test_request_of_a_callback_that_fails_is_carried_out_by_cron(sandbox, regist
 
     invoice = register()
     with monkeypatch.context() as patch:
-        patch.setattr("django_invoice_cancel.services.submit", fail)
+        patch.setattr("django_invoice_cancel.services.cancel.submit", fail)
         request(invoice)
     assert row(invoice).status == "created"
     assert sandbox.requests == []  # certainly not sent: the claim was given back

@@ -7,6 +7,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.utils import translation
 
+from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.outcomes import Code, Outcome
 from django_invoice_cancel.exceptions import (
     CancelError,
     CancelInDoubt,
@@ -15,10 +17,8 @@ from django_invoice_cancel.exceptions import (
     CancelRefused,
     OutcomeNotRecorded,
 )
-from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.outcomes import Code, Outcome
-from django_invoice_cancel.results import EXCEPTIONS, raise_unless_ok, result
+from django_invoice_cancel.services.results import EXCEPTIONS, raise_unless_ok, result
 from tests.story.reading import failure, left, row, steps
 
 pytestmark = pytest.mark.django_db

@@ -24,9 +24,10 @@ from django.test import RequestFactory
 from django.utils.log import AdminEmailHandler
 from django.views.debug import ExceptionReporter
 
-from django_invoice_cancel import conf, masking, registry
+from django_invoice_cancel import conf, registry
+from django_invoice_cancel.domain import secrets
+from django_invoice_cancel.domain.secrets import MASK, Secret, SecretDict, mask
 from django_invoice_cancel.exceptions import CancelError, CancelInDoubt, OutcomeNotRecorded
-from django_invoice_cancel.masking import MASK, Secret, SecretDict, mask
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.provider_state import ProviderState
 from django_invoice_cancel.testing.sandbox import BEHAVIOURS, ProviderSandbox
@@ -354,7 +355,7 @@ def test_steps_of_masking_grow_in_proportion_to_the_text(evil, token):
 
 def test_each_step_of_the_search_for_escapes_looks_at_a_bounded_piece():
     """No alternative is longer than a few characters: the search does not begin again within what it has read."""
-    (_, longest) = re._parser.parse(masking._ESCAPE.pattern).getwidth()
+    (_, longest) = re._parser.parse(secrets._ESCAPE.pattern).getwidth()
     assert longest <= 40
 
 
@@ -456,7 +457,7 @@ def raise_not_recorded(invoice, monkeypatch):
     def broken(self, answers, also=None):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("django_invoice_cancel.models.verbs.records.Records.record", broken)
+    monkeypatch.setattr("django_invoice_cancel.models.writes.answers.Records.record", broken)
     invoice.cancel()
 
 

@@ -5,7 +5,7 @@ import pytest
 from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.exceptions import CancelInDoubt
 from django_invoice_cancel.models import Invoice, ProviderState
-from django_invoice_cancel.models.verbs.pauses import MOST_COUNTED
+from django_invoice_cancel.models.writes.provider_state import MOST_COUNTED
 from django_invoice_cancel.testing import make_invoice
 from tests.story.reading import failure, later, left
 

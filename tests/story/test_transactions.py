@@ -6,8 +6,8 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test import TestCase
 
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.exceptions import CancelInTransaction
-from django_invoice_cancel.intents import Intent
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing.sandbox import ProviderSandbox
 from tests.story.reading import CANCELED_BY_US, left, row, steps

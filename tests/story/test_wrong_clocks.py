@@ -8,10 +8,10 @@ from django.core.management import CommandError, call_command
 from django.db.models import QuerySet
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.checks import check_reconciling
-from django_invoice_cancel.clock import TOLERANCE
+from django_invoice_cancel.domain.clock import TOLERANCE
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import make_invoice
 from tests.story.reading import failure, row
 

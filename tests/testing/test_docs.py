@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from django_invoice_cancel.testing.answers import CANCEL_WORDS, LOOKUP_WORDS
 from django_invoice_cancel.testing.conformance_stage import Stage
+from django_invoice_cancel.testing.scripted import CANCEL_WORDS, LOOKUP_WORDS
 
 pytest_plugins = ["pytester"]
 

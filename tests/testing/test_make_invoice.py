@@ -9,10 +9,10 @@ from django.core.exceptions import ValidationError
 from django.test import override_settings
 from django.utils import timezone
 
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.providers.base import Provider
-from django_invoice_cancel.statuses import Status
 from django_invoice_cancel.testing import make_invoice
 from django_invoice_cancel.testing.factories import STORIES
 

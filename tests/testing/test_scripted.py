@@ -10,13 +10,14 @@ from django.db import connection
 from django.test import override_settings
 
 from django_invoice_cancel import registry
+from django_invoice_cancel.domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import CancelInDoubt, CancelNotPossible, CancelRefused
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.outcomes import Code, LookupReply, Outcome, ProviderReply
-from django_invoice_cancel.services import cancel_invoice, reconcile_invoice
-from django_invoice_cancel.statuses import Status
+from django_invoice_cancel.services.cancel import cancel_invoice
+from django_invoice_cancel.services.reconcile import reconcile_invoice
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
-from django_invoice_cancel.testing.answers import CANCEL_WORDS, LOOKUP_WORDS
+from django_invoice_cancel.testing.scripted import CANCEL_WORDS, LOOKUP_WORDS
 
 BACKEND = "django_invoice_cancel.testing.ScriptedProvider"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_invoice_cancel.masking import Secret
+from django_invoice_cancel.domain.secrets import Secret
 from django_invoice_cancel.providers.transport import Transport
 
 from .faults import Behaviour, Certificates, FaultServer, make_certificates

@@ -8,8 +8,8 @@ import sys
 import pytest
 from urllib3 import HTTPConnectionPool
 
-from django_invoice_cancel.outcomes import Code
-from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, adapter
+from django_invoice_cancel.domain.outcomes import Code
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, connections
 
 from .conftest import TOKEN, Connect, Serve
 from .faults import CHUNKED, Behaviour, answer, drips, floods, replies, unframed
@@ -147,7 +147,7 @@ def test_body_is_read_up_to_64_kib(serve: Serve, connect: Connect, size: int, ki
 
 MEMORY = """
 import resource, sys
-from django_invoice_cancel.masking import Secret
+from django_invoice_cancel.domain.secrets import Secret
 from django_invoice_cancel.providers.transport import Deadline, Transport
 transport = Transport(base_url=sys.argv[1], scheme="Bearer", token=Secret("t"), secrets=[])
 transport.request("POST", "/warm-up", deadline=Deadline(5))
@@ -239,7 +239,7 @@ def test_without_hooks_an_empty_body_is_never_proven(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, head: bytes
 ) -> None:
     """The head may have been cut right behind its length, and nothing would tell."""
-    monkeypatch.setattr(adapter, "POOLS", {"http": HTTPConnectionPool})
+    monkeypatch.setattr(connections, "POOLS", {"http": HTTPConnectionPool})
 
     exchange = ask(serve, connect, replies(b"HTTP/1.1 " + head + b"\r\n"))
 

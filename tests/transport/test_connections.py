@@ -260,7 +260,7 @@ def test_close_closes_and_the_next_request_opens_anew(serve: Serve, connect: Con
 
 FORK = """
 import ctypes, os, sys
-from django_invoice_cancel.masking import Secret
+from django_invoice_cancel.domain.secrets import Secret
 from django_invoice_cancel.providers.transport import Deadline, Transport
 fork = {"os.fork": os.fork, "fork in C": ctypes.PyDLL(None).fork}[sys.argv[2]]
 transport = Transport(base_url=sys.argv[1], scheme="Bearer", token=Secret("t"), secrets=[])

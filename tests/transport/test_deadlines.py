@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from urllib3 import HTTPConnectionPool
 
-from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
-from django_invoice_cancel.providers.transport import deadline as deadline_module
+from django_invoice_cancel.providers.transport import attempt as deadline_module
 from django_invoice_cancel.providers.transport.attempt import current
 
 from .conftest import Connect, Serve

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, connections, silence
 
 from .conftest import Connect, Serve

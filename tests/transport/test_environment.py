@@ -9,9 +9,9 @@ import pytest
 import requests
 from requests import PreparedRequest
 
-from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
-from django_invoice_cancel.providers.transport.adapter import HostAdapter
+from django_invoice_cancel.providers.transport.connections import HostAdapter
 
 from .conftest import TOKEN, Connect, Serve
 from .faults import HOST, Certificates, answer, hang, keeps_alive, replies, tunnels

@@ -35,8 +35,8 @@ def test_missing_hook_is_named(owner: type, name: str, connect: Connect, monkeyp
 
 
 def test_pool_manager_without_its_table_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from django_invoice_cancel.providers.transport import hooks
+    from django_invoice_cancel.providers.transport import connections
 
-    monkeypatch.setattr(hooks, "PoolManager", object)
+    monkeypatch.setattr(connections, "PoolManager", object)
 
     assert hooks_missing() == ["PoolManager.pool_classes_by_scheme"]

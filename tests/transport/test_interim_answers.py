@@ -7,8 +7,8 @@ from time import monotonic
 import pytest
 from urllib3 import HTTPConnectionPool
 
-from django_invoice_cancel.outcomes import Code
-from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, adapter
+from django_invoice_cancel.domain.outcomes import Code
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, connections
 
 from .conftest import Connect, Serve
 from .faults import Behaviour, Certificates, Peer, Request, answer, drips, floods, keeps_alive
@@ -184,7 +184,7 @@ def test_without_hooks_an_interim_answer_is_in_doubt_and_shifts_nothing(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connections that do not report are used for one request each."""
-    monkeypatch.setattr(adapter, "POOLS", {"http": HTTPConnectionPool})
+    monkeypatch.setattr(connections, "POOLS", {"http": HTTPConnectionPool})
 
     def behave(peer: Peer) -> None:
         (announces(HINTS) if peer.number == 1 else keeps_alive(named))(peer)

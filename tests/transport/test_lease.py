@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
 
 from .conftest import Connect, Serve

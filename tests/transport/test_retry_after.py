@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from django_invoice_cancel.providers.transport import Deadline
-from django_invoice_cancel.providers.transport.retry_after import retry_after_seconds
+from django_invoice_cancel.providers.transport.answer import retry_after_seconds
 
 from .conftest import Connect, Serve
 from .faults import answer, replies

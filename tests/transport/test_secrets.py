@@ -17,11 +17,11 @@ import pytest
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
-from django_invoice_cancel.interruptions import is_interruption
-from django_invoice_cancel.masking import Secret
+from django_invoice_cancel.domain.interruptions import is_interruption
+from django_invoice_cancel.domain.secrets import Secret
 from django_invoice_cancel.providers.transport import Deadline, Kind, Transport
-from django_invoice_cancel.providers.transport.adapter import HostAdapter
-from django_invoice_cancel.providers.transport.credentials import TokenAuth
+from django_invoice_cancel.providers.transport.client import TokenAuth
+from django_invoice_cancel.providers.transport.connections import HostAdapter
 
 from .conftest import TOKEN, Connect, Serve
 from .faults import after_request, answer, fin, hang, keeps_alive, replies
@@ -179,7 +179,7 @@ def interrupt_while_waiting(monkeypatch: pytest.MonkeyPatch, error: BaseExceptio
 
 
 def interrupt_while_reading(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    monkeypatch.setattr("django_invoice_cancel.providers.transport.body.parse", raiser(error))
+    monkeypatch.setattr("django_invoice_cancel.providers.transport.answer.parse_body", raiser(error))
 
 
 def interrupt_in_the_adapter(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

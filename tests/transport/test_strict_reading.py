@@ -2,7 +2,7 @@
 
 import pytest
 
-from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
 
 from .conftest import Connect, Serve

@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
-from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, adapter
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, connections
 
 from .conftest import TOKEN, Connect
 from .faults import HOST, Certificates, FaultServer, tunnels
@@ -91,7 +91,7 @@ def test_without_hooks_there_is_more_doubt_and_no_lie(
     row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another urllib3, whose connections do not report: the types of the exceptions decide, timidly."""
-    monkeypatch.setattr(adapter, "POOLS", {"http": HTTPConnectionPool, "https": HTTPSConnectionPool})
+    monkeypatch.setattr(connections, "POOLS", {"http": HTTPConnectionPool, "https": HTTPSConnectionPool})
     exchange, executed = run(row, certificates, connect, monkeypatch)
 
     assert exchange.kind in row.kinds | {Kind.IN_DOUBT}, exchange

@@ -5,7 +5,7 @@ import requests
 import responses
 import urllib3
 
-from django_invoice_cancel.outcomes import Code
+from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind
 
 from .conftest import Connect

@@ -14,11 +14,11 @@ from django.http import HttpRequest
 
 from django_invoice_cancel.admin import BulkOperationAdmin, CancelInvoicesAction, InvoiceAdmin
 from django_invoice_cancel.bulk import BulkReport, cancel_invoices, reconcile_invoices
+from django_invoice_cancel.domain.outcomes import CancelResult, Outcome
 from django_invoice_cancel.exceptions import CancelError
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
 from django_invoice_cancel.models.queryset import InvoiceQuerySet
 from django_invoice_cancel.models.transition import InvoiceTransitionQuerySet
-from django_invoice_cancel.outcomes import CancelResult, Outcome
 from django_invoice_cancel.services import cancel_invoice, reconcile_invoice
 
 

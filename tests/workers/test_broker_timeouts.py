@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from django_invoice_cancel.bulk_operations import advance
 from django_invoice_cancel.models import BulkOperation, Invoice
-from django_invoice_cancel.models.bulk_dispatch import DISPATCH_SECONDS
+from django_invoice_cancel.models.dispatch import DISPATCH_SECONDS
+from django_invoice_cancel.operations import advance
 from tests.docs.pages import text_of
 from tests.workers.conftest import cancels
 

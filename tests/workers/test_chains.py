@@ -7,8 +7,8 @@ import pytest
 import time_machine
 from django.core.management import call_command
 
-from django_invoice_cancel import bulk_operations
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel import operations
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice
 from tests.bulk.reading import rows_each
 from tests.workers.conftest import cancels
@@ -32,7 +32,7 @@ class Queue:
             if not waiting:
                 break
             operation_id = waiting.popleft()
-            if bulk_operations.advance(operation_id, limit=limit).has_more:
+            if operations.advance(operation_id, limit=limit).has_more:
                 waiting.append(operation_id)
                 self.put_back += 1
         self.messages[:] = waiting
@@ -129,7 +129,7 @@ def test_surplus_message_does_nothing_and_says_so(operation, queue):
     operation.resume()
     queue.work(4)
     before = cancels()
-    left = bulk_operations.advance(operation.pk)
+    left = operations.advance(operation.pk)
     assert left.has_more is False
     assert left.has_enough_workers is True
     assert cancels() == before
@@ -138,6 +138,6 @@ def test_surplus_message_does_nothing_and_says_so(operation, queue):
 def test_caller_that_was_not_dispatched_is_never_surplus(operation, queue):
     operation.stop()
     operation.resume()
-    while bulk_operations.advance(operation.pk, is_message=False).has_more:
+    while operations.advance(operation.pk, is_message=False).has_more:
         pass
     assert_done(operation)

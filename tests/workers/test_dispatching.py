@@ -7,9 +7,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
-from django_invoice_cancel.bulk_operations import Advance, advance
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.operations import Advance, advance
 from django_invoice_cancel.signals import invoice_status_changed
 from tests.bulk.reading import rows_each
 from tests.workers.conftest import cancels

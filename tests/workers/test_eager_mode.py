@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from django_invoice_cancel import bulk_operations
-from django_invoice_cancel.bulk_operations import Advance
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.operations import Advance
 from tests.docs.pages import text_of
 from tests.workers.conftest import cancels
 
@@ -45,7 +45,7 @@ def test_slices_of_a_large_operation_are_not_nested(recipe, dispatch, invoices):
 
     def advance(operation_id):
         depths.append(len(inspect.stack(0)))
-        return bulk_operations.advance(operation_id, limit=1)
+        return operations.advance(operation_id, limit=1)
 
     recipe(advance)
     dispatch(f"{__name__}.dispatch_to_recipe")

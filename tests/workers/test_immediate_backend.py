@@ -5,9 +5,9 @@ from importlib import import_module
 
 import pytest
 
-from django_invoice_cancel import bulk_operations
-from django_invoice_cancel.bulk_operations import Advance
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.operations import Advance
 from django_invoice_cancel.signals import invoice_status_changed
 from tests.bulk.reading import rows_each
 from tests.workers.conftest import TASKS, cancels
@@ -31,7 +31,7 @@ def slices(settings, fresh_tasks, dispatch, monkeypatch):
 
     def advance(operation_id):
         depths.append(len(inspect.stack(0)))
-        return bulk_operations.advance(operation_id, limit=1)
+        return operations.advance(operation_id, limit=1)
 
     monkeypatch.setattr(import_module(TASKS), "advance", advance)
     return depths

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from django_invoice_cancel.clock import utc_now
+from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, InvoiceTransition
 from django_invoice_cancel.testing import make_invoice
 from tests.docs.pages import text_of

@@ -12,9 +12,9 @@ from django.test import Client
 from django.urls import reverse
 
 from django_invoice_cancel.bulk import cancel_invoices
-from django_invoice_cancel.bulk_operations import DISABLED_SECONDS, Advance, advance
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
+from django_invoice_cancel.operations import DISABLED_SECONDS, Advance, advance
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)

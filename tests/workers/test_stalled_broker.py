@@ -9,8 +9,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
-from django_invoice_cancel.bulk_operations import advance
-from django_invoice_cancel.models import BulkOperation, bulk_dispatch
+from django_invoice_cancel.models import BulkOperation
+from django_invoice_cancel.models import dispatch as dispatching
+from django_invoice_cancel.operations import advance
 from tests.workers.conftest import cancels
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -80,7 +81,7 @@ def stalled_broker():
 def test_broker_that_does_not_answer_leaves_the_operation_running(
     invoices, dispatch, stalled_broker, monkeypatch, caplog, step
 ):
-    monkeypatch.setattr(bulk_dispatch, "DISPATCH_SECONDS", 0.3)
+    monkeypatch.setattr(dispatching, "DISPATCH_SECONDS", 0.3)
     dispatch(f"{__name__}.publish" if step == "start" else None, DISPATCH_WORKERS=4)
     begun = time.monotonic()
     operation = BulkOperation.objects.start(invoices(3))

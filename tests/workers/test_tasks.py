@@ -5,8 +5,8 @@ from django.apps import apps
 from django.core.checks import run_checks
 
 from django_invoice_cancel import checks
-from django_invoice_cancel.bulk_operations import Advance
 from django_invoice_cancel.models import BulkOperation
+from django_invoice_cancel.operations import Advance
 from tests.workers.conftest import cancels
 
 DISPATCH = "django_invoice_cancel.tasks.dispatch"

@@ -12,9 +12,9 @@ from django.db import transaction
 from django.db.models import Count
 
 from ...bulk import ListedWalk, Walk, cancel_requested_walks, cancel_walks, preview_walks, walks_of
-from ...intents import Intent, Trigger
+from ...domain.audit import Intent, Trigger
 from ...models import BulkOperation, Invoice
-from ...services import checked_intent
+from ...services.cancel import checked_intent
 from ..arguments import (
     actor,
     add_output_arguments,
@@ -29,10 +29,9 @@ from ..arguments import (
     refuse_bad_bounds,
     refuse_inside_transaction,
 )
-from ..csv_rows import ID, BadRows, open_rows
 from ..output import ReportingCommand
 from ..runs import INTERRUPTED, Run, stopping_on_signals
-from .register_invoices import COLUMNS
+from .register_invoices import COLUMNS, ID, BadRows, open_rows
 
 _SELECTORS = ("external_ids", "from_file", "provider", "older_than", "expires_before", "requested", "all")
 

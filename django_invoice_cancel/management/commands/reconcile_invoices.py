@@ -16,11 +16,12 @@ from ...bulk import (
     reconcile_invoices,
     walks_of,
 )
-from ...clock import TOLERANCE, utc_now
-from ...eligibility import Wanted, doubtful
+from ...domain.audit import Wanted
+from ...domain.clock import TOLERANCE, utc_now
+from ...domain.outcomes import Code
+from ...domain.statuses import OURS_ALONE, Status
 from ...models import ProviderState
-from ...outcomes import Code
-from ...statuses import OURS_ALONE, Status
+from ...services.eligibility import doubtful
 from ..arguments import (
     add_output_arguments,
     checked_provider,

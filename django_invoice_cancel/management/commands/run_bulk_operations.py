@@ -12,10 +12,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from ... import conf
-from ...bulk_operations import Advance, advance, is_paused
 from ...exceptions import CancelInTransaction
 from ...models import BulkOperation
-from ...models.bulk_operation import Progress
+from ...models.operation import Progress
+from ...operations import Advance, advance, is_paused
 from ..output import ReportingCommand
 from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals
 

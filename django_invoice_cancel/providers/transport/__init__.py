@@ -4,9 +4,9 @@ The only package that imports the HTTP library. Nothing of that library leaves i
 ``Exchange`` for whatever the network does.
 """
 
+from .attempt import Deadline
 from .client import Transport
-from .deadline import Deadline
+from .connections import hooks_missing
 from .exchange import Exchange, Kind
-from .hooks import hooks_missing
 
 __all__ = ["Deadline", "Exchange", "Kind", "Transport", "hooks_missing"]

@@ -4,13 +4,88 @@ An attempt belongs to one thread, which finds it by ``current()``; only ``expire
 ``release`` has run, the attempt has no socket any more, so that a reused connection is never hit.
 """
 
+from __future__ import annotations
+
+import heapq
+import itertools
 import os
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 
-from .deadline import Deadline
+from ...domain.processes import PerProcess
+
+
+class Deadline:
+    """The end of the time that a submit may take, ``seconds`` from now."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, seconds: float) -> None:
+        self.at = monotonic() + seconds
+
+    def left(self) -> float:
+        """Return how many seconds are left; negative once it is over."""
+        return self.at - monotonic()
+
+    def __repr__(self) -> str:
+        return f"<Deadline in {self.left():.3f} s>"
+
+
+class Watchdog:
+    """A heap of attempts by deadline, and a daemon thread that is started by the first of them."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Attempt]] = []
+        self._numbers = itertools.count()
+        self._wake = threading.Condition(threading.Lock())
+        self._thread: threading.Thread | None = None
+
+    def add(self, attempt: Attempt) -> None:
+        """Call ``attempt.expire()`` at its deadline."""
+        entry = (attempt.deadline.at, next(self._numbers), attempt)
+        with self._wake:
+            heapq.heappush(self._heap, entry)
+            if self._heap[0] is entry:
+                self._wake.notify()
+            if self._thread is None:
+                self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="invoice-cancel-deadlines", daemon=True)
+        thread.start()  # may fail: then the next attempt tries again
+        self._thread = thread
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                attempt = self._next_due()
+            attempt.expire()
+
+    def _next_due(self) -> Attempt:
+        while True:
+            self._drop_released()
+            left = self._heap[0][0] - monotonic() if self._heap else None
+            if left is not None and left <= 0:
+                return heapq.heappop(self._heap)[2]
+            self._wake.wait(left)
+
+    def _drop_released(self) -> None:
+        # nearly all are over long before their deadline: without this the thread would wake up for each of them
+        while self._heap and self._heap[0][2].is_released:
+            heapq.heappop(self._heap)
+
+
+_watchdog = PerProcess(Watchdog)
+"""The thread of a parent does not exist in its forked child."""
+
+
+def watch(attempt: Attempt) -> None:
+    """Have the watchdog of this process end ``attempt`` at its deadline."""
+    _watchdog.get().add(attempt)
+
 
 _here = threading.local()
 

@@ -12,22 +12,56 @@ from typing import Any, Never
 from urllib.parse import urlsplit
 
 from requests import PreparedRequest, Response
+from requests.auth import AuthBase
 from urllib3.util import Timeout
 
 from ... import __version__
-from ...interruptions import is_interruption, without_frames
-from ...masking import Secret
-from ...processes import PerProcess
+from ...domain.interruptions import is_interruption, without_frames
+from ...domain.processes import PerProcess
+from ...domain.secrets import MASK, Secret
 from ..base import Lease
-from . import watchdog
-from .adapter import HostAdapter
 from .answer import read_answer
-from .attempt import Attempt, DeadlineOver, make_current
-from .credentials import TokenAuth
-from .deadline import Deadline
-from .exchange import Exchange
-from .faults import exchange_of
-from .hooks import hooks_missing
+from .attempt import Attempt, Deadline, DeadlineOver, make_current, watch
+from .connections import HostAdapter, hooks_missing
+from .exchange import Exchange, exchange_of
+
+
+class HiddenValue(str):
+    """A header's value that ``repr`` does not show and that is not pickled."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __reduce_ex__(self, protocol: Any) -> Never:
+        raise TypeError("Credentials are not pickled.")
+
+
+class TokenAuth(AuthBase):
+    """Sets ``Authorization: <scheme> <token>``."""
+
+    def __init__(self, scheme: str, token: Secret) -> None:
+        _check(scheme, "scheme")
+        _check(token.reveal(), "token")
+        self._value = HiddenValue(f"{scheme} {token.reveal()}")
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        request.headers["Authorization"] = self._value
+        return request
+
+    def __repr__(self) -> str:
+        return f"<TokenAuth {MASK}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Never:
+        raise TypeError("Credentials are not pickled.")
+
+
+def _check(value: str, what: str) -> None:
+    """Refuse what requests and http.client would refuse with the value in the message, or send garbled."""
+    if not value or not all("!" <= character <= "~" for character in value):
+        raise ValueError(f"The {what} must be printable ASCII without spaces, and not empty.")
+
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PATH = re.compile(r"/[!-~]*")
@@ -136,7 +170,7 @@ class Transport:
         if left <= 0:
             raise DeadlineOver
         timeout = Timeout(connect=min(self._connect_timeout, left), read=left)
-        watchdog.watch(attempt)
+        watch(attempt)
         if not (adapter.is_tracked and attempt.may_reuse):
             request.headers["Connection"] = "close"
         attempt.is_begun = True

@@ -5,10 +5,10 @@ Imports nothing of Django and nothing of the app. Never for production: it liste
 """
 
 from .behaviours import BEHAVIOURS, Behaviour, invoice_id
+from .exchange import Knobs
 from .faults import Held, Step
 from .log import LoggedRequest
 from .process import SandboxProcess
-from .provider import Knobs
 from .sandbox import ProviderSandbox
 
 __all__ = [

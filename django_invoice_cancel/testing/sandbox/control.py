@@ -11,8 +11,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from .dialect import CANCEL, reply_json
 from .faults import Step
+from .store import CANCEL, reply_json
 from .wire import Reply, Request
 
 if TYPE_CHECKING:

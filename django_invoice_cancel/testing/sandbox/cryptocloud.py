@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
 
 from .behaviours import State, invoice_id
-from .dialect import CANCEL, CREATE, LIST, LOOKUP, OTHER, Dialect, Question, reply_json
+from .store import CANCEL, CREATE, LIST, LOOKUP, OTHER, Dialect, Question, reply_json
 from .wire import Reply, Request
 
 if TYPE_CHECKING:
-    from .books import Invoice
+    from .store import Invoice
 
 MAX_UUIDS = 100
 _ID = re.compile(r"[0-9A-Z]{1,32}")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Condition
 
 from .behaviours import behaviour_named
-from .dialect import CANCEL, OPERATIONS, Question
 from .log import LoggedRequest
+from .store import CANCEL, OPERATIONS, Question
 
 Step = str | bytes | Callable[[LoggedRequest], "str | bytes | None"]
 """A behaviour's name or code; raw bytes, after which the connection is closed; or a function that returns either

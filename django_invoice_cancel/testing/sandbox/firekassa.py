@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote
 
 from .behaviours import State
-from .dialect import CANCEL, CREATE, LOOKUP, OTHER, Dialect, Question, reply_json, reply_page
+from .store import CANCEL, CREATE, LOOKUP, OTHER, Dialect, Question, reply_json, reply_page
 from .wire import Reply, Request
 
 if TYPE_CHECKING:
-    from .books import Invoice
+    from .store import Invoice
 
 _CANCEL = re.compile(r"/api/v2/invoices/([^/]+)/cancel")
 _LOOKUP = re.compile(r"/api/v2/transactions/([^/]+)")

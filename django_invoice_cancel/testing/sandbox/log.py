@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Condition
 
-from .dialect import OPERATIONS
+from .store import OPERATIONS
 from .wire import Request
 
 

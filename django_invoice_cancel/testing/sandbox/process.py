@@ -14,9 +14,9 @@ from dataclasses import asdict
 from typing import IO, Any, Self
 from urllib.parse import urlencode, urlsplit
 
-from .dialect import CANCEL
-from .provider import Knobs
+from .exchange import Knobs
 from .sandbox import provider_settings
+from .store import CANCEL
 
 END_SECONDS = 10.0
 

@@ -11,11 +11,11 @@ from typing import Any, Self
 
 from . import control
 from .behaviours import State, invoice_id
-from .dialect import CANCEL
+from .exchange import CREDENTIALS, Knobs, Provider
 from .faults import EVERY, Held, Step
 from .log import LoggedRequest
-from .provider import CREDENTIALS, Knobs, Provider
 from .server import Server
+from .store import CANCEL
 from .wire import Line, Request, render
 
 

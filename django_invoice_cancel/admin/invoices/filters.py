@@ -1,0 +1,156 @@
+"""The filters of the list. None of them reads the table of invoices to find out what to offer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.contrib.admin import SimpleListFilter
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from ... import conf, registry
+from ...domain.clock import utc_now
+from ...exceptions import InvalidExternalId
+from ...models import ProviderState
+from ...models.fields import as_plain
+from ...services.results import provider_name
+
+
+def found(invoices: Any, term: str) -> Any:
+    """Return the invoices of this id or reference; those that begin so where there is none."""
+    term = term.strip()
+    if not term:
+        return invoices
+    exact = invoices.filter(_exactly(term))
+    if exact.exists():
+        return exact
+    return invoices.filter(Q(external_id__startswith=term) | Q(reference__startswith=term))
+
+
+def _exactly(term: str) -> Q:
+    """Return the condition: each provider's one form of the id (the index begins with the provider), or a reference."""
+    configured = conf.read()[0].providers
+    forms: dict[str, list[str]] = defaultdict(list)
+    for alias in known_aliases():
+        forms[term].append(alias)
+        if alias in configured and (form := _form(alias, term)) != term:
+            forms[form].append(alias)
+    condition = Q(reference=term)
+    for form, aliases in forms.items():
+        condition |= Q(provider__in=aliases, external_id=form)
+    return condition
+
+
+def _form(alias: str, term: str) -> str:
+    try:
+        return registry.get_provider(alias).clean_id(term)
+    except (ImproperlyConfigured, InvalidExternalId):
+        return term
+
+
+MOST_PROVIDERS = 50
+"""Where a resolver knows thousands of accounts, search is the way to one."""
+
+
+class Need(StrEnum):
+    """What an invoice may need attention for."""
+
+    ANY = "any"
+    IN_DOUBT = "in_doubt"
+    ABANDONED = "abandoned"
+    LATE_MONEY = "paid_after_cancel"
+    CONTRADICTED = "contradicted"
+    REQUESTED = "requested"
+    WAITING = "waiting"
+
+
+class AttentionFilter(SimpleListFilter):
+    """Invoices for which somebody has something to do."""
+
+    title = _("needs attention")
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            (Need.ANY, _("Anything")),
+            (Need.IN_DOUBT, _("In doubt")),
+            (Need.ABANDONED, _("Left behind while being canceled")),
+            (Need.LATE_MONEY, _("Paid after cancellation")),
+            (Need.CONTRADICTED, _("Contradicted by the provider")),
+            (Need.REQUESTED, _("Cancellation requested")),
+            (Need.WAITING, _("Requested more than 15 minutes ago")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any] | None:
+        questions = {
+            Need.ANY: queryset.needing_attention,
+            Need.IN_DOUBT: queryset.in_doubt,
+            Need.ABANDONED: queryset.abandoned,
+            Need.LATE_MONEY: queryset.paid_after_cancel,
+            Need.CONTRADICTED: queryset.contradicted,
+            Need.REQUESTED: queryset.requested,
+            Need.WAITING: queryset.requested_long_ago,
+        }
+        value = self.value()
+        return questions[Need(value)]() if value in list(Need) else None
+
+
+class ProviderFilter(SimpleListFilter):
+    """By provider account: those in the settings, and those that were heard of."""
+
+    title = _("provider")
+    parameter_name = "provider"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(alias, _named(alias)) for alias in known_aliases()[:MOST_PROVIDERS]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        value = self.value()
+        if not value:
+            return None
+        # Newest first, most of a million rows may be this provider's: a database without statistics (SQLite) would
+        # take the index on provider and sort them all. This way it walks the rows as they are wanted.
+        found: QuerySet[Any] = queryset.alias(its_provider=Coalesce("provider", Value(""))).filter(its_provider=value)
+        return found
+
+
+class IssuedFilter(SimpleListFilter):
+    """By age: what to cancel is old, what just came in is new."""
+
+    title = _("issued")
+    parameter_name = "issued"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("new-1", _("In the last 24 hours")),
+            ("new-7", _("In the last 7 days")),
+            ("old-1", _("More than a day ago")),
+            ("old-7", _("More than 7 days ago")),
+            ("old-30", _("More than 30 days ago")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        value = self.value()
+        if value not in dict(self.lookup_choices):
+            return None
+        side, _dash, days = str(value).partition("-")
+        lookup = "issued_at__gte" if side == "new" else "issued_at__lt"
+        return queryset.filter(**{lookup: as_plain(utc_now() - timedelta(days=int(days)))})
+
+
+def known_aliases() -> list[str]:
+    """Return the aliases of the settings, then others that have a state; the table of invoices is not asked."""
+    configured = list(conf.read()[0].providers)
+    others = ProviderState.objects.exclude(alias__in=configured).order_by("alias")
+    return [*configured, *others.values_list("alias", flat=True)[:MOST_PROVIDERS]]
+
+
+def _named(alias: str) -> str:
+    name = provider_name(alias)
+    return name if name.lower() == alias.lower() else f"{alias} ({name})"

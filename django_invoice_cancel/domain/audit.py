@@ -1,0 +1,59 @@
+"""Who asks for something, through which door, and why. Floor 0: plain Python."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Trigger(StrEnum):
+    """Which door asked."""
+
+    API = "api"
+    ADMIN = "admin"
+    COMMAND = "command"
+    TASK = "task"
+    ON_COMMIT = "on_commit"
+    RECONCILE = "reconcile"
+    WEBHOOK = "webhook"
+    OPERATOR = "operator"
+
+
+class Wanted(StrEnum):
+    """An intention."""
+
+    CANCEL = "cancel"
+    CHECK = "check"
+    """Ask the provider for the status."""
+    REPEAT = "repeat"
+    """The same; at a provider without lookup, repeat the cancel request of an invoice in doubt."""
+    RESOLVE = "resolve"
+    """Record a person's decision."""
+    REOPEN = "reopen"
+    """Record the decision that the invoice is still open."""
+    HANDLED = "handled"
+    """Mark late money as handled."""
+
+
+@dataclass(frozen=True)
+class LoggedActor:
+    """The actor of an earlier row of the log, as that row names it."""
+
+    key: Any
+    """The user's primary key, or None. The user may have been deleted since."""
+    label: str
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What every row of the log says about its cause."""
+
+    actor: Any = None
+    """A user, an anonymous user, a label, a ``LoggedActor``, or None."""
+    trigger: Trigger = Trigger.API
+    reason: str = ""
+    operation: UUID | None = None
+    """The stored bulk operation that this belongs to."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trigger", Trigger(self.trigger))

@@ -1,0 +1,98 @@
+"""One attempt at a cancel: the claim that opens it and the answer that closes it. Floor 0: plain Python.
+
+A claim holds until ``opened_at + ttl``. Its lease, asked where the first byte of the request is handed to the
+socket, refuses whatever could still be under way after that instant.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from .audit import Intent
+from .outcomes import ProviderReply
+from .statuses import Status
+
+
+@dataclass(frozen=True)
+class Target:
+    """The identity of an invoice, as it was when a request about it was prepared.
+
+    Requests and records use it, and not the instance in memory, which receivers of signals may change.
+    """
+
+    key: Any
+    provider: str
+    external_id: str
+
+    @classmethod
+    def of(cls, invoice: Any) -> "Target":
+        return cls(invoice.id, invoice.provider, invoice.external_id)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The sole right to submit a group of invoices of one provider, won by one UPDATE."""
+
+    intent: Intent
+    before: Status
+    """The status from which the invoices were claimed."""
+    ttl: float
+    """Seconds by which every request of this claim is over."""
+    attempt: UUID = field(default_factory=uuid4)
+    # Both clocks are looked up at each call: tests, and tools like freezegun, replace the functions.
+    opened_at: float = field(default_factory=lambda: time.time())
+    """Seconds since the epoch: they do not depend on a time zone."""
+    opened_monotonic: float = field(default_factory=lambda: time.monotonic())
+    invoices: list[Any] = field(default_factory=list)
+    """The invoices that were won."""
+    is_provider_failing: bool = False
+    """Whether replies that say nothing were counted for the provider: a good one resets the count."""
+    undo: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    """The columns besides the status that an invoice gets back, by primary key, if its claim is given back."""
+    _asked: list[float] = field(default_factory=list)  # shared by the copies that replace() makes
+    _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # with the instance: its id() stays its own
+
+    def freeze(self, invoices: Iterable[Any]) -> None:
+        """Keep the identities of the invoices that are about to be claimed."""
+        self._targets.update((id(invoice), (invoice, Target.of(invoice))) for invoice in invoices)
+
+    def target(self, invoice: Any) -> Target:
+        """Return the identity of an invoice as it was claimed."""
+        frozen = self._targets.get(id(invoice))
+        return Target.of(invoice) if frozen is None else frozen[1]
+
+    @property
+    def is_lease_asked(self) -> bool:
+        """Whether a request of this claim asked for its lease, so that its first byte may have been sent."""
+        return bool(self._asked)
+
+    def lease(self, deadline: float) -> Callable[[float], bool]:
+        """Return the lease for one submit of at most ``deadline`` seconds.
+
+        Two clocks, since either can be fooled alone: the wall clock by an adjustment, the monotonic one by a
+        suspended machine.
+        """
+
+        def may_send(seconds_left: float) -> bool:
+            self._asked.append(seconds_left)
+            is_over_in_time = time.time() + seconds_left < self.opened_at + self.ttl
+            return is_over_in_time and time.monotonic() - self.opened_monotonic < self.ttl - deadline
+
+        return may_send
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The reply to one request, to be recorded."""
+
+    claim: Claim
+    invoice: Any
+    reply: ProviderReply
+    duration_ms: int
+
+    @property
+    def target(self) -> Target:
+        """The identity of the invoice as it was claimed."""
+        return self.claim.target(self.invoice)

@@ -1,0 +1,165 @@
+"""Hand an operation to the dispatcher: within a time limit, and never to more workers than are wanted.
+
+A dispatched message carries only the operation's id, so that messages cannot be told apart. They are counted: a
+further dispatch declares the earlier messages surplus, and as many messages end when they arrive.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections, models
+from django.db.models import Case, F, IntegerField, Value, When
+from django.db.models.functions import Greatest
+
+from .. import conf, registry
+from ..domain.clock import utc_now
+
+logger = logging.getLogger("django_invoice_cancel")
+
+QUIET = timedelta(minutes=2)
+"""An operation on which nobody worked for so long is interrupted."""
+
+DISPATCH_SECONDS = 10.0
+"""How long starting an operation waits for the dispatcher, all its messages together."""
+DISPATCH_BACK_OFF = (QUIET, timedelta(minutes=10), timedelta(hours=1))
+"""How long an operation must be quiet before it is dispatched again, by dispatches in a row that had no effect."""
+
+
+class Dispatched(models.Model):
+    """The messages of an operation: those on their way, and those that are surplus."""
+
+    chains = models.PositiveIntegerField(default=0, editable=False)
+    surplus_chains = models.PositiveIntegerField(default=0, editable=False)
+    joined_chains = models.PositiveIntegerField(default=0, editable=False)
+    is_drained = models.BooleanField(default=False, editable=False)
+    unanswered = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def _own_row(self) -> models.QuerySet[Any]:
+        manager: Any = type(self)._default_manager
+        rows: models.QuerySet[Any] = manager.using(self._state.db).filter(pk=self.pk)
+        return rows
+
+    @property
+    def is_dispatch_due(self) -> bool:
+        """Whether a sweep may dispatch it again: messages that had no effect may still wait for busy workers."""
+        row: Any = self
+        last = row.worked_at or row.started_at
+        quiet = DISPATCH_BACK_OFF[min(self.unanswered, len(DISPATCH_BACK_OFF) - 1)]
+        return last is None or bool(last < utc_now() - quiet)
+
+    def join_chain(self) -> bool:
+        """Count a message that arrived; return False if it is surplus and enough others have arrived."""
+        surplus = {"surplus_chains__gt": 0, "joined_chains__gte": F("workers")}
+        ended = {"surplus_chains": F("surplus_chains") - 1, "is_drained": True}
+        if self.surplus_chains and self._own_row.filter(**surplus).update(**ended):
+            return False
+        is_counted = self.chains or self.surplus_chains
+        if is_counted and (self.joined_chains < getattr(self, "workers", 1) or self.is_drained or self.unanswered):
+            self._own_row.update(joined_chains=F("joined_chains") + 1, is_drained=False, unanswered=0)
+        return True
+
+    def leave_chain(self, count: int = 1) -> None:
+        """Count messages that are not sent again."""
+        try:
+            self._own_row.filter(chains__gt=0).update(chains=Greatest(F("chains"), Value(count)) - count)
+        except DatabaseError:  # then a later dispatch declares too many messages surplus
+            logger.warning("A message of bulk operation %s was not counted.", self.pk)
+
+    def send_messages(self, count: int) -> None:
+        """Call the dispatcher ``count`` times; raise its first error, ``TimeoutError`` if it does not return."""
+        # Messages before a silence that followed surplus ones were lost: their number was too high. The order of the
+        # columns matters: MySQL reads the new values of those to the left.
+        surplus = Case(
+            When(is_drained=True, surplus_chains=0, then=Value(0)),
+            default=F("surplus_chains") + F("chains"),
+            output_field=IntegerField(),
+        )
+        self._own_row.update(surplus_chains=surplus, chains=count, joined_chains=0, is_drained=False)
+        calls = _Calls(str(conf.get().dispatch), str(self.pk), count)
+        try:
+            calls.make()
+        finally:
+            if calls.failed:
+                self.leave_chain(calls.failed)
+
+
+class _Calls:
+    """Calls of the dispatcher, in a thread of their own: a broker may accept a connection and never answer."""
+
+    def __init__(self, path: str, key: str, count: int) -> None:
+        self.failed = count
+        """How many messages certainly were not sent."""
+        self._path, self._key, self._count = path, key, count
+        self._error: BaseException | None = None
+        self._is_given_up = False
+
+    def make(self) -> None:
+        """Make the calls; raise the first error."""
+        call = dispatcher(self._path)
+        if getattr(call, "uses_database", False):  # in the caller's connection and transaction
+            self._work(call)
+        else:
+            context = contextvars.copy_context()
+            thread = threading.Thread(target=lambda: context.run(self._work_in_thread, call), daemon=True)
+            thread.start()
+            thread.join(DISPATCH_SECONDS)
+            if thread.is_alive():
+                self._is_given_up = True
+                self.failed = 0  # the message may still be sent
+                raise TimeoutError(f"The dispatcher {self._path} has not returned after {DISPATCH_SECONDS:g} s.")
+        if self._error is not None:
+            raise self._error
+
+    def _work(self, call: Callable[[str], Any]) -> None:
+        for _number in range(self._count):
+            if self._is_given_up:
+                return
+            try:
+                _refuse_awaitable(self._path, call(self._key))
+                self.failed -= 1
+            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+                self._error = self._error or error
+
+    def _work_in_thread(self, call: Callable[[str], Any]) -> None:
+        try:
+            self._work(call)
+        finally:
+            connections.close_all()  # those of this thread
+
+
+def dispatcher(path: str) -> Callable[[str], Any]:
+    """Return the function that ``DISPATCH`` names; raise ``ImproperlyConfigured`` if it cannot be called as one."""
+    call: Callable[[str], Any] = registry.resolve(path)
+    if is_async(call):
+        raise _never_runs(path)
+    return call
+
+
+def is_async(call: object) -> bool:
+    """Return whether calling it only makes a coroutine."""
+    own_call = vars(type(call)).get("__call__")
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (call, own_call))
+
+
+def _refuse_awaitable(path: str, returned: object) -> None:
+    if inspect.iscoroutine(returned):
+        returned.close()
+        raise _never_runs(path)
+
+
+def _never_runs(path: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"INVOICE_CANCEL['DISPATCH'], {path!r}, is an async function, which would never run: name a plain function."
+    )

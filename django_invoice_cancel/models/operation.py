@@ -1,0 +1,228 @@
+"""A stored bulk run: what was selected, who asked, how far it is.
+
+The selection is frozen when the operation is made. Progress is written by conditional UPDATEs alone, so that of
+two who stop, resume or finish an operation one does; what is done with its items stands with them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .. import conf
+from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.clock import utc_now
+from ..domain.outcomes import Code, Outcome
+from ..providers.base import Provider
+from ..services.eligibility import NOT_NOW, account_of, is_stored_well, why_not
+from ..services.on_commit import call_on_commit
+from .actors import acting_user
+from .dispatch import QUIET, Dispatched
+from .fields import InstantField
+from .invoice import Invoice
+from .operation_item import BulkOperationItem
+from .operation_manager import BulkOperationManager, Operation, Progress
+from .values import storable, write_texts
+
+if TYPE_CHECKING:
+    from .operation_item import ItemsOfOperation
+
+__all__ = ["BulkOperation", "Operation", "Progress"]
+
+_PAGE = 2000
+_IDS = 20_000
+"""How many ids are read at once."""
+
+
+class BulkOperation(Dispatched):
+    """One operation on a frozen selection."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    operation = models.CharField(_("operation"), max_length=16, choices=Operation.choices)
+    progress = models.CharField(_("progress"), max_length=16, choices=Progress.choices, default=Progress.DRAFT)
+    decision = models.CharField(_("decision"), max_length=16, blank=True)
+    reason = models.TextField(_("reason"), blank=True)
+    trigger = models.CharField(_("trigger"), max_length=16, default=Trigger.API)
+    actor = acting_user(_("actor"))
+    actor_label = models.CharField(_("actor"), max_length=150, blank=True)
+    continues = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="continued_by",
+        verbose_name=_("continues"),
+    )
+    total = models.PositiveIntegerField(_("invoices"), default=0)
+    workers = models.PositiveSmallIntegerField(_("workers"), default=1)
+    created_at = InstantField(_("created"), default=utc_now)
+    started_at = InstantField(_("started"), null=True, blank=True)
+    worked_at = InstantField(_("last worked on"), null=True, blank=True)
+    finished_at = InstantField(_("finished"), null=True, blank=True)
+
+    objects = BulkOperationManager()
+
+    if TYPE_CHECKING:  # made by Django
+        items: ItemsOfOperation
+
+        def get_operation_display(self) -> str: ...
+        def get_progress_display(self) -> str: ...
+
+    class Meta:
+        verbose_name = _("bulk operation")
+        verbose_name_plural = _("bulk operations")
+        default_permissions = ("view",)
+        ordering = ("-created_at",)
+        indexes = (models.Index(fields=("progress", "worked_at"), name="invoice_cancel_unfinished"),)
+
+    def __str__(self) -> str:
+        return f"{self.get_operation_display()}: {self.total}"
+
+    @property
+    def intent(self) -> Intent:
+        """Who asks, as the log says it. The user may be gone: the label is not."""
+        return Intent(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
+
+    @property
+    def wanted(self) -> Wanted:
+        """The intention with which its invoices are looked at; a check repeats cancel requests if it must."""
+        return Wanted.REPEAT if self.operation == Operation.CHECK else Wanted(self.operation)
+
+    @property
+    def waits_for(self) -> frozenset[Code]:
+        """Codes that conclude no item: it waits until they have passed. A check does not wait for the setting SEND."""
+        return NOT_NOW if self.operation == Operation.CANCEL else NOT_NOW - {Code.SENDING_DISABLED}
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether nobody works on it, though there is something to do."""
+        last = self.worked_at or self.started_at
+        return self.progress == Progress.RUNNING and last is not None and last < utc_now() - QUIET
+
+    @property
+    def database(self) -> str:
+        """The alias of the database that holds it."""
+        return self._state.db or "default"
+
+    # -- the selection ----------------------------------------------------------------------------------------
+
+    def freeze(self, invoices: models.QuerySet[Any]) -> None:
+        """Write an item for each invoice."""
+        BulkOperationItem.objects.db_manager(self.database).freeze(self.pk, invoices)
+        self._count()
+
+    def add_strangers(self, labels: Iterable[str], code: Code = Code.NO_INVOICE) -> None:
+        """Write an item for each selected thing whose invoice is not named: it is listed, and skipped."""
+        skipped = {"outcome": Outcome.SKIPPED, "code": code, "done_at": utc_now()}
+        items = BulkOperationItem.objects.using(self.database)
+
+        def write(texts: list[str]) -> None:
+            items.bulk_create(BulkOperationItem(operation=self, label=text[:200], **skipped) for text in texts)
+
+        clean = (storable(label, 200) for label in labels)
+        while page := list(islice(clean, _PAGE)):
+            write_texts(write, page, using=self.database)
+        self._count()
+
+    def refuse(self, keys: Iterable[Any]) -> None:
+        """Leave these invoices of the selection alone: who selected them may not touch them."""
+        keys = iter(keys)
+        while page := list(islice(keys, _PAGE)):
+            self.items.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in page)
+
+    def leave_out_misstored(self) -> None:
+        """Conclude items whose invoice has an id that is not stored as its provider is asked about it.
+
+        No query can count them, so all ids are read once, page by page: a confirmation page counts what is left.
+        """
+        if self.operation == Operation.RESOLVE:
+            return
+        for alias in self.items.providers_left():
+            account = account_of(alias)
+            if isinstance(account, Provider):
+                self._leave_out_misstored(alias, account)
+
+    def _leave_out_misstored(self, alias: str, provider: Provider) -> None:
+        rows: Any = self.items.left().filter(provider=alias, invoice__isnull=False).order_by("pk")
+        rows = rows.values_list("pk", "invoice__external_id", "invoice_id")
+        page = list(rows[:_IDS])
+        while page:
+            last = page[-1][0] if len(page) == _IDS else None
+            suspects = iter([key for _pk, external_id, key in page if not is_stored_well(external_id, provider)])
+            while keys := list(islice(suspects, _PAGE)):
+                self._leave_out(keys, provider)
+            page = [] if last is None else list(rows.filter(pk__gt=last)[:_IDS])
+
+    def _leave_out(self, keys: list[Any], provider: Provider) -> None:
+        """Conclude those invoices with which nothing is done because of their id, and not because of their status."""
+        found = {
+            invoice.pk: why_not(self.wanted, invoice, provider, waits_for=self.waits_for)
+            for invoice in Invoice.objects.using(self.database).filter(pk__in=keys)
+        }
+        wrong = [key for key, code in found.items() if code == Code.MISCONFIGURED]
+        self.items.conclude((key, Outcome.SKIPPED, Code.MISCONFIGURED) for key in wrong)
+
+    def _count(self) -> None:
+        self.total = self.items.count()
+        self.save(update_fields=["total"])
+
+    # -- from state to state ----------------------------------------------------------------------------------
+
+    def confirm(self, *, workers: int | None = None, **fields: Any) -> bool:
+        """Start the draft; False where it is none any more."""
+        workers = conf.get().dispatch_workers if workers is None else workers
+        fields |= {"started_at": utc_now(), "workers": workers}
+        texts = {"reason": storable(fields.pop("reason"))} if "reason" in fields else {}
+
+        def start(written: list[str]) -> bool:
+            return self._go((Progress.DRAFT,), Progress.RUNNING, **fields, **dict(zip(texts, written, strict=True)))
+
+        return write_texts(start, list(texts.values()), using=self.database)
+
+    def stop(self) -> bool:
+        """Let nobody take more items; what is in flight is recorded."""
+        return self._go((Progress.RUNNING,), Progress.STOPPED)
+
+    def resume(self) -> bool:
+        """Go on with what is left."""
+        return self._go((Progress.STOPPED,), Progress.RUNNING)
+
+    def finish(self) -> bool:
+        """Mark the operation finished; False where somebody else has."""
+        return self._go((Progress.RUNNING, Progress.STOPPED), Progress.FINISHED, finished_at=utc_now())
+
+    def dispatch(self) -> None:
+        """Hand the operation to the dispatcher, if there is one, once for each worker, after the commit."""
+        if conf.get().dispatch is None:
+            return
+
+        failure = "Bulk operation %s is stored and could not be dispatched: run_bulk_operations does it."
+        call_on_commit(lambda: self.send_messages(self.workers), using=self._state.db, failure=failure, about=self.pk)
+
+    def dispatch_again(self, *, is_sweep: bool = False) -> None:
+        """Dispatch an operation whose workers or messages are lost, now; what goes wrong is raised.
+
+        It counts as worked on from now: while it waits in a long queue, no sweep queues it again each minute.
+        """
+        if conf.get().dispatch is not None:
+            self.send_messages(self.workers)
+        unanswered = self.unanswered + 1 if is_sweep else 0
+        type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=utc_now(), unanswered=unanswered)
+
+    def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
+        own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)
+        if not own.update(progress=new, **fields):
+            with suppress(type(self).DoesNotExist):  # removed meanwhile: there is nothing left to show
+                self.refresh_from_db(using=self.database)
+            return False
+        for name, value in {"progress": new, **fields}.items():
+            setattr(self, name, value)
+        if new == Progress.RUNNING:
+            self.dispatch()
+        return True

@@ -1,0 +1,211 @@
+"""What a stored bulk run says of one invoice: what was selected, who works on it now, what came of it, once.
+
+Items are leased, not ranged: whoever works takes some by CAS, and what it leaves behind is taken over when its
+lease is over.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID, uuid4
+
+from django.core.exceptions import EmptyResultSet
+from django.db import OperationalError, connections, models
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.utils.translation import gettext_lazy as _
+
+from ..domain.clock import TOLERANCE, utc_now
+from ..domain.outcomes import Code, Outcome
+from ..domain.statuses import Status
+from .fields import ExactCharField, InstantField, PrimaryManager
+from .invoice import Invoice
+from .transition import InvoiceTransition
+
+
+def left_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":
+    """Return those of these items that have no outcome yet."""
+    return items.filter(outcome="")
+
+
+def free_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":
+    """Return those of these items that have no outcome yet and that no process holds."""
+    return left_items(items).filter(Q(leased_until__isnull=True) | Q(leased_until__lt=utc_now()))
+
+
+def distinct_providers(items: "QuerySet[BulkOperationItem]") -> list[str]:
+    """Return the aliases of these items, each by one step along an index."""
+    aliases: Any = items.order_by("provider").values_list("provider", flat=True)
+    found = [each for each in [aliases.first()] if each is not None]
+    while found and (following := aliases.filter(provider__gt=found[-1]).first()) is not None:
+        found.append(following)
+    return found
+
+
+class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
+    """Freezes a selection, leases items to whoever works, takes their outcomes; ``operation.items`` is one."""
+
+    def freeze(self, operation_id: UUID, invoices: QuerySet[Any]) -> None:
+        """Insert an item for each invoice, in one statement: the selection of one instant, however large it is.
+
+        Items are worked on in this order: invoices that the provider did not know when it was last asked come last.
+        INSERT ... SELECT, which the ORM has no word for: 100,000 rows one by one take ten seconds.
+        """
+        text = models.CharField()
+        values = {
+            "operation_id": Value(operation_id, models.UUIDField()),
+            "invoice_id": F("pk"),
+            "provider": F("provider"),
+            "attempt": F("attempt"),
+            **{name: Value("", text) for name in ("label", "outcome", "code")},
+        }
+        selected: Any = Invoice.objects.using(self.db).filter(pk__in=invoices.using(self.db).order_by().values("id"))
+        comes_last = Case(When(last_outcome=Code.NOT_FOUND, then=1), default=0)
+        rows = selected.order_by(comes_last, "pk").values_list(*values.values())
+        try:
+            select, params = rows.query.get_compiler(using=self.db).as_sql()
+        except EmptyResultSet:  # ``none()``, or an empty list of keys
+            return
+        quote = connections[self.db].ops.quote_name
+        columns = ", ".join(quote(name) for name in values)
+        with connections[self.db].cursor() as cursor:
+            table = quote(self.model._meta.db_table)
+            cursor.execute(f"INSERT INTO {table} ({columns}) {select}", params)
+
+    def left(self) -> "QuerySet[BulkOperationItem]":
+        """Return the items that have no outcome yet."""
+        return left_items(self.all())
+
+    def free(self) -> "QuerySet[BulkOperationItem]":
+        """Return the items that have no outcome yet and that no process holds."""
+        return free_items(self.all())
+
+    def providers_left(self) -> list[str]:
+        """Return the aliases of items that have no outcome yet."""
+        return distinct_providers(self.left())
+
+    def unknown_so_far(self, provider: str) -> tuple[int, bool]:
+        """Return how many invoices the provider did not know, and whether it knew one.
+
+        An invoice whose row was canceled before the operation got no answer of the provider.
+        """
+        items = self.filter(provider=provider)
+        unknown = items.filter(outcome=Outcome.REFUSED, code=Code.NOT_FOUND).count()
+        log = InvoiceTransition.objects.filter(operation=OuterRef("operation_id"), invoice_id=OuterRef("invoice_id"))
+        is_known = (
+            Q(outcome=Outcome.CANCELED)
+            | Q(outcome=Outcome.REFUSED) & ~Q(code=Code.NOT_FOUND)
+            | Q(Exists(log.filter(outcome=Outcome.ALREADY_CANCELED)), outcome=Outcome.ALREADY_CANCELED)
+        )
+        return unknown, items.filter(is_known).exists()
+
+    def lease(self, count: int, *, seconds: float, provider: str | None = None) -> "list[BulkOperationItem]":
+        """Take up to so many items (of one provider) for so long, by CAS; what somebody else holds is not taken.
+
+        Returns the items with ``was_leased`` set where an earlier holder left them behind.
+        """
+        token = uuid4()
+        for _attempt in range(3):
+            free = self.free().filter(provider=provider) if provider is not None else self.free()
+            found = dict(free.order_by("pk").values_list("pk", "token")[:count])
+            if not found:
+                self._correct_leases()
+                return []
+            now = utc_now()
+            until = now + timedelta(seconds=seconds)
+            if _update_each(free, list(found), token=token, leased_at=now, leased_until=until):
+                items = list(self.filter(token=token).select_related("invoice").order_by("pk"))
+                for item in items:
+                    item.was_leased = found[item.pk] is not None
+                return items
+        return []
+
+    def release(self, items: "Sequence[BulkOperationItem]") -> None:
+        """Give back leased items that were not tried.
+
+        Where the invoice is claimed, the item keeps its lease: a request may be out that nobody could record, and
+        whoever takes the item over looks at the log.
+        """
+        if items:
+            claimed = Invoice.objects.filter(pk=OuterRef("invoice_id"), status=Status.CANCELING)
+            own = self.left().filter(~Exists(claimed), pk__in=[item.pk for item in items], token=items[0].token)
+            own.update(token=None, leased_at=None, leased_until=None)
+
+    def _correct_leases(self) -> None:
+        """Let leases that begin in the future begin now, with the same length; a wrong clock wrote them."""
+        now = utc_now()
+        ahead = self.left().filter(leased_at__gt=now + TOLERANCE, leased_until__isnull=False)
+        leases: Any = ahead.order_by().values_list("token", "leased_at", "leased_until").distinct()
+        for token, start, end in leases:
+            self.left().filter(token=token, leased_at=start).update(leased_at=now, leased_until=now + (end - start))
+
+    def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
+        """Write outcomes by invoice, as (primary key, outcome, code): of items that have none yet."""
+        groups: dict[tuple[str, str], list[Any]] = {}
+        for key, outcome, code in results:
+            groups.setdefault((str(outcome), str(code)[:32]), []).append(key)
+        now = utc_now()
+        for (outcome, code), keys in groups.items():
+            self.left().filter(invoice_id__in=keys).update(outcome=outcome, code=code, done_at=now)
+
+
+if TYPE_CHECKING:
+
+    class ItemsOfOperation(BulkOperationItemManager):
+        """The items of one operation: a manager that Django makes for each instance."""
+
+        def __get__(self, instance: object, cls: Any = None) -> Self: ...
+
+
+def _update_each(rows: "QuerySet[BulkOperationItem]", keys: list[Any], **values: Any) -> int:
+    """Update rows by key and return how many there were; if the database refuses one of them, leave it out."""
+    try:
+        return rows.filter(pk__in=keys).update(**values)
+    except OperationalError:
+        if len(keys) == 1:
+            return 0
+    return sum(_update_each(rows, [key], **values) for key in keys)
+
+
+class BulkOperationItem(models.Model):
+    """One invoice of an operation, or one selected thing that has no invoice."""
+
+    id = models.BigAutoField(primary_key=True)
+    operation = models.ForeignKey(
+        "invoice_cancel.BulkOperation", on_delete=models.CASCADE, related_name="items", verbose_name=_("bulk operation")
+    )
+    invoice = models.ForeignKey(
+        "invoice_cancel.Invoice",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("invoice"),
+    )
+    provider = ExactCharField(_("provider"), max_length=64, blank=True)
+    label = models.CharField(_("label"), max_length=200, blank=True)
+    attempt = models.UUIDField(_("attempt"), null=True, blank=True, help_text=_("The attempt as it was selected."))
+    token = models.UUIDField(_("token"), null=True, blank=True)
+    leased_at = InstantField(_("leased"), null=True, blank=True)
+    leased_until = InstantField(_("leased until"), null=True, blank=True)
+    outcome = models.CharField(_("outcome"), max_length=16, blank=True)
+    code = models.CharField(_("code"), max_length=32, blank=True)
+    done_at = InstantField(_("done"), null=True, blank=True)
+
+    was_leased = False
+
+    objects = BulkOperationItemManager()
+
+    class Meta:
+        verbose_name = _("item of a bulk operation")
+        verbose_name_plural = _("items of bulk operations")
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=("operation", "invoice"), name="invoice_cancel_item_once"),)
+        indexes = (
+            models.Index(fields=("operation", "outcome", "code"), name="invoice_cancel_item_outcome"),
+            # A worker's next few items are the next entries of it, however many there are.
+            models.Index(fields=("operation", "outcome", "provider", "id"), name="invoice_cancel_item_left"),
+            models.Index(fields=("token",), name="invoice_cancel_item_token"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.label or self.invoice_id}: {self.outcome or '-'}"

@@ -1,0 +1,156 @@
+"""Making stored bulk operations, and finding those on which work is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from .. import conf, registry
+from ..bulk import checked_bounds
+from ..domain.audit import Intent, Trigger
+from ..domain.clock import TOLERANCE, utc_now
+from ..domain.outcomes import Code
+from ..domain.statuses import Status
+from ..services.cancel import checked_intent
+from .actors import LABEL_LENGTH, named_actor
+from .dispatch import QUIET
+from .fields import PrimaryManager
+from .values import storable, write_texts
+from .writes.decisions import refuse_decision
+
+if TYPE_CHECKING:
+    from .operation import BulkOperation
+
+
+class Operation(models.TextChoices):
+    """What is done with each invoice."""
+
+    CANCEL = "cancel", _("Cancel")
+    CHECK = "check", _("Check with provider")
+    RESOLVE = "resolve", _("Resolve by hand")
+
+
+class Progress(models.TextChoices):
+    """How far an operation is."""
+
+    DRAFT = "draft", _("Not confirmed")
+    RUNNING = "running", _("Running")
+    STOPPED = "stopped", _("Stopped")
+    FINISHED = "finished", _("Finished")
+
+
+DRAFTS_KEPT = timedelta(days=1)
+
+
+class BulkOperationManager(PrimaryManager["BulkOperation"]):
+    """Makes operations."""
+
+    def draft(
+        self,
+        invoices: models.QuerySet[Any],
+        *,
+        operation: str = Operation.CANCEL,
+        strangers: Iterable[str] = (),
+        hidden: Iterable[str] = (),
+        not_permitted: Iterable[Any] = (),
+        **fields: Any,
+    ) -> BulkOperation:
+        """Freeze a selection; nothing is done until ``confirm``. ``fields``: actor, trigger, reason, decision.
+
+        ``strangers``: names of selected things that have no invoice. ``hidden``: names of selected things whose
+        invoice the user may not see. ``not_permitted``: keys of selected invoices that are listed and not touched.
+        """
+        actor = fields.pop("actor", None)
+        actor_id, actor_label = named_actor(actor)
+        reason = storable(fields.pop("reason", ""))
+        self.forget_drafts()
+        with transaction.atomic(using=self.db):
+            made = self._create([actor_label, reason], operation=Operation(operation), actor_id=actor_id, **fields)
+            made.freeze(invoices)
+            made.add_strangers(strangers)
+            made.add_strangers(hidden, code=Code.NOT_PERMITTED)
+            made.refuse(not_permitted)
+            made.leave_out_misstored()
+        return made
+
+    def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:
+        """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``.
+
+        Returns soon, whatever the dispatcher does: an operation that could not be dispatched is left to the sweep.
+        Raises ``ValueError`` for what is refused of a single invoice, ``ImproperlyConfigured`` for an async dispatcher.
+        """
+        _refuse_impossible(**fields)
+        checked_bounds(workers=workers)
+        _refuse_dispatcher()
+        named = getattr(invoices, "_db", None)
+        if named not in (None, self.db):  # freezing would look for them here, and find others
+            raise ValueError(f"Bulk operations work in {self.db!r} alone, not on invoices in {named!r}.")
+        made = self.draft(invoices, **fields)
+        made.confirm(workers=workers)
+        return made
+
+    def _create(self, texts: list[str], **fields: Any) -> BulkOperation:
+        def write(texts: list[str]) -> BulkOperation:
+            return self.create(actor_label=texts[0][:LABEL_LENGTH], reason=texts[1], **fields)
+
+        return write_texts(write, texts, using=self.db)
+
+    def unfinished(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which there is something to do."""
+        return self.filter(progress=Progress.RUNNING)
+
+    def unattended(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which there is something to do and nobody has worked lately, or ever."""
+        quiet = utc_now() - QUIET
+        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True))
+
+    def interrupted(self) -> models.QuerySet[BulkOperation]:
+        """Operations on which nobody works, though there is something to do."""
+        quiet = utc_now() - QUIET
+        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
+
+    def correct_times(self) -> None:
+        """Let times in the future be now; else an operation would seem to be worked on while a clock is ahead."""
+        now = utc_now()
+        for name in ("worked_at", "started_at"):
+            self.unfinished().filter(**{f"{name}__gt": now + TOLERANCE}).update(**{name: now})
+
+    def forget_drafts(self) -> None:
+        """Remove what nobody confirmed for a day."""
+        self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete()
+
+
+def _refuse_dispatcher() -> None:
+    """Raise for a dispatcher that would never run; one that cannot be imported is logged when it is called."""
+    from .dispatch import dispatcher  # needs this module
+
+    path = conf.get().dispatch
+    if path is None:
+        return
+    try:
+        registry.resolve(path)
+    except ImproperlyConfigured:
+        return
+    dispatcher(path)
+
+
+def _refuse_impossible(
+    operation: str = Operation.CANCEL,
+    actor: Any = None,
+    trigger: str = Trigger.API,
+    reason: str = "",
+    decision: str = "",
+    **fields: Any,
+) -> None:
+    if operation == Operation.RESOLVE:
+        refuse_decision(Status(decision), Intent(actor, Trigger(trigger), reason))
+    elif operation == Operation.CANCEL:
+        checked_intent(actor, Trigger(trigger), reason)
+    else:
+        Trigger(trigger)

@@ -1,0 +1,98 @@
+"""Checks of an invoice's values that Django does not make, for forms, ``register`` and files alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError, connections, models, transaction
+from django.utils.translation import gettext as _
+
+from .fields import AmountField
+
+T = TypeVar("T")
+
+_NOT_REPRESENTABLE = frozenset({1300, 1366, 3854, 3988})
+"""Errors of MariaDB and MySQL about a character that the column or the connection cannot represent."""
+
+
+def storable(text: str, length: int | None = None) -> str:
+    """Return the text without NUL (PostgreSQL) and lone surrogates, cut to ``length`` characters."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:length]
+
+
+def write_texts(write: Callable[[list[str]], T], texts: Sequence[str], *, using: str) -> T:
+    """Call ``write`` with the texts; again with ASCII escapes if the database cannot represent them.
+
+    Tables of MariaDB and MySQL in utf8mb3 lack emoji, tables in latin1 most alphabets. ``write`` cuts the texts to
+    their columns: an escape is longer than its character.
+    """
+    if connections[using].vendor != "mysql" or all(text.isascii() for text in texts):
+        return write(list(texts))
+    for escape in (str, _escape_beyond_utf8mb3):
+        try:
+            with transaction.atomic(using=using):
+                return write([escape(text) for text in texts])
+        except (DatabaseError, UnicodeEncodeError) as error:
+            if isinstance(error, DatabaseError) and not _NOT_REPRESENTABLE.intersection(error.args[:1]):
+                raise
+    return write([_escape_all(text) for text in texts])
+
+
+def _escape_beyond_utf8mb3(text: str) -> str:
+    return "".join(_escape_all(character) if character > "\uffff" else character for character in text)
+
+
+def _escape_all(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def narrow_columns(alias: str, columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Return which of the (table, column) pairs cannot hold every character, as "table.column (character set)"."""
+    connection = connections[alias]
+    if connection.vendor != "mysql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, column_name, character_set_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND character_set_name <> 'utf8mb4'"
+        )
+        found = {(table, column): name for table, column, name in cursor.fetchall()}
+    return [f"{table}.{column} ({found[table, column]})" for table, column in columns if (table, column) in found]
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def untimely(instance: models.Model, excluded: Collection[str]) -> dict[str, Any]:
+    """Return errors for values of time fields that Django would not even try to read."""
+    errors: dict[str, Any] = {}
+    for field in instance._meta.fields:
+        value = getattr(instance, field.attname)
+        is_time = isinstance(field, models.DateTimeField) and field.name not in excluded
+        if is_time and not isinstance(value, str | date | None):
+            errors[field.name] = [_("Pass a datetime, not %(type)s.") % {"type": type(value).__name__}]
+    return errors
+
+
+def unstorable(instance: models.Model, excluded: Collection[str], *, using: str) -> dict[str, Any]:
+    """Return errors for texts and amounts that a database cannot store as they are."""
+    errors: dict[str, Any] = {}
+    for field in instance._meta.fields:
+        value = getattr(instance, field.attname)
+        if field.name in excluded:
+            continue
+        if isinstance(value, str) and _UNSTORABLE.search(value):
+            errors[field.name] = [
+                _("This text holds a character that cannot be stored (NUL, or half of a surrogate pair): remove it.")
+            ]
+        elif isinstance(field, AmountField) and isinstance(value, Decimal) and connections[using].vendor == "sqlite":
+            try:
+                field.refuse_rounding(value)
+            except ValidationError as error:
+                errors[field.name] = error.messages
+    return errors

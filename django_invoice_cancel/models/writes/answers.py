@@ -1,0 +1,358 @@
+"""Record: write what a submit learned. On time by CAS, for a group at once; late, or with money, row by row.
+
+Guarded by ``canceling``, the attempt, the provider and the id. What another process wrote concurrently is never
+overwritten: the answer then becomes a row of the log, and moves the invoice only where the table of moves lets a late
+answer do so. An answer about an invoice whose row names another account or id by now leaves it in doubt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial, reduce
+from operator import or_
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Q, QuerySet
+
+from ...domain.claims import Answer, Target
+from ...domain.clock import utc_now
+from ...domain.outcomes import CONFIRMS_CANCEL, Code, Outcome, ProviderReply
+from ...domain.statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
+from .rows import Entry, Rows, carry_over, show
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+logger = logging.getLogger("django_invoice_cancel")
+
+FILLED = ("reference", "amount", "currency", "issued_at", "expires_at")
+"""The fields that a later registration may fill in."""
+_AT_ONCE = timedelta(seconds=1)
+_MOST_LOGGED = 5
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Values of a registered invoice that differ from those that were given for it; the stored ones are kept."""
+
+    provider: str
+    external_id: str
+    values: Mapping[str, tuple[Any, Any]]
+    """The stored and the given value, by field."""
+
+    def __str__(self) -> str:
+        pairs = ((name, _shown(stored), _shown(given)) for name, (stored, given) in self.values.items())
+        return f"{self.provider} {self.external_id}: " + ", ".join(f"{n} is {s} and not {g}" for n, s, g in pairs)
+
+
+def given_values(invoice: Invoice, names: Sequence[str]) -> dict[str, Any]:
+    """Return those of the named values of a new instance that say something."""
+    values = {name: getattr(invoice, name) for name in names if name in (*FILLED, "status")}
+    return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def missing_values(stored: Invoice, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given values for fields that are empty in the stored invoice."""
+    return {name: value for name, value in given.items() if name in FILLED and _is_empty(stored, name)}
+
+
+def conflict_of(stored: Invoice, given: Mapping[str, Any]) -> Conflict | None:
+    """Return how the given values differ from those of the stored invoice.
+
+    A given status is never written: it counts as a difference unless it is ``created``, or both hold money.
+    """
+    differing = {
+        name: (getattr(stored, name), value) for name, value in given.items() if getattr(stored, name) != value
+    }
+    status = given.get("status")
+    if status == Status.CREATED or (status in MONEY and stored.status in MONEY):
+        differing.pop("status", None)
+    return Conflict(stored.provider, stored.external_id, differing) if differing else None
+
+
+def log_conflicts(conflicts: Sequence[Conflict]) -> None:
+    """Write one warning about all conflicts of a registration."""
+    if conflicts:
+        listed = "; ".join(str(conflict) for conflict in conflicts[:_MOST_LOGGED])
+        more = f"; and {len(conflicts) - _MOST_LOGGED} more" if len(conflicts) > _MOST_LOGGED else ""
+        logger.warning("Registered invoices differ from the values given now, and are kept: %s%s.", listed, more)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it was written: 5 for a stored 5.000000000000000000."""
+    text = f"{value:f}" if isinstance(value, Decimal) else str(value)
+    return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text
+
+
+def _is_empty(stored: Invoice, name: str) -> bool:
+    """Return whether a field holds no value of the project; a default ``issued_at`` is the time of registration."""
+    if name == "issued_at":
+        return abs(stored.issued_at - stored.created_at) < _AT_ONCE
+    return getattr(stored, name) in (None, "")
+
+
+Also = Callable[[Sequence[Answer]], None]
+
+REQUEST_CLEARED: Mapping[str, Any] = MappingProxyType(
+    {"cancel_requested_at": None, "cancel_try_at": None, "cancel_try_count": 0}
+)
+"""The columns of a requested cancellation, as they are without one."""
+FIRST_CHECK = timedelta(minutes=1)
+"""How long after a lost answer reconcile first asks."""
+
+
+class _Raced(Exception):
+    """A group's UPDATE found fewer rows than were sent: somebody else moved one of them, or we did.
+
+    It was us where an earlier try was committed although its COMMIT reported an error.
+    """
+
+    def __init__(self, *, is_repeat: bool) -> None:
+        super().__init__(is_repeat)
+        self.is_repeat = is_repeat
+
+
+class Records:
+    """The verb that writes a reply."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def record(
+        self, answers: Sequence[Answer], *, also: Also | None = None, may_be_written: bool = False
+    ) -> Sequence[Answer]:
+        """Write the replies of claimed invoices, each with its row of the log; return the answers as they are written.
+
+        They differ from ``answers`` for rows that name another account or id since they were claimed.
+
+        ``also`` is called within the same transaction with the answers that it records. ``may_be_written``: an earlier
+        call with these answers failed, and may have written some of them.
+        """
+        write, invoices = partial(self._on_time, answers, also), [answer.invoice for answer in answers]
+        try:
+            self.rows.run(write, invoices, waits_again=len(answers) == 1)  # else the caller records each alone
+        except _Raced as raced:
+            may_be_written = may_be_written or raced.is_repeat
+            return [self._one(answer, also, may_be_written=may_be_written) for answer in answers]
+        return answers
+
+    def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
+        groups: dict[tuple[Outcome, Status, bool], list[Answer]] = defaultdict(list)
+        for answer in answers:  # those of a group write the same columns
+            groups[answer.reply.outcome, _target(answer), _ends_request(answer)].append(answer)
+        now = utc_now()
+        for (_outcome, target, _ends), group in groups.items():
+            changes = _changes(group[0], target, now)
+            if self.rows.invoices.filter(_own(group), status=Status.CANCELING).update(**changes) != len(group):
+                raise _Raced(is_repeat=is_repeat)
+            for answer in group:
+                show(answer.invoice, changes)
+        flagged = self._flag([answer for answer in answers if _target(answer) in MONEY], now)
+        entries = [_entry(answer, Status.CANCELING, _target(answer)) for answer in answers]
+        self.rows.append([replace(entry, is_late_money=entry.key in flagged) for entry in entries])
+        if also is not None:
+            also(answers)
+
+    def _flag(self, paid: Sequence[Answer], now: datetime) -> set[Any]:
+        """Flag the invoices that hold money by now and were canceled, before or by this very answer; return their keys.
+
+        Their rows have just been written, so they are ours: who logs a cancel from now on sees the money.
+        """
+        if not paid:
+            return set()
+        keys = set(canceled_before(self.rows, [answer.target.key for answer in paid]))
+        keys |= {answer.target.key for answer in paid if answer.reply.confirms_cancel}
+        if keys:
+            changes = {"paid_after_cancel_at": now}
+            self.rows.invoices.filter(pk__in=keys).update(**changes)
+            for answer in paid:
+                if answer.target.key in keys:
+                    show(answer.invoice, changes)
+        return keys
+
+    def _one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> Answer:
+        def verb(is_repeat: bool) -> Answer:
+            row = self.rows.lock(answer.target.key)
+            if row is None:
+                return answer
+            written = answer if _is_about(row, answer) else replace(answer, reply=_of_other_account(answer))
+            if not ((is_repeat or may_be_written) and self._is_logged(answer)):
+                self._write(row, written)
+            carry_over(row, answer.invoice)
+            if also is not None:
+                also([written])
+            return written
+
+        return self.rows.run(verb, [answer.invoice], waits_again=True)
+
+    def _write(self, row: Invoice, answer: Answer) -> None:
+        mover, new = _move(row, answer)
+        old, now = row.status, utc_now()
+        changes: dict[str, Any] = {}
+        if new != old:
+            check_move(mover, old, new)
+            changes = _changes(answer, new, now)
+        append_flagged(self.rows, row, changes, _entry(answer, old, new))
+        if not _is_about(row, answer):
+            self.rows.log_on_commit(logging.WARNING, row, f"edited while {answer.reply.provider_message}")
+
+    def _is_logged(self, answer: Answer) -> bool:
+        rows = self.rows.log.filter(invoice_id=answer.target.key, attempt=answer.claim.attempt)
+        outcomes = {answer.reply.outcome, _of_other_account(answer).outcome}
+        return rows.filter(outcome__in=outcomes, duration_ms=answer.duration_ms).exists()
+
+
+def consequences(new: str, now: datetime) -> dict[str, Any]:
+    """Return what is written along with a new status, whoever moves the invoice there."""
+    changes: dict[str, Any] = {"status": new, "status_changed_at": now}
+    if new == Status.IN_DOUBT:
+        # The request is over: the doubt period counts from here.
+        changes |= {"claim_expires_at": now, "next_check_at": now + FIRST_CHECK, "check_count": 0}
+    else:
+        changes["contradicted_at"] = None
+    if new in CLOSED or new in MONEY:
+        changes |= {"next_check_at": None, "check_count": 0, **REQUEST_CLEARED}
+    return changes
+
+
+def append_flagged(rows: Rows, row: Invoice, changes: dict[str, Any], entry: Entry) -> None:
+    """Write a locked row and its entry in the log; flag it where money and a cancellation have met.
+
+    In either order: money on an invoice whose log holds a confirmed cancel, or a confirmed cancel logged on an
+    invoice that holds money. Somebody handled the money seen then: more of it is to be handled anew.
+    """
+    entries = [entry]
+    if entry.new in MONEY and row.paid_after_cancel_at is None and (_confirms(entry) or was_canceled(rows, row)):
+        changes = changes | {"paid_after_cancel_at": utc_now()}
+        entries = [replace(entry, is_late_money=True)]
+    elif entry.new in MONEY and entry.new != entry.old and row.paid_after_cancel_handled_at is not None:
+        changes = changes | {"paid_after_cancel_handled_at": None, "paid_after_cancel_handled_by_id": None}
+        entries = [replace(entry, is_late_money=True), _more_money(entry)]
+    rows.write(row, **changes)
+    rows.append(entries)
+
+
+def was_canceled(rows: Rows, row: Invoice) -> bool:
+    """Return whether a locked row is canceled or its log holds a confirmed cancellation."""
+    if row.status == Status.CANCELED:
+        return True
+    confirmed = canceled_before(rows, [row.id])
+    if confirmed.exists():
+        return True
+    return rows.may_read_stale and bool(confirmed.select_for_update()[:1])
+
+
+def canceled_before(rows: Rows, keys: Sequence[Any]) -> QuerySet[Any, Any]:
+    """Return the keys of those invoices whose log holds a confirmed cancellation, or that they were canceled before."""
+    confirmed = Q(to_status=Status.CANCELED) | Q(from_status=Status.CANCELED) | Q(outcome__in=CONFIRMS_CANCEL)
+    return rows.log.filter(confirmed, invoice_id__in=keys).order_by().values_list("invoice_id", flat=True)
+
+
+def _confirms(entry: Entry) -> bool:
+    return entry.outcome in CONFIRMS_CANCEL
+
+
+def _more_money(entry: Entry) -> Entry:
+    same = (entry.invoice, entry.new, entry.new, entry.intent, entry.attempt)
+    return Entry(*same, code=Code.MORE_MONEY, key=entry.key)
+
+
+def _changes(answer: Answer, new: str, now: datetime) -> dict[str, Any]:
+    """Return the columns that an answer writes when it moves its invoice to a new status."""
+    is_unknown = answer.reply.outcome == Outcome.REFUSED and answer.reply.code == Code.NOT_FOUND
+    changes = consequences(new, now) | {"last_outcome": Code.NOT_FOUND if is_unknown else answer.reply.outcome}
+    if new in CLOSED or new in MONEY:
+        changes["status_confirmed_at"] = now
+    if new == Status.CREATED and _ends_request(answer):
+        changes |= REQUEST_CLEARED
+    return changes
+
+
+def _ends_request(answer: Answer) -> bool:
+    """Return whether an answer that leaves the invoice open ends a requested cancellation (rule 13).
+
+    An unknown invoice does not: the credentials may be those of another project.
+    """
+    return answer.reply.outcome == Outcome.REFUSED and answer.reply.code != Code.NOT_FOUND
+
+
+def _target(answer: Answer) -> Status:
+    return answer.reply.next_status(answer.claim.before)
+
+
+def _move(row: Invoice, answer: Answer) -> tuple[Mover, str]:
+    """Say who moves a locked row where, on this answer."""
+    old = row.status
+    is_own = row.attempt == answer.claim.attempt
+    if is_own and old == Status.CANCELING:
+        return Mover.RECORD, _target(answer)
+    if not _is_about(row, answer):
+        return Mover.LATE_RECORD, old
+    named = answer.reply.named_status
+    if named in MONEY and may_move(Mover.OBSERVE, old, named):
+        return Mover.OBSERVE, named  # money wins, however late the word of it comes
+    if is_own and named is not None and may_move(Mover.LATE_RECORD, old, named):
+        return Mover.LATE_RECORD, named
+    return Mover.LATE_RECORD, old
+
+
+def _is_about(row: Invoice, answer: Answer) -> bool:
+    """Return whether the row still names the account and the id that were asked."""
+    return Target.of(row) == answer.target
+
+
+def _of_other_account(answer: Answer) -> ProviderReply:
+    """Return what is recorded of an answer if the row names another account or id since it was claimed.
+
+    Neither a confirmation nor money counts for the invoice that the row names now: it is in doubt. The log keeps what
+    was answered, and by which account. If certainly nothing happened, the invoice returns to its earlier status.
+    """
+    reply, target = answer.reply, answer.target
+    stated = ", ".join(filter(None, (reply.code, reply.status)))
+    message = f"{target.provider} {target.external_id}: {reply.outcome} ({stated}) {reply.provider_message}".strip()
+    if reply.outcome == Outcome.NOT_PROCESSED and reply.named_status is None:
+        return replace(reply, status=None, provider_message=message)
+    return replace(reply, outcome=Outcome.IN_DOUBT, code=Code.CHANGED, status=None, provider_message=message)
+
+
+def _own(group: Sequence[Answer]) -> Q:
+    """Return the condition of the rows that are still claimed, and still name the account and the id that were asked.
+
+    Ids are unique for an account, so for a group it is enough that each row names one of its ids.
+    """
+    if len(group) == 1:
+        target = group[0].target
+        own = {"pk": target.key, "provider": target.provider, "external_id": target.external_id}
+        return Q(attempt=group[0].claim.attempt, **own)
+    claims: dict[tuple[Any, str], list[Target]] = defaultdict(list)
+    for answer in group:
+        claims[answer.claim.attempt, answer.target.provider].append(answer.target)
+    return reduce(or_, (_claimed(attempt, alias, targets) for (attempt, alias), targets in claims.items()))
+
+
+def _claimed(attempt: Any, provider: str, targets: Sequence[Target]) -> Q:
+    keys, ids = [target.key for target in targets], [target.external_id for target in targets]
+    return Q(attempt=attempt, provider=provider, pk__in=keys, external_id__in=ids)
+
+
+def _entry(answer: Answer, old: str, new: str) -> Entry:
+    reply, claim = answer.reply, answer.claim
+    return Entry(
+        answer.invoice,
+        old,
+        new,
+        claim.intent,
+        claim.attempt,
+        outcome=reply.outcome,
+        code=reply.code,
+        http_status=reply.http_status,
+        provider_message=reply.provider_message,
+        duration_ms=answer.duration_ms,
+        key=answer.target.key,
+    )

@@ -1,0 +1,117 @@
+"""Resolve, mark as handled: the decisions of people. All of them work inside any transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from ...domain.audit import Intent, Wanted
+from ...domain.clock import utc_now
+from ...domain.outcomes import Code, Outcome
+from ...domain.statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
+from ...exceptions import ResolveNotPossible
+from ...labels import NOT_BECAUSE
+from ...services.eligibility import end_of_claim, is_abandoned, why_not
+from ..actors import named_actor
+from .answers import append_flagged, consequences
+from .observations import ONE_MORE_LOOKUP
+from .rows import Entry, Rows, carry_over
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+
+class Decisions:
+    """The verbs that ask no provider."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def resolve(
+        self, invoice: Invoice, status: Status, intent: Intent, *, also: Callable[[], None] | None = None
+    ) -> None:
+        """Write a named person's decision about an invoice, or raise ``ResolveNotPossible`` (see ``is_resolvable``).
+
+        Guarded by the attempt that the instance carries: the one that the person saw. ``also`` is called within the
+        same transaction.
+        """
+        refuse_decision(status, intent)
+        with transaction.atomic(using=self.rows.using):
+            row = self.rows.lock(invoice.id)
+            if row is None or row.attempt != invoice.attempt:
+                raise _changed()
+            if is_abandoned(row):
+                self._abandon(row, invoice, intent)
+            self._resolve(row, invoice, status, intent)
+            carry_over(row, invoice)
+            if also is not None:
+                also()
+
+    def mark_handled(self, invoice: Invoice, intent: Intent, *, seen: str = "") -> bool:
+        """Note that a named person took care of late money; False where somebody has done so before.
+
+        Raises ``ResolveNotPossible`` where money and a cancellation have not met, and where more money came than
+        the person saw: ``seen`` is the status by then, where it is known.
+        """
+        _require_person(intent, "mark_handled", "note")
+        with transaction.atomic(using=self.rows.using):
+            row = self.rows.lock(invoice.id)
+            code = Code.NO_LATE_MONEY if row is None else why_not(Wanted.HANDLED, row)
+            if row is None or code not in ("", Code.HANDLED):
+                raise ResolveNotPossible(code, str(NOT_BECAUSE[Wanted.HANDLED][code]))
+            is_first = not code
+            if is_first and seen and row.status != seen:
+                raise _changed()
+            if is_first:
+                by, _label = named_actor(intent.actor)
+                handled = {"paid_after_cancel_handled_at": utc_now(), "paid_after_cancel_handled_by_id": by}
+                self.rows.write(row, **handled)
+                self.rows.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.HANDLED)])
+            carry_over(row, invoice)
+            return is_first
+
+    def _abandon(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
+        now = utc_now()
+        changes = consequences(Status.IN_DOUBT, now) | {"last_outcome": Outcome.IN_DOUBT}
+        changes["claim_expires_at"] = end_of_claim(row, now)
+        entry = Entry(invoice, row.status, Status.IN_DOUBT, intent, row.attempt, Outcome.IN_DOUBT, Code.ABANDONED)
+        self.rows.write(row, **changes)
+        self.rows.append([entry])
+
+    def _resolve(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent) -> None:
+        code = why_not(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
+        if code:
+            is_open = row.status == Status.CREATED == status and not why_not(Wanted.RESOLVE, row)
+            text = _("This invoice is open already.") if is_open else NOT_BECAUSE[Wanted.RESOLVE][code]
+            raise ResolveNotPossible(code, str(text))
+        now, old = utc_now(), row.status
+        changes = consequences(status, now)
+        if status == Status.CREATED:
+            changes |= {"next_check_at": now + ONE_MORE_LOOKUP, "check_count": 0}
+            changes |= {"last_outcome": Outcome.NOT_PROCESSED} if old in CLOSED else {}
+        if status != old:  # a contradiction may be decided for the status that is stored
+            check_move(Mover.RESOLVE, old, status)
+        entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
+        append_flagged(self.rows, row, changes, entry)
+
+
+def _changed() -> ResolveNotPossible:
+    return ResolveNotPossible("changed", _("The invoice has changed since you looked at it: look again."))
+
+
+def refuse_decision(status: Status, intent: Intent) -> None:
+    """Raise ``ValueError`` for what nobody can decide, and for a decision without its person or reason."""
+    if status in OURS_ALONE:
+        raise ValueError(f"An invoice cannot be resolved to {status}.")
+    _require_person(intent, "resolve", "reason")
+
+
+def _require_person(intent: Intent, verb: str, words: str) -> None:
+    """Raise ``ValueError`` unless a named person decides, and says why."""
+    if named_actor(intent.actor) in ((None, ""), (None, "anonymous")):
+        raise ValueError(f"{verb}() records a named person's decision: pass actor, a user or a label.")
+    if not intent.reason.strip():
+        raise ValueError(f"{verb}() records a decision with its reason: pass {words}.")

@@ -1,0 +1,121 @@
+"""Pause: what all processes know about a provider in trouble. Written at once, read in the claim's own guard."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import IntegrityError
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Least
+
+from ...bulk.workers import NEAR
+from ...domain.clock import utc_now
+from ...domain.outcomes import Code, Outcome
+from ...labels import sentence
+from ...services.results import provider_name
+from ..provider_state import ProviderState
+from .rows import MOST_COUNTED, Rows
+
+logger = logging.getLogger("django_invoice_cancel")
+
+
+class Pauses:
+    """The verbs on the state of a provider account."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def pause(self, alias: str, code: str, seconds: float) -> None:
+        """Pause the provider for ``seconds``; a pause never shortens another."""
+        was_paused = self._corrected(self._states.get_or_create(alias=alias)[0]).is_paused
+        now = utc_now()
+        until = now + timedelta(seconds=seconds)
+        shorter = self._states.filter(Q(paused_until__isnull=True) | Q(paused_until__lt=until), alias=alias)
+        if shorter.update(paused_at=now, paused_until=until, pause_code=code) and not was_paused and seconds >= 1:
+            _log_pause(alias, code, seconds)
+
+    def provider_state(self, alias: str) -> ProviderState | None:
+        """Return what is known about the provider; correct a pause that was written by a wrong clock."""
+        state = self._states.filter(alias=alias).first()
+        return None if state is None else self._corrected(state)
+
+    def paused(self, alias: str) -> ProviderState | None:
+        """Return the provider's state if it is paused now."""
+        state = self.provider_state(alias)
+        return state if state is not None and state.is_paused else None
+
+    def correct_pauses(self, states: Iterable[ProviderState]) -> None:
+        """Let pauses that begin in the future begin now, with the same length."""
+        for state in states:
+            self._corrected(state)
+
+    def tell_state(self, alias: str, *, seconds: float, code: str, failures: int) -> None:
+        """Write what a run learned about the provider: a pause of ``seconds``, or that it answers (no code).
+
+        An answer ends a pause that is over, never one that another process has just begun.
+        """
+        now = utc_now()
+        heard = {"failures": min(failures, MOST_COUNTED)} | ({} if failures else {"last_success_at": now})
+        if not self._states.filter(alias=alias).update(**heard):
+            self._states.get_or_create(alias=alias, defaults=heard)
+        if code:
+            self.pause(alias, code, seconds)
+        elif not failures:
+            over = self._states.filter(alias=alias, paused_until__lte=now)
+            over.update(paused_at=None, paused_until=None, pause_code="")
+
+    def count_failure(self, alias: str, code: str, *, most: int, seconds: float) -> None:
+        """Count a reply that says nothing about an invoice; after ``most`` in a row, pause for ``seconds``."""
+        own = self._states.filter(alias=alias)
+        one_more = Least(F("failures") + 1, MOST_COUNTED)
+        if not own.update(failures=one_more):
+            try:
+                self._states.create(alias=alias, failures=1)
+            except IntegrityError:  # inserted concurrently
+                own.update(failures=one_more)
+            else:
+                return
+        if own.filter(failures__gte=most).exists():
+            self.pause(alias, code, seconds)
+
+    def reserve(self, alias: str, count: int, rate: float) -> float:
+        """Reserve ``count`` slots at ``rate`` a second; return the first (seconds since the epoch), 0 if none is near.
+
+        CAS on the next free slot: all processes and machines share the rate. Their clocks must agree to within a
+        fraction of a second.
+        """
+        now = utc_now()
+        state = self._states.get_or_create(alias=alias)[0]
+        start = state.next_slot(rate, now)
+        if start > now + NEAR:
+            return 0.0
+        own = self._states.filter(alias=alias, next_send_at=state.next_send_at)
+        if not own.update(next_send_at=start + timedelta(seconds=count / rate)):
+            return 0.0
+        return time.time() + (start - now).total_seconds()
+
+    @property
+    def _states(self) -> QuerySet[ProviderState]:
+        return ProviderState.objects.using(self.rows.using)
+
+    def _corrected(self, state: ProviderState) -> ProviderState:
+        """Let a pause that begins in the future begin now, with the same length; of two that do it, one does."""
+        if state.begins_in_future:
+            now, until = utc_now(), state.pause_ends_at
+            own = self._states.filter(alias=state.alias, paused_at=state.paused_at, paused_until=state.paused_until)
+            own.update(paused_at=now, paused_until=until)
+            state.paused_at, state.paused_until = now, until
+        return state
+
+
+def _log_pause(alias: str, code: str, seconds: float) -> None:
+    if code in (Code.BAD_CREDENTIALS, Code.RATE_LIMITED):
+        why = sentence(Outcome.NOT_PROCESSED, code, provider=provider_name(alias))
+    else:
+        why = f"its replies say nothing about invoices ({code})."
+    level = logging.ERROR if code == Code.BAD_CREDENTIALS else logging.WARNING
+    names = {"provider": alias, "code": code}
+    logger.log(level, "%s is paused for %.0f s: %s", alias, seconds, why, extra=names)

@@ -1,0 +1,351 @@
+"""How the verbs write: transactions that begin with their write, guarded UPDATEs, the log, the signals.
+
+The only place that opens transactions on the invoices' database. Nothing here decides what becomes of an invoice.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from uuid import UUID
+
+from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections, models, transaction
+
+from ...domain.audit import Intent
+from ...domain.clock import utc_now
+from ...domain.outcomes import Outcome
+from ...exceptions import CancelInTransaction
+from ...services.on_commit import call_on_commit
+from ..actors import named_actor
+from ..transition import InvoiceTransition
+from ..values import storable, write_texts
+from .notices import Notice, Outbox, send_all
+
+if TYPE_CHECKING:
+    from ..invoice import Invoice
+
+T = TypeVar("T")
+
+_RETRIED = (OperationalError, InternalError, InterfaceError)
+"""A lost lock, deadlock or connection. PostgreSQL reports a session that was idle for too long by InternalError."""
+
+logger = logging.getLogger("django_invoice_cancel")
+
+MOST_COUNTED = 1_000_000
+"""Checks, tries and failures are counted up to this: more than any decision needs, less than a column holds."""
+_TRIES = 3
+_CODE_LENGTH = 32
+_MESSAGE_LENGTH = 500
+
+VERB_FIELDS = (
+    "status",
+    "attempt",
+    "claim_expires_at",
+    "cancel_requested_at",
+    "cancel_try_at",
+    "cancel_try_count",
+    "next_check_at",
+    "check_count",
+    "last_outcome",
+    "status_changed_at",
+    "status_confirmed_at",
+    "contradicted_at",
+    "paid_after_cancel_at",
+    "paid_after_cancel_handled_at",
+    "paid_after_cancel_handled_by_id",
+)
+"""The columns of an invoice that only the verbs write."""
+FREE_TEXTS = ("actor_label", "reason", "code", "provider_message")
+"""The columns of the log that may hold any character."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the log to be: what it says besides the move."""
+
+    invoice: Invoice
+    old: str
+    new: str
+    intent: Intent
+    attempt: UUID | None = None
+    outcome: Outcome | None = None
+    code: str = ""
+    http_status: int | None = None
+    provider_message: str = ""
+    duration_ms: int | None = None
+    is_late_money: bool = False
+    """Whether with this row money and a cancellation met, or more money came after the first was handled."""
+    key: Any = None
+    """The invoice's id, if the instance may have been changed in memory since it was read."""
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there is a signal to send."""
+        return self.old != self.new or self.is_late_money
+
+
+class Rows:
+    """The invoices and the log in one database.
+
+    Always those of ``Invoice`` itself. For a child class Django turns a conditional UPDATE into a SELECT and an UPDATE
+    of the rows that it found, so that two processes may win the same claim. An invoice is named by its ``id``: the
+    primary key of a child class may be another column.
+    """
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.outbox: Outbox | None = None
+        """Keeps the signals of committed writes if it is set; otherwise they are sent at once."""
+        self.waits_again = True
+        """Whether a write is tried again after a lock time-out, for which the database has waited already."""
+        self._interruption: BaseException | None = None
+
+    @property
+    def model(self) -> type[Invoice]:
+        """The class ``Invoice``, also if the caller works with a child class or a proxy of it."""
+        return cast("type[Invoice]", InvoiceTransition._meta.get_field("invoice").related_model)
+
+    @property
+    def invoices(self) -> models.QuerySet[Invoice]:
+        """All invoices, by a query set that may write the columns that the public one refuses."""
+        return models.QuerySet(self.model, using=self.using)
+
+    @property
+    def log(self) -> models.QuerySet[InvoiceTransition]:
+        return InvoiceTransition.objects.using(self.using)
+
+    # -- transactions -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def durable(self) -> Iterator[None]:
+        """Open a transaction that is committed at its end for certain, or raise ``CancelInTransaction``.
+
+        ``durable=True`` is the right guard: it sees ATOMIC_REQUESTS and is not fooled by a TestCase. With
+        autocommit off it passes and commits nothing, so that is refused by hand.
+        """
+        connection = connections[self.using]
+        if not connection.in_atomic_block and not connection.get_autocommit():
+            raise CancelInTransaction(_refusal("autocommit is off"))
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(transaction.atomic(using=self.using, durable=True))
+            except RuntimeError as error:
+                raise CancelInTransaction(_refusal("a transaction is open")) from error
+            yield
+
+    def run(self, verb: Callable[[bool], T], invoices: Sequence[Invoice] = (), *, waits_again: bool = False) -> T:
+        """Run a verb in a durable transaction, up to three times on a lost lock, deadlock or connection.
+
+        The verb's argument is True if an earlier try may have been committed (an error at COMMIT). If it fails,
+        ``invoices`` in memory get back the values that they had before. ``waits_again``: try again after a lock
+        time-out too, also in a bulk run.
+        """
+        before = [_carried(invoice) for invoice in invoices]
+        for tries in range(1, _TRIES + 1):
+            try:
+                with self.durable():
+                    return verb(tries > 1)
+            except Exception as error:
+                if error is self._interruption:  # raised by a receiver, after the commit
+                    raise
+                for invoice, carried in zip(invoices, before, strict=True):
+                    _restore(invoice, carried)
+                if tries == _TRIES or not isinstance(error, _RETRIED):
+                    raise
+                if not (waits_again or self.waits_again) and is_lock_timeout(error):
+                    raise
+                logger.debug("Trying a write again after a database error.", exc_info=True)
+            self._before_retry(tries)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def read(self, question: Callable[[], T]) -> T:
+        """Call a function that only reads, up to three times on a lost connection; in a transaction only once."""
+        for tries in range(1, _TRIES + 1):
+            try:
+                return question()
+            except _RETRIED as error:
+                if tries == _TRIES or connections[self.using].in_atomic_block or is_lock_timeout(error):
+                    raise
+                logger.debug("Reading again after a database error.", exc_info=True)
+            self._before_retry(tries)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _before_retry(self, tries: int) -> None:
+        if not connections[self.using].in_atomic_block:  # else it is a test case's own
+            connections[self.using].close_if_unusable_or_obsolete()
+        time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
+
+    def join(self, verb: Callable[[], T], invoices: Sequence[Invoice] = ()) -> T:
+        """Run a verb in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
+        connection = connections[self.using]
+        if connection.in_atomic_block or not connection.get_autocommit():
+            with transaction.atomic(using=self.using):
+                return verb()
+        return self.run(lambda is_repeat: verb(), invoices)
+
+    @property
+    def may_read_stale(self) -> bool:
+        """Whether a plain read may miss what was committed since the caller's transaction began to read.
+
+        So it is on MariaDB and MySQL under REPEATABLE READ; a locking read sees it. PostgreSQL refuses to lock a row
+        that changed since then.
+        """
+        connection = connections[self.using]
+        return connection.vendor == "mysql" and connection.in_atomic_block
+
+    def find(self, **key: Any) -> Invoice | None:
+        """Return the invoice with these values, or None."""
+        return self.first(self.invoices.filter(**key))
+
+    def first(self, rows: models.QuerySet[Invoice]) -> Invoice | None:
+        """Return the first of these rows, also one that was committed after the caller's transaction began to read."""
+        found = rows.first()
+        return rows.select_for_update().first() if found is None and self.may_read_stale else found
+
+    def lock(self, pk: Any) -> Invoice | None:
+        """Lock a row until the end of the transaction and read it; return None if there is none.
+
+        The UPDATE comes first: it takes the write lock on SQLite too, where ``select_for_update`` is ignored,
+        and a transaction that reads before it writes may fail there.
+        """
+        self.invoices.filter(pk=pk).update(check_count=models.F("check_count"))
+        return self.invoices.select_for_update().filter(pk=pk).first()
+
+    def refresh(self, invoice: Invoice) -> Invoice | None:
+        """Make the instance carry its row's status and bookkeeping; return the row, None if it was deleted."""
+        row = self.find(pk=invoice.id)
+        if row is not None:
+            carry_over(row, invoice)
+        return row
+
+    def guard_raw_save(self, invoice: Invoice) -> None:
+        """Let a raw save of a logged invoice keep its row's bookkeeping; raise ``IntegrityError`` for another status.
+
+        A raw save is one of a fixture, or of an old version that django-reversion restores. Both handle this error.
+        """
+        in_transaction = connections[self.using].in_atomic_block
+        row = self.lock(invoice.pk) if in_transaction else self.invoices.filter(pk=invoice.pk).first()
+        if row is None or not self.log.filter(invoice_id=row.pk).exists():
+            return
+        if row.status != invoice.status:
+            raise IntegrityError(
+                f"Invoice {row} is {row.status}, as its log shows, and cannot become {invoice.status} by a raw save."
+            )
+        carry_over(row, invoice)
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def write(self, row: Invoice, **changes: Any) -> None:
+        """Write columns of a locked row, and show them on it."""
+        if changes:
+            self.invoices.filter(pk=row.pk).update(**changes)
+            show(row, changes)
+
+    def log_on_commit(self, level: int, invoice: Invoice, text: str) -> None:
+        """Write a line about an invoice to the log file once the transaction is committed."""
+        names = {"provider": invoice.provider, "external_id": invoice.external_id, "invoice_id": invoice.id}
+
+        def write() -> None:
+            logger.log(level, "%s: %s", invoice, text, extra=names)
+
+        call_on_commit(write, using=self.using, failure="A line about %s was not logged.", about=invoice)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append rows to the log; their signals go out when the transaction is committed."""
+        now = utc_now()
+        rows = [_log_row(entry, now) for entry in entries]
+        self._insert(rows)
+        pairs = zip(entries, rows, strict=True)
+        notices = [Notice(self.model, each.invoice, row, each.is_late_money) for each, row in pairs if each.is_news]
+        if notices:
+            # Not robust: Django would log an interruption of the caller, rather than raise it. All else is caught.
+            transaction.on_commit(lambda: self._report(notices), using=self.using)
+        for entry in entries:
+            if entry.is_late_money:
+                text = f"it holds money ({entry.new}), and a cancellation of it was confirmed."
+                self.log_on_commit(logging.ERROR, entry.invoice, text)
+
+    def _report(self, notices: Sequence[Notice]) -> None:
+        """Send the signals of a committed transaction, or keep them in the outbox if there is one."""
+        if self.outbox is not None:
+            self.outbox.put(notices)
+            return
+        try:
+            send_all(notices)
+        except Exception as interruption:
+            self._interruption = interruption
+            raise
+
+    def _insert(self, rows: list[InvoiceTransition]) -> None:
+        fields: list[Any] = [InvoiceTransition._meta.get_field(name) for name in FREE_TEXTS]
+
+        def write(texts: list[str]) -> None:
+            cells = ((row, field) for row in rows for field in fields)
+            for (row, field), text in zip(cells, texts, strict=True):
+                setattr(row, field.attname, text[: field.max_length])
+            self.log.bulk_create(rows)
+
+        write_texts(write, [getattr(row, name) for row in rows for name in FREE_TEXTS], using=self.using)
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether the database gave up waiting for a lock (PostgreSQL 55P03, MySQL and MariaDB 1205)."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return state == "55P03" or bool(error.args and error.args[0] == 1205)
+
+
+def show(invoice: Invoice, changes: Mapping[str, Any]) -> None:
+    """Let the instance in memory carry what was written to its row."""
+    for name, value in changes.items():
+        setattr(invoice, name, value)
+
+
+def _carried(invoice: Invoice) -> dict[str, Any]:
+    return {name: vars(invoice)[name] for name in VERB_FIELDS if name in vars(invoice)}
+
+
+def _restore(invoice: Invoice, carried: dict[str, Any]) -> None:
+    for name in set(VERB_FIELDS) - set(carried):
+        vars(invoice).pop(name, None)  # it was deferred
+    show(invoice, carried)
+
+
+def carry_over(row: Invoice, invoice: Invoice) -> None:
+    """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
+    if row is not invoice:
+        show(invoice, {name: getattr(row, name) for name in VERB_FIELDS})
+
+
+def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
+    actor_id, actor_label = named_actor(entry.intent.actor)
+    return InvoiceTransition(
+        invoice_id=entry.invoice.id if entry.key is None else entry.key,
+        from_status=entry.old,
+        to_status=entry.new,
+        attempt=entry.attempt,
+        actor_id=actor_id,
+        actor_label=actor_label,
+        trigger=entry.intent.trigger,
+        reason=storable(entry.intent.reason),
+        operation=entry.intent.operation,
+        outcome=entry.outcome or "",
+        code=storable(entry.code, _CODE_LENGTH),
+        http_status=entry.http_status,
+        provider_message=storable(entry.provider_message, _MESSAGE_LENGTH),
+        duration_ms=entry.duration_ms,
+        created_at=now,
+    )
+
+
+def _refusal(what: str) -> str:
+    return (
+        f"A provider is not asked while {what} on the invoices' database: a rollback would lose what was done. "
+        "Use invoice.cancel_on_commit(), or exempt the view with @transaction.non_atomic_requests. "
+        "Nothing was sent or written."
+    )

@@ -1,0 +1,278 @@
+"""The story, told once: claim, submit, record; and how doubt ends. One invoice is the case n = 1.
+
+Knows no model: an invoice brings its verbs. Asks a provider only outside transactions; whatever is not certain
+is IN_DOUBT. What is said of one attempt here, ``bulk`` says of many with the same functions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error
+from django.db.transaction import TransactionManagementError
+
+from .. import conf
+from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.claims import Answer, Claim
+from ..domain.interruptions import is_interruption, without_frames
+from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
+from ..domain.statuses import MONEY, Status
+from ..exceptions import InvalidExternalId
+from ..providers.base import Provider
+from .eligibility import NOT_NOW, Account, account_of, why_no_request, why_not, why_not_now
+from .on_commit import call_on_commit
+from .provider_calls import interrupted, is_certainly_unsent, submit
+from .results import result, skipped, standing, told
+
+if TYPE_CHECKING:
+    from ..models import Invoice, ProviderState
+    from ..models.writes import InvoiceVerbs
+
+logger = logging.getLogger("django_invoice_cancel")
+
+Also = Callable[[Sequence[Answer]], None]
+"""Called within the transaction that records the answers."""
+
+FAILURES_THAT_PAUSE = 5
+"""After so many replies in a row that say nothing about an invoice, the provider is paused."""
+PAUSE_SECONDS = 300.0
+"""The length of that pause, and of the one after rejected credentials."""
+PAUSES: dict[str, float] = {Code.BAD_CREDENTIALS: PAUSE_SECONDS, Code.RATE_LIMITED: 60.0}
+"""Seconds for which these codes pause a provider at once, unless the reply names a time."""
+LEAST_PAUSE_SECONDS = 1.0
+"""A pause is at least so long, also after ``Retry-After: 0``: a receiver that cancels again must meet it."""
+_OUR_OWN = (Code.LEASE_EXPIRED, Code.MISCONFIGURED)
+"""The codes of replies that the provider has no part in."""
+_SKIPPED = NOT_NOW | {Code.MISCONFIGURED, Code.IN_PROGRESS, Code.NEWER_STATUS}
+"""Codes that leave what is known of an invoice out of the result of a check."""
+
+
+# -- cancel ---------------------------------------------------------------------------------------------------
+
+
+def cancel_invoice(
+    invoice: Invoice, *, actor: Any = None, trigger: Trigger = Trigger.API, reason: str = ""
+) -> CancelResult:
+    """Cancel one invoice at its provider and return what is known; raises nothing of the provider's.
+
+    Raises ``CancelInTransaction`` inside a transaction: nothing was sent or written then.
+    """
+    intent = checked_intent(actor, trigger, reason)
+    refuse_unsaved(invoice)
+    verbs, account = invoice.verbs, account_of(invoice.provider)
+    if not isinstance(account, Provider) or why_no_request(invoice, account):
+        verbs.refuse_inside_transaction()
+        return told(not_claimed(invoice, account))
+    claim = verbs.claim([invoice], intent)
+    if not claim.invoices or verbs.is_overtaken(claim, invoice):
+        return told(not_claimed(invoice, account))
+    return told(send_claimed(account, claim, invoice))
+
+
+def send_claimed(provider: Provider, claim: Claim, invoice: Invoice) -> CancelResult:
+    """Send the request of a claimed invoice and record the answer.
+
+    A pause is written before the record: a receiver of its signals that cancels again meets it. What interrupted the
+    request (a task's time limit, Ctrl-C) is raised again once the doubt is recorded, or once the claim is given back
+    if certainly nothing was sent.
+    """
+    try:
+        answer, interruption = submit(provider, claim, invoice), None
+    except BaseException as error:  # noqa: BLE001 - raised again below
+        interruption = without_frames(error)
+        answer = interrupted(claim, invoice, interruption)
+    if interruption is not None and is_certainly_unsent(provider, claim):
+        _give_back(claim, invoice)
+        raise interruption
+    reply = answer.reply
+    says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
+    note_reply(reply, invoice, answer.target.provider, says_nothing, claim.is_provider_failing)
+    said = recorded(answer)
+    if interruption is not None:
+        raise interruption
+    return said
+
+
+def _give_back(claim: Claim, invoice: Invoice) -> None:
+    """Give a claim back for which nothing was sent. If that fails, it is an abandoned claim, and that is logged."""
+    try:
+        invoice.verbs.give_back(claim, [invoice])
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        logger.exception("A claim was not given back: %s.", invoice)
+
+
+def note_reply(
+    reply: ProviderReply | LookupReply, invoice: Invoice, alias: str, says_nothing: bool, was_failing: bool
+) -> None:
+    """Write what the reply to a single request says about the provider (P9); an error is only logged.
+
+    Nothing is written for a good reply unless the provider was failing before.
+    """
+    verbs = invoice.verbs
+    try:
+        if says_nothing and reply.code in PAUSES:
+            seconds = PAUSES[reply.code] if reply.retry_after is None else reply.retry_after
+            verbs.pause(alias, reply.code, max(seconds, LEAST_PAUSE_SECONDS))
+        elif says_nothing and reply.code not in _OUR_OWN:
+            verbs.count_failure(alias, reply.code, most=FAILURES_THAT_PAUSE, seconds=PAUSE_SECONDS)
+        elif was_failing and not says_nothing:
+            verbs.tell_state(alias, seconds=0.0, code="", failures=0)
+    except Error:
+        logger.exception("What a reply says about %s was not written.", alias)
+
+
+def checked_intent(actor: Any, trigger: Trigger, reason: str) -> Intent:
+    """Return the intent, or raise ``ValueError`` where a reason is required and missing."""
+    settings, _ = conf.read()  # what is wrong with them is said of the invoice: it is misconfigured
+    if settings.require_reason and not reason.strip():
+        raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
+    return Intent(actor, trigger, reason)
+
+
+def refuse_unsaved(invoice: Invoice) -> None:
+    """Raise ``ValueError`` for an invoice that has no row: there is nothing to claim."""
+    if invoice.id is None:
+        raise ValueError("Save the invoice first, or use Invoice.objects.register().")
+
+
+def not_done(
+    wanted: str, invoice: Invoice, code: str, account: Account, *, pause: ProviderState | None = None
+) -> CancelResult:
+    """Return the result of an invoice with which nothing is done; ``code`` is that of ``why_not``."""
+    if wanted == Wanted.CANCEL and code == Code.ALREADY_CANCELED:
+        return result(invoice, Outcome.ALREADY_CANCELED, code)
+    if wanted != Wanted.CANCEL and code not in _SKIPPED:
+        return standing(invoice, code)
+    seconds = pause.seconds_left if pause is not None and code == Code.PROVIDER_PAUSED else None
+    if isinstance(account, ImproperlyConfigured):  # its name is not to be looked for in the configuration
+        detail = str(account)
+        return result(invoice, Outcome.SKIPPED, code, detail=detail, name=invoice.provider, retry_after=seconds)
+    detail = _wrong_id(invoice, account) if code == Code.MISCONFIGURED else ""
+    return skipped(invoice, code, detail=detail, retry_after=seconds)
+
+
+def _wrong_id(invoice: Invoice, provider: Provider) -> str:
+    try:
+        clean_id = provider.clean_id(invoice.external_id)
+    except InvalidExternalId as error:
+        return str(error)
+    return f"its id is stored as {invoice.external_id!r} and must be {clean_id!r}; register() stores it so."
+
+
+def recorded(
+    answer: Answer, verbs: InvoiceVerbs | None = None, *, also: Also | None = None, may_be_written: bool = False
+) -> CancelResult:
+    """Record an answer and return its result, marked as not recorded if that failed.
+
+    An answer that cannot be recorded together with ``also`` is recorded without it.
+    """
+    verbs = verbs or answer.invoice.verbs
+    written = _written(answer, verbs, also, may_be_written)
+    if written is None and also is not None:
+        written = _written(answer, verbs, None, may_be_written=True)
+    return replace(result_of(written or answer), is_recorded=written is not None)
+
+
+def _written(answer: Answer, verbs: InvoiceVerbs, also: Also | None, may_be_written: bool) -> Answer | None:
+    """Record an answer; return it as it was written, or None if that failed."""
+    try:
+        return verbs.record([answer], also=also, may_be_written=may_be_written)[0]
+    except BaseException as error:
+        if is_interruption(error):  # of the database's work, or of a receiver after it: finish it, and raise again
+            verbs.record([answer], also=also, may_be_written=True)
+            raise
+        logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
+        return None
+
+
+def result_of(answer: Answer) -> CancelResult:
+    """Return the result of a recorded answer: the row's word where it says more than the reply, else the reply's."""
+    invoice, reply = answer.invoice, answer.reply
+    outcome, code = reply.outcome, reply.code
+    if invoice.status in MONEY:
+        outcome, code = Outcome.REFUSED, Code.HAS_PAYMENT
+    elif invoice.status == Status.CANCELED and not reply.confirms_cancel:
+        outcome, code = Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED
+    return result(
+        invoice,
+        outcome,
+        code,
+        target=answer.target,
+        attempt=str(answer.claim.attempt),
+        http_status=reply.http_status,
+        provider_message=reply.provider_message,
+        retry_after=reply.retry_after,
+        duration_ms=answer.duration_ms,
+    )
+
+
+def not_claimed(invoice: Invoice, account: Account) -> CancelResult:
+    """Return why an invoice could not be claimed, from its row as it is now."""
+    verbs = invoice.verbs
+    row = verbs.refresh(invoice)
+    if row is None:
+        return skipped(invoice, Code.NOT_REGISTERED)
+    pause = None
+    code = why_not(Wanted.CANCEL, invoice, account)
+    if not code:
+        pause = verbs.paused(invoice.provider)
+        code = why_not_now(Wanted.CANCEL, account, pause)
+    if code:
+        return not_done(Wanted.CANCEL, invoice, code, account, pause=pause)
+    # A claim that failed on another one is lost to a process that has returned its claim in the meantime.
+    return misnamed(invoice, row) or skipped(invoice, Code.IN_PROGRESS)
+
+
+def misnamed(invoice: Invoice, row: Invoice) -> CancelResult | None:
+    """Return a result if the instance names another invoice than its row: an unsaved edit, or a row that was edited."""
+    if (row.provider, row.external_id) == (invoice.provider, invoice.external_id):
+        return None
+    detail = f"its row is not {invoice.provider} {invoice.external_id}."
+    return skipped(invoice, Code.MISCONFIGURED, detail=detail)
+
+
+# -- cancel on commit -----------------------------------------------------------------------------------------
+
+
+def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -> bool:
+    """Request the cancellation in the caller's transaction and send it after the commit.
+
+    If the callback does not run (a crash, autocommit off, another callback that raises), ``reconcile_invoices`` sends
+    it. The callback logs errors, so that later callbacks run; only what interrupts it (a task's time limit) is raised.
+    """
+    refuse_unsaved(invoice)
+    intent = checked_intent(actor, Trigger.ON_COMMIT, reason)
+    verbs = invoice.verbs
+    if not verbs.request_cancel(invoice, intent):
+        return False
+
+    failure = "A requested cancellation waits for reconcile_invoices: %s."
+    try:
+        call_on_commit(lambda: cancel_requested(invoice), using=verbs.using, failure=failure, about=invoice)
+    except TransactionManagementError:
+        logger.info("Autocommit is off: a requested cancellation waits for reconcile_invoices.")
+    return True
+
+
+def cancel_requested(invoice: Invoice) -> CancelResult:
+    """Cancel an invoice for the person who requested it last, unless the request was withdrawn or carried out."""
+    verbs, account = invoice.verbs, account_of(invoice.provider)
+    if isinstance(account, Provider) and not why_no_request(invoice, account):
+        for claim in verbs.claim_requested([invoice], is_try=False, unless_paused=True):
+            if claim.invoices and not verbs.is_overtaken(claim, invoice):
+                return told(send_claimed(account, claim, invoice))
+    return told(request_not_claimed(invoice, account))
+
+
+def request_not_claimed(invoice: Invoice, account: Account) -> CancelResult:
+    """Return why an invoice could not be claimed for its request, from its row as it is now."""
+    reason = not_claimed(invoice, account)
+    if reason.code == Code.IN_PROGRESS and invoice.status == Status.CREATED and invoice.cancel_requested_at is None:
+        return skipped(invoice, Code.CHANGED)  # withdrawn
+    return reason

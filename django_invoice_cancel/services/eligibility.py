@@ -1,0 +1,307 @@
+"""May this be done with this invoice now, and if not, why? One table for pages, previews, single calls and bulk runs.
+
+It returns codes; sentences for them are looked up by the modules that show them. The reasons are tried in this order:
+status, configuration, id, and last what passes by itself (sending disabled, a pause).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce
+
+from .. import conf, registry
+from ..domain.audit import Wanted
+from ..domain.clock import utc_now
+from ..domain.outcomes import LAST_REFUSED, Code
+from ..domain.statuses import CLOSED, MONEY, Status, is_known
+from ..exceptions import InvalidExternalId
+from ..providers.base import Provider
+
+if TYPE_CHECKING:
+    from ..models import Invoice, ProviderState
+
+Account = Provider | ImproperlyConfigured
+"""The provider of an alias, or why there is none."""
+
+
+NOT_NOW = frozenset({Code.SENDING_DISABLED, Code.PROVIDER_PAUSED, Code.CONFIGURATION_UNAVAILABLE})
+"""Reasons that pass by themselves: a caller may wait for them."""
+MOST_REPEATS = 3
+"""How often the cancel request is repeated for one doubt if the provider has no lookup."""
+
+CONTRADICTED, REFUSED, LATE_MONEY = "contradicted", "refused", "late_money"
+"""States beside the statuses. States of a doubt are named by the code that they give."""
+
+_UNABLE: Mapping[str, Code] = MappingProxyType(
+    {
+        Status.CANCELING: Code.IN_PROGRESS,
+        Status.IN_DOUBT: Code.IN_DOUBT,
+        Status.CANCELED: Code.ALREADY_CANCELED,
+        **dict.fromkeys(MONEY, Code.HAS_PAYMENT),
+        **dict.fromkeys(CLOSED - {Status.CANCELED}, Code.CLOSED),
+    }
+)
+_WITHOUT_LOOKUP: Mapping[str, Code] = MappingProxyType(
+    {**_UNABLE, Status.IN_DOUBT: Code.NO_LOOKUP, CONTRADICTED: Code.CONTRADICTORY_ANSWER}
+)
+_DOUBTS = frozenset({Status.IN_DOUBT, Code.DOUBT_PERIOD, Code.WITHDRAWN, Code.TOO_MANY_REPEATS})
+_DECIDABLE = _DOUBTS | {CONTRADICTED}
+
+
+# -- the decision ---------------------------------------------------------------------------------------------
+
+
+def why_not(
+    wanted: str,
+    invoice: Invoice,
+    account: Account | None = None,
+    *,
+    waits_for: Collection[str] = (),
+) -> str:
+    """Return the code of why this cannot be done with the invoice as it is in memory; empty if it can.
+
+    Args:
+        account: That of ``account_of``; None: it is read if it is needed.
+        waits_for: Codes of ``NOT_NOW`` that the caller waits for: they are not returned.
+    """
+    if account is None and wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT):
+        account = account_of(invoice.provider)
+    if wanted == Wanted.REPEAT and not _is_repeat(wanted, account):
+        wanted = Wanted.CHECK
+    state = state_of(wanted, invoice)
+    if account is None and state == REFUSED:
+        account = account_of(invoice.provider)
+    reason = _why_not_in(wanted, state, account)
+    if not reason and wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT):
+        reason = _why_not_asked(invoice, account) or why_not_now(wanted, account)
+    return "" if reason in waits_for else reason
+
+
+def why_not_in(wanted: str, state: str, account: Account, *, waits_for: Collection[str] = ()) -> str:
+    """Return the same for all invoices of an account that are in a state of ``state_in``, whatever their ids are."""
+    reason = _why_not_in(wanted, state, account) or why_not_now(wanted, account)
+    return "" if reason in waits_for else reason
+
+
+def why_not_now(wanted: str, account: Account | None, pause: ProviderState | None = None) -> str:
+    """Return what must pass first: the setting SEND, or a pause; ``pause`` is the state of a provider.
+
+    A pause makes no invoice ineligible, so only callers that do not wait for it pass one.
+    """
+    if (wanted == Wanted.CANCEL or _is_repeat(wanted, account)) and not conf.get().send:
+        return Code.SENDING_DISABLED
+    return Code.PROVIDER_PAUSED if pause is not None and pause.is_paused else ""
+
+
+def why_no_request(invoice: Invoice, account: Account) -> str:
+    """Return why no request about this invoice can be made, whatever its status is: its configuration or its id."""
+    return _why_no_account(account) or _why_not_asked(invoice, account)
+
+
+def _why_not_in(wanted: str, state: str, account: Account | None) -> str:
+    if not is_known(state) and state not in _STATES:
+        return Code.NEWER_STATUS
+    if wanted == Wanted.HANDLED:
+        return {LATE_MONEY: "", Code.HANDLED: Code.HANDLED}.get(state, Code.NO_LATE_MONEY)
+    if wanted == Wanted.REOPEN and state in (REFUSED, Code.DOUBT_PERIOD):
+        return Code.DOUBT_PERIOD if state == Code.DOUBT_PERIOD else Code.NOT_IN_DOUBT
+    if wanted in (Wanted.RESOLVE, Wanted.REOPEN):
+        is_open_to_decision = state == REFUSED and isinstance(account, Provider) and not account.supports_lookup
+        return "" if is_open_to_decision or state in _DECIDABLE else Code.NOT_IN_DOUBT
+    if wanted == Wanted.CANCEL:
+        return _UNABLE.get(state, "") or _why_no_account(account)
+    if state == Status.CANCELING:
+        return Code.IN_PROGRESS
+    return _why_no_account(account) or _why_no_answer(wanted, state, account)
+
+
+def _why_no_answer(wanted: str, state: str, account: Account | None) -> str:
+    """Return why nothing is found out about an invoice in this state at an account that is configured."""
+    if isinstance(account, Provider) and account.supports_lookup:
+        return ""
+    if _is_repeat(wanted, account) and state in _DOUBTS:
+        return "" if state == Status.IN_DOUBT else state
+    return Code.NO_LOOKUP if state in _DOUBTS else _WITHOUT_LOOKUP.get(state, Code.NO_LOOKUP)
+
+
+def _why_no_account(account: Account | None) -> str:
+    if isinstance(account, Provider):
+        return ""
+    is_momentary = isinstance(account, registry.ConfigurationUnavailable)
+    return Code.CONFIGURATION_UNAVAILABLE if is_momentary else Code.MISCONFIGURED
+
+
+def _why_not_asked(invoice: Invoice, account: Account | None) -> str:
+    return "" if isinstance(account, Provider) and is_stored_well(invoice.external_id, account) else Code.MISCONFIGURED
+
+
+def _is_repeat(wanted: str, account: Account | None) -> bool:
+    """Return whether the intention is carried out by a repeat of the cancel request."""
+    can_repeat = isinstance(account, Provider) and account.is_repeat_harmless and not account.supports_lookup
+    return wanted == Wanted.REPEAT and can_repeat
+
+
+# -- accounts and ids -----------------------------------------------------------------------------------------
+
+
+def account_of(alias: str) -> Account:
+    """Return the provider of an alias, or why there is none."""
+    try:
+        return registry.get_provider(alias)
+    except ImproperlyConfigured as error:
+        return error
+
+
+def is_stored_well(external_id: str, provider: Provider) -> bool:
+    """Return whether an id is stored in the form in which the provider is asked about it."""
+    try:
+        return provider.clean_id(external_id) == external_id
+    except InvalidExternalId:
+        return False
+
+
+# -- states ---------------------------------------------------------------------------------------------------
+
+_STATES = frozenset(
+    {CONTRADICTED, REFUSED, LATE_MONEY, Code.HANDLED, Code.DOUBT_PERIOD, Code.WITHDRAWN, Code.TOO_MANY_REPEATS}
+)
+_WITH_PERIOD = (Wanted.REPEAT, Wanted.REOPEN)
+_WITH_CONTRADICTION = (Wanted.CHECK, Wanted.REPEAT, Wanted.RESOLVE, Wanted.REOPEN)
+
+
+def state_of(wanted: str, invoice: Invoice) -> str:
+    """Return the state of an invoice in memory, as ``state_in`` does for rows."""
+    status: str = invoice.status
+    if not is_known(status):
+        return status
+    if wanted == Wanted.HANDLED:
+        return _state_of_money(invoice)
+    if is_in_doubt(invoice):
+        return _state_of_doubt(wanted, invoice)
+    if wanted in _WITH_CONTRADICTION and status in CLOSED and invoice.contradicted_at is not None:
+        return CONTRADICTED
+    is_refused = status == Status.CREATED and invoice.last_outcome in LAST_REFUSED
+    return REFUSED if is_refused and wanted in (Wanted.RESOLVE, Wanted.REOPEN) else status
+
+
+def _state_of_money(invoice: Invoice) -> str:
+    if invoice.paid_after_cancel_at is None:
+        return str(invoice.status)
+    return LATE_MONEY if invoice.paid_after_cancel_handled_at is None else Code.HANDLED
+
+
+def _state_of_doubt(wanted: str, invoice: Invoice) -> str:
+    if wanted in _WITH_PERIOD and utc_now() < doubt_over_at(invoice):
+        return Code.DOUBT_PERIOD
+    if wanted != Wanted.REPEAT:
+        return Status.IN_DOUBT
+    verbs = invoice.verbs
+    if verbs.is_withdrawn(invoice):
+        return Code.WITHDRAWN
+    return Code.TOO_MANY_REPEATS if verbs.repeats(invoice) >= MOST_REPEATS else Status.IN_DOUBT
+
+
+def state_in(wanted: str, log: QuerySet[Any], prefix: str = "") -> Case:
+    """Return the expression of an invoice's state, for counts by account and state.
+
+    ``log``: the transitions of invoices. ``prefix``: the path to the invoice, as in ``invoice__``.
+    """
+    in_doubt, whens = doubtful(prefix), []
+    if wanted == Wanted.REPEAT:
+        in_period, repeats = _in_period(prefix), _since_claim(log, prefix)
+        vain = repeats.filter(from_status=Status.IN_DOUBT, to_status=Status.CANCELING).order_by("id")
+        nth = vain.values("id")[MOST_REPEATS - 1 : MOST_REPEATS]
+        whens = [
+            When(in_doubt & in_period, then=Value(Code.DOUBT_PERIOD)),
+            When(in_doubt & Q(Exists(repeats.filter(code=Code.WITHDRAWN))), then=Value(Code.WITHDRAWN)),
+            When(in_doubt & Q(Exists(nth)), then=Value(Code.TOO_MANY_REPEATS)),
+        ]
+    whens.append(When(in_doubt, then=Value(Status.IN_DOUBT)))
+    if wanted in _WITH_CONTRADICTION:
+        closed = {f"{prefix}status__in": CLOSED, f"{prefix}contradicted_at__isnull": False}
+        whens.append(When(Q(**closed), then=Value(CONTRADICTED)))
+    if wanted == Wanted.RESOLVE:
+        refused = {f"{prefix}status": Status.CREATED, f"{prefix}last_outcome__in": LAST_REFUSED}
+        whens.append(When(Q(**refused), then=Value(REFUSED)))
+    return Case(*whens, default=F(f"{prefix}status"), output_field=CharField())
+
+
+def _in_period(prefix: str) -> Q:
+    """Return the condition that the doubt period of an invoice in doubt is not over, as ``doubt_over_at`` tells."""
+    end, over = f"{prefix}claim_expires_at", utc_now() - timedelta(seconds=conf.get().doubt_period)
+    since = Q(**{f"{prefix}status": Status.CANCELING}) | Q(**{f"{prefix}status_changed_at__gt": over})
+    return Q(**{f"{end}__gt": over}) | (Q(**{f"{end}__isnull": True}) & since)
+
+
+def _since_claim(log: QuerySet[Any], prefix: str) -> QuerySet[Any]:
+    """Return the transitions of an outer row's invoice since its claim from ``created``."""
+    key = f"{prefix}pk" if not prefix else f"{prefix.removesuffix('__')}_id"
+    claims = log.filter(invoice_id=OuterRef("invoice_id"), from_status=Status.CREATED, to_status=Status.CANCELING)
+    last = Subquery(claims.order_by("-id").values("id")[:1])
+    return log.filter(invoice_id=OuterRef(key), id__gt=Coalesce(last, 0))
+
+
+# -- doubts ---------------------------------------------------------------------------------------------------
+
+ABANDONED_AFTER = timedelta(seconds=60)
+"""How long past its end a claim is left alone: the clocks of two machines differ."""
+FURTHEST_AHEAD = timedelta(days=1) + ABANDONED_AFTER
+"""No claim ends later, and no check or try of a request is due later: such a time was written by a wrong clock."""
+
+
+def is_far_ahead(instant: datetime | None, now: datetime) -> bool:
+    """Return whether no clock that is right can have written the end of a claim or the time of a check."""
+    return instant is not None and instant > now + FURTHEST_AHEAD
+
+
+def is_abandoned(invoice: Invoice) -> bool:
+    """Return whether the process that claimed the invoice is gone, as ``abandoned`` does for rows."""
+    now, end = utc_now(), invoice.claim_expires_at
+    is_over = end is None or end < now - ABANDONED_AFTER or is_far_ahead(end, now)
+    return is_over and invoice.status == Status.CANCELING
+
+
+def abandoned(prefix: str = "") -> Q:
+    """Return the condition of an invoice that was claimed by a process that is gone (rule 4).
+
+    A claim without an end, or with one that is far ahead, counts as abandoned: its row would never be taken up else.
+    ``prefix``: the path to the invoice, as in ``invoice__``.
+    """
+    now, end = utc_now(), f"{prefix}claim_expires_at"
+    is_over = Q(**{f"{end}__lt": now - ABANDONED_AFTER}) | Q(**{f"{end}__gt": now + FURTHEST_AHEAD})
+    return Q(**{f"{prefix}status": Status.CANCELING}) & (is_over | Q(**{f"{end}__isnull": True}))
+
+
+def is_in_doubt(invoice: Invoice) -> bool:
+    """Return whether a cancel request of the invoice may have been carried out; true of an abandoned claim."""
+    return invoice.status == Status.IN_DOUBT or is_abandoned(invoice)
+
+
+def doubtful(prefix: str = "") -> Q:
+    """Return the condition of an invoice in doubt, an abandoned claim included."""
+    return Q(**{f"{prefix}status": Status.IN_DOUBT}) | abandoned(prefix)
+
+
+def end_of_claim(invoice: Invoice, now: datetime) -> datetime:
+    """Return the last instant at which a byte of an abandoned claim's request can have been sent.
+
+    If the row has no usable end, the claim counts as won just now: the doubt period is never too short.
+    """
+    end: datetime | None = invoice.claim_expires_at
+    if end is None or is_far_ahead(end, now):
+        return now + timedelta(seconds=conf.read()[0].claim_ttl)
+    return end
+
+
+def doubt_over_at(invoice: Invoice) -> datetime:
+    """Return when nothing of the invoice's last attempt can be carried out any more."""
+    last_byte: datetime = invoice.claim_expires_at or invoice.status_changed_at
+    if invoice.status == Status.CANCELING:
+        last_byte = end_of_claim(invoice, utc_now())
+    return last_byte + timedelta(seconds=conf.get().doubt_period)

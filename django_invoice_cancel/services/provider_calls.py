@@ -1,0 +1,142 @@
+"""Asking a provider: one submit, one lookup. Touches no database, so that worker threads may call it.
+
+Never raises for an adapter's bug: that says nothing about an invoice, so it is IN_DOUBT, logged with its traceback,
+secrets masked. Exceptions that belong to the caller (a task's time limit, Ctrl-C) are not taken for bugs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..domain.claims import Answer, Claim
+from ..domain.interruptions import is_interruption
+from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from ..domain.secrets import mask
+from ..domain.statuses import MONEY, OURS_ALONE, Status
+from ..providers.base import Provider
+
+if TYPE_CHECKING:
+    from ..models import Invoice
+
+R = TypeVar("R", ProviderReply, LookupReply)
+
+logger = logging.getLogger("django_invoice_cancel")
+
+CODE_LENGTH = 32
+"""How long an adapter's own code may be: the log keeps so much."""
+LONGEST_PAUSE = 86_400.0
+"""No answer asks to wait for longer than a day."""
+
+
+def submit(provider: Provider, claim: Claim, invoice: Invoice) -> Answer:
+    """Send the one request of a claimed invoice. Raises what interrupts it from outside, such as a time limit."""
+    started = time.monotonic()
+    external_id = claim.target(invoice).external_id
+    try:
+        reply = read_reply(provider, provider.cancel(external_id, lease=claim.lease(provider.deadline)))
+    except Exception as bug:
+        if is_interruption(bug):
+            raise
+        reply = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR, provider_message=tell_bug(provider, bug))
+    return Answer(claim, invoice, reply, round((time.monotonic() - started) * 1000))
+
+
+def is_certainly_unsent(provider: Provider, claim: Claim) -> bool:
+    """Return whether no request of the claim was sent: its lease was not asked, by an adapter known to ask for it.
+
+    That is known of the adapters of this package only. A subclass that has its own ``cancel`` or ``ask`` may send
+    without asking.
+    """
+    kind = type(provider)
+    methods = [method for method in (kind.cancel, getattr(kind, "ask", None)) if method is not None]
+    is_known = all(str(method.__module__).startswith("django_invoice_cancel.") for method in methods)
+    return is_known and not claim.is_lease_asked
+
+
+def interrupted(claim: Claim, invoice: Invoice, interruption: BaseException) -> Answer:
+    """Return the answer of a request that ``interruption`` ended: the provider may have carried it out."""
+    message = type(interruption).__name__
+    return Answer(claim, invoice, ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER, provider_message=message), 0)
+
+
+def read_reply(provider: Provider, reply: object) -> ProviderReply:
+    """Return an adapter's reply as it may be kept. A contradictory one is in doubt; money that it names is kept."""
+    reply = _kept(provider, reply, ProviderReply)
+    if reply.status is None or reply.status in MONEY:
+        return reply
+    if reply.confirms_cancel:
+        return reply if reply.status == Status.CANCELED else _contradictory(reply)
+    if reply.outcome == Outcome.IN_DOUBT:
+        return replace(reply, status=None)
+    if reply.outcome == Outcome.NOT_PROCESSED:
+        return reply if reply.status == Status.CREATED else _contradictory(reply)
+    if reply.status == Status.CANCELED:
+        return replace(reply, outcome=Outcome.ALREADY_CANCELED, code=Code.ALREADY_CANCELED)
+    if reply.status == Status.CREATED or reply.status in OURS_ALONE:
+        return _contradictory(reply)
+    return reply
+
+
+def _contradictory(reply: ProviderReply) -> ProviderReply:
+    return replace(reply, outcome=Outcome.IN_DOUBT, code=Code.CONTRADICTORY_ANSWER, status=None)
+
+
+def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupReply]:
+    """Ask for the status of up to a group of invoices; there is a reply for each."""
+    try:
+        replies = {
+            external_id: _read_lookup(provider, reply)
+            for external_id, reply in dict(provider.lookup(external_ids)).items()
+        }
+    except Exception as bug:
+        if is_interruption(bug):
+            raise
+        message = tell_bug(provider, bug)
+        return {
+            i: LookupReply(None, Code.ADAPTER_ERROR, is_answer=False, provider_message=message) for i in external_ids
+        }
+    none = LookupReply(None, Code.NO_ANSWER, is_answer=False)
+    return {external_id: replies.get(external_id, none) for external_id in external_ids}
+
+
+def _read_lookup(provider: Provider, reply: object) -> LookupReply:
+    """Return a reply to a lookup as it may be kept. Money that it names counts, whatever else it states."""
+    reply = _kept(provider, reply, LookupReply)
+    if reply.status in OURS_ALONE:
+        return replace(reply, status=None, code=Code.CONTRADICTORY_ANSWER, is_answer=False)
+    if reply.status in MONEY:
+        return replace(reply, is_answer=True)
+    return reply if reply.is_answer else replace(reply, status=None)
+
+
+def _kept(provider: Provider, reply: object, kind: type[R]) -> R:
+    """Return a reply with its words masked and cut, or raise ``TypeError``: an adapter may be anybody's."""
+    if not isinstance(reply, kind):
+        raise TypeError(f"An adapter answers with a {kind.__name__}, not with {type(reply).__name__}.")
+    code: object = reply.code
+    is_sound = {
+        "code": isinstance(code, str) and 0 < len(code) <= CODE_LENGTH,
+        "status": reply.status is None or isinstance(reply.status, Status),
+        "http_status": reply.http_status is None or (type(reply.http_status) is int and 0 <= reply.http_status < 1000),
+        "retry_after": reply.retry_after is None or 0 <= reply.retry_after <= LONGEST_PAUSE,
+    }
+    if not all(is_sound.values()):
+        wrong = ", ".join(name for name, is_right in is_sound.items() if not is_right)
+        raise TypeError(f"The {kind.__name__} of an adapter has an unusable {wrong}.")
+    texts = [name for name in ("provider_message", "provider_status") if hasattr(reply, name)]
+    kept: dict[str, Any] = {name: provider.words(getattr(reply, name)) for name in texts}
+    return replace(reply, **kept)
+
+
+def tell_bug(provider: Provider, bug: BaseException) -> str:
+    """Log an adapter's bug with its traceback, secrets masked; return the name of its class.
+
+    The exception itself goes no further: its frames hold what must not leave.
+    """
+    text = mask("".join(traceback.format_exception(bug)), provider.secrets)
+    logger.error("The adapter of %s failed:\n%s", provider.alias, text, extra={"provider": provider.alias})
+    return type(bug).__name__

@@ -1,0 +1,149 @@
+"""Take in what is learned of an invoice: a status reported from outside, and what the provider says when asked.
+
+Reconciling ends doubt: by a lookup, or by repeating the request where the provider has no lookup.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .. import registry
+from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.claims import Target
+from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
+from ..domain.statuses import MONEY, OURS_ALONE, Status
+from ..providers.base import Provider
+from .eligibility import account_of, why_not, why_not_now
+from .provider_calls import look_up
+from .results import result, skipped, standing, told
+
+if TYPE_CHECKING:
+    from ..models import Invoice
+
+from .cancel import misnamed, not_claimed, not_done, note_reply, refuse_unsaved, send_claimed
+
+logger = logging.getLogger("django_invoice_cancel")
+
+
+def observe_invoice(
+    invoice: Invoice, status: str | None = None, *, provider_status: str | None = None, intent: Intent
+) -> bool:
+    """Record a status that was reported from outside; return whether the invoice's status changed. Asks no provider."""
+    if provider_status is None:
+        return invoice.verbs.observe(invoice, observed_status(None, status, None), intent)
+    provider = registry.get_provider(invoice.provider)
+    observed = observed_status(provider, status, provider_status)
+    return invoice.verbs.observe(invoice, observed, intent, word=provider.words(provider_status))
+
+
+def observed_status(provider: Provider | None, status: str | None, provider_status: object) -> Status | None:
+    """Return the status that was reported; None for a status string of the provider that is not known.
+
+    Raises ``ValueError`` unless exactly one of both is given, and for a status that no provider can report.
+    """
+    if (status is None) == (provider_status is None):
+        raise ValueError("Pass either status, one of ours, or provider_status, the provider's status string.")
+    if status is None:
+        return None if provider is None else provider.status_of_postback(str(provider_status))
+    known = Status(status)
+    if known in OURS_ALONE:
+        raise ValueError(f"{status!r} cannot be observed: no provider can report it.")
+    return known
+
+
+def warn_of_lost_payment(alias: str, status: Status | None, problem: str) -> None:
+    """Log that a reported payment, or a status string that may mean one, belongs to no registered invoice."""
+    if status is None or status in MONEY:
+        logger.warning(
+            "A payment was reported to %s and is not recorded (%s): %s",
+            alias,
+            status or "unknown status",
+            problem,
+            extra={"provider": alias, "code": Code.NOT_REGISTERED},
+        )
+
+
+def reconcile_invoice(
+    invoice: Invoice, *, resubmit: bool = False, actor: Any = None, trigger: Trigger = Trigger.RECONCILE
+) -> CancelResult:
+    """Find out at the provider what became of an invoice, and return it; raises nothing of the provider's.
+
+    ``resubmit`` repeats the cancel where the provider has no lookup, declares a repeat harmless, and the doubt
+    period is over.
+    """
+    return told(reconciled(invoice, Intent(actor, trigger), resubmit=resubmit))
+
+
+def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelResult:
+    """Return the result of reconciling one invoice; it is not told yet."""
+    refuse_unsaved(invoice)
+    verbs = invoice.verbs
+    verbs.refuse_inside_transaction()
+    row = verbs.refresh(invoice)
+    if row is None:
+        return skipped(invoice, Code.NOT_REGISTERED)
+    if invoice.status == Status.IN_DOUBT:
+        verbs.correct_times(invoice)
+    wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
+    account, target = account_of(invoice.provider), Target.of(invoice)
+    code, wrong = why_not(wanted, invoice, account), misnamed(invoice, row)
+    if invoice.is_abandoned:
+        verbs.abandon([invoice], intent)
+    if invoice.status == Status.CANCELING:
+        return skipped(invoice, Code.IN_PROGRESS)
+    if wrong is not None and code != Code.NEWER_STATUS:
+        return replace(wrong, status=str(invoice.status))
+    if code or not isinstance(account, Provider):
+        return not_done(wanted, invoice, code, account)
+    state = verbs.provider_state(target.provider)
+    code = why_not_now(wanted, account, state)
+    if code:
+        return not_done(wanted, invoice, code, account, pause=state)
+    if account.supports_lookup:
+        return _looked_up(account, invoice, target, intent, was_failing=state is not None and state.failures > 0)
+    return _repeated(account, invoice, intent)
+
+
+def is_to_be_booked(invoice: Invoice) -> bool:
+    """Return whether a lookup of the invoice is shared with other processes, which must not repeat it at once."""
+    return invoice.status == Status.IN_DOUBT or invoice.next_check_at is not None
+
+
+def _looked_up(
+    provider: Provider, invoice: Invoice, target: Target, intent: Intent, *, was_failing: bool
+) -> CancelResult:
+    verbs = invoice.verbs
+    if is_to_be_booked(invoice):
+        verbs.book_check([invoice])
+    seen = verbs.seen(invoice, target)
+    reply = look_up(provider, [target.external_id])[target.external_id]
+    note_reply(reply, invoice, target.provider, not reply.is_answer, was_failing)
+    if not verbs.record_lookup(seen, reply, intent):
+        return skipped(invoice, Code.CHANGED)
+    return result_of_lookup(invoice, reply)
+
+
+def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
+    """Return the result of a recorded lookup: the stored status, or why the lookup added nothing to it."""
+    if invoice.status == Status.IN_DOUBT:
+        code = Code.STILL_OPEN if reply.status == Status.CREATED else reply.code
+        said = result(invoice, Outcome.IN_DOUBT, code)
+    elif not reply.is_answer and invoice.contradicted_at is None:
+        said = skipped(invoice, reply.code)
+    elif reply.status is not None:
+        said = standing(invoice, Code.STILL_OPEN)
+    else:
+        said = skipped(invoice, reply.code) if invoice.status == Status.CREATED else standing(invoice, reply.code)
+    return replace(
+        said, http_status=reply.http_status, provider_message=reply.provider_message, retry_after=reply.retry_after
+    )
+
+
+def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
+    """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
+    claim = invoice.verbs.claim([invoice], intent, before=Status.IN_DOUBT)
+    if not claim.invoices or invoice.verbs.is_overtaken(claim, invoice):
+        return not_claimed(invoice, provider)
+    return send_claimed(provider, claim, invoice)

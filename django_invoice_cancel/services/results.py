@@ -1,0 +1,140 @@
+"""The results that callers get: made from an invoice as it is in memory, raised where raising is asked for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import registry
+from ..domain.claims import Target
+from ..domain.outcomes import CancelResult, Code, Outcome
+from ..domain.statuses import CLOSED, MONEY, Status, is_known
+from ..exceptions import (
+    CancelError,
+    CancelInDoubt,
+    CancelNotPossible,
+    CancelNotProcessed,
+    CancelRefused,
+    OutcomeNotRecorded,
+)
+from ..labels import sentence
+from .eligibility import is_in_doubt
+
+if TYPE_CHECKING:
+    from ..models import Invoice
+
+logger = logging.getLogger("django_invoice_cancel")
+
+EXCEPTIONS: dict[Outcome, type[CancelError]] = {
+    Outcome.SKIPPED: CancelNotPossible,
+    Outcome.REFUSED: CancelRefused,
+    Outcome.NOT_PROCESSED: CancelNotProcessed,
+    Outcome.IN_DOUBT: CancelInDoubt,
+}
+
+
+def raise_unless_ok(cancel_result: CancelResult) -> CancelResult:
+    """Return the result of a canceled invoice; raise the exception of any other."""
+    if not cancel_result.is_recorded:
+        raise OutcomeNotRecorded(cancel_result)
+    if cancel_result.ok:
+        return cancel_result
+    raise EXCEPTIONS[cancel_result.outcome](cancel_result)
+
+
+def skipped(invoice: Invoice, code: str, *, detail: str = "", retry_after: float | None = None) -> CancelResult:
+    return result(invoice, Outcome.SKIPPED, code, detail=detail, retry_after=retry_after)
+
+
+def result(
+    invoice: Invoice,
+    outcome: Outcome,
+    code: str,
+    *,
+    detail: str = "",
+    target: Target | None = None,
+    name: str = "",
+    **more: Any,
+) -> CancelResult:
+    """Return a result about an invoice as it is in memory, or as it was claimed if ``target`` is given.
+
+    ``name``: the provider's, if the configuration must not be read for it.
+    """
+    target = target or Target.of(invoice)
+    return CancelResult(
+        provider=target.provider,
+        external_id=target.external_id,
+        outcome=outcome,
+        code=str(code),
+        message=sentence(outcome, code, provider=name or provider_name(target.provider), detail=detail),
+        status=str(invoice.status),
+        invoice_id=target.key,
+        reference=invoice.reference,
+        **more,
+    )
+
+
+def provider_name(alias: str) -> str:
+    """Return what people call the provider of an alias: its name, or the alias where it is not configured."""
+    known = registry.last_known(alias)
+    if known is not None:
+        return known.verbose_name
+    try:
+        return registry.get_provider(alias).verbose_name
+    except ImproperlyConfigured:
+        return alias
+
+
+def told(cancel_result: CancelResult) -> CancelResult:
+    """Write the one line of the log file about a result, and return it."""
+    took = "" if cancel_result.duration_ms is None else f" in {cancel_result.duration_ms} ms"
+    logger.log(
+        _level(cancel_result),
+        "%s %s: %s (%s)%s",
+        cancel_result.provider,
+        cancel_result.external_id,
+        cancel_result.outcome,
+        cancel_result.code,
+        took,
+        extra={
+            "provider": cancel_result.provider,
+            "external_id": cancel_result.external_id,
+            "invoice_id": cancel_result.invoice_id,
+            "attempt": cancel_result.attempt,
+            "outcome": str(cancel_result.outcome),
+            "code": cancel_result.code,
+            "duration_ms": cancel_result.duration_ms,
+        },
+    )
+    return cancel_result
+
+
+def _level(cancel_result: CancelResult) -> int:
+    """What nothing was sent for is no news, each minute anew for all that wait for a paused provider."""
+    if not cancel_result.is_recorded:
+        return logging.ERROR
+    if cancel_result.outcome == Outcome.IN_DOUBT and cancel_result.attempt:  # a lookup of a doubt has none
+        return logging.WARNING
+    return logging.DEBUG if cancel_result.outcome == Outcome.SKIPPED else logging.INFO
+
+
+def standing(invoice: Invoice, code_if_open: str) -> CancelResult:
+    """Return the result that an invoice's stored status stands for, when nothing new was learned."""
+    if not is_known(invoice.status):
+        return skipped(invoice, Code.NEWER_STATUS)
+    status = Status(invoice.status)
+    if invoice.contradicted_at is not None:
+        return result(invoice, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
+    if status == Status.CANCELED:
+        return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
+    if status in MONEY:
+        return result(invoice, Outcome.REFUSED, Code.HAS_PAYMENT)
+    if status in CLOSED:
+        return result(invoice, Outcome.REFUSED, Code.CLOSED)
+    if is_in_doubt(invoice):
+        return result(invoice, Outcome.IN_DOUBT, code_if_open)
+    if status == Status.CANCELING:
+        return skipped(invoice, Code.IN_PROGRESS)
+    return result(invoice, Outcome.NOT_PROCESSED, code_if_open)
