@@ -39,6 +39,7 @@ from .writes.rows import VERB_FIELDS
 
 if TYPE_CHECKING:
     from .transition import InvoiceTransitions
+    from .typed import AmountOrNone, Number, Text, Time, TimeOrNone, UUIDOrNone
 
 STATUS_LABELS = {
     Status.CREATED: _("Open"),
@@ -58,17 +59,19 @@ class Invoice(models.Model):
 
     Status: TypeAlias = statuses.Status
 
-    id = models.BigAutoField(primary_key=True)
+    id: Number = models.BigAutoField(primary_key=True)
     provider = ExactCharField(_("provider"), max_length=64, help_text=_("The alias in INVOICE_CANCEL."))
     external_id = ExactCharField(_("external id"), max_length=100, help_text=_("The provider's id of the invoice."))
-    reference = models.CharField(_("reference"), max_length=255, blank=True, help_text=_("Your own order number."))
-    amount = AmountField(
+    reference: Text = models.CharField(
+        _("reference"), max_length=255, blank=True, help_text=_("Your own order number.")
+    )
+    amount: AmountOrNone = AmountField(
         _("amount"), max_digits=38, decimal_places=18, null=True, blank=True, validators=[MinValueValidator(0)]
     )
-    currency = models.CharField(_("currency"), max_length=16, blank=True)
-    issued_at = models.DateTimeField(_("issued"), default=timezone.now, validators=[displayable])
-    expires_at = models.DateTimeField(_("expires"), null=True, blank=True, validators=[displayable])
-    created_at = models.DateTimeField(_("registered"), default=timezone.now, editable=False)
+    currency: Text = models.CharField(_("currency"), max_length=16, blank=True)
+    issued_at: Time = models.DateTimeField(_("issued"), default=timezone.now, validators=[displayable])
+    expires_at: TimeOrNone = models.DateTimeField(_("expires"), null=True, blank=True, validators=[displayable])
+    created_at: Time = models.DateTimeField(_("registered"), default=timezone.now, editable=False)
 
     # What only the verbs write (VERB_FIELDS).
     status = ExactCharField(
@@ -77,27 +80,36 @@ class Invoice(models.Model):
         default=Status.CREATED,
         choices=[(str(s), label) for s, label in STATUS_LABELS.items()],
     )
-    status_changed_at = InstantField(_("status changed"), default=utc_now, editable=False)
-    status_confirmed_at = InstantField(_("confirmed by the provider"), null=True, blank=True, editable=False)
-    attempt = models.UUIDField(_("attempt"), null=True, blank=True, editable=False)
-    claim_expires_at = InstantField(_("claim expires"), null=True, blank=True, editable=False)
-    cancel_requested_at = InstantField(_("cancel requested"), null=True, blank=True, editable=False)
-    cancel_try_at = InstantField(_("next try of the requested cancellation"), null=True, blank=True, editable=False)
-    cancel_try_count = models.PositiveIntegerField(_("tries of the requested cancellation"), default=0, editable=False)
-    next_check_at = InstantField(_("next check"), null=True, blank=True, editable=False)
-    check_count = models.PositiveIntegerField(_("checks"), default=0, editable=False)
+    status_changed_at: Time = InstantField(_("status changed"), default=utc_now, editable=False)
+    status_confirmed_at: TimeOrNone = InstantField(
+        _("confirmed by the provider"), null=True, blank=True, editable=False
+    )
+    attempt: UUIDOrNone = models.UUIDField(_("attempt"), null=True, blank=True, editable=False)
+    claim_expires_at: TimeOrNone = InstantField(_("claim expires"), null=True, blank=True, editable=False)
+    cancel_requested_at: TimeOrNone = InstantField(_("cancel requested"), null=True, blank=True, editable=False)
+    cancel_try_at: TimeOrNone = InstantField(
+        _("next try of the requested cancellation"), null=True, blank=True, editable=False
+    )
+    cancel_try_count: Number = models.PositiveIntegerField(
+        _("tries of the requested cancellation"), default=0, editable=False
+    )
+    next_check_at: TimeOrNone = InstantField(_("next check"), null=True, blank=True, editable=False)
+    check_count: Number = models.PositiveIntegerField(_("checks"), default=0, editable=False)
     # An outcome, or "not_found": refused because the provider does not know the invoice.
-    last_outcome = models.CharField(_("last outcome"), max_length=16, blank=True, default="", editable=False)
-    contradicted_at = InstantField(_("contradicted by the provider"), null=True, blank=True, editable=False)
-    paid_after_cancel_at = InstantField(_("paid after cancel"), null=True, blank=True, editable=False)
+    last_outcome: Text = models.CharField(_("last outcome"), max_length=16, blank=True, default="", editable=False)
+    contradicted_at: TimeOrNone = InstantField(_("contradicted by the provider"), null=True, blank=True, editable=False)
+    paid_after_cancel_at: TimeOrNone = InstantField(_("paid after cancel"), null=True, blank=True, editable=False)
 
-    paid_after_cancel_handled_at = InstantField(_("late money handled"), null=True, blank=True, editable=False)
+    paid_after_cancel_handled_at: TimeOrNone = InstantField(
+        _("late money handled"), null=True, blank=True, editable=False
+    )
     paid_after_cancel_handled_by = acting_user(_("late money handled by"), editable=False)
 
     objects: ClassVar[InvoiceManager[Self]] = InvoiceManager()
 
     if TYPE_CHECKING:  # made by Django
         transitions: InvoiceTransitions
+        paid_after_cancel_handled_by_id: Any
 
         def get_status_display(self) -> str: ...
 

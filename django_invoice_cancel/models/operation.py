@@ -32,6 +32,7 @@ from .values import storable, write_texts
 
 if TYPE_CHECKING:
     from .operation_item import ItemsOfOperation
+    from .typed import LongText, Number, Text, Time, TimeOrNone
 
 __all__ = ["BulkOperation", "Operation", "Progress"]
 
@@ -43,15 +44,15 @@ _IDS = 20_000
 class BulkOperation(Dispatched):
     """One operation on a frozen selection."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    operation = models.CharField(_("operation"), max_length=16, choices=Operation.choices)
-    progress = models.CharField(_("progress"), max_length=16, choices=Progress.choices, default=Progress.DRAFT)
-    decision = models.CharField(_("decision"), max_length=16, blank=True)
-    reason = models.TextField(_("reason"), blank=True)
-    trigger = models.CharField(_("trigger"), max_length=16, default=Trigger.API)
+    id: models.UUIDField[Any, uuid.UUID] = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    operation: Text = models.CharField(_("operation"), max_length=16, choices=Operation.choices)
+    progress: Text = models.CharField(_("progress"), max_length=16, choices=Progress.choices, default=Progress.DRAFT)
+    decision: Text = models.CharField(_("decision"), max_length=16, blank=True)
+    reason: LongText = models.TextField(_("reason"), blank=True)
+    trigger: Text = models.CharField(_("trigger"), max_length=16, default=Trigger.API)
     actor = acting_user(_("actor"))
-    actor_label = models.CharField(_("actor"), max_length=150, blank=True)
-    continues = models.ForeignKey(
+    actor_label: Text = models.CharField(_("actor"), max_length=150, blank=True)
+    continues: models.ForeignKey[Any, BulkOperation | None] = models.ForeignKey(
         "self",
         on_delete=models.SET_NULL,
         null=True,
@@ -59,17 +60,18 @@ class BulkOperation(Dispatched):
         related_name="continued_by",
         verbose_name=_("continues"),
     )
-    total = models.PositiveIntegerField(_("invoices"), default=0)
-    workers = models.PositiveSmallIntegerField(_("workers"), default=1)
-    created_at = InstantField(_("created"), default=utc_now)
-    started_at = InstantField(_("started"), null=True, blank=True)
-    worked_at = InstantField(_("last worked on"), null=True, blank=True)
-    finished_at = InstantField(_("finished"), null=True, blank=True)
+    total: Number = models.PositiveIntegerField(_("invoices"), default=0)
+    workers: Number = models.PositiveSmallIntegerField(_("workers"), default=1)
+    created_at: Time = InstantField(_("created"), default=utc_now)
+    started_at: TimeOrNone = InstantField(_("started"), null=True, blank=True)
+    worked_at: TimeOrNone = InstantField(_("last worked on"), null=True, blank=True)
+    finished_at: TimeOrNone = InstantField(_("finished"), null=True, blank=True)
 
     objects = BulkOperationManager()
 
     if TYPE_CHECKING:  # made by Django
         items: ItemsOfOperation
+        actor_id: Any
 
         def get_operation_display(self) -> str: ...
         def get_progress_display(self) -> str: ...

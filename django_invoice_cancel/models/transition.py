@@ -1,5 +1,7 @@
 """The append-only log: one row for every change of status, and for every answer that changed nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Never, Self
 
@@ -24,13 +26,13 @@ class InvoiceTransitionQuerySet(models.QuerySet["InvoiceTransition"]):
 
     def bulk_create(
         self,
-        objs: Iterable["InvoiceTransition"],
+        objs: Iterable[InvoiceTransition],
         batch_size: int | None = None,
         ignore_conflicts: bool = False,  # noqa: FBT002 - Django's signature
         update_conflicts: bool = False,  # noqa: FBT002 - Django's signature
         *args: Any,
         **kwargs: Any,
-    ) -> list["InvoiceTransition"]:
+    ) -> list[InvoiceTransition]:
         if update_conflicts:
             raise TransitionsAreAppendOnly(_REFUSAL)
         return super().bulk_create(objs, batch_size, ignore_conflicts, update_conflicts, *args, **kwargs)
@@ -46,7 +48,8 @@ class InvoiceTransitionQuerySet(models.QuerySet["InvoiceTransition"]):
 
 
 if TYPE_CHECKING:
-    from .typed import TypedManager
+    from .invoice import Invoice
+    from .typed import LongText, Number, NumberOrNone, Text, Time, TypedManager, UUIDOrNone
 
     _Manager = TypedManager["InvoiceTransition", InvoiceTransitionQuerySet]
 else:
@@ -73,26 +76,30 @@ if TYPE_CHECKING:
 class InvoiceTransition(models.Model):
     """What happened to an invoice at one moment: who asked, what the provider said, what became of it."""
 
-    id = models.BigAutoField(primary_key=True)
-    invoice = models.ForeignKey(
+    id: Number = models.BigAutoField(primary_key=True)
+    invoice: models.ForeignKey[Any, Invoice] = models.ForeignKey(
         "invoice_cancel.Invoice", on_delete=models.PROTECT, related_name="transitions", verbose_name=_("invoice")
     )
-    from_status = models.CharField(_("from"), max_length=16, blank=True)
-    to_status = models.CharField(_("to"), max_length=16)
-    attempt = models.UUIDField(_("attempt"), null=True, blank=True)
+    from_status: Text = models.CharField(_("from"), max_length=16, blank=True)
+    to_status: Text = models.CharField(_("to"), max_length=16)
+    attempt: UUIDOrNone = models.UUIDField(_("attempt"), null=True, blank=True)
     actor = acting_user(_("actor"))
-    actor_label = models.CharField(_("actor"), max_length=150, blank=True)
-    trigger = models.CharField(_("trigger"), max_length=16)
-    reason = models.TextField(_("reason"), blank=True)
-    operation = models.UUIDField(_("bulk operation"), null=True, blank=True, db_index=True)
-    outcome = models.CharField(_("outcome"), max_length=16, blank=True)
-    code = models.CharField(_("code"), max_length=32, blank=True)
-    http_status = models.PositiveSmallIntegerField(_("HTTP status"), null=True, blank=True)
-    provider_message = models.CharField(_("provider's words"), max_length=500, blank=True)
-    duration_ms = models.PositiveIntegerField(_("duration (ms)"), null=True, blank=True)
-    created_at = InstantField(_("time"))
+    actor_label: Text = models.CharField(_("actor"), max_length=150, blank=True)
+    trigger: Text = models.CharField(_("trigger"), max_length=16)
+    reason: LongText = models.TextField(_("reason"), blank=True)
+    operation: UUIDOrNone = models.UUIDField(_("bulk operation"), null=True, blank=True, db_index=True)
+    outcome: Text = models.CharField(_("outcome"), max_length=16, blank=True)
+    code: Text = models.CharField(_("code"), max_length=32, blank=True)
+    http_status: NumberOrNone = models.PositiveSmallIntegerField(_("HTTP status"), null=True, blank=True)
+    provider_message: Text = models.CharField(_("provider's words"), max_length=500, blank=True)
+    duration_ms: NumberOrNone = models.PositiveIntegerField(_("duration (ms)"), null=True, blank=True)
+    created_at: Time = InstantField(_("time"))
 
     objects = InvoiceTransitionManager()
+
+    if TYPE_CHECKING:  # made by Django
+        invoice_id: int
+        actor_id: Any
 
     class Meta:
         verbose_name = _("transition")

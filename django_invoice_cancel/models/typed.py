@@ -1,4 +1,4 @@
-"""Types that type checkers cannot derive: the query sets of managers, and the async twins of methods.
+"""Types that type checkers cannot derive: fields, the query sets of managers, and the async twins of methods.
 
 ``Manager.from_queryset(...)`` as a base class is ``Any`` for them, with and without the plugin of django-stubs.
 """
@@ -12,12 +12,25 @@ from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
+    from decimal import Decimal
     from typing import Generic
+    from uuid import UUID
 
     from django.db import models
     from django.db.models import Prefetch
     from django.db.models.expressions import Combinable
     from django.db.models.fetch_modes import FetchMode
+
+    # Fields of models, which type checkers other than mypy with the plugin cannot infer.
+    Text = models.CharField[str, str]
+    LongText = models.TextField[str, str]
+    Number = models.IntegerField[int, int]
+    NumberOrNone = models.IntegerField[Any, int | None]
+    Time = models.DateTimeField[Any, datetime]
+    TimeOrNone = models.DateTimeField[Any, datetime | None]
+    AmountOrNone = models.DecimalField[Any, Decimal | None]
+    UUIDOrNone = models.UUIDField[Any, UUID | None]
 
     Row = TypeVar("Row", bound=models.Model, covariant=True)
     Rows = TypeVar("Rows", bound=models.QuerySet[Any], covariant=True)

@@ -3,7 +3,7 @@
 
 from collections import Counter
 from collections.abc import Generator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, assert_type
 
@@ -111,12 +111,26 @@ def look_at(invoice: Invoice) -> None:
     assert_type(invoice.status == status, bool)
     assert_type(invoice.get_status_display(), str)
     assert_type(invoice.is_resolvable, bool)
+    assert_type(invoice.id, int)
+    assert_type(invoice.reference, str)
+    assert_type(invoice.amount, Decimal | None)
+    assert_type(invoice.issued_at, datetime)
+    assert_type(invoice.expires_at, datetime | None)
+    assert_type(invoice.status_changed_at, datetime)
+    assert_type(invoice.paid_after_cancel_at, datetime | None)
+    invoice.reference = "order-18"
+    invoice.expires_at = None
     assert_type(invoice.transitions.history(), InvoiceTransitionQuerySet)
     assert_type(invoice.transitions.filter(code="canceled"), InvoiceTransitionQuerySet)
     assert_type(invoice.transitions.filter(code="canceled").history(), InvoiceTransitionQuerySet)
     assert_type(invoice.transitions.last(), InvoiceTransition | None)
     for row in invoice.transitions.all():
         assert_type(row, InvoiceTransition)
+        assert_type(row.invoice, Invoice)
+        assert_type(row.invoice_id, int)
+        assert_type(row.created_at, datetime)
+        assert_type(row.http_status, int | None)
+        assert_type(row.actor_label, str)
     assert_type(InvoiceTransition.objects.filter(invoice=invoice), InvoiceTransitionQuerySet)
 
 
@@ -124,6 +138,10 @@ def operate() -> None:
     operation = BulkOperation.objects.start(Invoice.objects.cancelable(), actor="shop", reason="unpaid", workers=2)
     assert_type(operation, BulkOperation)
     assert_type(operation.get_progress_display(), str)
+    assert_type(operation.progress, str)
+    assert_type(operation.total, int)
+    assert_type(operation.continues, BulkOperation | None)
+    assert_type(operation.finished_at, datetime | None)
     assert_type(operation.is_interrupted, bool)
     assert_type(BulkOperation.objects.filter(pk=operation.pk), QuerySet[BulkOperation])
     assert_type(BulkOperation.objects.unfinished().first(), BulkOperation | None)

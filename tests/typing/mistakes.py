@@ -24,6 +24,7 @@ invoice.transitions.histories()  # error: attr-defined
 invoice.transitions.filter(code="canceled").histories()  # error: attr-defined
 invoice.acancle()  # error: attr-defined
 status = Invoice.Status.PAYED  # error: attr-defined
+number = invoice.refrence  # error: attr-defined
 BulkOperation.objects.unfinnished()  # error: attr-defined
 
 # Keywords that do not exist, or are missing.
