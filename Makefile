@@ -12,7 +12,7 @@ WORKERS ?= $(shell n=$$(($$(nproc 2>/dev/null || echo 2) + 1)); [ "$$n" -gt 4 ] 
 GROUPS := $(addprefix --group ,dev postgres mysql celery tasks-db e2e)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve serve-celery serve-tasks test coverage lint format types floors migrations messages matrix
+.PHONY: help demo serve serve-celery serve-tasks test coverage lint format types imports migrations messages matrix
 .PHONY: screenshots constraints clean setup setup-workers setup-lint
 
 help:  ## say what there is
@@ -51,7 +51,7 @@ types: setup-lint  ## mypy, strict, on the package; mypy and pyright on what use
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m types tests/typing
 
-floors: setup-lint  ## who may import whom
+imports: setup-lint  ## check which module may import which
 	@$(BIN)/lint-imports
 
 migrations: setup  ## is there a migration for every change of a model?
