@@ -19,7 +19,8 @@ from .. import registry
 from ..domain.audit import Intent, Trigger, Wanted
 from ..domain.numbers import checked_bounds
 from ..domain.outcomes import BulkReport, CancelResult, Code
-from ..services.cancel import checked_intent, not_done
+from ..services.call_arguments import checked_intent, make_intent
+from ..services.cancel import not_done
 from ..services.eligibility import account_of, why_not
 from ..services.results import skipped
 from .cancel import Engine
@@ -135,12 +136,13 @@ def reconcile_invoices(
     Two that run at once share the work. Invoices that are not in doubt are observed, nothing else. ``resubmit``:
     see ``Invoice.reconcile``. Raises ``CancelInTransaction`` inside a transaction.
     """
+    intent = make_intent(actor, trigger)
     selection = checked(invoices)
     verbs = selection.verbs
     verbs.refuse_inside_transaction()
     verbs.correct_times()
     walks = walks_of(selection.using(verbs.using))
-    return check_walks(verbs, walks, Intent(actor, trigger), resubmit=resubmit, limit=limit, stop=stop)
+    return check_walks(verbs, walks, intent, resubmit=resubmit, limit=limit, stop=stop)
 
 
 def check_walks(

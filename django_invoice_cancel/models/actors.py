@@ -13,6 +13,7 @@ from django.db import DataError, models
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
 from ..domain.audit import LoggedActor
+from ..services.call_arguments import checked_actor
 from .values import storable
 
 LABEL_LENGTH = 150
@@ -63,14 +64,13 @@ def named_actor(actor: Any) -> tuple[Any, str]:
     Raises:
         TypeError: it is none of them.
     """
+    actor = checked_actor(actor)
     if actor is None:
         return None, ""
     if isinstance(actor, str):
         return None, _label(actor)
     if isinstance(actor, LoggedActor):
         return actor.key, actor.label
-    if not isinstance(actor, get_user_model()) and not _behaves_like_user(actor):
-        raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
     if getattr(actor, "is_anonymous", False):
         return None, "anonymous"
     key = getattr(actor, "pk", None)
@@ -88,10 +88,6 @@ def find_actor(name: str) -> Any:
     with suppress(TypeError, ValueError, OverflowError, ValidationError, DataError):
         return (user_model._default_manager.filter(**{field: name}).first() if field else None) or name
     return name
-
-
-def _behaves_like_user(actor: Any) -> bool:
-    return not isinstance(actor, type) and hasattr(actor, "is_authenticated")
 
 
 def _username(actor: Any) -> Any:

@@ -18,13 +18,14 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import registry
 from ..domain import statuses
-from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.audit import Trigger, Wanted
 from ..domain.clock import utc_now
 from ..domain.outcomes import CancelResult
 from ..domain.statuses import CLOSED, OURS_ALONE, Status, holds_money
 from ..exceptions import InvalidExternalId
 from ..labels import not_an_id
 from ..services import results
+from ..services.call_arguments import checked_text, make_intent
 from ..services.cancel import cancel_invoice, cancel_on_commit
 from ..services.eligibility import is_abandoned, why_not
 from ..services.reconcile import observe_invoice, reconcile_invoice
@@ -238,7 +239,7 @@ class Invoice(models.Model):
 
         Returns True if nothing is under way, False if a cancel request was sent that may still succeed.
         """
-        return self.verbs.withdraw(self, Intent(actor, Trigger(trigger), reason))
+        return self.verbs.withdraw(self, make_intent(actor, trigger, reason))
 
     def observe_status(
         self,
@@ -250,7 +251,7 @@ class Invoice(models.Model):
         reason: str = "",
     ) -> bool:
         """Take in a status learned from outside, in our word or the provider's; return whether the row changed."""
-        intent = Intent(actor, Trigger(trigger), reason)
+        intent = make_intent(actor, trigger, reason)
         return observe_invoice(self, status, provider_status=provider_status, intent=intent)
 
     def reconcile(self, *, resubmit: bool = False, actor: Any = None) -> CancelResult:
@@ -267,14 +268,15 @@ class Invoice(models.Model):
         Applies if ``is_resolvable``; raises ``ResolveNotPossible`` otherwise, and for ``created`` before the doubt
         period is over. A contradicted invoice may also be resolved to the status that it has.
         """
-        self.verbs.resolve(self, Status(status), Intent(actor, Trigger.OPERATOR, reason))
+        self.verbs.resolve(self, Status(status), make_intent(actor, Trigger.OPERATOR, reason))
 
     def mark_handled(self, *, actor: Any, note: str, seen: str = "") -> bool:
         """Record that a named person took care of money that met a cancellation; False where it was done before.
 
         Raises ``ResolveNotPossible`` where there is no such money, or more of it than in the status ``seen``.
         """
-        return self.verbs.mark_handled(self, Intent(actor, Trigger.OPERATOR, note), seen=seen)
+        intent = make_intent(actor, Trigger.OPERATOR, note, argument="note")
+        return self.verbs.mark_handled(self, intent, seen=checked_text("seen", seen))
 
     acancel = async_twin(cancel)
     awithdraw = async_twin(withdraw)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from django.db import models
 
 from .. import registry
-from ..domain.audit import Intent, Trigger
+from ..domain.audit import Trigger
 from ..exceptions import InvalidExternalId
+from ..services.call_arguments import checked_text, make_intent
 from ..services.reconcile import observed_status, warn_of_lost_payment
 from .queryset import InvoiceQuerySet, InvoiceT
 from .registrations import InvoiceFields, cleaned_values, id_text
@@ -68,7 +69,7 @@ class InvoiceManager(_Manager[InvoiceT]):
         """
         values = {"provider": provider, "external_id": external_id, **fields}
         verbs = self.get_queryset().verbs
-        invoice, is_new, conflict = verbs.register(*self._valid(values), Intent(actor, Trigger(trigger)))
+        invoice, is_new, conflict = verbs.register(*self._valid(values), make_intent(actor, trigger))
         _report([conflict] if conflict else [], on_conflict)
         return cast("InvoiceT", invoice), is_new
 
@@ -85,8 +86,9 @@ class InvoiceManager(_Manager[InvoiceT]):
         ``rows``: mappings with the arguments of ``register``. ``on_conflict`` is called for each invoice whose stored
         values differ from given ones; without it, one WARNING is logged for all of them.
         """
+        intent = make_intent(actor, trigger)
         invoices = [self._valid(row) for row in rows]
-        new, conflicts = self.get_queryset().verbs.register_many(invoices, Intent(actor, Trigger(trigger)))
+        new, conflicts = self.get_queryset().verbs.register_many(invoices, intent)
         _report(conflicts, on_conflict)
         return new, len(invoices) - new
 
@@ -117,11 +119,12 @@ class InvoiceManager(_Manager[InvoiceT]):
         """
         if isinstance(external_id, bool) or not isinstance(external_id, str | int):
             raise ValueError(f"external_id must be a string or a whole number, not {type(external_id).__name__}.")
-        account = registry.get_provider(provider)
+        make_intent(actor, trigger, reason)  # raises before an invoice is looked for
+        account = registry.get_provider(checked_text("provider", provider))
         observed = observed_status(account, status, provider_status)
         verbs = self.get_queryset().verbs
         try:
-            invoice = verbs.find(provider, account.clean_id(id_text(external_id)))
+            invoice = verbs.find(account.alias, account.clean_id(id_text(external_id)))
         except InvalidExternalId as error:
             warn_of_lost_payment(account.alias, observed, str(error))
             return None

@@ -20,6 +20,7 @@ from ..domain.audit import Intent, Trigger, Wanted
 from ..domain.clock import utc_now
 from ..domain.outcomes import Code, Outcome
 from ..providers.base import Provider
+from ..services.call_arguments import checked_text
 from ..services.eligibility import NOT_NOW, account_of, is_stored_well, why_not
 from ..services.on_commit import call_on_commit
 from .actors import acting_user
@@ -180,7 +181,7 @@ class BulkOperation(Dispatched):
         """Start the draft; False where it is none any more."""
         workers = conf.get().dispatch_workers if workers is None else workers
         fields |= {"started_at": utc_now(), "workers": workers}
-        texts = {"reason": storable(fields.pop("reason"))} if "reason" in fields else {}
+        texts = {"reason": storable(checked_text("reason", fields.pop("reason")))} if "reason" in fields else {}
 
         def start(written: list[str]) -> bool:
             return self._go((Progress.DRAFT,), Progress.RUNNING, **fields, **dict(zip(texts, written, strict=True)))

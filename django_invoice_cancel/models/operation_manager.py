@@ -13,11 +13,11 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import conf, registry
 from ..bulk import checked_bounds
-from ..domain.audit import Intent, Trigger
+from ..domain.audit import Trigger
 from ..domain.clock import TOLERANCE, utc_now
 from ..domain.outcomes import Code
 from ..domain.statuses import Status
-from ..services.cancel import checked_intent
+from ..services.call_arguments import checked_intent, checked_text, make_intent
 from .actors import LABEL_LENGTH, named_actor
 from .dispatch import QUIET
 from .fields import PrimaryManager
@@ -68,7 +68,8 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         """
         actor = fields.pop("actor", None)
         actor_id, actor_label = named_actor(actor)
-        reason = storable(fields.pop("reason", ""))
+        reason = storable(checked_text("reason", fields.pop("reason", "")))
+        fields["decision"] = checked_text("decision", fields.get("decision"))
         self.forget_drafts()
         with transaction.atomic(using=self.db):
             made = self._create([actor_label, reason], operation=Operation(operation), actor_id=actor_id, **fields)
@@ -148,9 +149,12 @@ def _refuse_impossible(
     decision: str = "",
     **fields: Any,
 ) -> None:
+    decision = checked_text("decision", decision)
+    if decision and operation != Operation.RESOLVE:
+        raise ValueError(f"Pass decision with operation={str(Operation.RESOLVE)!r} only.")
     if operation == Operation.RESOLVE:
-        refuse_decision(Status(decision), Intent(actor, Trigger(trigger), reason))
+        refuse_decision(Status(decision), make_intent(actor, trigger, reason))
     elif operation == Operation.CANCEL:
-        checked_intent(actor, Trigger(trigger), reason)
+        checked_intent(actor, trigger, reason)
     else:
-        Trigger(trigger)
+        make_intent(actor, trigger, reason)

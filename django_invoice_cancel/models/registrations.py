@@ -146,7 +146,7 @@ def _shown(value: Any) -> str:
 
 
 def _status(word: Any) -> Status:
-    if word in OURS_ALONE or word not in list(Status):
+    if not isinstance(word, str) or word in OURS_ALONE or word not in list(Status):
         allowed = ", ".join(status for status in Status if status not in OURS_ALONE)
         raise ValidationError({"status": f"{str(word)[:40]!r} is not a status to register with: {allowed}."})
     return Status(word)

@@ -15,14 +15,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from django.db.transaction import TransactionManagementError
 
-from .. import conf
-from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.audit import Trigger, Wanted
 from ..domain.claims import Answer, Claim
 from ..domain.interruptions import is_interruption, without_frames
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
 from ..domain.statuses import MONEY, Status
 from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
+from .call_arguments import checked_intent
 from .eligibility import NOT_NOW, Account, account_of, why_no_request, why_not, why_not_now
 from .on_commit import call_on_commit
 from .provider_calls import interrupted, is_certainly_unsent, submit
@@ -125,14 +125,6 @@ def note_reply(
             verbs.tell_state(alias, seconds=0.0, code="", failures=0)
     except Error:
         logger.exception("What a reply says about %s was not written.", alias)
-
-
-def checked_intent(actor: Any, trigger: Trigger, reason: str) -> Intent:
-    """Return the intent, or raise ``ValueError`` where a reason is required and missing."""
-    settings, _ = conf.read()  # what is wrong with them is said of the invoice: it is misconfigured
-    if settings.require_reason and not reason.strip():
-        raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
-    return Intent(actor, trigger, reason)
 
 
 def refuse_unsaved(invoice: Invoice) -> None:

@@ -15,6 +15,7 @@ from ..domain.claims import Target
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
 from ..domain.statuses import MONEY, OURS_ALONE, Status
 from ..providers.base import Provider
+from .call_arguments import checked_status_string, make_intent
 from .eligibility import account_of, why_not, why_not_now
 from .provider_calls import look_up
 from .results import result, skipped, standing, told
@@ -38,15 +39,16 @@ def observe_invoice(
     return invoice.verbs.observe(invoice, observed, intent, word=provider.words(provider_status))
 
 
-def observed_status(provider: Provider | None, status: str | None, provider_status: object) -> Status | None:
+def observed_status(provider: Provider | None, status: str | None, provider_status: Any) -> Status | None:
     """Return the status that was reported; None for a status string of the provider that is not known.
 
     Raises ``ValueError`` unless exactly one of both is given, and for a status that no provider can report.
     """
-    if (status is None) == (provider_status is None):
+    status_string = checked_status_string(provider_status)
+    if (status is None) == (status_string is None):
         raise ValueError("Pass either status, one of ours, or provider_status, the provider's status string.")
     if status is None:
-        return None if provider is None else provider.status_of_postback(str(provider_status))
+        return None if provider is None else provider.status_of_postback(str(status_string))
     known = Status(status)
     if known in OURS_ALONE:
         raise ValueError(f"{status!r} cannot be observed: no provider can report it.")
@@ -73,7 +75,7 @@ def reconcile_invoice(
     ``resubmit`` repeats the cancel where the provider has no lookup, declares a repeat harmless, and the doubt
     period is over.
     """
-    return told(reconciled(invoice, Intent(actor, trigger), resubmit=resubmit))
+    return told(reconciled(invoice, make_intent(actor, trigger), resubmit=resubmit))
 
 
 def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelResult:

@@ -14,7 +14,7 @@ from django.db.models import Count
 from ...bulk import ListedWalk, Walk, cancel_requested_walks, cancel_walks, preview_walks, walks_of
 from ...domain.audit import Intent, Trigger
 from ...models import BulkOperation, Invoice
-from ...services.cancel import checked_intent
+from ...services.call_arguments import checked_intent
 from ..arguments import (
     actor,
     add_output_arguments,

@@ -1,0 +1,65 @@
+"""Arguments of the public functions: who acts, and texts. They are checked before anything is written or sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.utils.functional import Promise
+
+from .. import conf
+from ..domain.audit import Intent, LoggedActor, Trigger
+
+
+def make_intent(actor: Any, trigger: str, reason: Any = "", *, argument: str = "reason") -> Intent:
+    """Return the intent of a call.
+
+    Args:
+        argument: Name of the argument that is passed as ``reason``.
+
+    Raises:
+        TypeError: ``actor`` is no user or label, or ``reason`` is no text.
+        ValueError: ``trigger`` is not a ``Trigger``.
+    """
+    return Intent(checked_actor(actor), Trigger(trigger), checked_text(argument, reason))
+
+
+def checked_intent(actor: Any, trigger: str, reason: Any) -> Intent:
+    """Return the intent of a cancellation; raise ``ValueError`` too if a reason is required and missing."""
+    intent = make_intent(actor, trigger, reason)
+    settings, _ = conf.read()  # what is wrong with them is said of the invoice: it is misconfigured
+    if settings.require_reason and not intent.reason.strip():
+        raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
+    return intent
+
+
+def checked_text(name: str, value: Any) -> str:
+    """Return a text as a plain ``str``: a lazy one is evaluated, None is empty. Anything else is a ``TypeError``."""
+    if value is None:
+        return ""
+    if isinstance(value, Promise):
+        return str(value)
+    if isinstance(value, str):
+        return value[:]  # without its subclass, whose str() may be another text
+    raise TypeError(f"{name} must be a text (str) or None, not {type(value).__name__}.")
+
+
+def checked_actor(actor: Any) -> Any:
+    """Return a user, an object that behaves like one, a label, or None. Anything else is a ``TypeError``."""
+    if isinstance(actor, str | Promise):
+        return checked_text("actor", actor)
+    is_user = isinstance(actor, get_user_model()) or _behaves_like_user(actor)
+    if actor is None or is_user or isinstance(actor, LoggedActor):
+        return actor
+    raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
+
+
+def checked_status_string(provider_status: Any) -> str | None:
+    """Return a provider's status string. A whole number stands for its decimal text: JSON may hold one."""
+    if isinstance(provider_status, int) and not isinstance(provider_status, bool):
+        return str(provider_status)
+    return None if provider_status is None else checked_text("provider_status", provider_status)
+
+
+def _behaves_like_user(actor: Any) -> bool:
+    return not isinstance(actor, type) and hasattr(actor, "is_authenticated")
