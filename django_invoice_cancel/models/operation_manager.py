@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
@@ -23,6 +24,7 @@ from .dispatch import QUIET
 from .fields import PrimaryManager
 from .values import storable, write_texts
 from .writes.decisions import refuse_decision
+from .writes.rows import Rows
 
 if TYPE_CHECKING:
     from .operation import BulkOperation
@@ -70,15 +72,19 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         actor_id, actor_label = named_actor(actor)
         reason = storable(checked_text("reason", fields.pop("reason", "")))
         fields["decision"] = checked_text("decision", fields.get("decision"))
+        strangers, hidden, not_permitted = list(strangers), list(hidden), list(not_permitted)  # for each try
         self.forget_drafts()
-        with transaction.atomic(using=self.db):
+
+        def make() -> BulkOperation:
             made = self._create([actor_label, reason], operation=Operation(operation), actor_id=actor_id, **fields)
             made.freeze(invoices)
             made.add_strangers(strangers)
             made.add_strangers(hidden, code=Code.NOT_PERMITTED)
             made.refuse(not_permitted)
             made.leave_out_misstored()
-        return made
+            return made
+
+        return Rows(self.db).join(make)
 
     def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:
         """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``.
@@ -120,11 +126,12 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         """Let times in the future be now; else an operation would seem to be worked on while a clock is ahead."""
         now = utc_now()
         for name in ("worked_at", "started_at"):
-            self.unfinished().filter(**{f"{name}__gt": now + TOLERANCE}).update(**{name: now})
+            ahead = self.unfinished().filter(**{f"{name}__gt": now + TOLERANCE})
+            Rows(self.db).repeat(partial(ahead.update, **{name: now}))
 
     def forget_drafts(self) -> None:
         """Remove what nobody confirmed for a day."""
-        self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete()
+        Rows(self.db).repeat(self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete)
 
 
 def _refuse_dispatcher() -> None:

@@ -34,7 +34,7 @@ class InvoiceVerbs:
         self.guard_raw_save = rows.guard_raw_save
         claims, observations, decisions, pauses = Claims(rows), Observations(rows), Decisions(rows), Pauses(rows)
         requests = Requests(rows, claims)
-        self.read = rows.read
+        self.read = rows.repeat
         self.claim = claims.claim
         self.give_back = claims.give_back
         self.is_claimed = claims.is_claimed

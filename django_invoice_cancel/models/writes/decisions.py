@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from django.db import transaction
 from django.utils.translation import gettext as _
 
 from ...domain.audit import Intent, Wanted
@@ -16,6 +15,7 @@ from ...exceptions import ResolveNotPossible
 from ...labels import NOT_BECAUSE
 from ...services.eligibility import end_of_claim, is_abandoned, why_not
 from ..actors import named_actor
+from ..values import storable
 from .answers import append_flagged, consequences
 from .observations import ONE_MORE_LOOKUP
 from .rows import Entry, Rows, carry_over
@@ -39,16 +39,21 @@ class Decisions:
         same transaction.
         """
         refuse_decision(status, intent)
-        with transaction.atomic(using=self.rows.using):
+        tries = _Tries(self.rows, invoice, intent, Code.RESOLVED)
+
+        def verb() -> None:
             row = self.rows.lock(invoice.id)
             if row is None or row.attempt != invoice.attempt:
                 raise _changed()
-            if is_abandoned(row):
-                self._abandon(row, invoice, intent)
-            self._resolve(row, invoice, status, intent)
+            if not tries.has_written(row):
+                if is_abandoned(row):
+                    self._abandon(row, invoice, intent)
+                self._resolve(row, invoice, status, intent)
             carry_over(row, invoice)
             if also is not None:
                 also()
+
+        self.rows.join(verb, [invoice])
 
     def mark_handled(self, invoice: Invoice, intent: Intent, *, seen: str = "") -> bool:
         """Note that a named person took care of late money; False where somebody has done so before.
@@ -57,11 +62,16 @@ class Decisions:
         the person saw: ``seen`` is the status by then, where it is known.
         """
         _require_person(intent, "mark_handled", "note")
-        with transaction.atomic(using=self.rows.using):
+        tries = _Tries(self.rows, invoice, intent, Code.HANDLED)
+
+        def verb() -> bool:
             row = self.rows.lock(invoice.id)
             code = Code.NO_LATE_MONEY if row is None else why_not(Wanted.HANDLED, row)
             if row is None or code not in ("", Code.HANDLED):
                 raise ResolveNotPossible(code, str(NOT_BECAUSE[Wanted.HANDLED][code]))
+            if tries.has_written(row):
+                carry_over(row, invoice)
+                return True
             is_first = not code
             if is_first and seen and row.status != seen:
                 raise _changed()
@@ -72,6 +82,8 @@ class Decisions:
                 self.rows.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.HANDLED)])
             carry_over(row, invoice)
             return is_first
+
+        return self.rows.join(verb, [invoice])
 
     def _abandon(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
         now = utc_now()
@@ -96,6 +108,21 @@ class Decisions:
             check_move(Mover.RESOLVE, old, status)
         entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
         append_flagged(self.rows, row, changes, entry)
+
+
+class _Tries:
+    """The tries of one decision. An earlier one may have been committed although its COMMIT reported an error."""
+
+    def __init__(self, rows: Rows, invoice: Invoice, intent: Intent, code: Code) -> None:
+        label = named_actor(intent.actor)[1]
+        log = rows.log.filter(invoice_id=invoice.id, code=code, actor_label=label, created_at__gte=utc_now())
+        self._written = log.filter(reason=storable(intent.reason))
+        self._count = 0
+
+    def has_written(self, row: Invoice) -> bool:
+        """Return whether an earlier try wrote the decision; call it once in each try, with the locked row."""
+        self._count += 1
+        return self._count > 1 and self._written.filter(attempt=row.attempt).exists()
 
 
 def _changed() -> ResolveNotPossible:

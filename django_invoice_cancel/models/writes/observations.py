@@ -131,7 +131,8 @@ class Observations:
         wrong = Q(claim_expires_at__gt=far) | Q(claim_expires_at__isnull=True, status_changed_at__gt=far)
         rows = self.rows.invoices.filter(wrong, status=Status.IN_DOUBT)
         changes = {"claim_expires_at": now, "status_changed_at": now, "next_check_at": None}  # due at once
-        count = (rows if invoice is None else rows.filter(pk=invoice.id)).update(**changes)
+        own = rows if invoice is None else rows.filter(pk=invoice.id)
+        count = self.rows.repeat(lambda: own.update(**changes))
         if count:
             logger.warning("A wrong clock wrote the times of %d invoices in doubt: they count from now.", count)
         if count and invoice is not None:
@@ -139,10 +140,10 @@ class Observations:
 
     def beat(self, alias: str) -> None:
         """Leave word that reconcile ran for this provider."""
-        now = utc_now()
         states = ProviderState.objects.using(self.rows.using)
-        if not states.filter(alias=alias).update(last_reconcile_at=now):
-            states.get_or_create(alias=alias, defaults={"last_reconcile_at": now})
+        seen = {"last_reconcile_at": utc_now()}
+        if not self.rows.repeat(lambda: states.filter(alias=alias).update(**seen)):
+            self.rows.repeat(lambda: states.get_or_create(alias=alias, defaults=seen))
 
     def _wait(self, seen: Seen, reply: LookupReply) -> None:
         wait = LOST_LOOKUP_WAIT if reply.retry_after is None else timedelta(seconds=reply.retry_after)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 
 from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
@@ -30,12 +31,16 @@ class Pauses:
 
     def pause(self, alias: str, code: str, seconds: float) -> None:
         """Pause the provider for ``seconds``; a pause never shortens another."""
+        if self.rows.repeat(partial(self._pause, alias, code, seconds)) and seconds >= 1:
+            _log_pause(alias, code, seconds)
+
+    def _pause(self, alias: str, code: str, seconds: float) -> bool:
+        """Write a pause; return whether the provider was not paused before."""
         was_paused = self._corrected(self._states.get_or_create(alias=alias)[0]).is_paused
         now = utc_now()
         until = now + timedelta(seconds=seconds)
         shorter = self._states.filter(Q(paused_until__isnull=True) | Q(paused_until__lt=until), alias=alias)
-        if shorter.update(paused_at=now, paused_until=until, pause_code=code) and not was_paused and seconds >= 1:
-            _log_pause(alias, code, seconds)
+        return bool(shorter.update(paused_at=now, paused_until=until, pause_code=code)) and not was_paused
 
     def provider_state(self, alias: str) -> ProviderState | None:
         """Return what is known about the provider; correct a pause that was written by a wrong clock."""
@@ -59,23 +64,23 @@ class Pauses:
         """
         now = utc_now()
         heard = {"failures": min(failures, MOST_COUNTED)} | ({} if failures else {"last_success_at": now})
-        if not self._states.filter(alias=alias).update(**heard):
-            self._states.get_or_create(alias=alias, defaults=heard)
+        if not self.rows.repeat(lambda: self._states.filter(alias=alias).update(**heard)):
+            self.rows.repeat(lambda: self._states.get_or_create(alias=alias, defaults=heard))
         if code:
             self.pause(alias, code, seconds)
         elif not failures:
             over = self._states.filter(alias=alias, paused_until__lte=now)
-            over.update(paused_at=None, paused_until=None, pause_code="")
+            self.rows.repeat(lambda: over.update(paused_at=None, paused_until=None, pause_code=""))
 
     def count_failure(self, alias: str, code: str, *, most: int, seconds: float) -> None:
         """Count a reply that says nothing about an invoice; after ``most`` in a row, pause for ``seconds``."""
         own = self._states.filter(alias=alias)
-        one_more = Least(F("failures") + 1, MOST_COUNTED)
-        if not own.update(failures=one_more):
+        one_more = partial(own.update, failures=Least(F("failures") + 1, MOST_COUNTED))
+        if not self.rows.repeat(one_more):
             try:
-                self._states.create(alias=alias, failures=1)
+                self.rows.repeat(partial(self._states.create, alias=alias, failures=1))
             except IntegrityError:  # inserted concurrently
-                own.update(failures=one_more)
+                self.rows.repeat(one_more)
             else:
                 return
         if own.filter(failures__gte=most).exists():
@@ -106,7 +111,7 @@ class Pauses:
         if state.begins_in_future:
             now, until = utc_now(), state.pause_ends_at
             own = self._states.filter(alias=state.alias, paused_at=state.paused_at, paused_until=state.paused_until)
-            own.update(paused_at=now, paused_until=until)
+            self.rows.repeat(lambda: own.update(paused_at=now, paused_until=until))
             state.paused_at, state.paused_until = now, until
         return state
 

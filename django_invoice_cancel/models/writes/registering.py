@@ -7,7 +7,7 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, models
 
 from ...domain.audit import Intent
 from ...domain.statuses import Status
@@ -66,10 +66,13 @@ class Registrations:
             first = stored.get(_key(invoice)) or new.setdefault(_key(invoice), invoice)
             if first is not invoice or _key(invoice) in parents:
                 repeated.append((first, given))
-        with transaction.atomic(using=self.rows.using):
-            count = self._insert_many(list(new.values()), parents, intent)
+
+        def verb() -> tuple[int, list[Conflict]]:
+            count = self._insert_many([copy(invoice) for invoice in new.values()], parents, intent)
             conflicts = [self._merge(first, given) for first, given in repeated]
-        return count, [conflict for conflict in conflicts if conflict is not None]
+            return count, [conflict for conflict in conflicts if conflict is not None]
+
+        return self.rows.join(verb)
 
     def _insert_many(self, new: list[Invoice], parents: dict[Key, Invoice], intent: Intent) -> int:
         if not self.is_child:

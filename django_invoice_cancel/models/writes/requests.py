@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.db.models import Q
 
 from ...domain.audit import Intent, LoggedActor, Trigger
@@ -43,7 +42,8 @@ class Requests:
 
         A repeated request is logged, and keeps the time of the first and its back-off.
         """
-        with transaction.atomic(using=self.rows.using):
+
+        def verb() -> bool:
             row = self.rows.lock(invoice.id)
             if row is None:
                 return False
@@ -58,6 +58,8 @@ class Requests:
                 carry_over(row, invoice)
             self.rows.append([Entry(invoice, row.status, row.status, intent, code=Code.REQUESTED)])
             return True
+
+        return self.rows.join(verb, [invoice])
 
     def withdraw(self, invoice: Invoice, intent: Intent) -> bool:
         """Clear the request; return False if a cancel request was sent that may still succeed."""

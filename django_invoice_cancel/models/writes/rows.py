@@ -163,15 +163,18 @@ class Rows:
             self._before_retry(tries)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def read(self, question: Callable[[], T]) -> T:
-        """Call a function that only reads, up to three times on a lost connection; in a transaction only once."""
+    def repeat(self, call: Callable[[], T]) -> T:
+        """Call a function up to three times on a deadlock or a lost connection; in a transaction only once.
+
+        For reads, and for single statements that do no harm if they are carried out twice. They need no transaction.
+        """
         for tries in range(1, _TRIES + 1):
             try:
-                return question()
+                return call()
             except _RETRIED as error:
                 if tries == _TRIES or connections[self.using].in_atomic_block or is_lock_timeout(error):
                     raise
-                logger.debug("Reading again after a database error.", exc_info=True)
+                logger.debug("Repeating a statement after a database error.", exc_info=True)
             self._before_retry(tries)
         raise AssertionError("unreachable: the last try returns or raises")
 
