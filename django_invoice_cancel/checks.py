@@ -39,7 +39,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
     {
         "E001": "Remove the key, or correct its spelling; the message lists the valid keys.",
         "E002": "Set the key to a value of the type that the message names, or remove it to use its default.",
-        "E003": "Set BACKEND to the dotted path of a subclass of django_invoice_cancel.providers.base.Provider.",
+        "E003": "Set BACKEND to the dotted path of a subclass of django_invoice_cancel.providers.Provider.",
         "E004": "Add the missing option to OPTIONS, or remove the unknown one. If a secret is None, set its variable "
         "in the environment.",
         "E005": "Correct the option that the message names. Its value is not shown, because it may be a secret.",

@@ -146,7 +146,8 @@ def backend_of(config: conf.ProviderConfig) -> type[Provider]:
     backend = resolve(config.backend)
     if not (isinstance(backend, type) and issubclass(backend, Provider)):
         raise ImproperlyConfigured(
-            f"BACKEND of {config.alias!r}, {config.backend!r}, is not a subclass of providers.base.Provider."
+            f"BACKEND of {config.alias!r}, {config.backend!r}, "
+            "is not a subclass of django_invoice_cancel.providers.Provider."
         )
     return backend
 

@@ -16,6 +16,8 @@ from .base import Lease
 from .http import HTTPProvider
 from .transport import Deadline, Exchange
 
+__all__ = ["CryptoCloud"]
+
 DOCUMENTED_HOST = "https://api.cryptocloud.plus"
 NOT_CREATED = "invoice is not created"
 REJECTED_KEY = frozenset({"signature verification failed", "invalid header padding"})

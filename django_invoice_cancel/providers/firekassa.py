@@ -19,6 +19,8 @@ from .base import Lease
 from .http import HTTPProvider
 from .transport import Deadline, Exchange
 
+__all__ = ["FireKassa"]
+
 
 class FireKassa(HTTPProvider):
     """An account at FireKassa, on the API domain that FireKassa gave to the merchant."""

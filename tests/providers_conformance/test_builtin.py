@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from django_invoice_cancel.domain.secrets import Secret
+from django_invoice_cancel.providers import Secret
 from django_invoice_cancel.providers.cryptocloud import CryptoCloud
 from django_invoice_cancel.providers.firekassa import FireKassa
 from django_invoice_cancel.testing import ProviderConformance

@@ -3,11 +3,7 @@
 import re
 from typing import Any
 
-from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
-from django_invoice_cancel.domain.secrets import Secret
-from django_invoice_cancel.providers.base import Lease
-from django_invoice_cancel.providers.http import HTTPProvider
-from django_invoice_cancel.providers.transport import Deadline
+from django_invoice_cancel.providers import Code, Deadline, HTTPProvider, Lease, Outcome, ProviderReply, Secret
 from django_invoice_cancel.testing import ProviderConformance
 
 

@@ -180,10 +180,8 @@ import dataclasses
 import logging
 import re
 import requests
-from django_invoice_cancel.domain.secrets import Secret
-from django_invoice_cancel.domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from django_invoice_cancel.providers import Code, LookupReply, Outcome, ProviderReply, Secret, Status
 from django_invoice_cancel.providers.firekassa import FireKassa
-from django_invoice_cancel.domain.statuses import Status
 from tests.providers_conformance.test_builtin import TestFireKassaWithLookup as Suite
 
 

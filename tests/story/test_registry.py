@@ -51,7 +51,11 @@ WRONG = [
     (FIREKASSA, GOOD | {"concurrency": 1.5}, "Provider 'fk': option 'concurrency' must be a whole number from 1 to"),
     (FIREKASSA, GOOD | {"lookup": "yes"}, "Provider 'fk': option 'lookup' must be True or False."),
     ("nowhere.Provider", GOOD, "'nowhere.Provider' in INVOICE_CANCEL cannot be imported: No module named 'nowhere'"),
-    ("datetime.datetime", GOOD, "BACKEND of 'fk', 'datetime.datetime', is not a subclass of providers.base.Provider."),
+    (
+        "datetime.datetime",
+        GOOD,
+        "BACKEND of 'fk', 'datetime.datetime', is not a subclass of django_invoice_cancel.providers.Provider.",
+    ),
     ("not a path", GOOD, "'not a path' in INVOICE_CANCEL cannot be imported"),
 ]
 
