@@ -19,7 +19,7 @@ from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing.sandbox import BEHAVIOURS, invoice_id
 
 GOODS = ("Oak desk", "Desk lamp", "Bookshelf", "Wool blanket", "Kettle", "Bicycle bell", "Garden chair", "Rain coat")
-SAYS = {behaviour.name: behaviour.says for behaviour in BEHAVIOURS}
+SAYS = {behaviour.name: behaviour.description for behaviour in BEHAVIOURS}
 
 
 @dataclass(frozen=True)

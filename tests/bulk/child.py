@@ -11,13 +11,12 @@ from tests import settings as test_settings
 
 
 def main(base_url: str, *arguments: str) -> None:
-    from django_invoice_cancel.testing.sandbox.exchange import Knobs
-    from django_invoice_cancel.testing.sandbox.sandbox import provider_settings
+    from django_invoice_cancel.testing.sandbox.config import SandboxConfig, provider_settings
 
     test_settings.INVOICE_CANCEL.update(json.loads(os.environ.get("INVOICE_CANCEL_TEST_SETTINGS", "{}")))
     options = json.loads(os.environ.get("INVOICE_CANCEL_TEST_OPTIONS", "{}"))
     test_settings.SILENCED_SYSTEM_CHECKS = ["invoice_cancel.W006"]  # the sandbox is an address of this machine
-    test_settings.INVOICE_CANCEL["PROVIDERS"] = provider_settings(Knobs(), base_url, **options)
+    test_settings.INVOICE_CANCEL["PROVIDERS"] = provider_settings(SandboxConfig(), base_url, **options)
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(["manage.py", *arguments])

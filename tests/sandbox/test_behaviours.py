@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from django_invoice_cancel.testing.sandbox import BEHAVIOURS, Knobs, ProviderSandbox, invoice_id
+from django_invoice_cancel.testing.sandbox import BEHAVIOURS, ProviderSandbox, SandboxConfig, invoice_id
 
 from .caller import TOKENS, ask, cancel, lookup, request_bytes
 
@@ -198,11 +198,11 @@ def test_ids_of_different_numbers_differ_and_keep_their_behaviour(dialect, name)
 
 
 def test_unknown_behaviour_is_named_in_the_error():
-    with pytest.raises(ValueError, match="'lost' is no behaviour of the sandbox; there are ordinary, paid"):
+    with pytest.raises(ValueError, match="'lost' is not a behaviour of the sandbox; choose from ordinary, paid"):
         invoice_id("firekassa", 1, "lost")
 
 
 def test_default_delays_are_longer_than_a_blink_and_shorter_than_a_deadline():
-    knobs = Knobs()
-    assert 1 <= knobs.slow_seconds < knobs.late_seconds < 15
-    assert ProviderSandbox().knobs == knobs
+    config = SandboxConfig()
+    assert 1 <= config.slow_seconds < config.late_seconds < 15
+    assert ProviderSandbox().config == config

@@ -109,7 +109,7 @@ def test_step_may_be_a_function_of_the_request(sandbox):
 def test_step_that_does_not_exist_is_an_error_at_once(sandbox, steps, error):
     with pytest.raises(error):
         sandbox.script("*", steps)
-    with pytest.raises(ValueError, match="'void' is no operation"):
+    with pytest.raises(ValueError, match="'void' is not an operation"):
         sandbox.script("*", ["paid"], operation="void")
     assert cancel(sandbox, "firekassa", "511727000").status == 200
 
@@ -191,7 +191,7 @@ def test_hold_of_lookups(sandbox, dialect):
 
 
 def test_hold_at_another_time_is_an_error(sandbox):
-    with pytest.raises(ValueError, match="before or after"):
+    with pytest.raises(ValueError, match="must be 'before' or 'after'"):
         sandbox.hold(when="during")
 
 
@@ -245,7 +245,7 @@ def test_waiting_ends_when_the_truth_changes(sandbox, dialect):
         sandbox.wait_until(lambda: sandbox.truth(external_id) == "expired", timeout=0.01)
 
 
-# -- knobs ----------------------------------------------------------------------------------------------------
+# -- configuration ------------------------------------------------------------------------------------------------
 
 
 def test_latency_can_differ_by_dialect(sandbox):
@@ -341,7 +341,7 @@ def test_sandbox_can_start_refusing(dialect):
         assert sandbox.count("cancel") == 1
 
 
-def test_knobs_can_be_set_before_the_start_and_after_the_end(dialect):
+def test_configuration_can_be_set_before_the_start_and_after_the_end(dialect):
     sandbox = ProviderSandbox()
     sandbox.configure(down="refuse")
     sandbox.configure(down="", rate=0)
@@ -350,18 +350,18 @@ def test_knobs_can_be_set_before_the_start_and_after_the_end(dialect):
         assert sandbox.count("cancel") == 1
     sandbox.configure(down="refuse")
     sandbox.reset()
-    assert sandbox.knobs == ProviderSandbox().knobs
+    assert sandbox.config == ProviderSandbox().config
 
 
 @pytest.mark.parametrize(
     ("changes", "error"),
     [({"down": "yes"}, ValueError), ({"firekassa_token": "x"}, ValueError), ({"speed": 1}, TypeError)],
 )
-def test_wrong_knob_is_an_error_and_changes_nothing(sandbox, changes, error):
-    before = sandbox.knobs
+def test_wrong_configuration_is_an_error_and_changes_nothing(sandbox, changes, error):
+    before = sandbox.config
     with pytest.raises(error):
         sandbox.configure(**changes)
-    assert sandbox.knobs == before
+    assert sandbox.config == before
 
 
 def test_counts_only_keeps_counts_and_times(sandbox, dialect):
@@ -400,13 +400,13 @@ def test_reset_lets_go_what_was_held(sandbox, dialect):
 
 
 def test_count_of_an_unknown_operation_is_an_error(sandbox):
-    with pytest.raises(ValueError, match="'void' is no operation"):
+    with pytest.raises(ValueError, match="'void' is not an operation"):
         sandbox.count("void")
 
 
 @pytest.mark.parametrize("external_id", ["", "a b", "INV-", "1" * 20])
 def test_what_is_no_id_is_an_error_in_the_controls(sandbox, external_id):
-    with pytest.raises(ValueError, match="is no id of an invoice"):
+    with pytest.raises(ValueError, match="is not an id of an invoice"):
         sandbox.truth(external_id)
 
 

@@ -4,7 +4,7 @@ import doctest
 from dataclasses import fields
 from pathlib import Path
 
-from django_invoice_cancel.testing.sandbox import Knobs
+from django_invoice_cancel.testing.sandbox import SandboxConfig
 from django_invoice_cancel.testing.sandbox.behaviours import markdown_table
 
 DOCS = Path(__file__).parents[2] / "docs" / "testing.md"
@@ -21,8 +21,8 @@ def test_table_of_behaviours_in_the_docs_is_the_table():
     assert documented == [line for line in markdown_table().splitlines() if not line.startswith("|-")]
 
 
-def test_every_knob_is_in_the_docs():
-    assert [knob.name for knob in fields(Knobs) if f"`{knob.name}`" not in sandbox_section()] == []
+def test_every_option_is_in_the_docs():
+    assert [option.name for option in fields(SandboxConfig) if f"`{option.name}`" not in sandbox_section()] == []
 
 
 def test_examples_in_the_docs_work():

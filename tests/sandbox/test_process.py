@@ -105,14 +105,14 @@ def test_providers_can_be_refused_and_controlled_on_their_own_port(process):
 @pytest.mark.parametrize(
     ("method", "name", "body", "status", "error"),
     [
-        ("GET", "nothing", b"", 404, "There are GET /_sandbox/requests"),
+        ("GET", "nothing", b"", 404, "Supported: GET /_sandbox/requests"),
         ("POST", "control", b'{"void": 1}', 400, "unknown: void"),
         ("POST", "control", b'{"configure": {"down": "yes"}}', 400, "down is"),
         ("POST", "control", b'{"configure": {"speed": 1}}', 400, "speed"),
-        ("POST", "control", b'{"script": [{"id": "*", "steps": ["lost"]}]}', 400, "'lost' is no behaviour"),
+        ("POST", "control", b'{"script": [{"id": "*", "steps": ["lost"]}]}', 400, "'lost' is not a behaviour"),
         ("POST", "control", b"[]", 400, "AttributeError"),
         ("POST", "control", b"{", 400, "JSONDecodeError"),
-        ("GET", "truth?id=a%20b", b"", 400, "is no id"),
+        ("GET", "truth?id=a%20b", b"", 400, "is not an id"),
     ],
 )
 def test_wrong_control_request_says_what_is_wrong(process, method, name, body, status, error):
@@ -122,14 +122,14 @@ def test_wrong_control_request_says_what_is_wrong(process, method, name, body, s
     assert process.summary()["totals"] == {}
 
 
-def test_knobs_and_totals_can_be_read(process):
+def test_configuration_and_totals_can_be_read(process):
     cancel(process, "firekassa", "511727000")
     assert ask(process, request_bytes("GET", "/_sandbox/requests?totals=1")).json == {"cancel": 1}
-    assert ask(process, request_bytes("GET", "/_sandbox/knobs")).json["late_seconds"] == 0.05
+    assert ask(process, request_bytes("GET", "/_sandbox/config")).json["late_seconds"] == 0.05
 
 
 def test_wrong_control_call_raises_here(process):
-    with pytest.raises(ValueError, match="no behaviour"):
+    with pytest.raises(ValueError, match="not a behaviour"):
         process.script("*", ["lost"])
 
 
@@ -227,7 +227,7 @@ def test_command_prints_the_table_and_ends(option):
     done = subprocess.run(
         [sys.executable, "-m", MODULE, option], capture_output=True, text=True, timeout=20, check=True
     )
-    assert [row.says for row in BEHAVIOURS if row.says not in done.stdout] == []
+    assert [row.description for row in BEHAVIOURS if row.description not in done.stdout] == []
 
 
 def test_sandbox_needs_no_django():

@@ -1,6 +1,6 @@
-"""``python -m django_invoice_cancel.testing.sandbox``: the sandbox by itself, until Ctrl-C or SIGTERM.
+"""``python -m django_invoice_cancel.testing.sandbox``: run the sandbox until Ctrl-C or SIGTERM.
 
-Prints its addresses, its invented credentials and the table of behaviours, then only answers.
+Prints its addresses, its invented credentials and the table of behaviours.
 """
 
 import argparse
@@ -14,19 +14,19 @@ from typing import Any
 from .behaviours import plain_table
 from .sandbox import ProviderSandbox
 
-TABLE_HEAD = "The last two characters of an invoice's id pick what its first cancel meets:"
+TABLE_HEAD = "The last two characters of an invoice's id select the behaviour of its first cancel request:"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the sandbox until it is told to stop."""
+    """Run the sandbox until a signal stops it."""
     options = parser().parse_args(arguments)
     if options.behaviours:
-        say(f"{TABLE_HEAD}\n{plain_table()}")
+        print_now(f"{TABLE_HEAD}\n{plain_table()}")
         return 0
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    sandbox = ProviderSandbox(port=options.port, **knobs(options))
+    sandbox = ProviderSandbox(port=options.port, **read_config(options))
     if options.exit_with_parent:
         threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
     try:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"Port {options.port} of 127.0.0.1 cannot be listened on ({error.strerror}): name another with --port."
         )
     try:
-        say(introduction(sandbox, as_json=options.json))
+        print_now(describe(sandbox, as_json=options.json))
         stop.wait()
     finally:
         sandbox.close()
@@ -47,18 +47,18 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     command = argparse.ArgumentParser(
         prog="python -m django_invoice_cancel.testing.sandbox",
-        description="A stand-in for FireKassa and CryptoCloud on 127.0.0.1. Holds no money and knows no customer.",
+        description="A stand-in for FireKassa and CryptoCloud on 127.0.0.1, with invented invoices.",
         epilog=f"{TABLE_HEAD}\n{plain_table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--port", type=port, default=8765, help="0: any free one (default: %(default)s)")
-    command.add_argument("--latency", type=float, metavar="SECONDS", help="how long every answer takes")
+    command.add_argument("--latency", type=float, metavar="SECONDS", help="delay of every answer")
     command.add_argument("--rate", type=float, metavar="N", help="requests a second before 429")
-    command.add_argument("--counts-only", action="store_true", help="keep no requests, only times and counts")
-    command.add_argument("--knobs", metavar="JSON", help="everything else that can be set; -: a line of stdin")
-    command.add_argument("--json", action="store_true", help="print the addresses as one line of JSON instead")
-    command.add_argument("--exit-with-parent", action="store_true", help="end when stdin is closed")
-    command.add_argument("--behaviours", action="store_true", help="print the table of behaviours and end")
+    command.add_argument("--counts-only", action="store_true", help="store only times and counts of requests")
+    command.add_argument("--config", metavar="JSON", help="the configuration as JSON; -: one line of stdin")
+    command.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
+    command.add_argument("--exit-with-parent", action="store_true", help="exit when stdin is closed")
+    command.add_argument("--behaviours", action="store_true", help="print the table of behaviours and exit")
     return command
 
 
@@ -69,9 +69,9 @@ def port(text: str) -> int:
     return int(text)
 
 
-def knobs(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the options set on the sandbox."""
-    text = sys.stdin.readline() if options.knobs == "-" else options.knobs
+def read_config(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration that the command's options name."""
+    text = sys.stdin.readline() if options.config == "-" else options.config
     chosen: dict[str, Any] = json.loads(text) if text else {}
     if options.latency is not None:
         chosen["latency"] = options.latency
@@ -82,22 +82,22 @@ def knobs(options: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
-def introduction(sandbox: ProviderSandbox, *, as_json: bool) -> str:
-    """Return where the sandbox is and what it takes."""
+def describe(sandbox: ProviderSandbox, *, as_json: bool) -> str:
+    """Return the addresses, credentials and behaviours as text."""
     if as_json:
         return json.dumps({"base_url": sandbox.base_url, "control_url": sandbox.control_url})
     lines = [
         f"FireKassa and CryptoCloud sandbox: {sandbox.base_url}",
-        f"FireKassa:   Authorization: Bearer {sandbox.knobs.firekassa_token}",
-        f"CryptoCloud: Authorization: Token {sandbox.knobs.cryptocloud_key}",
-        f"Control:     {sandbox.control_url}/requests, count, truth, timeline, knobs, control, reset",
+        f"FireKassa:   Authorization: Bearer {sandbox.config.firekassa_token}",
+        f"CryptoCloud: Authorization: Token {sandbox.config.cryptocloud_key}",
+        f"Control:     {sandbox.control_url}/requests, count, truth, timeline, config, control, reset",
         f"\n{TABLE_HEAD}\n{plain_table()}\n\nCtrl-C ends it.",
     ]
     return "\n".join(lines)
 
 
-def say(text: str) -> None:
-    """Print at once, also into a pipe."""
+def print_now(text: str) -> None:
+    """Print and flush, so that a pipe receives the text at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

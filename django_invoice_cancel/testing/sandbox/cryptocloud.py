@@ -1,7 +1,7 @@
-"""CryptoCloud's dialect (API v2, now Trybit): everything is a POST, the id is in the body, key in a Token header.
+"""CryptoCloud's dialect (API v2, now Trybit). All requests are POST, with the id in the body and a Token header.
 
-Bodies are the documented ones. Bad credentials answer 400, not 401; "Invoice is not created" is its one word for
-every invoice that cannot be canceled, and here also for one that it does not know, of which nothing is documented.
+Bodies are the documented ones. Bad credentials get 400, not 401. "Invoice is not created" is the answer for every
+invoice that cannot be canceled; here also for an unknown one, whose answer is not documented.
 """
 
 import json
@@ -11,12 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
 
-from .behaviours import State, invoice_id
-from .store import CANCEL, CREATE, LIST, LOOKUP, OTHER, Dialect, Question, reply_json
+from .behaviours import InvoiceState, invoice_id
+from .store import CANCEL, CREATE, LIST, LOOKUP, OTHER, Dialect, ParsedRequest, reply_json
 from .wire import Reply, Request
 
 if TYPE_CHECKING:
-    from .store import Invoice
+    from .store import StoredInvoice
 
 MAX_UUIDS = 100
 _ID = re.compile(r"[0-9A-Z]{1,32}")
@@ -29,70 +29,74 @@ class CryptoCloudDialect(Dialect):
 
     name = "cryptocloud"
     currency = "USD"
-    words: ClassVar[Mapping[State, str]] = {
-        State.OPEN: "created",
-        State.PARTIALLY_PAID: "partial",
-        State.PAID: "paid",
-        State.OVERPAID: "overpaid",
-        State.CANCELED: "canceled",
-        # It has no words for these two: an unpaid invoice becomes canceled when its time is over.
-        State.EXPIRED: "canceled",
-        State.FAILED: "canceled",
-        State.ODD: "on_hold",
+    words: ClassVar[Mapping[InvoiceState, str]] = {
+        InvoiceState.OPEN: "created",
+        InvoiceState.PARTIALLY_PAID: "partial",
+        InvoiceState.PAID: "paid",
+        InvoiceState.OVERPAID: "overpaid",
+        InvoiceState.CANCELED: "canceled",
+        # It has no status for these two: an unpaid invoice becomes canceled when it expires.
+        InvoiceState.EXPIRED: "canceled",
+        InvoiceState.FAILED: "canceled",
+        InvoiceState.ODD: "on_hold",
     }
 
-    def canonical(self, external_id: str) -> str | None:
+    def canonical_id(self, external_id: str) -> str | None:
         bare = external_id.upper().removeprefix("INV-")
         return f"INV-{bare}" if _ID.fullmatch(bare) else None
 
-    def fresh_id(self, number: int) -> str:
+    def make_id(self, number: int) -> str:
         return invoice_id(self.name, _FIRST_CREATED + number)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
-    def read(self, request: Request) -> Question:
+    def read(self, request: Request) -> ParsedRequest:
         reader = self._READERS.get(request.path)
         if reader is None:
-            return Question(OTHER, complaint=reply_json(404, {"detail": "Not found."}))
+            return ParsedRequest(OTHER, error=reply_json(404, {"detail": "Not found."}))
         if request.method != "POST":
             detail = f'Method "{request.method}" not allowed.'
-            return Question(OTHER, complaint=reply_json(405, {"detail": detail}, ("Allow", "POST")))
+            return ParsedRequest(OTHER, error=reply_json(405, {"detail": detail}, ("Allow", "POST")))
         return reader(self, _fields(request))
 
-    def _cancel(self, fields: Mapping[str, Any]) -> Question:
+    def _cancel(self, fields: Mapping[str, Any]) -> ParsedRequest:
         uuid = fields.get("uuid")
         if not isinstance(uuid, str) or not uuid:
-            return Question(CANCEL, complaint=_invalid("uuid is required"))
-        external_id = self.canonical(uuid)
-        return Question(CANCEL, (external_id,) if external_id else (), None if external_id else self.not_found())
+            return ParsedRequest(CANCEL, error=_invalid("uuid is required"))
+        external_id = self.canonical_id(uuid)
+        return ParsedRequest(
+            CANCEL, (external_id,) if external_id else (), None if external_id else self.reply_not_found()
+        )
 
-    def _lookup(self, fields: Mapping[str, Any]) -> Question:
+    def _lookup(self, fields: Mapping[str, Any]) -> ParsedRequest:
         uuids = fields.get("uuids")
         if not isinstance(uuids, list) or not all(isinstance(uuid, str) for uuid in uuids):
-            return Question(LOOKUP, complaint=_invalid("uuids is required"))
+            return ParsedRequest(LOOKUP, error=_invalid("uuids is required"))
         if len(uuids) > MAX_UUIDS:
-            return Question(LOOKUP, complaint=_invalid(f"Max {MAX_UUIDS} uuids"))
-        return Question(LOOKUP, tuple(filter(None, map(self.canonical, uuids))))
+            return ParsedRequest(LOOKUP, error=_invalid(f"Max {MAX_UUIDS} uuids"))
+        return ParsedRequest(LOOKUP, tuple(filter(None, map(self.canonical_id, uuids))))
 
-    def _list(self, fields: Mapping[str, Any]) -> Question:
+    def _list(self, fields: Mapping[str, Any]) -> ParsedRequest:
         try:
             start, end = (_date(fields.get(key)) for key in ("start", "end"))
         except ValueError:
-            return Question(LIST, complaint=_error({"start": "Invalid date.", "end": "Invalid date."}))
+            return ParsedRequest(LIST, error=_error({"start": "Invalid date.", "end": "Invalid date."}))
         offset, limit = _whole(fields.get("offset"), 0), min(_whole(fields.get("limit"), 10), 100)
-        return Question(LIST, fields={"start": start, "end": end, "offset": offset, "limit": limit})
+        return ParsedRequest(LIST, fields={"start": start, "end": end, "offset": offset, "limit": limit})
 
-    def _create(self, fields: Mapping[str, Any]) -> Question:
+    def _create(self, fields: Mapping[str, Any]) -> ParsedRequest:
         if not fields.get("shop_id"):
-            return Question(CREATE, complaint=_error({"shop_id": "Shop not found."}))
+            return ParsedRequest(CREATE, error=_error({"shop_id": "Shop not found."}))
         try:
             amount = float(fields["amount"])
         except (KeyError, TypeError, ValueError):
-            return Question(CREATE, complaint=_error({"amount": "Amount is required."}))
+            return ParsedRequest(CREATE, error=_error({"amount": "Amount is required."}))
         if not 0 < amount < float("inf"):
-            return Question(CREATE, complaint=_error({"amount": "Amount must be greater than 0."}))
+            return ParsedRequest(CREATE, error=_error({"amount": "Amount must be greater than 0."}))
         currency, order_id = fields.get("currency") or self.currency, fields.get("order_id") or "None"
-        return Question(CREATE, fields={"amount": str(amount), "currency": str(currency), "order_id": str(order_id)})
+        return ParsedRequest(
+            CREATE, fields={"amount": str(amount), "currency": str(currency), "order_id": str(order_id)}
+        )
 
     _READERS = {
         "/v2/invoice/merchant/canceled": _cancel,
@@ -103,54 +107,58 @@ class CryptoCloudDialect(Dialect):
 
     # -- credentials ------------------------------------------------------------------------------------------
 
-    def objection(self, request: Request) -> Reply | None:
+    def credentials_error(self, request: Request) -> Reply | None:
         is_right = request.headers.get("authorization") == f"Token {self.token}"
-        return None if is_right else self.rejected_credentials()
+        return None if is_right else self.reply_bad_credentials()
 
     # -- answers ----------------------------------------------------------------------------------------------
 
-    def created(self, invoice: "Invoice", base_url: str) -> Reply:
+    def reply_created(self, invoice: "StoredInvoice", base_url: str) -> Reply:
         link = {"link": f"{base_url}/pay/{invoice.external_id}", "invoice_id": None, "is_email_required": False}
-        # One public client insists on this key, which the documented example lacks.
+        # One public client requires this key, which the documented example lacks.
         return _success(_common(invoice) | _issued(invoice) | link | {"side_commission_service": "client"})
 
-    def canceled(self) -> Reply:
+    def reply_canceled(self) -> Reply:
         return _CANCELED
 
-    def not_open(self) -> Reply:
+    def reply_not_open(self) -> Reply:
         return _invalid("Invoice is not created")
 
-    def not_found(self) -> Reply:
+    def reply_not_found(self) -> Reply:
         return _invalid("Invoice is not created")
 
-    def looked_up(self, invoices: Sequence["Invoice"]) -> Reply:
+    def reply_lookup(self, invoices: Sequence["StoredInvoice"]) -> Reply:
         return _success([self._info(invoice) for invoice in invoices])
 
-    def listed(self, invoices: Sequence["Invoice"], fields: Mapping[str, Any]) -> Reply:
-        """Return the answer to a list of the invoices created from one day to another."""
+    def reply_list(self, invoices: Sequence["StoredInvoice"], fields: Mapping[str, Any]) -> Reply:
+        """Return the answer to a list of the invoices created between two days."""
         chosen = [invoice for invoice in invoices if fields["start"] <= _day(invoice) <= fields["end"]]
         page = [self._info(invoice) for invoice in chosen[fields["offset"] :][: fields["limit"]]]
         return reply_json(200, {"status": "success", "result": page, "all_count": len(chosen)})
 
-    def _info(self, invoice: "Invoice") -> dict[str, Any]:
+    def _info(self, invoice: "StoredInvoice") -> dict[str, Any]:
         amount = float(invoice.amount)
-        share = {self.words[State.PARTIALLY_PAID]: 0.5, self.words[State.PAID]: 1.0, self.words[State.OVERPAID]: 1.5}
+        share = {
+            self.words[InvoiceState.PARTIALLY_PAID]: 0.5,
+            self.words[InvoiceState.PAID]: 1.0,
+            self.words[InvoiceState.OVERPAID]: 1.5,
+        }
         received = amount * share.get(invoice.status, 0.0)
         return _common(invoice) | {"received": received, "received_usd": received, "order_id": invoice.order_id}
 
-    def rejected_credentials(self) -> Reply:
+    def reply_bad_credentials(self) -> Reply:
         return _error({"authorization": "Unauthorized request."})
 
-    def forbidden(self) -> Reply:
+    def reply_forbidden(self) -> Reply:
         return reply_json(403, {"detail": "You do not have permission to perform this action."})
 
-    def rate_limited(self, seconds: int) -> Reply:
+    def reply_rate_limited(self, seconds: int) -> Reply:
         return reply_json(429, {"detail": "Request was throttled."}, ("Retry-After", str(seconds)))
 
-    def server_error(self) -> Reply:
+    def reply_server_error(self) -> Reply:
         return Reply(500, b"<h1>Server Error (500)</h1>", "text/html")
 
-    def echo(self, header: str) -> Reply:
+    def reply_echo(self, header: str) -> Reply:
         return _invalid(f"Request failed (Authorization: {header})")
 
 
@@ -173,7 +181,7 @@ def _date(value: object) -> date:
     return datetime.strptime(str(value), "%d.%m.%Y").replace(tzinfo=UTC).date()
 
 
-def _day(invoice: "Invoice") -> date:
+def _day(invoice: "StoredInvoice") -> date:
     return datetime.fromtimestamp(invoice.created_at, UTC).date()
 
 
@@ -181,7 +189,7 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _common(invoice: "Invoice") -> dict[str, Any]:
+def _common(invoice: "StoredInvoice") -> dict[str, Any]:
     amount = float(invoice.amount)
     return {
         "uuid": invoice.external_id,
@@ -202,7 +210,7 @@ def _common(invoice: "Invoice") -> dict[str, Any]:
     }
 
 
-def _issued(invoice: "Invoice") -> dict[str, Any]:
+def _issued(invoice: "StoredInvoice") -> dict[str, Any]:
     return {
         "created": _time(invoice.created_at),
         "amount_in_fiat": float(invoice.amount),

@@ -1,7 +1,7 @@
-"""What a test asks for beyond the rule of the ids: scripted steps, and requests that are held.
+"""Scripted steps, and gates that hold requests until a test releases them.
 
-A step is used up by one request; a hold keeps every request that it matches until it is released. Both apply to
-cancels unless told otherwise, and both are safe to use from any thread.
+A step is consumed by one request. A gate holds every request that it matches until it is released. Both apply to cancel
+requests by default, and both are thread-safe.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from threading import Condition
 
 from .behaviours import behaviour_named
 from .log import LoggedRequest
-from .store import CANCEL, OPERATIONS, Question
+from .store import CANCEL, OPERATIONS, ParsedRequest
 
 Step = str | bytes | Callable[[LoggedRequest], "str | bytes | None"]
 """A behaviour's name or code; raw bytes, after which the connection is closed; or a function that returns either
@@ -19,8 +19,8 @@ Step = str | bytes | Callable[[LoggedRequest], "str | bytes | None"]
 EVERY = "*"
 
 
-def checked_step(step: Step) -> Step:
-    """Return the step, or raise ``ValueError`` where it names no behaviour."""
+def check_step(step: Step) -> Step:
+    """Return the step, or raise ``ValueError`` if it names an unknown behaviour."""
     if isinstance(step, str):
         behaviour_named(step)
     elif not isinstance(step, bytes) and not callable(step):
@@ -28,36 +28,36 @@ def checked_step(step: Step) -> Step:
     return step
 
 
-def checked_operation(operation: str) -> str:
-    """Return the operation, or raise ``ValueError`` where there is none of this name."""
+def check_operation(operation: str) -> str:
+    """Return the operation, or raise ``ValueError`` if it is unknown."""
     if operation not in OPERATIONS:
-        raise ValueError(f"{operation!r} is no operation; there are {', '.join(OPERATIONS)}.")
+        raise ValueError(f"{operation!r} is not an operation; choose from {', '.join(OPERATIONS)}.")
     return operation
 
 
 class Scripts:
-    """The steps that wait for their requests."""
+    """Queues of scripted steps by operation and invoice."""
 
     def __init__(self, changed: Condition) -> None:
         self._changed = changed
         self._steps: dict[tuple[str, str], list[Iterator[Step]]] = {}
 
     def add(self, external_id: str, steps: Iterable[Step], operation: str = CANCEL) -> None:
-        """Put steps behind those that wait; an endless iterator never gives the id back to the rule."""
+        """Append steps to the queue; an endless iterator overrides the behaviour of the id forever."""
         if isinstance(steps, list | tuple):
-            steps = [checked_step(step) for step in steps]
+            steps = [check_step(step) for step in steps]
         with self._changed:
-            self._steps.setdefault((checked_operation(operation), external_id), []).append(iter(steps))
+            self._steps.setdefault((check_operation(operation), external_id), []).append(iter(steps))
 
-    def next(self, question: Question) -> Step | None:
-        """Use up and return the step for a request; None where none waits."""
+    def next(self, parsed: ParsedRequest) -> Step | None:
+        """Remove and return the next step for a request; None if there is none."""
         if not self._steps:
             return None
         with self._changed:
-            for external_id in (*question.external_ids, EVERY):
-                step = self._pop((question.operation, external_id))
+            for external_id in (*parsed.external_ids, EVERY):
+                step = self._pop((parsed.operation, external_id))
                 if step is not None:
-                    return checked_step(step)
+                    return check_step(step)
         return None
 
     def clear(self) -> None:
@@ -76,8 +76,8 @@ class Scripts:
         return None
 
 
-class Held:
-    """A gate at which requests wait until a test lets them go."""
+class Gate:
+    """Holds requests until a test releases them."""
 
     def __init__(self, changed: Condition, external_id: str, operation: str, when: str) -> None:
         self._changed = changed
@@ -87,66 +87,66 @@ class Held:
         self._is_open = False
 
     def wait_arrived(self, timeout: float = 10.0, *, count: int = 1) -> None:
-        """Wait until ``count`` requests have come to the gate; ``TimeoutError`` after ``timeout`` seconds."""
+        """Wait until ``count`` requests have arrived; ``TimeoutError`` after ``timeout`` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._arrived >= count, timeout):
                 raise TimeoutError(f"{self._arrived} of {count} requests arrived within {timeout} s.")
 
     def release(self) -> None:
-        """Let go those that wait, and hold none from now on."""
+        """Release the waiting requests, and hold no further ones."""
         with self._changed:
             self._is_open = True
             waiting, self._waiting = self._waiting, []
-        for loop, go_on in waiting:
-            loop.call_soon_threadsafe(go_on)
+        for loop, proceed in waiting:
+            loop.call_soon_threadsafe(proceed)
 
-    def __enter__(self) -> "Held":
+    def __enter__(self) -> "Gate":
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.release()
 
-    def holds(self, question: Question, when: str, go_on: Callable[[], None]) -> bool:
-        """Keep ``go_on`` until released and say so, if the gate is shut and stands in this request's way."""
-        if when != self._when or question.operation != self._operation:
+    def holds(self, parsed: ParsedRequest, when: str, proceed: Callable[[], None]) -> bool:
+        """Store ``proceed`` until the release if this gate holds the request; return whether it does."""
+        if when != self._when or parsed.operation != self._operation:
             return False
-        if self._external_id != EVERY and self._external_id not in question.external_ids:
+        if self._external_id != EVERY and self._external_id not in parsed.external_ids:
             return False
         with self._changed:
             if not self._is_open:
-                self._waiting.append((asyncio.get_running_loop(), go_on))
+                self._waiting.append((asyncio.get_running_loop(), proceed))
                 self._arrived += 1
                 self._changed.notify_all()
             return not self._is_open
 
 
-class Holds:
-    """All gates."""
+class Gates:
+    """The gates of one sandbox."""
 
     WHEN = ("before", "after")
 
     def __init__(self, changed: Condition) -> None:
         self._changed = changed
-        self._gates: list[Held] = []
+        self._gates: list[Gate] = []
 
-    def add(self, external_id: str, operation: str, when: str) -> Held:
-        """Put up a gate ``before`` or ``after`` the request is carried out."""
+    def add(self, external_id: str, operation: str, when: str) -> Gate:
+        """Add a gate ``before`` or ``after`` the execution of a request."""
         if when not in self.WHEN:
-            raise ValueError(f"A request is held before or after it is carried out, not {when!r}.")
-        gate = Held(self._changed, external_id, checked_operation(operation), when)
+            raise ValueError(f"when must be 'before' or 'after', not {when!r}.")
+        gate = Gate(self._changed, external_id, check_operation(operation), when)
         with self._changed:
             self._gates = [*self._gates, gate]
         return gate
 
-    def pass_through(self, question: Question, when: str, go_on: Callable[[], None]) -> None:
-        """Call ``go_on``: at once, or when the first gate that holds the request is released."""
+    def pass_through(self, parsed: ParsedRequest, when: str, proceed: Callable[[], None]) -> None:
+        """Call ``proceed`` at once, or when the first gate that holds the request is released."""
         for gate in self._gates:
-            if gate.holds(question, when, go_on):
+            if gate.holds(parsed, when, proceed):
                 return
-        go_on()
+        proceed()
 
     def clear(self) -> None:
-        """Release and take down all gates."""
+        """Release and remove all gates."""
         with self._changed:
             gates, self._gates = self._gates, []
         for gate in gates:

@@ -1,7 +1,7 @@
-"""What reached the provider: every request with what became of it, or only counts and times.
+"""The log of received requests, in full or as times and counts.
 
-Records and counts, decides nothing. A request is in the log before anything is done with it, so that a test that
-saw it arrive can count it; ``executed`` follows when the cancel is carried out.
+A request is logged before it is handled, so that a test that saw it arrive can count it. ``executed`` is set when the
+cancellation is carried out.
 """
 
 import time
@@ -23,25 +23,25 @@ class LoggedRequest:
     monotonic: float
     dialect: str
     operation: str
-    """``cancel``, ``lookup``, ``list``, ``create``, ``other``; ``elsewhere`` where a redirect was followed."""
+    """``cancel``, ``lookup``, ``list``, ``create``, ``other``; ``elsewhere`` if it followed a redirect."""
     method: str
     path: str
-    """As it was sent, with its query."""
+    """With the query string."""
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """With lower-case names."""
     body: bytes
     external_ids: tuple[str, ...]
     executed: bool
-    """Whether it changed the provider's truth."""
+    """Whether it changed an invoice at the provider."""
 
     @property
     def external_id(self) -> str:
-        """The id that was asked about, the first of a group, empty where there was none."""
+        """The first id of the request; empty if there is none."""
         return self.external_ids[0] if self.external_ids else ""
 
 
-class Entry:
-    """A request in the log, as compact as it can be kept."""
+class LogEntry:
+    """A logged request in compact form."""
 
     __slots__ = ("dialect", "executed", "external_ids", "monotonic", "operation", "request", "time")
 
@@ -51,7 +51,7 @@ class Entry:
         self.executed = False
 
     def public(self) -> LoggedRequest:
-        """Return it as people see it."""
+        """Return the public form."""
         request = self.request
         path = f"{request.path}?{request.query}" if request.query else request.path
         return LoggedRequest(
@@ -76,15 +76,15 @@ class RequestLog:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all requests."""
+        """Delete all requests."""
         with self._changed:
-            self._entries: list[Entry] = []
+            self._entries: list[LogEntry] = []
             self._timeline: list[tuple[float, str, str]] = []
             self._totals: Counter[str] = Counter()
             self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    def enter(self, entry: Entry, *, keep: bool) -> None:
-        """Note a request that arrived; with ``keep`` all of it, else its time and the counts."""
+    def enter(self, entry: LogEntry, *, keep: bool) -> None:
+        """Log a request, in full if ``keep`` is set, else its time and the counts."""
         with self._changed:
             if keep:
                 self._entries.append(entry)
@@ -97,7 +97,7 @@ class RequestLog:
             self._changed.notify_all()
 
     def requests(self) -> list[LoggedRequest]:
-        """Return the requests that were kept, in order of arrival."""
+        """Return the stored requests, in order of arrival."""
         with self._changed:
             return [entry.public() for entry in self._entries]
 
@@ -107,9 +107,9 @@ class RequestLog:
             return list(self._timeline)
 
     def count(self, operation: str, external_id: str | None = None) -> int:
-        """Return how many requests asked for the operation, all of them or those that named the id."""
+        """Return the number of requests for an operation, of all invoices or of one."""
         if operation not in (*OPERATIONS, "elsewhere"):
-            raise ValueError(f"{operation!r} is no operation; there are {', '.join(OPERATIONS)}, elsewhere.")
+            raise ValueError(f"{operation!r} is not an operation; choose from {', '.join(OPERATIONS)}, elsewhere.")
         with self._changed:
             return self._totals[operation] if external_id is None else self._counts[operation][external_id]
 

@@ -1,7 +1,7 @@
 """``SandboxProcess``: the sandbox as a child process, with the same controls as ``ProviderSandbox``.
 
-For tests and benchmarks that must count at the provider while several processes ask it, and for speed: the child
-has an interpreter to itself. The child ends with the ``with`` block, and also when this process is killed.
+For tests and benchmarks in which several processes send requests to one provider, and for speed: the child has its
+own interpreter. The child exits at the end of the ``with`` block, or when this process is killed.
 """
 
 import http.client
@@ -14,38 +14,37 @@ from dataclasses import asdict
 from typing import IO, Any, Self
 from urllib.parse import urlencode, urlsplit
 
-from .exchange import Knobs
-from .sandbox import provider_settings
+from .config import SandboxConfig, provider_settings
 from .store import CANCEL
 
 END_SECONDS = 10.0
 
 
 class SandboxProcess:
-    """A sandbox in a process of its own. Keyword arguments are the fields of ``Knobs``."""
+    """A sandbox in a process of its own. Keyword arguments are the fields of ``SandboxConfig``."""
 
-    def __init__(self, *, port: int = 0, **knobs: Any) -> None:
-        self._first_knobs = Knobs(**knobs)
+    def __init__(self, *, port: int = 0, **config: Any) -> None:
+        self._first_config = SandboxConfig(**config)
         self._port = port
         self._child: subprocess.Popen[bytes] | None = None
         self.base_url = self.control_url = ""
 
-    # -- its life ---------------------------------------------------------------------------------------------
+    # -- start and stop ---------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Start the child and wait until it tells its addresses."""
+        """Start the child and wait until it prints its addresses."""
         module = "django_invoice_cancel.testing.sandbox"
-        knobs = json.dumps(asdict(self._first_knobs))
-        arguments = ["--port", str(self._port), "--exit-with-parent", "--json", "--knobs", "-"]
+        config = json.dumps(asdict(self._first_config))
+        arguments = ["--port", str(self._port), "--exit-with-parent", "--json", "--config", "-"]
         self._child = subprocess.Popen(  # noqa: S603 - our own module, literal arguments
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Ctrl-C in a terminal must not end the provider before those who still wait for its answers.
+            # Ctrl-C in a terminal must not end the provider before the processes that wait for its answers.
             start_new_session=True,
         )
         # The tokens go through stdin: a command line can be read by every user of the machine.
-        _pipe(self._child.stdin).write(knobs.encode() + b"\n")
+        _pipe(self._child.stdin).write(config.encode() + b"\n")
         _pipe(self._child.stdin).flush()
         line = _pipe(self._child.stdout).readline()
         if not line:
@@ -63,12 +62,12 @@ class SandboxProcess:
         return self._child.pid
 
     def close(self) -> None:
-        """End the child and wait for its end. Does nothing the second time."""
+        """Terminate the child and wait for its exit. Does nothing if it was closed before."""
         child, self._child = self._child, None
         if child is None:
             return
         _pipe(child.stdin).close()
-        child.terminate()  # where another process of ours inherited the pipe, its end is never seen
+        child.terminate()  # if another process inherited the pipe, its end is never seen
         try:
             child.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -84,51 +83,51 @@ class SandboxProcess:
 
     def settings(self, **options: Any) -> dict[str, dict[str, Any]]:
         """Return ``INVOICE_CANCEL["PROVIDERS"]`` with ``firekassa`` and ``cryptocloud``; options go to both."""
-        return provider_settings(self._first_knobs, self.base_url, **options)
+        return provider_settings(self._first_config, self.base_url, **options)
 
-    # -- its controls -----------------------------------------------------------------------------------------
+    # -- controls -----------------------------------------------------------------------------------------
 
     def configure(self, **changes: Any) -> None:
-        """Set fields of ``Knobs``, other than the credentials, from the next request on."""
+        """Set fields of ``SandboxConfig``, other than the credentials, from the next request on."""
         self._post("control", {"configure": changes})
 
     def script(
         self, external_id: str, steps: Iterable[str | bytes], *, operation: str = CANCEL, forever: bool = False
     ) -> None:
-        """Let the next requests about an invoice (``"*"``: about any) meet these steps, one each, or for ever."""
+        """Apply one step to each of the next requests for an invoice (``"*"``: any invoice), once or forever."""
         plain = [step if isinstance(step, str) else {"raw": step.decode("latin-1")} for step in steps]
         script = {"id": external_id, "steps": plain, "operation": operation, "forever": forever}
         self._post("control", {"script": [script]})
 
     def set_status(self, external_id: str, word: str) -> None:
-        """Write a status in the provider's word, known or not."""
+        """Set the provider's status string of an invoice, known or not."""
         self._post("control", {"set_status": {external_id: word}})
 
     def pay(self, external_id: str) -> None:
-        """Let the money arrive, whatever the invoice is now."""
+        """Mark the invoice as paid, whatever its status is."""
         self._post("control", {"pay": [external_id]})
 
     def reset(self) -> None:
-        """Forget invoices, requests and steps, and set what can be set back to the start."""
+        """Delete invoices, requests and steps, and restore the initial configuration."""
         self._post("reset", {})
 
     def truth(self, external_id: str) -> str | None:
-        """Return the invoice's status in the provider's word; None where the provider does not know it."""
+        """Return the provider's status string of an invoice; None if the provider does not know it."""
         word: str | None = self._get("truth", id=external_id)[external_id]
         return word
 
     def truths(self) -> dict[str, str]:
-        """Return the status of every invoice that was ever asked for, by id."""
+        """Return the status of every known invoice, by id."""
         words: dict[str, str] = self._get("truth")
         return words
 
     def count(self, operation: str, external_id: str | None = None) -> int:
-        """Return how many requests asked for the operation, all of them or those that named the invoice."""
+        """Return the number of requests for an operation, of all invoices or of one."""
         named = {} if external_id is None else {"id": external_id}
         return int(self._get("count", operation=operation, **named)["count"])
 
     def executed(self, external_id: str) -> int:
-        """Return how many times a cancel changed the provider's truth about the invoice."""
+        """Return how many cancel requests changed the invoice at the provider."""
         return int(self._get("count", id=external_id)["executed"])
 
     def summary(self) -> dict[str, dict[str, Any]]:
@@ -142,11 +141,11 @@ class SandboxProcess:
 
     @staticmethod
     def wait_until(condition: Callable[[], object], timeout: float = 10.0, *, every: float = 0.02) -> None:
-        """Ask ``every`` so many seconds until ``condition()`` holds, else ``TimeoutError``."""
+        """Poll ``condition()`` each ``every`` seconds; raise ``TimeoutError`` after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"Not so within {timeout} s.")
+                raise TimeoutError(f"The condition was not met within {timeout} s.")
             time.sleep(every)
 
     def _get(self, name: str, **query: str) -> Any:

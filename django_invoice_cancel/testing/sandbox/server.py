@@ -1,7 +1,7 @@
 """Two listening sockets on 127.0.0.1 and a thread that serves them.
 
-Knows sockets and threads, not what is said over them. The second port works also while the first refuses; a port
-that refuses stays ours. An exception in a callback is kept in ``errors``, never swallowed.
+The second port works also while the first refuses connections; a refusing port stays bound. An exception in a callback
+is appended to ``errors``.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .wire import Line, Request
+from .wire import Connection, Request
 
 BACKLOG = 1024
-Receiver = Callable[[Request, Line], None]
+Receiver = Callable[[Request, Connection], None]
 
 
 class Server:
@@ -22,8 +22,8 @@ class Server:
     def __init__(self, receive: Receiver, receive_elsewhere: Receiver) -> None:
         self._receive, self._receive_elsewhere = receive, receive_elsewhere
         self.errors: list[BaseException] = []
-        self._lines: set[Line] = set()
-        self._elsewhere_lines: set[Line] = set()
+        self._connections: set[Connection] = set()
+        self._elsewhere_connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._port = 0
         self._here: socket.socket
@@ -32,29 +32,29 @@ class Server:
         self._thread: threading.Thread | None = None
 
     def start(self, port: int) -> tuple[int, int]:
-        """Listen on ``port`` (0: any) and on another one, and return both."""
+        """Listen on ``port`` (0: any free port) and on a second port; return both."""
         self._here, self._elsewhere = _bind(port), _bind(0)
         self._port = self._here.getsockname()[1]
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(self._note_error)
-        # Listening before anybody is told the address: a client that connects early waits in the backlog.
-        self._listen(self._here, self._receive, self._lines)
-        self._listen(self._elsewhere, self._receive_elsewhere, self._elsewhere_lines)
+        self._loop.set_exception_handler(self._keep_error)
+        # Listen before the address is published: a client that connects early waits in the backlog.
+        self._listen(self._here, self._receive, self._connections)
+        self._listen(self._elsewhere, self._receive_elsewhere, self._elsewhere_connections)
         self._thread = threading.Thread(target=self._run, name="provider-sandbox", daemon=True)
         self._thread.start()
         return self._port, self._elsewhere.getsockname()[1]
 
     def close(self) -> None:
-        """End every connection and the thread. Does nothing the second time."""
+        """Close all connections and stop the thread. Does nothing if it was closed before."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
 
     def refuse(self) -> None:
-        """Refuse connections on the first port and end those that there are. Does nothing when not started.
+        """Refuse connections on the first port and close the open ones. Does nothing if not started.
 
-        They have ended when this returns, unless a control request that came in on one of them asked for it.
+        They are closed when this returns, unless it is called by a control request on one of them.
         """
         if self._thread is None or threading.current_thread() is self._thread:
             self._in_loop(self._refuse)
@@ -62,7 +62,7 @@ class Server:
             asyncio.run_coroutine_threadsafe(self._refuse_and_wait(), self._loop).result()
 
     def accept_again(self) -> None:
-        """Take the first port into service again. Does nothing when not started."""
+        """Accept connections on the first port again. Does nothing if not started."""
         self._in_loop(self._accept_again)
 
     # -- in the thread ----------------------------------------------------------------------------------------
@@ -80,25 +80,25 @@ class Server:
         for sock in (self._here, self._elsewhere):
             self._loop.remove_reader(sock)
             sock.close()
-        while self._tasks or self._lines or self._elsewhere_lines:
-            for line in self._lines | self._elsewhere_lines:
-                line.hang_up()
+        while self._tasks or self._connections or self._elsewhere_connections:
+            for connection in self._connections | self._elsewhere_connections:
+                connection.hang_up()
             await asyncio.sleep(0)
 
-    def _listen(self, sock: socket.socket, receive: Receiver, lines: set[Line]) -> None:
-        # Not asyncio's create_server: that takes a turn of the loop, and refusing must not have to wait for it.
+    def _listen(self, sock: socket.socket, receive: Receiver, connections: set[Connection]) -> None:
+        # Not asyncio's create_server: that takes a turn of the loop, for which refuse() must not wait.
         sock.setblocking(False)  # noqa: FBT003 - its only parameter
         sock.listen(BACKLOG)
-        self._loop.add_reader(sock, self._accept, sock, lambda: Line(receive, lines))
+        self._loop.add_reader(sock, self._accept, sock, lambda: Connection(receive, connections))
 
-    def _accept(self, sock: socket.socket, make_line: Callable[[], Line]) -> None:
+    def _accept(self, sock: socket.socket, make_connection: Callable[[], Connection]) -> None:
         for _ in range(BACKLOG):
             try:
-                connection, _ = sock.accept()
+                client, _ = sock.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             # The loop itself keeps no reference to a task.
-            task = self._loop.create_task(self._loop.connect_accepted_socket(make_line, connection))
+            task = self._loop.create_task(self._loop.connect_accepted_socket(make_connection, client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -117,24 +117,24 @@ class Server:
         self._loop.remove_reader(self._here)
         self._here.close()
         self._here = _bind(self._port)  # a bound socket that does not listen refuses, and keeps the port
-        # Not at once: the control request that asked for it may have come in here, and its answer is written first.
+        # Not at once: the control request that asked for it may use this port, and its answer is sent first.
         self._loop.call_soon(self._drop)
-        for task in self._tasks:  # accepted, and no line yet
+        for task in self._tasks:  # accepted, without a connection object yet
             task.add_done_callback(lambda _: self._drop())
 
     async def _refuse_and_wait(self) -> None:
         self._refuse()
-        while self._tasks or self._lines:
+        while self._tasks or self._connections:
             await asyncio.sleep(0)
 
     def _drop(self) -> None:
-        for line in tuple(self._lines):
-            line.hang_up()
+        for connection in tuple(self._connections):
+            connection.hang_up()
 
     def _accept_again(self) -> None:
-        self._listen(self._here, self._receive, self._lines)
+        self._listen(self._here, self._receive, self._connections)
 
-    def _note_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _keep_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.errors.append(context.get("exception") or RuntimeError(context["message"]))
 
 

@@ -1,7 +1,7 @@
-"""The provider's own truth: its invoices, their statuses in the provider's own words, how often a cancel changed one.
+"""The invoices of both providers, with the provider's status strings, and the interface of a dialect.
 
-Knows nothing of HTTP and of faults. An id that was never created is born when it is first asked for, in the state
-that its code names; a cancel changes an open invoice and no other. One lock guards all; it may be shared.
+An unknown id is created at its first request, in the state that its code names. A cancel request changes only an open
+invoice. One lock guards the store; it may be shared.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from threading import Condition
 from typing import Any, ClassVar, NamedTuple
 
-from .behaviours import State, behaviour_of
+from .behaviours import InvoiceState, behaviour_of
 from .wire import Reply, Request
 
 CANCEL, LOOKUP, LIST, CREATE, OTHER = "cancel", "lookup", "list", "create", "other"
@@ -24,78 +24,78 @@ CLOUDFLARE_PAGE = (
 )
 
 
-class Question(NamedTuple):
-    """What a request asks for."""
+class ParsedRequest(NamedTuple):
+    """The operation and the invoices of a request."""
 
     operation: str
     external_ids: tuple[str, ...] = ()
-    """In canonical form; an id that no invoice can have is left out."""
-    complaint: Reply | None = None
-    """The answer, where the request is wrong in itself (and the credentials are right)."""
+    """In canonical form; invalid ids are left out."""
+    error: Reply | None = None
+    """The answer to an invalid request with valid credentials."""
     fields: Mapping[str, Any] = {}
 
 
 class Dialect(ABC):
-    """One provider's way of speaking."""
+    """The API of one provider."""
 
     name: ClassVar[str]
-    words: ClassVar[Mapping[State, str]]
-    """Its words for what an invoice can be."""
+    words: ClassVar[Mapping[InvoiceState, str]]
+    """Its status strings."""
     currency: ClassVar[str]
-    """That of an invoice where nothing else was said."""
+    """The default currency."""
 
     def __init__(self, token: str) -> None:
         self.token = token
 
     @abstractmethod
-    def canonical(self, external_id: str) -> str | None:
-        """Return the id in the form of the provider's answers; None where it can be no id."""
+    def canonical_id(self, external_id: str) -> str | None:
+        """Return the id in the form of the provider's answers; None if it is invalid."""
 
     @abstractmethod
-    def fresh_id(self, number: int) -> str:
-        """Return the id of the ``number``-th created invoice: one that behaves ordinarily."""
+    def make_id(self, number: int) -> str:
+        """Return the id of the ``number``-th created invoice, with ordinary behaviour."""
 
     @abstractmethod
-    def read(self, request: Request) -> Question:
-        """Return what the request asks for."""
+    def read(self, request: Request) -> ParsedRequest:
+        """Parse a request."""
 
     @abstractmethod
-    def objection(self, request: Request) -> Reply | None:
-        """Return the answer to a request with wrong credentials, None for right ones."""
+    def credentials_error(self, request: Request) -> Reply | None:
+        """Return the answer to a request with invalid credentials; None if they are valid."""
 
     @abstractmethod
-    def created(self, invoice: "Invoice", base_url: str) -> Reply: ...
+    def reply_created(self, invoice: "StoredInvoice", base_url: str) -> Reply: ...
 
     @abstractmethod
-    def canceled(self) -> Reply: ...
+    def reply_canceled(self) -> Reply: ...
 
     @abstractmethod
-    def not_open(self) -> Reply:
-        """Return the answer to a cancel of an invoice that holds money or is closed."""
+    def reply_not_open(self) -> Reply:
+        """Return the answer to a cancel request for an invoice that is paid or closed."""
 
     @abstractmethod
-    def not_found(self) -> Reply:
-        """Return the answer to a cancel of an invoice that the provider does not know."""
+    def reply_not_found(self) -> Reply:
+        """Return the answer to a cancel request for an unknown invoice."""
 
     @abstractmethod
-    def looked_up(self, invoices: Sequence["Invoice"]) -> Reply:
-        """Return the answer to a lookup; the invoices that the provider does not know are left out."""
+    def reply_lookup(self, invoices: Sequence["StoredInvoice"]) -> Reply:
+        """Return the answer to a lookup; unknown invoices are left out."""
 
     @abstractmethod
-    def rejected_credentials(self) -> Reply: ...
+    def reply_bad_credentials(self) -> Reply: ...
 
     @abstractmethod
-    def forbidden(self) -> Reply: ...
+    def reply_forbidden(self) -> Reply: ...
 
     @abstractmethod
-    def rate_limited(self, seconds: int) -> Reply: ...
+    def reply_rate_limited(self, seconds: int) -> Reply: ...
 
     @abstractmethod
-    def server_error(self) -> Reply: ...
+    def reply_server_error(self) -> Reply: ...
 
     @abstractmethod
-    def echo(self, header: str) -> Reply:
-        """Return an error that repeats the request's Authorization header."""
+    def reply_echo(self, header: str) -> Reply:
+        """Return an error that contains the request's Authorization header."""
 
 
 def reply_json(status: int, data: object, *headers: tuple[str, str]) -> Reply:
@@ -109,104 +109,104 @@ def reply_page(status: int, page: bytes = CLOUDFLARE_PAGE) -> Reply:
 
 
 @dataclass(slots=True, eq=False)
-class Invoice:
-    """One invoice of the provider."""
+class StoredInvoice:
+    """One invoice at the provider."""
 
     external_id: str
     status: str
     amount: str = "100.00"
     currency: str = ""
     order_id: str = "None"
-    """A string also where there is none, as CryptoCloud has it."""
+    """The string ``None`` if there is none, as at CryptoCloud."""
     created_at: float = field(default_factory=time.time)
     changed_at: float = field(default_factory=time.time)
     executed: int = 0
-    """How many times a cancel changed it."""
+    """Number of cancel requests that changed it."""
     cancels: int = 0
-    """How many times it was asked to be canceled."""
+    """Number of cancel requests."""
 
 
-class Books:
+class InvoiceStore:
     """The invoices of both dialects."""
 
     def __init__(self, dialects: Mapping[str, Dialect], changed: Condition) -> None:
         self._dialects = dialects
         self._changed = changed
-        self._invoices: dict[str, Invoice] = {}
+        self._invoices: dict[str, StoredInvoice] = {}
         self._created = 0
 
-    def __iter__(self) -> Iterator[Invoice]:
+    def __iter__(self) -> Iterator[StoredInvoice]:
         with self._changed:
             return iter(list(self._invoices.values()))
 
     def dialect_of(self, external_id: str) -> Dialect:
-        """Return whose id this is: with ``INV-`` it is CryptoCloud's, without it FireKassa's."""
+        """Return the dialect of an id: CryptoCloud for ``INV-``, else FireKassa."""
         return self._dialects["cryptocloud" if external_id[:4].upper() == "INV-" else "firekassa"]
 
-    def canonical(self, external_id: str) -> str:
-        """Return the one form in which the id is kept; ``ValueError`` where no provider has such ids."""
-        canonical = self.dialect_of(external_id).canonical(external_id)
-        if canonical is None:
-            raise ValueError(f"{external_id!r} is no id of an invoice.")
-        return canonical
+    def canonical_id(self, external_id: str) -> str:
+        """Return the id in canonical form; raise ``ValueError`` if it is invalid."""
+        canonical_id = self.dialect_of(external_id).canonical_id(external_id)
+        if canonical_id is None:
+            raise ValueError(f"{external_id!r} is not an id of an invoice.")
+        return canonical_id
 
-    def find(self, external_id: str) -> Invoice | None:
-        """Return the invoice with this canonical id; None where the provider does not know it."""
+    def find(self, external_id: str) -> StoredInvoice | None:
+        """Return the invoice with this canonical id; None if the provider does not know it."""
         with self._changed:
             invoice = self._invoices.get(external_id)
             if invoice is None:
-                born = behaviour_of(external_id).born
-                if born is not None:
-                    invoice = self._add(external_id, born)
+                initial_state = behaviour_of(external_id).initial_state
+                if initial_state is not None:
+                    invoice = self._add(external_id, initial_state)
             return invoice
 
-    def create(self, dialect: Dialect, *, amount: str, currency: str, order_id: str) -> Invoice:
-        """Issue an ordinary invoice with a fresh id."""
+    def create(self, dialect: Dialect, *, amount: str, currency: str, order_id: str) -> StoredInvoice:
+        """Create an ordinary invoice with a new id."""
         with self._changed:
             self._created += 1
-            invoice = self._add(dialect.fresh_id(self._created), State.OPEN)
+            invoice = self._add(dialect.make_id(self._created), InvoiceState.OPEN)
             invoice.amount, invoice.currency, invoice.order_id = amount, currency, order_id
             return invoice
 
     def carry_out(self, external_id: str) -> bool:
-        """Cancel the invoice if it is open; say whether that changed it."""
+        """Cancel the invoice if it is open; return whether that changed it."""
         words = self.dialect_of(external_id).words
         with self._changed:
             invoice = self.find(external_id)
-            if invoice is None or invoice.status != words[State.OPEN]:
+            if invoice is None or invoice.status != words[InvoiceState.OPEN]:
                 return False
             invoice.executed += 1
-            self._write(invoice, words[State.CANCELED])
+            self._write(invoice, words[InvoiceState.CANCELED])
             return True
 
-    def put(self, external_id: str, state: State) -> None:
-        """Write a state in the dialect's word, whatever the invoice is now."""
+    def set_state(self, external_id: str, state: InvoiceState) -> None:
+        """Set the state of an invoice, whatever its status is."""
         self.set_status(external_id, self.dialect_of(external_id).words[state])
 
     def set_status(self, external_id: str, word: str) -> None:
-        """Write a status in the provider's word, known or not, whatever the invoice is now."""
+        """Set the provider's status string, known or not, whatever the invoice's status is."""
         with self._changed:
-            invoice = self.find(external_id) or self._add(external_id, State.OPEN)
+            invoice = self.find(external_id) or self._add(external_id, InvoiceState.OPEN)
             self._write(invoice, word)
 
-    def count_cancel(self, invoice: Invoice) -> bool:
-        """Note that a cancel of the invoice was asked for; say whether it is the first."""
+    def count_cancel(self, invoice: StoredInvoice) -> bool:
+        """Count a cancel request; return whether it is the first one."""
         with self._changed:
             invoice.cancels += 1
             return invoice.cancels == 1
 
     def clear(self) -> None:
-        """Forget all invoices."""
+        """Delete all invoices."""
         with self._changed:
             self._invoices.clear()
 
-    def _add(self, external_id: str, state: State) -> Invoice:
+    def _add(self, external_id: str, state: InvoiceState) -> StoredInvoice:
         dialect = self.dialect_of(external_id)
-        invoice = Invoice(external_id, dialect.words[state], currency=dialect.currency)
+        invoice = StoredInvoice(external_id, dialect.words[state], currency=dialect.currency)
         self._invoices[external_id] = invoice
         return invoice
 
-    def _write(self, invoice: Invoice, word: str) -> None:
+    def _write(self, invoice: StoredInvoice, word: str) -> None:
         invoice.status = word
         invoice.changed_at = time.time()
         self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on a plain socket, by hand, so that an answer can go wrong at any byte.
+"""HTTP/1.1 on a plain socket, so that an answer can fail at any byte.
 
-Knows neither providers nor invoices: it hands over whole requests and sends the bytes it is given. A connection
-reads its next request only after the one before was answered; one left in silence stays silent until it is closed.
+A connection passes on whole requests and sends the bytes that it receives. It reads the next request only after the
+previous one was answered; without an answer it stays silent until it is closed.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ MAX_BODY = 1024 * 1024
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A whole request. Names of headers are in lower case."""
+    """A whole request, with lower-case names of headers."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Request:
 
 
 class Reply(NamedTuple):
-    """An answer that is well-formed HTTP."""
+    """A well-formed HTTP answer."""
 
     status: int
     body: bytes
@@ -37,7 +37,7 @@ class Reply(NamedTuple):
 
 
 class BadRequest(Exception):
-    """The bytes are no request that can be read: the status code to answer with."""
+    """The request cannot be read; ``status`` is the status code of the answer."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -48,7 +48,7 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 def render(reply: Reply, *, length: int | None = None) -> bytes:
-    """Return the bytes of a reply; ``length`` makes its Content-Length untrue."""
+    """Return the bytes of a reply; ``length`` overrides its Content-Length."""
     more = "".join([f"{name}: {value}\r\n" for name, value in reply.headers])
     head = (
         f"HTTP/1.1 {reply.status} {_PHRASES[reply.status]}\r\nContent-Type: {reply.content_type}\r\n"
@@ -57,12 +57,12 @@ def render(reply: Reply, *, length: int | None = None) -> bytes:
     return head.encode("latin-1") + reply.body
 
 
-class Line(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, receive: Callable[[Request, "Line"], None], lines: set["Line"]) -> None:
+    def __init__(self, receive: Callable[[Request, "Connection"], None], connections: set["Connection"]) -> None:
         self._receive = receive
-        self._lines = lines
+        self._connections = connections
         self._buffer = bytearray()
         self._request: Request | None = None
         self._missing = 0
@@ -74,10 +74,10 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._lines.add(self)
+        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lines.discard(self)
+        self._connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -123,7 +123,7 @@ class Line(asyncio.Protocol):
     # -- answering --------------------------------------------------------------------------------------------
 
     def send(self, data: bytes, *, close: bool = False) -> None:
-        """Send an answer; the next request may come, unless the connection is closed."""
+        """Send an answer, and read the next request unless the connection is closed."""
         if self._transport.is_closing():
             return
         self._transport.write(data)
@@ -145,15 +145,15 @@ class Line(asyncio.Protocol):
         asyncio.get_running_loop().call_later(seconds, self.drip, data, seconds, at + 1)
 
     def close(self) -> None:
-        """End the connection in order, with a FIN."""
+        """Close the connection with a FIN."""
         self._transport.close()
 
     def hang_up(self) -> None:
-        """End the connection at once, whatever waits to be sent."""
+        """Close the connection at once and drop unsent data."""
         self._transport.abort()
 
     def reset(self) -> None:
-        """End the connection with an RST: nothing that was written is waited for."""
+        """Close the connection with an RST and drop unsent data."""
         sock: socket.socket | None = self._transport.get_extra_info("socket")
         if sock is not None and not self._transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -161,7 +161,7 @@ class Line(asyncio.Protocol):
 
 
 def parse_head(head: str) -> Request:
-    """Return the request that a head (without its empty line) announces."""
+    """Parse a head (without its empty line)."""
     first, *lines = head.split("\r\n")
     parts = first.split(" ")
     if len(parts) != 3 or not parts[1].startswith("/"):
@@ -177,7 +177,7 @@ def parse_head(head: str) -> Request:
 
 
 def body_length(request: Request) -> int:
-    """Return how many bytes of body follow the head."""
+    """Return the length of the body in bytes."""
     if "transfer-encoding" in request.headers:
         raise BadRequest(411)
     text = request.headers.get("content-length", "0")
