@@ -4,16 +4,17 @@
 
 PYTHON ?= python3
 ARGS ?=
+PORT ?= 8000
 BIN := .venv/bin
 # One more than there are cores, 4 at most: many tests wait for the clock and for each other.
 WORKERS ?= $(shell n=$$(($$(nproc 2>/dev/null || echo 2) + 1)); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
 # All dependency groups, for the pins: they include `test` and `lint` by `dev`.
-GROUPS := $(addprefix --group ,dev postgres mysql celery tasks-db e2e)
+GROUPS := $(addprefix --group ,dev postgres mysql celery tasks-db e2e docs)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve serve-celery serve-tasks test coverage lint format types imports migrations messages matrix
-.PHONY: screenshots constraints clean setup setup-workers setup-lint
+.PHONY: docs docs-serve screenshots constraints clean setup setup-workers setup-lint setup-docs
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,13 @@ migrations: setup  ## is there a migration for every change of a model?
 messages: setup  ## take new texts into the translations and compile them (needs gettext)
 	@$(BIN)/python tools/messages.py renew
 
+docs: setup-docs  ## build the documentation's site in build/docs; warnings and broken links are errors
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html --doctree-dir .cache/doctrees docs build/docs
+
+docs-serve: docs  ## build the site and serve it on 127.0.0.1 (PORT=8000)
+	@echo "http://127.0.0.1:$(PORT)/ (end with Ctrl-C)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs $(PORT)
+
 matrix:  ## the tests on every Django and Python that is supported
 	@bash .ci/run matrix
 
@@ -87,3 +95,6 @@ setup-workers:
 
 setup-lint:
 	@$(PYTHON) tools/bootstrap.py --groups dev
+
+setup-docs:
+	@$(PYTHON) tools/bootstrap.py --groups docs

@@ -83,7 +83,8 @@ def _found(number: str, text: str) -> CheckMessage:
 
 
 def _link(number: str) -> str:
-    return f" See {DOCUMENTATION_URL}/checks.md#{TAG}-{number.lower()}" if DOCUMENTATION_URL else ""
+    address = f"{DOCUMENTATION_URL}/reference/checks.html#invoice-cancel-{number.lower()}"
+    return f" See {address}" if DOCUMENTATION_URL else ""
 
 
 # -- the setting ----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ CELERY_TASK_DEFAULT_QUEUE = QUEUE
 
 CELERY_BROKER_URL = os.environ.get("EXAMPLE_REDIS_URL", "redis://127.0.0.1:6379/0")
 # A broker that does not answer must not hold up the request that starts an operation. These are
-# the options of Redis; docs/workers.md has those of RabbitMQ.
+# the options of Redis; docs/howto/workers.md has those of RabbitMQ.
 CELERY_BROKER_CONNECTION_TIMEOUT = 2.0
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": f"{QUEUE}:",

@@ -1,4 +1,4 @@
-"""The Python of docs/bulk.md runs, and does what the page says."""
+"""The Python of docs/howto/bulk.md runs, and does what the page says."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ def test_report_names_what_is_not_canceled(shop, make, capsys):
     make(3, issued_at=timezone.now() - timedelta(days=8))
     make(1)
     shop.all_cancels("paid", "000001")
-    block_with("docs/bulk.md", "unpaid_since").run({"Invoice": Invoice})
+    block_with("docs/howto/bulk.md", "unpaid_since").run({"Invoice": Invoice})
     assert capsys.readouterr().out.splitlines()[1:] == ["000001 refused It holds money."]
     assert shop.cancel_count == 3
     assert statuses() == {"canceled": 2, "created": 1, "paid": 1}
@@ -25,7 +25,7 @@ def test_report_names_what_is_not_canceled(shop, make, capsys):
 def test_generator_names_what_is_in_doubt(shop, make, capsys):
     make(2)
     shop.all_cancels("in_doubt", "000001")
-    block_with("docs/bulk.md", "closing").run({"Invoice": Invoice})
+    block_with("docs/howto/bulk.md", "closing").run({"Invoice": Invoice})
     assert capsys.readouterr().out == "000001\n"
     assert shop.cancel_count == 2
     assert statuses() == {"canceled": 1, "in_doubt": 1}

@@ -27,7 +27,7 @@ TOKEN = "invented-token-5521"
 FIREKASSA = "django_invoice_cancel.providers.firekassa.FireKassa"
 SCRIPTED = "django_invoice_cancel.testing.ScriptedProvider"
 HTTPS = "https://api.example.com"
-DOCS = Path(__file__).parents[2] / "docs" / "checks.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "checks.md"
 
 
 def firekassa(backend: str = FIREKASSA, **options: Any) -> dict[str, Any]:
@@ -490,7 +490,7 @@ def test_unreachable_database_is_no_failure(monkeypatch):
 
 def test_every_id_has_its_section_and_every_section_its_id():
     text = DOCS.read_text(encoding="utf-8")
-    sections = re.findall(r'<a id="invoice_cancel-([a-z]\d{3})"></a>\n### invoice_cancel\.([A-Z]\d{3}): ', text)
+    sections = re.findall(r"\(invoice-cancel-([a-z]\d{3})\)=\n### invoice_cancel\.([A-Z]\d{3}): ", text)
     assert [anchor.upper() for anchor, _ in sections] == list(checks.HINTS)
     assert [title for _, title in sections] == list(checks.HINTS)
 
@@ -508,7 +508,8 @@ def test_hint_is_complete_without_the_documentation(number, monkeypatch):
 def test_hint_links_to_its_section_if_the_documentation_has_an_address(monkeypatch):
     monkeypatch.setattr(checks, "DOCUMENTATION_URL", "https://docs.example.com")
     (found,) = run_checks(tags=[checks.TAG])
-    assert found.hint == f"{checks.HINTS['E001']} See https://docs.example.com/checks.md#invoice_cancel-e001"
+    address = "https://docs.example.com/reference/checks.html#invoice-cancel-e001"
+    assert found.hint == f"{checks.HINTS['E001']} See {address}"
 
 
 def test_every_id_is_found_by_a_test_here():

@@ -1,4 +1,4 @@
-"""The Python of docs/admin.md: what it registers is an admin that Django finds nothing wrong with."""
+"""The Python of docs/howto/admin.md: what it registers is an admin that Django finds nothing wrong with."""
 
 import pytest
 from django.apps import apps
@@ -21,7 +21,7 @@ def site(monkeypatch):
     return site
 
 
-@pytest.mark.parametrize("block", list(python_blocks("docs/admin.md")), ids=str)
+@pytest.mark.parametrize("block", list(python_blocks("docs/howto/admin.md")), ids=str)
 def test_block_registers_an_admin_with_the_three_actions(block, site, rf, admin_user):
     # An item of an operation plays the order: it has a foreign key to an invoice that may be missing.
     namespace = block.run({"Order": BulkOperationItem})

@@ -8,7 +8,7 @@ import pytest
 
 from .pages import ROOT, text_of
 
-PAGE = "docs/workers.md"
+PAGE = "docs/howto/workers.md"
 EXAMPLE = ROOT / "example_project"
 SETTINGS = re.compile(r"```text\n([A-Z_]+ = .*?)```", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""docs/settings.md has a row for each setting and each option that the code takes, with its default."""
+"""docs/reference/settings.md has a row for each setting and each option that the code takes, with its default."""
 
 import dataclasses
 import inspect
@@ -13,7 +13,7 @@ from django_invoice_cancel.providers.http import HTTPProvider
 
 from .pages import table_rows
 
-ROWS = {row[0].strip("`"): row for row in table_rows("docs/settings.md")}
+ROWS = {row[0].strip("`"): row for row in table_rows("docs/reference/settings.md")}
 SETTINGS = {field.name.upper(): field.default for field in dataclasses.fields(conf.Settings)}
 
 

@@ -1,4 +1,4 @@
-"""Every Python block of README.md, docs/concepts.md and docs/settings.md runs, and does what the page says."""
+"""Every Python block of the README, the concepts and the settings runs, and does what the page describes."""
 
 import sys
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from django_invoice_cancel.models import Invoice
 from .conftest import EXTERNAL_ID
 from .pages import block_with, python_blocks
 
-README, CONCEPTS, SETTINGS = PAGES = "README.md", "docs/concepts.md", "docs/settings.md"
+README, CONCEPTS, SETTINGS = PAGES = "README.md", "docs/discussions/concepts.md", "docs/reference/settings.md"
 BLOCKS = [block for page in PAGES for block in python_blocks(page)]
 NEEDS_DOUBT = ("invoice.resolve(", "invoice.reconcile(")
 

@@ -16,7 +16,7 @@ from django_invoice_cancel.exceptions import InvalidExternalId
 
 from .conftest import may_send
 
-DOCS = Path(__file__).parents[2] / "docs" / "providers.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "providers.md"
 ID = "inv_0a1b2c3d"
 VOID = f"https://api.examplepay.example/v1/invoices/{ID}/void"
 READ = f"https://api.examplepay.example/v1/invoices/{ID}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from django_invoice_cancel.testing.sandbox import SandboxConfig
 from django_invoice_cancel.testing.sandbox.behaviours import markdown_table
 
-DOCS = Path(__file__).parents[2] / "docs" / "testing.md"
+DOCS = Path(__file__).parents[2] / "docs" / "howto" / "testing.md"
 
 
 def sandbox_section():
@@ -26,7 +26,7 @@ def test_every_option_is_in_the_docs():
 
 
 def test_examples_in_the_docs_work():
-    examples = doctest.DocTestParser().get_doctest(sandbox_section(), {}, "docs/testing.md", str(DOCS), 0)
+    examples = doctest.DocTestParser().get_doctest(sandbox_section(), {}, "docs/howto/testing.md", str(DOCS), 0)
     runner = doctest.DocTestRunner()
     assert runner.run(examples) == doctest.TestResults(failed=0, attempted=len(examples.examples))
     assert examples.examples

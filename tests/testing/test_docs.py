@@ -1,4 +1,4 @@
-"""The examples of docs/testing.md run as they stand there, as the files of a user's test suite."""
+"""The examples of docs/howto/testing.md run as they stand there, as the files of a user's test suite."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from django_invoice_cancel.testing.scripted import CANCEL_WORDS, LOOKUP_WORDS
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "howto" / "testing.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 
 

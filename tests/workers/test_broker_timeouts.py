@@ -28,8 +28,8 @@ def dispatch_by_celery(operation_id):
 
 
 def documented_settings(broker):
-    """Return the settings of Celery in docs/workers.md; ``broker`` names whose transport options are wanted."""
-    lines = re.findall(r"^CELERY_\w+ = .*$", text_of("docs/workers.md"), re.MULTILINE)
+    """Return the settings of Celery in docs/howto/workers.md; ``broker`` names whose transport options are wanted."""
+    lines = re.findall(r"^CELERY_\w+ = .*$", text_of("docs/howto/workers.md"), re.MULTILINE)
     wanted = [line for line in lines if "TRANSPORT_OPTIONS" not in line or line.endswith(f"# {broker}")]
     namespace = {}
     exec("\n".join(wanted), namespace)  # noqa: S102 - our own page

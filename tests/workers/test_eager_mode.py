@@ -27,8 +27,8 @@ dispatch_to_recipe.uses_database = True
 
 @pytest.fixture
 def recipe(monkeypatch):
-    """Return a function that defines the task of docs/workers.md in an eager app, with another ``advance``."""
-    block = re.search(r"^```text\n(@shared_task.*?)^```", text_of("docs/workers.md"), re.MULTILINE | re.DOTALL)[1]
+    """Return a function that defines the task of docs/howto/workers.md in an eager app, with another ``advance``."""
+    block = re.search(r"^```text\n(@shared_task.*?)^```", text_of("docs/howto/workers.md"), re.MULTILINE | re.DOTALL)[1]
 
     def define(advance):
         app = celery.Celery("eager", set_as_current=False)

@@ -1,4 +1,4 @@
-"""The statements of docs/scaling.md do what the page says, and late money is flagged as before."""
+"""The statements of docs/discussions/scaling.md do what the page says, and late money is flagged as before."""
 
 import re
 from datetime import timedelta
@@ -17,7 +17,7 @@ OLD = timedelta(days=3000)
 
 
 def run_statements():
-    statements = re.findall(r"^```sql\n(.*?)^```", text_of("docs/scaling.md"), re.MULTILINE | re.DOTALL)
+    statements = re.findall(r"^```sql\n(.*?)^```", text_of("docs/discussions/scaling.md"), re.MULTILINE | re.DOTALL)
     assert len(statements) == 2
     with connection.cursor() as cursor:
         for statement in statements:
