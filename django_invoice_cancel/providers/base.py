@@ -1,9 +1,8 @@
-"""The contract of a provider, written for the author of an adapter. No HTTP, no Django.
+"""The base class of adapters. It uses neither HTTP nor Django.
 
-A provider answers two questions about one of its invoices: *cancel it* and *what is its status?* It returns
-replies and raises for nothing that the provider or the network does; what it cannot read is ``IN_DOUBT``.
-An adapter over HTTP subclasses ``http.HTTPProvider`` instead, which brings the transport and reads in common
-what all providers share.
+An adapter cancels an invoice and may look up its status. It never raises for provider or network errors; what it cannot
+read is ``IN_DOUBT``. An adapter over HTTP subclasses ``http.HTTPProvider``, which brings the transport and reads the
+answers that have the same meaning at all providers.
 """
 
 import re
@@ -18,76 +17,76 @@ from ..exceptions import InvalidExternalId, ProviderMisconfigured
 Lease = Callable[[float], bool]
 """``lease(seconds_left)``: may the first byte of the request, with that much of its deadline left, still go out?"""
 
-MOST_SECONDS = 3600
+MAX_SECONDS = 3600
 """The upper bound of ``deadline`` and ``connect_timeout``."""
-MOST_CONCURRENCY = 1000
+MAX_CONCURRENCY = 1000
 """Each request in flight has a thread."""
-LEAST_RATE, MOST_RATE = 0.001, 10_000
+MIN_RATE, MAX_RATE = 0.001, 10_000
 """Requests a second: a lower rate would reserve its next request more than 17 minutes ahead."""
-WORDS_KEPT = 500
-"""How many characters of a provider's words are kept."""
-_UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
+MESSAGE_LENGTH = 500
+"""Maximum length of a stored message of a provider."""
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Provider:
     """One account at one provider.
 
-    Class attributes are the adapter's declarations and are checked when an instance is made. Options come as
+    Class attributes are the adapter's declarations. They are checked when an instance is created. Options come as
     keyword arguments of ``__init__``; those named in ``secret_options`` arrive wrapped in ``Secret``.
     """
 
     verbose_name: ClassVar[str] = ""
     """The provider's name, for people."""
     secret_options: ClassVar[frozenset[str]] = frozenset()
-    """The names of the options that must never leave."""
+    """Names of the options that hold secrets."""
     status_words: ClassVar[Mapping[str, Status]] = {}
-    """The provider's words for our statuses. A word that is not here is unknown."""
+    """The provider's status strings. Other strings are unknown."""
     postback_status_words: ClassVar[Mapping[str, Status]] = {}
-    """The status words that only the provider's postbacks use; they take precedence over ``status_words`` there."""
+    """Status strings that only postbacks use; there they take precedence over ``status_words``."""
     id_form: ClassVar[str] = ""
-    """What an id looks like, for people: ends the sentence "An id is ..."."""
+    """The form of an id, as the end of the sentence "An id is ..."."""
     id_pattern: ClassVar[re.Pattern[str]]
-    """What an id must match, whole, after ``normalise_id``."""
+    """The pattern that a whole id must match after ``normalise_id``."""
     supports_lookup: bool = False
     """Whether ``lookup`` works. May be set on the instance."""
     lookup_group_size: int = 1
-    """How many ids one lookup takes."""
+    """Maximum number of ids in one lookup."""
     is_repeat_harmless: bool = False
-    """Whether a second cancel of the same invoice can do no harm."""
+    """Whether a second cancel request for the same invoice is harmless."""
 
     def __init__(self, alias: str, *, deadline: float = 15.0, concurrency: int = 8, rate: float | None = None) -> None:
         self.alias = alias
         self.deadline = self._seconds("deadline", deadline)
-        """Seconds for the whole of one submit, lookups within it included."""
-        self.concurrency = int(self._number("concurrency", concurrency, 1, MOST_CONCURRENCY, whole=True))
-        """How many requests a bulk run may have in flight."""
-        self.rate = None if rate is None else self._number("rate", rate, LEAST_RATE, MOST_RATE)
-        """Requests a second that all processes together may send; None: as many as go."""
+        """Seconds for one call of ``cancel``, including the lookups in it."""
+        self.concurrency = int(self._number("concurrency", concurrency, 1, MAX_CONCURRENCY, whole=True))
+        """Maximum number of requests in flight in a bulk run."""
+        self.rate = None if rate is None else self._number("rate", rate, MIN_RATE, MAX_RATE)
+        """Requests a second of all processes together; None: no limit."""
         self.secrets: list[Secret] = []
         self._check_declarations()
 
-    # -- what an adapter implements ---------------------------------------------------------------------------
+    # -- to be implemented by an adapter ---------------------------------------------------------------------------
 
     def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
-        """Ask the provider to cancel the invoice, once, within ``deadline`` seconds; raise for nothing remote.
+        """Send one cancel request within ``deadline`` seconds. Never raises for provider or network errors.
 
-        ``external_id`` is normalised. ``lease`` is asked where the first byte of the cancel is handed to the
-        socket; where it says no, nothing is sent and the reply is NOT_PROCESSED ``lease_expired``.
+        ``external_id`` is normalised. ``lease`` is called before the first byte of the request is sent; if it returns
+        False, nothing is sent and the reply is NOT_PROCESSED ``lease_expired``.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement cancel().")
 
     def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
-        """Ask for the status of up to ``lookup_group_size`` invoices; return a reply for each id."""
+        """Look up the status of at most ``lookup_group_size`` invoices; return a reply for each id."""
         raise NotImplementedError(f"{type(self).__name__} does not implement lookup().")
 
     def normalise_id(self, external_id: str) -> str:
-        """Return the one form in which the id is stored and sent; idempotent."""
-        return external_id.strip(" ")  # a line break or a tab is not a slip of the hand: it is refused
+        """Return the id in the form in which it is stored and sent; idempotent."""
+        return external_id.strip(" ")  # a line break or a tab is not a typo: it is refused
 
-    # -- what every adapter has -------------------------------------------------------------------------------
+    # -- for adapters -------------------------------------------------------------------------------
 
     def clean_id(self, external_id: object) -> str:
-        """Return the id in its one form, or raise ``InvalidExternalId`` with what it should look like."""
+        """Return the normalised id, or raise ``InvalidExternalId`` with the expected form."""
         text = self.normalise_id(external_id) if isinstance(external_id, str) else None
         if text is None or not self.id_pattern.fullmatch(text):
             shown = ascii(external_id)
@@ -95,8 +94,8 @@ class Provider:
             raise InvalidExternalId(f"{shown} is not an id of {self.verbose_name}: an id is {self.id_form}.")
         return text
 
-    def wrong_ids(self, external_ids: Iterable[str]) -> dict[str, LookupReply]:
-        """Return a reply to each id that is none, so that a lookup can ask for the others of its group."""
+    def invalid_id_replies(self, external_ids: Iterable[str]) -> dict[str, LookupReply]:
+        """Return a reply for each invalid id, so that the others can be looked up."""
         replies = {}
         for each in external_ids:
             try:
@@ -106,32 +105,32 @@ class Provider:
         return replies
 
     def status_of(self, word: str) -> Status | None:
-        """Return our status for the provider's word; None where the word is not known."""
+        """Return the status for a provider's status string; None if it is unknown."""
         return self.status_words.get(word.strip().lower())
 
     def status_of_postback(self, word: str) -> Status | None:
-        """Return our status for the status word of a postback; None if the word is not known."""
+        """Return the status for the status string of a postback; None if it is unknown."""
         return self.postback_status_words.get(word.strip().lower()) or self.status_of(word)
 
-    def words(self, text: object) -> str:
-        """Return a provider's text as it may be kept: secrets masked, then cut to 500 characters.
+    def sanitize(self, text: object) -> str:
+        """Return a provider's text in the form in which it is stored: secrets masked, then cut to 500 characters.
 
-        What no database takes (NUL in PostgreSQL, halves of surrogate pairs) becomes U+FFFD.
+        Characters that a database refuses (NUL in PostgreSQL, lone surrogates) become U+FFFD.
         """
-        return _UNKEEPABLE.sub("\ufffd", mask(str(text), self.secrets))[:WORDS_KEPT]
+        return _UNSTORABLE.sub("\ufffd", mask(str(text), self.secrets))[:MESSAGE_LENGTH]
 
     def found(self, word: object, *, http_status: int | None = None) -> LookupReply:
-        """Return the reply for an invoice that the provider knows, in the status ``word``."""
+        """Return the lookup reply for a known invoice with the provider's status string ``word``."""
         status = self.status_of(word) if isinstance(word, str) else None
         code = Code.UNKNOWN_STATUS if status is None else Code.OBSERVED
-        shown = self.words(word) if isinstance(word, str) else ""
+        shown = self.sanitize(word) if isinstance(word, str) else ""
         return LookupReply(status, code, is_answer=True, provider_status=shown, http_status=http_status)
 
     @property
     def account(self) -> Hashable | None:
         """The account at the provider, for comparison only; None without credentials.
 
-        Two providers with equal accounts cancel the same invoices. Override it if other options (a merchant id)
+        Two aliases with equal accounts cancel the same invoices. Override it if other options (a merchant id)
         distinguish accounts that share their credentials.
         """
         return (type(self), frozenset(self.secrets)) if self.secrets else None
@@ -142,12 +141,12 @@ class Provider:
     # -- checks at construction -------------------------------------------------------------------------------
 
     def misconfigured(self, option: str, problem: str) -> ProviderMisconfigured:
-        """Return the error for a bad option; ``problem`` must not hold its value if it is secret."""
+        """Return the error for an invalid option; ``problem`` must not contain the value of a secret."""
         return ProviderMisconfigured(f"Provider {self.alias!r}: option {option!r} {problem}")
 
     def _seconds(self, option: str, value: object) -> float:
-        if not _is_number(value) or not 0 < value <= MOST_SECONDS:
-            raise self.misconfigured(option, f"must be a number greater than 0 and at most {MOST_SECONDS:g}.")
+        if not _is_number(value) or not 0 < value <= MAX_SECONDS:
+            raise self.misconfigured(option, f"must be a number greater than 0 and at most {MAX_SECONDS:g}.")
         return value
 
     def _number(self, option: str, value: object, least: float, most: float, *, whole: bool = False) -> float:
@@ -157,11 +156,11 @@ class Provider:
         return value
 
     def _check_declarations(self) -> None:
-        problems = list(self._wrong_declarations())
+        problems = list(self._invalid_declarations())
         if problems:
             raise ProviderMisconfigured(f"Adapter {type(self).__name__} declares wrongly: {' '.join(problems)}")
 
-    def _wrong_declarations(self) -> Iterable[str]:
+    def _invalid_declarations(self) -> Iterable[str]:
         if not self.verbose_name or not self.id_form or not isinstance(getattr(self, "id_pattern", None), re.Pattern):
             yield "verbose_name, id_form and id_pattern (a compiled pattern) are required."
         if type(self).cancel is Provider.cancel:

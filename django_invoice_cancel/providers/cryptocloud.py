@@ -30,7 +30,7 @@ class CryptoCloud(HTTPProvider):
 
     verbose_name = "CryptoCloud"
 
-    # what it needs
+    # options
 
     scheme = "Token"
     token_option = "api_key"  # noqa: S105 - an option's name
@@ -53,12 +53,12 @@ class CryptoCloud(HTTPProvider):
         text = super().normalise_id(external_id)
         return f"INV-{_bare(text)}" if text.isascii() else text  # upper() makes ASCII of some letters that are not
 
-    # its addresses
+    # paths
 
     _cancel_path = "/v2/invoice/merchant/canceled"
     _lookup_path = "/v2/invoice/merchant/info"
 
-    # its words for our words
+    # statuses
 
     status_words = {  # page "Invoice statuses": exactly these five
         "created": Status.CREATED,
@@ -69,35 +69,35 @@ class CryptoCloud(HTTPProvider):
     }
     postback_status_words = {"success": Status.PAID}  # page "Postback": its only value, sent after a payment
 
-    # how a reply is read
+    # answers
 
     def _read_cancel(self, exchange: Exchange, uuid: str) -> ProviderReply:
         if _is_key_rejected(exchange):
             return self.reply(exchange, Outcome.NOT_PROCESSED, Code.BAD_CREDENTIALS)
-        if common := self.read_in_common(exchange):
+        if common := self.read_common(exchange):
             return common
         if isinstance(_named_errors(exchange).get("validate_error"), str):
             return self.reply(exchange, Outcome.REFUSED, Code.PROVIDER_REFUSED)
         success = _success(exchange)
         if success.get("result") not in ("ok", ["ok"]):  # "ok" in the table of the page, ["ok"] in its example
             return self.reply(exchange, Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)
-        if _names_error(success) or _names_another(success, uuid):
+        if _names_error(success) or _names_other_invoice(success, uuid):
             return self.reply(exchange, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
         return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
 
     def _read_refusal(self, refusal: ProviderReply, exchange: Exchange, found: LookupReply) -> ProviderReply:
-        if named := self.named_by_lookup(refusal, found):
+        if named := self.explain_refusal(refusal, found):
             return named
         if _named_errors(exchange)["validate_error"].strip(" .").lower() != NOT_CREATED:
             return refusal
         if found.code == Code.NOT_FOUND:
             return self.reply(exchange, Outcome.REFUSED, Code.NOT_FOUND)
-        return self.doubted_after_lookup(refusal, found)
+        return self.doubt_refusal(refusal, found)
 
     def _read_lookup(self, exchange: Exchange, external_ids: Sequence[str]) -> dict[str, LookupReply]:
         if _is_key_rejected(exchange):
             return dict.fromkeys(external_ids, self.no_answer(exchange, Code.BAD_CREDENTIALS))
-        if common := self.read_lookup_in_common(exchange):
+        if common := self.read_common_lookup(exchange):
             return dict.fromkeys(external_ids, common)
         unreadable = self.no_answer(exchange, Code.UNREADABLE_ANSWER)
         success = _success(exchange)
@@ -111,9 +111,9 @@ class CryptoCloud(HTTPProvider):
         # and then nothing follows from what is left out.
         is_ours = words.keys() <= {_bare(each) for each in external_ids}
         missing = self.not_found(exchange) if is_ours else unreadable
-        return {each: self._found_once(words.get(_bare(each)), missing, unreadable) for each in external_ids}
+        return {each: self._merge_entries(words.get(_bare(each)), missing, unreadable) for each in external_ids}
 
-    def _found_once(
+    def _merge_entries(
         self, words: Sequence[object] | None, missing: LookupReply, contradictory: LookupReply
     ) -> LookupReply:
         """Return the reply for one invoice from the status words of its entries, which must agree; money counts."""
@@ -125,25 +125,25 @@ class CryptoCloud(HTTPProvider):
             return max(paid, key=lambda reply: MONEY.index(reply.status))
         return replies[0] if all(reply == replies[0] for reply in replies) else contradictory
 
-    # how a request is built
+    # requests
 
     def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
         deadline = Deadline(self.deadline)
         uuid = self.clean_id(external_id)
-        exchange = self.ask("POST", self._cancel_path, document={"uuid": uuid}, deadline=deadline, lease=lease)
+        exchange = self.send("POST", self._cancel_path, document={"uuid": uuid}, deadline=deadline, lease=lease)
         reply = self._read_cancel(exchange, uuid)
         if reply.outcome is not Outcome.REFUSED:
             return reply
         return self._read_refusal(reply, exchange, self._look_up([uuid], deadline)[uuid])
 
     def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
-        wrong = self.wrong_ids(external_ids)
+        wrong = self.invalid_id_replies(external_ids)
         asked = [each for each in external_ids if each not in wrong]
         return wrong | self._look_up(asked, Deadline(self.deadline)) if asked else wrong
 
     def _look_up(self, external_ids: Sequence[str], deadline: Deadline) -> dict[str, LookupReply]:
         uuids = [self.clean_id(each) for each in external_ids]
-        exchange = self.ask("POST", self._lookup_path, document={"uuids": uuids}, deadline=deadline)
+        exchange = self.send("POST", self._lookup_path, document={"uuids": uuids}, deadline=deadline)
         return self._read_lookup(exchange, external_ids)
 
 
@@ -170,7 +170,7 @@ def _success(exchange: Exchange) -> dict[str, Any]:
     return body if body.get("status") == "success" else {}
 
 
-def _names_another(body: Mapping[str, Any], uuid: str) -> bool:
+def _names_other_invoice(body: Mapping[str, Any], uuid: str) -> bool:
     """Return whether the body carries, at any depth, an id that is not the one of this invoice."""
     named = [value for key, value in _members(body) if key in ("uuid", "invoice_id")]
     return any(not isinstance(each, str) or _bare(each) != _bare(uuid) for each in named)

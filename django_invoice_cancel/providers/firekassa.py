@@ -27,7 +27,7 @@ class FireKassa(HTTPProvider):
 
     verbose_name = "FireKassa"
 
-    # what it needs
+    # options
 
     scheme = "Bearer"
     token_option = "api_token"  # noqa: S105 - an option's name
@@ -54,7 +54,7 @@ class FireKassa(HTTPProvider):
         self.supports_lookup = bool(lookup)
         self._sign_token = sign_token
 
-    # its addresses
+    # paths
 
     def _cancel_path(self, external_id: str) -> str:
         return f"/api/v2/invoices/{quote(self.clean_id(external_id), safe='')}/cancel"
@@ -63,7 +63,7 @@ class FireKassa(HTTPProvider):
         # Not documented. Four public clients read an invoice so; its id is one of the same growing series.
         return f"/api/v2/transactions/{quote(self.clean_id(external_id), safe='')}"
 
-    # its words for our words
+    # statuses
 
     status_words = {  # no official list: recorded ("process", "expired") or handled by public clients
         "process": Status.CREATED,
@@ -77,12 +77,12 @@ class FireKassa(HTTPProvider):
         "cancelled": Status.CANCELED,
     }
 
-    # how a reply is read
+    # answers
 
     def _read_cancel(self, exchange: Exchange) -> ProviderReply:
-        if _is_unknown_to_them(exchange):
+        if _is_unknown_invoice(exchange):
             return self.reply(exchange, Outcome.REFUSED, Code.NOT_FOUND)
-        if common := self.read_in_common(exchange):
+        if common := self.read_common(exchange):
             return common
         if exchange.http_status == 200:
             return self._read_200(exchange)
@@ -99,38 +99,40 @@ class FireKassa(HTTPProvider):
         return self.reply(exchange, Outcome.IN_DOUBT, code)
 
     def _read_lookup(self, exchange: Exchange, external_id: str) -> LookupReply:
-        if _is_unknown_to_them(exchange):
+        if _is_unknown_invoice(exchange):
             return self.not_found(exchange)
-        if common := self.read_lookup_in_common(exchange):
+        if common := self.read_common_lookup(exchange):
             return common
         entry = exchange.json if exchange.http_status == 200 and isinstance(exchange.json, dict) else {}
         if str(entry.get("id")) != external_id:  # a string in recordings, a number in one client
             return self.no_answer(exchange, Code.UNREADABLE_ANSWER)
         return self.found(entry.get("status"), http_status=exchange.http_status)
 
-    # how a request is built
+    # requests
 
     def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
         deadline = Deadline(self.deadline)
         path = self._cancel_path(external_id)
-        reply = self._read_cancel(self.ask("POST", path, deadline=deadline, headers=self._signature(path), lease=lease))
+        reply = self._read_cancel(
+            self.send("POST", path, deadline=deadline, headers=self._signature(path), lease=lease)
+        )
         if reply.code != Code.PROVIDER_REFUSED or not self.supports_lookup:
             return reply
         found = self._look_up(external_id, deadline)
         if found.status is Status.CREATED:
-            return self.doubted_after_lookup(reply, found)
-        return self.named_by_lookup(reply, found) or reply
+            return self.doubt_refusal(reply, found)
+        return self.explain_refusal(reply, found) or reply
 
     def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
         if not self.supports_lookup:
             return {each: LookupReply(None, Code.NO_LOOKUP, is_answer=False) for each in external_ids}
         deadline = Deadline(self.deadline)
-        wrong = self.wrong_ids(external_ids)
+        wrong = self.invalid_id_replies(external_ids)
         return wrong | {each: self._look_up(each, deadline) for each in external_ids if each not in wrong}
 
     def _look_up(self, external_id: str, deadline: Deadline) -> LookupReply:
         path = self._lookup_path(external_id)
-        exchange = self.ask("GET", path, deadline=deadline, headers=self._signature(path))
+        exchange = self.send("GET", path, deadline=deadline, headers=self._signature(path))
         return self._read_lookup(exchange, external_id)
 
     def _signature(self, path: str) -> dict[str, str]:
@@ -141,6 +143,6 @@ class FireKassa(HTTPProvider):
         return {"Signature": hmac.new(key, path.encode(), hashlib.sha512).hexdigest()}
 
 
-def _is_unknown_to_them(exchange: Exchange) -> bool:
+def _is_unknown_invoice(exchange: Exchange) -> bool:
     """Recorded: 404 ``{"error": "Transaction not exists"}``. Any other 404 is not FireKassa's API."""
     return exchange.http_status == 404 and isinstance(exchange.json, dict) and bool(exchange.json.get("error"))

@@ -1,8 +1,7 @@
-"""What an adapter over HTTP stands on: its address, one transport, and the answers that mean the same everywhere.
+"""The base class of adapters over HTTP: the address, the transport, and the answers with a common meaning.
 
-It sends what the adapter asks for, once, and repeats nothing. Invariant: "certainly nothing happened" is said of
-requests that were never sent and of complete answers 401, 403 and 429 alone; whatever neither this module nor the
-adapter can read is ``IN_DOUBT``.
+Each request is sent once and never repeated. Invariant: NOT_PROCESSED only for requests that were never sent and for
+complete answers 401, 403 and 429. What neither this module nor the adapter can read is ``IN_DOUBT``.
 """
 
 import ipaddress
@@ -24,23 +23,23 @@ _ADDRESS = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>(?:/[A-Za-z0-9._~-]+)*)/?"
 )
-KEPT_CONNECTIONS = 64
-"""How many are kept open: a bulk run may be told to send more at once than the option ``concurrency`` says."""
+MIN_POOL_SIZE = 64
+"""Idle connections to keep: a bulk run may use a higher ``concurrency`` than the option."""
 _VERSION_AT_END = re.compile(r"(/api)?/v[0-9]+$", re.IGNORECASE)
-_NOTHING_DONE: Final = {401: Code.BAD_CREDENTIALS, 403: Code.BAD_CREDENTIALS, 429: Code.RATE_LIMITED}
-_ABOUT_THE_ADDRESS: Final = frozenset({Code.UNREACHABLE, Code.REDIRECTED, Code.WRONG_ADDRESS})
+_NOT_PROCESSED: Final = {401: Code.BAD_CREDENTIALS, 403: Code.BAD_CREDENTIALS, 429: Code.RATE_LIMITED}
+_ADDRESS_CODES: Final = frozenset({Code.UNREACHABLE, Code.REDIRECTED, Code.WRONG_ADDRESS})
 _BLOCKED = "Cloudflare blocked the request before the provider saw it (often the sender's IP address):"
 
 
 class HTTPProvider(Provider):
-    """One account at a provider that is asked over HTTP with a token in the Authorization header."""
+    """One account at a provider with an HTTP API and a token in the Authorization header."""
 
     scheme: ClassVar[str] = "Bearer"
     """The word before the token in the Authorization header."""
     token_option: ClassVar[str] = ""
     """The name of the option that holds the token; one of ``secret_options``."""
     address_hint: str = ""
-    """What to try when ``base_url`` is unreachable, redirects or is not the API's. May be set on the instance."""
+    """Hint for an unreachable, redirecting or wrong ``base_url``. May be set on the instance."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class HTTPProvider(Provider):
         reuse_connections: bool = True,
         **common: Any,
     ) -> None:
-        """Take the token, and what else must never leave, by position: only keywords are options in the settings."""
+        """Secrets are positional: only keyword arguments are options in the settings."""
         super().__init__(alias, **common)
         self._token = token
         self.secrets = [secret for secret in (token, *more_secrets) if secret]
@@ -69,7 +68,7 @@ class HTTPProvider(Provider):
                 token=token,
                 secrets=self.secrets,
                 connect_timeout=self._seconds("connect_timeout", connect_timeout),
-                pool_size=max(self.concurrency, KEPT_CONNECTIONS),
+                pool_size=max(self.concurrency, MIN_POOL_SIZE),
                 reuse_connections=reuse_connections,
             )
         except ValueError as error:  # the address is known to be good
@@ -77,7 +76,7 @@ class HTTPProvider(Provider):
 
     @property
     def account(self) -> Hashable:
-        """The address in one form and the token: other secrets and options do not make it another account."""
+        """The normalised address and the token; other secrets and options do not make another account."""
         return _comparable(self.base_url), self._token
 
     @property
@@ -86,12 +85,12 @@ class HTTPProvider(Provider):
         return self.base_url.startswith("http://")
 
     def close(self) -> None:
-        """Close the connections that are kept open."""
+        """Close idle connections."""
         self._transport.close()
 
-    # -- asking -----------------------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------------------
 
-    def ask(
+    def send(
         self,
         method: str,
         path: str,
@@ -101,53 +100,53 @@ class HTTPProvider(Provider):
         headers: Mapping[str, str] | None = None,
         lease: Lease | None = None,
     ) -> Exchange:
-        """Send one request, with ``document`` as its JSON body if there is one; raise for nothing remote."""
-        sent = dict(headers or {})
+        """Send one request, with ``document`` as its JSON body. Never raises for provider or network errors."""
+        all_headers = dict(headers or {})
         body = None
         if document is not None:
-            sent["Content-Type"] = "application/json"
+            all_headers["Content-Type"] = "application/json"
             body = json.dumps(document, separators=(",", ":")).encode()
-        return self._transport.request(method, path, body=body, headers=sent, deadline=deadline, lease=lease)
+        return self._transport.request(method, path, body=body, headers=all_headers, deadline=deadline, lease=lease)
 
-    # -- reading ----------------------------------------------------------------------------------------------
+    # -- answers ----------------------------------------------------------------------------------------------
 
-    def read_in_common(self, exchange: Exchange) -> ProviderReply | None:
-        """Return the reply to a cancel where all providers' answers mean the same, None where the adapter must read."""
-        read = _in_common(exchange)
+    def read_common(self, exchange: Exchange) -> ProviderReply | None:
+        """Return the reply to a cancel request if the answer has a common meaning, else None."""
+        read = _read_common(exchange)
         return None if read is None else self.reply(exchange, *read)
 
-    def read_lookup_in_common(self, exchange: Exchange) -> LookupReply | None:
-        """Return the reply to a lookup where all providers' answers mean the same: never one about the invoice."""
-        read = _in_common(exchange)
+    def read_common_lookup(self, exchange: Exchange) -> LookupReply | None:
+        """Return the reply to a lookup if the answer has a common meaning, else None. It never names a status."""
+        read = _read_common(exchange)
         return None if read is None else self.no_answer(exchange, read[1])
 
     def reply(self, exchange: Exchange, outcome: Outcome, code: str) -> ProviderReply:
-        """Return the reply to a cancel, with what the exchange says about it."""
+        """Return the reply to a cancel request, with the details of the exchange."""
         return ProviderReply(
             outcome,
             code,
             http_status=exchange.http_status,
-            provider_message=self._said(exchange, code),
+            provider_message=self._message(exchange, code),
             retry_after=exchange.retry_after,
         )
 
     def not_found(self, exchange: Exchange) -> LookupReply:
-        """Return the reply to a lookup that the provider answered with "there is no such invoice"."""
+        """Return the reply to a lookup of an unknown invoice."""
         return replace(self.no_answer(exchange, Code.NOT_FOUND), is_answer=True)
 
     def no_answer(self, exchange: Exchange, code: str) -> LookupReply:
-        """Return the reply to a lookup that taught nothing about the invoice."""
+        """Return the reply to a lookup without a usable answer."""
         return LookupReply(
             status=None,
             code=code,
             is_answer=False,
             http_status=exchange.http_status,
-            provider_message=self._said(exchange, code),
+            provider_message=self._message(exchange, code),
             retry_after=exchange.retry_after,
         )
 
-    def named_by_lookup(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply | None:
-        """Return the refusal with the reason that a lookup gave for it, None where it gave none."""
+    def explain_refusal(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply | None:
+        """Return the refusal with the status that a lookup found, or None if that explains nothing."""
         if found.status is Status.CANCELED:
             return replace(refusal, outcome=Outcome.ALREADY_CANCELED, code=Code.ALREADY_CANCELED, status=found.status)
         if found.status in MONEY:
@@ -156,8 +155,8 @@ class HTTPProvider(Provider):
             return replace(refusal, code=Code.CLOSED, status=found.status)
         return None
 
-    def doubted_after_lookup(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply:
-        """Return the doubt that a lookup left about a refusal; a refused invoice that is open contradicts itself."""
+    def doubt_refusal(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply:
+        """Return IN_DOUBT for a refusal that a lookup did not explain; an open invoice contradicts it."""
         unexplained = Code.UNKNOWN_STATUS if found.is_answer else Code.NO_ANSWER
         code = Code.CONTRADICTORY_ANSWER if found.status is Status.CREATED else unexplained
         learned = " ".join(filter(None, (found.code, found.provider_status, found.provider_message)))
@@ -165,23 +164,23 @@ class HTTPProvider(Provider):
             refusal,
             outcome=Outcome.IN_DOUBT,
             code=code,
-            provider_message=self.words(f"{refusal.provider_message} (asked for its status: {learned})"),
+            provider_message=self.sanitize(f"{refusal.provider_message} (asked for its status: {learned})"),
             retry_after=found.retry_after,
         )
 
-    def _said(self, exchange: Exchange, code: str) -> str:
-        hint = self.address_hint if code in _ABOUT_THE_ADDRESS else ""
+    def _message(self, exchange: Exchange, code: str) -> str:
+        hint = self.address_hint if code in _ADDRESS_CODES else ""
         if exchange.http_status == 403 and not exchange.is_json and exchange.server.lower() == "cloudflare":
             hint = _BLOCKED
-        return self.words(" ".join(filter(None, (hint, exchange.text or exchange.detail))))
+        return self.sanitize(" ".join(filter(None, (hint, exchange.text or exchange.detail))))
 
-    def _wrong_declarations(self) -> Iterable[str]:
-        yield from super()._wrong_declarations()
+    def _invalid_declarations(self) -> Iterable[str]:
+        yield from super()._invalid_declarations()
         if self.token_option not in self.secret_options:
             yield "token_option must name one of secret_options."
 
 
-def _in_common(exchange: Exchange) -> tuple[Outcome, str] | None:
+def _read_common(exchange: Exchange) -> tuple[Outcome, str] | None:
     if exchange.kind is Kind.NOT_SENT:
         return Outcome.NOT_PROCESSED, exchange.code
     if exchange.kind is not Kind.ANSWER:
@@ -189,8 +188,8 @@ def _in_common(exchange: Exchange) -> tuple[Outcome, str] | None:
         # may be another request's. A doubt costs one lookup, a wrong "nothing happened" a second cancel.
         return Outcome.IN_DOUBT, exchange.code
     status = exchange.http_status or 0
-    if status in _NOTHING_DONE:
-        return Outcome.NOT_PROCESSED, _NOTHING_DONE[status]
+    if status in _NOT_PROCESSED:
+        return Outcome.NOT_PROCESSED, _NOT_PROCESSED[status]
     if 300 <= status < 400:
         return Outcome.IN_DOUBT, Code.REDIRECTED
     if status in (404, 405):
@@ -201,7 +200,7 @@ def _in_common(exchange: Exchange) -> tuple[Outcome, str] | None:
 
 
 def clean_base_url(value: object) -> str:
-    """Return the address without a slash at its end, or raise ``ValueError`` with what is wrong with it."""
+    """Return the address without a trailing slash, or raise ``ValueError`` with the problem."""
     address = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
     if address is None or not 0 < int(address["port"] or 1) < 65536:
         raise ValueError(
@@ -216,7 +215,7 @@ def clean_base_url(value: object) -> str:
 
 
 def _comparable(base_url: str) -> tuple[str, str, int, str]:
-    """Return the parts of a clean address so that equal addresses are equal, however they are written."""
+    """Return the parts of an address for comparison."""
     parts = urlsplit(base_url)
     host = (parts.hostname or "").removesuffix(".")
     with suppress(ValueError):
@@ -225,7 +224,7 @@ def _comparable(base_url: str) -> tuple[str, str, int, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine, by its name or address alone."""
+    """Return whether a host name or address is a loopback one."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

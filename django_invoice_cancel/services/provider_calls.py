@@ -128,7 +128,7 @@ def _kept(provider: Provider, reply: object, kind: type[R]) -> R:
         wrong = ", ".join(name for name, is_right in is_sound.items() if not is_right)
         raise TypeError(f"The {kind.__name__} of an adapter has an unusable {wrong}.")
     texts = [name for name in ("provider_message", "provider_status") if hasattr(reply, name)]
-    kept: dict[str, Any] = {name: provider.words(getattr(reply, name)) for name in texts}
+    kept: dict[str, Any] = {name: provider.sanitize(getattr(reply, name)) for name in texts}
     return replace(reply, **kept)
 
 

@@ -36,7 +36,7 @@ def observe_invoice(
         return invoice.verbs.observe(invoice, observed_status(None, status, None), intent)
     provider = registry.get_provider(invoice.provider)
     observed = observed_status(provider, status, provider_status)
-    return invoice.verbs.observe(invoice, observed, intent, word=provider.words(provider_status))
+    return invoice.verbs.observe(invoice, observed, intent, word=provider.sanitize(provider_status))
 
 
 def observed_status(provider: Provider | None, status: str | None, provider_status: Any) -> Status | None:

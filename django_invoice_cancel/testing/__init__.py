@@ -1,7 +1,7 @@
-"""For tests, yours and ours: nothing in here belongs into production, and nothing of the app imports it.
+"""Tools for the tests of a project; not for production. No other module of the app imports them.
 
-The names are imported when they are asked for: ``python -m django_invoice_cancel.testing.sandbox`` needs no Django,
-and only ``ProviderConformance`` needs pytest.
+Names are imported at their first use: ``python -m django_invoice_cancel.testing.sandbox`` needs no Django, and only
+``ProviderConformance`` needs pytest.
 """
 
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .sandbox import SandboxProcess as SandboxProcess
     from .scripted import ScriptedProvider as ScriptedProvider
 
-_HOMES = {
+_MODULES = {
     "ProviderConformance": ".conformance",
     "ProviderSandbox": ".sandbox",
     "SandboxProcess": ".sandbox",
@@ -27,15 +27,15 @@ __all__ = ["ProviderConformance", "ProviderSandbox", "SandboxProcess", "Scripted
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "ProviderConformance":
-        _explain_asserts(f"{__name__}.conformance", f"{__name__}.conformance_stage")
-    return getattr(import_module(_HOMES[name], __name__), name)
+        _rewrite_asserts(f"{__name__}.conformance", f"{__name__}.conformance_base")
+    return getattr(import_module(_MODULES[name], __name__), name)
 
 
-def _explain_asserts(*modules: str) -> None:
-    """Let pytest show the values of a failed assert, as it does in test files: before the import, or not at all."""
+def _rewrite_asserts(*modules: str) -> None:
+    """Have pytest rewrite the asserts of modules; this works only before their import."""
     import pytest
 
     pytest.register_assert_rewrite(*(module for module in modules if module not in sys.modules))

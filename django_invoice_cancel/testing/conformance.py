@@ -1,7 +1,7 @@
-"""What every adapter over HTTP owes the app, as tests that its author inherits. Needs pytest; needs no Django set-up.
+"""Conformance tests that the author of an adapter over HTTP inherits. They need pytest and no Django settings.
 
-The invariant they guard: success is said on the documented success alone, "nothing happened" only where that is
-certain, and whatever is left is in doubt.
+The invariant: CANCELED only for the documented success, NOT_PROCESSED only if certainly nothing was done, IN_DOUBT for
+everything else.
 """
 # ruff: noqa: S101 - tests, shipped; testing/__init__.py has pytest rewrite their asserts
 
@@ -19,7 +19,7 @@ import pytest
 from ..domain.outcomes import Code, LookupReply, Outcome
 from ..domain.statuses import OURS_ALONE, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
-from .conformance_stage import Stage, may_send
+from .conformance_base import ConformanceBase, may_send
 from .stub_server import HOST, Fault, StubServer, answer
 
 BAD_IDS = ("", " ", "../1", "1/2", "1\\2", "1?a=1", "1#a", "1%2f2", "1;2", "1&2", "1\n", "1\r\nHost: x", "1\t", "1\0",
@@ -30,12 +30,12 @@ JUNK = ("", " ", "null", "true", "17", '"ok"', "[1]", "{", '{"status"', "<html>o
 NOT_SUCCESS = (201, 202, 203, 206, 300, 302, 400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 429, 500, 502, 503, 599)
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 REDIRECTS = (301, 302, 303, 307, 308)
-LATE_SECONDS = 1.0
-"""How much later than its deadline an adapter may return."""
+TOLERANCE_SECONDS = 1.0
+"""How long after its deadline an adapter may return."""
 
 
-class ProviderConformance(Stage):
-    """Subclass it as ``TestMyProvider``, fill in what ``Stage`` names, and let pytest collect the rest."""
+class ProviderConformance(ConformanceBase):
+    """Subclass it as ``TestMyProvider``, fill in what ``ConformanceBase`` lists, and let pytest collect the rest."""
 
     # -- declarations ---------------------------------------------------------------------------------------------
 
@@ -75,12 +75,12 @@ class ProviderConformance(Stage):
         with pytest.raises(InvalidExternalId):
             provider.clean_id(self.external_id + end)
 
-    # -- cancel: what the provider says ---------------------------------------------------------------------------
+    # -- cancel: answers of the provider ---------------------------------------------------------------------------
 
     def test_documented_success_is_canceled_by_one_request(self) -> None:
         assert self.successes, "fill in successes"
         for status, body in self.successes:
-            reply, requests = self.ask_to_cancel(answer(status, body))
+            reply, requests = self.cancel_with(answer(status, body))
             assert reply.outcome == Outcome.CANCELED
             assert reply.http_status == status
             assert len(requests) == 1
@@ -88,7 +88,7 @@ class ProviderConformance(Stage):
     @pytest.mark.parametrize("count", [1, 3])
     def test_success_after_interim_answers_is_canceled_by_one_request(self, count: int) -> None:
         for status, body in self.successes:
-            reply, requests = self.ask_to_cancel(INTERIM * count + answer(status, body))
+            reply, requests = self.cancel_with(INTERIM * count + answer(status, body))
             assert reply.outcome == Outcome.CANCELED
             assert reply.http_status == status
             assert len(requests) == 1
@@ -97,32 +97,32 @@ class ProviderConformance(Stage):
         for status, body in self.successes:
             if body.startswith("{"):
                 rest = body[1:] if body == "{}" else f", {body[1:]}"
-                reply, _ = self.ask_to_cancel(answer(status, f'{{"extra": 1, "extra": 1{rest}'))
+                reply, _ = self.cancel_with(answer(status, f'{{"extra": 1, "extra": 1{rest}'))
                 assert reply.outcome is Outcome.IN_DOUBT
 
     @pytest.mark.parametrize("status", NOT_SUCCESS)
     def test_success_with_another_status_is_none(self, status: int) -> None:
         for documented, body in self.successes:
             if status not in {each for each, _ in self.successes}:
-                reply, _ = self.ask_to_cancel(answer(status, body))
+                reply, _ = self.cancel_with(answer(status, body))
                 assert not reply.confirms_cancel, f"{body} counts with {documented} alone"
 
     @pytest.mark.parametrize("body", JUNK, ids=ascii)
     def test_other_words_with_the_status_of_success_are_doubt(self, body: str) -> None:
         for status in {status for status, _ in self.successes}:
             if (status, body) not in self.successes:
-                reply, _ = self.ask_to_cancel(answer(status, body))
+                reply, _ = self.cancel_with(answer(status, body))
                 assert reply.outcome is Outcome.IN_DOUBT
 
     def test_refusal_is_refused(self) -> None:
         for status, body in self.refusals:
-            reply, _ = self.ask_to_cancel(answer(status, body))
+            reply, _ = self.cancel_with(answer(status, body))
             assert reply.outcome is Outcome.REFUSED
             assert reply.status not in {Status.CREATED, *OURS_ALONE}
 
     def test_rejected_credentials_are_certainly_nothing(self) -> None:
         for status, body in self.rejected_credentials:
-            reply, requests = self.ask_to_cancel(answer(status, body))
+            reply, requests = self.cancel_with(answer(status, body))
             assert reply.outcome == Outcome.NOT_PROCESSED
             assert reply.code == Code.BAD_CREDENTIALS
             assert len(requests) == 1
@@ -137,7 +137,7 @@ class ProviderConformance(Stage):
     )
     def test_rate_limit_is_certainly_nothing(self, sent: str, expected: float | None) -> None:
         """Garbage in Retry-After is bounded or left out; it is never an exception."""
-        reply, requests = self.ask_to_cancel(answer(429, "{}", Retry_After=sent))
+        reply, requests = self.cancel_with(answer(429, "{}", Retry_After=sent))
         assert reply.outcome == Outcome.NOT_PROCESSED
         assert reply.code == Code.RATE_LIMITED
         assert len(requests) == 1
@@ -151,32 +151,32 @@ class ProviderConformance(Stage):
     def test_server_error_is_doubt(self, status: int, body: str) -> None:
         """Also where it reads like a success: something may have been done before it failed."""
         for said in {body, *(success for _, success in self.successes)}:
-            reply, requests = self.ask_to_cancel(answer(status, said))
+            reply, requests = self.cancel_with(answer(status, said))
             assert reply.outcome is Outcome.IN_DOUBT
             assert len(requests) == 1
 
     @pytest.mark.parametrize("status", REDIRECTS)
     def test_redirect_is_doubt_and_followed_nowhere(self, status: int) -> None:
         with StubServer(lambda request: answer(*self.successes[0])) as elsewhere:
-            reply, requests = self.ask_to_cancel(answer(status, "", Location=f"{elsewhere.url}/elsewhere"))
+            reply, requests = self.cancel_with(answer(status, "", Location=f"{elsewhere.url}/elsewhere"))
         assert reply.outcome is Outcome.IN_DOUBT
         assert len(requests) == 1
         assert len(elsewhere.requests) == 0
 
-    # -- cancel: what the network does ----------------------------------------------------------------------------
+    # -- cancel: network faults ----------------------------------------------------------------------------
 
     @pytest.mark.parametrize("fault", [Fault.CLOSES, Fault.RESETS, Fault.CUTS_HEAD, Fault.CUTS_BODY])
     def test_answer_that_breaks_off_is_doubt(self, fault: Fault) -> None:
-        reply, requests = self.ask_to_cancel(fault)
+        reply, requests = self.cancel_with(fault)
         assert reply.outcome is Outcome.IN_DOUBT
         assert len(requests) == 1
 
     @pytest.mark.parametrize("fault", [Fault.HANGS, Fault.DRIPS])
     def test_no_answer_by_the_deadline_is_doubt(self, fault: Fault) -> None:
         began = time.monotonic()
-        reply, requests = self.ask_to_cancel(fault, deadline=0.5)
+        reply, requests = self.cancel_with(fault, deadline=0.5)
         assert reply.outcome is Outcome.IN_DOUBT
-        assert time.monotonic() - began < 0.5 + LATE_SECONDS, "the deadline is for the whole of a cancel"
+        assert time.monotonic() - began < 0.5 + TOLERANCE_SECONDS, "the deadline is for the whole of a cancel"
         assert len(requests) == 1
 
     def test_nobody_there_is_certainly_nothing(self) -> None:
@@ -211,7 +211,7 @@ class ProviderConformance(Stage):
     def test_secret_that_the_provider_echoes_stays_inside(self, status: int, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         for said in self._echoes():
-            reply, _ = self.ask_to_cancel(answer(status, said, X_Echo="".join(self.secrets)))
+            reply, _ = self.cancel_with(answer(status, said, X_Echo="".join(self.secrets)))
             self._assert_no_secret(repr(reply), pickle.dumps(reply), caplog.text)
 
     def test_secret_is_not_in_the_provider_as_it_is_shown(self) -> None:
@@ -241,32 +241,32 @@ class ProviderConformance(Stage):
 
     def test_lookup_reads_each_of_the_providers_words(self) -> None:
         for word, status in self._words().items():
-            reply = self._looked_up({self.external_id: word})[self.external_id]
+            reply = self._look_up({self.external_id: word})[self.external_id]
             assert (reply.status, reply.is_answer) == (status, True), f"the provider's word is {word!r}"
 
     def test_lookup_of_a_word_that_nobody_knows_names_no_status(self) -> None:
         self._words()
-        reply = self._looked_up({self.external_id: "unheard-of"})[self.external_id]
+        reply = self._look_up({self.external_id: "unheard-of"})[self.external_id]
         assert reply.status is None
         assert reply.code == Code.UNKNOWN_STATUS
         assert reply.is_answer is True
 
     def test_lookup_of_an_unknown_invoice_says_so(self) -> None:
         self._words()
-        reply = self._looked_up({})[self.external_id]
+        reply = self._look_up({})[self.external_id]
         assert reply.status is None
         assert reply.code == Code.NOT_FOUND
         assert reply.is_answer is True
 
     def test_lookup_of_another_invoice_says_nothing_about_this_one(self) -> None:
         paid = next(word for word, status in self._words().items() if status is Status.PAID)
-        assert self._looked_up({self.other_id: paid})[self.external_id].status is None
+        assert self._look_up({self.other_id: paid})[self.external_id].status is None
 
     def test_lookup_of_a_group_has_a_reply_for_each_id(self) -> None:
         if self.make_provider(f"http://{HOST}:9").lookup_group_size < 2:
             pytest.skip("the adapter declares groups of one")
         paid = next(word for word, status in self._words().items() if status is Status.PAID)
-        replies = self._looked_up({self.other_id: paid}, self.external_id, self.other_id)
+        replies = self._look_up({self.other_id: paid}, self.external_id, self.other_id)
         assert [replies[each].status for each in (self.external_id, self.other_id)] == [None, Status.PAID]
 
     @pytest.mark.parametrize(
@@ -278,24 +278,24 @@ class ProviderConformance(Stage):
         ],
     )
     def test_lookup_without_an_answer_teaches_nothing(self, said: bytes | Fault) -> None:
-        (reply,) = self.ask_to_look_up(said, deadline=0.5).values()
+        (reply,) = self.look_up_with(said, deadline=0.5).values()
         assert reply.status is None
         assert reply.is_answer is False
 
     @pytest.mark.parametrize("body", [body for body in JUNK if body.startswith('{"')])
     def test_lookup_with_other_words_names_no_status(self, body: str) -> None:
-        (reply,) = self.ask_to_look_up(answer(200, body)).values()
+        (reply,) = self.look_up_with(answer(200, body)).values()
         assert reply.status is None
 
     def test_lookup_with_rejected_credentials_teaches_nothing(self) -> None:
         for said in self.rejected_credentials:
-            (reply,) = self.ask_to_look_up(answer(*said)).values()
+            (reply,) = self.look_up_with(answer(*said)).values()
             assert reply.status is None
             assert reply.code == Code.BAD_CREDENTIALS
             assert reply.is_answer is False
 
-    def _looked_up(self, words: Mapping[str, str], *external_ids: str) -> Mapping[str, LookupReply]:
-        return self.ask_to_look_up(answer(*self.lookup_answer(words)), *external_ids)
+    def _look_up(self, words: Mapping[str, str], *external_ids: str) -> Mapping[str, LookupReply]:
+        return self.look_up_with(answer(*self.lookup_answer(words)), *external_ids)
 
 
 def _encodings(secret: str) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def test_reuse_of_connections_is_an_option(reuse_connections):
     with FaultServer(keeps_alive()) as server:
         provider = make(server.url, reuse_connections=reuse_connections)
         for _ in range(3):
-            provider.ask("POST", "/cancel", deadline=Deadline(5))
+            provider.send("POST", "/cancel", deadline=Deadline(5))
         provider.close()
 
     assert server.connections == (1 if reuse_connections else 3)
@@ -220,7 +220,7 @@ IDS = [f"{exchange.kind} {exchange.http_status or exchange.code}" for exchange, 
 
 @pytest.mark.parametrize(("exchange", "outcome", "code"), COMMON, ids=IDS)
 def test_answer_that_means_the_same_everywhere(exchange, outcome, code):
-    reply = make().read_in_common(exchange)
+    reply = make().read_common(exchange)
 
     assert reply is not None
     assert reply.outcome == outcome
@@ -230,7 +230,7 @@ def test_answer_that_means_the_same_everywhere(exchange, outcome, code):
 
 @pytest.mark.parametrize(("exchange", "outcome", "code"), COMMON, ids=IDS)
 def test_lookup_learns_nothing_from_an_answer_that_means_the_same_everywhere(exchange, outcome, code):
-    reply = make().read_lookup_in_common(exchange)
+    reply = make().read_common_lookup(exchange)
 
     assert reply is not None
     assert reply.status is None
@@ -240,13 +240,13 @@ def test_lookup_learns_nothing_from_an_answer_that_means_the_same_everywhere(exc
 
 @pytest.mark.parametrize("http_status", [200, 201, 204, 400, 402, 406, 408, 409, 410, 415, 422, 451])
 def test_other_answers_are_the_adapters_to_read(http_status):
-    assert make().read_in_common(answer(http_status)) is None
-    assert make().read_lookup_in_common(answer(http_status)) is None
+    assert make().read_common(answer(http_status)) is None
+    assert make().read_common_lookup(answer(http_status)) is None
 
 
 def test_reply_carries_the_providers_words_or_what_went_wrong():
-    said = make().read_in_common(answer(429, text="Slow down", retry_after=3.0))
-    failed = make().read_in_common(Exchange(Kind.NOT_SENT, Code.UNREACHABLE, detail="NameResolutionError"))
+    said = make().read_common(answer(429, text="Slow down", retry_after=3.0))
+    failed = make().read_common(Exchange(Kind.NOT_SENT, Code.UNREACHABLE, detail="NameResolutionError"))
 
     assert said is not None
     assert failed is not None
@@ -259,7 +259,7 @@ def test_words_are_masked_and_cut():
     reply = make().reply(answer(400, text="x" * 490 + " invented-key"), Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)
 
     assert reply.provider_message == "x" * 490 + " ***"
-    assert len(make().words("y" * 600)) == 500
+    assert len(make().sanitize("y" * 600)) == 500
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_hint_about_the_address_is_given_where_the_address_is_the_trouble(exchan
     provider = make()
     provider.address_hint = "Try the other one."
 
-    reply = provider.read_in_common(exchange)
+    reply = provider.read_common(exchange)
 
     assert reply is not None
     assert ("Try the other one." in reply.provider_message) is is_hinted
@@ -296,7 +296,7 @@ def test_hint_about_the_address_is_given_where_the_address_is_the_trouble(exchan
     ],
 )
 def test_only_cloudflares_own_403_is_called_a_block(http_status, server, is_json, is_called_a_block):
-    reply = make().read_in_common(answer(http_status, server=server, is_json=is_json, text="No."))
+    reply = make().read_common(answer(http_status, server=server, is_json=is_json, text="No."))
 
     assert reply is not None
     assert reply.provider_message.startswith("Cloudflare blocked") is is_called_a_block
@@ -320,20 +320,20 @@ REFUSED = ProviderReply(Outcome.REFUSED, Code.PROVIDER_REFUSED, http_status=400,
     ],
 )
 def test_status_found_names_the_reason_of_a_refusal(status, outcome, code):
-    reply = make().named_by_lookup(REFUSED, LookupReply(status, Code.OBSERVED, is_answer=True))
+    reply = make().explain_refusal(REFUSED, LookupReply(status, Code.OBSERVED, is_answer=True))
 
     assert reply == ProviderReply(outcome, code, status, http_status=400, provider_message="No.")
 
 
 @pytest.mark.parametrize("status", [Status.CREATED, None])
 def test_status_that_forbids_no_cancel_names_no_reason(status):
-    assert make().named_by_lookup(REFUSED, LookupReply(status, Code.OBSERVED, is_answer=True)) is None
+    assert make().explain_refusal(REFUSED, LookupReply(status, Code.OBSERVED, is_answer=True)) is None
 
 
 def test_refused_although_open_is_a_contradiction():
     found = LookupReply(Status.CREATED, Code.OBSERVED, is_answer=True, provider_status="process")
 
-    reply = make().doubted_after_lookup(REFUSED, found)
+    reply = make().doubt_refusal(REFUSED, found)
 
     assert reply.outcome == Outcome.IN_DOUBT
     assert reply.code == Code.CONTRADICTORY_ANSWER
@@ -344,7 +344,7 @@ def test_refused_although_open_is_a_contradiction():
 def test_doubt_after_a_failed_lookup_says_how_it_failed_and_when_to_come_back():
     found = LookupReply(None, Code.RATE_LIMITED, is_answer=False, provider_message="Slow down", retry_after=9.0)
 
-    reply = make().doubted_after_lookup(REFUSED, found)
+    reply = make().doubt_refusal(REFUSED, found)
 
     assert reply.outcome == Outcome.IN_DOUBT
     assert reply.code == Code.NO_ANSWER
@@ -355,7 +355,7 @@ def test_doubt_after_a_failed_lookup_says_how_it_failed_and_when_to_come_back():
 def test_doubt_after_a_word_that_is_not_known_says_the_word():
     found = LookupReply(None, Code.UNKNOWN_STATUS, is_answer=True, provider_status="frozen")
 
-    reply = make().doubted_after_lookup(REFUSED, found)
+    reply = make().doubt_refusal(REFUSED, found)
 
     assert reply.outcome == Outcome.IN_DOUBT
     assert reply.code == Code.UNKNOWN_STATUS

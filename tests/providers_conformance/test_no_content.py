@@ -18,8 +18,8 @@ class NoContentPay(HTTPProvider):
         super().__init__(alias, token, base_url=base_url, **common)
 
     def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
-        exchange = self.ask("DELETE", f"/invoices/{external_id}", deadline=Deadline(self.deadline), lease=lease)
-        if common := self.read_in_common(exchange):
+        exchange = self.send("DELETE", f"/invoices/{external_id}", deadline=Deadline(self.deadline), lease=lease)
+        if common := self.read_common(exchange):
             return common
         if exchange.http_status == 204 and exchange.is_empty:
             return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from django_invoice_cancel.testing.conformance_stage import Stage
+from django_invoice_cancel.testing.conformance_base import ConformanceBase
 from django_invoice_cancel.testing.scripted import CANCEL_WORDS, LOOKUP_WORDS
 
 pytest_plugins = ["pytester"]
@@ -40,5 +40,8 @@ def test_every_word_is_in_the_docs():
 
 def test_all_that_is_to_be_filled_in_is_in_the_docs():
     text = section("Your own adapter: ProviderConformance")
-    named = {name for name in Stage.__annotations__ if not name.startswith("_")} | {"make_provider(", "lookup_answer("}
+    named = {name for name in ConformanceBase.__annotations__ if not name.startswith("_")} | {
+        "make_provider(",
+        "lookup_answer(",
+    }
     assert [name for name in named if f"`{name}" not in text] == []

@@ -2,7 +2,7 @@
 
 It holds plain values only: no exception, response or frame of the HTTP library, whose attributes hold the token.
 ``json`` is the answer as it came, in which the provider may echo the token: it is neither shown nor pickled, and what
-an adapter takes from it goes through ``Provider.words`` before it is kept. Everything that is not proven to be
+an adapter takes from it goes through ``Provider.sanitize`` before it is kept. Everything that is not proven to be
 something else is ``IN_DOUBT``.
 """
 
@@ -85,7 +85,7 @@ def _code(chain: list[BaseException]) -> Code:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Walk from what requests raised to its cause, along the ways in which the two libraries store it."""
+    """Yield the exception and its causes, as requests and urllib3 store them."""
     link: BaseException | None = error
     for _ in range(_DEPTH):
         if link is None:

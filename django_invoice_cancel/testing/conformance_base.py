@@ -1,6 +1,6 @@
-"""The stage of the conformance suite: what an adapter's author fills in, and how the adapter is asked.
+"""The base of the conformance suite: the attributes that an author fills in, and the calls of the adapter.
 
-The adapter runs against a socket on 127.0.0.1 that answers well, badly or not at all, and counts what reached it.
+The adapter runs against a socket on 127.0.0.1 that sends valid answers, faults or nothing, and counts the requests.
 """
 # ruff: noqa: S101 - part of tests, shipped
 
@@ -15,42 +15,42 @@ from ..domain.outcomes import LookupReply, ProviderReply
 from ..providers.base import Provider
 from .stub_server import Fault, Handler, StubRequest, StubServer, answer
 
-Says = tuple[int, str]
+Response = tuple[int, str]
 """An HTTP status and a body."""
 
 
 def may_send(seconds_left: float) -> bool:
-    """A lease that holds."""
+    """A lease that is valid."""
     return True
 
 
-class Stage:
-    """One adapter, and the server that it is asked at."""
+class ConformanceBase:
+    """One adapter, and the stub server that answers it."""
 
-    # -- what you fill in -----------------------------------------------------------------------------------------
+    # -- to fill in -----------------------------------------------------------------------------------------
 
     external_id: ClassVar[str]
-    """An id, in its one form."""
+    """An id, in canonical form."""
     other_id: ClassVar[str]
-    """Another one."""
+    """Another id."""
     secrets: ClassVar[Sequence[str]]
     """The secret values that ``make_provider`` configures: invented ones, of ten characters or more."""
-    successes: ClassVar[Sequence[Says]]
-    """The documented answers to a cancel that was carried out."""
-    refusals: ClassVar[Sequence[Says]] = ()
-    """Answers to a cancel by which the provider says no."""
-    rejected_credentials: ClassVar[Sequence[Says]] = ((401, "{}"), (403, "{}"))
-    """Answers to a cancel, and to a lookup, with a token that the provider does not accept."""
+    successes: ClassVar[Sequence[Response]]
+    """The documented answers to a successful cancel request."""
+    refusals: ClassVar[Sequence[Response]] = ()
+    """Answers by which the provider refuses a cancellation."""
+    rejected_credentials: ClassVar[Sequence[Response]] = ((401, "{}"), (403, "{}"))
+    """Answers to a cancel request and to a lookup with an invalid token."""
 
     def make_provider(self, base_url: str, **options: Any) -> Provider:
         """Return your provider, configured for an address; pass ``options`` (``deadline``) on."""
         raise NotImplementedError("Implement make_provider(base_url, **options).")
 
-    def lookup_answer(self, words: Mapping[str, str]) -> Says:
-        """Return the provider's answer to a lookup: its word for each id that it knows. Only if there is a lookup."""
+    def lookup_answer(self, words: Mapping[str, str]) -> Response:
+        """Return the provider's answer to a lookup, from the status string of each known id."""
         raise NotImplementedError("Implement lookup_answer(words), since the adapter declares supports_lookup.")
 
-    # -- the stage ------------------------------------------------------------------------------------------------
+    # -- calls ------------------------------------------------------------------------------------------------
 
     @pytest.fixture(autouse=True)
     def _no_proxies(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,17 +68,17 @@ class Stage:
             finally:
                 getattr(provider, "close", lambda: None)()
 
-    def ask_to_cancel(self, said: bytes | Fault, **options: Any) -> tuple[ProviderReply, list[StubRequest]]:
-        """Cancel at a server that says this to the cancel; return the reply and what reached the server."""
-        with self.provider_at(self._first_then_unknown(said), **options) as (provider, server):
+    def cancel_with(self, response: bytes | Fault, **options: Any) -> tuple[ProviderReply, list[StubRequest]]:
+        """Cancel at a server that sends this answer; return the reply and the received requests."""
+        with self.provider_at(self._answer_cancel_only(response), **options) as (provider, server):
             reply = provider.cancel(self.external_id, lease=may_send)
             assert isinstance(reply, ProviderReply), f"cancel() returned a {type(reply).__name__}"
             self._assert_sent_once(server.requests)
             return reply, server.requests
 
-    def ask_to_look_up(self, said: bytes | Fault, *external_ids: str, **options: Any) -> Mapping[str, LookupReply]:
-        """Look up at a server that says this; return the replies, of which there is one for each id."""
-        with self.provider_at(lambda request: said, **options) as (provider, _):
+    def look_up_with(self, response: bytes | Fault, *external_ids: str, **options: Any) -> Mapping[str, LookupReply]:
+        """Look up at a server that sends this answer; return the replies by id."""
+        with self.provider_at(lambda request: response, **options) as (provider, _):
             if not provider.supports_lookup:
                 pytest.skip("the adapter declares no lookup")
             replies = provider.lookup(external_ids or [self.external_id])
@@ -86,13 +86,13 @@ class Stage:
         assert all(isinstance(reply, LookupReply) for reply in replies.values())
         return replies
 
-    def _first_then_unknown(self, said: bytes | Fault) -> Handler:
-        """Answer the cancel so, and a lookup that follows within it with "there is no such invoice"."""
+    def _answer_cancel_only(self, response: bytes | Fault) -> Handler:
+        """Return a handler that answers the cancel request, and a lookup after it with "unknown invoice"."""
         cancels: list[StubRequest] = []
 
         def handler(request: StubRequest) -> bytes | Fault:
             cancels.append(request)
-            return said if request.identity == cancels[0].identity else answer(*self.lookup_answer({}))
+            return response if request.identity == cancels[0].identity else answer(*self.lookup_answer({}))
 
         return handler
 
