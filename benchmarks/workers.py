@@ -34,9 +34,9 @@ def plain(selection: Any) -> None:
 
 
 def stored(selection: Any) -> None:
-    from django_invoice_cancel.models import BulkOperation
+    from django_invoice_cancel.operations import start
 
-    work_on(BulkOperation.objects.start(selection))
+    work_on(start(selection))
 
 
 def work_on(operation: Any) -> None:
@@ -99,9 +99,9 @@ def run_processes(processes: int, count: int, sandbox: Any) -> tuple[float, floa
     """Work on one operation with so many processes; return invoices a second, and CPU milliseconds for each."""
     from django.db import connections
 
-    from django_invoice_cancel.models import BulkOperation
+    from django_invoice_cancel.operations import start
 
-    operation = BulkOperation.objects.start(register(count))
+    operation = start(register(count))
     before = sandbox.count("cancel")
     connections.close_all()
     children = [child(operation.pk) for _ in range(processes)]

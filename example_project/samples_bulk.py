@@ -10,6 +10,7 @@ from typing import Any
 from django.db import models
 from django.db.models import F
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
 from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing.sandbox import invoice_id
@@ -35,7 +36,7 @@ def interrupt_one(invoices: Sequence[Invoice], user: Any) -> None:
 
 def started(invoices: Sequence[Invoice], user: Any) -> BulkOperation:
     chosen = Invoice.objects.filter(pk__in=[invoice.pk for invoice in invoices])
-    return BulkOperation.objects.start(chosen, actor=user, trigger="admin", reason="unpaid for a week")
+    return operations.start(chosen, actor=user, trigger="admin", reason="unpaid for a week")
 
 
 def pause_old_account(user: Any) -> None:

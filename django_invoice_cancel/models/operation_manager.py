@@ -7,23 +7,17 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from .. import conf, registry
-from ..bulk import checked_bounds
-from ..domain.audit import Trigger
 from ..domain.clock import TOLERANCE, utc_now
 from ..domain.outcomes import Code
-from ..domain.statuses import Status
-from ..services.call_arguments import checked_intent, checked_text, make_intent
+from ..services.call_arguments import checked_text
 from .actors import LABEL_LENGTH, named_actor
 from .dispatch import QUIET
 from .fields import PrimaryManager
 from .values import storable, write_texts
-from .writes.decisions import refuse_decision
 from .writes.rows import Rows
 
 if TYPE_CHECKING:
@@ -86,22 +80,6 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
 
         return Rows(self.db).join(make)
 
-    def start(self, invoices: models.QuerySet[Any], *, workers: int | None = None, **fields: Any) -> BulkOperation:
-        """Freeze a selection and start working on it: by the dispatcher, else by whoever calls ``advance``.
-
-        Returns soon, whatever the dispatcher does: an operation that could not be dispatched is left to the sweep.
-        Raises ``ValueError`` for what is refused of a single invoice, ``ImproperlyConfigured`` for an async dispatcher.
-        """
-        _refuse_impossible(**fields)
-        checked_bounds(workers=workers)
-        _refuse_dispatcher()
-        named = getattr(invoices, "_db", None)
-        if named not in (None, self.db):  # freezing would look for them here, and find others
-            raise ValueError(f"Bulk operations work in {self.db!r} alone, not on invoices in {named!r}.")
-        made = self.draft(invoices, **fields)
-        made.confirm(workers=workers)
-        return made
-
     def _create(self, texts: list[str], **fields: Any) -> BulkOperation:
         def write(texts: list[str]) -> BulkOperation:
             return self.create(actor_label=texts[0][:LABEL_LENGTH], reason=texts[1], **fields)
@@ -132,36 +110,3 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
     def forget_drafts(self) -> None:
         """Remove what nobody confirmed for a day."""
         Rows(self.db).repeat(self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete)
-
-
-def _refuse_dispatcher() -> None:
-    """Raise for a dispatcher that would never run; one that cannot be imported is logged when it is called."""
-    from .dispatch import dispatcher  # needs this module
-
-    path = conf.get().dispatch
-    if path is None:
-        return
-    try:
-        registry.resolve(path)
-    except ImproperlyConfigured:
-        return
-    dispatcher(path)
-
-
-def _refuse_impossible(
-    operation: str = Operation.CANCEL,
-    actor: Any = None,
-    trigger: str = Trigger.API,
-    reason: str = "",
-    decision: str = "",
-    **fields: Any,
-) -> None:
-    decision = checked_text("decision", decision)
-    if decision and operation != Operation.RESOLVE:
-        raise ValueError(f"Pass decision with operation={str(Operation.RESOLVE)!r} only.")
-    if operation == Operation.RESOLVE:
-        refuse_decision(Status(decision), make_intent(actor, trigger, reason))
-    elif operation == Operation.CANCEL:
-        checked_intent(actor, trigger, reason)
-    else:
-        make_intent(actor, trigger, reason)

@@ -8,6 +8,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connections
 from django.test import Client
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
 from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import make_invoice
@@ -71,7 +72,7 @@ def test_deleting_a_user_keeps_the_log(scripted_provider, ada, users_database):
 
 def test_operation_of_a_deleted_user_is_carried_out_under_the_name(scripted_provider, ada, users_database):
     invoice = make_invoice()
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor=ada)
+    operation = operations.start(Invoice.objects.all(), actor=ada)
     delete(ada, users_database)
     operation = BulkOperation.objects.get()
     assert operation.actor is None
@@ -109,7 +110,7 @@ def test_admin_pages_name_a_deleted_user(scripted_provider, ada, users_database)
     root = "/admin/invoice_cancel"
     handled, canceled = make_invoice("paid_after_cancel"), make_invoice()
     handled.mark_handled(actor=ada, note="paid back")
-    operation = BulkOperation.objects.start(Invoice.objects.filter(pk=canceled.pk), actor=ada)
+    operation = operations.start(Invoice.objects.filter(pk=canceled.pk), actor=ada)
     advance(operation.pk)
     User.objects.create_superuser("grace")
     delete(ada, users_database)
@@ -145,7 +146,7 @@ def test_admin_names_the_user_of_a_handled_payment_below_a_long_log(scripted_pro
 
 def test_report_as_csv_works_after_its_user_was_deleted(scripted_provider, ada, users_database):
     make_invoice()
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor=ada)
+    operation = operations.start(Invoice.objects.all(), actor=ada)
     advance(operation.pk)
     User.objects.create_superuser("grace")
     delete(ada, users_database)

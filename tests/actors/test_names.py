@@ -5,6 +5,7 @@ import uuid
 import pytest
 from django.contrib.auth.models import User
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.testing import make_invoice
 
@@ -141,7 +142,7 @@ def mark_handled(actor):
 
 def start(actor):
     make_invoice()
-    return BulkOperation.objects.filter(pk=BulkOperation.objects.start(Invoice.objects.all(), actor=actor).pk)
+    return BulkOperation.objects.filter(pk=operations.start(Invoice.objects.all(), actor=actor).pk)
 
 
 def draft(actor):

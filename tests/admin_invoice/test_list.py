@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.admin import InvoiceAdmin, pages
 from django_invoice_cancel.admin.invoices.filters import AttentionFilter
 from django_invoice_cancel.domain.clock import utc_now
@@ -73,7 +74,7 @@ def test_handled_money_needs_attention_no_more(shop, clerk):
 
 def test_an_interrupted_operation_is_in_the_strip(shop, clerk):
     make_invoice()
-    operation, at_work = (BulkOperation.objects.start(Invoice.objects.all(), actor="ada") for _ in range(2))
+    operation, at_work = (operations.start(Invoice.objects.all(), actor="ada") for _ in range(2))
     assert texts(clerk.get(listing()), "ic-attention") == []
     BulkOperation.objects.filter(pk=operation.pk).update(started_at=utc_now() - HOUR)
     response = clerk.get(listing())

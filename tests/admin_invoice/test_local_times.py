@@ -10,8 +10,9 @@ from django.db.models import QuerySet
 from django.test import Client, override_settings
 from django.urls import path, reverse
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.admin import InvoiceAdmin
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_invoice.pages import page, texts
 
@@ -73,7 +74,7 @@ def test_fields_that_a_host_adds_to_the_page(shop, staff):
 
 def test_the_list_and_the_page_of_an_operation(shop, staff):
     make_invoice()
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="ada")
+    operation = operations.start(Invoice.objects.all(), actor="ada")
     listed = staff.get(reverse("admin:invoice_cancel_bulkoperation_changelist"))
     assert texts(listed, "field-created_at") == [LOCALLY]
     shown = staff.get(reverse("admin:invoice_cancel_bulkoperation_operation", args=[operation.pk]))

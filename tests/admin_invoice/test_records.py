@@ -8,6 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from django.urls import reverse
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
 from django_invoice_cancel.operations import advance
@@ -225,7 +226,7 @@ def test_an_amount_has_the_places_that_it_needs(shop, editor, stored_amount, sho
 
 def test_the_timeline_leads_to_the_bulk_operation(shop, clerk):
     invoice = make_invoice()
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="ada")
+    operation = operations.start(Invoice.objects.all(), actor="ada")
     while advance(operation.pk).has_more:
         pass
     address = reverse("admin:invoice_cancel_bulkoperation_operation", args=[operation.pk])

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.admin import BulkOperationAdmin
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
 from tests.admin_operations.clicks import client_of, page, run, text, user_with
@@ -80,7 +81,7 @@ def test_the_hook_holds_for_what_follows(scripted_provider, browser, invoices):
     invoices(1, reference="mine")
     invoices(1, reference="not mine")
     scripted_provider.all_cancels("not_processed")
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
     run(browser, operation)
     group = {"outcome": "not_processed", "code": "unreachable", "provider": "firekassa"}
     browser.post(page(operation, "again", "shop_admin"), group)
@@ -94,7 +95,7 @@ def test_the_hook_holds_for_what_follows(scripted_provider, browser, invoices):
 @pytest.mark.parametrize("name", ["operation", "csv", "confirm", "run", "stop", "continue", "again"])
 def test_an_operation_that_a_host_does_not_list_has_no_pages(scripted_provider, browser, invoices, monkeypatch, name):
     invoices(1)
-    running = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    running = operations.start(Invoice.objects.all(), actor="Ada")
     of_ones_own = BulkOperationAdmin.get_queryset
     monkeypatch.setattr(
         BulkOperationAdmin, "get_queryset", lambda self, request: of_ones_own(self, request).filter(actor=request.user)

@@ -5,6 +5,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, Invoice
 from tests.admin_operations.clicks import client_of, page, user_with
 
@@ -66,7 +67,7 @@ def test_who_may_not_gets_403_and_nothing_is_written_or_sent(
 @pytest.mark.parametrize("user", ["cancel", "superuser"])
 def test_a_get_of_what_acts_only_leads_back(scripted_provider, invoices, user):
     invoices(2)
-    made = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    made = operations.start(Invoice.objects.all(), actor="Ada")
     client = client_named(user)
     before = left_behind()
     for name in ACTS:
@@ -153,7 +154,7 @@ def test_the_list_of_operations_is_for_who_may_look(user, expected):
 @pytest.mark.parametrize("name", ["delete", "cancel_selected_invoices", "_advance", "run_view", "stop/continue"])
 def test_no_handler_is_chosen_by_a_name_in_the_address(scripted_provider, judges_browser, invoices, name):
     invoices(1)
-    made = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    made = operations.start(Invoice.objects.all(), actor="Ada")
     before = left_behind()
     answer = judges_browser.post(f"{page(made)}{name}/", {"action": name, "operation": "resolve"})
     assert answer.status_code in (302, 403, 404)

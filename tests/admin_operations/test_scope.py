@@ -14,6 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
 from tests.admin_operations.clicks import client_of, look, page, put, text, user_with
@@ -67,7 +68,7 @@ def requests_sent(provider):
 def started(operation="cancel", **fields):
     """Start an operation on all invoices, as code does."""
     decision = {"decision": "canceled", "reason": "seen"} if operation == "resolve" else {}
-    return BulkOperation.objects.start(Invoice.objects.all(), operation=operation, actor="Ada", **decision, **fields)
+    return operations.start(Invoice.objects.all(), operation=operation, actor="Ada", **decision, **fields)
 
 
 def in_progress(progress, operation="cancel", actor=None):
@@ -377,7 +378,8 @@ def test_orders_on_a_site_without_an_admin_of_invoices_lead_nowhere(scripted_pro
 
 
 def test_names_of_another_users_selection_are_not_shown_with_a_part_of_it(scripted_provider, client, visible, hidden):
-    made = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada", strangers=["order of a hidden customer"])
+    made = BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada", strangers=["order of a hidden customer"])
+    made.confirm()
     assert "hidden customer" not in text(client.get(page(made, site="narrow"), {"outcome": "skipped"}))
     made.items.filter(invoice__in=hidden).delete()
     BulkOperation.objects.update(progress="finished")

@@ -6,6 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.models import BulkOperation, ProviderState
 from django_invoice_cancel.operations import advance
@@ -77,13 +78,13 @@ def test_command_called_with_an_unusable_rate_names_it(shop, make, value):
 def test_unusable_number_of_workers_is_refused(shop, make, value):
     invoices = make(3)
     with pytest.raises(ValueError, match=r"^workers must be a whole number from 1 to 1000, not "):
-        BulkOperation.objects.start(invoices, workers=value)
+        operations.start(invoices, workers=value)
     assert not BulkOperation.objects.exists()
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 1e300, 10**5000, True, "5"], ids=type_name)
 def test_unusable_deadline_of_a_slice_is_refused(shop, make, value):
-    operation = BulkOperation.objects.start(make(3), actor="Ada")
+    operation = operations.start(make(3), actor="Ada")
     with pytest.raises(ValueError, match=r"^deadline must be a number of seconds from 0 to 86400, not "):
         advance(operation.pk, deadline=value)
     assert shop.cancel_count == 0

@@ -9,8 +9,8 @@ from contextlib import closing
 
 import pytest
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices
-from django_invoice_cancel.models import BulkOperation
 from django_invoice_cancel.operations import advance
 from tests.bulk.reading import codes, logged, odd_logs, rows_each, statuses
 
@@ -89,7 +89,7 @@ def test_child_of_a_bulk_run_changes_nothing(gate, make, fork, act):
 @pytest.mark.parametrize("fork", FORKS)
 def test_child_that_unwinds_a_slice_gives_back_no_lease(gate, make, fork):
     shop, opened = gate
-    operation = BulkOperation.objects.start(make(40), actor="Ada")
+    operation = operations.start(make(40), actor="Ada")
     parent, leased = os.getpid(), []
 
     class Stop:

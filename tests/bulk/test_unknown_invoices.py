@@ -2,6 +2,7 @@
 
 import pytest
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import ListedWalk, cancel_requested_walks, cancel_walks, preview_walks, walks_of
 from django_invoice_cancel.bulk import selection as selections
 from django_invoice_cancel.domain.audit import Intent
@@ -94,7 +95,7 @@ def test_preview_run_and_stored_operation_agree_on_a_limited_selection(deleted_f
 
 def test_invoices_that_were_unknown_come_last_in_a_stored_operation(deleted_first):
     shop = deleted_first()
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     while not advance(operation.pk, limit=4).is_finished:
         pass
     assert shop.cancel_count == 30 + DELETED

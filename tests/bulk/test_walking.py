@@ -6,8 +6,9 @@ from django.db.models import Q, Window
 from django.db.models.functions import RowNumber
 from django.test.utils import CaptureQueriesContext
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import ListedWalk, cancel_invoices, selection, walks_of
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.operations import advance
 from tests.bulk.reading import codes, rows_each, statuses
 from tests.child_models.models import ShopInvoice
@@ -167,7 +168,7 @@ def test_child_class_with_select_for_update_is_canceled_without_the_locks(shop):
 @pytest.mark.django_db(transaction=True)
 def test_operation_is_started_from_a_selection_with_select_for_update(shop, make):
     make(3)
-    operation = BulkOperation.objects.start(Invoice.objects.select_for_update())
+    operation = operations.start(Invoice.objects.select_for_update())
     assert advance(operation.pk).is_finished
     assert statuses() == {"canceled": 3}
     assert shop.cancel_count == 3

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.urls import path, reverse
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.admin import BulkOperationAdmin, InvoiceAdmin
 from django_invoice_cancel.bulk import reconcile_invoices
 from django_invoice_cancel.models import BulkOperation, Invoice
@@ -85,7 +86,7 @@ def test_a_query_set_of_the_class_is_reconciled(account, model):
 @each_class
 def test_a_stored_operation_works_on_the_selected_invoices(account, model):
     invoices = make(model, 5)
-    operation = BulkOperation.objects.start(invoices.filter(external_id__gte="002"), actor="Ada")
+    operation = operations.start(invoices.filter(external_id__gte="002"), actor="Ada")
     assert advance(operation.pk).is_finished
     assert dict(operation.items.values_list("invoice__external_id", "outcome")) == dict.fromkeys(
         ["002", "003", "004"], "canceled"

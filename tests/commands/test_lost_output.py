@@ -11,8 +11,9 @@ import termios
 
 import pytest
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.management import output
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import Invoice
 from tests.bulk.reading import answers, rows_each, statuses
 from tests.commands.test_processes import start
 
@@ -200,7 +201,7 @@ def test_each_result_is_written_when_it_is_known(sandbox, at_sandbox, start):
 
 
 def run_bulk_operations(at_sandbox):
-    BulkOperation.objects.start(at_sandbox(3))
+    operations.start(at_sandbox(3))
     return ["run_bulk_operations"], {"canceled": 3}
 
 

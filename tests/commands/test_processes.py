@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, Invoice
 from tests.bulk.reading import answers, rows_each, statuses
 
@@ -234,7 +235,7 @@ def in_terminal(start, *arguments):
 )
 def test_operations_are_completed_without_a_reader(sandbox, at_sandbox, start, is_closed, code, complaint, unbuffered):
     for _ in range(2):
-        BulkOperation.objects.start(at_sandbox(3).filter(status="created").exclude(pk__in=in_operations()))
+        operations.start(at_sandbox(3).filter(status="created").exclude(pk__in=in_operations()))
     ours, theirs = os.pipe()
     os.close(ours)
     close = {"preexec_fn": lambda: os.close(1)} if is_closed else {}

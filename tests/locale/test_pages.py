@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.translation import get_language, override
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.domain.outcomes import Code, Outcome
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
@@ -30,7 +31,11 @@ STORIES = (
     *("partially_paid", "paid", "overpaid", "expired", "failed"),
 )
 LONG_AGO = timedelta(hours=5)
-ASKED = {"actor": "ада", "reason": "старые", "decision": "canceled"}
+ASKED = {
+    "cancel": {"actor": "ада", "reason": "старые"},
+    "check": {"actor": "ада", "reason": "старые"},
+    "resolve": {"actor": "ада", "reason": "старые", "decision": "canceled"},
+}
 each_operation = pytest.mark.parametrize("operation", Operation)
 
 
@@ -71,7 +76,7 @@ def test_list_of_invoices(read_page):
     for story in STORIES:
         make_invoice(story, age=LONG_AGO, amount="1014.50", currency="USD", reference="7")
     ProviderState.objects.create(alias="firekassa", paused_until=utc_now() + LONG_AGO, pause_code=Code.BAD_CREDENTIALS)
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="ада")
+    operation = operations.start(Invoice.objects.all(), actor="ада")
     put(operation, started_at=utc_now() - LONG_AGO)
     text = read_page("invoice_cancel_invoice_changelist")
     assert "1 под вопросом (давностью до 5 ч)" in text
@@ -166,7 +171,7 @@ def test_progress(read_page, settings, operation, dispatch, state):
     settings.INVOICE_CANCEL = {**settings.INVOICE_CANCEL, "DISPATCH": dispatch}
     done = [make_invoice(), make_invoice()]
     make_invoice()
-    running = BulkOperation.objects.start(Invoice.objects.all(), operation=operation, **ASKED)
+    running = operations.start(Invoice.objects.all(), operation=operation, **ASKED[operation])
     running.items.conclude(
         [(done[0].pk, Outcome.CANCELED, Code.CANCELED), (done[1].pk, Outcome.IN_DOUBT, Code.NO_ANSWER)]
     )
@@ -195,7 +200,7 @@ def test_report_with_every_code(read_page, client, operation):
         Invoice(provider="firekassa", external_id=f"9{i}", amount="1.5", currency="USD")
         for i in range(len(outcomes) + 1)
     )
-    finished = BulkOperation.objects.start(Invoice.objects.all(), operation=operation, **ASKED)
+    finished = operations.start(Invoice.objects.all(), operation=operation, **ASKED[operation])
     results = [
         (invoice.pk, outcome, code) for invoice, (code, outcome) in zip(invoices, outcomes.items(), strict=False)
     ]

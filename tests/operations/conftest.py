@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.testing.pytest_plugin import pytest_configure, scripted_provider
 
@@ -28,6 +29,6 @@ def started() -> Callable[..., BulkOperation]:
 
     def start(operation: str = "cancel", **fields: Any) -> BulkOperation:
         fields = {"actor": "Ada", "reason": "too old", **fields}
-        return BulkOperation.objects.start(Invoice.objects.all(), operation=operation, **fields)
+        return operations.start(Invoice.objects.all(), operation=operation, **fields)
 
     return start

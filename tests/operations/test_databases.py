@@ -5,6 +5,7 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
 from django_invoice_cancel.operations import advance
 from tests.operations.reading import outcomes
@@ -34,7 +35,7 @@ def start(count):
     Invoice.objects.using("default").bulk_create(
         Invoice(provider="firekassa", external_id=str(101 + number)) for number in range(count)
     )
-    return BulkOperation.objects.start(Invoice.objects.all(), actor="Ada", reason="too old")
+    return operations.start(Invoice.objects.all(), actor="Ada", reason="too old")
 
 
 def test_slice_reads_where_it_writes(scripted_provider, replica, django_assert_num_queries):
@@ -93,6 +94,6 @@ def test_invoices_of_another_database_are_refused_and_none_of_this_one_taken(scr
     Invoice.objects.create(provider="firekassa", external_id="101")
     Invoice.objects.using("other").create(provider="firekassa", external_id="102")
     with pytest.raises(ValueError, match="'other'"):
-        BulkOperation.objects.start(Invoice.objects.using("other").all())
+        operations.start(Invoice.objects.using("other").all())
     assert BulkOperation.objects.count() == 0
-    assert BulkOperation.objects.start(Invoice.objects.using("default").all()).total == 1
+    assert operations.start(Invoice.objects.using("default").all()).total == 1

@@ -202,7 +202,7 @@ def test_a_machine_that_was_suspended_leaves_what_others_took(
     operation = started()
     asleep = []
     clocks = SimpleNamespace(monotonic=time.monotonic, time=lambda: time.time() + sum(asleep))
-    monkeypatch.setattr("django_invoice_cancel.operations.time", clocks)
+    monkeypatch.setattr("django_invoice_cancel.operations.slices.time", clocks)
 
     def others():
         operation.items.left().update(leased_until=utc_now() - timedelta(seconds=1))

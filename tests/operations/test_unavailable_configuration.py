@@ -9,9 +9,10 @@ import requests
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.exceptions import CancelNotPossible, ProviderMisconfigured
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.operations.reading import advance, outcomes, progress, statuses
 
@@ -58,7 +59,7 @@ def _resolver():
 @pytest.mark.parametrize("error", [ConnectionError("vault"), KeyError("shop"), TimeoutError()], ids=repr)
 def test_resolver_that_fails_for_a_moment_leaves_items_untried(invoices, error):
     invoices(30, provider="shop")
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
     FAILURES.append(error)
     left = advance(operation.pk)
     assert left.has_more is True
@@ -74,7 +75,7 @@ def test_resolver_that_fails_for_a_moment_leaves_items_untried(invoices, error):
 
 def test_resolver_that_fails_during_a_run_costs_no_invoice(invoices):
     made = invoices(300, provider="shop")
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
     shop = ScriptedProvider.of("shop")
     shop.before_send = lambda external_id: external_id == "101" and FAILURES.append(ConnectionError("vault"))
     advance(operation.pk)
@@ -87,7 +88,7 @@ def test_resolver_that_fails_during_a_run_costs_no_invoice(invoices):
 @pytest.mark.parametrize("alias", ["gone", "shop"], ids=["unknown to the resolver", "refused by it"])
 def test_configuration_that_was_read_and_is_wrong_is_final(invoices, alias):
     invoices(3, provider=alias)
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
     if alias == "shop":
         FAILURES.append(ImproperlyConfigured("no such merchant"))
     assert advance(operation.pk).is_finished
@@ -152,7 +153,7 @@ FINAL = [
 def test_adapter_that_cannot_be_made_for_a_moment_leaves_items_untried(fragile, invoices, error):
     invoices(30, provider="shop")
     FAILURES.append(error)
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
     left = advance(operation.pk)
     assert left.has_more is True
     assert left.is_finished is False
@@ -169,7 +170,7 @@ def test_adapter_that_cannot_be_made_for_a_moment_leaves_items_untried(fragile, 
 def test_adapter_that_refuses_its_options_is_final(fragile, invoices, error):
     invoices(3, provider="shop")
     FAILURES.append(error)
-    operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
     assert advance(operation.pk).is_finished
     assert set(outcomes(operation).values()) == {"skipped misconfigured"}
     FAILURES.clear()
@@ -221,7 +222,7 @@ def test_adapter_whose_module_cannot_be_imported_for_a_moment_leaves_items_untri
     )
     invoices(3, provider="shop")
     with override_settings(INVOICE_CANCEL={"PROVIDERS": {"shop": {"BACKEND": "module_with_secrets.Shop"}}}):
-        operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+        operation = operations.start(Invoice.objects.all(), actor="Ada")
         assert not advance(operation.pk).is_finished
         assert set(outcomes(operation).values()) == {""}
         secrets.write_text("token")

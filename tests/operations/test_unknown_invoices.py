@@ -5,7 +5,7 @@ import pytest
 from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel
 from django_invoice_cancel.models import BulkOperation, Invoice
-from django_invoice_cancel.operations import advance
+from django_invoice_cancel.operations import advance, slices
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.conftest import make, scripted
 from tests.bulk.reading import answers, statuses
@@ -35,7 +35,7 @@ def test_account_that_knows_none_gets_ten_requests_in_all_slices_together(script
     shop = scripted(concurrency=1)
     make(60)
     shop.all_cancels("not_found")
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     finish(operation, limit)
     assert shop.cancel_count == 10
     assert outcomes(operation) == {("refused", "not_found"): 10, ("skipped", "unknown_invoices"): 50}
@@ -49,7 +49,7 @@ def test_one_known_invoice_in_an_earlier_slice_lets_the_operation_go_on(scripted
     make(40)
     shop.next_cancels(first)
     shop.all_cancels("not_found")
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     finish(operation, 5)
     assert shop.cancel_count == 40
     assert outcomes(operation)[("refused", "not_found")] == 39
@@ -61,7 +61,7 @@ def test_answer_about_nothing_in_an_earlier_slice_is_no_known_invoice(scripted, 
     make(40)
     shop.next_cancels(first)
     shop.all_cancels("not_found")
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     finish(operation, 5)
     assert shop.cancel_count == 11
     assert outcomes(operation)[("skipped", "unknown_invoices")] == 29
@@ -75,7 +75,7 @@ def test_invoice_that_was_canceled_before_is_no_known_invoice(scripted, make):
     make(39)
     shop.cancel_count = 0
     shop.all_cancels("not_found")
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     finish(operation, 5)
     assert shop.cancel_count == 10
     assert outcomes(operation) == {
@@ -88,9 +88,9 @@ def test_invoice_that_was_canceled_before_is_no_known_invoice(scripted, make):
 @pytest.fixture
 def at_bite(monkeypatch):
     """Return a function that lets something happen when a slice takes its n-th bite of three items."""
-    monkeypatch.setattr(operations, "BITE", 3)
+    monkeypatch.setattr(slices, "BITE", 3)
     monkeypatch.setattr(cancel, "GROUP", 3)
-    lease = operations._Slice.lease
+    lease = slices._Slice.lease
     bites = []
 
     def set_up(number, action):
@@ -100,7 +100,7 @@ def at_bite(monkeypatch):
                 action()
             return lease(self, alias)
 
-        monkeypatch.setattr(operations._Slice, "lease", count_and_lease)
+        monkeypatch.setattr(slices._Slice, "lease", count_and_lease)
 
     return set_up
 
@@ -109,7 +109,7 @@ def test_other_workers_of_the_operation_are_counted_during_a_slice(scripted, mak
     shop = scripted(concurrency=1)
     make(60)
     shop.all_cancels("not_found")
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     at_bite(2, lambda: advance(operation.pk, limit=6))
     finish(operation, 50)
     assert 10 <= shop.cancel_count <= 10 + 3
@@ -124,7 +124,7 @@ def test_known_invoice_of_another_worker_lets_a_slice_go_on(scripted, make, at_b
     shop = scripted(concurrency=1)
     make(40)
     shop.all_cancels("not_found")
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     last = Invoice.objects.order_by("pk").last()
 
     def work_elsewhere():
@@ -143,7 +143,7 @@ def test_account_that_knows_none_does_not_end_the_others(scripted, make):
     make(30)
     make(30, "kiosk")
     ScriptedProvider.of("kiosk").all_cancels("not_found")
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     finish(operation, 7)
     assert ScriptedProvider.of("shop").cancel_count == 30
     assert ScriptedProvider.of("kiosk").cancel_count == 10
@@ -154,8 +154,8 @@ def test_next_operation_begins_to_count_at_zero(scripted, make):
     shop = scripted(concurrency=1)
     make(30)
     shop.all_cancels("not_found")
-    finish(BulkOperation.objects.start(Invoice.objects.all()), 5)
+    finish(operations.start(Invoice.objects.all()), 5)
     shop.all_cancels(None)
-    finish(BulkOperation.objects.start(Invoice.objects.all()), 5)
+    finish(operations.start(Invoice.objects.all()), 5)
     assert shop.cancel_count == 40
     assert statuses() == {"canceled": 30}

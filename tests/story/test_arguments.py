@@ -7,6 +7,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
 from django_invoice_cancel.testing import make_invoice
@@ -23,15 +24,15 @@ def manager_observes_unregistered(invoice, **arguments):
 
 
 def start(invoice, **arguments):
-    return BulkOperation.objects.start(Invoice.objects.all(), **arguments)
+    return operations.start(Invoice.objects.all(), **arguments)
 
 
 def start_resolving(invoice, **arguments):
-    return BulkOperation.objects.start(Invoice.objects.all(), operation="resolve", decision="canceled", **arguments)
+    return operations.start(Invoice.objects.all(), operation="resolve", decision="canceled", **arguments)
 
 
 def start_checking(invoice, **arguments):
-    return BulkOperation.objects.start(Invoice.objects.all(), operation="check", **arguments)
+    return operations.start(Invoice.objects.all(), operation="check", **arguments)
 
 
 def register(invoice, **arguments):
@@ -207,7 +208,7 @@ def test_status_string_of_a_provider_may_be_a_whole_number(shop):
 @pytest.mark.parametrize("decision", [None, ""])
 def test_operation_that_decides_nothing_has_no_decision(shop, decision):
     make_invoice("created", provider="shop")
-    assert BulkOperation.objects.start(Invoice.objects.all(), actor="Ada", decision=decision).decision == ""
+    assert operations.start(Invoice.objects.all(), actor="Ada", decision=decision).decision == ""
 
 
 @pytest.mark.parametrize("operation", ["cancel", "check"])
@@ -216,7 +217,7 @@ def test_decision_of_another_operation_is_refused(shop, operation, decision):
     make_invoice("created", provider="shop")
     before = facts()
     with pytest.raises(ValueError, match="Pass decision with operation='resolve' only"):
-        BulkOperation.objects.start(Invoice.objects.all(), operation=operation, actor="Ada", decision=decision)
+        operations.start(Invoice.objects.all(), operation=operation, actor="Ada", decision=decision)
     assert facts() == before
 
 
@@ -244,6 +245,6 @@ def test_lazy_alias_is_its_text(shop):
 def test_decision_that_is_no_text_does_nothing(shop, decision):
     def call(invoice):
         operation = {"operation": "resolve", "decision": decision, "actor": "Ada", "reason": "seen"}
-        BulkOperation.objects.start(Invoice.objects.all(), **operation)
+        operations.start(Invoice.objects.all(), **operation)
 
     refuse(shop, "in_doubt", call, "^decision must be a text")

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 import time_machine
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
@@ -114,7 +115,7 @@ def test_the_back_off_keeps_its_steps(shop, begin):
 def test_a_lease_of_items_lasts_as_long_as_it_was_taken_for(shop, begin):
     with at(begin):
         make_invoice()
-        operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+        operation = operations.start(Invoice.objects.all(), actor="Ada")
         assert len(operation.items.lease(5, seconds=70)) == 1
     with at(begin, 69):
         assert operation.items.lease(5, seconds=70) == []
@@ -127,7 +128,7 @@ def test_a_lease_of_items_lasts_as_long_as_it_was_taken_for(shop, begin):
 def test_an_operation_is_interrupted_after_two_quiet_minutes(shop, begin):
     with at(begin):
         make_invoice()
-        operation = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+        operation = operations.start(Invoice.objects.all(), actor="Ada")
     for seconds, is_interrupted in ((119, False), (121, True)):
         with at(begin, seconds):
             operation.refresh_from_db()

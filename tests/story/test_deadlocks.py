@@ -7,6 +7,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.domain.statuses import Status
@@ -25,7 +26,7 @@ def only(invoice):
 
 
 def start(invoice, **fields):
-    return BulkOperation.objects.start(only(invoice), actor="Ada", reason="late", **fields)
+    return operations.start(only(invoice), actor="Ada", reason="late", **fields)
 
 
 def advanced(invoice, **fields):

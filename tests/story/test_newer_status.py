@@ -7,10 +7,11 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import reconcile_invoices
 from django_invoice_cancel.exceptions import CancelError, ResolveNotPossible
 from django_invoice_cancel.management.commands import run_bulk_operations
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.operations import advance
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing import ScriptedProvider
@@ -175,7 +176,7 @@ def test_it_stops_no_other_of_a_bulk_reconciliation(account):
 
 @pytest.mark.parametrize(("kind", "code"), [("cancel", "canceled"), ("check", "still_open")])
 def test_it_stops_no_other_of_a_stored_operation(account, kind, code):
-    operation = BulkOperation.objects.start(make(20), operation=kind, actor="Ada")
+    operation = operations.start(make(20), operation=kind, actor="Ada")
     assert advance(operation.pk).is_finished
     codes = list(operation.items.values_list("code", flat=True))
     assert {each: codes.count(each) for each in set(codes)} == {code: 19, "newer_status": 1}
@@ -188,7 +189,7 @@ def test_it_stops_no_other_of_a_stored_decision(account):
         with suppress(CancelError):
             invoice.cancel()
     options = {"operation": "resolve", "decision": "canceled", "actor": "Ada", "reason": "seen"}
-    operation = BulkOperation.objects.start(invoices, **options)
+    operation = operations.start(invoices, **options)
     assert advance(operation.pk).is_finished
     assert sorted(operation.items.values_list("code", flat=True)) == [
         "newer_status",
@@ -216,9 +217,7 @@ def test_the_commands_go_on(account):
 def test_an_operation_that_fails_keeps_the_sweep_from_no_other(account, monkeypatch):
     """Whatever makes one operation fail on each slice."""
     invoices = make(4, 0)
-    first, second = (
-        BulkOperation.objects.start(invoices.filter(external_id=each), actor="Ada") for each in ("01", "02")
-    )
+    first, second = (operations.start(invoices.filter(external_id=each), actor="Ada") for each in ("01", "02"))
 
     def broken(operation_id, **options):
         if operation_id == first.pk:

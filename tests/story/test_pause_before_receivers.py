@@ -6,10 +6,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.domain.outcomes import Code, LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.exceptions import CancelError
-from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.models import Invoice, ProviderState
 from django_invoice_cancel.operations import advance
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing import make_invoice
@@ -71,7 +72,7 @@ def in_bulk():
 
 
 def operation():
-    advance(BulkOperation.objects.start(Invoice.objects.all(), actor="Ada").pk)
+    advance(operations.start(Invoice.objects.all(), actor="Ada").pk)
 
 
 ENTRY_POINTS = {"cancel": single, "cancel_on_commit": on_commit, "bulk": in_bulk, "operation": operation}

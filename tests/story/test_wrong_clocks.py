@@ -7,6 +7,7 @@ import time_machine
 from django.core.management import CommandError, call_command
 from django.db.models import QuerySet
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.checks import check_reconciling
 from django_invoice_cancel.domain.clock import TOLERANCE
@@ -63,7 +64,7 @@ def check_run():
 
 
 def operation():
-    left = advance(BulkOperation.objects.start(Invoice.objects.all(), actor="Ada").pk)
+    left = advance(operations.start(Invoice.objects.all(), actor="Ada").pk)
     assert left.has_more is True
     assert left.wait_seconds == 300
     return "provider_paused"
@@ -95,7 +96,7 @@ def test_sweep_does_not_wait_for_a_pause_that_a_wrong_clock_wrote(shop, settings
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"DISPATCH": "builtins.str"}
     make_invoice()
     with at(-3600):
-        running = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+        running = operations.start(Invoice.objects.all(), actor="Ada")
     pause(ahead=timedelta(hours=1))
     with at(10):
         call_command("run_bulk_operations", dispatch=True)
@@ -296,7 +297,7 @@ def write(**columns):
 def test_lease_of_a_dead_worker_lasts_for_its_length_after_it_is_seen(shop, ahead):
     make_invoice()
     with at():
-        running = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+        running = operations.start(Invoice.objects.all(), actor="Ada")
     with at(ahead=ahead):
         assert len(running.items.lease(5, seconds=80)) == 1
     for seconds in (0, 79):
@@ -311,7 +312,7 @@ def test_lease_of_a_dead_worker_lasts_for_its_length_after_it_is_seen(shop, ahea
 def test_lease_of_a_clock_that_is_right_is_left_as_it_is(shop):
     make_invoice()
     with at():
-        running = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+        running = operations.start(Invoice.objects.all(), actor="Ada")
         running.items.lease(5, seconds=3600)
     with at(3599):
         assert advance(running.pk).has_more
@@ -324,7 +325,7 @@ def test_operation_that_a_dead_worker_left_is_found_two_minutes_after_the_sweep_
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"DISPATCH": f"{__name__}.dispatched.append"}
     make_invoice()
     with at():
-        running = BulkOperation.objects.start(Invoice.objects.all(), actor="Ada")
+        running = operations.start(Invoice.objects.all(), actor="Ada")
     BulkOperation.objects.update(**{column: NOON + ahead})
     dispatched.clear()
     with at():

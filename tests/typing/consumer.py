@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.admin import BulkOperationAdmin, CancelInvoicesAction, InvoiceAdmin
 from django_invoice_cancel.bulk import BulkReport, cancel_invoices, reconcile_invoices
 from django_invoice_cancel.domain.outcomes import CancelResult, Outcome
@@ -135,7 +136,7 @@ def look_at(invoice: Invoice) -> None:
 
 
 def operate() -> None:
-    operation = BulkOperation.objects.start(Invoice.objects.cancelable(), actor="shop", reason="unpaid", workers=2)
+    operation = operations.start(Invoice.objects.cancelable(), actor="shop", reason="unpaid", workers=2)
     assert_type(operation, BulkOperation)
     assert_type(operation.get_progress_display(), str)
     assert_type(operation.progress, str)

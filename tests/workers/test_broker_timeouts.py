@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel import operations
+from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.dispatch import DISPATCH_SECONDS
 from django_invoice_cancel.operations import advance
 from tests.docs.pages import text_of
@@ -106,7 +107,7 @@ def stalling():
 def assert_left_to_the_sweep(invoices, caplog):
     begun = time.monotonic()
     with caplog.at_level(logging.ERROR):
-        operation = BulkOperation.objects.start(invoices(3))
+        operation = operations.start(invoices(3))
     assert time.monotonic() - begun < DISPATCH_SECONDS
     operation.refresh_from_db()
     assert operation.progress == "running"
@@ -163,7 +164,7 @@ def test_rabbitmq_that_answers_gets_the_message_and_a_worker_that_was_idle_recei
         with consumer:
             with pytest.raises(TimeoutError):
                 connection.drain_events(timeout=options["read_timeout"] + 0.5)
-            operation = BulkOperation.objects.start(invoices(3))
+            operation = operations.start(invoices(3))
             while len(received) < 2:
                 connection.drain_events(timeout=10)
         channel.queue_delete(QUEUE)

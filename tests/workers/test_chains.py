@@ -9,7 +9,7 @@ from django.core.management import call_command
 
 from django_invoice_cancel import operations
 from django_invoice_cancel.domain.clock import utc_now
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import Invoice
 from tests.bulk.reading import rows_each
 from tests.workers.conftest import cancels
 
@@ -55,7 +55,7 @@ def queue(told):
 @pytest.fixture
 def operation(invoices, dispatch, queue):
     dispatch("tests.workers.conftest.note", DISPATCH_WORKERS=WORKERS)
-    return BulkOperation.objects.start(invoices(120))
+    return operations.start(invoices(120))
 
 
 def sweep_each_minute(minutes, after_each=lambda minute: None):

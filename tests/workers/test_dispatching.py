@@ -7,6 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.operations import Advance, advance
@@ -41,7 +42,7 @@ def statuses():
 def test_start_tells_as_many_as_are_wanted_after_the_commit(invoices, dispatch, told):
     dispatch(NOTE, DISPATCH_WORKERS=3)
     with transaction.atomic():
-        operation = BulkOperation.objects.start(invoices(5), actor="clerk", reason="season over")
+        operation = operations.start(invoices(5), actor="clerk", reason="season over")
         assert told == []
     assert told == [str(operation.pk)] * 3
     assert cancels() == 0
@@ -50,7 +51,7 @@ def test_start_tells_as_many_as_are_wanted_after_the_commit(invoices, dispatch, 
 def test_start_that_is_rolled_back_tells_nobody(invoices, dispatch, told):
     dispatch(NOTE)
     with transaction.atomic():
-        BulkOperation.objects.start(invoices(5))
+        operations.start(invoices(5))
         transaction.set_rollback(True)
     assert told == []
     assert BulkOperation.objects.count() == 0
@@ -72,7 +73,7 @@ def test_what_would_be_refused_of_one_invoice_is_not_started_for_many(invoices, 
     """No worker could say it to anybody: each would fail, and the operation never end."""
     dispatch(NOTE, REQUIRE_REASON=True)
     with pytest.raises(ValueError, match=said):
-        BulkOperation.objects.start(invoices(2), **wrong)
+        operations.start(invoices(2), **wrong)
     assert BulkOperation.objects.count() == 0
     assert told == []
     assert cancels() == 0
@@ -83,7 +84,7 @@ def test_what_would_be_refused_of_one_invoice_is_not_started_for_many(invoices, 
 def test_number_of_workers_that_is_none_starts_nothing(invoices, dispatch, told, workers):
     dispatch(NOTE)
     with pytest.raises(ValueError, match=f"workers must be .* not {workers!r}"):
-        BulkOperation.objects.start(invoices(2), workers=workers)
+        operations.start(invoices(2), workers=workers)
     assert BulkOperation.objects.count() == 0
     assert told == []
     assert cancels() == 0
@@ -92,13 +93,13 @@ def test_number_of_workers_that_is_none_starts_nothing(invoices, dispatch, told,
 
 def test_number_of_workers_can_be_said_for_one_operation(invoices, dispatch, told):
     dispatch(NOTE, DISPATCH_WORKERS=3)
-    BulkOperation.objects.start(invoices(5), workers=2)
+    operations.start(invoices(5), workers=2)
     assert len(told) == 2
 
 
 def test_resume_tells_again(invoices, dispatch, told):
     dispatch(NOTE)
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
     operation.stop()
     operation.resume()
     assert len(told) == 2
@@ -117,7 +118,7 @@ def interrupt(operation_id):
 def test_time_limit_of_a_task_that_dispatches_is_raised_and_leaves_the_operation_to_the_sweep(invoices, dispatch):
     dispatch(f"{__name__}.interrupt")
     with pytest.raises(TimeLimit):
-        BulkOperation.objects.start(invoices(5))
+        operations.start(invoices(5))
     operation = BulkOperation.objects.get()
     assert operation.progress == "running"
     assert statuses() == {"created"}
@@ -134,7 +135,7 @@ def test_time_limit_of_a_task_that_dispatches_is_raised_and_leaves_the_operation
 
 def test_broker_that_is_down_leaves_the_operation_to_the_sweep(invoices, dispatch, caplog):
     dispatch(REFUSE)
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
     operation.refresh_from_db()
     assert operation.progress == "running"
     assert "the broker is down" in caplog.text
@@ -150,7 +151,7 @@ def test_broker_that_is_down_leaves_the_operation_to_the_sweep(invoices, dispatc
 
 def test_sweep_leaves_alone_what_somebody_works_on(invoices):
     """Every minute, for an operation of hours: it must not pile up."""
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
     worked(operation, seconds=30)
     assert "1 more operation is being worked on; name it to join in." in sweep()
     assert cancels() == 0
@@ -168,7 +169,7 @@ def test_sweep_leaves_alone_what_somebody_works_on(invoices):
 def test_sweep_says_how_many_wait_for_a_paused_provider(invoices, count, told):
     selected = invoices(5)
     for _ in range(count):
-        BulkOperation.objects.start(selected)
+        operations.start(selected)
     pause()
     with pytest.raises(CommandError) as raised:
         sweep()
@@ -180,8 +181,8 @@ def test_sweep_says_how_many_wait_for_a_paused_provider(invoices, count, told):
 def test_sweep_goes_on_with_the_others_where_one_is_removed(invoices):
     """In the middle of its work: what is in flight is recorded, and the operations after it have their turn."""
     selected = invoices(5)
-    first = BulkOperation.objects.start(selected.filter(external_id="100"))
-    second = BulkOperation.objects.start(selected.exclude(external_id="100"))
+    first = operations.start(selected.filter(external_id="100"))
+    second = operations.start(selected.exclude(external_id="100"))
 
     def remove(**said):
         BulkOperation.objects.filter(pk=first.pk).delete()
@@ -199,7 +200,7 @@ def test_sweep_goes_on_with_the_others_where_one_is_removed(invoices):
 
 
 def test_slice_of_an_operation_that_is_removed_meanwhile_ends(invoices):
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
 
     def remove(**said):
         BulkOperation.objects.filter(pk=operation.pk).delete()
@@ -217,7 +218,7 @@ def test_slice_of_an_operation_that_is_removed_meanwhile_ends(invoices):
 
 
 def test_sweep_takes_what_its_worker_left(invoices):
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
     worked(operation, minutes=3)
     sweep()
     assert statuses() == {"canceled"}
@@ -227,7 +228,7 @@ def test_sweep_takes_what_its_worker_left(invoices):
 
 def test_sweep_that_dispatches_does_so_once_for_a_while(invoices, dispatch, told):
     dispatch(NOTE, DISPATCH_WORKERS=2)
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
     del told[:]
     worked(operation, minutes=3)
     for _ in range(2):
@@ -239,7 +240,7 @@ def test_sweep_that_dispatches_does_so_once_for_a_while(invoices, dispatch, told
 def test_sweep_tells_nobody_while_the_provider_is_paused(invoices, dispatch, told):
     """A Celery task that was told waits for the end of the pause: a sweep each minute would add more each time."""
     dispatch(NOTE, DISPATCH_WORKERS=2)
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
     del told[:]
     worked(operation, minutes=3)
     pause()
@@ -258,7 +259,7 @@ def test_sweep_tells_nobody_while_the_provider_is_paused(invoices, dispatch, tol
 def test_operation_with_one_provider_that_is_not_paused_is_dispatched(invoices, dispatch, told):
     dispatch(NOTE)
     invoices(2), invoices(2, provider="cryptocloud")
-    operation = BulkOperation.objects.start(Invoice.objects.all())
+    operation = operations.start(Invoice.objects.all())
     worked(operation, minutes=3)
     pause()
     del told[:]
@@ -278,7 +279,7 @@ def test_operation_that_does_not_run_is_not_dispatched(invoices, dispatch, told,
 
 def test_sweep_that_cannot_dispatch_says_so_and_may_try_again(invoices, dispatch, told):
     dispatch(NOTE)
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
     worked(operation, minutes=3)
     dispatch(REFUSE)
     with pytest.raises(CommandError, match="not dispatched, ConnectionError"):
@@ -293,6 +294,6 @@ def test_sweep_that_cannot_dispatch_says_so_and_may_try_again(invoices, dispatch
 
 
 def test_dispatching_needs_a_dispatcher(invoices):
-    BulkOperation.objects.start(invoices(5))
+    operations.start(invoices(5))
     with pytest.raises(CommandError, match="needs INVOICE_CANCEL\\['DISPATCH'\\]"):
         sweep("--dispatch")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from django_invoice_cancel import operations
-from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.operations import Advance
 from tests.docs.pages import text_of
 from tests.workers.conftest import cancels
@@ -49,7 +49,7 @@ def test_slices_of_a_large_operation_are_not_nested(recipe, dispatch, invoices):
 
     recipe(advance)
     dispatch(f"{__name__}.dispatch_to_recipe")
-    operation = BulkOperation.objects.start(invoices(60))
+    operation = operations.start(invoices(60))
     operation.refresh_from_db()
     assert operation.progress == "finished"
     assert cancels() == 60
@@ -67,7 +67,7 @@ def test_long_wait_is_left_to_the_sweep(recipe, dispatch, invoices):
 
     recipe(advance)
     dispatch(f"{__name__}.dispatch_to_recipe")
-    operation = BulkOperation.objects.start(invoices(2))
+    operation = operations.start(invoices(2))
     operation.refresh_from_db()
     assert operation.progress == "running"
     assert len(slices) == 1

@@ -38,7 +38,7 @@ def slices(settings, fresh_tasks, dispatch, monkeypatch):
 
 
 def test_slices_of_a_large_operation_are_not_nested(invoices, slices):
-    operation = BulkOperation.objects.start(invoices(60))
+    operation = operations.start(invoices(60))
     operation.refresh_from_db()
     assert operation.progress == "finished"
     assert cancels() == 60
@@ -55,11 +55,11 @@ def test_operation_that_a_receiver_starts_within_a_slice_is_done_too(invoices, s
 
     def start(new_status, **kwargs):
         if new_status == "canceled" and waiting:
-            started.append(BulkOperation.objects.start(waiting.pop()))
+            started.append(operations.start(waiting.pop()))
 
     invoice_status_changed.connect(start)
     try:
-        operation = BulkOperation.objects.start(Invoice.objects.filter(pk__in=[each.pk for each in first]))
+        operation = operations.start(Invoice.objects.filter(pk__in=[each.pk for each in first]))
     finally:
         invoice_status_changed.disconnect(start)
     for each in (operation, *started):
@@ -82,7 +82,7 @@ def test_resuming_within_a_slice_adds_no_depth(invoices, slices):
 
     invoice_status_changed.connect(resume)
     try:
-        operation = BulkOperation.objects.start(invoices(30))
+        operation = operations.start(invoices(30))
     finally:
         invoice_status_changed.disconnect(resume)
     operation.refresh_from_db()
@@ -100,10 +100,10 @@ def test_error_in_a_slice_does_not_keep_the_next_operation_from_running(invoices
         raise ZeroDivisionError
 
     monkeypatch.setattr(tasks, "advance", fail)
-    failed = BulkOperation.objects.start(invoices(3))
+    failed = operations.start(invoices(3))
     assert cancels() == 0
     monkeypatch.setattr(tasks, "advance", advance)
-    for key in (failed.pk, BulkOperation.objects.start(Invoice.objects.all()).pk):
+    for key in (failed.pk, operations.start(Invoice.objects.all()).pk):
         tasks.dispatch(key)
         assert BulkOperation.objects.get(pk=key).progress == "finished"
     assert cancels() == 3
@@ -113,7 +113,7 @@ def test_error_in_a_slice_does_not_keep_the_next_operation_from_running(invoices
 def test_long_wait_is_left_to_the_sweep(invoices, slices, monkeypatch):
     tasks = import_module(TASKS)
     monkeypatch.setattr(tasks, "advance", lambda key: slices.append(key) or Advance(has_more=True, wait_seconds=300.0))
-    operation = BulkOperation.objects.start(invoices(2))
+    operation = operations.start(invoices(2))
     operation.refresh_from_db()
     assert operation.progress == "running"
     assert len(slices) == 2

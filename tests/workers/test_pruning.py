@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, InvoiceTransition
 from django_invoice_cancel.testing import make_invoice
@@ -51,7 +52,7 @@ def test_late_money_is_flagged_after_pruning(scripted_provider):
 
 def test_items_of_old_finished_operations_go(invoices):
     chosen = invoices(3)
-    old, running, recent = (BulkOperation.objects.start(chosen) for _ in range(3))
+    old, running, recent = (operations.start(chosen) for _ in range(3))
     for operation in (old, recent):
         operation.finish()
     BulkOperation.objects.filter(pk__in=[old.pk, running.pk]).update(finished_at=utc_now() - OLD)

@@ -11,10 +11,12 @@ from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
-from django_invoice_cancel.operations import DISABLED_SECONDS, Advance, advance
+from django_invoice_cancel.operations import Advance, advance
+from django_invoice_cancel.operations.slices import DISABLED_SECONDS
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +56,7 @@ def stored():
 def start(stock, count):
     for _ in range(count):
         stock()
-    return BulkOperation.objects.start(Invoice.objects.all())
+    return operations.start(Invoice.objects.all())
 
 
 def sent():
@@ -174,7 +176,7 @@ def test_operation_goes_on_once_sending_is_allowed(stock, dispatch):
 def test_operation_that_checks_ends_without_a_repeat(stock):
     invoice = stock("in_doubt")
     attempt = invoice.attempt
-    operation = BulkOperation.objects.start(Invoice.objects.all(), operation="check")
+    operation = operations.start(Invoice.objects.all(), operation="check")
     assert advance(operation.pk).is_finished
     assert list(operation.items.values_list("outcome", "code")) == [("skipped", "sending_disabled")]
     invoice.refresh_from_db()

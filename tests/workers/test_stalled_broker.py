@@ -9,6 +9,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from django_invoice_cancel import operations
 from django_invoice_cancel.models import BulkOperation
 from django_invoice_cancel.models import dispatch as dispatching
 from django_invoice_cancel.operations import advance
@@ -84,7 +85,7 @@ def test_broker_that_does_not_answer_leaves_the_operation_running(
     monkeypatch.setattr(dispatching, "DISPATCH_SECONDS", 0.3)
     dispatch(f"{__name__}.publish" if step == "start" else None, DISPATCH_WORKERS=4)
     begun = time.monotonic()
-    operation = BulkOperation.objects.start(invoices(3))
+    operation = operations.start(invoices(3))
     if step == "resume":
         operation.stop()
         dispatch(f"{__name__}.publish")
@@ -103,7 +104,7 @@ def test_broker_that_does_not_answer_leaves_the_operation_running(
 
 def test_message_that_fails_keeps_the_others(invoices, dispatch, caplog):
     dispatch(f"{__name__}.fail_at_second", DISPATCH_WORKERS=3)
-    operation = BulkOperation.objects.start(invoices(3))
+    operation = operations.start(invoices(3))
     operation.refresh_from_db()
     assert len(calls) == 3
     assert operation.chains == 2
@@ -114,14 +115,14 @@ def test_message_that_fails_keeps_the_others(invoices, dispatch, caplog):
 def test_async_dispatcher_is_refused_before_anything_is_stored(invoices, dispatch, name):
     dispatch(f"{__name__}.{name}")
     with pytest.raises(ImproperlyConfigured, match="async function"):
-        BulkOperation.objects.start(invoices(3))
+        operations.start(invoices(3))
     assert BulkOperation.objects.count() == 0
     assert calls == []
 
 
 def test_dispatcher_that_returns_a_coroutine_is_logged(invoices, dispatch, caplog):
     dispatch(f"{__name__}.makes_a_coroutine")
-    operation = BulkOperation.objects.start(invoices(3))
+    operation = operations.start(invoices(3))
     assert "async function" in caplog.text
     operation.refresh_from_db()
     assert operation.progress == "running"
@@ -131,5 +132,5 @@ def test_dispatcher_that_returns_a_coroutine_is_logged(invoices, dispatch, caplo
 def test_dispatcher_that_uses_the_database_shares_the_callers_connection(invoices, dispatch, monkeypatch):
     monkeypatch.setattr(read_database, "uses_database", True, raising=False)
     dispatch(f"{__name__}.read_database")
-    BulkOperation.objects.start(invoices(3))
+    operations.start(invoices(3))
     assert connections_used == [connection.connection]

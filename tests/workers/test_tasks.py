@@ -4,8 +4,7 @@ import pytest
 from django.apps import apps
 from django.core.checks import run_checks
 
-from django_invoice_cancel import checks
-from django_invoice_cancel.models import BulkOperation
+from django_invoice_cancel import checks, operations
 from django_invoice_cancel.operations import Advance
 from tests.workers.conftest import cancels
 
@@ -38,7 +37,7 @@ def perform(operation_id):
 @pytest.mark.django_db(transaction=True)
 def test_task_carries_the_id_alone_and_does_a_slice(invoices, dispatch, queue):
     dispatch(DISPATCH)
-    operation = BulkOperation.objects.start(invoices(5))
+    operation = operations.start(invoices(5))
     assert queue() == [[str(operation.pk)]]
     perform(*queue()[0])
     operation.refresh_from_db()

@@ -18,7 +18,7 @@ from ...domain.outcomes import Outcome
 from ...labels import sentence
 from ...models import BulkOperation, ProviderState
 from ...models.operation import Progress
-from ...operations import DISABLED_SECONDS, is_sending_disabled, pauses
+from ...operations.slices import DISABLED_SECONDS, is_sending_disabled, pauses
 from .. import formatting
 from ..formatting import clock
 from ..provider_state import sending_disabled

@@ -15,7 +15,8 @@ from ... import conf
 from ...exceptions import CancelInTransaction
 from ...models import BulkOperation
 from ...models.operation import Progress
-from ...operations import Advance, advance, is_paused
+from ...operations import Advance, advance
+from ...operations.slices import is_paused
 from ..output import ReportingCommand
 from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals
 

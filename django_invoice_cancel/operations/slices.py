@@ -17,17 +17,17 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, OperationalError, transaction
 
-from . import conf, registry
-from .bulk import Walk, cancel_walks, check_walks, checked_bounds
-from .domain.claims import Answer
-from .domain.clock import utc_now
-from .domain.outcomes import CancelResult, Code, Outcome
-from .domain.statuses import Status
-from .exceptions import ResolveNotPossible
-from .models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
-from .models.operation import Operation, Progress
-from .services.cancel import result_of
-from .services.results import skipped, standing
+from .. import conf, registry
+from ..bulk import Walk, cancel_walks, check_walks, checked_bounds
+from ..domain.claims import Answer
+from ..domain.clock import utc_now
+from ..domain.outcomes import CancelResult, Code, Outcome
+from ..domain.statuses import Status
+from ..exceptions import ResolveNotPossible
+from ..models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
+from ..models.operation import Operation, Progress
+from ..services.cancel import result_of
+from ..services.results import skipped, standing
 
 logger = logging.getLogger("django_invoice_cancel")
 
