@@ -1,4 +1,4 @@
-"""Sample orders for ``make serve``: of every kind, made by the app's own verbs against the sandbox.
+"""Sample orders for ``make serve``: of every kind, made by the app itself against the sandbox.
 
 A table of what each order's invoice is at the provider and what the shop has done with it so far.
 """

@@ -51,7 +51,7 @@ def pause_old_account(user: Any) -> None:
     operation = started(invoices, user)
     advance(operation.pk)
     # A pause is over after five minutes, and the next request would begin another. This one waits for you.
-    Invoice.objects.all().verbs.pause("firekassa_old", "bad_credentials", A_DAY)
+    Invoice.objects.all()._writer.pause("firekassa_old", "bad_credentials", A_DAY)
 
 
 def end_pause(alias: str) -> None:
@@ -73,6 +73,6 @@ def move_back(invoices: Iterable[Invoice], *, hours: int, operation: BulkOperati
 
 def _shift(model: type[models.Model], age: timedelta, *, keep: Sequence[str] = (), **which: Any) -> None:
     fields = [field.name for field in model._meta.concrete_fields if isinstance(field, models.DateTimeField)]
-    # A plain query set: the app's own refuse to change the log and what only its verbs may write.
+    # A plain query set: the app's own refuse to change the log and what only its writer may change.
     rows: models.QuerySet[Any] = models.QuerySet(model)
     rows.filter(**which).update(**{name: F(name) - age for name in fields if name not in keep})

@@ -32,7 +32,7 @@ from .workers import GROUP, Job, Lane
 
 if TYPE_CHECKING:
     from ..models.queryset import InvoiceQuerySet
-    from ..models.writes import InvoiceVerbs
+    from ..models.writes import InvoiceWriter
 
 __all__ = [
     "BulkReport",
@@ -70,14 +70,14 @@ def cancel_invoices(
     """
     intent = checked_intent(actor, trigger, reason)
     selection = checked(invoices)
-    verbs = selection.verbs
-    verbs.refuse_inside_transaction()
-    walks = walks_of(selection.using(verbs.using))
-    return cancel_walks(verbs, walks, intent, limit=limit, stop=stop, concurrency=concurrency, rate=rate)
+    writer = selection._writer
+    writer.refuse_inside_transaction()
+    walks = walks_of(selection.using(writer.using))
+    return cancel_walks(writer, walks, intent, limit=limit, stop=stop, concurrency=concurrency, rate=rate)
 
 
 def cancel_walks(
-    verbs: InvoiceVerbs,
+    writer: InvoiceWriter,
     walks: Mapping[str, Walk],
     intent: Intent,
     *,
@@ -88,11 +88,11 @@ def cancel_walks(
     """Cancel what the walks bring, by alias; ``options`` are the engine's."""
     checked_bounds(limit=options.get("limit"), concurrency=concurrency, rate=rate)
     done: SimpleQueue[Job] = SimpleQueue()
-    return Engine(verbs, intent, done, **options).run(_tracks(walks, done, concurrency=concurrency, rate=rate))
+    return Engine(writer, intent, done, **options).run(_tracks(walks, done, concurrency=concurrency, rate=rate))
 
 
 def cancel_requested_walks(
-    verbs: InvoiceVerbs,
+    writer: InvoiceWriter,
     walks: Mapping[str, Walk],
     *,
     concurrency: int | None = None,
@@ -102,7 +102,7 @@ def cancel_requested_walks(
     """Carry out requested cancellations that the walks bring, by alias; ``options`` are the engine's."""
     checked_bounds(limit=options.get("limit"), concurrency=concurrency, rate=rate)
     done: SimpleQueue[Job] = SimpleQueue()
-    return RequestEngine(verbs, done, **options).run(_tracks(walks, done, concurrency=concurrency, rate=rate))
+    return RequestEngine(writer, done, **options).run(_tracks(walks, done, concurrency=concurrency, rate=rate))
 
 
 def preview_walks(
@@ -138,20 +138,20 @@ def reconcile_invoices(
     """
     intent = make_intent(actor, trigger)
     selection = checked(invoices)
-    verbs = selection.verbs
-    verbs.refuse_inside_transaction()
-    verbs.correct_times()
-    walks = walks_of(selection.using(verbs.using))
-    return check_walks(verbs, walks, intent, resubmit=resubmit, limit=limit, stop=stop)
+    writer = selection._writer
+    writer.refuse_inside_transaction()
+    writer.correct_times()
+    walks = walks_of(selection.using(writer.using))
+    return check_walks(writer, walks, intent, resubmit=resubmit, limit=limit, stop=stop)
 
 
 def check_walks(
-    verbs: InvoiceVerbs, walks: Mapping[str, Walk], intent: Intent, **options: Any
+    writer: InvoiceWriter, walks: Mapping[str, Walk], intent: Intent, **options: Any
 ) -> Generator[CancelResult, None, None]:
     """Look up what the walks bring, by alias; ``options`` are the checker's."""
     checked_bounds(limit=options.get("limit"))
     done: SimpleQueue[Job] = SimpleQueue()
-    return Checker(verbs, intent, done, **options).run(_tracks(walks, done))
+    return Checker(writer, intent, done, **options).run(_tracks(walks, done))
 
 
 def walks_of(selection: InvoiceQuerySet) -> dict[str, Walk]:

@@ -33,7 +33,7 @@ from .workers import GROUP, Job, Lane
 
 if TYPE_CHECKING:
     from ..models import Invoice
-    from ..models.writes import InvoiceVerbs
+    from ..models.writes import InvoiceWriter
     from ..models.writes.notices import Notice
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -52,7 +52,7 @@ class Engine(Run):
 
     def __init__(
         self,
-        verbs: InvoiceVerbs,
+        writer: InvoiceWriter,
         intent: Intent,
         done: SimpleQueue[Job],
         *,
@@ -62,7 +62,7 @@ class Engine(Run):
         tries: int = 2,
         **bounds: Any,
     ) -> None:
-        super().__init__(verbs, intent, done, **bounds)
+        super().__init__(writer, intent, done, **bounds)
         self.also = also
         """Called within each transaction that records answers."""
         self.unknown_so_far = unknown_so_far
@@ -109,7 +109,7 @@ class Engine(Run):
         """Return whether the provider knew an invoice, also in what other slices and workers recorded."""
         if self.unknown_so_far is not None and not lane.knows_some:
             with suppress(*DATABASE_ERRORS):
-                lane.add_unknown(*self.verbs.read(partial(self.unknown_so_far, lane.alias)))
+                lane.add_unknown(*self.writer.repeat(partial(self.unknown_so_far, lane.alias)))
         return lane.knows_some
 
     def _claim_group(self, track: Track, lane: Lane) -> bool:
@@ -135,7 +135,7 @@ class Engine(Run):
 
     def _claims(self, invoices: list[Invoice]) -> Iterable[Claim]:
         """Claim a group; return its claims."""
-        return [self.verbs.claim(invoices, self.intent, unless_paused=False, unless_refused=True)]
+        return [self.writer.claim(invoices, self.intent, unless_paused=False, unless_refused=True)]
 
     def _on_refused(self, track: Track, invoices: list[Invoice], error: Exception) -> None:
         """Put invoices that the database refused to claim back, to be claimed one by one.
@@ -180,7 +180,7 @@ class Engine(Run):
             return
         if not job.is_sent:
             with suppress(*DATABASE_ERRORS):
-                job.is_void = not self.verbs.is_claimed(*job.subject)
+                job.is_void = not self.writer.is_claimed(*job.subject)
         job.reported.set()
 
     def _not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
@@ -294,7 +294,7 @@ class Engine(Run):
             groups.setdefault(claim.attempt, (claim, []))[1].append(invoice)
         failed: list[Invoice] = []
         for claim, invoices in groups.values():
-            _, kept = self._each(partial(self.verbs.give_back, claim), invoices)
+            _, kept = self._each(partial(self.writer.give_back, claim), invoices)
             failed += kept
             for invoice in invoices:
                 if invoice.status == claim.before:
@@ -350,13 +350,13 @@ class Engine(Run):
     def _written(self, answers: Sequence[Answer]) -> list[CancelResult]:
         """Write answers as one group; where that fails, one by one, and say which failed."""
         try:
-            written = self.verbs.record(answers, also=self.also, may_be_written=self._may_be_written)
+            written = self.writer.record(answers, also=self.also, may_be_written=self._may_be_written)
             return [result_of(answer) for answer in written]
         except Exception as error:  # the providers have answered: each row gets its own try
             if is_interruption(error):
                 raise
             logger.warning("A group of answers was not recorded (%s): row by row.", type(error).__name__)
-            return [recorded(answer, self.verbs, also=self.also, may_be_written=True) for answer in answers]
+            return [recorded(answer, self.writer, also=self.also, may_be_written=True) for answer in answers]
 
     def _keep(self, invoice: Invoice, said: CancelResult) -> None:
         """Keep a result for the caller, or for the one more try that follows."""

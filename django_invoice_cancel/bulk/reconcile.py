@@ -28,7 +28,7 @@ from .workers import GROUP, Job, Lane
 
 if TYPE_CHECKING:
     from ..models import Invoice
-    from ..models.writes import InvoiceVerbs
+    from ..models.writes import InvoiceWriter
     from ..models.writes.observations import Seen
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -39,7 +39,7 @@ class Checker(Run):
 
     def __init__(
         self,
-        verbs: InvoiceVerbs,
+        writer: InvoiceWriter,
         intent: Intent,
         done: SimpleQueue[Job],
         *,
@@ -47,7 +47,7 @@ class Checker(Run):
         also: Callable[[CancelResult], None] | None = None,
         **bounds: Any,
     ) -> None:
-        super().__init__(verbs, intent, done, **bounds)
+        super().__init__(writer, intent, done, **bounds)
         self.resubmit = resubmit
         self.wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
         self.also = also
@@ -77,7 +77,7 @@ class Checker(Run):
         mine = self._booked(self._take(track, lane.provider.lookup_group_size))
         if mine:
             lane.open += 1
-            lane.feed(Job([self.verbs.seen(invoice) for invoice in mine], partial(self._ask, lane), not_before=slot))
+            lane.feed(Job([self.writer.seen(invoice) for invoice in mine], partial(self._ask, lane), not_before=slot))
         return True
 
     def _refuse(self, track: Track) -> bool:
@@ -90,10 +90,10 @@ class Checker(Run):
         refused: list[Invoice] = []
         abandoned = [invoice for invoice in invoices if invoice.is_abandoned]
         if abandoned:
-            _, refused = self._each(partial(self.verbs.abandon, intent=self.intent), abandoned)
+            _, refused = self._each(partial(self.writer.mark_abandoned, intent=self.intent), abandoned)
         ready = [invoice for invoice in invoices if invoice not in refused and self._is_ready(invoice)]
         due = [invoice for invoice in ready if is_to_be_booked(invoice)]
-        booked, not_booked = self._each(self.verbs.book_check, due) if due else ([], [])
+        booked, not_booked = self._each(self.writer.book_check, due) if due else ([], [])
         won = {invoice.pk for invoice in booked}
         for invoice in [*refused, *not_booked]:
             self._tell(skipped(invoice, Code.DATABASE_ERROR))
@@ -182,7 +182,7 @@ class Checker(Run):
         """Write what was said of one invoice; one that cannot be written stops no other."""
         invoice, is_recorded = seen.invoice, True
         try:
-            if not self.verbs.record_lookup(seen, reply, self.intent, also=partial(self._also, invoice, reply)):
+            if not self.writer.record_lookup(seen, reply, self.intent, also=partial(self._also, invoice, reply)):
                 return skipped(invoice, Code.CHANGED)
         except Exception as error:
             if is_interruption(error):

@@ -19,7 +19,7 @@ from .workers import Job
 
 if TYPE_CHECKING:
     from ..models import Invoice
-    from ..models.writes import InvoiceVerbs
+    from ..models.writes import InvoiceWriter
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -27,11 +27,11 @@ logger = logging.getLogger("django_invoice_cancel")
 class RequestEngine(Engine):
     """Carries out what ``cancel_on_commit`` requested. Invoices of paused providers keep their turn."""
 
-    def __init__(self, verbs: InvoiceVerbs, done: SimpleQueue[Job], **options: Any) -> None:
-        super().__init__(verbs, Intent(trigger=Trigger.ON_COMMIT), done, tries=1, **options)
+    def __init__(self, writer: InvoiceWriter, done: SimpleQueue[Job], **options: Any) -> None:
+        super().__init__(writer, Intent(trigger=Trigger.ON_COMMIT), done, tries=1, **options)
 
     def _claims(self, invoices: list[Invoice]) -> Iterator[Claim]:
-        return self.verbs.claim_requested(invoices, is_try=True)
+        return self.writer.claim_requested(invoices, is_try=True)
 
     def _not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
         return request_not_claimed(invoice, track.account)
@@ -43,6 +43,6 @@ class RequestEngine(Engine):
 
     def _postpone(self, invoice: Invoice) -> None:
         try:
-            self.verbs.postpone_request(invoice)
+            self.writer.postpone_request(invoice)
         except DatabaseError:
             logger.exception("The next try of a requested cancellation was not written: %s.", invoice)

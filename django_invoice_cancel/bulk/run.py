@@ -29,7 +29,7 @@ from .workers import GROUP, NEAR, Job, Lane
 
 if TYPE_CHECKING:
     from ..models import Invoice
-    from ..models.writes import InvoiceVerbs
+    from ..models.writes import InvoiceWriter
     from ..models.writes.notices import Notice
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -52,18 +52,18 @@ class Run(ABC):
 
     def __init__(
         self,
-        verbs: InvoiceVerbs,
+        writer: InvoiceWriter,
         intent: Intent,
         done: SimpleQueue[Job],
         *,
         stop: threading.Event | None = None,
         limit: int | None = None,
     ) -> None:
-        self.verbs = verbs
+        self.writer = writer
         self.intent = intent
         self.stop = stop or threading.Event()
         self.left = float("inf") if limit is None else limit
-        self.outbox = verbs.in_bulk()
+        self.outbox = writer.in_bulk()
         self._done = done
         self._tracks: dict[str, Track] = {}
         self._ready: list[CancelResult] = []
@@ -153,7 +153,7 @@ class Run(ABC):
 
     def _learn(self, lane: Lane) -> None:
         """Take over what other processes know about the provider."""
-        lane.learn(self.verbs.read(lambda: self.verbs.provider_state(lane.alias)))
+        lane.learn(self.writer.repeat(lambda: self.writer.provider_state(lane.alias)))
 
     def _slot(self, lane: Lane, count: int) -> float | None:
         """Reserve slots for so many requests; return the first (monotonic; 0: at once), None where none is near."""
@@ -163,7 +163,7 @@ class Run(ABC):
             lane.rest()
             return None
         try:
-            start = self.verbs.reserve(lane.alias, count, lane.rate)
+            start = self.writer.reserve(lane.alias, count, lane.rate)
         except DATABASE_ERRORS as error:
             self._refuse_lost_database(lane.alias)
             logger.warning("No slot could be reserved for %s (%s).", lane.alias, type(error).__name__)
@@ -192,7 +192,7 @@ class Run(ABC):
 
     def _refuse_lost_database(self, alias: str) -> None:
         """Raise the database's error if it is out of reach: then it is not about a single row."""
-        self.verbs.provider_state(alias)
+        self.writer.provider_state(alias)
 
     def _tell(self, said: CancelResult) -> None:
         """Keep a result for the caller; its line of the log file is written now: who closes us gets no more results."""
@@ -231,7 +231,9 @@ class Run(ABC):
                 continue
             lane.has_news = False
             try:
-                self.verbs.tell_state(lane.alias, seconds=lane.held_for, code=lane.hold_code, failures=lane.failures)
+                self.writer.update_provider_state(
+                    lane.alias, seconds=lane.held_for, code=lane.hold_code, failures=lane.failures
+                )
             except DATABASE_ERRORS:
                 logger.exception("What was learned about %s was not written.", lane.alias)
 

@@ -131,7 +131,7 @@ class QueryWalk(Walk):
 
     def _read(self) -> None:
         rows = self._rows if self._last is None else self._rows.filter(pk__gt=self._last)
-        page = rows.verbs.read(lambda: list(rows[:PAGE]))
+        page = rows._writer.repeat(lambda: list(rows[:PAGE]))
         self._is_read = len(page) < PAGE
         for invoice in page:
             if invoice.pk != self._last:  # a join may give a row twice
@@ -165,4 +165,4 @@ class ListedWalk(Walk):
 def _read_keys(invoices: InvoiceQuerySet, keys: Sequence[Any]) -> list[Invoice]:
     """Return the invoices with these keys that are still selected, each once, in order of the key."""
     rows = invoices.filter(pk__in=keys).order_by("pk")
-    return list({invoice.pk: invoice for invoice in rows.verbs.read(lambda: list(rows))}.values())
+    return list({invoice.pk: invoice for invoice in rows._writer.repeat(lambda: list(rows))}.values())

@@ -1,4 +1,4 @@
-"""The states of an invoice and the moves between them, by who moves: one table serves all verbs.
+"""The states of an invoice and the moves between them, by who moves: one table serves all writers.
 
 Floor 0: plain Python, no Django, no I/O. A move that is not in ``MOVES`` does not exist.
 """

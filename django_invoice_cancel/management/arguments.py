@@ -108,13 +108,13 @@ def refuse_bad_bounds(options: dict[str, Any], *names: str) -> None:
 def invoices_in(options: dict[str, Any]) -> Any:
     """Return all invoices of the database that was named, read where they are written: never from a replica."""
     invoices = Invoice.objects.all()
-    return invoices.using(options["database"] or invoices.verbs.using)
+    return invoices.using(options["database"] or invoices._writer.using)
 
 
-def refuse_inside_transaction(verbs: Any) -> None:
+def refuse_inside_transaction(writer: Any) -> None:
     """Raise ``CommandError`` where a provider may not be asked: ``call_command`` may be called anywhere."""
     try:
-        verbs.refuse_inside_transaction()
+        writer.refuse_inside_transaction()
     except CancelInTransaction as error:
         raise CommandError(str(error)) from error
 

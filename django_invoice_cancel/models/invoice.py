@@ -1,6 +1,6 @@
 """The invoice: small and concrete on purpose. The merchant's order points at it, or finds it by provider and id.
 
-What only the verbs write is left out of ``save()``; each public verb is one line on top of the story.
+Fields that only the writer changes are left out of ``save()``; each public method is one line on top of a service.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from ..services.reconcile import observe_invoice, reconcile_invoice
 from .actors import acting_user
 from .fields import AmountField, ExactCharField, InstantField, displayable
 from .manager import InvoiceManager
-from .queryset import begin_anew, refuse_verb_fields
+from .queryset import begin_anew, refuse_writer_fields
 from .typed import async_twin
 from .values import unstorable, untimely
-from .writes import InvoiceVerbs
-from .writes.rows import VERB_FIELDS
+from .writes import InvoiceWriter
+from .writes.rows import WRITER_FIELDS
 
 if TYPE_CHECKING:
     from .transition import InvoiceTransitions
@@ -74,7 +74,7 @@ class Invoice(models.Model):
     expires_at: TimeOrNone = models.DateTimeField(_("expires"), null=True, blank=True, validators=[displayable])
     created_at: Time = models.DateTimeField(_("registered"), default=timezone.now, editable=False)
 
-    # What only the verbs write (VERB_FIELDS).
+    # Changed only by the writer (WRITER_FIELDS).
     status = ExactCharField(
         _("status"),
         max_length=16,
@@ -144,7 +144,7 @@ class Invoice(models.Model):
     # -- saving -----------------------------------------------------------------------------------------------
 
     def save(self, *, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Insert a new invoice whole; of an existing one, save what the verbs do not own.
+        """Insert a new invoice whole; of an existing one, save the fields that are not the writer's.
 
         Naming one of theirs in ``update_fields`` raises ``ValueError``. A copy of a stored invoice (``pk = None``,
         ``_state.adding = True``) is a new one: it gets neither its status nor its bookkeeping.
@@ -158,13 +158,13 @@ class Invoice(models.Model):
             update_fields = self._host_fields()
         else:
             update_fields = list(update_fields)
-            refuse_verb_fields(update_fields)
+            refuse_writer_fields(update_fields)
         super().save(update_fields=update_fields, **kwargs)
 
     def _host_fields(self) -> list[str]:
         deferred = self.get_deferred_fields()  # attnames: a foreign key's ends in _id
         columns = (field.attname for field in self._meta.concrete_fields if not field.primary_key)
-        return [column for column in columns if column not in VERB_FIELDS and column not in deferred]
+        return [column for column in columns if column not in WRITER_FIELDS and column not in deferred]
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         """Check the values as Django does; refuse also what some database cannot store, or would round."""
@@ -213,11 +213,11 @@ class Invoice(models.Model):
         return not why_not(Wanted.RESOLVE, self)
 
     @property
-    def verbs(self) -> InvoiceVerbs:
-        """The verbs on this invoice's database: for the story, not for you."""
-        return InvoiceVerbs(type(self), router.db_for_write(Invoice, instance=self))
+    def _writer(self) -> InvoiceWriter:
+        """Writes status and bookkeeping in this invoice's database."""
+        return InvoiceWriter(type(self), router.db_for_write(Invoice, instance=self))
 
-    # -- verbs ------------------------------------------------------------------------------------------------
+    # -- actions ----------------------------------------------------------------------------------------------
 
     def cancel(self, *, actor: Any = None, reason: str = "", trigger: str = Trigger.API) -> CancelResult:
         """Ask the provider to cancel the invoice; return the result, or raise the ``CancelError`` that tells it.
@@ -239,7 +239,7 @@ class Invoice(models.Model):
 
         Returns True if nothing is under way, False if a cancel request was sent that may still succeed.
         """
-        return self.verbs.withdraw(self, make_intent(actor, trigger, reason))
+        return self._writer.withdraw(self, make_intent(actor, trigger, reason))
 
     def observe_status(
         self,
@@ -268,7 +268,7 @@ class Invoice(models.Model):
         Applies if ``is_resolvable``; raises ``ResolveNotPossible`` otherwise, and for ``created`` before the doubt
         period is over. A contradicted invoice may also be resolved to the status that it has.
         """
-        self.verbs.resolve(self, Status(status), make_intent(actor, Trigger.OPERATOR, reason))
+        self._writer.resolve(self, Status(status), make_intent(actor, Trigger.OPERATOR, reason))
 
     def mark_handled(self, *, actor: Any, note: str, seen: str = "") -> bool:
         """Record that a named person took care of money that met a cancellation; False where it was done before.
@@ -276,7 +276,7 @@ class Invoice(models.Model):
         Raises ``ResolveNotPossible`` where there is no such money, or more of it than in the status ``seen``.
         """
         intent = make_intent(actor, Trigger.OPERATOR, note, argument="note")
-        return self.verbs.mark_handled(self, intent, seen=checked_text("seen", seen))
+        return self._writer.mark_handled(self, intent, seen=checked_text("seen", seen))
 
     acancel = async_twin(cancel)
     awithdraw = async_twin(withdraw)
@@ -290,7 +290,7 @@ class Invoice(models.Model):
 def guard_raw_save(sender: type[models.Model], instance: Any, using: str, raw: bool, **kwargs: Any) -> None:
     """Guard the status against raw saves: they call ``Model.save_base``, whatever this class overrides."""
     if raw and sender._meta.concrete_model is Invoice and instance.pk is not None:
-        InvoiceVerbs(Invoice, using).guard_raw_save(instance)
+        InvoiceWriter(Invoice, using).guard_raw_save(instance)
 
 
 # A template's {{ invoice.cancel }} must not cancel.

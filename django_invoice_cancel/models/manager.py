@@ -68,8 +68,8 @@ class InvoiceManager(_Manager[InvoiceT]):
         child class adds. Raises ``ValidationError`` for a value that is not acceptable.
         """
         values = {"provider": provider, "external_id": external_id, **fields}
-        verbs = self.get_queryset().verbs
-        invoice, is_new, conflict = verbs.register(*self._valid(values), make_intent(actor, trigger))
+        writer = self.get_queryset()._writer
+        invoice, is_new, conflict = writer.register(*self._valid(values), make_intent(actor, trigger))
         _report([conflict] if conflict else [], on_conflict)
         return cast("InvoiceT", invoice), is_new
 
@@ -88,7 +88,7 @@ class InvoiceManager(_Manager[InvoiceT]):
         """
         intent = make_intent(actor, trigger)
         invoices = [self._valid(row) for row in rows]
-        new, conflicts = self.get_queryset().verbs.register_many(invoices, intent)
+        new, conflicts = self.get_queryset()._writer.register_many(invoices, intent)
         _report(conflicts, on_conflict)
         return new, len(invoices) - new
 
@@ -122,9 +122,9 @@ class InvoiceManager(_Manager[InvoiceT]):
         make_intent(actor, trigger, reason)  # raises before an invoice is looked for
         account = registry.get_provider(checked_text("provider", provider))
         observed = observed_status(account, status, provider_status)
-        verbs = self.get_queryset().verbs
+        writer = self.get_queryset()._writer
         try:
-            invoice = verbs.find(account.alias, account.clean_id(id_text(external_id)))
+            invoice = writer.find(account.alias, account.clean_id(id_text(external_id)))
         except InvalidExternalId as error:
             warn_of_lost_payment(account.alias, observed, str(error))
             return None

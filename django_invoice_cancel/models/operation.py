@@ -30,7 +30,7 @@ from .invoice import Invoice
 from .operation_item import BulkOperationItem
 from .operation_manager import BulkOperationManager, Operation, Progress
 from .values import storable, write_texts
-from .writes.rows import Rows
+from .writes.rows import Transactions
 
 if TYPE_CHECKING:
     from .operation_item import ItemsOfOperation
@@ -221,7 +221,7 @@ class BulkOperation(Dispatched):
 
     def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)
-        if not Rows(self.database).repeat(lambda: own.update(progress=new, **fields)):
+        if not Transactions(self.database).repeat(lambda: own.update(progress=new, **fields)):
             with suppress(type(self).DoesNotExist):  # removed meanwhile: there is nothing left to show
                 self.refresh_from_db(using=self.database)
             return False

@@ -21,7 +21,7 @@ from ..domain.statuses import Status
 from .fields import ExactCharField, InstantField, PrimaryManager
 from .invoice import Invoice
 from .transition import InvoiceTransition
-from .writes.rows import Rows
+from .writes.rows import Transactions
 
 
 def left_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":
@@ -130,7 +130,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
         if items:
             claimed = Invoice.objects.filter(pk=OuterRef("invoice_id"), status=Status.CANCELING)
             own = self.left().filter(~Exists(claimed), pk__in=[item.pk for item in items], token=items[0].token)
-            Rows(self.db).repeat(lambda: own.update(token=None, leased_at=None, leased_until=None))
+            Transactions(self.db).repeat(lambda: own.update(token=None, leased_at=None, leased_until=None))
 
     def _correct_leases(self) -> None:
         """Let leases that begin in the future begin now, with the same length; a wrong clock wrote them."""
@@ -139,7 +139,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
         leases: Any = ahead.order_by().values_list("token", "leased_at", "leased_until").distinct()
         for token, start, end in leases:
             wrong = self.left().filter(token=token, leased_at=start)
-            Rows(self.db).repeat(partial(wrong.update, leased_at=now, leased_until=now + (end - start)))
+            Transactions(self.db).repeat(partial(wrong.update, leased_at=now, leased_until=now + (end - start)))
 
     def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
         """Write outcomes by invoice, as (primary key, outcome, code): of items that have none yet."""
@@ -149,7 +149,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
         now = utc_now()
         for (outcome, code), keys in groups.items():
             own = self.left().filter(invoice_id__in=keys)
-            Rows(self.db).repeat(partial(own.update, outcome=outcome, code=code, done_at=now))
+            Transactions(self.db).repeat(partial(own.update, outcome=outcome, code=code, done_at=now))
 
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from .actors import LABEL_LENGTH, named_actor
 from .dispatch import QUIET
 from .fields import PrimaryManager
 from .values import storable, write_texts
-from .writes.rows import Rows
+from .writes.rows import Transactions
 
 if TYPE_CHECKING:
     from .operation import BulkOperation
@@ -78,7 +78,7 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
             made.leave_out_misstored()
             return made
 
-        return Rows(self.db).join(make)
+        return Transactions(self.db).join(make)
 
     def _create(self, texts: list[str], **fields: Any) -> BulkOperation:
         def write(texts: list[str]) -> BulkOperation:
@@ -105,8 +105,10 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         now = utc_now()
         for name in ("worked_at", "started_at"):
             ahead = self.unfinished().filter(**{f"{name}__gt": now + TOLERANCE})
-            Rows(self.db).repeat(partial(ahead.update, **{name: now}))
+            Transactions(self.db).repeat(partial(ahead.update, **{name: now}))
 
     def forget_drafts(self) -> None:
         """Remove what nobody confirmed for a day."""
-        Rows(self.db).repeat(self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete)
+        Transactions(self.db).repeat(
+            self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete
+        )

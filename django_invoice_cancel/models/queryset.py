@@ -1,6 +1,6 @@
 """The questions people ask of invoices: each method finishes the sentence "invoices that are ...".
 
-It refuses to write what only the verbs may write.
+It refuses to write fields that only the writer may change.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..domain.outcomes import CancelResult, Outcome
 from ..domain.statuses import Status
 from ..services.eligibility import FURTHEST_AHEAD, abandoned, doubtful
 from .fields import as_plain
-from .writes import InvoiceVerbs
-from .writes.rows import VERB_FIELDS
+from .writes import InvoiceWriter
+from .writes.rows import WRITER_FIELDS
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -41,12 +41,12 @@ REQUEST_OVERDUE = timedelta(minutes=15)
 """A requested cancellation that has waited for longer needs attention."""
 
 
-def refuse_verb_fields(names: Iterable[str]) -> None:
-    """Raise ``ValueError`` if one of the names is a field that only the verbs write."""
+def refuse_writer_fields(names: Iterable[str]) -> None:
+    """Raise ``ValueError`` if one of the names is a field that only the writer changes."""
     for name in names:
-        if name in VERB_FIELDS or f"{name}_id" in VERB_FIELDS:
+        if name in WRITER_FIELDS or f"{name}_id" in WRITER_FIELDS:
             raise ValueError(
-                f"Only the verbs (cancel, observe_status, reconcile, resolve, mark_handled) write {name!r}: "
+                f"Only the methods cancel, observe_status, reconcile, resolve and mark_handled write {name!r}: "
                 "a stale value would overwrite what the provider said."
             )
 
@@ -59,7 +59,7 @@ def _is_set(name: str) -> Q:
 def begin_anew(invoice: Invoice) -> None:
     """Make a copy of a stored invoice carry the status and bookkeeping of a new one."""
     for field in invoice._meta.concrete_fields:
-        if field.attname in VERB_FIELDS:
+        if field.attname in WRITER_FIELDS:
             setattr(invoice, field.attname, field.get_default())
 
 
@@ -83,10 +83,10 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
     """Invoices, by what can be done with them."""
 
     @property
-    def verbs(self) -> InvoiceVerbs:
-        """The verbs on this query set's database: for the story, not for you."""
+    def _writer(self) -> InvoiceWriter:
+        """Writes status and bookkeeping in this query set's database."""
         self._for_write = True  # as QuerySet.update does: the router is asked for the writable database
-        return InvoiceVerbs(self.model, self.db)
+        return InvoiceWriter(self.model, self.db)
 
     def as_invoices(self) -> InvoiceQuerySet:
         """Return the selection as instances of ``Invoice`` itself if these are of a child class with its own table."""
@@ -190,15 +190,15 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
                     on_result(result)
         return report
 
-    # -- what only the verbs may write ------------------------------------------------------------------------
+    # -- fields that only the writer may change ---------------------------------------------------------------
 
     def update(self, **kwargs: Any) -> int:
-        refuse_verb_fields(kwargs)
+        refuse_writer_fields(kwargs)
         return super().update(**kwargs)
 
     def bulk_update(self, objs: Iterable[InvoiceT], fields: Iterable[str], batch_size: int | None = None) -> int:
         fields = list(fields)
-        refuse_verb_fields(fields)
+        refuse_writer_fields(fields)
         return super().bulk_update(objs, fields, batch_size=batch_size)
 
     def bulk_create(
@@ -210,7 +210,7 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         update_fields: Collection[str] | None = None,
         unique_fields: Collection[str] | None = None,
     ) -> list[InvoiceT]:
-        refuse_verb_fields(update_fields or ())
+        refuse_writer_fields(update_fields or ())
         objs = list(objs)
         for copied in (each for each in objs if _is_copy(each)):
             begin_anew(copied)
@@ -225,8 +225,8 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         create_defaults: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> tuple[InvoiceT, bool]:
-        """Do as Django's, but leave the verbs' fields alone: Django's names their times in ``update_fields``."""
-        refuse_verb_fields(defaults or ())
+        """Do as Django's, but leave the writer's fields alone: Django's names their times in ``update_fields``."""
+        refuse_writer_fields(defaults or ())
         self._for_write = True
         with transaction.atomic(using=self.db):
             new = defaults if create_defaults is None else create_defaults

@@ -217,7 +217,7 @@ def advance(
     """
     checked_bounds(limit=limit, deadline=deadline)
     operation = BulkOperation.objects.get(pk=operation_id)
-    Invoice.objects.all().verbs.refuse_inside_transaction()
+    Invoice.objects.all()._writer.refuse_inside_transaction()
     if not is_message:
         return _advance(operation, limit, deadline, stop)
     if not operation.join_chain():
@@ -260,7 +260,7 @@ def pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, Provid
 def _corrected_pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, ProviderState]:
     """Return the pauses of these providers; let those that a wrong clock wrote begin now."""
     paused = pauses(operation, aliases)
-    Invoice.objects.all().verbs.correct_pauses(paused.values())
+    Invoice.objects.all()._writer.correct_pauses(paused.values())
     return paused
 
 
@@ -339,9 +339,9 @@ def _cancel(operation: BulkOperation, this: _Slice) -> None:
             if answer.reply.code != Code.RATE_LIMITED  # stays untried: the pause is over some time
         )
 
-    verbs, known = Invoice.objects.all().verbs, operation.items.unknown_so_far
+    writer, known = Invoice.objects.all()._writer, operation.items.unknown_so_far
     options: dict[str, Any] = {"also": also, "unknown_so_far": known, "leave_when_paused": True, "tries": 1}
-    results = cancel_walks(verbs, this.walks(), operation.intent, stop=this, **options)
+    results = cancel_walks(writer, this.walks(), operation.intent, stop=this, **options)
     with closing(results):
         for result in results:
             this.conclude_rest(result)
@@ -357,8 +357,8 @@ def _check(operation: BulkOperation, this: _Slice) -> None:
     def also(said: CancelResult) -> None:
         this.conclude([(said.invoice_id, said.outcome, said.code)])
 
-    verbs = Invoice.objects.all().verbs
-    results = check_walks(verbs, this.walks(), operation.intent, stop=this, also=also, resubmit=True)
+    writer = Invoice.objects.all()._writer
+    results = check_walks(writer, this.walks(), operation.intent, stop=this, also=also, resubmit=True)
     with closing(results):
         for result in results:
             this.conclude_rest(result)
@@ -381,7 +381,7 @@ def _resolve_one(operation: BulkOperation, this: _Slice, invoice: Invoice) -> No
         this.conclude([(invoice.pk, said.outcome, Code.RESOLVED)])
 
     try:
-        invoice.verbs.resolve(invoice, Status(operation.decision), operation.intent, also=also)
+        invoice._writer.resolve(invoice, Status(operation.decision), operation.intent, also=also)
     except ResolveNotPossible as error:
         this.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
     except DatabaseError as error:

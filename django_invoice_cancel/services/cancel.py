@@ -1,6 +1,6 @@
 """The story, told once: claim, submit, record; and how doubt ends. One invoice is the case n = 1.
 
-Knows no model: an invoice brings its verbs. Asks a provider only outside transactions; whatever is not certain
+Knows no model: an invoice brings its writer. Asks a provider only outside transactions; whatever is not certain
 is IN_DOUBT. What is said of one attempt here, ``bulk`` says of many with the same functions.
 """
 
@@ -30,7 +30,7 @@ from .results import result, skipped, standing, told
 
 if TYPE_CHECKING:
     from ..models import Invoice, ProviderState
-    from ..models.writes import InvoiceVerbs
+    from ..models.writes import InvoiceWriter
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -63,12 +63,12 @@ def cancel_invoice(
     """
     intent = checked_intent(actor, trigger, reason)
     refuse_unsaved(invoice)
-    verbs, account = invoice.verbs, account_of(invoice.provider)
+    writer, account = invoice._writer, account_of(invoice.provider)
     if not isinstance(account, Provider) or why_no_request(invoice, account):
-        verbs.refuse_inside_transaction()
+        writer.refuse_inside_transaction()
         return told(not_claimed(invoice, account))
-    claim = verbs.claim([invoice], intent)
-    if not claim.invoices or verbs.is_overtaken(claim, invoice):
+    claim = writer.claim([invoice], intent)
+    if not claim.invoices or writer.is_overtaken(claim, invoice):
         return told(not_claimed(invoice, account))
     return told(send_claimed(account, claim, invoice))
 
@@ -100,7 +100,7 @@ def send_claimed(provider: Provider, claim: Claim, invoice: Invoice) -> CancelRe
 def _give_back(claim: Claim, invoice: Invoice) -> None:
     """Give a claim back for which nothing was sent. If that fails, it is an abandoned claim, and that is logged."""
     try:
-        invoice.verbs.give_back(claim, [invoice])
+        invoice._writer.give_back(claim, [invoice])
     except Exception as error:
         if is_interruption(error):
             raise
@@ -114,15 +114,15 @@ def note_reply(
 
     Nothing is written for a good reply unless the provider was failing before.
     """
-    verbs = invoice.verbs
+    writer = invoice._writer
     try:
         if says_nothing and reply.code in PAUSES:
             seconds = PAUSES[reply.code] if reply.retry_after is None else reply.retry_after
-            verbs.pause(alias, reply.code, max(seconds, LEAST_PAUSE_SECONDS))
+            writer.pause(alias, reply.code, max(seconds, LEAST_PAUSE_SECONDS))
         elif says_nothing and reply.code not in _OUR_OWN:
-            verbs.count_failure(alias, reply.code, most=FAILURES_THAT_PAUSE, seconds=PAUSE_SECONDS)
+            writer.count_failure(alias, reply.code, most=FAILURES_THAT_PAUSE, seconds=PAUSE_SECONDS)
         elif was_failing and not says_nothing:
-            verbs.tell_state(alias, seconds=0.0, code="", failures=0)
+            writer.update_provider_state(alias, seconds=0.0, code="", failures=0)
     except Error:
         logger.exception("What a reply says about %s was not written.", alias)
 
@@ -158,26 +158,26 @@ def _wrong_id(invoice: Invoice, provider: Provider) -> str:
 
 
 def recorded(
-    answer: Answer, verbs: InvoiceVerbs | None = None, *, also: Also | None = None, may_be_written: bool = False
+    answer: Answer, writer: InvoiceWriter | None = None, *, also: Also | None = None, may_be_written: bool = False
 ) -> CancelResult:
     """Record an answer and return its result, marked as not recorded if that failed.
 
     An answer that cannot be recorded together with ``also`` is recorded without it.
     """
-    verbs = verbs or answer.invoice.verbs
-    written = _written(answer, verbs, also, may_be_written)
+    writer = writer or answer.invoice._writer
+    written = _written(answer, writer, also, may_be_written)
     if written is None and also is not None:
-        written = _written(answer, verbs, None, may_be_written=True)
+        written = _written(answer, writer, None, may_be_written=True)
     return replace(result_of(written or answer), is_recorded=written is not None)
 
 
-def _written(answer: Answer, verbs: InvoiceVerbs, also: Also | None, may_be_written: bool) -> Answer | None:
+def _written(answer: Answer, writer: InvoiceWriter, also: Also | None, may_be_written: bool) -> Answer | None:
     """Record an answer; return it as it was written, or None if that failed."""
     try:
-        return verbs.record([answer], also=also, may_be_written=may_be_written)[0]
+        return writer.record([answer], also=also, may_be_written=may_be_written)[0]
     except BaseException as error:
         if is_interruption(error):  # of the database's work, or of a receiver after it: finish it, and raise again
-            verbs.record([answer], also=also, may_be_written=True)
+            writer.record([answer], also=also, may_be_written=True)
             raise
         logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
         return None
@@ -206,14 +206,14 @@ def result_of(answer: Answer) -> CancelResult:
 
 def not_claimed(invoice: Invoice, account: Account) -> CancelResult:
     """Return why an invoice could not be claimed, from its row as it is now."""
-    verbs = invoice.verbs
-    row = verbs.refresh(invoice)
+    writer = invoice._writer
+    row = writer.refresh(invoice)
     if row is None:
         return skipped(invoice, Code.NOT_REGISTERED)
     pause = None
     code = why_not(Wanted.CANCEL, invoice, account)
     if not code:
-        pause = verbs.paused(invoice.provider)
+        pause = writer.paused(invoice.provider)
         code = why_not_now(Wanted.CANCEL, account, pause)
     if code:
         return not_done(Wanted.CANCEL, invoice, code, account, pause=pause)
@@ -240,13 +240,13 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
     """
     refuse_unsaved(invoice)
     intent = checked_intent(actor, Trigger.ON_COMMIT, reason)
-    verbs = invoice.verbs
-    if not verbs.request_cancel(invoice, intent):
+    writer = invoice._writer
+    if not writer.request_cancel(invoice, intent):
         return False
 
     failure = "A requested cancellation waits for reconcile_invoices: %s."
     try:
-        call_on_commit(lambda: cancel_requested(invoice), using=verbs.using, failure=failure, about=invoice)
+        call_on_commit(lambda: cancel_requested(invoice), using=writer.using, failure=failure, about=invoice)
     except TransactionManagementError:
         logger.info("Autocommit is off: a requested cancellation waits for reconcile_invoices.")
     return True
@@ -254,10 +254,10 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
 
 def cancel_requested(invoice: Invoice) -> CancelResult:
     """Cancel an invoice for the person who requested it last, unless the request was withdrawn or carried out."""
-    verbs, account = invoice.verbs, account_of(invoice.provider)
+    writer, account = invoice._writer, account_of(invoice.provider)
     if isinstance(account, Provider) and not why_no_request(invoice, account):
-        for claim in verbs.claim_requested([invoice], is_try=False, unless_paused=True):
-            if claim.invoices and not verbs.is_overtaken(claim, invoice):
+        for claim in writer.claim_requested([invoice], is_try=False, unless_paused=True):
+            if claim.invoices and not writer.is_overtaken(claim, invoice):
                 return told(send_claimed(account, claim, invoice))
     return told(request_not_claimed(invoice, account))
 

@@ -201,10 +201,10 @@ def _state_of_doubt(wanted: str, invoice: Invoice) -> str:
         return Code.DOUBT_PERIOD
     if wanted != Wanted.REPEAT:
         return Status.IN_DOUBT
-    verbs = invoice.verbs
-    if verbs.is_withdrawn(invoice):
+    writer = invoice._writer
+    if writer.is_withdrawn(invoice):
         return Code.WITHDRAWN
-    return Code.TOO_MANY_REPEATS if verbs.repeats(invoice) >= MOST_REPEATS else Status.IN_DOUBT
+    return Code.TOO_MANY_REPEATS if writer.count_repeats(invoice) >= MOST_REPEATS else Status.IN_DOUBT
 
 
 def state_in(wanted: str, log: QuerySet[Any], prefix: str = "") -> Case:

@@ -33,10 +33,10 @@ def observe_invoice(
 ) -> bool:
     """Record a status that was reported from outside; return whether the invoice's status changed. Asks no provider."""
     if provider_status is None:
-        return invoice.verbs.observe(invoice, observed_status(None, status, None), intent)
+        return invoice._writer.observe(invoice, observed_status(None, status, None), intent)
     provider = registry.get_provider(invoice.provider)
     observed = observed_status(provider, status, provider_status)
-    return invoice.verbs.observe(invoice, observed, intent, word=provider.sanitize(provider_status))
+    return invoice._writer.observe(invoice, observed, intent, word=provider.sanitize(provider_status))
 
 
 def observed_status(provider: Provider | None, status: str | None, provider_status: Any) -> Status | None:
@@ -81,25 +81,25 @@ def reconcile_invoice(
 def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelResult:
     """Return the result of reconciling one invoice; it is not told yet."""
     refuse_unsaved(invoice)
-    verbs = invoice.verbs
-    verbs.refuse_inside_transaction()
-    row = verbs.refresh(invoice)
+    writer = invoice._writer
+    writer.refuse_inside_transaction()
+    row = writer.refresh(invoice)
     if row is None:
         return skipped(invoice, Code.NOT_REGISTERED)
     if invoice.status == Status.IN_DOUBT:
-        verbs.correct_times(invoice)
+        writer.correct_times(invoice)
     wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
     account, target = account_of(invoice.provider), Target.of(invoice)
     code, wrong = why_not(wanted, invoice, account), misnamed(invoice, row)
     if invoice.is_abandoned:
-        verbs.abandon([invoice], intent)
+        writer.mark_abandoned([invoice], intent)
     if invoice.status == Status.CANCELING:
         return skipped(invoice, Code.IN_PROGRESS)
     if wrong is not None and code != Code.NEWER_STATUS:
         return replace(wrong, status=str(invoice.status))
     if code or not isinstance(account, Provider):
         return not_done(wanted, invoice, code, account)
-    state = verbs.provider_state(target.provider)
+    state = writer.provider_state(target.provider)
     code = why_not_now(wanted, account, state)
     if code:
         return not_done(wanted, invoice, code, account, pause=state)
@@ -116,13 +116,13 @@ def is_to_be_booked(invoice: Invoice) -> bool:
 def _looked_up(
     provider: Provider, invoice: Invoice, target: Target, intent: Intent, *, was_failing: bool
 ) -> CancelResult:
-    verbs = invoice.verbs
+    writer = invoice._writer
     if is_to_be_booked(invoice):
-        verbs.book_check([invoice])
-    seen = verbs.seen(invoice, target)
+        writer.book_check([invoice])
+    seen = writer.seen(invoice, target)
     reply = look_up(provider, [target.external_id])[target.external_id]
     note_reply(reply, invoice, target.provider, not reply.is_answer, was_failing)
-    if not verbs.record_lookup(seen, reply, intent):
+    if not writer.record_lookup(seen, reply, intent):
         return skipped(invoice, Code.CHANGED)
     return result_of_lookup(invoice, reply)
 
@@ -145,7 +145,7 @@ def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
 
 def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
-    claim = invoice.verbs.claim([invoice], intent, before=Status.IN_DOUBT)
-    if not claim.invoices or invoice.verbs.is_overtaken(claim, invoice):
+    claim = invoice._writer.claim([invoice], intent, before=Status.IN_DOUBT)
+    if not claim.invoices or invoice._writer.is_overtaken(claim, invoice):
         return not_claimed(invoice, provider)
     return send_claimed(provider, claim, invoice)

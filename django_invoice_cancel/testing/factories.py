@@ -1,6 +1,6 @@
 """Invoices in any state, with a log that tells how they came to be so.
 
-The verbs themselves do it, as a cancel, a webhook or a crash would: nothing here knows a column but the times, which
+The writer does it, as a cancel, a webhook or a crash would: nothing here knows a column but the times, which
 are moved back together where an age is asked for. No provider is asked.
 """
 
@@ -79,26 +79,26 @@ def _claim(invoice: Invoice) -> None:
 
 
 def _request(invoice: Invoice) -> None:
-    invoice.verbs.request_cancel(invoice, Intent(ACTOR, Trigger.ON_COMMIT))
+    invoice._writer.request_cancel(invoice, Intent(ACTOR, Trigger.ON_COMMIT))
 
 
 def _answered(outcome: Outcome, code: Code, http_status: int | None) -> Story:
     def story(invoice: Invoice) -> None:
         reply = ProviderReply(outcome, code, http_status=http_status)
-        invoice.verbs.record([Answer(_claimed(invoice), invoice, reply, duration_ms=120)])
+        invoice._writer.record([Answer(_claimed(invoice), invoice, reply, duration_ms=120)])
 
     return story
 
 
 def _observed(status: Status) -> Story:
     def story(invoice: Invoice) -> None:
-        invoice.verbs.observe(invoice, status, Intent(ACTOR, Trigger.WEBHOOK), word=str(status))
+        invoice._writer.observe(invoice, status, Intent(ACTOR, Trigger.WEBHOOK), word=str(status))
 
     return story
 
 
 def _claimed(invoice: Invoice) -> Any:
-    claim = invoice.verbs.claim([invoice], Intent(ACTOR, Trigger.API), unless_paused=False)
+    claim = invoice._writer.claim([invoice], Intent(ACTOR, Trigger.API), unless_paused=False)
     if not claim.invoices:
         raise RuntimeError(f"{invoice} was claimed by somebody else while it was made.")
     return claim
@@ -137,7 +137,7 @@ def _move_back(invoice: Invoice, age: timedelta, kept: Mapping[str, Any]) -> Non
     names = [field.name for field in Invoice._meta.concrete_fields if isinstance(field, models.DateTimeField)]
     times: dict[str, datetime | None] = {name: getattr(invoice, name) for name in names if name not in kept}
     moved = {name: _earlier(time, age) for name, time in times.items() if time is not None}
-    # Plain query sets: people's own refuse to write what the verbs own, and to change the log.
+    # Plain query sets: the app's own refuse to write the writer's fields, and to change the log.
     models.QuerySet[Invoice](Invoice, using=invoice._state.db).filter(pk=invoice.pk).update(**moved)
     for name, time in moved.items():
         setattr(invoice, name, time)

@@ -12,7 +12,7 @@ from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import ProviderState
-from django_invoice_cancel.models.writes.answers import Records
+from django_invoice_cancel.models.writes.answers import AnswerWriter
 from django_invoice_cancel.services.cancel import cancel_invoice, cancel_requested
 from django_invoice_cancel.testing import make_invoice
 from tests.admin_invoice.pages import PAGES, links, page, said, stored, texts
@@ -118,7 +118,7 @@ def test_an_answer_that_cannot_be_written_down_is_an_error(shop, clerk, monkeypa
     def fail(*args, **kwargs):
         raise OperationalError("the disk is full")
 
-    monkeypatch.setattr(Records, "record", fail)
+    monkeypatch.setattr(AnswerWriter, "record", fail)
     invoice = make_invoice()
     [(level, text)] = said(clerk.post(page(invoice, "cancel"), {"reason": ""}))
     assert level == "error"
@@ -279,7 +279,7 @@ def test_a_decision_about_another_attempt_is_not_taken(shop, clerk):
     form = clerk.get(page(invoice, "resolve")).context["form"]
     data = {"decision": "canceled", "reason": "seen", "attempt": form["attempt"].value()}
     assert str(data["attempt"]) == str(invoice.attempt)
-    invoice.verbs.claim([invoice], Intent("somebody else"), before="in_doubt")
+    invoice._writer.claim([invoice], Intent("somebody else"), before="in_doubt")
     before = len(log(invoice))
     [(level, text)] = said(clerk.post(page(invoice, "resolve"), data))
     assert level == "warning"

@@ -1,4 +1,4 @@
-"""Registering, changing, deleting and the history: what only the verbs write is never written here."""
+"""Registering, changing, deleting and the history: what only the writer changes is never written here."""
 
 from datetime import timedelta
 
@@ -92,7 +92,7 @@ def test_where_a_resolver_knows_the_accounts_the_alias_is_typed(shop, editor, se
 # -- changing -------------------------------------------------------------------------------------------------
 
 
-def test_what_only_the_verbs_write_cannot_be_changed(shop, editor):
+def test_fields_of_the_writer_cannot_be_changed(shop, editor):
     invoice = make_invoice("in_doubt", external_id="A-17")
     before = stored(invoice)
     data = values(external_id="B-18", status="canceled", attempt="", status_0="x", check_count="7", reference="new")

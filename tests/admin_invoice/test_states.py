@@ -87,7 +87,7 @@ def noon(settings):
 
 
 def requested_by(invoice, actor):
-    assert invoice.verbs.request_cancel(invoice, Intent(actor, "on_commit"))
+    assert invoice._writer.request_cancel(invoice, Intent(actor, "on_commit"))
     return invoice
 
 
@@ -170,7 +170,7 @@ def test_a_doubt_names_who_requested_the_cancellation(shop, clerk, name, actor, 
 
 def test_a_claim_for_a_request_names_who_requested_it(shop, clerk):
     invoice = requested_by(make_invoice(), "the till")
-    list(invoice.verbs.claim_requested([invoice], is_try=True))
+    list(invoice._writer.claim_requested([invoice], is_try=True))
     [state] = texts(clerk.get(page(invoice)), "ic-state")
     assert state.endswith("is being asked right now. Its cancellation was requested by the till at 12:00.")
 

@@ -187,8 +187,8 @@ _INTENT = Intent("ada")
 
 def _repeat_in_vain(invoice: Invoice) -> None:
     for _time in range(3):
-        claim = invoice.verbs.claim([invoice], _INTENT, before=Status.IN_DOUBT, unless_paused=False)
-        invoice.verbs.record([Answer(claim, invoice, ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER), 1)])
+        claim = invoice._writer.claim([invoice], _INTENT, before=Status.IN_DOUBT, unless_paused=False)
+        invoice._writer.record([Answer(claim, invoice, ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER), 1)])
     put(invoice, claim_expires_at=utc_now() - LONG_AGO)
 
 
@@ -422,7 +422,7 @@ def test_run_reports_what_changed_after_the_page(request_of_boss: Any, columns: 
 
 def test_pause_leaves_no_invoice_out_and_the_page_says_until_when(request_of_boss: Any) -> None:
     invoice = make_invoice("created", provider="looks_up")
-    invoice.verbs.pause("looks_up", "rate_limited", 600)
+    invoice._writer.pause("looks_up", "rate_limited", 600)
     plan = Plan(sight_of(draft_of(invoice, "cancel", request_of_boss), request_of_boss))
     assert plan.count == 1
     assert plan.refused_count == 0

@@ -10,8 +10,8 @@ from django.db import OperationalError, connection, connections
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.bulk.workers import Lane
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.claims import Claims
-from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.models.writes.claims import ClaimWriter
+from django_invoice_cancel.models.writes.rows import RowWriter
 from tests.bulk.reading import answers, codes, logged, odd_logs, rows_each, statuses
 from tests.story.reading import later, steps
 
@@ -227,19 +227,19 @@ def test_database_that_is_lost_for_good_leaves_abandoned_claims_that_reconcile_f
 def test_connection_that_is_lost_once_is_made_anew(shop, make, failing_database):
     """Every write of the engine is tried again; each invoice has its two rows."""
     invoices = make(120)
-    run, failed = Rows.run, []
+    run, failed = RowWriter.run, []
 
-    def flaky(self, verb, invoices=(), **options):
+    def flaky(self, write, invoices=(), **options):
         def fails_once(is_repeat):
             if len(failed) < 3 and not is_repeat:
                 failed.append(1)
                 raise OperationalError("server closed the connection unexpectedly")
-            return verb(is_repeat)
+            return write(is_repeat)
 
         return run(self, fails_once, invoices, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rows, "run", flaky)
+        patch.setattr(RowWriter, "run", flaky)
         report = invoices.cancel()
     assert len(failed) == 3
     assert report.ok is True
@@ -279,7 +279,7 @@ def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, 
     def fail(*args, **kwargs):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(Claims, "give_back", fail)
+    monkeypatch.setattr(ClaimWriter, "give_back", fail)
     shop = scripted(concurrency=3)
     results = list(cancel_invoices(make(100), stop=stopped(shop, 3)))
     assert codes(results) == {"canceled": 3}

@@ -131,7 +131,7 @@ def test_pause_of_another_process_is_read_before_each_group(shop, make):
     invoices = make(500)
     results = cancel_invoices(invoices)
     next(results)
-    invoices.verbs.pause("shop", "bad_credentials", 300)
+    invoices._writer.pause("shop", "bad_credentials", 300)
     rest = list(results)
     assert shop.cancel_count <= shop.concurrency * 2 + workers.GROUP + workers.GROUP
     assert codes(rest)["provider_paused"] == 500 - shop.cancel_count
@@ -141,7 +141,7 @@ def test_pause_of_another_process_is_read_before_each_group(shop, make):
 
 def test_pause_that_is_there_before_sends_nothing(shop, make):
     invoices = make(120)
-    invoices.verbs.pause("shop", "rate_limited", 61)
+    invoices._writer.pause("shop", "rate_limited", 61)
     assert codes(cancel_invoices(invoices)) == {"provider_paused": 120}
     assert shop.cancel_count == 0
     assert statuses() == {"created": 120}
@@ -158,7 +158,7 @@ def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
     """Waiting moves the clock on, ten seconds at a time."""
     monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
     invoices = make(9)
-    invoices.verbs.pause("shop", "rate_limited", seconds)
+    invoices._writer.pause("shop", "rate_limited", seconds)
     assert codes(cancel_invoices(invoices)) == expected
     assert (shop.cancel_count, clock.moved >= 50) == ((9, True) if seconds < 60 else (0, False))
     assert statuses() == {status: 9}
@@ -168,7 +168,7 @@ def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
 def test_limit_of_nothing_waits_for_no_pause(shop, make, clock, monkeypatch):
     monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
     invoices = make(9)
-    invoices.verbs.pause("shop", "rate_limited", 59)
+    invoices._writer.pause("shop", "rate_limited", 59)
     assert list(cancel_invoices(invoices, limit=0)) == []
     assert shop.cancel_count == 0
     assert clock.moved == 0.0
@@ -306,7 +306,7 @@ def test_unreachable_provider_pauses_after_five(scripted, make):
 
 def test_waiting_for_a_pause_asks_the_database_for_nothing(shop, make, django_assert_max_num_queries):
     invoices = make(3)
-    invoices.verbs.pause("shop", "rate_limited", 30)
+    invoices._writer.pause("shop", "rate_limited", 30)
     stop = threading.Event()
     results = cancel_invoices(invoices, stop=stop)
     threading.Timer(0.5, stop.set).start()

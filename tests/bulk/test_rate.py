@@ -115,11 +115,11 @@ def test_slot_at_the_end_of_the_calendar_blocks_no_process(shop, make, ahead):
 @pytest.mark.parametrize(("rate", "most"), [(0.001, 1), (0.5, 1), (1, 1), (10, 10), (49.5, 49), (1000, 50)])
 def test_every_slot_that_can_be_reserved_is_respected(make, rate, most):
     """The last slot of a group that was reserved a second ahead is the furthest."""
-    verbs = make(0).verbs
+    writer = make(0)._writer
     with time_machine.travel(utc_now().timestamp(), tick=False) as traveller:
-        assert verbs.reserve("shop", most, rate) == time.time()
+        assert writer.reserve("shop", most, rate) == time.time()
         traveller.shift(max(most / rate - 1, 0.0))  # from here on the next slot is near
-        while verbs.reserve("shop", most, rate):
+        while writer.reserve("shop", most, rate):
             pass
         free = ProviderState.objects.get().next_send_at
         assert free > utc_now() + timedelta(seconds=1)

@@ -8,8 +8,8 @@ import pytest
 from django_invoice_cancel.bulk import preview_walks, reconcile_invoices, walks_of, workers
 from django_invoice_cancel.domain.outcomes import Code, LookupReply
 from django_invoice_cancel.models import Invoice, ProviderState
-from django_invoice_cancel.models.writes.claims import Claims
-from django_invoice_cancel.models.writes.observations import Observations
+from django_invoice_cancel.models.writes.claims import ClaimWriter
+from django_invoice_cancel.models.writes.observations import ObservationWriter
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.bulk.reading import answers, codes, logged, statuses
 from tests.story.reading import later, row, steps
@@ -80,13 +80,13 @@ def test_two_that_reconcile_share_the_work(scripted, doubtful):
 def test_invoice_that_another_process_has_is_said_to_be_checked(scripted, doubtful, monkeypatch):
     shop = scripted()
     doubtful(3, shop)
-    book = Observations.book_check
+    book = ObservationWriter.book_check
 
     def other_first(self, invoices):
         book(self, [Invoice.objects.get(pk=invoices[0].pk)])
         return book(self, invoices)
 
-    monkeypatch.setattr(Observations, "book_check", other_first)
+    monkeypatch.setattr(ObservationWriter, "book_check", other_first)
     with later(minutes=2):
         results = list(reconcile_invoices(due()))
     assert codes(results) == {"being_checked": 1, "still_open": 2}
@@ -133,7 +133,7 @@ def test_paused_provider_is_not_asked(scripted, doubtful):
     shop = scripted()
     invoices = doubtful(3, shop)
     with later(minutes=2):
-        invoices.verbs.pause("shop", "bad_credentials", 300)
+        invoices._writer.pause("shop", "bad_credentials", 300)
         assert codes(reconcile_invoices(due())) == {"provider_paused": 3}
     assert shop.cancel_count == 3
     assert shop.lookup_count == 0
@@ -183,13 +183,13 @@ def test_abandoned_claim_that_another_process_takes_up_first_is_said_to_be_check
     """Nobody is canceling it, whatever the row said when it was read."""
     invoice = make_invoice("abandoned", provider="shop")
     shop.reset()
-    abandon = Claims.abandon
+    abandon = ClaimWriter.mark_abandoned
 
     def other_first(self, invoices, intent):
         abandon(self, [Invoice.objects.get(pk=invoice.pk)], intent)
         return abandon(self, invoices, intent)
 
-    monkeypatch.setattr(Claims, "abandon", other_first)
+    monkeypatch.setattr(ClaimWriter, "mark_abandoned", other_first)
     assert codes(reconcile_invoices(due())) == {"being_checked": 1}
     assert row(invoice).status == "in_doubt"
     assert shop.cancel_count == 0
@@ -250,7 +250,7 @@ def test_stop_asks_for_nothing_more(scripted, doubtful):
 def test_row_that_cannot_be_recorded_stops_no_other(scripted, doubtful, monkeypatch):
     shop = scripted()
     doubtful(5, shop, "answer_lost")
-    lock, refused = Observations.record_lookup, []
+    lock, refused = ObservationWriter.record_lookup, []
 
     def refuse(self, seen, reply, intent, **options):
         if seen.invoice.external_id == "000002":
@@ -258,7 +258,7 @@ def test_row_that_cannot_be_recorded_stops_no_other(scripted, doubtful, monkeypa
             raise ZeroDivisionError
         lock(self, seen, reply, intent, **options)
 
-    monkeypatch.setattr(Observations, "record_lookup", refuse)
+    monkeypatch.setattr(ObservationWriter, "record_lookup", refuse)
     with later(minutes=2):
         results = list(reconcile_invoices(due()))
     assert [result.external_id for result in results if not result.is_recorded] == ["000002"]

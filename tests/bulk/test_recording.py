@@ -6,9 +6,9 @@ from django.db.models import Count
 
 from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.answers import Records
-from django_invoice_cancel.models.writes.provider_state import Pauses
-from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.models.writes.answers import AnswerWriter
+from django_invoice_cancel.models.writes.provider_state import ProviderStateWriter
+from django_invoice_cancel.models.writes.rows import RowWriter
 from tests.bulk.reading import codes, rows_each, statuses
 
 pytestmark = pytest.mark.django_db
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.django_db(transaction=True)
 def test_one_row_that_cannot_be_recorded_costs_that_one_row(shop, make, monkeypatch):
     invoices = make(60)
-    append = Rows.append
+    append = RowWriter.append
 
     def refuse(self, entries):
         if any(entry.outcome and entry.invoice.external_id == "000017" for entry in entries):
             raise ZeroDivisionError
         append(self, entries)
 
-    monkeypatch.setattr(Rows, "append", refuse)
+    monkeypatch.setattr(RowWriter, "append", refuse)
     results = list(cancel_invoices(invoices))
     assert [(r.external_id, r.outcome) for r in results if not r.is_recorded] == [("000017", "canceled")]
     assert len(results) == shop.cancel_count == 60
@@ -36,26 +36,26 @@ def test_one_row_that_cannot_be_recorded_costs_that_one_row(shop, make, monkeypa
 @pytest.mark.parametrize("when", ["before it is written", "within the transaction", "after it is written"])
 def test_answers_that_ctrl_c_meets_while_they_are_recorded_are_recorded_in_the_end(shop, make, monkeypatch, when):
     """Outside of the commands it is a KeyboardInterrupt; what the provider has said must not become doubt by it."""
-    run, interrupted = Rows.run, []
+    run, interrupted = RowWriter.run, []
 
-    def interrupt(point, verb):
-        if verb.__name__ == "_on_time" and point == when and not interrupted:
+    def interrupt(point, write):
+        if write.__name__ == "_on_time" and point == when and not interrupted:
             interrupted.append(point)
             raise KeyboardInterrupt
 
-    def interrupted_run(self, verb, invoices=(), **options):
+    def interrupted_run(self, write, invoices=(), **options):
         def within(is_repeat):
-            done = verb(is_repeat)
+            done = write(is_repeat)
             interrupt("within the transaction", name)
             return done
 
-        name = getattr(verb, "func", verb)
+        name = getattr(write, "func", write)
         interrupt("before it is written", name)
         done = run(self, within, invoices, **options)
         interrupt("after it is written", name)
         return done
 
-    monkeypatch.setattr(Rows, "run", interrupted_run)
+    monkeypatch.setattr(RowWriter, "run", interrupted_run)
     with pytest.raises(KeyboardInterrupt):
         make(500).cancel()
     sent = shop.cancel_count
@@ -72,14 +72,14 @@ def meanwhile(monkeypatch):
     """Return a function that lets a webhook say something of one invoice before its group's answers are recorded."""
 
     def say(external_id, status):
-        record = Records.record
+        record = AnswerWriter.record
 
         def recorded_after(self, answers, **options):
             if any(answer.invoice.external_id == external_id for answer in answers):
                 Invoice.objects.observe_status("shop", external_id, status, trigger="webhook")
             return record(self, answers, **options)
 
-        monkeypatch.setattr(Records, "record", recorded_after)
+        monkeypatch.setattr(AnswerWriter, "record", recorded_after)
 
     return say
 
@@ -88,7 +88,7 @@ def meanwhile(monkeypatch):
 def test_group_of_which_a_part_was_written_is_not_written_twice(shop, make, monkeypatch, meanwhile):
     """A payment lets the group go row by row; of those one fails: the ones before it are in the log already."""
     meanwhile("000003", "paid")
-    rows = Records._one
+    rows = AnswerWriter._record_one
     failed = []
 
     def fail_once(self, answer, also, **options):
@@ -99,7 +99,7 @@ def test_group_of_which_a_part_was_written_is_not_written_twice(shop, make, monk
         return rows(self, answer, also, **options)
 
     answered = []
-    monkeypatch.setattr(Records, "_one", fail_once)
+    monkeypatch.setattr(AnswerWriter, "_record_one", fail_once)
     results = list(cancel_invoices(make(20)))
     assert len(failed) == 1
     assert codes(results) == {"canceled": 19, "has_payment": 1}
@@ -133,7 +133,7 @@ def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, mon
     def fail(*args, **kwargs):
         raise OperationalError("locked")
 
-    monkeypatch.setattr(Pauses, "tell_state", fail)
+    monkeypatch.setattr(ProviderStateWriter, "update_provider_state", fail)
     report = make(60).cancel()
     assert report.ok is True
     assert shop.cancel_count == 60

@@ -65,8 +65,8 @@ def test_wrong_key_sends_ten_requests_each_night(scripted, make):
 def test_invoices_that_were_unknown_come_last_in_a_list_of_ids(deleted_first):
     shop = deleted_first()
     walk = ListedWalk(Invoice.objects.all(), keys())
-    verbs = Invoice.objects.all().verbs
-    found = codes(cancel_walks(verbs, {"shop": walk}, Intent()))
+    writer = Invoice.objects.all()._writer
+    found = codes(cancel_walks(writer, {"shop": walk}, Intent()))
     assert found == {"canceled": 30, "not_found": DELETED}
     assert shop.cancel_count == 30 + DELETED
     assert statuses() == {"canceled": 30, "created": DELETED}
@@ -88,7 +88,7 @@ def test_preview_run_and_stored_operation_agree_on_a_limited_selection(deleted_f
     previewed = [each.invoice_id for each in preview_walks(walks(), limit=limit)]
     assert len(previewed) == (limit or 42)
     assert sorted(stored) == sorted(previewed)
-    run = [each.invoice_id for each in cancel_walks(rows.verbs, walks(), Intent(), limit=limit)]
+    run = [each.invoice_id for each in cancel_walks(rows._writer, walks(), Intent(), limit=limit)]
     assert sorted(run) == sorted(previewed)
     assert previewed[32:] == keys()[:10][: len(previewed[32:])]
 
@@ -113,7 +113,7 @@ def test_requests_for_unknown_invoices_do_not_hold_up_other_requests(scripted, m
     for _ in range(2):
         clock.advance(24 * 3600)
         due = Invoice.objects.due_for_canceling()
-        list(cancel_requested_walks(due.verbs, walks_of(due)))
+        list(cancel_requested_walks(due._writer, walks_of(due)))
     assert statuses() == {"canceled": 30, "created": DELETED}
     assert shop.cancel_count == 10 + 30 + DELETED
 
@@ -122,7 +122,7 @@ def test_unknown_invoices_that_are_no_longer_selected_are_not_asked_about(delete
     shop = deleted_first()
     gone = list(Invoice.objects.filter(last_outcome="not_found")[:4])
     found = []
-    for each in cancel_walks(Invoice.objects.all().verbs, walks_of(Invoice.objects.cancelable()), Intent()):
+    for each in cancel_walks(Invoice.objects.all()._writer, walks_of(Invoice.objects.cancelable()), Intent()):
         found.append(each)
         if len(found) == 1:
             for invoice in gone:

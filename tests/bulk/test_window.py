@@ -8,7 +8,7 @@ import pytest
 from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.bulk.workers import Lane
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes import InvoiceVerbs
+from django_invoice_cancel.models.writes import InvoiceWriter
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.reading import codes, logged, rows_each, statuses
 
@@ -34,20 +34,14 @@ def test_window_has_four_bounds(scripted, case):
 def open_rows(monkeypatch):
     """How many invoices were claimed after each claim."""
     seen = []
-    claim = InvoiceVerbs.__init__
+    claim = InvoiceWriter.claim
 
-    def watched(self, *args):
-        claim(self, *args)
-        make_claim = self.claim
+    def claim_and_count(self, *args, **kwargs):
+        made = claim(self, *args, **kwargs)
+        seen.append(Invoice.objects.filter(status="canceling").count())
+        return made
 
-        def claim_and_count(*args, **kwargs):
-            made = make_claim(*args, **kwargs)
-            seen.append(Invoice.objects.filter(status="canceling").count())
-            return made
-
-        self.claim = claim_and_count
-
-    monkeypatch.setattr(InvoiceVerbs, "__init__", watched)
+    monkeypatch.setattr(InvoiceWriter, "claim", claim_and_count)
     return seen
 
 

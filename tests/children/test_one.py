@@ -194,7 +194,7 @@ WRITES = {
 def test_a_write_that_names_the_status_is_refused(account, model, write):
     invoice = make(model)
     invoice.status = "canceled"
-    with pytest.raises(ValueError, match=r"Only the verbs .* write 'status'"):
+    with pytest.raises(ValueError, match=r"Only the methods .* write 'status'"):
         WRITES[write](model, invoice)
     assert row(invoice).status == "created"
 

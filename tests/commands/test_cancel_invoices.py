@@ -229,7 +229,7 @@ def test_what_was_asked_for_again_after_a_refusal_is_not_forgotten(shop, make, m
     [invoice] = make(1)
     shop.next_cancels("refused")
     make(0).cancel()
-    invoice.verbs.request_cancel(invoice, Intent("anna"))
+    invoice._writer.request_cancel(invoice, Intent("anna"))
     assert manage("cancel_invoices", "--requested", "--noinput").code == 0
     assert shop.cancel_count == 2
     assert statuses() == {"canceled": 1}

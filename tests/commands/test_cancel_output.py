@@ -6,7 +6,7 @@ import json
 import pytest
 from django.core.management import call_command
 
-from django_invoice_cancel.models.writes.answers import Records
+from django_invoice_cancel.models.writes.answers import AnswerWriter
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.bulk.reading import answers, rows_each, statuses
 
@@ -179,7 +179,7 @@ def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypat
     def fail(*args, **kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Records, "record", fail)
+    monkeypatch.setattr(AnswerWriter, "record", fail)
     make(2)
     ended = manage(*ALL)
     assert ended.code == 3

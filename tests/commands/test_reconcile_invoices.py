@@ -93,7 +93,7 @@ def with_resolver(settings, monkeypatch):
             make_invoice("in_doubt", provider=alias)  # not due yet
         make_invoice("abandoned", provider="stall")
         make_invoice("created", provider="idle")
-        Invoice.objects.all().verbs.pause("stall", "rate_limited", 300)
+        Invoice.objects.all()._writer.pause("stall", "rate_limited", 300)
         monkeypatch.setattr(f"{__name__}.GONE", ["closed"])
 
     return configure
@@ -172,7 +172,7 @@ def test_still_open_is_an_answer(shop, manage, arguments):
 
 
 def test_paused_provider_ends_with_4(doubtful, shop, manage):
-    Invoice.objects.all().verbs.pause("shop", "bad_credentials", 300)
+    Invoice.objects.all()._writer.pause("shop", "bad_credentials", 300)
     ended = manage("reconcile_invoices")
     assert ended.code == 4
     assert shop.lookup_count == 0

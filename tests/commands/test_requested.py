@@ -26,7 +26,7 @@ def requested(external_id="asked", provider="shop", age=timedelta(minutes=2), **
 
 
 def request(invoice, actor, reason=""):
-    assert invoice.verbs.request_cancel(invoice, Intent(actor, "on_commit", reason))
+    assert invoice._writer.request_cancel(invoice, Intent(actor, "on_commit", reason))
 
 
 def claimed_by():
@@ -203,7 +203,7 @@ def test_misconfigured_provider_moves_the_back_off_on_and_is_listed(shop, manage
 
 def test_pause_moves_nothing_on(shop, manage, clock):
     requested()
-    Invoice.objects.all().verbs.pause("shop", "bad_credentials", 10 * DAY)
+    Invoice.objects.all()._writer.pause("shop", "bad_credentials", 10 * DAY)
     for _ in range(5):
         assert manage("reconcile_invoices", "-v", "0").code == 4
         clock.advance(DAY)

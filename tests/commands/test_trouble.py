@@ -315,11 +315,11 @@ def test_cron_reports_a_pause_once(shop, manage, clock, story):
     for _ in range(20):
         make_invoice(story, provider="shop", age=timedelta(minutes=2))
     shop.reset()
-    verbs = Invoice.objects.all().verbs
-    verbs.pause("shop", "bad_credentials", 12 * MINUTE)
+    writer = Invoice.objects.all()._writer
+    writer.pause("shop", "bad_credentials", 12 * MINUTE)
     assert run_cron(manage, clock, 10, "-v", "0") == ([4] * 10, [0])
     clock.advance(10 * MINUTE)
-    verbs.pause("shop", "bad_credentials", 12 * MINUTE)
+    writer.pause("shop", "bad_credentials", 12 * MINUTE)
     assert run_cron(manage, clock, 10, "-v", "0") == ([4] * 10, [0])
     assert shop.lookup_count == 0
     assert shop.cancel_count == 0
@@ -327,7 +327,7 @@ def test_cron_reports_a_pause_once(shop, manage, clock, story):
 
 def test_report_of_a_pause_names_the_account_and_the_reason(shop, manage):
     make_invoice("requested", provider="shop", age=timedelta(minutes=2))
-    Invoice.objects.all().verbs.pause("shop", "bad_credentials", HOUR)
+    Invoice.objects.all()._writer.pause("shop", "bad_credentials", HOUR)
     assert manage("reconcile_invoices", "-v", "0").err == (
         "1 not tried or not processed: unchanged. Run the command again later. "
         "shop: Scripted provider is paused after trouble; nothing was sent."
@@ -336,14 +336,14 @@ def test_report_of_a_pause_names_the_account_and_the_reason(shop, manage):
 
 def test_without_v_0_each_run_reports_the_pause(shop, manage, clock):
     make_invoice("requested", provider="shop", age=timedelta(minutes=2))
-    Invoice.objects.all().verbs.pause("shop", "bad_credentials", HOUR)
+    Invoice.objects.all()._writer.pause("shop", "bad_credentials", HOUR)
     assert run_cron(manage, clock, 3) == ([4] * 3, [0, 1, 2])
 
 
 def test_a_reported_pause_does_not_hide_other_trouble(scripted, manage, clock):
     scripted("shop", "kiosk")
     make_invoice("requested", provider="shop", age=timedelta(minutes=2))
-    Invoice.objects.all().verbs.pause("shop", "bad_credentials", HOUR)
+    Invoice.objects.all()._writer.pause("shop", "bad_credentials", HOUR)
     assert run_cron(manage, clock, 3, "-v", "0") == ([4] * 3, [0])
     make_invoice("requested", provider="kiosk", age=timedelta(minutes=2))
     ScriptedProvider.of("kiosk").all_cancels("not_processed")
@@ -370,7 +370,7 @@ def test_a_pause_that_began_in_a_run_is_not_reported_by_the_next(scripted, manag
 def test_process_of_cron_writes_nothing_about_a_reported_pause(child_env):
     """The exit code is kept: only the mail is not sent again."""
     make_invoice("requested", provider="cryptocloud", age=timedelta(minutes=2))
-    Invoice.objects.all().verbs.pause("cryptocloud", "bad_credentials", HOUR)
+    Invoice.objects.all()._writer.pause("cryptocloud", "bad_credentials", HOUR)
     command = [sys.executable, "-m", "django", "reconcile_invoices", "-v", "0", "--skip-checks"]
     ended = [subprocess.run(command, env=child_env(), capture_output=True, timeout=60) for _ in range(3)]
     assert [each.returncode for each in ended] == [4, 4, 4]

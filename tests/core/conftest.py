@@ -13,7 +13,7 @@ from tests.core.steps import INSTANT
 
 @pytest.fixture(autouse=True)
 def nobody_is_asked() -> Iterator[None]:
-    """The verbs speak to no provider: no test of this folder ends with a request."""
+    """The writer speaks to no provider: no test of this folder ends with a request."""
     with responses.RequestsMock() as web:
         yield
         assert len(web.calls) == 0

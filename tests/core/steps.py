@@ -31,7 +31,7 @@ _numbers = count(1000)
 
 
 def make(status: str = Status.CREATED, *, using: str = "default", **columns: Any) -> Invoice:
-    """Put a new invoice into the database as if the verbs had brought it there, without a log."""
+    """Put a new invoice into the database as if the writer had brought it there, without a log."""
     identity = {name: columns.pop(name) for name in ("provider", "external_id", "reference") if name in columns}
     identity = {"provider": "cryptocloud", "external_id": f"INV-{next(_numbers)}"} | identity
     invoice = Invoice(**identity)
@@ -52,7 +52,7 @@ def stored(invoice: Invoice) -> Invoice:
 
 
 def claim(invoice: Invoice, **options: Any) -> Claim:
-    return invoice.verbs.claim([invoice], CLERK, **options)
+    return invoice._writer.claim([invoice], CLERK, **options)
 
 
 def answer(opened: Claim, invoice: Invoice, outcome: str, named: str | None = None, **more: Any) -> Answer:
@@ -62,7 +62,7 @@ def answer(opened: Claim, invoice: Invoice, outcome: str, named: str | None = No
 
 
 def record(opened: Claim, invoice: Invoice, outcome: str, named: str | None = None, **more: Any) -> None:
-    invoice.verbs.record([answer(opened, invoice, outcome, named, **more)])
+    invoice._writer.record([answer(opened, invoice, outcome, named, **more)])
 
 
 def observe(invoice: Invoice, status: str) -> bool:
@@ -80,7 +80,7 @@ def said(
 def look_up(invoice: Invoice, status: str | None, **more: Any) -> None:
     """Record a lookup that begins and ends now."""
     other = stored(invoice)
-    other.verbs.record_lookup(other.verbs.seen(other), said(status, **more), RECONCILE)
+    other._writer.record_lookup(other._writer.seen(other), said(status, **more), RECONCILE)
 
 
 def log(invoice: Invoice) -> list[tuple[str, str, str]]:

@@ -111,7 +111,7 @@ def test_a_group_is_claimed_as_far_as_it_can_be():
     observed = stored(group[1])
     observed.observe_status("paid")
     put(stored(group[2]), status="in_doubt")
-    opened = group[0].verbs.claim(group, CLERK)
+    opened = group[0]._writer.claim(group, CLERK)
     assert opened.invoices == [group[0], group[3]]
     assert [stored(each).status for each in group] == ["canceling", "paid", "in_doubt", "canceling"]
     assert [len(log(each)) for each in group] == [1, 1, 0, 1]
@@ -121,7 +121,7 @@ def test_a_group_is_claimed_as_far_as_it_can_be():
 
 def test_a_row_that_is_twice_in_a_group_is_won_once():
     invoice = make()
-    assert len(invoice.verbs.claim([invoice, stored(invoice)], CLERK).invoices) == 1
+    assert len(invoice._writer.claim([invoice, stored(invoice)], CLERK).invoices) == 1
     assert len(log(invoice)) == 1
 
 
@@ -151,7 +151,7 @@ def test_no_claim_inside_a_transaction():
 def test_what_was_not_sent_is_given_back(before):
     invoice = make(before)
     opened = claim(invoice, before=Status(before))
-    invoice.verbs.give_back(opened, [invoice])
+    invoice._writer.give_back(opened, [invoice])
     assert stored(invoice).status == before
     assert invoice.status == before
     assert log(invoice) == [(before, "canceling", ""), ("canceling", before, "not_processed")]
@@ -161,7 +161,7 @@ def test_only_an_own_claim_is_given_back():
     invoice = make()
     opened = claim(invoice)
     put(stored(invoice), attempt=uuid4())
-    invoice.verbs.give_back(opened, [invoice])
+    invoice._writer.give_back(opened, [invoice])
     assert stored(invoice).status == "canceling"
     assert len(log(invoice)) == 1
 
@@ -205,7 +205,7 @@ def test_a_claim_is_abandoned_a_minute_past_its_end(clock, limits, late, expecte
     invoice = make()
     claim(invoice)
     clock.shift(100 + late)
-    moved = invoice.verbs.abandon([invoice], RECONCILE)
+    moved = invoice._writer.mark_abandoned([invoice], RECONCILE)
     assert stored(invoice).status == expected
     assert bool(moved) == (expected == "in_doubt")
     assert len(log(invoice)) == (2 if moved else 1)
@@ -217,7 +217,7 @@ def test_an_abandoned_claim_keeps_its_attempt_and_its_last_instant(clock, limits
     opened = claim(invoice)
     clock.shift(1000)
     other = stored(invoice)
-    assert other.verbs.abandon([other], RECONCILE) == [other]
+    assert other._writer.mark_abandoned([other], RECONCILE) == [other]
     row = stored(invoice)
     assert row.attempt == opened.attempt
     assert row.claim_expires_at == NOON + seconds(100)
@@ -235,8 +235,8 @@ def test_a_new_claim_is_not_abandoned_for_an_old_one(clock, limits):
     stale = stored(invoice)
     put(stored(invoice), attempt=uuid4())
     clock.shift(1000)
-    assert stale.verbs.abandon([stale], RECONCILE) == []
+    assert stale._writer.mark_abandoned([stale], RECONCILE) == []
     put(stored(invoice), attempt=stale.attempt, claim_expires_at=NOON + seconds(1000))
-    assert stale.verbs.abandon([stale], RECONCILE) == []
+    assert stale._writer.mark_abandoned([stale], RECONCILE) == []
     assert stored(invoice).status == "canceling"
     assert log(invoice) == [("created", "canceling", "")]

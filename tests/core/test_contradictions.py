@@ -66,9 +66,9 @@ def test_a_lookup_that_began_before_the_end_of_the_doubt_period_is_a_row_only(cl
     observe(invoice, "canceled")
     clock.shift(PERIOD - 1)
     other = stored(invoice)
-    seen = other.verbs.seen(other)
+    seen = other._writer.seen(other)
     clock.shift(600)
-    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(invoice).contradicted_at is None
     assert log(invoice)[-1][2] == "contradictory_answer"
 
@@ -76,10 +76,10 @@ def test_a_lookup_that_began_before_the_end_of_the_doubt_period_is_a_row_only(cl
 def test_a_lookup_that_began_before_the_invoice_was_closed_is_a_row_only(clock):
     invoice = make()
     other = stored(invoice)
-    seen = other.verbs.seen(other)
+    seen = other._writer.seen(other)
     clock.shift(10 * PERIOD)
     observe(invoice, "expired")
-    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(invoice).status == "expired"
     assert stored(invoice).contradicted_at is None
 
@@ -108,10 +108,10 @@ def test_a_lookup_that_began_before_the_contradiction_does_not_clear_it(clock):
     observe(invoice, "canceled")
     clock.shift(PERIOD)
     other = stored(invoice)
-    seen = other.verbs.seen(other)
+    seen = other._writer.seen(other)
     clock.shift(1)
     look_up(invoice, "created")
-    other.verbs.record_lookup(seen, said("canceled"), RECONCILE)
+    other._writer.record_lookup(seen, said("canceled"), RECONCILE)
     assert stored(invoice).contradicted_at == NOON + seconds(PERIOD + 1)
 
 

@@ -1,4 +1,4 @@
-"""Only the verbs write status and bookkeeping (rule 2); a stale instance or one with an old key overwrites nothing."""
+"""Only the writer changes status and bookkeeping (rule 2); a stale instance, or an old key, overwrites nothing."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.rows import VERB_FIELDS
+from django_invoice_cancel.models.writes.rows import WRITER_FIELDS
 from tests.core.steps import LOCAL_NOON, NOON, log, make, observe, put, stored
 
 pytestmark = pytest.mark.django_db
@@ -33,13 +33,13 @@ BOOKKEEPING = {
     "paid_after_cancel_handled_at": NOON,
     "paid_after_cancel_handled_by_id": 7,
 }
-"""Each field that only the verbs write, with a value that no new invoice has."""
+"""Each field that only the writer changes, with a value that no new invoice has."""
 
 each_field = pytest.mark.parametrize("name", sorted(BOOKKEEPING))
 
 
-def test_the_table_above_names_what_the_verbs_own():
-    assert sorted(BOOKKEEPING) == sorted(VERB_FIELDS)
+def test_the_table_above_names_the_fields_of_the_writer():
+    assert sorted(BOOKKEEPING) == sorted(WRITER_FIELDS)
 
 
 def test_a_stale_save_leaves_status_and_bookkeeping_alone():
@@ -72,7 +72,7 @@ def test_an_edit_in_memory_is_not_saved(name):
 def test_save_refuses_to_be_told_to_write(name):
     invoice = make()
     setattr(invoice, name, BOOKKEEPING[name])
-    with pytest.raises(ValueError, match=f"Only the verbs .* write '{name}'"):
+    with pytest.raises(ValueError, match=f"Only the methods .* write '{name}'"):
         invoice.save(update_fields=["reference", name])
     assert getattr(stored(invoice), name) != BOOKKEEPING[name]
 
@@ -112,7 +112,7 @@ def _bulk_create_by_position(invoice, values):
 )
 def test_a_query_set_refuses_to_write(write, name):
     invoice = make()
-    with pytest.raises(ValueError, match=f"Only the verbs .* write '{name}'"), transaction.atomic():
+    with pytest.raises(ValueError, match=f"Only the methods .* write '{name}'"), transaction.atomic():
         write(invoice, {name: BOOKKEEPING[name]})
     assert getattr(stored(invoice), name) != BOOKKEEPING[name]
 

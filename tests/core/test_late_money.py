@@ -35,7 +35,7 @@ def _by_strangers_late_record(invoice, status):
 
 def _by_resolve(invoice, status):
     put(invoice, status="in_doubt")
-    invoice.verbs.resolve(invoice, status, OPERATOR)
+    invoice._writer.resolve(invoice, status, OPERATOR)
 
 
 def _reply(status):
@@ -74,7 +74,7 @@ def test_money_and_a_cancel_meet(clock, told, django_capture_on_commit_callbacks
 def test_a_cancel_in_the_log_counts_even_if_the_invoice_is_not_canceled_any_more(
     told, django_capture_on_commit_callbacks, first, money
 ):
-    """A stranger's late word made it a row of the log only; then a verb that leaves "canceling" brings the money."""
+    """A stranger's late word made it a row of the log only; then a method that leaves "canceling" brings the money."""
     invoice = make()
     with django_capture_on_commit_callbacks(execute=True):
         put(invoice, status="expired")

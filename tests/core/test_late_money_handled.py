@@ -96,7 +96,7 @@ def test_a_named_person_says_why(late, actor, note, missing):
 
 
 def test_the_host_cannot_write_who_handled_it(late):
-    with pytest.raises(ValueError, match="Only the verbs"):
+    with pytest.raises(ValueError, match="Only the methods"):
         Invoice.objects.filter(pk=late.pk).update(paid_after_cancel_handled_by=User.objects.create_user("ada"))
     assert stored(late).paid_after_cancel_handled_by is None
 

@@ -61,7 +61,7 @@ def test_a_row_may_be_appended():
 
 def test_the_row_outlives_the_user_who_acted():
     ada, invoice = User.objects.create_user("ada"), make()
-    invoice.verbs.claim([invoice], Intent(ada))
+    invoice._writer.claim([invoice], Intent(ada))
     assert invoice.transitions.get().actor == ada
     ada.delete()
     row = invoice.transitions.get()
@@ -90,7 +90,7 @@ def test_whoever_handled_late_money_may_be_deleted():
 )
 def test_an_actor_is_kept_as_key_and_as_text(actor, is_user, label):
     ada, invoice = User.objects.create_user("ada"), make()
-    invoice.verbs.claim([invoice], Intent(actor(ada)))
+    invoice._writer.claim([invoice], Intent(actor(ada)))
     row = invoice.transitions.get()
     assert row.actor_id == (ada.pk if is_user else None)
     assert row.actor_label == label
@@ -98,17 +98,17 @@ def test_an_actor_is_kept_as_key_and_as_text(actor, is_user, label):
 
 @pytest.mark.parametrize("actor", [17, object(), ["ada"], InvoiceTransition])
 @pytest.mark.parametrize(
-    "verb",
+    "method",
     [
-        pytest.param(lambda invoice, intent: invoice.verbs.claim([invoice], intent), id="claim"),
-        pytest.param(lambda invoice, intent: invoice.verbs.observe(invoice, "paid", intent), id="observe"),
-        pytest.param(lambda invoice, intent: invoice.verbs.request_cancel(invoice, intent), id="request_cancel"),
+        pytest.param(lambda invoice, intent: invoice._writer.claim([invoice], intent), id="claim"),
+        pytest.param(lambda invoice, intent: invoice._writer.observe(invoice, "paid", intent), id="observe"),
+        pytest.param(lambda invoice, intent: invoice._writer.request_cancel(invoice, intent), id="request_cancel"),
     ],
 )
-def test_an_actor_of_the_wrong_type_leaves_nothing_behind(verb, actor):
+def test_an_actor_of_the_wrong_type_leaves_nothing_behind(method, actor):
     invoice = make()
     with pytest.raises(TypeError, match="actor must be a user, a label"):
-        verb(invoice, Intent(actor))
+        method(invoice, Intent(actor))
     row = stored(invoice)
     assert row.status == "created"
     assert row.attempt is None

@@ -59,9 +59,9 @@ def test_the_doubt_period_is_a_setting(clock, limits, lost):
 def test_still_open_counts_only_if_the_lookup_began_after_the_doubt_period(clock, lost):
     other = stored(lost)
     clock.shift(899)
-    seen = other.verbs.seen(other)
+    seen = other._writer.seen(other)
     clock.shift(60)
-    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(lost).status == "in_doubt"
     assert log(lost)[-1] == ("in_doubt", "in_doubt", "still_open")
 
@@ -71,7 +71,7 @@ def test_an_abandoned_claim_is_doubted_from_the_end_of_its_lease(clock, limits):
     invoice = make()
     claim(invoice)
     clock.shift(200)
-    invoice.verbs.abandon([invoice], RECONCILE)
+    invoice._writer.mark_abandoned([invoice], RECONCILE)
     clock.shift(799)
     look_up(invoice, "created")
     assert stored(invoice).status == "in_doubt"
@@ -178,9 +178,9 @@ def _being_repeated(invoice):
 def test_still_open_is_written_against_what_was_there_before_the_lookup(clock, lost, meanwhile, expected, last):
     clock.shift(PERIOD)
     other = stored(lost)
-    seen = other.verbs.seen(other)
+    seen = other._writer.seen(other)
     meanwhile(stored(lost))
-    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(lost).status == expected
     assert log(lost)[-1] == last
 
@@ -189,9 +189,9 @@ def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost
     """Resolved as open and in doubt again by a late word of the same attempt, all while the lookup was under way."""
     clock.shift(PERIOD)
     other = stored(lost)
-    seen = other.verbs.seen(other)
+    seen = other._writer.seen(other)
     put(stored(lost), claim_expires_at=NOON + seconds(PERIOD))
-    other.verbs.record_lookup(seen, said("created"), RECONCILE)
+    other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(lost).status == "in_doubt"
     assert log(lost)[-1] == ("in_doubt", "in_doubt", "still_open")
 
@@ -199,9 +199,9 @@ def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost
 @pytest.mark.parametrize("status", ["paid", "canceled"])
 def test_news_counts_whatever_happened_meanwhile(lost, status):
     other = stored(lost)
-    seen = other.verbs.seen(other)
+    seen = other._writer.seen(other)
     _claimed_again(stored(lost))
-    other.verbs.record_lookup(seen, said(status), RECONCILE)
+    other._writer.record_lookup(seen, said(status), RECONCILE)
     assert stored(lost).status == status
     assert steps(lost)[-1] == f"in_doubt > {status}"
 
@@ -260,10 +260,10 @@ def test_lookup_that_is_not_answered_costs_no_turn_and_waits(clock, lost, code, 
     ids=["paid", "claimed again"],
 )
 def test_lookup_that_is_not_answered_leaves_what_changed_since_it_began(clock, lost, act):
-    seen = stored(lost).verbs.seen(stored(lost))
+    seen = stored(lost)._writer.seen(stored(lost))
     act(lost)
     before = stored(lost).next_check_at
-    lost.verbs.record_lookup(seen, said(None, is_answer=False), RECONCILE)
+    lost._writer.record_lookup(seen, said(None, is_answer=False), RECONCILE)
     assert stored(lost).next_check_at == before
 
 
@@ -290,7 +290,7 @@ def test_an_answer_that_names_no_status_stays_in_doubt_and_is_kept(clock, lost, 
 def test_of_two_reconcilers_one_looks_an_invoice_up(clock, lost):
     clock.shift(61)
     both = [[stored(lost)], [stored(lost)]]
-    won = [lost.verbs.book_check(group) for group in both]
+    won = [lost._writer.book_check(group) for group in both]
     assert [len(each) for each in won] == [1, 0]
     assert stored(lost).next_check_at == won[0][0].next_check_at == NOON + seconds(121)
     assert stored(lost).status == "in_doubt"
@@ -299,25 +299,25 @@ def test_of_two_reconcilers_one_looks_an_invoice_up(clock, lost):
 
 def test_two_reconcilers_share_a_group(clock):
     invoices = [make("in_doubt", next_check_at=NOON) for _ in range(4)]
-    verbs = invoices[0].verbs
+    writer = invoices[0]._writer
     first, second = [stored(each) for each in invoices], [stored(each) for each in invoices]
     clock.shift(1)
-    assert verbs.book_check(first[:3]) == invoices[:3]
-    assert verbs.book_check(second) == invoices[3:]
+    assert writer.book_check(first[:3]) == invoices[:3]
+    assert writer.book_check(second) == invoices[3:]
     assert [(stored(each).status, log(each)) for each in invoices] == [("in_doubt", [])] * 4
 
 
 def test_a_check_is_not_booked_for_what_has_moved(clock, lost):
     stale = stored(lost)
     put(stored(lost), status="canceling")
-    assert lost.verbs.book_check([stale]) == []
+    assert lost._writer.book_check([stale]) == []
     assert stored(lost).status == "canceling"
     assert len(log(lost)) == 2
 
 
 def test_booking_does_not_advance_the_back_off(clock, lost):
     clock.shift(61)
-    lost.verbs.book_check([lost])
+    lost._writer.book_check([lost])
     assert stored(lost).check_count == 0
     assert stored(lost).next_check_at == NOON + seconds(121)
     assert stored(lost).status == "in_doubt"
@@ -326,20 +326,20 @@ def test_booking_does_not_advance_the_back_off(clock, lost):
 
 def test_the_heartbeat_says_when_reconcile_last_ran(clock, lost):
     for expected in (NOON, NOON + seconds(60)):
-        lost.verbs.beat("cryptocloud")
+        lost._writer.touch_heartbeat("cryptocloud")
         assert ProviderState.objects.get().last_reconcile_at == expected
         clock.shift(60)
 
 
 def test_repeats_are_counted_for_the_doubt_that_the_invoice_is_in(clock, lost):
-    counts = [lost.verbs.repeats(lost)]
+    counts = [lost._writer.count_repeats(lost)]
     for _ in range(2):
         record(claim(lost, before="in_doubt"), lost, "in_doubt")
-        counts.append(lost.verbs.repeats(lost))
+        counts.append(lost._writer.count_repeats(lost))
     clock.shift(PERIOD)
-    lost.verbs.resolve(lost, "created", OPERATOR)
-    record(lost.verbs.claim([lost], CLERK), lost, "in_doubt")
-    counts.append(lost.verbs.repeats(lost))
+    lost._writer.resolve(lost, "created", OPERATOR)
+    record(lost._writer.claim([lost], CLERK), lost, "in_doubt")
+    counts.append(lost._writer.count_repeats(lost))
     assert counts == [0, 1, 2, 0]
     assert stored(lost).status == "in_doubt"
     assert steps(lost)[-3:] == ["in_doubt > created", "created > canceling", "canceling > in_doubt"]
@@ -349,17 +349,17 @@ def test_repeats_are_counted_for_the_doubt_that_the_invoice_is_in(clock, lost):
 
 
 def test_a_pause_never_shortens_another(clock):
-    verbs = make().verbs
-    assert verbs.paused("cryptocloud") is None
-    verbs.pause("cryptocloud", "bad_credentials", 300)
-    verbs.pause("cryptocloud", "rate_limited", 60)
-    state = verbs.paused("cryptocloud")
+    writer = make()._writer
+    assert writer.paused("cryptocloud") is None
+    writer.pause("cryptocloud", "bad_credentials", 300)
+    writer.pause("cryptocloud", "rate_limited", 60)
+    state = writer.paused("cryptocloud")
     assert state.pause_code == "bad_credentials"
     assert state.seconds_left == 300
     assert state.is_paused is True
-    verbs.pause("cryptocloud", "rate_limited", 400)
-    assert verbs.paused("cryptocloud").paused_until == NOON + seconds(400)
+    writer.pause("cryptocloud", "rate_limited", 400)
+    assert writer.paused("cryptocloud").paused_until == NOON + seconds(400)
     clock.shift(400)
-    assert verbs.paused("cryptocloud") is None
+    assert writer.paused("cryptocloud") is None
     assert ProviderState.objects.get().is_paused is False
     assert str(state) == "cryptocloud"

@@ -204,17 +204,17 @@ def test_observe_joins_the_callers_transaction():
 
 
 @pytest.mark.parametrize(
-    "verb",
+    "method",
     [
         pytest.param(lambda invoice: invoice.observe_status("paid"), id="observe"),
         pytest.param(lambda invoice: invoice.resolve("paid", actor="Ada", reason="seen"), id="resolve"),
     ],
 )
-def test_a_verb_that_must_know_where_it_comes_from_writes_before_it_reads(verb):
+def test_a_method_that_must_know_where_it_comes_from_writes_before_it_reads(method):
     """Else two of them read the same row, and on SQLite one of them fails (rule 11)."""
     invoice = make("in_doubt")
     with CaptureQueriesContext(connection) as asked:
-        verb(invoice)
+        method(invoice)
     words = [
         query["sql"].split()[0] for query in asked if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN"))
     ]

@@ -116,11 +116,12 @@ def test_everything_that_writes_says_so(owner, name):
 
 
 @pytest.mark.parametrize(
-    "verb", ["cancel", "acancel", "cancel_on_commit", "withdraw", "awithdraw", "observe_status", "reconcile", "delete"]
+    "method",
+    ["cancel", "acancel", "cancel_on_commit", "withdraw", "awithdraw", "observe_status", "reconcile", "delete"],
 )
-def test_a_template_that_names_a_verb_neither_calls_it_nor_fails(verb):
+def test_a_template_that_names_a_method_neither_calls_it_nor_fails(method):
     invoice = make()
-    html = Template(f"<b>{{{{ invoice.{verb} }}}}</b>").render(Context({"invoice": invoice}))
+    html = Template(f"<b>{{{{ invoice.{method} }}}}</b>").render(Context({"invoice": invoice}))
     assert html == "<b></b>"
     assert stored(invoice).status == "created"
     assert log(invoice) == []

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition
-from django_invoice_cancel.models.writes.rows import VERB_FIELDS
+from django_invoice_cancel.models.writes.rows import WRITER_FIELDS
 from tests.core.steps import NOON, claim, log, make, observe, put, record, stored
 
 pytestmark = pytest.mark.django_db
@@ -72,10 +72,10 @@ def test_raw_save_of_another_status_is_refused(save, happen):
     invoice = make()
     version = version_of(invoice)
     happen(invoice)
-    before = {name: getattr(stored(invoice), name) for name in VERB_FIELDS}
+    before = {name: getattr(stored(invoice), name) for name in WRITER_FIELDS}
     with pytest.raises(IntegrityError, match=f"{invoice}.* is {before['status']}.*raw save"), transaction.atomic():
         save(version)
-    assert {name: getattr(stored(invoice), name) for name in VERB_FIELDS} == before
+    assert {name: getattr(stored(invoice), name) for name in WRITER_FIELDS} == before
     assert log(invoice)[-1][1] == before["status"]
 
 

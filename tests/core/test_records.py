@@ -7,8 +7,8 @@ from django.db import DatabaseError
 
 from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.answers import Records
-from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.models.writes.answers import AnswerWriter
+from django_invoice_cancel.models.writes.rows import RowWriter
 from tests.core.steps import (
     CLERK,
     NOON,
@@ -204,31 +204,31 @@ def _late(opened, invoice):
     record(opened, invoice, "canceled")
 
 
-VERBS = {
+WRITES = {
     "record": lambda opened, invoice: record(opened, invoice, "canceled"),
     "late record": _late,
     "record of money": lambda opened, invoice: record(opened, invoice, "refused", "paid"),
-    "give back": lambda opened, invoice: invoice.verbs.give_back(opened, [invoice]),
+    "give back": lambda opened, invoice: invoice._writer.give_back(opened, [invoice]),
     "observe": lambda opened, invoice: invoice.observe_status("paid"),
-    "lookup": lambda opened, invoice: invoice.verbs.record_lookup(
-        invoice.verbs.seen(invoice), said("paid"), RECONCILE
+    "lookup": lambda opened, invoice: invoice._writer.record_lookup(
+        invoice._writer.seen(invoice), said("paid"), RECONCILE
     ),
     "resolve": lambda opened, invoice: (
-        _to_doubt(stored(invoice)), invoice.verbs.resolve(invoice, Status.CANCELED, OPERATOR)
+        _to_doubt(stored(invoice)), invoice._writer.resolve(invoice, Status.CANCELED, OPERATOR)
     ),
     "request, refused": lambda opened, invoice: (
-        observe(invoice, "paid"), invoice.verbs.request_cancel(invoice, CLERK)
+        observe(invoice, "paid"), invoice._writer.request_cancel(invoice, CLERK)
     ),
-    "refresh": lambda opened, invoice: (observe(invoice, "paid"), invoice.verbs.refresh(invoice)),
+    "refresh": lambda opened, invoice: (observe(invoice, "paid"), invoice._writer.refresh(invoice)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-def test_after_a_verb_the_instance_carries_status_and_bookkeeping_and_keeps_unsaved_edits(verb):
+@pytest.mark.parametrize("method", WRITES.values(), ids=WRITES)
+def test_after_a_write_the_instance_carries_status_and_bookkeeping_and_keeps_unsaved_edits(method):
     invoice = make(reference="stored")
     opened = claim(invoice)
     invoice.reference, invoice.currency = "edited", "EUR"
-    verb(opened, invoice)
+    method(opened, invoice)
     row = stored(invoice)
     names = ["status", "attempt", "claim_expires_at", "next_check_at", "check_count", "last_outcome",
              "status_changed_at", "status_confirmed_at", "paid_after_cancel_at", "cancel_requested_at"]  # fmt: skip
@@ -240,11 +240,11 @@ def test_after_a_verb_the_instance_carries_status_and_bookkeeping_and_keeps_unsa
 
 
 @pytest.mark.parametrize("only", [None, ["id", "provider", "external_id"]], ids=["whole", "deferred"])
-def test_after_a_verb_that_failed_the_instance_carries_what_it_did_before(monkeypatch, only):
+def test_after_a_write_that_failed_the_instance_carries_what_it_did_before(monkeypatch, only):
     invoice = make()
     opened = claim(invoice)
     fetched = Invoice.objects.only(*only).get(pk=invoice.pk) if only else stored(invoice)
-    monkeypatch.setattr(Rows, "append", _fail)
+    monkeypatch.setattr(RowWriter, "append", _fail)
     with pytest.raises(DatabaseError, match="disk full"):
         record(opened, fetched, "canceled")
     assert stored(invoice).status == "canceling"
@@ -264,7 +264,7 @@ def _fail(rows, entries):
 
 def _group(number):
     invoices = [make() for _ in range(number)]
-    return invoices, invoices[0].verbs.claim(invoices, CLERK)
+    return invoices, invoices[0]._writer.claim(invoices, CLERK)
 
 
 def test_a_group_is_recorded_each_with_its_own_answer(django_assert_max_num_queries):
@@ -272,7 +272,7 @@ def test_a_group_is_recorded_each_with_its_own_answer(django_assert_max_num_quer
     outcomes = ["canceled", "canceled", "in_doubt", "refused", "not_processed", "canceled"]
     answers = [answer(opened, invoice, outcome) for invoice, outcome in zip(invoices, outcomes, strict=True)]
     with django_assert_max_num_queries(8):  # 4 outcomes, 1 log, the savepoint of the test's transaction
-        invoices[0].verbs.record(answers)
+        invoices[0]._writer.record(answers)
     after = ["canceled", "canceled", "in_doubt", "created", "created", "canceled"]
     assert [stored(invoice).status for invoice in invoices] == after
     assert [invoice.status for invoice in invoices] == after
@@ -283,7 +283,7 @@ def test_a_group_of_two_attempts_is_recorded_together():
     (one, two), first = _group(2)
     (three,), second = _group(1)
     answers = [answer(first, one, "canceled"), answer(second, three, "canceled"), answer(first, two, "canceled")]
-    one.verbs.record(answers)
+    one._writer.record(answers)
     assert [stored(invoice).status for invoice in (one, two, three)] == ["canceled"] * 3
 
 
@@ -292,7 +292,7 @@ def test_a_group_in_which_one_was_moved_meanwhile_is_done_row_by_row(clock):
     invoices, opened = _group(4)
     observe(invoices[1], "paid")
     put(stored(invoices[2]), status="in_doubt")
-    invoices[0].verbs.record([answer(opened, invoice, "canceled") for invoice in invoices])
+    invoices[0]._writer.record([answer(opened, invoice, "canceled") for invoice in invoices])
     rows = [stored(invoice) for invoice in invoices]
     assert [row.status for row in rows] == ["canceled", "paid", "canceled", "canceled"]
     assert [invoice.status for invoice in invoices] == [row.status for row in rows]
@@ -306,13 +306,15 @@ def test_a_group_in_which_one_was_moved_meanwhile_is_done_row_by_row(clock):
 
 
 def test_one_moved_between_two_updates_of_a_group_rolls_back_the_first(monkeypatch):
-    """The race inside the verb: the second outcome's UPDATE is the one that finds too few."""
+    """The race inside the method: the second outcome's UPDATE is the one that finds too few."""
     (one, two), opened = _group(2)
-    honest = Rows.append
+    honest = RowWriter.append
     observe(two, "paid")
     written = []
-    monkeypatch.setattr(Rows, "append", lambda rows, entries: (written.append(len(entries)), honest(rows, entries)))
-    one.verbs.record([answer(opened, one, "canceled"), answer(opened, two, "in_doubt")])
+    monkeypatch.setattr(
+        RowWriter, "append", lambda rows, entries: (written.append(len(entries)), honest(rows, entries))
+    )
+    one._writer.record([answer(opened, one, "canceled"), answer(opened, two, "in_doubt")])
     assert written == [1, 1]
     assert [stored(one).status, stored(two).status] == ["canceled", "paid"]
     assert steps(one) == ["created > canceling", "canceling > canceled"]
@@ -322,7 +324,7 @@ def test_one_moved_between_two_updates_of_a_group_rolls_back_the_first(monkeypat
 def test_money_in_a_group_is_recorded_once(clock):
     (one, two), opened = _group(2)
     observe(one, "paid")
-    one.verbs.record([answer(opened, one, "canceled"), answer(opened, two, "refused", "paid")])
+    one._writer.record([answer(opened, one, "canceled"), answer(opened, two, "refused", "paid")])
     assert [stored(one).status, stored(two).status] == ["paid", "paid"]
     assert log(one)[1:] == [("canceling", "paid", "observed"), ("paid", "paid", "canceled")]
     assert log(two)[1:] == [("canceling", "paid", "refused")]
@@ -331,8 +333,10 @@ def test_money_in_a_group_is_recorded_once(clock):
 def test_one_answer_with_money_is_one_transaction(monkeypatch):
     invoice = make()
     opened, runs = claim(invoice), []
-    honest = Rows.run
-    monkeypatch.setattr(Rows, "run", lambda rows, *args, **options: (runs.append(1), honest(rows, *args, **options))[1])
+    honest = RowWriter.run
+    monkeypatch.setattr(
+        RowWriter, "run", lambda rows, *args, **options: (runs.append(1), honest(rows, *args, **options))[1]
+    )
     record(opened, invoice, "refused", "paid")
     assert len(runs) == 1
     assert stored(invoice).status == "paid"
@@ -341,7 +345,7 @@ def test_one_answer_with_money_is_one_transaction(monkeypatch):
 def test_an_on_time_record_needs_no_lock(monkeypatch):
     invoice = make()
     opened = claim(invoice)
-    monkeypatch.setattr(Records, "_one", None)
+    monkeypatch.setattr(AnswerWriter, "_record_one", None)
     record(opened, invoice, "canceled")
     assert stored(invoice).status == "canceled"
 

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition, registrations
-from django_invoice_cancel.models.writes.registering import Registrations
+from django_invoice_cancel.models.writes.registering import RegistrationWriter
 from tests.core.steps import LOCAL_NOON, log, make, observe, seconds
 
 pytestmark = pytest.mark.django_db
@@ -133,8 +133,10 @@ def test_a_duplicate_leaves_the_callers_transaction_usable():
 def _register_blindly(external_id):
     """Register as somebody does who looked before the other inserted."""
     with pytest.MonkeyPatch.context() as patch:
-        honest, is_first = Registrations._find, iter([True])
-        patch.setattr(Registrations, "_find", lambda *args: None if next(is_first, False) else honest(*args))
+        honest, is_first = RegistrationWriter._find_registered, iter([True])
+        patch.setattr(
+            RegistrationWriter, "_find_registered", lambda *args: None if next(is_first, False) else honest(*args)
+        )
         invoice, created = Invoice.objects.register(provider="cryptocloud", external_id=external_id)
     assert created is False
     return invoice
@@ -142,13 +144,13 @@ def _register_blindly(external_id):
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread, monkeypatch):
-    barrier, insert = threading.Barrier(2, timeout=20), Registrations._insert
+    barrier, insert = threading.Barrier(2, timeout=20), RegistrationWriter._insert_new
 
     def wait_until_both_have_looked(*args):
         barrier.wait()
         return insert(*args)
 
-    monkeypatch.setattr(Registrations, "_insert", wait_until_both_have_looked)
+    monkeypatch.setattr(RegistrationWriter, "_insert_new", wait_until_both_have_looked)
     found = [shop.result() for shop in [in_thread(register) for _ in range(2)]]
     assert sorted(created for _, created in found) == [False, True]
     assert {invoice.pk for invoice, _ in found} == {Invoice.objects.get().pk}

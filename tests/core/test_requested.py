@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def request(invoice, actor="clerk", reason="the customer called"):
-    return invoice.verbs.request_cancel(invoice, Intent(actor, "on_commit", reason))
+    return invoice._writer.request_cancel(invoice, Intent(actor, "on_commit", reason))
 
 
 def columns(invoice):
@@ -90,13 +90,13 @@ def test_a_request_after_a_withdrawal_begins_again(clock, requested):
 
 def give_back(invoice):
     opened = claim(invoice)
-    invoice.verbs.give_back(opened, [invoice])
+    invoice._writer.give_back(opened, [invoice])
 
 
 def abandon(invoice):
     claim(invoice)
     put(invoice, claim_expires_at=NOON - 2 * MINUTE)
-    invoice.verbs.abandon([invoice], RECONCILE)
+    invoice._writer.mark_abandoned([invoice], RECONCILE)
 
 
 def lose(invoice):
@@ -128,7 +128,7 @@ def late_refusal(invoice):
     """A refusal that arrives after the claim was abandoned: a row of the log only."""
     opened = claim(invoice)
     put(invoice, claim_expires_at=NOON - 2 * MINUTE)
-    invoice.verbs.abandon([invoice], RECONCILE)
+    invoice._writer.mark_abandoned([invoice], RECONCILE)
     record(opened, invoice, "refused")
 
 
@@ -169,18 +169,18 @@ def test_a_request_outlives(requested, event):
 def late_confirmation(invoice):
     opened = claim(invoice)
     put(invoice, claim_expires_at=NOON - 2 * MINUTE)
-    invoice.verbs.abandon([invoice], RECONCILE)
+    invoice._writer.mark_abandoned([invoice], RECONCILE)
     record(opened, invoice, "canceled")
 
 
 def raced_refusal(invoice):
     """A refusal of a group that another process has touched: it is written row by row."""
     other = make()
-    opened = invoice.verbs.claim([invoice, other], CLERK)
+    opened = invoice._writer.claim([invoice, other], CLERK)
     observe(other, "paid")
     from tests.core.steps import answer
 
-    invoice.verbs.record([answer(opened, invoice, "refused"), answer(opened, other, "refused")])
+    invoice._writer.record([answer(opened, invoice, "refused"), answer(opened, other, "refused")])
 
 
 def settle(status):
@@ -277,9 +277,9 @@ def test_a_stale_instance_withdraws_what_the_row_holds(requested):
 
 
 def test_a_claim_that_is_given_back_after_a_withdrawal_brings_no_request_back(requested):
-    [opened] = requested.verbs.claim_requested([requested], is_try=True)
+    [opened] = requested._writer.claim_requested([requested], is_try=True)
     stored(requested).withdraw(actor="Ada")
-    requested.verbs.give_back(opened, [requested])
+    requested._writer.give_back(opened, [requested])
     assert requested.status == "created"
     assert kept(requested) == NONE
 
@@ -297,7 +297,7 @@ def test_tries_are_made_after_1_5_15_60_and_360_minutes_and_then_daily(clock):
     for _ in BACK_OFF:
         now = invoice.cancel_try_at
         clock.move_to(now.timestamp())
-        [opened] = invoice.verbs.claim_requested([invoice], is_try=True)
+        [opened] = invoice._writer.claim_requested([invoice], is_try=True)
         record(opened, invoice, "not_processed")
         waits.append((kept(invoice)[1] - now) / MINUTE)
     assert waits == BACK_OFF
@@ -305,22 +305,22 @@ def test_tries_are_made_after_1_5_15_60_and_360_minutes_and_then_daily(clock):
 
 
 def test_a_doubt_does_not_begin_the_back_off_again(clock, requested):
-    [opened] = requested.verbs.claim_requested([requested], is_try=True)
+    [opened] = requested._writer.claim_requested([requested], is_try=True)
     record(opened, requested, "in_doubt")
     assert kept(requested) == (NOON, NOON + 15 * MINUTE, 3)
 
 
 def test_a_claim_that_is_given_back_costs_no_try(requested):
-    [opened] = requested.verbs.claim_requested([requested], is_try=True)
+    [opened] = requested._writer.claim_requested([requested], is_try=True)
     assert kept(requested) == (NOON, NOON + 15 * MINUTE, 3)
-    requested.verbs.give_back(opened, [requested])
+    requested._writer.give_back(opened, [requested])
     assert requested.status == "created"
     assert kept(requested) == KEPT
 
 
 def test_a_paused_provider_costs_no_try(requested):
-    requested.verbs.pause("cryptocloud", "rate_limited", 60)
-    claims = list(requested.verbs.claim_requested([requested], is_try=True, unless_paused=True))
+    requested._writer.pause("cryptocloud", "rate_limited", 60)
+    claims = list(requested._writer.claim_requested([requested], is_try=True, unless_paused=True))
     assert [opened.invoices for opened in claims] == [[]]
     assert requested.status == "created"
     assert kept(requested) == KEPT
@@ -330,16 +330,16 @@ def test_a_withdrawn_request_is_not_claimed(requested):
     page = stored(requested)
     requested.withdraw()
     for is_try in (True, False):
-        assert [opened.invoices for opened in page.verbs.claim_requested([page], is_try=is_try)] == [[]]
+        assert [opened.invoices for opened in page._writer.claim_requested([page], is_try=is_try)] == [[]]
     assert stored(requested).status == "created"
     assert steps(requested) == []
 
 
 def test_of_two_that_read_the_same_due_request_one_claims_it(requested):
     one, other = stored(requested), stored(requested)
-    [opened] = one.verbs.claim_requested([one], is_try=True)
+    [opened] = one._writer.claim_requested([one], is_try=True)
     record(opened, one, "not_processed")
-    assert [opened.invoices for opened in other.verbs.claim_requested([other], is_try=True)] == [[]]
+    assert [opened.invoices for opened in other._writer.claim_requested([other], is_try=True)] == [[]]
     assert steps(requested) == ["created > canceling", "canceling > created"]
 
 
@@ -352,7 +352,7 @@ def test_a_group_is_claimed_for_each_person_who_requested_it(clock):
         request(invoice, actor, reason)
     bob_key = bob.pk
     bob.delete()
-    claims = list(invoices[0].verbs.claim_requested(invoices, is_try=True))
+    claims = list(invoices[0]._writer.claim_requested(invoices, is_try=True))
     assert sorted(len(opened.invoices) for opened in claims) == [1, 1, 1, 1, 2]
     rows = [invoice.transitions.get(to_status="canceling") for invoice in invoices]
     assert rows[1].actor is None  # deleted
@@ -371,14 +371,14 @@ def test_a_renamed_user_is_logged_under_the_name_of_the_request(clock):
     invoice = make()
     request(invoice, ada)
     User.objects.filter(pk=ada.pk).update(username="countess")
-    list(invoice.verbs.claim_requested([invoice], is_try=True))
+    list(invoice._writer.claim_requested([invoice], is_try=True))
     row = invoice.transitions.get(to_status="canceling")
     assert row.actor_id == ada.pk
     assert row.actor_label == "ada"
 
 
 def test_a_request_that_cannot_be_sent_is_put_off(requested):
-    requested.verbs.postpone_request(requested)
+    requested._writer.postpone_request(requested)
     assert requested.status == "created"
     assert kept(requested) == (NOON, NOON + 15 * MINUTE, 3)
     assert log(requested) == [("created", "created", "requested")]
@@ -387,5 +387,5 @@ def test_a_request_that_cannot_be_sent_is_put_off(requested):
 def test_what_has_changed_is_not_put_off(requested):
     page = stored(requested)
     requested.withdraw()
-    page.verbs.postpone_request(page)
+    page._writer.postpone_request(page)
     assert columns(stored(requested)) == NONE

@@ -167,7 +167,7 @@ def test_a_decision_to_cancel_does_not_survive_money(lost):
 
 
 def request(invoice):
-    return invoice.verbs.request_cancel(invoice, Intent("clerk", "on_commit"))
+    return invoice._writer.request_cancel(invoice, Intent("clerk", "on_commit"))
 
 
 def test_a_wish_is_noted_with_a_row_that_says_whose(clock):
@@ -207,16 +207,16 @@ def test_an_unsaved_edit_of_the_instance_notes_no_wish():
 
 
 @pytest.mark.parametrize(
-    "verb",
+    "method",
     [
         pytest.param(lambda invoice: observe(invoice, "paid"), id="money"),
         pytest.param(lambda invoice: observe(invoice, "expired"), id="closing"),
     ],
 )
-def test_the_wish_is_gone_once_something_happened(verb):
+def test_the_wish_is_gone_once_something_happened(method):
     invoice = make()
     request(invoice)
-    verb(invoice)
+    method(invoice)
     assert stored(invoice).cancel_requested_at is None
 
 
@@ -236,4 +236,4 @@ def test_the_history_is_the_chain_of_rows_that_changed_the_status():
         ("paid", "paid", "unknown_status"),
     ]
     assert steps(invoice) == ["created > canceling", "canceling > paid"]
-    assert invoice.verbs.claim([invoice], CLERK).invoices == []
+    assert invoice._writer.claim([invoice], CLERK).invoices == []

@@ -4,7 +4,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 
 from django_invoice_cancel.models.writes import rows as rows_module
-from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.models.writes.rows import RowWriter
 from tests.core.steps import CLERK, RECONCILE, answer, claim, log, make, observe, record, said, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -20,14 +20,14 @@ def break_append(monkeypatch):
     """Return a function that lets the next writes of the log fail, after the row was updated."""
 
     def fail(*errors):
-        left, honest = list(errors), Rows.append
+        left, honest = list(errors), RowWriter.append
 
         def append(rows, entries):
             if left:
                 raise left.pop(0)
             return honest(rows, entries)
 
-        monkeypatch.setattr(Rows, "append", append)
+        monkeypatch.setattr(RowWriter, "append", append)
 
     return fail
 
@@ -113,7 +113,7 @@ def test_a_claim_of_a_group_whose_commit_reported_an_error_is_not_lost(break_com
     group = [make(), make(), make()]
     observe(group[1], "paid")
     break_commit()
-    opened = group[0].verbs.claim(group, CLERK)
+    opened = group[0]._writer.claim(group, CLERK)
     assert opened.invoices == [group[0], group[2]]
     assert [stored(invoice).status for invoice in group] == ["canceling", "paid", "canceling"]
     assert [len(log(invoice)) for invoice in group] == [1, 1, 1]
@@ -165,10 +165,10 @@ def test_a_late_record_whose_commit_reported_an_error_is_written_once(break_comm
 
 def test_a_group_whose_commit_reported_an_error_is_written_once(break_commit):
     group = [make(), make(), make()]
-    opened = group[0].verbs.claim(group, CLERK)
+    opened = group[0]._writer.claim(group, CLERK)
     break_commit()
     said = ["canceled", "in_doubt", "refused"]
-    group[0].verbs.record([answer(opened, one, outcome) for one, outcome in zip(group, said, strict=True)])
+    group[0]._writer.record([answer(opened, one, outcome) for one, outcome in zip(group, said, strict=True)])
     assert [stored(invoice).status for invoice in group] == ["canceled", "in_doubt", "created"]
     assert [invoice.status for invoice in group] == ["canceled", "in_doubt", "created"]
     assert [len(log(invoice)) for invoice in group] == [2, 2, 2]
@@ -205,6 +205,6 @@ def test_within_a_transaction_a_lost_lock_is_the_callers(break_append):
 def test_a_lookup_survives_lost_locks(break_append):
     invoice = make("in_doubt")
     break_append(lock_lost())
-    invoice.verbs.record_lookup(invoice.verbs.seen(invoice), said("canceled"), RECONCILE)
+    invoice._writer.record_lookup(invoice._writer.seen(invoice), said("canceled"), RECONCILE)
     assert stored(invoice).status == "canceled"
     assert len(log(invoice)) == 1

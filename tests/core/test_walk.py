@@ -1,6 +1,6 @@
-"""A random walk of the verbs over one invoice: whatever the order, the log is a chain and no money is lost.
+"""A random walk of the methods over one invoice: whatever the order, the log is a chain and no money is lost.
 
-No crash and no provider here: verbs, stale instances, late words and the clock.
+No crash and no provider here: writer, stale instances, late words and the clock.
 """
 
 import pytest
@@ -98,12 +98,12 @@ class Walk(RuleBasedStateMachine):
     @rule()
     def give_back(self):
         opened, instance, _ = self.open.pop()
-        instance.verbs.give_back(opened, [instance])
+        instance._writer.give_back(opened, [instance])
 
     @rule(is_stale=st.booleans())
     def abandon(self, is_stale):
         instance = self.instance(is_stale)
-        instance.verbs.abandon([instance], RECONCILE)
+        instance._writer.mark_abandoned([instance], RECONCILE)
 
     @rule(is_stale=st.booleans(), word=st.sampled_from(["created", *ENDS]))
     def observe(self, is_stale, word):
@@ -113,21 +113,21 @@ class Walk(RuleBasedStateMachine):
     @rule(is_stale=st.booleans())
     def begin_lookup(self, is_stale):
         instance = self.instance(is_stale)
-        instance.verbs.book_check([instance])
-        self.looking = instance.verbs.seen(instance)
+        instance._writer.book_check([instance])
+        self.looking = instance._writer.seen(instance)
 
     @precondition(lambda self: self.looking)
     @rule(word=st.sampled_from(["created", "created", None, *ENDS]), is_answer=st.booleans())
     def end_lookup(self, word, is_answer):
         seen, self.looking = self.looking, None
-        self.invoice.verbs.record_lookup(seen, said(word, is_answer=is_answer or word is not None), RECONCILE)
+        self.invoice._writer.record_lookup(seen, said(word, is_answer=is_answer or word is not None), RECONCILE)
         self.hear(word)
 
     @rule(is_stale=st.booleans(), word=st.sampled_from(["created", *ENDS]))
     def resolve(self, is_stale, word):
         instance = self.instance(is_stale)
         try:
-            instance.verbs.resolve(instance, word, OPERATOR)
+            instance._writer.resolve(instance, word, OPERATOR)
         except ResolveNotPossible:
             return
         self.hear(word)
@@ -153,7 +153,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def request(self):
-        self.page.verbs.request_cancel(self.page, CLERK)
+        self.page._writer.request_cancel(self.page, CLERK)
 
     @rule(word=st.sampled_from(["created", *ENDS]))
     def save_an_old_page(self, word):
@@ -183,7 +183,7 @@ class Walk(RuleBasedStateMachine):
         assert row.status == at
 
 
-def test_no_order_of_the_verbs_loses_money_or_breaks_the_log(limits):
+def test_no_order_of_the_methods_loses_money_or_breaks_the_log(limits):
     limits(CLAIM_TTL=CLAIM_TTL, DOUBT_PERIOD=DOUBT_PERIOD)
     profile = settings(
         max_examples=120,

@@ -143,7 +143,7 @@ def test_stale_save_of_the_concepts_leaves_the_status(reader):
     invoice = Invoice.objects.get()
     assert invoice.status == "paid"
     assert invoice.reference == "order-19"
-    with pytest.raises(ValueError, match="Only the verbs"):
+    with pytest.raises(ValueError, match="Only the methods"):
         Invoice.objects.update(status="created")
 
 

@@ -20,7 +20,7 @@ from .model import Killed
 AHEAD = 59
 """How far one machine's clock may be ahead of another's, in seconds."""
 FIRST_STATEMENTS = 5
-"""Where another process may come in: a verb has read its row by then."""
+"""Where another process may come in: the writer has read its row by then."""
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,6 @@ def check_money(row: Invoice, log: list[InvoiceTransition], told: str) -> None:
 
 
 def check_instance(instance: Invoice, row: Invoice, names: Sequence[str]) -> None:
-    """The instance that a verb was called on tells what its row says."""
+    """The instance that a method was called on tells what its row says."""
     wrong = [name for name in names if getattr(instance, name) != getattr(row, name)]
     promise(not wrong, f"the instance does not carry its row's {', '.join(wrong)}")

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from django_invoice_cancel import registry
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice, InvoiceTransition, ProviderState
-from django_invoice_cancel.models.writes.rows import VERB_FIELDS
+from django_invoice_cancel.models.writes.rows import WRITER_FIELDS
 from django_invoice_cancel.services.provider_calls import submit
 
 from .fates import CALM, Meeting, dying_at
@@ -46,7 +46,7 @@ class Stage(RuleBasedStateMachine):
         self.answered = []  # (answer, ahead): answers that are not recorded
         self.looking = []  # (seen, reply, ahead): lookups that are not recorded
         self.told_money = {}
-        self.just_used = None  # (instance, fields) of the last verb, where nothing came between it and its row
+        self.just_used = None  # (instance, fields) of the last method, where nothing came between it and its row
         self.is_broken = False
 
     def teardown(self):
@@ -102,8 +102,8 @@ class Stage(RuleBasedStateMachine):
             self.books.ahead, self.books.fault = 0, "none"
 
     @contextmanager
-    def process(self, invoice, fate=CALM, *, tells=VERB_FIELDS):
-        """A process that holds this instance, with an edit that nobody saved, and uses its verbs."""
+    def process(self, invoice, fate=CALM, *, tells=WRITER_FIELDS):
+        """A process that holds this instance, with an edit that nobody saved, and uses its writer."""
         unsaved = invoice.reference = f"unsaved {next(numbers)}"
         self.just_used, is_done = None, False
         meeting = Meeting(fate.meets_at, invoice.pk, partial(self.other_process, invoice.pk, fate.other))

@@ -15,8 +15,8 @@ from django_invoice_cancel.domain.outcomes import ProviderReply
 from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.writes import answers, decisions, observations, rows
-from django_invoice_cancel.models.writes.claims import Claims
-from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.models.writes.claims import ClaimWriter
+from django_invoice_cancel.models.writes.rows import RowWriter
 from django_invoice_cancel.services import eligibility
 
 from .model import CLAIM_TTL, DOUBT_PERIOD
@@ -82,15 +82,15 @@ def doubt_is_over_at_once(invoice):
 
 
 def claimed_whatever_the_status(self, invoices, *guards):
-    return self.rows.invoices.filter(pk__in=[invoice.pk for invoice in invoices])
+    return self.invoices.filter(pk__in=[invoice.pk for invoice in invoices])
 
 
 @transaction.atomic
 def abandoned_is_open(self, invoices, intent):
     for invoice in invoices:
-        claimed = self.rows.invoices.filter(eligibility.abandoned(), pk=invoice.pk, attempt=invoice.attempt)
+        claimed = self.invoices.filter(eligibility.abandoned(), pk=invoice.pk, attempt=invoice.attempt)
         if claimed.update(status=Status.CREATED):
-            self.rows.append([answers.Entry(invoice, Status.CANCELING, Status.CREATED, intent, invoice.attempt)])
+            self.append([answers.Entry(invoice, Status.CANCELING, Status.CREATED, intent, invoice.attempt)])
             invoice.status = Status.CREATED
     return list(invoices)
 
@@ -109,8 +109,8 @@ def back_to_open(self, before):
 
 def open_is_taken_in(self, row, invoice, status, intent, word):
     if status == Status.CREATED and row.status == Status.IN_DOUBT:
-        self.rows.append([self._entry(row, invoice, status, intent, "observed", word)])
-        self.rows.write(row, status=Status.CREATED)
+        self.append([self._observed_entry(row, invoice, status, intent, "observed", word)])
+        self.write(row, status=Status.CREATED)
     return TAKE_IN(self, row, invoice, status, intent, word)
 
 
@@ -145,8 +145,8 @@ def not_logged(self, entries):
     return APPEND(self, entries[1:]) if len(entries) > 1 else None
 
 
-MOVE, TAKE_IN, APPEND = answers._move, observations.Observations._take_in, Rows.append
-CHANGES = Claims._changes
+MOVE, TAKE_IN, APPEND = answers._move, observations.ObservationWriter._take_in, RowWriter.append
+CHANGES = ClaimWriter._claim_columns
 CARRIERS = (observations, decisions, answers, rows)
 
 RULES = {
@@ -154,10 +154,10 @@ RULES = {
         [(observations, "may_move", allowed), (answers, "may_move", allowed), (answers, "check_move", allowed)],
         "money overwritten|is not in the table",
     ),
-    "2 only the verbs write": ([(Invoice, "save", saved_whole)], "the log ends in|money overwritten|never looked up"),
-    "3 one claim": ([(Claims, "_guarded", claimed_whatever_the_status)], "the log goes on from|asked for again"),
+    "2 only the writer writes": ([(Invoice, "save", saved_whole)], "the log ends in|money overwritten|never looked up"),
+    "3 one claim": ([(ClaimWriter, "_guarded", claimed_whatever_the_status)], "the log goes on from|asked for again"),
     "3 the lease": ([(Claim, "lease", lambda self, deadline: allowed)], "sent after its claim|too early"),
-    "4 abandoned is in doubt": ([(Claims, "abandon", abandoned_is_open)], "called open|too early"),
+    "4 abandoned is in doubt": ([(ClaimWriter, "mark_abandoned", abandoned_is_open)], "called open|too early"),
     "4 clocks differ": (
         [(eligibility, "ABANDONED_AFTER", timedelta(0))],
         "sent after its claim was called abandoned",
@@ -170,10 +170,13 @@ RULES = {
     "7 the doubt period": ([(observations, "doubt_over_at", doubt_is_over_at_once)], "called open|too early"),
     "7 one more lookup": ([(observations, "ONE_MORE_LOOKUP", timedelta(days=10_000))], "canceled there, created here"),
     "8 money and a cancel meet": ([(answers, "was_canceled", lambda rows, row: False)], "money and a cancel met"),
-    "9 open is not observed": ([(observations.Observations, "_take_in", open_is_taken_in)], "called open|too early"),
+    "9 open is not observed": (
+        [(observations.ObservationWriter, "_take_in", open_is_taken_in)],
+        "called open|too early",
+    ),
     "10 nobody resolves to open too early": ([(eligibility, "doubt_over_at", doubt_is_over_at_once)], "too early"),
     "11 a row is taken before it is read": (
-        [(Rows, "lock", read_and_not_taken)],
+        [(RowWriter, "lock", read_and_not_taken)],
         "money overwritten|the log goes on|money and a cancel met",
     ),
     "12 the instance tells the row": (
@@ -188,8 +191,8 @@ RULES = {
         [(Invoice, "save", saved_over_what_is_there)],
         "a new instance was written over it",
     ),
-    "13 a claim keeps the request": ([(Claims, "_changes", cleared_by_a_claim)], "a request was forgotten"),
-    "the log": ([(Rows, "append", not_logged)], "the log"),
+    "13 a claim keeps the request": ([(ClaimWriter, "_claim_columns", cleared_by_a_claim)], "a request was forgotten"),
+    "the log": ([(RowWriter, "append", not_logged)], "the log"),
 }
 # A long story is told sooner where the walk knows few other steps.
 LOSING, ATTEMPTS = ("register", "cancel", "wait", "cron"), ("claim_and_be_paused", "wake_up_and_send")

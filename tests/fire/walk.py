@@ -23,7 +23,7 @@ from .stage import PROVIDERS, Stage, numbers
 CLERK, RECONCILE = Intent("clerk", "admin", "asked by the customer"), Intent(None, "reconcile")
 WAITS = st.sampled_from([1, 59, 61, 250, 269, 299, 361, 601, 899, 901, 961, 1300, 3700])
 DELAYS = st.sampled_from([1, 300, 600, LATEST])
-# What a verb that reads no row lets the instance tell: what it wrote. The others let it tell the whole row.
+# What a method that reads no row lets the instance tell: what it wrote. The others let it tell the whole row.
 CLAIMED = ("status", "attempt", "claim_expires_at", "status_changed_at")
 RECORDED = (*CLAIMED, "last_outcome")
 
@@ -104,7 +104,7 @@ class Walk(Stage):
         invoice = self.open_invoice(data)
         won = []
         with self.process(invoice, fate, tells=CLAIMED):
-            claim = invoice.verbs.claim([invoice], CLERK)
+            claim = invoice._writer.claim([invoice], CLERK)
             won = claim.invoices
             self.paused += [(claim, invoice, fate.ahead) for invoice in won]
         self.just_used = self.just_used if won else None
@@ -147,7 +147,7 @@ class Walk(Stage):
     def give_back(self):
         claim, invoice, ahead = self.paused.pop()
         with self.machine(ahead):
-            invoice.verbs.give_back(claim, [invoice])
+            invoice._writer.give_back(claim, [invoice])
 
     @rule(data=st.data(), is_resubmit=st.booleans(), fault=st.sampled_from(["none", "none", *FAULTS]), fate=FATES)
     def reconcile(self, data, is_resubmit, fault, fate):
@@ -182,8 +182,8 @@ class Walk(Stage):
             return
         with self.machine(ahead):
             if invoice.is_abandoned:
-                invoice.verbs.abandon([invoice], RECONCILE)
-            seen = invoice.verbs.seen(invoice)
+                invoice._writer.mark_abandoned([invoice], RECONCILE)
+            seen = invoice._writer.seen(invoice)
             reply = look_up(registry.get_provider("seen"), [invoice.external_id])[invoice.external_id]
         self.looking.append((seen, reply, ahead))
 
@@ -192,7 +192,7 @@ class Walk(Stage):
     def record_the_lookup(self, data, fate):
         seen, reply, ahead = self.looking.pop(data.draw(st.integers(0, len(self.looking) - 1), "lookup"))
         with self.process(seen.invoice, replace(fate, ahead=ahead)):
-            seen.invoice.verbs.record_lookup(seen, reply, RECONCILE)
+            seen.invoice._writer.record_lookup(seen, reply, RECONCILE)
             self.tell_money(seen.invoice, reply.status)
         self.just_used = self.just_used if reply.is_answer else None
 

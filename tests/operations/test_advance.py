@@ -161,7 +161,7 @@ def test_a_paused_provider_does_not_keep_another_from_its_turn(scripted_provider
     invoices(3)
     operation = started()
     paused = ScriptedProvider.of("cryptocloud")
-    Invoice.objects.all().verbs.pause("cryptocloud", "bad_credentials", 300)
+    Invoice.objects.all()._writer.pause("cryptocloud", "bad_credentials", 300)
     assert advance(operation.pk, limit=2).wait_seconds == 0
     left = advance(operation.pk, limit=2)
     assert left.has_more
@@ -303,7 +303,7 @@ def test_resolve_is_guarded_by_the_attempt_that_was_selected(scripted_provider, 
 def test_resolve_does_not_wait_for_a_paused_provider(scripted_provider, invoices, started):
     (invoice,) = invoices(1)
     put(invoice, status="in_doubt")
-    Invoice.objects.all().verbs.pause("firekassa", "bad_credentials", 300)
+    Invoice.objects.all()._writer.pause("firekassa", "bad_credentials", 300)
     operation = started("resolve", decision="paid", trigger="operator")
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "refused resolved"}

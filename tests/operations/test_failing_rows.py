@@ -4,7 +4,7 @@ import pytest
 from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 
-from django_invoice_cancel.models.writes.answers import Records
+from django_invoice_cancel.models.writes.answers import AnswerWriter
 from tests.operations.reading import advance, logs, outcomes, progress, put, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,14 +77,14 @@ def test_item_that_is_locked_while_its_answer_is_recorded_costs_no_answer(
     operation = started()
     scripted_provider.next_cancels("refused", external_id="102")
     key = operation.items.get(invoice_id=made[1].pk).pk
-    record, others = Records.record, []
+    record, others = AnswerWriter.record, []
 
     def lock_and_record(self, answers, **options):
         if not others:
             others.append(locked("item", key))
         return record(self, answers, **options)
 
-    monkeypatch.setattr(Records, "record", lock_and_record)
+    monkeypatch.setattr(AnswerWriter, "record", lock_and_record)
     assert advance(operation.pk).has_more
     assert statuses() == {"101": "canceled", "102": "created", "103": "canceled"}
     assert outcomes(operation) == {"101": "canceled canceled", "102": "", "103": "canceled canceled"}

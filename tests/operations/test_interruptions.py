@@ -8,7 +8,7 @@ import pytest
 
 from django_invoice_cancel.exceptions import CancelInDoubt
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.answers import Records
+from django_invoice_cancel.models.writes.answers import AnswerWriter
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing.scripted import ScriptedProvider
 
@@ -136,7 +136,7 @@ def test_interruption_of_an_adapter_of_its_own_is_doubt_although_no_lease_was_as
 def test_interruption_of_the_record_is_raised_again_and_keeps_the_answer(
     scripted_provider, invoice, monkeypatch, kind, act
 ):
-    record, done = Records.record, []
+    record, done = AnswerWriter.record, []
 
     def interrupted_once(self, *args, **kwargs):
         if not done:
@@ -144,7 +144,7 @@ def test_interruption_of_the_record_is_raised_again_and_keeps_the_answer(
             act()
         return record(self, *args, **kwargs)
 
-    monkeypatch.setattr(Records, "record", interrupted_once)
+    monkeypatch.setattr(AnswerWriter, "record", interrupted_once)
     with pytest.raises(kind):
         invoice.cancel()
     assert left(invoice) == ("canceled", ["", "canceled"])

@@ -9,7 +9,7 @@ from django.test import override_settings
 from django_invoice_cancel.bulk import ListedWalk, cancel_walks, check_walks, reconcile_invoices
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.claims import Claims
+from django_invoice_cancel.models.writes.claims import ClaimWriter
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.operations.reading import advance, logs, outcomes, put, statuses
 
@@ -63,7 +63,7 @@ def test_operation_of_an_account_that_is_gone_ends(scripted_provider, invoices, 
 def test_invoice_that_is_moved_between_read_and_claim_is_not_sent(scripted_provider, invoices, started, monkeypatch):
     made = invoices(5, provider="a")
     operation = started()
-    claim, moved = Claims.claim, []
+    claim, moved = ClaimWriter.claim, []
 
     def move_and_claim(self, some, *args, **options):
         if not moved:
@@ -71,7 +71,7 @@ def test_invoice_that_is_moved_between_read_and_claim_is_not_sent(scripted_provi
             move(moved)
         return claim(self, some, *args, **options)
 
-    monkeypatch.setattr(Claims, "claim", move_and_claim)
+    monkeypatch.setattr(ClaimWriter, "claim", move_and_claim)
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {
         "102": "skipped changed",
@@ -104,6 +104,6 @@ def test_listed_invoices_of_another_account_are_skipped_as_changed(scripted_prov
     made = invoices(4, provider="a")
     walk = ListedWalk(Invoice.objects.all(), [invoice.pk for invoice in made])
     move(made[:2])
-    results = list(run(Invoice.objects.all().verbs, {"a": walk}, Intent()))
+    results = list(run(Invoice.objects.all()._writer, {"a": walk}, Intent()))
     assert sorted(result.code for result in results if result.external_id in ("101", "102")) == ["changed", "changed"]
     assert asked()["b"] == (0, 0)

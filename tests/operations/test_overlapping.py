@@ -3,7 +3,7 @@
 import pytest
 
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.claims import Claims
+from django_invoice_cancel.models.writes.claims import ClaimWriter
 from tests.operations.reading import advance, outcomes, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,7 +32,7 @@ def test_invoice_that_another_worker_had_refused_after_it_was_read_is_not_asked_
     scripted_provider.all_cancels("refused")
     if is_refused_before:
         Invoice.objects.all().cancel()
-    claim, others = Claims.claim, []
+    claim, others = ClaimWriter.claim, []
 
     def overtaken(self, *args, **kwargs):
         if not others:
@@ -40,7 +40,7 @@ def test_invoice_that_another_worker_had_refused_after_it_was_read_is_not_asked_
             others[0] = Invoice.objects.all().cancel()
         return claim(self, *args, **kwargs)
 
-    monkeypatch.setattr(Claims, "claim", overtaken)
+    monkeypatch.setattr(ClaimWriter, "claim", overtaken)
     before = scripted_provider.cancel_count
     report = Invoice.objects.all().cancel()
     assert scripted_provider.cancel_count - before == 3

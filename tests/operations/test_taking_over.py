@@ -78,7 +78,7 @@ def test_a_kill_with_the_request_out_is_in_doubt(scripted_provider, invoices, st
     operation = started()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BulkOperationItemManager, "release", lambda self, items: None)
-        patch.setattr("django_invoice_cancel.models.writes.answers.Records._on_time", _die)
+        patch.setattr("django_invoice_cancel.models.writes.answers.AnswerWriter._on_time", _die)
         with pytest.raises(Killed):
             advance(operation.pk)
     assert statuses() == {"101": "canceling"}
@@ -134,7 +134,7 @@ def test_an_answer_that_cannot_be_recorded_keeps_its_lease(scripted_provider, in
     invoices(2)
     operation = started()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django_invoice_cancel.models.writes.answers.Records._on_time", _fail)
+        patch.setattr("django_invoice_cancel.models.writes.answers.AnswerWriter._on_time", _fail)
         assert advance(operation.pk).has_more
     assert operation.items.left().filter(token__isnull=False).count() == 2
     assert advance(operation.pk).wait_seconds == 1.0
@@ -151,8 +151,8 @@ def test_what_was_given_back_is_tried_again(scripted_provider, invoices, started
     (invoice,) = invoices(1)
     operation = started()
     operation.items.lease(1, seconds=-1)
-    claim = invoice.verbs.claim([invoice], operation.intent)
-    invoice.verbs.give_back(claim, [invoice])
+    claim = invoice._writer.claim([invoice], operation.intent)
+    invoice._writer.give_back(claim, [invoice])
     assert advance(operation.pk).is_finished
     assert outcomes(operation) == {"101": "canceled canceled"}
     assert statuses() == {"101": "canceled"}

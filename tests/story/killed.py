@@ -11,7 +11,7 @@ def main(base_url, external_id, seam):
     from django.conf import settings
 
     from django_invoice_cancel.models import Invoice
-    from django_invoice_cancel.models.writes.rows import Rows
+    from django_invoice_cancel.models.writes.rows import RowWriter
     from django_invoice_cancel.services import cancel
 
     options = {"base_url": base_url, "api_key": "sandbox-cryptocloud-key"}
@@ -35,7 +35,7 @@ def main(base_url, external_id, seam):
             die()
         return answer
 
-    rows_append, Rows.append = Rows.append, append
+    rows_append, RowWriter.append = RowWriter.append, append
     real_submit, cancel.submit = cancel.submit, submit
     if seam == "after the record":
         cancel.result_of = die

@@ -79,7 +79,7 @@ def test_an_abandoned_claim_is_not_sent_again_before_its_doubt_period_is_over(sh
 def test_a_pause_of_a_minute_lasts_a_minute(shop, begin):
     with at(begin):
         invoice = make_invoice()
-        invoice.verbs.pause("shop", "rate_limited", 60)
+        invoice._writer.pause("shop", "rate_limited", 60)
     with at(begin, 59):
         error = failure(row(invoice).cancel)
         assert type(error) is CancelNotPossible
@@ -138,15 +138,15 @@ def test_an_operation_is_interrupted_after_two_quiet_minutes(shop, begin):
 
 def test_slots_of_a_rate_are_as_far_apart_as_it_demands(shop, begin):
     with at(begin):
-        verbs = make_invoice().verbs
-        assert verbs.reserve("shop", 1, 0.1) == begin.timestamp()
-        assert verbs.reserve("shop", 1, 0.1) == 0
+        writer = make_invoice()._writer
+        assert writer.reserve("shop", 1, 0.1) == begin.timestamp()
+        assert writer.reserve("shop", 1, 0.1) == 0
     with at(begin, 8):
-        assert verbs.reserve("shop", 1, 0.1) == 0
+        assert writer.reserve("shop", 1, 0.1) == 0
     with at(begin, 9.5):
-        assert verbs.reserve("shop", 1, 0.1) == pytest.approx(begin.timestamp() + 10)
+        assert writer.reserve("shop", 1, 0.1) == pytest.approx(begin.timestamp() + 10)
     with at(begin, 25):
-        assert verbs.reserve("shop", 1, 0.1) == begin.timestamp() + 25
+        assert writer.reserve("shop", 1, 0.1) == begin.timestamp() + 25
 
 
 @pytest.mark.parametrize("age", [timedelta(hours=6), timedelta(days=2)], ids=str)

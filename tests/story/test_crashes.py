@@ -7,7 +7,7 @@ import pytest
 
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.models.writes.rows import RowWriter
 from django_invoice_cancel.services import cancel
 from tests.story.reading import CANCELED_BY_US, failure, later, left, row, steps
 
@@ -77,7 +77,7 @@ class Killed(KeyboardInterrupt):
 
 
 def kill_at(monkeypatch, seam):
-    submit, append, appended = cancel.submit, Rows.append, []
+    submit, append, appended = cancel.submit, RowWriter.append, []
 
     def killing_submit(*args):
         if seam == "after the claim":
@@ -97,7 +97,7 @@ def kill_at(monkeypatch, seam):
         raise Killed
 
     monkeypatch.setattr(cancel, "submit", killing_submit)
-    monkeypatch.setattr(Rows, "append", killing_append)
+    monkeypatch.setattr(RowWriter, "append", killing_append)
     if seam == "after the record":
         monkeypatch.setattr(cancel, "result_of", killing_result)
 

@@ -79,17 +79,17 @@ def be_paused(invoice, sandbox):
 
 
 @pytest.mark.parametrize(
-    "verb",
+    "method",
     [cancel, cancel_on_commit, observe, observe_by_id, reconcile, resolve, be_paused],
-    ids=lambda verb: verb.__name__,
+    ids=lambda method: method.__name__,
 )
-def test_verb_writes_where_the_invoice_is(sandbox, register, verb):
+def test_method_writes_in_the_database_of_the_invoice(sandbox, register, method):
     invoice = register(using="other")
-    verb(invoice, sandbox)
+    method(invoice, sandbox)
     assert rows("default") == [0, 0, 0]
     assert rows("other")[:2] == [1, len(steps(invoice))]
     assert len(steps(invoice)) > 0
-    assert sandbox.count("cancel") == (0 if verb in (observe, observe_by_id) else 1)
+    assert sandbox.count("cancel") == (0 if method in (observe, observe_by_id) else 1)
 
 
 def test_register_writes_where_it_is_told(sandbox):

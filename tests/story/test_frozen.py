@@ -90,9 +90,9 @@ def test_a_refused_credential_pauses_the_provider_that_was_asked(sandbox, regist
 
     with on_status("canceling", change):
         failure(sandbox_invoice.cancel)
-    verbs = Invoice.objects.all().verbs
-    assert verbs.paused("firekassa") is None
-    assert verbs.paused("cryptocloud").pause_code == "bad_credentials"
+    writer = Invoice.objects.all()._writer
+    assert writer.paused("firekassa") is None
+    assert writer.paused("cryptocloud").pause_code == "bad_credentials"
 
 
 @pytest.mark.parametrize("signal", [invoice_status_changed, invoice_paid_after_cancel])
@@ -171,7 +171,7 @@ def test_an_edit_in_a_receiver_of_an_abandoned_claim_does_not_reach_the_lookup(s
     invoice, other = register(), register()
     row(other).cancel()
     claimed = row(invoice)
-    claimed.verbs.claim([claimed], claimed_intent())
+    claimed._writer.claim([claimed], claimed_intent())
     before = row(invoice)
 
     def change(received):

@@ -100,7 +100,7 @@ def commit_with_other_hooks(invoice):
 @pytest.mark.parametrize(
     ("where", "status", "log"),
     [
-        ("django_invoice_cancel.models.writes.requests.Requests.claim_requested", "created", REQUESTED[:1]),
+        ("django_invoice_cancel.models.writes.requests.RequestWriter.claim_requested", "created", REQUESTED[:1]),
         ("requests.adapters.HTTPAdapter.send", "created", [*REQUESTED[:2], GIVEN_BACK]),
         ("django_invoice_cancel.services.provider_calls.read_reply", "in_doubt", [*REQUESTED[:2], LOST]),
     ],
@@ -216,7 +216,7 @@ def test_not_created_any_more_returns_false(sandbox, register, status):
 
 def test_claimed_by_somebody_else_returns_false(sandbox, register):
     invoice = register()
-    invoice.verbs.claim([row(invoice)], Intent())
+    invoice._writer.claim([row(invoice)], Intent())
     assert invoice.cancel_on_commit() is False
     assert (*left(invoice), sandbox.requests) == ("canceling", [REQUESTED[1]], [])
 
@@ -254,7 +254,7 @@ def test_wish_outlives_a_crash_and_is_cleared_by(sandbox, register, act, log, se
 
 def test_wish_outlives_a_pause(sandbox, register):
     invoice = register()
-    invoice.verbs.pause("cryptocloud", "rate_limited", 60)
+    invoice._writer.pause("cryptocloud", "rate_limited", 60)
     assert invoice.cancel_on_commit() is True
     assert list(Invoice.objects.requested()) == [invoice]
     assert (*left(invoice), sandbox.requests) == ("created", REQUESTED[:1], [])

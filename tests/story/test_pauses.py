@@ -57,8 +57,8 @@ def test_429_without_retry_after_pauses_for_a_minute(register, sandbox):
 
 
 def test_a_pause_never_shortens_another(sandbox, register):
-    register().verbs.pause("cryptocloud", "bad_credentials", 300)
-    register().verbs.pause("cryptocloud", "rate_limited", 5)
+    register()._writer.pause("cryptocloud", "bad_credentials", 300)
+    register()._writer.pause("cryptocloud", "rate_limited", 5)
     state = ProviderState.objects.get()
     assert state.pause_code == "bad_credentials"
     assert state.seconds_left > 290

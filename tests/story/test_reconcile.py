@@ -168,7 +168,7 @@ def test_unreachable_provider_teaches_nothing(sandbox, in_doubt):
 @pytest.mark.parametrize(("is_carried_out", "becomes"), [(True, "canceled"), (False, "in_doubt")])
 def test_abandoned_claim_becomes_doubt_before_it_is_looked_up(sandbox, register, is_carried_out, becomes):
     invoice = register()
-    invoice.verbs.claim([invoice], Intent())
+    invoice._writer.claim([invoice], Intent())
     if is_carried_out:
         sandbox.carry_out(invoice.external_id)
     with later(minutes=7):
@@ -187,7 +187,7 @@ def test_abandoned_claim_becomes_doubt_before_it_is_looked_up(sandbox, register,
 def test_claim_of_somebody_else_is_left_alone(sandbox, register, seconds):
     """Also in the margin behind its end: the clocks of two machines differ."""
     invoice = register()
-    invoice.verbs.claim([row(invoice)], Intent())
+    invoice._writer.claim([row(invoice)], Intent())
     with later(seconds=seconds):
         found = invoice.reconcile()
     assert found.outcome == "skipped"
@@ -243,7 +243,7 @@ def test_claim_during_the_lookup_is_said_to_be_under_way(sandbox, register, in_t
     with sandbox.hold(invoice.external_id, operation="lookup", when="after") as held:
         lookup = in_thread(row(invoice).reconcile)
         held.wait_arrived()
-        invoice.verbs.claim([invoice], Intent())
+        invoice._writer.claim([invoice], Intent())
     found = lookup.result()
     assert found.outcome == "skipped"
     assert found.code == "in_progress"
@@ -377,7 +377,7 @@ def test_resubmit_repeats_only_what_is_in_doubt(sandbox, register):
 def test_repeat_obeys_a_pause(sandbox, in_doubt):
     invoice = in_doubt("firekassa")
     with later(minutes=16):
-        invoice.verbs.pause("firekassa", "bad_credentials", 60)
+        invoice._writer.pause("firekassa", "bad_credentials", 60)
         found = invoice.reconcile(resubmit=True)
     assert found.outcome == "skipped"
     assert found.code == "provider_paused"

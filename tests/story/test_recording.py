@@ -4,7 +4,7 @@ import pytest
 from django.db import DataError, OperationalError
 
 from django_invoice_cancel.exceptions import OutcomeNotRecorded
-from django_invoice_cancel.models.writes.rows import Rows
+from django_invoice_cancel.models.writes.rows import RowWriter
 from tests.story.reading import CANCELED_BY_US, failure, later, left, row, steps
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,7 @@ def failing(monkeypatch):
     calls = []
 
     def fail(error, *, at, times=10**6):
-        append = Rows.append
+        append = RowWriter.append
 
         def broken(self, entries):
             calls.append(entries)
@@ -25,7 +25,7 @@ def failing(monkeypatch):
                 raise error
             append(self, entries)
 
-        monkeypatch.setattr(Rows, "append", broken)
+        monkeypatch.setattr(RowWriter, "append", broken)
         return calls
 
     return fail
@@ -104,7 +104,7 @@ def test_pause_that_cannot_be_written_hides_no_outcome(sandbox, register, monkey
     def broken(self, alias, code, seconds):
         raise OperationalError("disk full")
 
-    monkeypatch.setattr("django_invoice_cancel.models.writes.provider_state.Pauses.pause", broken)
+    monkeypatch.setattr("django_invoice_cancel.models.writes.provider_state.ProviderStateWriter.pause", broken)
     raised = failure(invoice.cancel)
     assert raised.result.code == "rate_limited"
     assert raised.result.is_recorded is True

@@ -214,7 +214,7 @@ def test_request_is_declined_while_a_cancel_is_under_way(sandbox, register, stat
         sandbox.script(invoice.external_id, ["error_500_before"])
         failure(invoice.cancel)
     else:
-        invoice.verbs.claim([row(invoice)], Intent())
+        invoice._writer.claim([row(invoice)], Intent())
     log = steps(invoice)
     assert invoice.cancel_on_commit() is False
     assert steps(invoice) == log

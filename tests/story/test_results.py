@@ -39,7 +39,7 @@ def stored_otherwise(invoice):
 
 
 def paused(invoice):
-    invoice.verbs.pause(invoice.provider, "rate_limited", 60)
+    invoice._writer.pause(invoice.provider, "rate_limited", 60)
 
 
 def deleted(invoice):
@@ -55,7 +55,7 @@ def observed(status):
 
 
 def claimed(invoice):
-    invoice.verbs.claim([row(invoice)], Intent())
+    invoice._writer.claim([row(invoice)], Intent())
 
 
 NOT_POSSIBLE = [

@@ -457,7 +457,7 @@ def raise_not_recorded(invoice, monkeypatch):
     def broken(self, answers, also=None):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("django_invoice_cancel.models.writes.answers.Records.record", broken)
+    monkeypatch.setattr("django_invoice_cancel.models.writes.answers.AnswerWriter.record", broken)
     invoice.cancel()
 
 

@@ -152,7 +152,7 @@ def test_outcome_that_is_not_recorded_is_an_error_in_the_log(sandbox, register, 
     def broken(self, answers, also=None):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("django_invoice_cancel.models.writes.answers.Records.record", broken)
+    monkeypatch.setattr("django_invoice_cancel.models.writes.answers.AnswerWriter.record", broken)
     invoice = register()
     failure(invoice.cancel)
     assert [(line.levelname, line.exc_info is not None) for line in caplog.records] == [

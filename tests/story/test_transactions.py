@@ -40,7 +40,7 @@ def misconfigure(invoice):
 
 
 def pause(invoice):
-    invoice.verbs.pause(invoice.provider, "rate_limited", 60)
+    invoice._writer.pause(invoice.provider, "rate_limited", 60)
 
 
 def cancel_it(invoice):
@@ -48,21 +48,21 @@ def cancel_it(invoice):
 
 
 def claim(invoice):
-    invoice.verbs.claim([invoice], Intent("somebody else"))
+    invoice._writer.claim([invoice], Intent("somebody else"))
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("prepare", [leave_open, misconfigure, pause, cancel_it, claim], ids=lambda one: one.__name__)
-@pytest.mark.parametrize("verb", ["cancel", "reconcile"])
+@pytest.mark.parametrize("method", ["cancel", "reconcile"])
 @pytest.mark.parametrize("context", [transaction.atomic, nested, autocommit_off], ids=["atomic", "nested", "manual"])
-def test_refuses_inside_a_transaction(sandbox, register, prepare, verb, context):
+def test_refuses_inside_a_transaction(sandbox, register, prepare, method, context):
     """Also where nothing would be claimed: who calls it so would learn it only once it matters."""
     invoice = register()
     prepare(invoice)
     invoice = row(invoice)
     before, log = vars(invoice).copy(), steps(invoice)
     with context(), pytest.raises(CancelInTransaction) as caught:
-        getattr(invoice, verb)()
+        getattr(invoice, method)()
     text = str(caught.value)
     assert -1 < text.find("cancel_on_commit") < text.find("non_atomic_requests")
     assert vars(invoice) == before

@@ -35,7 +35,7 @@ def at(seconds=0.0, *, ahead=timedelta()):
 
 def pause(seconds=0.0, *, ahead=timedelta(), length=300.0):
     with at(seconds, ahead=ahead):
-        Invoice.objects.all().verbs.pause("shop", "bad_credentials", length)
+        Invoice.objects.all()._writer.pause("shop", "bad_credentials", length)
 
 
 def codes(results):
@@ -150,7 +150,7 @@ def test_two_readers_correct_a_pause_once(shop):
     with at():
         single()
     with at(100):
-        Invoice.objects.all().verbs.correct_pauses([late])
+        Invoice.objects.all()._writer.correct_pauses([late])
         assert ProviderState.objects.get().seconds_left == 200
     with at(301):
         assert Invoice.objects.get().cancel().ok
@@ -347,10 +347,10 @@ def test_sign_of_life_of_a_wrong_clock_hides_no_missing_reconcile(shop, ahead):
     with at(-7200):
         make_invoice("in_doubt")
     with at(ahead=ahead):
-        Invoice.objects.all().verbs.beat("shop")
+        Invoice.objects.all()._writer.touch_heartbeat("shop")
     with at():
         assert [message.id for message in check_reconciling(None, ["default"])] == ["invoice_cancel.W004"]
-        Invoice.objects.all().verbs.beat("shop")
+        Invoice.objects.all()._writer.touch_heartbeat("shop")
         assert check_reconciling(None, ["default"]) == []
 
 

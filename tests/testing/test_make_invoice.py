@@ -126,7 +126,7 @@ def test_invoice_is_made_in_the_database_that_is_named():
 
 def test_paused_provider_does_not_stand_in_the_way():
     invoice = make_invoice()
-    invoice.verbs.pause("firekassa", "rate_limited", 60)
+    invoice._writer.pause("firekassa", "rate_limited", 60)
     assert make_invoice("in_doubt").status == "in_doubt"
 
 

@@ -1,4 +1,4 @@
-"""Invoices in the admin: the list and one invoice. What only the verbs may write is read-only here.
+"""Invoices in the admin: the list and one invoice. Fields that only the writer may change are read-only here.
 
 The list makes a constant number of queries. None counts the whole table, and none sorts it before a person asks to.
 """
@@ -19,7 +19,7 @@ from ...domain.audit import Trigger
 from ...models import BulkOperationItem, Invoice
 from ...models.operation import Progress
 from ...models.registrations import columns_to_register
-from ...models.writes.rows import VERB_FIELDS
+from ...models.writes.rows import WRITER_FIELDS
 from ..formatting import ago, in_local_time, make_showable, outcome_word
 from ..operations.actions import CancelInvoicesAction, Options
 from ..pages import BoundedPaginator
@@ -41,7 +41,7 @@ HISTORY = 500
 _SHOP = ("reference", "amount", "currency", "issued_at", "expires_at")
 _IN_WORDS = {"last_outcome": "outcome", "status": "state"}
 """Columns that are shown by a method, since Django shows "-" for a choice that it does not know."""
-_BOOKKEEPING = (*(_IN_WORDS.get(name, name.removesuffix("_id")) for name in VERB_FIELDS), "created_at")
+_BOOKKEEPING = (*(_IN_WORDS.get(name, name.removesuffix("_id")) for name in WRITER_FIELDS), "created_at")
 
 
 class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, _ModelAdmin):
@@ -121,7 +121,7 @@ class InvoiceAdmin(CancelInvoicesAction, SingleInvoice, _ModelAdmin):
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Invoice | None = None) -> tuple[str, ...]:
-        """What only the verbs write, always; what names the invoice at its provider, once it is registered."""
+        """The writer's fields, always; what names the invoice at its provider, once it is registered."""
         own = tuple(super().get_readonly_fields(request, obj))
         if obj is None:
             return (*own, *_BOOKKEEPING)

@@ -147,5 +147,5 @@ class Offers:
 
     @cached_property
     def _pause(self) -> ProviderState | None:
-        state: ProviderState | None = self.invoice.verbs.paused(self.invoice.provider)
+        state: ProviderState | None = self.invoice._writer.paused(self.invoice.provider)
         return state

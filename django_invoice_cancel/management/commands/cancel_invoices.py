@@ -83,19 +83,19 @@ class Command(ReportingCommand):
             run.take_in(preview_walks(walks, limit=options["limit"]))
             run.summarize()
             return
-        verbs = invoices_in(options).verbs
-        refuse_inside_transaction(verbs)
+        writer = invoices_in(options)._writer
+        refuse_inside_transaction(writer)
         if total and not options["noinput"]:
             self._confirm(counts, options)
         if options["background"]:
-            self._start(walks, intent, verbs.using, options)
+            self._start(walks, intent, writer.using, options)
             return
         bounds = {name: options[name] for name in ("limit", "concurrency", "rate")}
         with stopping_on_signals() as stop:
             if options["requested"]:
-                results = cancel_requested_walks(verbs, walks, stop=stop, **bounds)
+                results = cancel_requested_walks(writer, walks, stop=stop, **bounds)
             else:
-                results = cancel_walks(verbs, walks, intent, stop=stop, **bounds)
+                results = cancel_walks(writer, walks, intent, stop=stop, **bounds)
             run.take_in(results, stop)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
 
@@ -105,7 +105,7 @@ class Command(ReportingCommand):
             raise CommandError("--background does not carry out requests: leave it out, or leave out --requested.")
         if options["concurrency"] or options["rate"]:
             raise CommandError("--background leaves --concurrency and --rate to OPTIONS of the provider.")
-        own = Invoice.objects.all().verbs.using
+        own = Invoice.objects.all()._writer.using
         if options["database"] not in (None, own):
             raise CommandError(f"--background works in {own!r} alone: nobody looks for operations elsewhere.")
 

@@ -73,20 +73,20 @@ class Command(ReportingCommand):
             run.take_in(preview_walks(walks_of(requested), limit=run.left_of(limit)))
             run.summarize()
             return
-        verbs = invoices.verbs
-        refuse_inside_transaction(verbs)
-        reported = _reported(verbs.using) if options["verbosity"] == 0 and not options["status"] else set()
+        writer = invoices._writer
+        refuse_inside_transaction(writer)
+        reported = _reported(writer.using) if options["verbosity"] == 0 and not options["status"] else set()
         with stopping_on_signals() as stop:
             run.take_in(reconcile_invoices(invoices, stop=stop, resubmit=options["resubmit"], limit=limit), stop)
             if not stop.is_set() and run.left_of(limit) != 0:
                 walks = walks_of(requested)
-                run.take_in(cancel_requested_walks(verbs, walks, stop=stop, limit=run.left_of(limit)), stop)
+                run.take_in(cancel_requested_walks(writer, walks, stop=stop, limit=run.left_of(limit)), stop)
         if not stop.is_set() and not options["status"]:
             for alias in [provider] if provider else _looked_after(invoices_in(options)):
-                verbs.beat(alias)
+                writer.touch_heartbeat(alias)
             for alias, code in run.reasons:
                 if code in _UNUSABLE and (alias, code) not in reported:
-                    verbs.pause(alias, code, 0.0)  # stops nothing: it keeps when this was reported
+                    writer.pause(alias, code, 0.0)  # stops nothing: it keeps when this was reported
         in_doubt = "They are asked about again, ever more rarely."
         run.finish(is_interrupted=stop.is_set(), if_in_doubt=in_doubt, reported=reported)
 

@@ -197,7 +197,7 @@ class Command(ReportingCommand):
         )
 
     def handle(self, *, provider: str, from_file: str, database: str | None, **options: Any) -> None:
-        using = database or Invoice.objects.all().verbs.using
+        using = database or Invoice.objects.all()._writer.using
         read = _Reader(provider, using)
         try:
             registry.get_provider(provider)

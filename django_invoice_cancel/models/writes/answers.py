@@ -24,7 +24,7 @@ from ...domain.claims import Answer, Target
 from ...domain.clock import utc_now
 from ...domain.outcomes import CONFIRMS_CANCEL, Code, Outcome, ProviderReply
 from ...domain.statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
-from .rows import Entry, Rows, carry_over, show
+from .rows import Entry, RowWriter, carry_over, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -118,11 +118,8 @@ class _Raced(Exception):
         self.is_repeat = is_repeat
 
 
-class Records:
-    """The verb that writes a reply."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+class AnswerWriter(RowWriter):
+    """Records replies to cancel requests."""
 
     def record(
         self, answers: Sequence[Answer], *, also: Also | None = None, may_be_written: bool = False
@@ -136,10 +133,10 @@ class Records:
         """
         write, invoices = partial(self._on_time, answers, also), [answer.invoice for answer in answers]
         try:
-            self.rows.run(write, invoices, waits_again=len(answers) == 1)  # else the caller records each alone
+            self.run(write, invoices, waits_again=len(answers) == 1)  # else the caller records each alone
         except _Raced as raced:
             may_be_written = may_be_written or raced.is_repeat
-            return [self._one(answer, also, may_be_written=may_be_written) for answer in answers]
+            return [self._record_one(answer, also, may_be_written=may_be_written) for answer in answers]
         return answers
 
     def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
@@ -149,13 +146,13 @@ class Records:
         now = utc_now()
         for (_outcome, target, _ends), group in groups.items():
             changes = _changes(group[0], target, now)
-            if self.rows.invoices.filter(_own(group), status=Status.CANCELING).update(**changes) != len(group):
+            if self.invoices.filter(_own(group), status=Status.CANCELING).update(**changes) != len(group):
                 raise _Raced(is_repeat=is_repeat)
             for answer in group:
                 show(answer.invoice, changes)
         flagged = self._flag([answer for answer in answers if _target(answer) in MONEY], now)
         entries = [_entry(answer, Status.CANCELING, _target(answer)) for answer in answers]
-        self.rows.append([replace(entry, is_late_money=entry.key in flagged) for entry in entries])
+        self.append([replace(entry, is_late_money=entry.key in flagged) for entry in entries])
         if also is not None:
             also(answers)
 
@@ -166,19 +163,19 @@ class Records:
         """
         if not paid:
             return set()
-        keys = set(canceled_before(self.rows, [answer.target.key for answer in paid]))
+        keys = set(canceled_before(self, [answer.target.key for answer in paid]))
         keys |= {answer.target.key for answer in paid if answer.reply.confirms_cancel}
         if keys:
             changes = {"paid_after_cancel_at": now}
-            self.rows.invoices.filter(pk__in=keys).update(**changes)
+            self.invoices.filter(pk__in=keys).update(**changes)
             for answer in paid:
                 if answer.target.key in keys:
                     show(answer.invoice, changes)
         return keys
 
-    def _one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> Answer:
-        def verb(is_repeat: bool) -> Answer:
-            row = self.rows.lock(answer.target.key)
+    def _record_one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> Answer:
+        def write(is_repeat: bool) -> Answer:
+            row = self.lock(answer.target.key)
             if row is None:
                 return answer
             written = answer if _is_about(row, answer) else replace(answer, reply=_of_other_account(answer))
@@ -189,7 +186,7 @@ class Records:
                 also([written])
             return written
 
-        return self.rows.run(verb, [answer.invoice], waits_again=True)
+        return self.run(write, [answer.invoice], waits_again=True)
 
     def _write(self, row: Invoice, answer: Answer) -> None:
         mover, new = _move(row, answer)
@@ -198,12 +195,12 @@ class Records:
         if new != old:
             check_move(mover, old, new)
             changes = _changes(answer, new, now)
-        append_flagged(self.rows, row, changes, _entry(answer, old, new))
+        append_flagged(self, row, changes, _entry(answer, old, new))
         if not _is_about(row, answer):
-            self.rows.log_on_commit(logging.WARNING, row, f"edited while {answer.reply.provider_message}")
+            self.log_on_commit(logging.WARNING, row, f"edited while {answer.reply.provider_message}")
 
     def _is_logged(self, answer: Answer) -> bool:
-        rows = self.rows.log.filter(invoice_id=answer.target.key, attempt=answer.claim.attempt)
+        rows = self.log.filter(invoice_id=answer.target.key, attempt=answer.claim.attempt)
         outcomes = {answer.reply.outcome, _of_other_account(answer).outcome}
         return rows.filter(outcome__in=outcomes, duration_ms=answer.duration_ms).exists()
 
@@ -221,37 +218,37 @@ def consequences(new: str, now: datetime) -> dict[str, Any]:
     return changes
 
 
-def append_flagged(rows: Rows, row: Invoice, changes: dict[str, Any], entry: Entry) -> None:
+def append_flagged(writer: RowWriter, row: Invoice, changes: dict[str, Any], entry: Entry) -> None:
     """Write a locked row and its entry in the log; flag it where money and a cancellation have met.
 
     In either order: money on an invoice whose log holds a confirmed cancel, or a confirmed cancel logged on an
     invoice that holds money. Somebody handled the money seen then: more of it is to be handled anew.
     """
     entries = [entry]
-    if entry.new in MONEY and row.paid_after_cancel_at is None and (_confirms(entry) or was_canceled(rows, row)):
+    if entry.new in MONEY and row.paid_after_cancel_at is None and (_confirms(entry) or was_canceled(writer, row)):
         changes = changes | {"paid_after_cancel_at": utc_now()}
         entries = [replace(entry, is_late_money=True)]
     elif entry.new in MONEY and entry.new != entry.old and row.paid_after_cancel_handled_at is not None:
         changes = changes | {"paid_after_cancel_handled_at": None, "paid_after_cancel_handled_by_id": None}
         entries = [replace(entry, is_late_money=True), _more_money(entry)]
-    rows.write(row, **changes)
-    rows.append(entries)
+    writer.write(row, **changes)
+    writer.append(entries)
 
 
-def was_canceled(rows: Rows, row: Invoice) -> bool:
+def was_canceled(writer: RowWriter, row: Invoice) -> bool:
     """Return whether a locked row is canceled or its log holds a confirmed cancellation."""
     if row.status == Status.CANCELED:
         return True
-    confirmed = canceled_before(rows, [row.id])
+    confirmed = canceled_before(writer, [row.id])
     if confirmed.exists():
         return True
-    return rows.may_read_stale and bool(confirmed.select_for_update()[:1])
+    return writer.may_read_stale and bool(confirmed.select_for_update()[:1])
 
 
-def canceled_before(rows: Rows, keys: Sequence[Any]) -> QuerySet[Any, Any]:
+def canceled_before(writer: RowWriter, keys: Sequence[Any]) -> QuerySet[Any, Any]:
     """Return the keys of those invoices whose log holds a confirmed cancellation, or that they were canceled before."""
     confirmed = Q(to_status=Status.CANCELED) | Q(from_status=Status.CANCELED) | Q(outcome__in=CONFIRMS_CANCEL)
-    return rows.log.filter(confirmed, invoice_id__in=keys).order_by().values_list("invoice_id", flat=True)
+    return writer.log.filter(confirmed, invoice_id__in=keys).order_by().values_list("invoice_id", flat=True)
 
 
 def _confirms(entry: Entry) -> bool:

@@ -1,4 +1,4 @@
-"""Claim, give back, abandon, request: the verbs around the sole right to submit. Plain CAS, no locks.
+"""Claims: win the sole right to submit, give it back, or mark it as abandoned. Plain CAS, no locks.
 
 A claim is one conditional UPDATE: of two that try, the database lets one through.
 """
@@ -29,7 +29,7 @@ from ...services.eligibility import abandoned, end_of_claim
 from ...signals import invoice_status_changed
 from ..provider_state import NotPaused, ProviderState
 from .answers import REQUEST_CLEARED
-from .rows import Entry, Rows, show
+from .rows import Entry, RowWriter, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -46,11 +46,8 @@ def _not_refused_since_read(invoices: Iterable[Invoice]) -> Q:
     return reduce(or_, seen, ~Q(last_outcome__in=LAST_REFUSED))
 
 
-class Claims:
-    """The verbs by which an invoice enters and leaves ``canceling`` without an answer."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+class ClaimWriter(RowWriter):
+    """Moves invoices into ``canceling``, and out of it without an answer."""
 
     def claim(
         self,
@@ -83,9 +80,9 @@ class Claims:
         if unless_refused:
             guard = guard & _not_refused_since_read(invoices)
         claim.undo.update({invoice.id: {name: getattr(invoice, name) for name in also} for invoice in invoices if also})
-        changes = self._changes(claim) | dict(also)
+        changes = self._claim_columns(claim) | dict(also)
 
-        def verb(is_repeat: bool) -> list[Invoice]:
+        def write(is_repeat: bool) -> list[Invoice]:
             nonlocal claim
             alias = invoices[0].provider
             # If this UPDATE wins, the provider is healthy: a good answer has no count of failures to reset.
@@ -96,14 +93,14 @@ class Claims:
                 count = self._guarded(invoices, before, [guard, NotPaused(alias)]).update(**changes)
             won = list(invoices) if count == len(invoices) else self._won(invoices, claim.attempt, count, is_repeat)
             if count:
-                self.rows.append([Entry(invoice, before, Status.CANCELING, intent, claim.attempt) for invoice in won])
+                self.append([Entry(invoice, before, Status.CANCELING, intent, claim.attempt) for invoice in won])
             for invoice in won:
                 show(invoice, changes)
             claim.invoices[:] = won
             return won
 
         try:
-            claim.invoices[:] = self.rows.run(verb, invoices)
+            claim.invoices[:] = self.run(write, invoices)
         except BaseException as error:
             if claim.invoices and is_interruption(error):  # rows whose claim was not committed are not affected
                 with suppress(Exception):
@@ -116,19 +113,19 @@ class Claims:
         changes = {"status": claim.before, "status_changed_at": utc_now()}
         entry = {"attempt": claim.attempt, "outcome": Outcome.NOT_PROCESSED, "code": Code.GIVEN_BACK}
 
-        def verb(is_repeat: bool) -> None:
+        def write(is_repeat: bool) -> None:
             for invoice in invoices:
                 key = claim.target(invoice).key
-                if self._own(claim, key).update(**changes):
+                if self._own_claim(claim, key).update(**changes):
                     show(invoice, changes)
                     self._undo(claim, invoice, key)
-                    self.rows.append([Entry(invoice, Status.CANCELING, claim.before, claim.intent, key=key, **entry)])  # type: ignore[arg-type]
+                    self.append([Entry(invoice, Status.CANCELING, claim.before, claim.intent, key=key, **entry)])  # type: ignore[arg-type]
 
-        self.rows.run(verb, invoices)
+        self.run(write, invoices)
 
     def is_claimed(self, claim: Claim, invoice: Invoice) -> bool:
         """Return whether the row is still claimed by this claim."""
-        is_own: bool = self._own(claim, claim.target(invoice).key).exists()
+        is_own: bool = self._own_claim(claim, claim.target(invoice).key).exists()
         return is_own
 
     def is_overtaken(self, claim: Claim, invoice: Invoice) -> bool:
@@ -136,9 +133,19 @@ class Claims:
 
         Reads the row only if there are receivers: without them a claim is followed by its request at once.
         """
-        return invoice_status_changed.has_listeners(self.rows.model) and not self.is_claimed(claim, invoice)
+        return invoice_status_changed.has_listeners(self.invoice_model) and not self.is_claimed(claim, invoice)
 
-    def abandon(self, invoices: Sequence[Invoice], intent: Intent) -> list[Invoice]:
+    def count_repeats(self, invoice: Invoice) -> int:
+        """Return how often the cancel request was repeated for the doubt that the invoice is in."""
+        log = self.log.filter(invoice_id=invoice.id).order_by("-id")
+        count = 0
+        for old, new in list(log.values_list("from_status", "to_status")):
+            if old == Status.CREATED and new == Status.CANCELING:
+                break
+            count += old == Status.IN_DOUBT and new == Status.CANCELING
+        return count
+
+    def mark_abandoned(self, invoices: Sequence[Invoice], intent: Intent) -> list[Invoice]:
         """Move abandoned claims to ``in_doubt``; return those that were moved.
 
         ``claim_expires_at`` stays: it is the last instant at which a byte of that request can have gone out.
@@ -152,29 +159,29 @@ class Claims:
             "check_count": 0,
         }
 
-        def verb(is_repeat: bool) -> list[Invoice]:
+        def write(is_repeat: bool) -> list[Invoice]:
             moved = []
             for invoice in invoices:
                 changes = common | {"claim_expires_at": end_of_claim(invoice, now)}
-                own = self.rows.invoices.filter(abandoned(), pk=invoice.id, attempt=invoice.attempt)
+                own = self.invoices.filter(abandoned(), pk=invoice.id, attempt=invoice.attempt)
                 if own.update(**changes):
                     show(invoice, changes)
                     moved.append(invoice)
             entry = {"outcome": Outcome.IN_DOUBT, "code": Code.ABANDONED}
-            self.rows.append(
+            self.append(
                 [Entry(i, Status.CANCELING, Status.IN_DOUBT, intent, i.attempt, **entry) for i in moved]  # type: ignore[arg-type]
             )
             return moved
 
-        moved = self.rows.run(verb, invoices)
+        moved = self.run(write, invoices)
         for invoice in moved:
             logger.warning("%s: in doubt, since the process that was canceling it is gone.", invoice)
         return moved
 
-    def _own(self, claim: Claim, key: Any) -> Any:
-        return self.rows.invoices.filter(pk=key, status=Status.CANCELING, attempt=claim.attempt)
+    def _own_claim(self, claim: Claim, key: Any) -> Any:
+        return self.invoices.filter(pk=key, status=Status.CANCELING, attempt=claim.attempt)
 
-    def _changes(self, claim: Claim) -> dict[str, Any]:
+    def _claim_columns(self, claim: Claim) -> dict[str, Any]:
         now = utc_now()
         return {
             "status": Status.CANCELING,
@@ -187,20 +194,20 @@ class Claims:
         """Give an invoice the columns back that its claim wrote for a request, unless that was withdrawn since."""
         changes = claim.undo.get(key)
         if changes:
-            requested = self.rows.invoices.filter(pk=key, cancel_requested_at__isnull=False)
+            requested = self.invoices.filter(pk=key, cancel_requested_at__isnull=False)
             show(invoice, changes if requested.update(**changes) else REQUEST_CLEARED)
 
     def _guarded(self, invoices: Sequence[Invoice], before: Status, guards: Iterable[Any]) -> Any:
         # One filter(), and exact lookups for one invoice: each further step costs a single cancel 0.1 ms of CPU.
-        seen = self._seen(invoices, before)
-        return self.rows.invoices.filter(seen, *filter(None, guards), status=before, provider=invoices[0].provider)
+        as_read = self._as_read(invoices, before)
+        return self.invoices.filter(as_read, *filter(None, guards), status=before, provider=invoices[0].provider)
 
     def _is_failing(self, alias: str) -> bool:
         """Return whether the provider has failures that are counted, and no pause."""
-        states = ProviderState.objects.using(self.rows.using).filter(alias=alias, failures__gt=0)
+        states = ProviderState.objects.using(self.using).filter(alias=alias, failures__gt=0)
         return states.filter(Q(paused_until__isnull=True) | Q(paused_until__lte=utc_now())).exists()
 
-    def _seen(self, invoices: Sequence[Invoice], before: Status) -> Q:
+    def _as_read(self, invoices: Sequence[Invoice], before: Status) -> Q:
         if before != Status.CREATED:
             same = (Q(pk=i.id, external_id=i.external_id, attempt=i.attempt) for i in invoices)
             return reduce(or_, same)
@@ -215,6 +222,6 @@ class Claims:
         """
         if not count and not is_repeat:
             return []
-        rows = self.rows.invoices.filter(pk__in=[i.id for i in invoices], attempt=attempt, status=Status.CANCELING)
+        rows = self.invoices.filter(pk__in=[i.id for i in invoices], attempt=attempt, status=Status.CANCELING)
         ours = set(rows.values_list("pk", flat=True))
         return [invoice for invoice in invoices if invoice.id in ours]

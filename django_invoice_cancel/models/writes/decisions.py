@@ -18,17 +18,14 @@ from ..actors import named_actor
 from ..values import storable
 from .answers import append_flagged, consequences
 from .observations import ONE_MORE_LOOKUP
-from .rows import Entry, Rows, carry_over
+from .rows import Entry, RowWriter, carry_over
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
 
 
-class Decisions:
-    """The verbs that ask no provider."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+class DecisionWriter(RowWriter):
+    """Records the decisions of named persons."""
 
     def resolve(
         self, invoice: Invoice, status: Status, intent: Intent, *, also: Callable[[], None] | None = None
@@ -39,21 +36,21 @@ class Decisions:
         same transaction.
         """
         refuse_decision(status, intent)
-        tries = _Tries(self.rows, invoice, intent, Code.RESOLVED)
+        tries = _Tries(self, invoice, intent, Code.RESOLVED)
 
-        def verb() -> None:
-            row = self.rows.lock(invoice.id)
+        def write() -> None:
+            row = self.lock(invoice.id)
             if row is None or row.attempt != invoice.attempt:
                 raise _changed()
             if not tries.has_written(row):
                 if is_abandoned(row):
-                    self._abandon(row, invoice, intent)
-                self._resolve(row, invoice, status, intent)
+                    self._abandon_row(row, invoice, intent)
+                self._resolve_row(row, invoice, status, intent)
             carry_over(row, invoice)
             if also is not None:
                 also()
 
-        self.rows.join(verb, [invoice])
+        self.join(write, [invoice])
 
     def mark_handled(self, invoice: Invoice, intent: Intent, *, seen: str = "") -> bool:
         """Note that a named person took care of late money; False where somebody has done so before.
@@ -62,10 +59,10 @@ class Decisions:
         the person saw: ``seen`` is the status by then, where it is known.
         """
         _require_person(intent, "mark_handled", "note")
-        tries = _Tries(self.rows, invoice, intent, Code.HANDLED)
+        tries = _Tries(self, invoice, intent, Code.HANDLED)
 
-        def verb() -> bool:
-            row = self.rows.lock(invoice.id)
+        def write() -> bool:
+            row = self.lock(invoice.id)
             code = Code.NO_LATE_MONEY if row is None else why_not(Wanted.HANDLED, row)
             if row is None or code not in ("", Code.HANDLED):
                 raise ResolveNotPossible(code, str(NOT_BECAUSE[Wanted.HANDLED][code]))
@@ -78,22 +75,22 @@ class Decisions:
             if is_first:
                 by, _label = named_actor(intent.actor)
                 handled = {"paid_after_cancel_handled_at": utc_now(), "paid_after_cancel_handled_by_id": by}
-                self.rows.write(row, **handled)
-                self.rows.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.HANDLED)])
+                self.write(row, **handled)
+                self.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.HANDLED)])
             carry_over(row, invoice)
             return is_first
 
-        return self.rows.join(verb, [invoice])
+        return self.join(write, [invoice])
 
-    def _abandon(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
+    def _abandon_row(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
         now = utc_now()
         changes = consequences(Status.IN_DOUBT, now) | {"last_outcome": Outcome.IN_DOUBT}
         changes["claim_expires_at"] = end_of_claim(row, now)
         entry = Entry(invoice, row.status, Status.IN_DOUBT, intent, row.attempt, Outcome.IN_DOUBT, Code.ABANDONED)
-        self.rows.write(row, **changes)
-        self.rows.append([entry])
+        self.write(row, **changes)
+        self.append([entry])
 
-    def _resolve(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent) -> None:
+    def _resolve_row(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent) -> None:
         code = why_not(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
         if code:
             is_open = row.status == Status.CREATED == status and not why_not(Wanted.RESOLVE, row)
@@ -107,15 +104,15 @@ class Decisions:
         if status != old:  # a contradiction may be decided for the status that is stored
             check_move(Mover.RESOLVE, old, status)
         entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
-        append_flagged(self.rows, row, changes, entry)
+        append_flagged(self, row, changes, entry)
 
 
 class _Tries:
     """The tries of one decision. An earlier one may have been committed although its COMMIT reported an error."""
 
-    def __init__(self, rows: Rows, invoice: Invoice, intent: Intent, code: Code) -> None:
+    def __init__(self, writer: RowWriter, invoice: Invoice, intent: Intent, code: Code) -> None:
         label = named_actor(intent.actor)[1]
-        log = rows.log.filter(invoice_id=invoice.id, code=code, actor_label=label, created_at__gte=utc_now())
+        log = writer.log.filter(invoice_id=invoice.id, code=code, actor_label=label, created_at__gte=utc_now())
         self._written = log.filter(reason=storable(intent.reason))
         self._count = 0
 
@@ -136,9 +133,9 @@ def refuse_decision(status: Status, intent: Intent) -> None:
     _require_person(intent, "resolve", "reason")
 
 
-def _require_person(intent: Intent, verb: str, words: str) -> None:
+def _require_person(intent: Intent, method: str, argument: str) -> None:
     """Raise ``ValueError`` unless a named person decides, and says why."""
     if named_actor(intent.actor) in ((None, ""), (None, "anonymous")):
-        raise ValueError(f"{verb}() records a named person's decision: pass actor, a user or a label.")
+        raise ValueError(f"{method}() records a named person's decision: pass actor, a user or a label.")
     if not intent.reason.strip():
-        raise ValueError(f"{verb}() records a decision with its reason: pass {words}.")
+        raise ValueError(f"{method}() records a decision with its reason: pass {argument}.")

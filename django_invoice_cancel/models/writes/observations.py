@@ -1,4 +1,4 @@
-"""Observe and look up: take in what is learned from outside. Every verb locks the row first, then decides.
+"""Observe and look up: take in what is learned from outside. Every method locks the row first, then decides.
 
 They join the caller's transaction; where none is open, a lost lock is tried again. Money is always taken in, "still
 open" only where nothing can be under way.
@@ -23,9 +23,8 @@ from ...domain.outcomes import Code, LookupReply, Outcome
 from ...domain.statuses import CLOSED, Mover, Status, may_move
 from ...services.eligibility import FURTHEST_AHEAD, doubt_over_at, is_far_ahead
 from ...services.reconcile import warn_of_lost_payment
-from ..provider_state import ProviderState
 from .answers import append_flagged, consequences, was_canceled
-from .rows import MOST_COUNTED, Entry, Rows, carry_over, show
+from .rows import MOST_COUNTED, Entry, RowWriter, carry_over, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -55,30 +54,27 @@ class Seen:
         return cls(invoice, target or Target.of(invoice), invoice.status, invoice.attempt, utc_now())
 
 
-class Observations:
-    """The verbs that take in a status learned from outside."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+class ObservationWriter(RowWriter):
+    """Records statuses that were learned from outside."""
 
     def observe(self, invoice: Invoice, status: Status | None, intent: Intent, *, word: str = "") -> bool:
         """Take in a status (None: ``word``, which nobody knows); return whether the invoice's status changed."""
         found: list[str] = []
 
-        def verb() -> bool:
-            row = self.rows.lock(invoice.id)
+        def write() -> bool:
+            row = self.lock(invoice.id)
             if row is None:
                 warn_of_lost_payment(invoice.provider, status, f"{invoice.external_id!a} has no row.")
                 return False
             found.append(row.status)
             if status is None:
-                self.rows.append([self._entry(row, invoice, row.status, intent, Code.UNKNOWN_STATUS, word)])
+                self.append([self._observed_entry(row, invoice, row.status, intent, Code.UNKNOWN_STATUS, word)])
             else:
                 self._take_in(row, invoice, status, intent, word)
             carry_over(row, invoice)
             return row.status != found[0]  # as the first try found it, which may have been committed
 
-        return self.rows.join(verb, [invoice])
+        return self.join(write, [invoice])
 
     def book_check(self, invoices: Sequence[Invoice]) -> list[Invoice]:
         """Win the right to look up these invoices by moving ``next_check_at`` forward; return those won.
@@ -86,10 +82,12 @@ class Observations:
         CAS on the ``next_check_at`` that was read, so that two reconcilers share the work.
         """
 
-        def verb(is_repeat: bool) -> list[Invoice]:
+        def write(is_repeat: bool) -> list[Invoice]:
             return [invoice for invoice in invoices if self._book(invoice)]
 
-        return self.rows.run(verb, invoices)
+        return self.run(write, invoices)
+
+    seen = staticmethod(Seen.now)
 
     def record_lookup(
         self, seen: Seen, reply: LookupReply, intent: Intent, *, also: Callable[[], None] | None = None
@@ -105,8 +103,8 @@ class Observations:
             self._wait(seen, reply)
             return True
 
-        def verb(is_repeat: bool) -> bool:
-            row = self.rows.lock(seen.target.key)
+        def write(is_repeat: bool) -> bool:
+            row = self.lock(seen.target.key)
             if row is not None:
                 if Target.of(row) != seen.target:
                     self._log_other_account(row, seen, reply, intent)
@@ -117,7 +115,7 @@ class Observations:
                 also()
             return True
 
-        return self.rows.run(verb, [seen.invoice])
+        return self.run(write, [seen.invoice])
 
     def correct_times(self, invoice: Invoice | None = None) -> None:
         """Let the doubt period of invoices in doubt (of one) count from now if a wrong clock wrote its begin.
@@ -129,46 +127,39 @@ class Observations:
             return
         far = now + FURTHEST_AHEAD
         wrong = Q(claim_expires_at__gt=far) | Q(claim_expires_at__isnull=True, status_changed_at__gt=far)
-        rows = self.rows.invoices.filter(wrong, status=Status.IN_DOUBT)
+        rows = self.invoices.filter(wrong, status=Status.IN_DOUBT)
         changes = {"claim_expires_at": now, "status_changed_at": now, "next_check_at": None}  # due at once
         own = rows if invoice is None else rows.filter(pk=invoice.id)
-        count = self.rows.repeat(lambda: own.update(**changes))
+        count = self.repeat(lambda: own.update(**changes))
         if count:
             logger.warning("A wrong clock wrote the times of %d invoices in doubt: they count from now.", count)
         if count and invoice is not None:
             show(invoice, changes)
 
-    def beat(self, alias: str) -> None:
-        """Leave word that reconcile ran for this provider."""
-        states = ProviderState.objects.using(self.rows.using)
-        seen = {"last_reconcile_at": utc_now()}
-        if not self.rows.repeat(lambda: states.filter(alias=alias).update(**seen)):
-            self.rows.repeat(lambda: states.get_or_create(alias=alias, defaults=seen))
-
     def _wait(self, seen: Seen, reply: LookupReply) -> None:
         wait = LOST_LOOKUP_WAIT if reply.retry_after is None else timedelta(seconds=reply.retry_after)
         changes = {"next_check_at": utc_now() + wait}
 
-        def verb(is_repeat: bool) -> None:
+        def write(is_repeat: bool) -> None:
             named = {"provider": seen.target.provider, "external_id": seen.target.external_id}
-            own = self.rows.invoices.filter(pk=seen.target.key, status=seen.status, attempt=seen.attempt, **named)
+            own = self.invoices.filter(pk=seen.target.key, status=seen.status, attempt=seen.attempt, **named)
             if own.filter(next_check_at__lt=changes["next_check_at"]).update(**changes):
                 show(seen.invoice, changes)
 
-        self.rows.run(verb, [seen.invoice])
+        self.run(write, [seen.invoice])
 
     def _log_other_account(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         stated = reply.status or reply.provider_status or reply.code
         word = f"{seen.target.provider} {seen.target.external_id}: {stated}"
-        self.rows.append([self._entry(row, seen.invoice, row.status, intent, Code.CHANGED, word)])
-        self.rows.log_on_commit(logging.WARNING, row, f"edited while it was looked up at {word}")
+        self.append([self._observed_entry(row, seen.invoice, row.status, intent, Code.CHANGED, word)])
+        self.log_on_commit(logging.WARNING, row, f"edited while it was looked up at {word}")
 
     # -- a lookup's answer ------------------------------------------------------------------------------------
 
     def _take_in_answer(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         if reply.status is None:
-            entry = self._entry(row, seen.invoice, row.status, intent, reply.code, reply.provider_status)
-            self.rows.append([entry])
+            entry = self._observed_entry(row, seen.invoice, row.status, intent, reply.code, reply.provider_status)
+            self.append([entry])
         elif reply.status == Status.CREATED:
             self._still_open(row, seen, reply, intent)
         else:
@@ -185,32 +176,30 @@ class Observations:
             if row.status in CLOSED:
                 self._contradict(row, seen, reply, intent)
             return
-        self.rows.write(row, status_confirmed_at=utc_now())
+        self.write(row, status_confirmed_at=utc_now())
         if row.status == Status.CREATED:
             self._had_one_more_lookup(row, seen)
             return
-        entry = self._entry(row, seen.invoice, Status.IN_DOUBT, intent, Code.STILL_OPEN, reply.provider_status)
+        entry = self._observed_entry(row, seen.invoice, Status.IN_DOUBT, intent, Code.STILL_OPEN, reply.provider_status)
         if seen.began < doubt_over_at(row):
-            self.rows.append([entry])
+            self.append([entry])
             return
         now = utc_now()
         changes = consequences(Status.CREATED, now) | {"last_outcome": Outcome.NOT_PROCESSED, "check_count": 0}
         changes["next_check_at"] = now + ONE_MORE_LOOKUP
-        self.rows.write(row, **changes)
-        self.rows.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
+        self.write(row, **changes)
+        self.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
 
     def _contradict(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         """Log that the provider calls a closed invoice open; store it once the row's last change is old enough."""
         code = Code.CONTRADICTORY_ANSWER
-        self.rows.append([self._entry(row, seen.invoice, row.status, intent, code, reply.provider_status)])
+        self.append([self._observed_entry(row, seen.invoice, row.status, intent, code, reply.provider_status)])
         if is_far_ahead(row.status_changed_at, now := utc_now()):  # a wrong clock wrote it: it counts from now
-            self.rows.write(row, status_changed_at=now)
+            self.write(row, status_changed_at=now)
         counts_from = row.status_changed_at + timedelta(seconds=conf.get().doubt_period)
         if seen.began >= counts_from and row.contradicted_at is None:
-            self.rows.write(row, contradicted_at=now)
-            self.rows.log_on_commit(
-                logging.WARNING, row, f"the provider calls it open, and it is stored as {row.status}."
-            )
+            self.write(row, contradicted_at=now)
+            self.log_on_commit(logging.WARNING, row, f"the provider calls it open, and it is stored as {row.status}.")
 
     def _agree(self, row: Invoice, seen: Seen, status: Status) -> None:
         """Write that a lookup named a status; one that began after a contradiction and reports it closed ends it."""
@@ -218,13 +207,13 @@ class Observations:
         since = row.contradicted_at
         if status in CLOSED and since is not None and (seen.began >= since or is_far_ahead(since, seen.began)):
             changes["contradicted_at"] = None
-        self.rows.write(row, **changes)
+        self.write(row, **changes)
 
     def _had_one_more_lookup(self, row: Invoice, seen: Seen) -> None:
         """An invoice that left doubt was looked up again; whoever looks before its time does not do it instead."""
         due = row.status_changed_at + ONE_MORE_LOOKUP
         is_early = row.next_check_at is not None and seen.began < due and not is_far_ahead(due, seen.began)
-        self.rows.write(row, next_check_at=due if is_early else None)
+        self.write(row, next_check_at=due if is_early else None)
 
     def _advance(self, row: Invoice) -> None:
         """Move the back-off on; not past the end of the doubt period, where "still open" begins to count."""
@@ -233,11 +222,11 @@ class Observations:
         due = now + BACK_OFF[min(count, len(BACK_OFF) - 1)]
         if now < doubt_over_at(row):
             due = min(due, doubt_over_at(row) + timedelta(seconds=1))
-        self.rows.write(row, next_check_at=due, check_count=count)
+        self.write(row, next_check_at=due, check_count=count)
 
     def _book(self, invoice: Invoice) -> bool:
         due = utc_now() + BACK_OFF[min(invoice.check_count, len(BACK_OFF) - 1)]
-        own = self.rows.invoices.filter(pk=invoice.id, status=invoice.status, next_check_at=invoice.next_check_at)
+        own = self.invoices.filter(pk=invoice.id, status=invoice.status, next_check_at=invoice.next_check_at)
         won = own.update(next_check_at=due) == 1
         if won:
             invoice.next_check_at = due
@@ -254,17 +243,17 @@ class Observations:
             changes |= consequences(status, now)
             if status == Status.CANCELED:
                 changes["last_outcome"] = Outcome.ALREADY_CANCELED
-            entry = self._entry(row, invoice, status, intent, Code.OBSERVED, word)
-            append_flagged(self.rows, row, changes, self._with_outcome(entry, status))
-        elif status == Status.CANCELED and old != status and not was_canceled(self.rows, row):
-            entry = self._entry(row, invoice, old, intent, Code.OBSERVED, word)
-            append_flagged(self.rows, row, {}, self._with_outcome(entry, status))
+            entry = self._observed_entry(row, invoice, status, intent, Code.OBSERVED, word)
+            append_flagged(self, row, changes, self._with_outcome(entry, status))
+        elif status == Status.CANCELED and old != status and not was_canceled(self, row):
+            entry = self._observed_entry(row, invoice, old, intent, Code.OBSERVED, word)
+            append_flagged(self, row, {}, self._with_outcome(entry, status))
         elif status == old:
-            self.rows.write(row, **changes)
+            self.write(row, **changes)
 
     def _with_outcome(self, entry: Entry, status: Status) -> Entry:
         """Say in the log that a cancel is confirmed, where that is what was learned."""
         return replace(entry, outcome=Outcome.ALREADY_CANCELED) if status == Status.CANCELED else entry
 
-    def _entry(self, row: Invoice, invoice: Invoice, new: str, intent: Intent, code: str, word: str) -> Entry:
+    def _observed_entry(self, row: Invoice, invoice: Invoice, new: str, intent: Intent, code: str, word: str) -> Entry:
         return Entry(invoice, row.status, new, intent, row.attempt, code=code, provider_message=word, key=row.id)

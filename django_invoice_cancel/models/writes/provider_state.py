@@ -18,20 +18,17 @@ from ...domain.outcomes import Code, Outcome
 from ...labels import sentence
 from ...services.results import provider_name
 from ..provider_state import ProviderState
-from .rows import MOST_COUNTED, Rows
+from .rows import MOST_COUNTED, RowWriter
 
 logger = logging.getLogger("django_invoice_cancel")
 
 
-class Pauses:
-    """The verbs on the state of a provider account."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+class ProviderStateWriter(RowWriter):
+    """Writes the state of provider accounts."""
 
     def pause(self, alias: str, code: str, seconds: float) -> None:
         """Pause the provider for ``seconds``; a pause never shortens another."""
-        if self.rows.repeat(partial(self._pause, alias, code, seconds)) and seconds >= 1:
+        if self.repeat(partial(self._pause, alias, code, seconds)) and seconds >= 1:
             _log_pause(alias, code, seconds)
 
     def _pause(self, alias: str, code: str, seconds: float) -> bool:
@@ -57,30 +54,30 @@ class Pauses:
         for state in states:
             self._corrected(state)
 
-    def tell_state(self, alias: str, *, seconds: float, code: str, failures: int) -> None:
+    def update_provider_state(self, alias: str, *, seconds: float, code: str, failures: int) -> None:
         """Write what a run learned about the provider: a pause of ``seconds``, or that it answers (no code).
 
         An answer ends a pause that is over, never one that another process has just begun.
         """
         now = utc_now()
         heard = {"failures": min(failures, MOST_COUNTED)} | ({} if failures else {"last_success_at": now})
-        if not self.rows.repeat(lambda: self._states.filter(alias=alias).update(**heard)):
-            self.rows.repeat(lambda: self._states.get_or_create(alias=alias, defaults=heard))
+        if not self.repeat(lambda: self._states.filter(alias=alias).update(**heard)):
+            self.repeat(lambda: self._states.get_or_create(alias=alias, defaults=heard))
         if code:
             self.pause(alias, code, seconds)
         elif not failures:
             over = self._states.filter(alias=alias, paused_until__lte=now)
-            self.rows.repeat(lambda: over.update(paused_at=None, paused_until=None, pause_code=""))
+            self.repeat(lambda: over.update(paused_at=None, paused_until=None, pause_code=""))
 
     def count_failure(self, alias: str, code: str, *, most: int, seconds: float) -> None:
         """Count a reply that says nothing about an invoice; after ``most`` in a row, pause for ``seconds``."""
         own = self._states.filter(alias=alias)
         one_more = partial(own.update, failures=Least(F("failures") + 1, MOST_COUNTED))
-        if not self.rows.repeat(one_more):
+        if not self.repeat(one_more):
             try:
-                self.rows.repeat(partial(self._states.create, alias=alias, failures=1))
+                self.repeat(partial(self._states.create, alias=alias, failures=1))
             except IntegrityError:  # inserted concurrently
-                self.rows.repeat(one_more)
+                self.repeat(one_more)
             else:
                 return
         if own.filter(failures__gte=most).exists():
@@ -102,16 +99,22 @@ class Pauses:
             return 0.0
         return time.time() + (start - now).total_seconds()
 
+    def touch_heartbeat(self, alias: str) -> None:
+        """Record that reconcile ran for this provider."""
+        seen = {"last_reconcile_at": utc_now()}
+        if not self.repeat(lambda: self._states.filter(alias=alias).update(**seen)):
+            self.repeat(lambda: self._states.get_or_create(alias=alias, defaults=seen))
+
     @property
     def _states(self) -> QuerySet[ProviderState]:
-        return ProviderState.objects.using(self.rows.using)
+        return ProviderState.objects.using(self.using)
 
     def _corrected(self, state: ProviderState) -> ProviderState:
         """Let a pause that begins in the future begin now, with the same length; of two that do it, one does."""
         if state.begins_in_future:
             now, until = utc_now(), state.pause_ends_at
             own = self._states.filter(alias=state.alias, paused_at=state.paused_at, paused_until=state.paused_until)
-            self.rows.repeat(lambda: own.update(paused_at=now, paused_until=until))
+            self.repeat(lambda: own.update(paused_at=now, paused_until=until))
             state.paused_at, state.paused_until = now, until
         return state
 

@@ -12,7 +12,7 @@ from django.db import IntegrityError, models
 from ...domain.audit import Intent
 from ...domain.statuses import Status
 from .answers import FILLED, Conflict, conflict_of, missing_values
-from .rows import Entry, Rows, show
+from .rows import Entry, RowWriter, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -24,42 +24,38 @@ Key = tuple[str, str]
 Given = Mapping[str, Any]
 
 
-class Registrations:
+class RegistrationWriter(RowWriter):
     """Inserts invoices of one class: ``Invoice``, a proxy or a child class of it."""
-
-    def __init__(self, rows: Rows, model: type[Invoice]) -> None:
-        self.rows = rows
-        self.model = model
 
     @property
     def is_child(self) -> bool:
         """Whether the class has a table of its own."""
-        return self.model._meta.concrete_model is not self.rows.model
+        return self.model._meta.concrete_model is not self.invoice_model
 
     @property
     def registered(self) -> models.QuerySet[Invoice]:
         """All invoices of the class."""
-        return models.QuerySet(self.model, using=self.rows.using)
+        return models.QuerySet(self.model, using=self.using)
 
     def find(self, provider: str, external_id: str) -> Invoice | None:
         """Return the registered invoice, of this class if there is one; None if it is not registered."""
-        return self._find(provider, external_id) or self.rows.find(provider=provider, external_id=external_id)
+        return self._find_registered(provider, external_id) or self.find_row(provider=provider, external_id=external_id)
 
     def register(self, invoice: Invoice, given: Given, intent: Intent) -> tuple[Invoice, bool, Conflict | None]:
         """Insert a valid invoice unless there is one of this class.
 
         Returns the stored invoice, True if it was new, and the difference from the given values, if there is any.
         """
-        known, is_new = self._find(invoice.provider, invoice.external_id), False
+        known, is_new = self._find_registered(invoice.provider, invoice.external_id), False
         if known is None:
-            known, is_new = self._insert(invoice, intent, self._parent_of(invoice))
+            known, is_new = self._insert_new(invoice, intent, self._parent_of(invoice))
         return known, is_new, self._merge(known, given)
 
     def register_many(self, invoices: Sequence[tuple[Invoice, Given]], intent: Intent) -> tuple[int, list[Conflict]]:
         """Insert the valid invoices that are not of this class yet; return how many were inserted, and conflicts."""
         # Before the transaction, which begins with its write.
         stored = self._stored([invoice for invoice, _given in invoices], self.registered)
-        parents = self._stored([invoice for invoice, _ in invoices], self.rows.invoices) if self.is_child else {}
+        parents = self._stored([invoice for invoice, _ in invoices], self.invoices) if self.is_child else {}
         new: dict[Key, Invoice] = {}
         repeated: list[tuple[Invoice, Given]] = []
         for invoice, given in invoices:
@@ -67,58 +63,58 @@ class Registrations:
             if first is not invoice or _key(invoice) in parents:
                 repeated.append((first, given))
 
-        def verb() -> tuple[int, list[Conflict]]:
+        def write() -> tuple[int, list[Conflict]]:
             count = self._insert_many([copy(invoice) for invoice in new.values()], parents, intent)
             conflicts = [self._merge(first, given) for first, given in repeated]
             return count, [conflict for conflict in conflicts if conflict is not None]
 
-        return self.rows.join(verb)
+        return self.join(write)
 
     def _insert_many(self, new: list[Invoice], parents: dict[Key, Invoice], intent: Intent) -> int:
         if not self.is_child:
-            self.rows.invoices.bulk_create(new, ignore_conflicts=True)
+            self.invoices.bulk_create(new, ignore_conflicts=True)
             self._log_births([invoice for invoice in new if invoice.status != Status.CREATED], intent)
             return len(new)
         count = 0
         for invoice in new:  # Django inserts the rows of a child class one by one
             parent = parents.get(_key(invoice))
-            count += self._insert(invoice, intent, parent and parent.id)[1]
+            count += self._insert_new(invoice, intent, parent and parent.id)[1]
         return count
 
     def _merge(self, stored: Invoice, given: Given) -> Conflict | None:
         """Fill the empty fields of a stored invoice with given values; return what differs."""
         if missing_values(stored, given):
-            self.rows.join(partial(self._fill, stored, given))
+            self.join(partial(self._fill, stored, given))
         return conflict_of(stored, given)
 
     def _fill(self, stored: Invoice, given: Given) -> None:
         key: Any = stored.id
         if key is None:  # inserted in bulk, where databases return no keys
-            found = self.rows.find(provider=stored.provider, external_id=stored.external_id)
+            found = self.find_row(provider=stored.provider, external_id=stored.external_id)
             key = None if found is None else found.id
-        row = self.rows.lock(key)
+        row = self.lock(key)
         if row is not None:
-            self.rows.write(row, **missing_values(row, given))
+            self.write(row, **missing_values(row, given))
             show(stored, {name: getattr(row, name) for name in FILLED})
 
-    def _find(self, provider: str, external_id: str) -> Invoice | None:
-        return self.rows.first(self.registered.filter(provider=provider, external_id=external_id))
+    def _find_registered(self, provider: str, external_id: str) -> Invoice | None:
+        return self.first_row(self.registered.filter(provider=provider, external_id=external_id))
 
     def _parent_of(self, invoice: Invoice) -> Any:
         """Return the key of the registered invoice that the new row of a child class is to belong to, if any."""
-        found = self.rows.find(provider=invoice.provider, external_id=invoice.external_id) if self.is_child else None
+        found = self.find_row(provider=invoice.provider, external_id=invoice.external_id) if self.is_child else None
         return found and found.id
 
-    def _insert(self, invoice: Invoice, intent: Intent, parent: Any) -> tuple[Invoice, bool]:
+    def _insert_new(self, invoice: Invoice, intent: Intent, parent: Any) -> tuple[Invoice, bool]:
         """Insert an invoice, or return the one that another process inserts concurrently.
 
         Each try works on a copy: ``save()`` leaves its traces on an instance whose transaction is rolled back.
         """
         for is_last in (False, True):
             try:
-                return self.rows.join(partial(self._insert_row, invoice, intent, parent))
+                return self.join(partial(self._insert_row, invoice, intent, parent))
             except IntegrityError:
-                known = self._find(invoice.provider, invoice.external_id)
+                known = self._find_registered(invoice.provider, invoice.external_id)
                 if known is not None:
                     return known, False
                 if is_last:
@@ -128,11 +124,11 @@ class Registrations:
 
     def _insert_row(self, invoice: Invoice, intent: Intent, parent: Any) -> tuple[Invoice, bool]:
         invoice = copy(invoice)
-        row = None if parent is None else self.rows.lock(parent)
+        row = None if parent is None else self.lock(parent)
         if row is None:
-            invoice.save(using=self.rows.using)
+            invoice.save(using=self.using)
             if invoice.status != Status.CREATED:
-                self.rows.append([Entry(invoice, "", invoice.status, intent)])
+                self.append([Entry(invoice, "", invoice.status, intent)])
             return invoice, True
         known = self.registered.filter(id=row.id).first()
         return (known, False) if known is not None else (self._insert_child_of(row, invoice), True)
@@ -147,15 +143,15 @@ class Registrations:
             stored = self._stored_parent(parent, row)
             for field in stored._meta.concrete_fields if stored is not None else ():
                 setattr(invoice, field.attname, getattr(stored, field.attname))
-        models.Model.save(invoice, using=self.rows.using)
+        models.Model.save(invoice, using=self.using)
         return invoice
 
     def _stored_parent(self, parent: type[models.Model], row: Invoice) -> models.Model | None:
-        if parent is self.rows.model:
+        if parent is self.invoice_model:
             return row
-        if not issubclass(parent, self.rows.model):  # an unrelated class of the host's
+        if not issubclass(parent, self.invoice_model):  # an unrelated class of the host's
             return None
-        return models.QuerySet(parent, using=self.rows.using).filter(id=row.id).first()
+        return models.QuerySet(parent, using=self.using).filter(id=row.id).first()
 
     def _stored(self, invoices: list[Invoice], among: models.QuerySet[Invoice]) -> dict[Key, Invoice]:
         """Return those of the invoices that are stored, by provider and external id."""
@@ -168,9 +164,9 @@ class Registrations:
 
     def _log_births(self, invoices: list[Invoice], intent: Intent) -> None:
         for invoice in invoices:
-            row = self.rows.invoices.get(provider=invoice.provider, external_id=invoice.external_id)
-            if not self.rows.log.filter(invoice_id=row.id).exists():
-                self.rows.append([Entry(row, "", row.status, intent)])
+            row = self.invoices.get(provider=invoice.provider, external_id=invoice.external_id)
+            if not self.log.filter(invoice_id=row.id).exists():
+                self.append([Entry(row, "", row.status, intent)])
 
 
 def _key(invoice: Any) -> Key:

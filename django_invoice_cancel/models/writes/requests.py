@@ -19,9 +19,9 @@ from ...domain.clock import utc_now
 from ...domain.outcomes import Code
 from ...domain.statuses import OURS_ALONE, Status
 from .answers import REQUEST_CLEARED
-from .claims import Claims
+from .claims import ClaimWriter
 from .observations import BACK_OFF
-from .rows import MOST_COUNTED, Entry, Rows, carry_over, show
+from .rows import MOST_COUNTED, Entry, carry_over, show
 
 if TYPE_CHECKING:
     from ..invoice import Invoice
@@ -30,12 +30,8 @@ FIRST_TRY = timedelta(seconds=60)
 """How long after a request it is due: the process that committed it sends it at once, if it is still alive."""
 
 
-class Requests:
-    """The verbs of requested cancellations."""
-
-    def __init__(self, rows: Rows, claims: Claims) -> None:
-        self.rows = rows
-        self.claims = claims
+class RequestWriter(ClaimWriter):
+    """Records, claims and withdraws requested cancellations."""
 
     def request_cancel(self, invoice: Invoice, intent: Intent) -> bool:
         """Note in the caller's transaction that the invoice is to be canceled; return False unless it is ``created``.
@@ -43,8 +39,8 @@ class Requests:
         A repeated request is logged, and keeps the time of the first and its back-off.
         """
 
-        def verb() -> bool:
-            row = self.rows.lock(invoice.id)
+        def write() -> bool:
+            row = self.lock(invoice.id)
             if row is None:
                 return False
             carry_over(row, invoice)
@@ -54,31 +50,31 @@ class Requests:
             if row.cancel_requested_at is None:
                 now = utc_now()
                 changes = {"cancel_requested_at": now, "cancel_try_at": now + FIRST_TRY, "cancel_try_count": 0}
-                self.rows.write(row, **changes)
+                self.write(row, **changes)
                 carry_over(row, invoice)
-            self.rows.append([Entry(invoice, row.status, row.status, intent, code=Code.REQUESTED)])
+            self.append([Entry(invoice, row.status, row.status, intent, code=Code.REQUESTED)])
             return True
 
-        return self.rows.join(verb, [invoice])
+        return self.join(write, [invoice])
 
     def withdraw(self, invoice: Invoice, intent: Intent) -> bool:
         """Clear the request; return False if a cancel request was sent that may still succeed."""
 
-        def verb() -> bool:
-            row = self.rows.lock(invoice.id)
+        def write() -> bool:
+            row = self.lock(invoice.id)
             if row is None:
                 return True
             if row.cancel_requested_at is not None:
-                self.rows.write(row, **REQUEST_CLEARED)
-                self.rows.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.WITHDRAWN)])
+                self.write(row, **REQUEST_CLEARED)
+                self.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.WITHDRAWN)])
             carry_over(row, invoice)
             return row.status not in OURS_ALONE
 
-        return self.rows.join(verb, [invoice])
+        return self.join(write, [invoice])
 
     def is_withdrawn(self, invoice: Invoice) -> bool:
         """Return whether the request was withdrawn after the cancel request that the invoice is in doubt about."""
-        for row in self.rows.log.filter(invoice_id=invoice.id).order_by("-id"):
+        for row in self.log.filter(invoice_id=invoice.id).order_by("-id"):
             if row.code == Code.WITHDRAWN:
                 return True
             if row.from_status == Status.CREATED and row.to_status == Status.CANCELING:
@@ -102,22 +98,22 @@ class Requests:
                 guard, also = Q(cancel_requested_at__isnull=False), {}
                 if is_try:
                     guard, also = guard & Q(cancel_try_count=count), _next_try(count, utc_now())
-                yield self.claims.claim(some, intent, unless_paused=unless_paused, guard=guard, also=also)
+                yield self.claim(some, intent, unless_paused=unless_paused, guard=guard, also=also)
 
     def postpone_request(self, invoice: Invoice) -> None:
         """Move the back-off of a request on without a claim: nothing can be sent for this invoice as it is."""
         changes = _next_try(invoice.cancel_try_count, utc_now())
         own = {"pk": invoice.id, "status": Status.CREATED, "cancel_try_count": invoice.cancel_try_count}
 
-        def verb(is_repeat: bool) -> None:
-            if self.rows.invoices.filter(**own, cancel_requested_at__isnull=False).update(**changes):
+        def write(is_repeat: bool) -> None:
+            if self.invoices.filter(**own, cancel_requested_at__isnull=False).update(**changes):
                 show(invoice, changes)
 
-        self.rows.run(verb, [invoice])
+        self.run(write, [invoice])
 
     def _by_requester(self, invoices: Sequence[Invoice]) -> list[tuple[Intent, list[Invoice]]]:
         """Return the invoices by the actor and the reason of their latest request."""
-        log = self.rows.log.filter(invoice_id__in=[invoice.id for invoice in invoices], code=Code.REQUESTED)
+        log = self.log.filter(invoice_id__in=[invoice.id for invoice in invoices], code=Code.REQUESTED)
         rows = log.order_by("id").values_list("invoice_id", "actor_id", "actor_label", "reason")
         latest = {pk: (key, label, reason) for pk, key, label, reason in rows}
         groups: dict[Intent, list[Invoice]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""How the verbs write: transactions that begin with their write, guarded UPDATEs, the log, the signals.
+"""The base of the writers: transactions that begin with their write, guarded UPDATEs, the log, the signals.
 
 The only place that opens transactions on the invoices' database. Nothing here decides what becomes of an invoice.
 """
@@ -42,7 +42,7 @@ _TRIES = 3
 _CODE_LENGTH = 32
 _MESSAGE_LENGTH = 500
 
-VERB_FIELDS = (
+WRITER_FIELDS = (
     "status",
     "attempt",
     "claim_expires_at",
@@ -59,7 +59,7 @@ VERB_FIELDS = (
     "paid_after_cancel_handled_at",
     "paid_after_cancel_handled_by_id",
 )
-"""The columns of an invoice that only the verbs write."""
+"""The columns of an invoice that only the writer changes."""
 FREE_TEXTS = ("actor_label", "reason", "code", "provider_message")
 """The columns of the log that may hold any character."""
 
@@ -89,37 +89,14 @@ class Entry:
         return self.old != self.new or self.is_late_money
 
 
-class Rows:
-    """The invoices and the log in one database.
-
-    Always those of ``Invoice`` itself. For a child class Django turns a conditional UPDATE into a SELECT and an UPDATE
-    of the rows that it found, so that two processes may win the same claim. An invoice is named by its ``id``: the
-    primary key of a child class may be another column.
-    """
+class Transactions:
+    """Runs writes and reads on one database, and repeats them after a lost lock, deadlock or connection."""
 
     def __init__(self, using: str) -> None:
         self.using = using
-        self.outbox: Outbox | None = None
-        """Keeps the signals of committed writes if it is set; otherwise they are sent at once."""
         self.waits_again = True
         """Whether a write is tried again after a lock time-out, for which the database has waited already."""
         self._interruption: BaseException | None = None
-
-    @property
-    def model(self) -> type[Invoice]:
-        """The class ``Invoice``, also if the caller works with a child class or a proxy of it."""
-        return cast("type[Invoice]", InvoiceTransition._meta.get_field("invoice").related_model)
-
-    @property
-    def invoices(self) -> models.QuerySet[Invoice]:
-        """All invoices, by a query set that may write the columns that the public one refuses."""
-        return models.QuerySet(self.model, using=self.using)
-
-    @property
-    def log(self) -> models.QuerySet[InvoiceTransition]:
-        return InvoiceTransition.objects.using(self.using)
-
-    # -- transactions -----------------------------------------------------------------------------------------
 
     @contextmanager
     def durable(self) -> Iterator[None]:
@@ -138,10 +115,15 @@ class Rows:
                 raise CancelInTransaction(_refusal("a transaction is open")) from error
             yield
 
-    def run(self, verb: Callable[[bool], T], invoices: Sequence[Invoice] = (), *, waits_again: bool = False) -> T:
-        """Run a verb in a durable transaction, up to three times on a lost lock, deadlock or connection.
+    def refuse_inside_transaction(self) -> None:
+        """Raise ``CancelInTransaction`` if no provider may be asked now. Sends nothing to the database."""
+        with self.durable():
+            return
 
-        The verb's argument is True if an earlier try may have been committed (an error at COMMIT). If it fails,
+    def run(self, write: Callable[[bool], T], invoices: Sequence[Invoice] = (), *, waits_again: bool = False) -> T:
+        """Run a write in a durable transaction, up to three times on a lost lock, deadlock or connection.
+
+        The argument of ``write`` is True if an earlier try may have been committed (an error at COMMIT). If it fails,
         ``invoices`` in memory get back the values that they had before. ``waits_again``: try again after a lock
         time-out too, also in a bulk run.
         """
@@ -149,7 +131,7 @@ class Rows:
         for tries in range(1, _TRIES + 1):
             try:
                 with self.durable():
-                    return verb(tries > 1)
+                    return write(tries > 1)
             except Exception as error:
                 if error is self._interruption:  # raised by a receiver, after the commit
                     raise
@@ -183,13 +165,13 @@ class Rows:
             connections[self.using].close_if_unusable_or_obsolete()
         time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
 
-    def join(self, verb: Callable[[], T], invoices: Sequence[Invoice] = ()) -> T:
-        """Run a verb in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
+    def join(self, write: Callable[[], T], invoices: Sequence[Invoice] = ()) -> T:
+        """Run a write in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
         connection = connections[self.using]
         if connection.in_atomic_block or not connection.get_autocommit():
             with transaction.atomic(using=self.using):
-                return verb()
-        return self.run(lambda is_repeat: verb(), invoices)
+                return write()
+        return self.run(lambda is_repeat: write(), invoices)
 
     @property
     def may_read_stale(self) -> bool:
@@ -201,11 +183,46 @@ class Rows:
         connection = connections[self.using]
         return connection.vendor == "mysql" and connection.in_atomic_block
 
-    def find(self, **key: Any) -> Invoice | None:
-        """Return the invoice with these values, or None."""
-        return self.first(self.invoices.filter(**key))
 
-    def first(self, rows: models.QuerySet[Invoice]) -> Invoice | None:
+class RowWriter(Transactions):
+    """Reads and writes the rows of invoices and of their log in one database.
+
+    Always rows of ``Invoice`` itself. For a child class Django turns a conditional UPDATE into a SELECT and an UPDATE
+    of the rows that it found, so that two processes may win the same claim. An invoice is named by its ``id``: the
+    primary key of a child class may be another column.
+    """
+
+    def __init__(self, model: type[Invoice], using: str) -> None:
+        super().__init__(using)
+        self.model = model
+        """The class that ``register`` inserts: ``Invoice``, a proxy or a child class of it."""
+        self.outbox: Outbox | None = None
+        """Keeps the signals of committed writes if it is set; otherwise they are sent at once."""
+
+    @property
+    def invoice_model(self) -> type[Invoice]:
+        """The class ``Invoice``, also if the caller works with a child class or a proxy of it."""
+        return cast("type[Invoice]", InvoiceTransition._meta.get_field("invoice").related_model)
+
+    @property
+    def invoices(self) -> models.QuerySet[Invoice]:
+        """All invoices, by a query set that may write the columns that the public one refuses."""
+        return models.QuerySet(self.invoice_model, using=self.using)
+
+    @property
+    def log(self) -> models.QuerySet[InvoiceTransition]:
+        return InvoiceTransition.objects.using(self.using)
+
+    def in_bulk(self) -> Outbox:
+        """Prepare for a bulk run: keep signals in the outbox returned, and do not wait for a lock twice."""
+        self.outbox, self.waits_again = Outbox(), False
+        return self.outbox
+
+    def find_row(self, **key: Any) -> Invoice | None:
+        """Return the invoice with these values, or None."""
+        return self.first_row(self.invoices.filter(**key))
+
+    def first_row(self, rows: models.QuerySet[Invoice]) -> Invoice | None:
         """Return the first of these rows, also one that was committed after the caller's transaction began to read."""
         found = rows.first()
         return rows.select_for_update().first() if found is None and self.may_read_stale else found
@@ -221,7 +238,7 @@ class Rows:
 
     def refresh(self, invoice: Invoice) -> Invoice | None:
         """Make the instance carry its row's status and bookkeeping; return the row, None if it was deleted."""
-        row = self.find(pk=invoice.id)
+        row = self.find_row(pk=invoice.id)
         if row is not None:
             carry_over(row, invoice)
         return row
@@ -262,9 +279,11 @@ class Rows:
         """Append rows to the log; their signals go out when the transaction is committed."""
         now = utc_now()
         rows = [_log_row(entry, now) for entry in entries]
-        self._insert(rows)
+        self._insert_log(rows)
         pairs = zip(entries, rows, strict=True)
-        notices = [Notice(self.model, each.invoice, row, each.is_late_money) for each, row in pairs if each.is_news]
+        notices = [
+            Notice(self.invoice_model, each.invoice, row, each.is_late_money) for each, row in pairs if each.is_news
+        ]
         if notices:
             # Not robust: Django would log an interruption of the caller, rather than raise it. All else is caught.
             transaction.on_commit(lambda: self._report(notices), using=self.using)
@@ -284,7 +303,7 @@ class Rows:
             self._interruption = interruption
             raise
 
-    def _insert(self, rows: list[InvoiceTransition]) -> None:
+    def _insert_log(self, rows: list[InvoiceTransition]) -> None:
         fields: list[Any] = [InvoiceTransition._meta.get_field(name) for name in FREE_TEXTS]
 
         def write(texts: list[str]) -> None:
@@ -310,11 +329,11 @@ def show(invoice: Invoice, changes: Mapping[str, Any]) -> None:
 
 
 def _carried(invoice: Invoice) -> dict[str, Any]:
-    return {name: vars(invoice)[name] for name in VERB_FIELDS if name in vars(invoice)}
+    return {name: vars(invoice)[name] for name in WRITER_FIELDS if name in vars(invoice)}
 
 
 def _restore(invoice: Invoice, carried: dict[str, Any]) -> None:
-    for name in set(VERB_FIELDS) - set(carried):
+    for name in set(WRITER_FIELDS) - set(carried):
         vars(invoice).pop(name, None)  # it was deferred
     show(invoice, carried)
 
@@ -322,7 +341,7 @@ def _restore(invoice: Invoice, carried: dict[str, Any]) -> None:
 def carry_over(row: Invoice, invoice: Invoice) -> None:
     """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
     if row is not invoice:
-        show(invoice, {name: getattr(row, name) for name in VERB_FIELDS})
+        show(invoice, {name: getattr(row, name) for name in WRITER_FIELDS})
 
 
 def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
