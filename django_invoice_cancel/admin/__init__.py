@@ -1,7 +1,7 @@
-"""The admin: invoices, and operations on many of them. It decides nothing; it translates between people and the story.
+"""The admin: invoices, and bulk operations on them. It decides nothing: it calls services and shows their results.
 
-Rooms: ``invoice`` the list and one invoice, ``actions`` from a selection to a draft, ``operations`` the pages of an
-operation from confirmation to report.
+``invoices`` has the list and the pages of one invoice, ``operations`` the actions of the list and the pages of a bulk
+operation, ``scope`` the invoices that a user may see and act on.
 """
 
 from django.contrib import admin

@@ -1,4 +1,4 @@
-"""What our own pages in the admin share beside Django's: who lets a request in, and what every template is given."""
+"""What the pages of this app in the admin share: access, template context, and a paginator for large tables."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from django.utils.functional import cached_property
 
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]
-else:  # generic for the type checker alone
+else:  # generic for type checkers only
     _Paginator = Paginator
 
-BOUND = 10_000
-"""Nobody pages further than that; whoever selects more than that by one click reads the true count to confirm."""
+MAX_COUNT = 10_000
+"""Lists count no more rows than this. The confirmation page of an action counts every selected row."""
 
 
 class MoreThan(int):
-    """A count that stopped at its bound; it says so wherever a template shows it."""
+    """A count that stopped at its limit; shown with a ``>`` in front of it."""
 
     def __str__(self) -> str:
-        return f">{int(self)}"  # in front: USE_THOUSAND_SEPARATOR counts digits from the end
+        return f">{int(self)}"  # in front, because USE_THOUSAND_SEPARATOR counts digits from the end
 
 
 class BoundedPaginator(_Paginator):
-    """Counts no more than ``BOUND`` rows, and says "more than" beyond."""
+    """Counts at most ``MAX_COUNT`` rows."""
 
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        counted: int = rows.order_by()[: BOUND + 1].count()
-        return MoreThan(BOUND) if counted > BOUND else counted
+        counted: int = rows.order_by()[: MAX_COUNT + 1].count()
+        return MoreThan(MAX_COUNT) if counted > MAX_COUNT else counted
 
 
-def guarded(model_admin: ModelAdmin[Any], view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Let the admin guard a view, and ATOMIC_REQUESTS pass it by, on every database."""
+def admin_view(model_admin: ModelAdmin[Any], view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Return a view that is protected by the admin site, and to which ATOMIC_REQUESTS does not apply."""
 
     def wrapper(*args: Any, **kwargs: Any) -> HttpResponse:
         return model_admin.admin_site.admin_view(view)(*args, **kwargs)
@@ -53,8 +53,8 @@ def guarded(model_admin: ModelAdmin[Any], view: Callable[..., HttpResponse]) -> 
     return exempt
 
 
-def context_of(model_admin: ModelAdmin[Any], request: HttpRequest) -> dict[str, Any]:
-    """Return what every page of ours is given; addresses in it are those of the site that shows it."""
+def page_context(model_admin: ModelAdmin[Any], request: HttpRequest) -> dict[str, Any]:
+    """Return the context of every page, and make the request resolve URLs within this admin site."""
     request.current_app = model_admin.admin_site.name
     return {
         **model_admin.admin_site.each_context(request),

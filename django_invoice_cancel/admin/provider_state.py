@@ -1,4 +1,4 @@
-"""What the pages say of a provider that is left alone, or that has not answered lately."""
+"""Warnings about providers: sending is disabled, a provider is paused, or its last requests got no usable answer."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import conf
-from ..domain.outcomes import Outcome
-from ..labels import sentence
+from ..domain.outcomes import Code, Outcome
+from ..labels.formatting import format_number, format_time
+from ..labels.results import describe_result
 from ..models import ProviderState
 from ..services.results import provider_name
-from .formatting import account, clock, number
 
 
-def sending_disabled() -> list[str]:
-    """Return the sentence for the setting SEND if it forbids cancel requests."""
-    if conf.read()[0].send:
-        return []
-    return [_("Sending is disabled by the setting SEND: no invoice is canceled at a provider.")]
+def account_name(alias: str) -> str:
+    """Return the name of an account's provider, with the alias if another account has the same name."""
+    name, others = provider_name(alias), [other for other in conf.read()[0].providers if other != alias]
+    return f"{alias} ({name})" if name in map(provider_name, others) else name
 
 
-def pause_of(state: ProviderState) -> str:
-    """Say that a provider is paused, until when and why; empty where it is not."""
+def sending_warnings() -> list[str]:
+    """Return the warning that the setting SEND forbids cancel requests, if it does."""
+    return [] if conf.read()[0].send else [str(describe_result(Outcome.SKIPPED, Code.SENDING_DISABLED, provider=""))]
+
+
+def describe_pause(state: ProviderState) -> str:
+    """Return until when a provider is paused, and why; empty if it is not paused."""
     end = state.pause_ends_at
     if not state.is_paused or end is None:
         return ""
-    name = provider_name(state.alias)
-    why = sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=name)
+    why = describe_result(Outcome.NOT_PROCESSED, state.pause_code, provider=provider_name(state.alias))
     return _("%(provider)s is paused until %(when)s: %(why)s") % {
-        "provider": account(state.alias),
-        "when": clock(end),
+        "provider": account_name(state.alias),
+        "when": format_time(end),
         "why": why,
     }
 
 
-def trouble_of(state: ProviderState) -> str:
-    """Say that a provider is paused, else that it did not answer lately; empty where neither is so."""
-    if pause := pause_of(state):
+def describe_trouble(state: ProviderState) -> str:
+    """Return that a provider is paused, or how many of its last requests failed; empty if neither is the case."""
+    if pause := describe_pause(state):
         return pause
     if not state.failures:
         return ""
@@ -45,4 +48,4 @@ def trouble_of(state: ProviderState) -> str:
         "%(provider)s gave no usable answer to the last %(count)s requests.",
         state.failures,
     )
-    return text % {"provider": account(state.alias), "count": number(state.failures)}
+    return text % {"provider": account_name(state.alias), "count": format_number(state.failures)}

@@ -1,8 +1,8 @@
-"""The invoices that one user may see and act on in one admin site, and what follows for operations on them.
+"""The invoices, and the items of operations, that one user may see and act on in one admin site.
 
-The site's own admins of invoices decide, row by row: a row is visible if ``get_queryset(request)`` of an admin of
-``Invoice``, or of a proxy or child class of it, contains it and if that admin's view permission includes it. Without
-such an admin on the site nobody sees an operation there.
+The site's admins of invoices decide row by row. A row is visible if ``get_queryset(request)`` of an admin of
+``Invoice``, or of a proxy or child class of it, contains it, and if that admin's view permission includes it. Without
+such an admin on the site, no user sees an operation there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ..models import BulkOperation, BulkOperationItem, Invoice
 from ..models.operation import Operation
 from ..models.operation_item import distinct_providers, free_items, left_items
 
-_PAGE = 500
+ROW_BATCH_SIZE = 500
+"""How many rows are read by one query."""
 _NOTHING = Q(pk__in=())
 _VIEW = ("has_view_or_change_permission", "has_view_permission", "has_change_permission")
 
@@ -52,7 +53,7 @@ class KeyIn(Func):
 
 _UNPACKED = {
     "sqlite": "value FROM json_each(%s)",
-    "mysql": "refused.id FROM JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$')) AS refused",
+    "mysql": "denied.id FROM JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$')) AS denied",
 }
 
 
@@ -136,39 +137,41 @@ class InvoiceScope:
         rows = admin.get_queryset(self.request).using(using)
         condition = Q() if _is_everything(rows) else Q(**{f"{field}__in": rows.order_by().values("id")})
         hooks = list(_row_hooks(admin, operation))
-        refused = self._refused(admin, rows, keys, operation, hooks) if hooks else []
-        return condition & ~Q(KeyIn(field, refused)) if refused else condition
+        denied = self._denied(admin, rows, keys, operation, hooks) if hooks else []
+        return condition & ~Q(KeyIn(field, denied)) if denied else condition
 
-    def _refused(
+    def _denied(
         self, admin: ModelAdmin[Any], rows: QuerySet[Any], keys: QuerySet[Any], operation: str, hooks: list[RowHook]
     ) -> list[Any]:
-        """Return the keys of the rows that a hook refuses."""
+        """Return the keys of the rows that a hook denies."""
         decisions = self._decisions[admin, operation]
         wanted = set(keys)
         undecided = sorted(wanted - set(decisions))
-        for start in range(0, len(undecided), _PAGE):
-            for row in rows.filter(id__in=undecided[start : start + _PAGE]):
+        for start in range(0, len(undecided), ROW_BATCH_SIZE):
+            for row in rows.filter(id__in=undecided[start : start + ROW_BATCH_SIZE]):
                 decisions[row.id] = all(permits(self.request, row) for permits in hooks)
         return [key for key in wanted if decisions.get(key) is False]
 
 
-class OperationSight:
-    """One operation as one user may see it: the visible items, and whether they are enough to act.
+class OperationScope:
+    """The items of one operation that a user may see, and whether the user sees enough of them to act.
 
     An item without an invoice is visible to the user who selected it, and to users who see every invoice of the
     operation.
     """
 
-    def __init__(self, scope: InvoiceScope, operation: BulkOperation) -> None:
-        self.scope = scope
+    def __init__(self, invoice_scope: InvoiceScope, operation: BulkOperation) -> None:
+        self.invoice_scope = invoice_scope
         self.operation = operation
         self._every_item = BulkOperationItem.objects.using(operation.database).filter(operation=operation)
-        self._seen = scope.condition("invoice_id", _keys(self._every_item), using=operation.database)
+        self._visible_condition = invoice_scope.condition(
+            "invoice_id", _keys(self._every_item), using=operation.database
+        )
 
     @cached_property
     def items(self) -> QuerySet[BulkOperationItem]:
         """The visible items."""
-        return visible_items(self._every_item, self._seen, self.scope.request)
+        return visible_items(self._every_item, self._visible_condition, self.invoice_scope.request)
 
     def left(self) -> QuerySet[BulkOperationItem]:
         """Return the visible items that have no outcome yet."""
@@ -185,7 +188,7 @@ class OperationSight:
     @cached_property
     def is_complete(self) -> bool:
         """Whether every item is visible."""
-        return not self._has_hidden(self._every_item, self._seen)
+        return not self._has_hidden(self._every_item, self._visible_condition)
 
     @cached_property
     def total(self) -> int:
@@ -196,20 +199,20 @@ class OperationSight:
         """Return whether the user sees every item that is left and may do this to each of them."""
         left = left_items(self._every_item)
         using = self.operation.database
-        allowed = self.scope.condition("invoice_id", _keys(left), using=using, operation=operation)
-        return self.scope.permits(operation) and not self._has_hidden(left, allowed)
+        allowed = self.invoice_scope.condition("invoice_id", _keys(left), using=using, operation=operation)
+        return self.invoice_scope.permits(operation) and not self._has_hidden(left, allowed)
 
     def _has_hidden(self, items: QuerySet[BulkOperationItem], condition: Q) -> bool:
         return bool(condition) and items.filter(invoice__isnull=False).exclude(condition).exists()
 
 
-def visible_items(items: QuerySet[BulkOperationItem], seen: Q, request: HttpRequest) -> QuerySet[BulkOperationItem]:
+def visible_items(items: QuerySet[BulkOperationItem], visible: Q, request: HttpRequest) -> QuerySet[BulkOperationItem]:
     """Return those of these items whose invoice fulfils the condition, and the visible ones without an invoice."""
-    if not seen:
+    if not visible:
         return items
     same = BulkOperationItem.objects.filter(operation=OuterRef("operation"), invoice__isnull=False)
-    is_open = Q(operation__actor=request.user.pk) | ~Exists(same.exclude(seen))
-    return items.filter(seen | (Q(invoice__isnull=True) & is_open))
+    is_open = Q(operation__actor=request.user.pk) | ~Exists(same.exclude(visible))
+    return items.filter(visible | (Q(invoice__isnull=True) & is_open))
 
 
 def condition_of_items(scope: InvoiceScope, items: QuerySet[BulkOperationItem]) -> Q:
@@ -264,10 +267,10 @@ def _is_everything(rows: QuerySet[Any]) -> bool:
     return not any(narrowing) and rows.model._meta.concrete_model is Invoice
 
 
-def paged(rows: QuerySet[Any]) -> Iterator[Any]:
-    """Yield rows page by page, each by a query of its own: a server-side cursor fails behind pgbouncer."""
+def iterate_in_batches(rows: QuerySet[Any]) -> Iterator[Any]:
+    """Yield the rows, read in batches by separate queries: a server-side cursor fails behind pgbouncer."""
     ordered = rows.order_by("pk")
-    page = list(ordered[:_PAGE])
-    while page:
-        yield from page
-        page = list(ordered.filter(pk__gt=page[-1].pk)[:_PAGE])
+    batch = list(ordered[:ROW_BATCH_SIZE])
+    while batch:
+        yield from batch
+        batch = list(ordered.filter(pk__gt=batch[-1].pk)[:ROW_BATCH_SIZE])

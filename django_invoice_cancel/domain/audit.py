@@ -35,6 +35,10 @@ class Wanted(StrEnum):
     """Mark late money as handled."""
 
 
+REASON_LENGTH = 1000
+"""The longest reason that a form or a command takes, in characters."""
+
+
 @dataclass(frozen=True)
 class LoggedActor:
     """The actor of an earlier row of the log, as that row names it."""

@@ -23,7 +23,8 @@ from ..domain.clock import utc_now
 from ..domain.outcomes import CancelResult
 from ..domain.statuses import CLOSED, OURS_ALONE, Status, holds_money
 from ..exceptions import InvalidExternalId
-from ..labels import not_an_id
+from ..labels.invoices import STATUS_LABELS
+from ..labels.results import describe_invalid_id
 from ..services import results
 from ..services.call_arguments import checked_text, make_intent
 from ..services.cancel import cancel_invoice, cancel_on_commit
@@ -41,18 +42,6 @@ from .writes.rows import WRITER_FIELDS
 if TYPE_CHECKING:
     from .transition import InvoiceTransitions
     from .typed import AmountOrNone, Number, Text, Time, TimeOrNone, UUIDOrNone
-
-STATUS_LABELS = {
-    Status.CREATED: _("Open"),
-    Status.CANCELING: _("Being canceled"),
-    Status.IN_DOUBT: _("In doubt"),
-    Status.CANCELED: _("Canceled"),
-    Status.PARTIALLY_PAID: _("Partially paid"),
-    Status.PAID: _("Paid"),
-    Status.OVERPAID: _("Overpaid"),
-    Status.EXPIRED: _("Expired"),
-    Status.FAILED: _("Payment failed"),
-}
 
 
 class Invoice(models.Model):
@@ -187,7 +176,9 @@ class Invoice(models.Model):
         try:
             self.external_id = provider.clean_id(self.external_id)
         except InvalidExternalId as error:
-            raise ValidationError({"external_id": not_an_id(provider.verbose_name, provider.id_form)}) from error
+            raise ValidationError(
+                {"external_id": describe_invalid_id(provider.verbose_name, provider.id_form)}
+            ) from error
         if self._state.adding and self.status in OURS_ALONE:
             raise ValidationError({"status": _("A new invoice cannot be in doubt or being canceled.")})
 

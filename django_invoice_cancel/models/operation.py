@@ -89,6 +89,11 @@ class BulkOperation(Dispatched):
         return f"{self.get_operation_display()}: {self.total}"
 
     @property
+    def is_known(self) -> bool:
+        """Whether this version knows the operation and its progress; a newer one may have written them."""
+        return self.operation in Operation.values and self.progress in Progress.values
+
+    @property
     def intent(self) -> Intent:
         """Who asks, as the log says it. The user may be gone: the label is not."""
         return Intent(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)

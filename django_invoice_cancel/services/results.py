@@ -19,7 +19,7 @@ from ..exceptions import (
     CancelRefused,
     OutcomeNotRecorded,
 )
-from ..labels import sentence
+from ..labels.results import describe_result
 from .eligibility import is_in_doubt
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def result(
         external_id=target.external_id,
         outcome=outcome,
         code=str(code),
-        message=sentence(outcome, code, provider=name or provider_name(target.provider), detail=detail),
+        message=describe_result(outcome, code, provider=name or provider_name(target.provider), detail=detail),
         status=str(invoice.status),
         invoice_id=target.key,
         reference=invoice.reference,

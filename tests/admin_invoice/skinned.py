@@ -57,7 +57,7 @@ def seen() -> dict[str, Any]:
 
     found = {
         "list": look(listing(), "1 in doubt (0 min)"),
-        "change": look(page(invoice), "It may or may not be canceled."),
+        "change": look(page(invoice), "it may or may not be canceled."),
         "history": look(page(invoice, "history"), "begins to cancel"),
         "add": look(f"{listing()}add/", "external_id"),
         "cancel": look(page(invoice, "cancel"), "Take me back"),

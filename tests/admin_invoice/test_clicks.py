@@ -90,12 +90,20 @@ def test_a_second_click_finds_it_canceled_and_asks_nobody(shop, clerk):
     assert shop.cancel_count == 0
 
 
-@pytest.mark.parametrize("story", ["in_doubt", "canceling", "paid", "expired"])
-def test_what_cannot_be_canceled_is_said_without_a_button(shop, clerk, story):
+@pytest.mark.parametrize(
+    ("story", "why"),
+    [
+        ("in_doubt", "It is in doubt whether an earlier cancel happened; reconcile will tell."),
+        ("canceling", "It is being canceled right now."),
+        ("paid", "It holds money."),
+        ("expired", "It is closed already: expired or failed."),
+    ],
+)
+def test_what_cannot_be_canceled_is_said_without_a_button(shop, clerk, story, why):
     invoice = make_invoice(story)
     response = clerk.get(page(invoice, "cancel"))
     assert texts(response, "title")[0].startswith("Cannot cancel this invoice")
-    assert texts(response, "ic-remark")[0].startswith("Not to be canceled")
+    assert texts(response, "ic-remark") == [why]
     assert texts(response, "ic-field") == []
     clerk.post(page(invoice, "cancel"), {"reason": ""})
     assert stored(invoice).status == invoice.status
@@ -186,7 +194,7 @@ def test_a_repeat_is_asked_for_first(configure, clerk):
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     invoice = make_invoice("in_doubt", age=timedelta(hours=1))
     offered = clerk.get(page(invoice))
-    assert texts(offered, "ic-offer") == ["Check with provider", "Resolve …"]
+    assert texts(offered, "ic-button") == ["Check with provider", "Resolve …"]
     assert page(invoice, "check") in links(offered)
     asked = clerk.post(page(invoice, "check"))
     assert asked.status_code == 200
@@ -201,11 +209,23 @@ def test_a_repeat_is_asked_for_first(configure, clerk):
     assert {row[3:5] for row in log(invoice)} == {("admin", clerk.user.username)}
 
 
+TOO_EARLY = "may still carry out the lost request: wait. The cancel request can be repeated from "
+
+
 @pytest.mark.parametrize(
     ("options", "age", "why"),
     [
-        ({"is_repeat_harmless": True}, timedelta(minutes=1), "and may still carry out the lost request"),
-        ({}, timedelta(hours=1), "look in its cabinet, then resolve"),
+        (
+            {"is_repeat_harmless": True},
+            timedelta(minutes=1),
+            TOO_EARLY,
+        ),
+        (
+            {},
+            timedelta(hours=1),
+            "Scripted provider cannot be asked for the status of an invoice. "
+            "Look it up in the dashboard of Scripted provider, then resolve it.",
+        ),
     ],
     ids=["too early", "a repeat may harm"],
 )
@@ -213,7 +233,7 @@ def test_where_a_repeat_is_not_possible_the_page_says_why(configure, clerk, opti
     shop = configure(supports_lookup=False, **options)
     invoice = make_invoice("in_doubt", age=age)
     response = clerk.get(page(invoice))
-    assert texts(response, "ic-offer") == ["Resolve …"]
+    assert texts(response, "ic-button") == ["Resolve …"]
     assert why in texts(response, "ic-remark")[1]
     assert why in texts(clerk.get(page(invoice, "check")), "ic-remark")[0]
     clerk.post(page(invoice, "check"), {"repeat": "yes"})
@@ -228,7 +248,10 @@ def test_a_withdrawn_request_is_not_repeated_to_find_out(configure, clerk):
     cancel_requested(invoice)
     stored(invoice).withdraw(actor="ada")
     put_back(invoice, timedelta(hours=1))
-    assert "was withdrawn: look in Scripted provider's dashboard" in texts(clerk.get(page(invoice)), "ic-remark")[1]
+    assert (
+        "was withdrawn. Look it up in the dashboard of Scripted provider"
+        in texts(clerk.get(page(invoice)), "ic-remark")[1]
+    )
     clerk.post(page(invoice, "check"), {"repeat": "yes"})
     assert stored(invoice).status == "in_doubt"
     assert shop.cancel_count == 1
@@ -241,7 +264,10 @@ def test_after_three_repeats_a_person_decides(configure, clerk):
     for _time in range(3):
         clerk.post(page(invoice, "check"), {"repeat": "yes"})
         _long_ago(invoice)
-    assert "repeated 3 times in vain" in texts(clerk.get(page(invoice, "check")), "ic-remark")[0]
+    assert texts(clerk.get(page(invoice, "check")), "ic-remark") == [
+        "The cancel request was repeated without success. "
+        "Look it up in the dashboard of Scripted provider, then resolve it."
+    ]
     clerk.post(page(invoice, "check"), {"repeat": "yes"})
     assert stored(invoice).status == "in_doubt"
     assert shop.cancel_count == 3
@@ -298,7 +324,7 @@ def test_what_is_not_in_doubt_any_more_is_not_decided(shop, clerk):
     assert texts(clerk.get(page(invoice, "resolve")), "title")[0].startswith("Cannot resolve this invoice")
     [(level, text)] = said(clerk.post(page(invoice, "resolve"), data))
     assert level == "warning"
-    assert "Only an invoice in doubt" in text
+    assert "It needs no decision: it is neither in doubt nor contradicted" in text
     assert stored(invoice).status == "paid"
     assert entries(invoice) == []
     assert [row[:3] for row in log(invoice)] == [("in_doubt", "paid", "observed")]
@@ -376,7 +402,7 @@ def test_withdraw_clears_the_request(shop, clerk):
     assert log(invoice) == [("created", "created", "withdrawn", "admin", clerk.user.username, "a mistake")]
     assert stored(invoice).cancel_requested_at is None
     assert shop.cancel_count == 0
-    assert "withdrew the request to cancel it" in texts(clerk.get(page(invoice)), "ic-event")[0]
+    assert "The request to cancel it was withdrawn." in texts(clerk.get(page(invoice)), "ic-event")[0]
 
 
 def test_withdraw_in_doubt_says_that_the_cancel_request_may_still_succeed(shop, clerk):
@@ -419,12 +445,12 @@ def test_late_money_is_handled_once(shop, clerk):
     invoice = make_invoice("paid_after_cancel")
     first = clerk.post(page(invoice, "handled"), {"note": "paid back"})
     second = clerk.post(page(invoice, "handled"), {"note": "me too"})
-    assert said(first) == [("success", f"{invoice}: Late money marked as handled.")]
+    assert said(first) == [("success", f"{invoice}: Its late money was marked as handled.")]
     assert said(second)[-1] == ("info", f"{invoice}: Its late money had been handled before.")
-    assert entries(invoice) == ["Late money marked as handled. paid back"]
+    assert entries(invoice) == ["Its late money was marked as handled. paid back"]
     assert [row[2:] for row in log(invoice)] == [("handled", "operator", clerk.user.username, "paid back")]
     response = clerk.get(page(invoice))
-    assert texts(response, "ic-offer") == ["Check with provider"]
+    assert texts(response, "ic-button") == ["Check with provider"]
     assert texts(response, "ic-state")[0].endswith(f"by {clerk.user.username}.")
 
 
@@ -433,11 +459,11 @@ def test_more_money_than_was_handled_is_to_be_handled_again(shop, clerk):
     clerk.post(page(invoice, "handled"), {"note": "paid back"})
     stored(invoice).observe_status("overpaid")
     response = clerk.get(page(invoice))
-    assert texts(response, "ic-offer") == ["Mark as handled", "Check with provider"]
+    assert texts(response, "ic-button") == ["Mark as handled", "Check with provider"]
     assert "of more money: deliver or pay back, then mark it as handled." in texts(response, "ic-state")[0]
-    assert "more money than was handled: to be handled again" in texts(response, "ic-event")[0]
+    assert "More money came after its late money had been handled." in texts(response, "ic-event")[0]
     again = clerk.post(page(invoice, "handled"), {"note": "the rest too", "seen": "overpaid"})
-    assert said(again) == [("success", f"{invoice}: Late money marked as handled.")]
+    assert said(again) == [("success", f"{invoice}: Its late money was marked as handled.")]
     assert [row[:3] for row in log(invoice)] == [
         ("paid", "paid", "handled"),
         ("paid", "overpaid", "observed"),

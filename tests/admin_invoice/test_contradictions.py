@@ -78,8 +78,7 @@ def test_nothing_is_resolved_where_nothing_contradicts(shop, clerk):
     assert offered(clerk.get(page(invoice))) == []
     response = clerk.get(page(invoice, "resolve"))
     assert texts(response, "ic-remark") == [
-        "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by a provider "
-        "that cannot be asked can be resolved manually."
+        "It needs no decision: it is neither in doubt nor contradicted by its provider."
     ]
 
 
@@ -122,7 +121,7 @@ def test_the_page_that_confirms_resolving_counts_what_can_be_resolved(configure,
     rows = [make_invoice("refused"), make_invoice("created"), make_invoice("canceled")]
     data = {"action": "resolve_selected_invoices", "_selected_action": [invoice.pk for invoice in rows]}
     draft = clerk.post(listing(), data)["Location"]
-    assert clerk.get(draft).context["plan"].count == count
+    assert clerk.get(draft).context["preview"].count == count
     clerk.post(f"{draft}confirm/", {"decision": "canceled", "reason": "seen there"})
     clerk.post(f"{draft}run/")
     resolved = [stored(invoice).status for invoice in rows]

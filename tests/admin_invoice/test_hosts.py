@@ -18,7 +18,7 @@ TEMPLATES = {
     "change_list.html": lambda invoice: listing(),
     "attention.html": lambda invoice: listing(),
     "change_form.html": page,
-    "story.html": page,
+    "summary.html": page,
     "timeline.html": page,
     "object_history.html": lambda invoice: page(invoice, "history"),
     "ask.html": lambda invoice: page(invoice, "cancel"),
@@ -104,7 +104,7 @@ def test_the_pages_work_in_another_skin(skin, package):
     seen = json.loads(done.stdout)
     assert seen == {
         "list": [200, "1 in doubt (0 min)"],
-        "change": [200, "It may or may not be canceled."],
+        "change": [200, "it may or may not be canceled."],
         "history": [200, "begins to cancel"],
         "add": [200, "external_id"],
         "cancel": [200, "Take me back"],

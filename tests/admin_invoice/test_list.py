@@ -465,7 +465,7 @@ def test_an_invoices_page_costs_the_same_whatever_its_history(shop, clerk, story
 
 @pytest.mark.parametrize("order", ["", "?o=4"], ids=["newest first", "sorted"])
 def test_no_more_rows_are_counted_than_the_bound(shop, clerk, monkeypatch, order):
-    monkeypatch.setattr(pages, "BOUND", 150)
+    monkeypatch.setattr(pages, "MAX_COUNT", 150)
     in_bulk(151)
     with CaptureQueriesContext(connection) as queries:
         response = clerk.get(listing(order))
@@ -479,7 +479,7 @@ def test_no_more_rows_are_counted_than_the_bound(shop, clerk, monkeypatch, order
 
 
 def test_up_to_the_bound_the_count_is_true(shop, clerk, monkeypatch):
-    monkeypatch.setattr(pages, "BOUND", 150)
+    monkeypatch.setattr(pages, "MAX_COUNT", 150)
     in_bulk(150)
     response = clerk.get(listing())
     assert response.context["cl"].result_count == 150
@@ -488,7 +488,7 @@ def test_up_to_the_bound_the_count_is_true(shop, clerk, monkeypatch):
 
 def test_a_bounded_count_is_shown_with_separators_too(shop, clerk, monkeypatch, settings):
     settings.USE_THOUSAND_SEPARATOR = True
-    monkeypatch.setattr(pages, "BOUND", 1500)
+    monkeypatch.setattr(pages, "MAX_COUNT", 1500)
     in_bulk(1501)
     assert ">1,500 invoices" in clerk.get(listing()).content.decode().replace("&gt;", ">")
 

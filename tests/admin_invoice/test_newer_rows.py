@@ -63,7 +63,9 @@ def test_the_page_shows_the_status_and_offers_nothing(shop, boss, newer):
 @pytest.mark.parametrize("name", ["cancel", "check", "resolve", "handled", "withdraw"])
 def test_no_page_asks_about_it_and_no_click_sends_anything(shop, boss, newer, name):
     response = boss.get(page(newer, name))
-    assert texts(response, "ic-remark") == ["Its status was written by a newer version of this app."]
+    assert texts(response, "ic-remark") == [
+        "Its status was written by a newer version of this app, which must handle it."
+    ]
     assert "submit" not in texts(response, "ic-ask")[0]
     before = stored(newer)
     data = {"reason": "x", "note": "x", "decision": "canceled", "repeat": "yes", "attempt": newer.attempt or ""}
@@ -88,9 +90,9 @@ def test_an_operation_on_it_says_why_it_is_left_alone_and_goes_on(shop, boss, ne
     address = boss.post(listing(), data)["Location"]
     shown = boss.get(address)
     if kind != "check":
-        plan = shown.context["plan"]
-        assert plan.count == 1
-        assert plan.refused_count == 1
+        preview = shown.context["preview"]
+        assert preview.count == 1
+        assert preview.left_out_count == 1
         boss.post(f"{address}confirm/", {"reason": "x", "decision": "canceled"})
     boss.post(f"{address}run/")
     report = boss.get(address)

@@ -237,7 +237,7 @@ def test_the_timeline_leads_to_the_bulk_operation(shop, clerk):
 
 STORIES = {
     "created": [],
-    "requested": ["(on commit): asked to cancel it"],
+    "requested": ["(on commit): Its cancellation was requested."],
     "refused": ["(API): cancel sent, refused after 0.1 s Open"],
     "canceled": ["(API): cancel sent, confirmed after 0.1 s Canceled"],
     "expired": ["(webhook): Scripted provider reported: Expired Expired"],
@@ -255,12 +255,12 @@ def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, clerk):
     clerk.post(page(invoice, "handled"), {"note": "paid back"})
     response = clerk.get(page(invoice, "history"))
     assert [line.split(": ", 1)[1] for line in texts(response, "ic-event")] == [
-        "late money marked as handled paid back",
+        "Its late money was marked as handled. paid back",
         "Scripted provider reported: Paid Paid",
         "cancel sent, confirmed after 0.1 s Canceled",
         "begins to cancel at Scripted provider Being canceled",
     ]
-    assert "Late money marked as handled. paid back" in texts(response, "td")
+    assert "Its late money was marked as handled. paid back" in texts(response, "td")
 
 
 def test_a_long_history_is_cut_on_the_page_and_whole_in_the_history(shop, clerk):

@@ -18,10 +18,10 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from django_invoice_cancel import services
-from django_invoice_cancel.admin.invoices.available_actions import Offers
+from django_invoice_cancel.admin.invoices.available_actions import AvailableActions
 from django_invoice_cancel.admin.operations import follow_up, report
-from django_invoice_cancel.admin.operations.preview import Plan
-from django_invoice_cancel.admin.scope import InvoiceScope, OperationSight
+from django_invoice_cancel.admin.operations.preview import Preview
+from django_invoice_cancel.admin.scope import InvoiceScope, OperationScope
 from django_invoice_cancel.bulk import preview_walks, reconcile_invoices, walks_of
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.domain.claims import Answer
@@ -29,7 +29,7 @@ from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
 from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import ResolveNotPossible
-from django_invoice_cancel.labels import COUNTED, SENTENCES
+from django_invoice_cancel.labels.results import CODE_COUNTS, CODE_TEXTS
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
@@ -255,8 +255,8 @@ def asked() -> tuple[int, int]:
     return sum(each.cancel_count for each in providers), sum(each.lookup_count for each in providers)
 
 
-def sight_of(operation: BulkOperation, request: Any) -> OperationSight:
-    return OperationSight(InvoiceScope.of(site, request), operation)
+def scope_of(operation: BulkOperation, request: Any) -> OperationScope:
+    return OperationScope(InvoiceScope.of(site, request), operation)
 
 
 def draft_of(invoice: Invoice, wanted: str, request: Any, **fields: Any) -> BulkOperation:
@@ -267,12 +267,12 @@ def draft_of(invoice: Invoice, wanted: str, request: Any, **fields: Any) -> Bulk
 # -- what each place answers ----------------------------------------------------------------------------------------
 
 
-def by_page(plan: Plan) -> str:
+def by_page(preview: Preview) -> str:
     """Return why the confirmation page leaves the one invoice out; empty if it would be done."""
-    assert plan.count + plan.refused_count == 1
-    assert len(plan.sample.examples) == plan.count
-    assert [len(each.examples) for each in plan.refusals()] == [1] * plan.refused_count
-    return "" if plan.count else plan.refused_codes.pop()
+    assert preview.count + preview.left_out_count == 1
+    assert len(preview.sample.examples) == preview.count
+    assert [len(each.examples) for each in preview.left_out_groups()] == [1] * preview.left_out_count
+    return "" if preview.count else preview.left_out_codes.pop()
 
 
 def by_dry_run(invoice: Invoice, wanted: str) -> str:
@@ -313,14 +313,14 @@ def by_run(invoice: Invoice, wanted: str, operation: BulkOperation | None) -> st
     return "" if is_done else code
 
 
-def follow_ups(operation: BulkOperation, request: Any) -> list[Plan]:
+def follow_ups(operation: BulkOperation, request: Any) -> list[Preview]:
     """Return the confirmation pages to which the buttons of an operation's report lead."""
-    sight = sight_of(operation, request)
+    scope = scope_of(operation, request)
     found = []
-    for group in report.groups(sight, lambda step: True):
+    for group in report.build_groups(scope, lambda step: True):
         if group.step is not None:
-            items = follow_up.members(sight, group.outcome, group.code, group.provider)
-            found.append(Plan(sight_of(follow_up.drafted(sight, group.step, items), request)))
+            items = follow_up.select_items(scope, group.outcome, group.code, group.provider)
+            found.append(Preview(scope_of(follow_up.create_draft(scope, group.step, items), request)))
     return found
 
 
@@ -341,19 +341,19 @@ def test_pages_dry_run_call_and_run_agree(
     )
     answers: dict[str, str] = {}
     if draft is not None:
-        plan = Plan(sight_of(draft, request_of_boss))
-        answers["page"] = by_page(plan)
-        if follow_up.check_first(plan) is not None:
-            items = follow_up.members(plan.sight, "", "in_doubt", "")
-            doubtful = follow_up.drafted(plan.sight, follow_up.check_first(plan), items)
-            assert Plan(sight_of(doubtful, request_of_boss)).count == 1
+        preview = Preview(scope_of(draft, request_of_boss))
+        answers["page"] = by_page(preview)
+        if follow_up.find_check_step(preview) is not None:
+            items = follow_up.select_items(preview.scope, "", "in_doubt", "")
+            doubtful = follow_up.create_draft(preview.scope, follow_up.find_check_step(preview), items)
+            assert Preview(scope_of(doubtful, request_of_boss)).count == 1
     if wanted in ASKS_A_PROVIDER:
         answers["dry run"] = by_dry_run(other, wanted)
     if wanted in BUTTONS:
         page, label = BUTTONS[wanted]
-        offers = Offers(site.get_model_admin(Invoice), request_of_boss, one)
-        assert bool(offers.why_not(page)) == bool(code)
-        assert (label in [button.label for button in offers.buttons()]) == (not code)
+        available = AvailableActions(site.get_model_admin(Invoice), request_of_boss, one)
+        assert bool(available.why_not(page)) == bool(code)
+        assert (label in [button.label for button in available.buttons()]) == (not code)
     assert asked() == (0, 0)
     assert Invoice.objects.get(pk=other.pk).status == status
 
@@ -363,7 +363,7 @@ def test_pages_dry_run_call_and_run_agree(
         answers["run"] = by_run(other, wanted, draft)
     of_both = asked()
     if draft is not None:
-        assert all(plan.count == 1 for plan in follow_ups(draft, request_of_boss))
+        assert all(preview.count == 1 for preview in follow_ups(draft, request_of_boss))
 
     assert answers == dict.fromkeys(answers, code)
     is_repeat = wanted == "repeat" and alias == "repeats"
@@ -387,9 +387,9 @@ def test_pages_dry_run_call_and_run_agree(
 
 def test_each_reason_has_a_label() -> None:
     codes = {code.values[4] for code in cells()} | {"sending_disabled", "provider_paused"}
-    assert codes - {""} <= {*SENTENCES, "handled"}
+    assert codes - {""} <= {*CODE_TEXTS, "handled"}
     counted = {code.values[4] for code in cells() if code.values[0] in STORED} | {"sending_disabled"}
-    assert counted - {""} <= set(COUNTED)
+    assert counted - {""} <= set(CODE_COUNTS)
     assert asked() == (0, 0)
     assert Invoice.objects.count() == 0
 
@@ -411,7 +411,7 @@ def test_each_reason_has_a_label() -> None:
 def test_run_reports_what_changed_after_the_page(request_of_boss: Any, columns: dict[str, str], code: str) -> None:
     invoice = make_invoice("created", provider="looks_up")
     draft = draft_of(invoice, "cancel", request_of_boss)
-    assert Plan(sight_of(draft, request_of_boss)).count == 1
+    assert Preview(scope_of(draft, request_of_boss)).count == 1
     put(invoice, **columns)
     draft.confirm()
     advance(draft.pk)
@@ -423,17 +423,17 @@ def test_run_reports_what_changed_after_the_page(request_of_boss: Any, columns: 
 def test_pause_leaves_no_invoice_out_and_the_page_says_until_when(request_of_boss: Any) -> None:
     invoice = make_invoice("created", provider="looks_up")
     invoice._writer.pause("looks_up", "rate_limited", 600)
-    plan = Plan(sight_of(draft_of(invoice, "cancel", request_of_boss), request_of_boss))
-    assert plan.count == 1
-    assert plan.refused_count == 0
-    assert "is paused until" in plan.warnings[0]
+    preview = Preview(scope_of(draft_of(invoice, "cancel", request_of_boss), request_of_boss))
+    assert preview.count == 1
+    assert preview.left_out_count == 0
+    assert "is paused until" in preview.warnings[0]
     assert by_dry_run(invoice, "cancel") == ""
     assert services.cancel_invoice(invoice).code == "provider_paused"
-    offers = Offers(site.get_model_admin(Invoice), request_of_boss, invoice)
-    assert "is paused until" in offers.why_no_cancel
-    plan.draft.confirm()
-    assert advance(plan.draft.pk).wait_seconds > 500
-    assert plan.draft.items.get().outcome == ""
+    available = AvailableActions(site.get_model_admin(Invoice), request_of_boss, invoice)
+    assert "is paused until" in available.why_no_cancel
+    preview.draft.confirm()
+    assert advance(preview.draft.pk).wait_seconds > 500
+    assert preview.draft.items.get().outcome == ""
     assert asked() == (0, 0)
     assert Invoice.objects.get().status == "created"
 
@@ -445,15 +445,15 @@ def momentary(alias: str) -> dict[str, Any]:
 def test_configuration_that_cannot_be_read_now_leaves_no_invoice_out(settings: Any, request_of_boss: Any) -> None:
     invoice = make_invoice("created", provider="looks_up")
     settings.INVOICE_CANCEL = {"PROVIDERS": {}, "PROVIDER_RESOLVER": f"{__name__}.momentary"}
-    plan = Plan(sight_of(draft_of(invoice, "cancel", request_of_boss), request_of_boss))
-    assert plan.count == 1
-    assert plan.refused_count == 0
-    assert "could not be read" in plan.warnings[0]
+    preview = Preview(scope_of(draft_of(invoice, "cancel", request_of_boss), request_of_boss))
+    assert preview.count == 1
+    assert preview.left_out_count == 0
+    assert "could not be read" in preview.warnings[0]
     assert by_dry_run(invoice, "cancel") == "configuration_unavailable"
     assert services.cancel_invoice(invoice).code == "configuration_unavailable"
-    plan.draft.confirm()
-    assert advance(plan.draft.pk).has_more
-    assert plan.draft.items.get().outcome == ""
+    preview.draft.confirm()
+    assert advance(preview.draft.pk).has_more
+    assert preview.draft.items.get().outcome == ""
     assert Invoice.objects.get().status == "created"
 
 

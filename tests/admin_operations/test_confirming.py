@@ -1,5 +1,6 @@
 """From a selection to a confirmed operation: what the page says before anything is done."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.urls import reverse
 
-from django_invoice_cancel.admin.operations.confirm import started
+from django_invoice_cancel.admin.operations.confirm import start_draft
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.testing import make_invoice
@@ -184,9 +185,10 @@ def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, judges_br
     shown = text(judges_browser.get(page(draft)))
     assert "<h1>Resolve 2 invoices?</h1>" in shown
     assert '<label for="id_reason">Reason</label>' in shown  # required, whatever the setting says
-    for decision in ("it canceled", "it still open", "it paid"):
-        assert decision in shown
-    for incomplete in ({"decision": "canceled"}, {"reason": "seen"}, {"decision": "expired", "reason": "seen"}):
+    assert re.findall(r'name="decision" value="(\w+)"', shown) == [
+        *("canceled", "created", "expired", "failed", "partially_paid", "paid", "overpaid")
+    ]
+    for incomplete in ({"decision": "canceled"}, {"reason": "seen"}, {"decision": "in_doubt", "reason": "seen"}):
         judges_browser.post(page(draft, "confirm"), incomplete)
         draft.refresh_from_db()
         assert draft.progress == "draft"
@@ -237,7 +239,7 @@ def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, ju
     same = BulkOperation.objects.get(pk=draft.pk)
     request = rf.post("/")
     request.user = judge
-    assert [started(admin.site, request, each, reason="x") for each in (draft, same)] == [True, False]
+    assert [start_draft(admin.site, request, each, reason="x") for each in (draft, same)] == [True, False]
     assert LogEntry.objects.count() == 1
     assert scripted_provider.cancel_count == 0
     assert statuses() == {"created": 1}

@@ -60,7 +60,7 @@ def running(browser, invoices, choose):
 
 
 def test_the_page_drives_slices_until_all_is_done(scripted_provider, browser, running, monkeypatch):
-    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.SLICE_ITEMS", 2)
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
     shown = text(browser.get(page(operation)))
     assert DRIVES in shown
@@ -94,7 +94,7 @@ def test_without_javascript_the_button_does_a_slice(scripted_provider, browser, 
 
 
 def test_one_message_at_the_end_and_one_log_entry(scripted_provider, browser, running, monkeypatch):
-    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.SLICE_ITEMS", 2)
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
     told = []
     for _slice in range(5):
@@ -136,7 +136,7 @@ def test_every_view_in_a_transaction_stops_nothing(scripted_provider, browser, r
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
 def test_two_pages_share_the_work(scripted_provider, browser, clerk, running, in_thread, monkeypatch):
     """The second tab does a slice while a request of the first one is out."""
-    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.SLICE_ITEMS", 10)
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 10)
     operation = running(20)
     second, tab = [], client_of(clerk)
 
@@ -154,7 +154,7 @@ def test_two_pages_share_the_work(scripted_provider, browser, clerk, running, in
 
 
 def test_stop_and_continue(scripted_provider, browser, running, monkeypatch):
-    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.SLICE_ITEMS", 2)
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
     run(browser, operation)
     browser.post(page(operation, "stop"))

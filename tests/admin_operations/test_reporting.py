@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 from django.utils.translation import override
 
-from django_invoice_cancel.admin.formatting import money, number
-from django_invoice_cancel.admin.operations.report import harmless
+from django_invoice_cancel.admin.operations.report import escape_formula
 from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.labels.formatting import format_money, format_number
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.admin_operations.clicks import client_of, page, put, run, text, user_with
@@ -186,8 +186,8 @@ def test_the_file_has_a_line_for_each_invoice(scripted_provider, browser, report
 def test_no_cell_is_a_formula(scripted_provider, browser, reported, cell):
     operation = reported("canceled", reference=cell)
     assert lines(browser.get(page(operation, "csv")))[1][2] == f"'{cell}"
-    assert harmless(cell) == f"'{cell}"
-    assert harmless("order-17") == "order-17"
+    assert escape_formula(cell) == f"'{cell}"
+    assert escape_formula("order-17") == "order-17"
     assert scripted_provider.cancel_count == 1
 
 
@@ -228,8 +228,8 @@ def test_the_list_of_operations_has_a_title_in_good_language(browser, language, 
 
 def test_numbers_are_those_of_the_language():
     with override("de"):
-        assert number(1014) == "1.014"
-        assert money(Decimal("1501.5"), "EUR") == "1.501,50 EUR"
+        assert format_number(1014) == "1.014"
+        assert format_money(Decimal("1501.5"), "EUR") == "1.501,50 EUR"
 
 
 def test_a_viewer_reads_the_report_without_buttons(scripted_provider, reported):

@@ -82,7 +82,7 @@ def test_operator_cancels_1200_and_settles_those_in_doubt(open_window, sandbox, 
 
 
 def test_without_javascript_each_click_does_a_slice(open_window, sandbox, invoices, monkeypatch):
-    monkeypatch.setattr(admin, "SLICE_ITEMS", 5)
+    monkeypatch.setattr(admin, "ITEM_BATCH_SIZE", 5)
     made = invoices(6, "cryptocloud") + invoices(6, "firekassa")
     window = open_window(java_script_enabled=False)
     window.open_list()

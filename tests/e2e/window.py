@@ -108,14 +108,14 @@ class Window:
 
     def offer(self, name: str) -> Locator:
         """Return a button of an invoice's page: cancel, check, resolve, handled."""
-        return self.page.locator(f".ic-story a[href$='/{name}/'], .ic-story form[action$='/{name}/'] button")
+        return self.page.locator(f".ic-summary a[href$='/{name}/'], .ic-summary form[action$='/{name}/'] button")
 
     def answer(self, **fields: str) -> None:
         """Fill in the page that asks, and say yes."""
         _submit(self.page.locator(".ic-ask form"), fields)
 
     def expect_status(self, status: str) -> None:
-        expect(self.page.locator(f".ic-story .ic-state.ic-{status}")).to_be_visible()
+        expect(self.page.locator(f".ic-summary .ic-state.ic-{status}")).to_be_visible()
 
 
 def _submit(form: Locator, fields: Mapping[str, str]) -> None:

@@ -10,12 +10,13 @@ from django.utils.translation import ngettext, override
 from django.utils.translation.trans_real import DjangoTranslation
 
 import django_invoice_cancel
-from django_invoice_cancel.admin.formatting import clock, outcome_label, seconds
+from django_invoice_cancel.domain.audit import Trigger
 from django_invoice_cancel.domain.outcomes import Code, Outcome
 from django_invoice_cancel.domain.statuses import Status
-from django_invoice_cancel.labels import not_an_id, sentence
-from django_invoice_cancel.models import BulkOperation
-from django_invoice_cancel.models.invoice import STATUS_LABELS
+from django_invoice_cancel.labels.formatting import format_milliseconds, format_time
+from django_invoice_cancel.labels.invoices import DECISIONS, SITUATIONS, STATUS_LABELS, TRIGGER_LABELS, Situation
+from django_invoice_cancel.labels.operations import outcome_label
+from django_invoice_cancel.labels.results import describe_invalid_id, describe_result
 from django_invoice_cancel.models.operation import Operation, Progress
 from django_invoice_cancel.providers.base import Provider
 from django_invoice_cancel.providers.cryptocloud import CryptoCloud
@@ -110,7 +111,7 @@ def test_the_header_names_no_moment_and_no_place():
 
 @pytest.mark.parametrize("code", Code)
 def test_each_code_has_a_russian_sentence(code: Code):
-    russian, english = russian_and_english(sentence(Outcome.SKIPPED, code, provider="ACME", detail="why"))
+    russian, english = russian_and_english(describe_result(Outcome.SKIPPED, code, provider="ACME", detail="why"))
     assert CYRILLIC.search(russian)
     assert not CYRILLIC.search(english)
     assert ("ACME" in russian) == ("ACME" in english)
@@ -119,14 +120,14 @@ def test_each_code_has_a_russian_sentence(code: Code):
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_each_outcome_has_a_russian_sentence_for_codes_of_an_adapter(outcome: Outcome):
-    russian, english = russian_and_english(sentence(outcome, "a_word_of_its_own", provider="ACME"))
+    russian, english = russian_and_english(describe_result(outcome, "a_word_of_its_own", provider="ACME"))
     assert CYRILLIC.search(russian)
     assert not CYRILLIC.search(english)
 
 
 @pytest.mark.parametrize("provider", [FireKassa, CryptoCloud])
 def test_the_form_of_each_providers_ids_is_told_in_russian(provider: type[Provider]):
-    russian, english = russian_and_english(not_an_id("", provider.id_form))
+    russian, english = russian_and_english(describe_invalid_id("", provider.id_form))
     assert provider.id_form in english
     assert re.findall(r"[a-z]{2,}", russian.replace("FireKassa", "")) == []
 
@@ -135,13 +136,34 @@ def test_the_form_of_each_providers_ids_is_told_in_russian(provider: type[Provid
 @pytest.mark.parametrize("outcome", [*Outcome, ""], ids=[*Outcome, "untried"])
 def test_each_outcome_has_a_russian_label(operation: Operation, outcome: str):
     with override("ru"):
-        assert CYRILLIC.match(outcome_label(BulkOperation(operation=operation), outcome))
+        assert CYRILLIC.match(outcome_label(operation, outcome))
 
 
 @pytest.mark.parametrize("status", Status)
 def test_each_status_has_a_russian_label(status: Status):
     russian, english = russian_and_english(STATUS_LABELS[status])
     assert CYRILLIC.match(russian)
+    assert not CYRILLIC.search(english)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status not in ("canceling", "in_doubt")])
+def test_each_status_that_a_person_can_decide_has_a_russian_label(status: Status):
+    russian, english = russian_and_english(DECISIONS[status])
+    assert CYRILLIC.match(russian)
+    assert not CYRILLIC.search(english)
+
+
+@pytest.mark.parametrize("situation", Situation)
+def test_each_situation_of_an_invoice_has_a_russian_text(situation: Situation):
+    russian, english = russian_and_english(SITUATIONS[situation])
+    assert CYRILLIC.match(russian)
+    assert not CYRILLIC.search(english)
+
+
+@pytest.mark.parametrize("trigger", Trigger)
+def test_each_trigger_has_a_label(trigger: Trigger):
+    russian, english = russian_and_english(TRIGGER_LABELS[trigger])
+    assert russian
     assert not CYRILLIC.search(english)
 
 
@@ -176,12 +198,12 @@ def test_counts_are_declined(count: int, said: str):
 )
 def test_numbers_have_the_russian_comma(milliseconds: int, said: str):
     with override("ru"):
-        assert seconds(milliseconds) == said
+        assert format_milliseconds(milliseconds) == said
 
 
 def test_dates_have_the_russian_genitive():
     with override("ru"):
-        assert clock(datetime(2026, 11, 21, 12, 41)) == "21 ноября 2026, 12:41"  # noqa: DTZ001 - as the database has it
+        assert format_time(datetime(2026, 11, 21, 12, 41)) == "21 ноября 2026, 12:41"  # noqa: DTZ001 - as the database has it
 
 
 def test_who_reads_english_on_a_russian_site_gets_english(settings):

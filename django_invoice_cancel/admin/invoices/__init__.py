@@ -1,1 +1,1 @@
-"""The admin's pages of invoices: the list, one invoice, and what is done with one."""
+"""The admin of invoices: the list, the page of one invoice, and the actions on one."""

@@ -1,6 +1,6 @@
-"""What makes sense to do with an invoice now, for this user; and why Cancel is not among it.
+"""The actions that one user can take on one invoice now, and why the others are not possible.
 
-Only offers: whether something is done is decided anew by the view, and by the story.
+They decide which buttons a page shows. Views and services check again before they act.
 """
 
 from __future__ import annotations
@@ -16,38 +16,39 @@ from django.utils.translation import gettext as _
 from ...domain.audit import Wanted
 from ...domain.outcomes import Code
 from ...domain.statuses import is_known
-from ...labels import NEWER
+from ...labels.formatting import format_time
+from ...labels.invoices import BUTTONS, CANNOT
+from ...labels.results import CODE_TEXTS
 from ...models import Invoice, ProviderState
 from ...providers.base import Provider
 from ...services.eligibility import Account, account_of, doubt_over_at, is_in_doubt, why_not, why_not_now
-from ..formatting import clock
-from .summary import reason_not
+from .summary import explain_why_not
 
 if TYPE_CHECKING:
-    from .views import SingleInvoice
+    from .views import InvoiceViews
 
 
 @dataclass(frozen=True)
 class Button:
-    """One thing that can be done."""
+    """A button on the page of an invoice."""
 
     label: str
-    address: str
+    url: str
     is_post: bool = False
-    """Whether a click does it at once; else it leads to a page that asks."""
+    """Whether it acts at once. Otherwise it leads to a confirmation page."""
 
 
-class Offers:
-    """What can be done with one invoice by one user."""
+class AvailableActions:
+    """The actions that one user can take on one invoice."""
 
-    def __init__(self, admin: SingleInvoice, request: HttpRequest, invoice: Invoice) -> None:
+    def __init__(self, admin: InvoiceViews, request: HttpRequest, invoice: Invoice) -> None:
         self.admin = admin
         self.invoice = invoice
         self._codes: dict[Wanted, str] = {}
-        self.may_cancel = admin.has_cancel_permission(request, invoice)
-        self.may_resolve = admin.has_resolve_permission(request, invoice)
+        self.can_cancel = admin.has_cancel_permission(request, invoice)
+        self.can_resolve = admin.has_resolve_permission(request, invoice)
 
-    # -- questions --------------------------------------------------------------------------------------------
+    # -- state ------------------------------------------------------------------------------------------------
 
     @property
     def is_in_doubt(self) -> bool:
@@ -67,68 +68,71 @@ class Offers:
 
     @property
     def is_repeat(self) -> bool:
-        """Whether checking means to repeat the cancel: the provider cannot be asked for a status."""
+        """Whether a check repeats the cancel request, because the provider has no status lookup."""
         return isinstance(self._account, Provider) and not self._account.supports_lookup
 
     @cached_property
     def why_no_cancel(self) -> str:
-        """Why the invoice cannot be canceled now; empty where it can."""
-        if not self.may_cancel:
+        """Why the invoice cannot be canceled now; empty if it can."""
+        if not self.can_cancel:
             return _("Your account does not have the permission to cancel this invoice.")
-        return self._reason(Wanted.CANCEL)
+        return self._explain(Wanted.CANCEL)
 
     @cached_property
     def why_no_check(self) -> str:
-        """Why the provider cannot be asked about the invoice now; empty where it can."""
-        return self._reason(Wanted.REPEAT)
+        """Why the invoice cannot be checked at its provider now; empty if it can."""
+        return self._explain(Wanted.REPEAT)
 
     def why_not(self, page: str) -> str:
-        """Return why what a page asks about cannot be done now; empty where it can."""
+        """Return why the action of a confirmation page is not possible now; empty if it is."""
         if page == "cancel":
             return self.why_no_cancel
         if page == "check":
             return self.why_no_check
         if page == "withdraw" and is_known(self.invoice.status):
             return "" if self.has_request else _("Its cancellation is not requested.")
-        return str(NEWER) if page == "withdraw" else self._reason(Wanted(page))
+        return str(CODE_TEXTS[Code.NEWER_STATUS]) if page == "withdraw" else self._explain(Wanted(page))
 
     @property
-    def open_from(self) -> str:
+    def reopen_from(self) -> str:
         """The time from which a person may decide that an invoice in doubt is still open; empty if that is now."""
         is_early = self._code(Wanted.REOPEN) == Code.DOUBT_PERIOD
-        return clock(doubt_over_at(self.invoice)) if is_early else ""
+        return format_time(doubt_over_at(self.invoice)) if is_early else ""
 
     # -- buttons ----------------------------------------------------------------------------------------------
 
     def buttons(self) -> Iterator[Button]:
-        """Yield what makes sense now, the most likely first."""
+        """Yield the buttons of the possible actions, the most likely first."""
         if not is_known(self.invoice.status):
             return
-        if self.has_late_money and self.may_resolve:
-            yield Button(_("Mark as handled"), self._address("handled"))
+        if self.has_late_money and self.can_resolve:
+            yield self._button("handled")
         if not self.why_no_cancel:
-            yield Button(_("Cancel"), self._address("cancel"))
-        if self.may_cancel and not self.why_no_check:
-            yield Button(_("Check with provider"), self._address("check"), is_post=not self.is_repeat)
-        if self.may_resolve and not self._code(Wanted.RESOLVE):
-            yield Button(_("Resolve …"), self._address("resolve"))
-        if self.has_request and self.may_cancel:
-            yield Button(_("Withdraw request …"), self._address("withdraw"))
+            yield self._button("cancel")
+        if self.can_cancel and not self.why_no_check:
+            yield self._button("check", is_post=not self.is_repeat)
+        if self.can_resolve and not self._code(Wanted.RESOLVE):
+            yield self._button("resolve")
+        if self.has_request and self.can_cancel:
+            yield self._button("withdraw")
 
     def remarks(self) -> Iterator[str]:
-        """Yield why what one would look for is not there."""
+        """Yield why the user finds no button to cancel or to check the invoice."""
         if self.why_no_cancel:
-            yield self.why_no_cancel
-        if self.may_cancel and self.is_in_doubt and self.why_no_check:
-            yield self.why_no_check
+            yield self._explain_missing("cancel", self.why_no_cancel) if self.can_cancel else self.why_no_cancel
+        if self.can_cancel and self.is_in_doubt and self.why_no_check:
+            yield self._explain_missing("check", self.why_no_check)
 
-    def _address(self, page: str) -> str:
-        return self.admin.address_of(self.invoice, page)
+    def _explain_missing(self, page: str, reason: str) -> str:
+        return f"{CANNOT[page]}. {reason}"
+
+    def _button(self, page: str, *, is_post: bool = False) -> Button:
+        return Button(str(BUTTONS[page]), self.admin.invoice_url(self.invoice, page), is_post)
 
     # -- the decision -----------------------------------------------------------------------------------------
 
     def _code(self, wanted: Wanted) -> str:
-        """Return the code of why this cannot be done now; empty if it can."""
+        """Return the code of why this is not possible now; empty if it is."""
         if wanted not in self._codes:
             code = why_not(wanted, self.invoice, self._account)
             if not code and wanted in (Wanted.CANCEL, Wanted.REPEAT):
@@ -136,10 +140,10 @@ class Offers:
             self._codes[wanted] = code
         return self._codes[wanted]
 
-    def _reason(self, wanted: Wanted) -> str:
+    def _explain(self, wanted: Wanted) -> str:
         code = self._code(wanted)
         pause = self._pause if code == Code.PROVIDER_PAUSED else None
-        return reason_not(wanted, self.invoice, code, self._account, pause)
+        return explain_why_not(wanted, self.invoice, code, self._account, pause)
 
     @cached_property
     def _account(self) -> Account:

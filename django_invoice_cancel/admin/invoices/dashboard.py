@@ -1,6 +1,7 @@
-"""The strip above the list: what needs a person, and whether anybody is at work on it. Nothing where nothing does.
+"""The box above the list of invoices: what needs attention, and whether ``reconcile_invoices`` runs.
 
-A constant number of queries, each of which reads only the rows that it counts: never the whole table.
+It is empty if nothing needs attention. It makes a constant number of queries, and each reads only the rows that it
+counts.
 """
 
 from __future__ import annotations
@@ -18,39 +19,40 @@ from django.utils.translation import ngettext, ngettext_lazy
 
 from ... import conf
 from ...domain.clock import utc_now
+from ...labels.formatting import format_age, format_number, format_time_ago
 from ...models import BulkOperation, Invoice, ProviderState
 from ...models.provider_state import RECONCILE_QUIET
 from ...services.cancel import FAILURES_THAT_PAUSE
-from ..formatting import account, age, ago, number
 from ..operations.list import InterruptedFilter
-from ..provider_state import pause_of, sending_disabled, trouble_of
+from ..provider_state import account_name, describe_pause, describe_trouble, sending_warnings
 from .filters import AttentionFilter, Need
-from .summary import marked
+from .summary import mark_code
 
 if TYPE_CHECKING:
     from .admin import InvoiceAdmin
 
-MOST_NAMED = 3
-"""Where more accounts than this are left unattended, a few names do."""
+MAX_NAMES = 3
+"""How many accounts are named in a warning."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that needs attention, and the list of it."""
+    """Something that needs attention."""
 
     text: str
-    address: str
+    url: str
+    """The URL of the list of it; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Attention:
-    """What the strip says."""
+    """The content of the box."""
 
     items: list[Item]
     troubles: list[str]
-    """Which providers are paused, or have not answered since they were."""
+    """Warnings: sending is disabled, a provider is paused or does not answer."""
     reconciled: str = ""
-    """When reconcile last ran, or that nobody runs it; empty where nothing is in doubt."""
+    """When ``reconcile_invoices`` last ran, or that it does not run; empty if no invoice is in doubt."""
     is_unattended: bool = False
 
     def __bool__(self) -> bool:
@@ -59,51 +61,53 @@ class Attention:
 
 @dataclass(frozen=True)
 class _Doubt:
-    """How many invoices of one provider are in doubt, and since when."""
+    """The number of invoices of one provider that are in doubt, and since when the oldest of them is."""
 
     alias: str
     count: int
     oldest: datetime
 
 
-def attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
+def collect_attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
     """Return what needs attention among the invoices that this user may see."""
     invoices: Any = admin.get_queryset(request)
-    doubts = _doubts(invoices)
-    states = {state.alias: state for state in _states(invoices)}
-    reconciled, is_unattended = _reconciled(doubts, states)
+    doubts = _group_doubts(invoices)
+    states = {state.alias: state for state in _read_states(invoices)}
+    reconciled, is_unattended = _describe_reconcile(doubts, states)
     return Attention(
-        items=[*_about_invoices(admin, request, invoices, doubts), *_about_operations(admin, request)],
+        items=[*_invoice_items(admin, request, invoices, doubts), *_operation_items(admin, request)],
         troubles=[
-            *sending_disabled(),
-            *(text for state in states.values() if state.is_seen and (text := _trouble(state))),
+            *sending_warnings(),
+            *(text for state in states.values() if state.is_seen and (text := _describe_known_trouble(state))),
         ],
-        reconciled=marked(reconciled),
+        reconciled=mark_code(reconciled),
         is_unattended=is_unattended,
     )
 
 
-def _trouble(state: ProviderState) -> str:
-    """Say that a provider is down, as far as is known; one lost answer is no news."""
-    return trouble_of(state) if state.failures >= FAILURES_THAT_PAUSE else pause_of(state)
+def _describe_known_trouble(state: ProviderState) -> str:
+    """Return the warning about a provider; a few failures are not worth one."""
+    return describe_trouble(state) if state.failures >= FAILURES_THAT_PAUSE else describe_pause(state)
 
 
 # -- items ----------------------------------------------------------------------------------------------------
 
 
-def _about_invoices(admin: InvoiceAdmin, request: HttpRequest, invoices: Any, doubts: list[_Doubt]) -> Iterator[Item]:
+def _invoice_items(admin: InvoiceAdmin, request: HttpRequest, invoices: Any, doubts: list[_Doubt]) -> Iterator[Item]:
     in_doubt = sum(doubt.count for doubt in doubts)
     if in_doubt:
-        oldest = age(utc_now() - min(doubt.oldest for doubt in doubts))
+        age = format_age(utc_now() - min(doubt.oldest for doubt in doubts))
         text = ngettext("%(count)s in doubt (%(age)s)", "%(count)s in doubt (oldest %(age)s)", in_doubt)
-        yield Item(text % {"count": number(in_doubt), "age": oldest}, _list_of(admin, request, Need.IN_DOUBT))
-    for need, (count, since) in _counted(invoices).items():
+        values = {"count": format_number(in_doubt), "age": age}
+        yield Item(text % values, _filtered_list_url(admin, request, Need.IN_DOUBT))
+    for need, (count, since) in _count_needs(invoices).items():
         if since is not None:
-            text = _TEXTS[need] % {"number": count, "count": number(count), "age": age(utc_now() - since)}
-            yield Item(text, _list_of(admin, request, need))
+            age = format_age(utc_now() - since)
+            text = _NEED_COUNTS[need] % {"number": count, "count": format_number(count), "age": age}
+            yield Item(text, _filtered_list_url(admin, request, need))
 
 
-_TEXTS: Mapping[Need, Any] = {
+_NEED_COUNTS: Mapping[Need, Any] = {
     Need.ABANDONED: ngettext_lazy(
         "%(count)s left behind while it was being canceled",
         "%(count)s left behind while they were being canceled",
@@ -121,8 +125,8 @@ _TEXTS: Mapping[Need, Any] = {
 }
 
 
-def _counted(invoices: Any) -> dict[Need, tuple[int, datetime | None]]:
-    """Return how many invoices have each need, and since when the oldest has it: one query, a part for each need."""
+def _count_needs(invoices: Any) -> dict[Need, tuple[int, datetime | None]]:
+    """Return for each need the number of invoices, and since when the oldest of them has it. One query for all."""
     parts = {
         Need.ABANDONED: (invoices.abandoned(), "status_changed_at"),
         Need.WAITING: (invoices.requested_long_ago(), "cancel_requested_at"),
@@ -139,16 +143,16 @@ def _counted(invoices: Any) -> dict[Need, tuple[int, datetime | None]]:
     return {Need(need): (count, oldest) for need, count, oldest in first.union(*others, all=True)}
 
 
-def _list_of(admin: InvoiceAdmin, request: HttpRequest, need: Need) -> str:
-    """Return the address of the filtered list; empty where a host's admin has another set of filters."""
+def _filtered_list_url(admin: InvoiceAdmin, request: HttpRequest, need: Need) -> str:
+    """Return the URL of the filtered list; empty if the project's admin does not use this filter."""
     if AttentionFilter not in admin.get_list_filter(request):
         return ""
     opts = admin.opts
-    address = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=admin.admin_site.name)
-    return f"{address}?{AttentionFilter.parameter_name}={need}"
+    url = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=admin.admin_site.name)
+    return f"{url}?{AttentionFilter.parameter_name}={need}"
 
 
-def _about_operations(admin: InvoiceAdmin, request: HttpRequest) -> Iterator[Item]:
+def _operation_items(admin: InvoiceAdmin, request: HttpRequest) -> Iterator[Item]:
     site, interrupted = admin.admin_site, BulkOperation.objects.interrupted()
     if not site.is_registered(BulkOperation):
         return
@@ -158,66 +162,70 @@ def _about_operations(admin: InvoiceAdmin, request: HttpRequest) -> Iterator[Ite
     count = interrupted.filter(pk__in=operations.get_queryset(request).values("pk")).count()
     if count:
         text = ngettext("%(count)s operation interrupted", "%(count)s operations interrupted", count)
-        address = reverse("admin:invoice_cancel_bulkoperation_changelist", current_app=site.name)
+        url = reverse("admin:invoice_cancel_bulkoperation_changelist", current_app=site.name)
         yield Item(
-            text % {"count": number(count)},
-            f"{address}?{InterruptedFilter.parameter_name}={InterruptedFilter.INTERRUPTED}",
+            text % {"count": format_number(count)},
+            f"{url}?{InterruptedFilter.parameter_name}={InterruptedFilter.INTERRUPTED}",
         )
 
 
-# -- is anybody at work? --------------------------------------------------------------------------------------
+# -- does reconcile run? --------------------------------------------------------------------------------------
 
 
-def _doubts(invoices: Any) -> list[_Doubt]:
+def _group_doubts(invoices: Any) -> list[_Doubt]:
     groups = invoices.in_doubt().order_by().values("provider")
     counted = groups.annotate(count=Count("pk"), oldest=Min("status_changed_at"))
     return [_Doubt(group["provider"], group["count"], group["oldest"]) for group in counted]
 
 
-def _states(invoices: Any) -> Any:
-    """Return the accounts in trouble and those that were reconciled; ``is_seen``: not of hidden invoices only."""
+def _read_states(invoices: Any) -> Any:
+    """Return the states of accounts in trouble, and of those that were reconciled.
+
+    ``is_seen`` is true unless all invoices of the account are hidden from the user.
+    """
     in_trouble = Q(paused_until__gt=utc_now()) | Q(failures__gte=FAILURES_THAT_PAUSE)
-    telling = in_trouble | Q(last_reconcile_at__isnull=False)
+    relevant = in_trouble | Q(last_reconcile_at__isnull=False)
     own = Q(provider=OuterRef("alias"))
     seen = Exists(invoices.order_by().filter(own)) | ~Exists(Invoice.objects.filter(own))
-    return ProviderState.objects.using(invoices.db).filter(telling).annotate(is_seen=seen).order_by("alias")
+    return ProviderState.objects.using(invoices.db).filter(relevant).annotate(is_seen=seen).order_by("alias")
 
 
-def _reconciled(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tuple[str, bool]:
-    """Say when reconcile last ran for what is in doubt, or that nobody runs it; and whether that is so."""
+def _describe_reconcile(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tuple[str, bool]:
+    """Return when reconcile last ran for the invoices in doubt, or that it does not run; and whether it does not."""
     if not doubts:
         return "", False
     now = utc_now()
     times = {alias: state.last_reconcile_at for alias, state in states.items() if state.last_reconcile_at}
-    # A time far in the future was written by a clock that is ahead: how long ago that was is not known.
-    beats = {alias: beat for alias, beat in times.items() if beat < now + RECONCILE_QUIET}
-    latest = max(beats.values(), default=None)
+    # A time far in the future was written by a clock that is ahead: the time of that run is not known.
+    runs = {alias: run for alias, run in times.items() if run < now + RECONCILE_QUIET}
+    latest = max(runs.values(), default=None)
     quiet_since = now - RECONCILE_QUIET
-    # Reconcile beats for a resolver's alias only while that has doubts: of a new one, the others' beat tells.
+    # Reconcile writes its time for an alias of a resolver only while that has doubts. For a new doubt at such an alias,
+    # the time of the other aliases counts.
     configured = conf.read()[0].providers
-    beating = {doubt.alias for doubt in doubts if doubt.alias in configured or doubt.oldest < quiet_since}
-    ran = {doubt.alias: beats.get(doubt.alias) if doubt.alias in beating else latest for doubt in doubts}
-    kept = [beat for beat in ran.values() if beat is not None and beat >= quiet_since]
-    if len(kept) == len(ran):
-        return _("Reconcile last ran %(ago)s.") % {"ago": ago(min(kept))}, False
+    with_time = {doubt.alias for doubt in doubts if doubt.alias in configured or doubt.oldest < quiet_since}
+    last_runs = {doubt.alias: runs.get(doubt.alias) if doubt.alias in with_time else latest for doubt in doubts}
+    recent = [run for run in last_runs.values() if run is not None and run >= quiet_since]
+    if len(recent) == len(last_runs):
+        return _("Reconcile last ran %(ago)s.") % {"ago": format_time_ago(min(recent))}, False
     if latest is not None and latest >= quiet_since:
-        return _unattended_at(sorted(alias for alias, beat in ran.items() if beat not in kept)), True
-    return _unattended(latest), True
+        return _describe_unattended(sorted(alias for alias, run in last_runs.items() if run not in recent)), True
+    return _describe_all_unattended(latest), True
 
 
-def _unattended(latest: datetime | None) -> str:
+def _describe_all_unattended(latest: datetime | None) -> str:
     text = _("Nothing is checking invoices in doubt: schedule `reconcile_invoices`, or use Check with provider.")
     if latest is None:
         return text
-    ran = _("Reconcile last ran %(ago)s.") % {"ago": ago(latest)}
+    ran = _("Reconcile last ran %(ago)s.") % {"ago": format_time_ago(latest)}
     return f"{text} {ran}"
 
 
-def _unattended_at(aliases: list[str]) -> str:
-    """Say it of these accounts alone: reconcile does run, for others."""
+def _describe_unattended(aliases: list[str]) -> str:
+    """Return the warning about some accounts, while reconcile runs for others."""
     text = _(
         "Nothing is checking invoices in doubt (%(providers)s): "
         "schedule `reconcile_invoices`, or use Check with provider."
     )
-    names = [account(alias) for alias in aliases[:MOST_NAMED]]
-    return text % {"providers": ", ".join([*names, "…"] if len(aliases) > MOST_NAMED else names)}
+    names = [account_name(alias) for alias in aliases[:MAX_NAMES]]
+    return text % {"providers": ", ".join([*names, "…"] if len(aliases) > MAX_NAMES else names)}

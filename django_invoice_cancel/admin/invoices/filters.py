@@ -1,4 +1,4 @@
-"""The filters of the list. None of them reads the table of invoices to find out what to offer."""
+"""Search and filters of the list of invoices. None of them reads the table of invoices to build its choices."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ from ...models.fields import as_plain
 from ...services.results import provider_name
 
 
-def found(invoices: Any, term: str) -> Any:
-    """Return the invoices of this id or reference; those that begin so where there is none."""
+def search_invoices(invoices: Any, term: str) -> Any:
+    """Return the invoices with this id or reference; if there are none, those whose id or reference starts with it."""
     term = term.strip()
     if not term:
         return invoices
-    exact = invoices.filter(_exactly(term))
+    exact = invoices.filter(_match_exactly(term))
     if exact.exists():
         return exact
     return invoices.filter(Q(external_id__startswith=term) | Q(reference__startswith=term))
 
 
-def _exactly(term: str) -> Q:
-    """Return the condition: each provider's one form of the id (the index begins with the provider), or a reference."""
+def _match_exactly(term: str) -> Q:
+    """Return the condition for an id in the form of each provider, or for a reference.
+
+    Every part names the provider, because the index begins with it.
+    """
     configured = conf.read()[0].providers
     forms: dict[str, list[str]] = defaultdict(list)
     for alias in known_aliases():
         forms[term].append(alias)
-        if alias in configured and (form := _form(alias, term)) != term:
+        if alias in configured and (form := _clean_id(alias, term)) != term:
             forms[form].append(alias)
     condition = Q(reference=term)
     for form, aliases in forms.items():
@@ -47,19 +50,19 @@ def _exactly(term: str) -> Q:
     return condition
 
 
-def _form(alias: str, term: str) -> str:
+def _clean_id(alias: str, term: str) -> str:
     try:
         return registry.get_provider(alias).clean_id(term)
     except (ImproperlyConfigured, InvalidExternalId):
         return term
 
 
-MOST_PROVIDERS = 50
-"""Where a resolver knows thousands of accounts, search is the way to one."""
+MAX_PROVIDERS = 50
+"""How many accounts the filter lists. A resolver may know thousands: use the search for them."""
 
 
 class Need(StrEnum):
-    """What an invoice may need attention for."""
+    """Why an invoice may need attention."""
 
     ANY = "any"
     IN_DOUBT = "in_doubt"
@@ -71,7 +74,7 @@ class Need(StrEnum):
 
 
 class AttentionFilter(SimpleListFilter):
-    """Invoices for which somebody has something to do."""
+    """Invoices that need attention."""
 
     title = _("needs attention")
     parameter_name = "attention"
@@ -88,7 +91,7 @@ class AttentionFilter(SimpleListFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any] | None:
-        questions = {
+        querysets = {
             Need.ANY: queryset.needing_attention,
             Need.IN_DOUBT: queryset.in_doubt,
             Need.ABANDONED: queryset.abandoned,
@@ -98,30 +101,30 @@ class AttentionFilter(SimpleListFilter):
             Need.WAITING: queryset.requested_long_ago,
         }
         value = self.value()
-        return questions[Need(value)]() if value in list(Need) else None
+        return querysets[Need(value)]() if value in list(Need) else None
 
 
 class ProviderFilter(SimpleListFilter):
-    """By provider account: those in the settings, and those that were heard of."""
+    """Provider accounts: those of the settings, and others that have a state."""
 
     title = _("provider")
     parameter_name = "provider"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(alias, _named(alias)) for alias in known_aliases()[:MOST_PROVIDERS]]
+        return [(alias, _account_label(alias)) for alias in known_aliases()[:MAX_PROVIDERS]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
         value = self.value()
         if not value:
             return None
-        # Newest first, most of a million rows may be this provider's: a database without statistics (SQLite) would
-        # take the index on provider and sort them all. This way it walks the rows as they are wanted.
-        found: QuerySet[Any] = queryset.alias(its_provider=Coalesce("provider", Value(""))).filter(its_provider=value)
-        return found
+        # Most of a million rows may be this provider's. A database without statistics (SQLite) would use the index on
+        # provider and sort all of them. An expression makes it read the rows in the order of the list.
+        rows: QuerySet[Any] = queryset.alias(its_provider=Coalesce("provider", Value(""))).filter(its_provider=value)
+        return rows
 
 
 class IssuedFilter(SimpleListFilter):
-    """By age: what to cancel is old, what just came in is new."""
+    """The age of invoices."""
 
     title = _("issued")
     parameter_name = "issued"
@@ -145,12 +148,12 @@ class IssuedFilter(SimpleListFilter):
 
 
 def known_aliases() -> list[str]:
-    """Return the aliases of the settings, then others that have a state; the table of invoices is not asked."""
+    """Return the aliases of the settings, then others that have a state."""
     configured = list(conf.read()[0].providers)
     others = ProviderState.objects.exclude(alias__in=configured).order_by("alias")
-    return [*configured, *others.values_list("alias", flat=True)[:MOST_PROVIDERS]]
+    return [*configured, *others.values_list("alias", flat=True)[:MAX_PROVIDERS]]
 
 
-def _named(alias: str) -> str:
+def _account_label(alias: str) -> str:
     name = provider_name(alias)
     return name if name.lower() == alias.lower() else f"{alias} ({name})"

@@ -1,1 +1,1 @@
-"""The admin's pages of bulk operations, from the confirmation to the report."""
+"""The admin of bulk operations: the actions that create them, their confirmation, progress and report."""

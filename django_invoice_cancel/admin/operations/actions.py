@@ -1,7 +1,7 @@
-"""From a selection in a change list to a draft of a bulk operation: the three actions.
+"""The three actions of a change list: cancel, check and resolve the selected invoices.
 
-They write the frozen selection and redirect; they ask no provider, since an action may run in a transaction. What
-the selection means is settled here, once: a later click never evaluates it anew.
+An action stores the selection as the draft of a bulk operation and redirects to its page. It sends no request to a
+provider, because it may run in a transaction. The selection is evaluated once, here.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from django.utils.translation import gettext_lazy as _
 
 from ...models import BulkOperation, Invoice
 from ...models.operation import Operation
-from ..scope import InvoicePermissions, InvoiceScope, paged
-from .confirm import redirect_to, started, starts_at_once
+from ..scope import ROW_BATCH_SIZE, InvoicePermissions, InvoiceScope, iterate_in_batches
+from .confirm import needs_confirmation, redirect_to, start_draft
 
 Options = list[Any] | tuple[Any, ...]
 """An option of an admin class as Django takes it."""
 
-_PAGE = 500
 
-
-def _offered(*, permission: str, one: Any, selected: Any) -> Callable[[Any], Any]:
-    """Declare an action: on the change list and, where Django can do that (6.1), on the change form."""
+def _bulk_action(*, permission: str, one: Any, selected: Any) -> Callable[[Any], Any]:
+    """Return a decorator for an action of the change list and, from Django 6.1 on, of the change form."""
 
     def decorate(function: Any) -> Any:
         action = admin.action(permissions=[permission], description=selected)(function)
@@ -56,29 +54,29 @@ class CancelInvoicesAction(InvoicePermissions):
     cancel_invoice_path = ""
     actions: Any = ("cancel_selected_invoices", "check_selected_invoices", "resolve_selected_invoices")
 
-    @_offered(permission="cancel", one=_("Cancel this invoice"), selected=_("Cancel selected invoices"))
+    @_bulk_action(permission="cancel", one=_("Cancel this invoice"), selected=_("Cancel selected invoices"))
     def cancel_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return self._draft(request, queryset, Operation.CANCEL)
+        return self._create_draft(request, queryset, Operation.CANCEL)
 
-    @_offered(
+    @_bulk_action(
         permission="cancel",
         one=_("Check this invoice with provider"),
         selected=_("Check selected invoices with provider"),
     )
     def check_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return self._draft(request, queryset, Operation.CHECK)
+        return self._create_draft(request, queryset, Operation.CHECK)
 
-    @_offered(
+    @_bulk_action(
         permission="resolve",
         one=_("Resolve this invoice in doubt"),
         selected=_("Resolve selected invoices in doubt"),
     )
     def resolve_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return self._draft(request, queryset, Operation.RESOLVE)
+        return self._create_draft(request, queryset, Operation.RESOLVE)
 
-    def _draft(self, request: HttpRequest, queryset: QuerySet[Any], operation: Operation) -> HttpResponse:
+    def _create_draft(self, request: HttpRequest, queryset: QuerySet[Any], operation: Operation) -> HttpResponse:
         scope = InvoiceScope.of(self.admin_site, request)
-        self._refuse_incomplete_site(scope)
+        self._require_registered_admins(scope)
         if scope.is_empty:
             raise PermissionDenied
         rows = queryset.using(BulkOperation.objects.db)
@@ -91,11 +89,11 @@ class CancelInvoicesAction(InvoicePermissions):
             hidden=self._with_hidden_invoice(rows, scope.hidden(invoices)),
             not_permitted=self._not_permitted(scope, rows, operation),
         )
-        if starts_at_once(draft):
-            started(self.admin_site, request, draft)
+        if not needs_confirmation(draft):
+            start_draft(self.admin_site, request, draft)
         return redirect_to(self.admin_site, draft)
 
-    def _refuse_incomplete_site(self, scope: InvoiceScope) -> None:
+    def _require_registered_admins(self, scope: InvoiceScope) -> None:
         name = self.admin_site.name
         if not self.admin_site.is_registered(BulkOperation):
             raise ImproperlyConfigured(
@@ -118,29 +116,29 @@ class CancelInvoicesAction(InvoicePermissions):
 
     def _without_invoice(self, rows: QuerySet[Any]) -> Iterator[str]:
         if self.cancel_invoice_path:
-            yield from map(str, paged(rows.filter(**{f"{self.cancel_invoice_path}__isnull": True})))
+            yield from map(str, iterate_in_batches(rows.filter(**{f"{self.cancel_invoice_path}__isnull": True})))
 
     def _with_hidden_invoice(self, rows: QuerySet[Any], hidden: QuerySet[Any]) -> Iterator[str]:
-        """Yield the names of selected rows whose invoice the user may not see: the row is named, not the invoice."""
+        """Yield the names of selected rows whose invoice is hidden from the user. The invoice itself is not named."""
         path = f"{self.cancel_invoice_path}__id" if self.cancel_invoice_path else "id"
         leading = rows.order_by().filter(**{f"{path}__in": hidden.values("pk")})
-        yield from map(str, paged(rows.filter(pk__in=leading.values("pk"))))
+        yield from map(str, iterate_in_batches(rows.filter(pk__in=leading.values("pk"))))
 
     def _not_permitted(self, scope: InvoiceScope, rows: QuerySet[Any], operation: Operation) -> Iterator[Any]:
-        """Yield the keys of invoices that the user sees and may not act on."""
-        refused = scope.hidden(self._invoices(rows), operation=operation)
-        yield from refused.order_by().values_list("pk", flat=True)
+        """Yield the keys of invoices that the user may see but not act on."""
+        denied = scope.hidden(self._invoices(rows), operation=operation)
+        yield from denied.order_by().values_list("pk", flat=True)
         if self.cancel_invoice_path:
-            yield from self._refused_by_own_hook(scope.request, rows, operation)
+            yield from self._denied_by_own_hook(scope.request, rows, operation)
 
-    def _refused_by_own_hook(self, request: HttpRequest, rows: QuerySet[Any], operation: Operation) -> Iterator[Any]:
-        """Yield the keys of invoices whose order, or the like, this admin's hook does not permit, if it has one."""
+    def _denied_by_own_hook(self, request: HttpRequest, rows: QuerySet[Any], operation: Operation) -> Iterator[Any]:
+        """Yield the keys of invoices whose selected row this admin's own permission hook denies."""
         name = "has_resolve_permission" if operation == Operation.RESOLVE else "has_cancel_permission"
         permits: Callable[..., bool] = getattr(self, name)
         if getattr(type(self), name) is getattr(InvoicePermissions, name):
             return
-        keys = [row.pk for row in paged(rows) if not permits(request, row)]
-        for start in range(0, len(keys), _PAGE):
-            refused = rows.model._default_manager.using(rows.db).filter(pk__in=keys[start : start + _PAGE])
-            invoices = refused.values_list(f"{self.cancel_invoice_path}__id", flat=True)
+        keys = [row.pk for row in iterate_in_batches(rows) if not permits(request, row)]
+        for start in range(0, len(keys), ROW_BATCH_SIZE):
+            denied = rows.model._default_manager.using(rows.db).filter(pk__in=keys[start : start + ROW_BATCH_SIZE])
+            invoices = denied.values_list(f"{self.cancel_invoice_path}__id", flat=True)
             yield from (key for key in invoices if key is not None)

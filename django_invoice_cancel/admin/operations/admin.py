@@ -1,7 +1,6 @@
-"""The pages of a bulk operation: one address from confirmation through progress to the report.
+"""The pages of a bulk operation: confirmation, progress and report at one URL.
 
-Each page asks for its permission on GET and POST. Providers are asked only by ``run``, outside any transaction. What
-a POST does is decided by its own address and by tables here, never by a name in the address.
+Each view checks its permission on GET and POST. Only ``run_view`` sends requests to providers, outside any transaction.
 """
 
 from __future__ import annotations
@@ -15,31 +14,31 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from ...labels.operations import count_successes, describe_operation
 from ...models import BulkOperation
 from ...models.operation import Progress
 from ...operations import advance
-from .. import formatting
-from ..pages import context_of, guarded
-from ..scope import InvoiceScope, OperationSight
+from ..pages import admin_view, page_context
+from ..scope import InvoiceScope, OperationScope
 from . import confirm, follow_up, report
-from .confirm import address, redirect_to, started, starts_at_once
+from .confirm import needs_confirmation, operation_url, redirect_to, start_draft
 from .list import OperationList
-from .preview import Plan
+from .preview import Preview
 from .progress import Snapshot
 
-SLICE_ITEMS = 1000
-"""A slice takes at most so many items: the rest is free for other pages and workers."""
+ITEM_BATCH_SIZE = 1000
+"""How many items one request takes at most. Other pages and workers can take the rest."""
 
 
 class BulkOperationAdmin(OperationList):
-    """Operations on many invoices: drafts are confirmed, runs watched, reports read."""
+    """The admin of bulk operations: their confirmation, progress and report."""
 
     confirm_template = ""
-    """A template of your own instead of ``confirm.html`` in ``admin/invoice_cancel/bulkoperation/``."""
+    """Your template instead of ``admin/invoice_cancel/bulkoperation/confirm.html``."""
     operation_template = ""
-    """A template of your own instead of ``operation.html`` there."""
+    """Your template instead of ``operation.html`` there."""
 
-    # -- addresses --------------------------------------------------------------------------------------------
+    # -- URLs -------------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
         views = {
@@ -52,7 +51,7 @@ class BulkOperationAdmin(OperationList):
             "report.csv": (self.csv_view, "csv"),
         }
         own = [
-            path(f"<uuid:pk>/{tail}", guarded(self, view), name=f"invoice_cancel_bulkoperation_{name}")
+            path(f"<uuid:pk>/{tail}", admin_view(self, view), name=f"invoice_cancel_bulkoperation_{name}")
             for tail, (view, name) in views.items()
         ]
         return [*own, *super().get_urls()]
@@ -60,167 +59,166 @@ class BulkOperationAdmin(OperationList):
     # -- pages ------------------------------------------------------------------------------------------------
 
     def operation_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Show an operation: its draft to be confirmed, its progress, or its report."""
-        sight = self._sight(request, pk)
-        if sight.operation.progress == Progress.DRAFT and formatting.is_known(sight.operation):
-            plan = Plan(sight)
-            return self._draft_page(request, plan, confirm.form_for(plan))
-        snapshot = Snapshot.of(sight, may_act=self._may_work(request, sight))
+        """Show the confirmation page of a draft, or the progress or the report of an operation."""
+        scope = self._get_scope(request, pk)
+        if scope.operation.progress == Progress.DRAFT and scope.operation.is_known:
+            preview = Preview(scope)
+            return self._draft_page(request, preview, confirm.build_form(preview))
+        snapshot = Snapshot.of(scope, can_act=self._can_work(request, scope))
         if request.GET.get("format") == "json":
             return JsonResponse(snapshot.as_dict())
         return self._operation_page(request, snapshot)
 
     def csv_view(self, request: HttpRequest, pk: UUID) -> Any:
-        """Send the report as a file, to a user who sees every invoice of it."""
-        sight = self._sight(request, pk)
-        if not sight.is_complete:
+        """Return the report as a CSV file, for a user who may see every invoice of it."""
+        scope = self._get_scope(request, pk)
+        if not scope.is_complete:
             raise PermissionDenied
-        return report.csv_response(sight, report.wanted_outcome(request))
+        return report.csv_response(scope, report.requested_outcome(request))
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Show the log of an operation, which counts all of its invoices, to a user who sees every one of them."""
+        """Show the admin's log of an operation to a user who may see all its invoices: the log has their number."""
         operation = self.get_object(request, object_id)
-        if operation is not None and not self._sight_of(request, operation).is_complete:
+        if operation is not None and not self._scope_of(request, operation).is_complete:
             raise PermissionDenied
         return super().history_view(request, object_id, extra_context)
 
-    # -- what is done -----------------------------------------------------------------------------------------
+    # -- actions --------------------------------------------------------------------------------------------
 
     def confirm_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Start the draft, if the user who selected it confirms it."""
-        sight = self._acted_on(request, pk)
-        operation = sight.operation
+        """Start the draft if the user who selected it confirms it."""
+        scope = self._get_actionable(request, pk)
+        operation = scope.operation
         if request.method != "POST" or operation.progress != Progress.DRAFT:
             return redirect_to(self.admin_site, operation)
         if not _is_own(request, operation):
             raise PermissionDenied
-        plan = Plan(sight)
-        form = confirm.form_for(plan, request.POST)
-        if not plan.count or not form.is_valid():
-            return self._draft_page(request, plan, form)
-        started(self.admin_site, request, operation, **form.confirmation())
+        preview = Preview(scope)
+        form = confirm.build_form(preview, request.POST)
+        if not preview.count or not form.is_valid():
+            return self._draft_page(request, preview, form)
+        start_draft(self.admin_site, request, operation, **form.confirmation())
         return redirect_to(self.admin_site, operation)
 
     def run_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Do one slice of the work, where no dispatcher does it."""
-        sight = self._acted_on(request, pk)
-        operation = sight.operation
-        if request.method == "POST" and Snapshot.of(sight, may_act=True).mode == "drive":
+        """Process one batch of items, if no dispatcher is configured."""
+        scope = self._get_actionable(request, pk)
+        operation = scope.operation
+        if request.method == "POST" and Snapshot.of(scope, can_act=True).mode == "drive":
             self._advance(request, operation)
         if request.method == "POST" and request.accepts("application/json") and not request.accepts("text/html"):
             operation.refresh_from_db()
-            return JsonResponse(Snapshot.of(self._sight_of(request, operation), may_act=True).as_dict())
+            return JsonResponse(Snapshot.of(self._scope_of(request, operation), can_act=True).as_dict())
         return redirect_to(self.admin_site, operation)
 
     def stop_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Let nobody take more of it."""
-        operation = self._acted_on(request, pk).operation
+        """Stop the operation: no more items are taken."""
+        operation = self._get_actionable(request, pk).operation
         if request.method == "POST":
             operation.stop()
         return redirect_to(self.admin_site, operation)
 
     def continue_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Go on with a stopped operation, or ask for a worker once more."""
-        operation = self._acted_on(request, pk).operation
+        """Resume a stopped operation, or dispatch an interrupted one again."""
+        operation = self._get_actionable(request, pk).operation
         if request.method == "POST" and not operation.resume() and operation.is_interrupted:
             operation.dispatch()
         return redirect_to(self.admin_site, operation)
 
     def again_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Write the draft of what follows for one group of the report, or for the doubtful of a draft.
+        """Create the draft that follows a group of the report, or that checks the invoices in doubt of a draft.
 
-        It takes only invoices that the user sees.
+        It has only invoices that the user may see.
         """
-        sight = self._sight(request, pk)
-        operation = sight.operation
+        scope = self._get_scope(request, pk)
+        operation = scope.operation
         outcome, code, provider = (request.POST.get(name, "") for name in ("outcome", "code", "provider"))
         step = follow_up.next_step(operation, outcome, code)
-        if not self._may(request, step or operation.operation, sight):
+        if not self._has_permission(request, step or operation.operation, scope):
             raise PermissionDenied
-        items = follow_up.members(sight, outcome, code, provider)
+        items = follow_up.select_items(scope, outcome, code, provider)
         if request.method != "POST" or step is None or not items.exists():
             return redirect_to(self.admin_site, operation)
-        draft = follow_up.drafted(sight, step, items)
-        if starts_at_once(draft):
-            started(self.admin_site, request, draft)
+        draft = follow_up.create_draft(scope, step, items)
+        if not needs_confirmation(draft):
+            start_draft(self.admin_site, request, draft)
         return redirect_to(self.admin_site, draft)
 
     # -- steps ------------------------------------------------------------------------------------------------
 
-    def _sight(self, request: HttpRequest, pk: UUID) -> OperationSight:
-        """Return an operation as the user may see it; 404 if the user sees nothing of it."""
+    def _get_scope(self, request: HttpRequest, pk: UUID) -> OperationScope:
+        """Return what the user may see of an operation, or raise ``Http404`` if that is nothing."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        # Those that the list shows, without what it counts for each.
+        # The operations of the list, without the counts that the list shows.
         operation = BulkOperation.objects.filter(pk__in=self.get_queryset(request).filter(pk=pk).values("pk")).first()
         if operation is None:
             raise Http404
         if not self.has_view_permission(request, operation):
             raise PermissionDenied
-        return self._sight_of(request, operation)
+        return self._scope_of(request, operation)
 
-    def _sight_of(self, request: HttpRequest, operation: BulkOperation) -> OperationSight:
-        return OperationSight(InvoiceScope.of(self.admin_site, request), operation)
+    def _scope_of(self, request: HttpRequest, operation: BulkOperation) -> OperationScope:
+        return OperationScope(InvoiceScope.of(self.admin_site, request), operation)
 
-    def _acted_on(self, request: HttpRequest, pk: UUID) -> OperationSight:
-        """Return an operation to a user who may do what it does to every invoice that is left."""
-        sight = self._sight(request, pk)
-        if not self._may_work(request, sight):
+    def _get_actionable(self, request: HttpRequest, pk: UUID) -> OperationScope:
+        """Return the same, or raise unless the user may act on every remaining invoice."""
+        scope = self._get_scope(request, pk)
+        if not self._can_work(request, scope):
             raise PermissionDenied
-        return sight
+        return scope
 
-    def _may(self, request: HttpRequest, step: str, sight: OperationSight) -> bool:
-        """Return whether the user may do this step at all, by this admin and by the site's admin of invoices."""
-        return self.may(request, step, sight.operation) and sight.scope.permits(step)
+    def _has_permission(self, request: HttpRequest, step: str, scope: OperationScope) -> bool:
+        """Return whether both this admin and the site's admin of invoices permit the step."""
+        return self.has_step_permission(request, step, scope.operation) and scope.invoice_scope.permits(step)
 
-    def _may_work(self, request: HttpRequest, sight: OperationSight) -> bool:
-        kind = sight.operation.operation
-        return formatting.is_known(sight.operation) and self._may(request, kind, sight) and sight.permits(kind)
+    def _can_work(self, request: HttpRequest, scope: OperationScope) -> bool:
+        kind = scope.operation.operation
+        return scope.operation.is_known and self._has_permission(request, kind, scope) and scope.permits(kind)
 
     def _advance(self, request: HttpRequest, operation: BulkOperation) -> None:
-        if advance(operation.pk, limit=SLICE_ITEMS, is_message=False).is_finished:
+        if advance(operation.pk, limit=ITEM_BATCH_SIZE, is_message=False).is_finished:
             operation.refresh_from_db()
-            snapshot = Snapshot.of(self._sight_of(request, operation), may_act=True)
-            is_success = formatting.is_all_done(operation, snapshot.counts, snapshot.total)
+            snapshot = Snapshot.of(self._scope_of(request, operation), can_act=True)
+            is_success = count_successes(operation.operation, snapshot.counts) == snapshot.total
             level = messages.SUCCESS if is_success else messages.WARNING
-            messages.add_message(request, level, formatting.headline(operation, snapshot.counts, snapshot.total))
+            messages.add_message(request, level, snapshot.headline)
 
-    def _draft_page(self, request: HttpRequest, plan: Plan, form: confirm.ConfirmForm) -> HttpResponse:
-        operation, sight = plan.draft, plan.sight
-        may_act = self._may_work(request, sight)
-        doubtful = follow_up.check_first(plan)
+    def _draft_page(self, request: HttpRequest, preview: Preview, form: confirm.ConfirmForm) -> HttpResponse:
+        operation, scope = preview.draft, preview.scope
+        can_act = self._can_work(request, scope)
+        check = follow_up.find_check_step(preview)
         context = {
-            **self._context(request, sight),
-            **confirm.context(plan, form),
-            "may_confirm": may_act and _is_own(request, operation) and plan.count > 0,
-            "must_select_again": _is_own(request, operation) and not may_act,
-            "check_first": doubtful is not None and self._may(request, doubtful, sight),
+            **self._context(request, scope),
+            **confirm.confirmation_context(preview, form),
+            "can_confirm": can_act and _is_own(request, operation) and preview.count > 0,
+            "must_select_again": _is_own(request, operation) and not can_act,
+            "can_check_first": check is not None and self._has_permission(request, check, scope),
         }
         return TemplateResponse(request, self._templates(self.confirm_template, "confirm.html"), context)
 
     def _operation_page(self, request: HttpRequest, snapshot: Snapshot) -> HttpResponse:
-        operation, sight = snapshot.operation, snapshot.sight
+        operation, scope = snapshot.operation, snapshot.scope
         context = {
-            **self._context(request, sight),
-            "title": formatting.title(operation, snapshot.total),
+            **self._context(request, scope),
+            "title": describe_operation(operation.operation, snapshot.total),
             "snapshot": snapshot,
-            "headline": formatting.headline(operation, snapshot.counts, snapshot.total),
-            "groups": report.groups(sight, lambda step: self._may(request, step, sight)),
-            **report.table(snapshot, request),
+            "groups": report.build_groups(scope, lambda step: self._has_permission(request, step, scope)),
+            **report.build_table(snapshot, request),
         }
         return TemplateResponse(request, self._templates(self.operation_template, "operation.html"), context)
 
-    def _context(self, request: HttpRequest, sight: OperationSight) -> dict[str, Any]:
-        operation = sight.operation
+    def _context(self, request: HttpRequest, scope: OperationScope) -> dict[str, Any]:
+        operation = scope.operation
         return {
-            **context_of(self, request),
+            **page_context(self, request),
             "operation": operation,
-            "is_complete": sight.is_complete,
+            "is_complete": scope.is_complete,
             "urls": {
-                page: address(self.admin_site, operation, page)
+                page: operation_url(self.admin_site, operation, page)
                 for page in ("operation", "confirm", "run", "stop", "continue", "again", "csv")
             },
-            "invoices_url": self._invoices_url(sight.scope),
+            "invoices_url": self._invoices_url(scope.invoice_scope),
             "has_view_permission": True,
         }
 
@@ -237,5 +235,5 @@ class BulkOperationAdmin(OperationList):
 
 
 def _is_own(request: HttpRequest, draft: BulkOperation) -> bool:
-    """Say whether this user selected what the draft holds: by their permissions it was frozen."""
+    """Return whether this user created the draft: the selection was checked with that user's permissions."""
     return draft.actor_id is not None and draft.actor_id == request.user.pk

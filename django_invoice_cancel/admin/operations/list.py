@@ -1,4 +1,4 @@
-"""The list of bulk operations, past and present, and who may do what with them."""
+"""The list of bulk operations, and the permissions for their pages."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from ...domain.outcomes import CONFIRMS_CANCEL
+from ...labels.formatting import format_number
+from ...labels.operations import describe_operation
+from ...labels.results import NOT_TRIED
 from ...models import BulkOperation, BulkOperationItem
 from ...models.operation import Operation, Progress
-from .. import formatting
-from ..formatting import in_local_time
+from ..local_times import localize_columns
 from ..scope import InvoiceScope, condition_of_items, visible_items
 from .actions import Options
-from .confirm import address, redirect_to
+from .confirm import operation_url, redirect_to
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[BulkOperation]
-else:  # generic for the type checker alone
+else:  # generic for type checkers only
     _ModelAdmin = admin.ModelAdmin
 
 
 class InterruptedFilter(admin.SimpleListFilter):
-    """Operations that nobody works on, though there is something to do."""
+    """Running operations that no page and no worker processes."""
 
     title = gettext_lazy("needs attention")
     parameter_name = "attention"
@@ -47,7 +49,7 @@ class InterruptedFilter(admin.SimpleListFilter):
 
 
 class OperationList(_ModelAdmin):
-    """The list of operations. None is added, changed or deleted by hand."""
+    """The list of operations. Users cannot add, change or delete them here."""
 
     list_display: Options = ("name", "by", "created_at", "state", "result")
     list_display_links: Options | None = None
@@ -68,21 +70,21 @@ class OperationList(_ModelAdmin):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A user who may act may look, others need ``view_bulkoperation``; both need sight of this site's invoices."""
+        """Return whether the user may act, or has ``view_bulkoperation``; both need access to this site's invoices."""
         can_act = self.has_cancel_permission(request, obj) or self.has_resolve_permission(request, obj)
-        may_look = can_act or super().has_view_permission(request, obj)
-        return may_look and not InvoiceScope.of(self.admin_site, request).is_empty
+        can_view = can_act or super().has_view_permission(request, obj)
+        return can_view and not InvoiceScope.of(self.admin_site, request).is_empty
 
     def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether this user may confirm, run, stop and continue what asks a provider."""
+        """Return whether the user may start, run, stop and continue cancellations and checks."""
         return request.user.has_perm("invoice_cancel.cancel_invoice")
 
     def has_resolve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether this user may confirm, run, stop and continue what decides by hand."""
+        """Return whether the user may start, run, stop and continue operations that resolve invoices."""
         return request.user.has_perm("invoice_cancel.resolve_invoice")
 
-    def may(self, request: HttpRequest, operation: str, obj: Any = None) -> bool:
-        """Say whether this user may do what this kind of operation does."""
+    def has_step_permission(self, request: HttpRequest, operation: str, obj: Any = None) -> bool:
+        """Return whether the user may do what an operation of this kind does."""
         if operation == Operation.RESOLVE:
             return self.has_resolve_permission(request, obj)
         return self.has_cancel_permission(request, obj)
@@ -90,35 +92,35 @@ class OperationList(_ModelAdmin):
     # -- the list ---------------------------------------------------------------------------------------------
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return in_local_time(BulkOperation, super().get_list_display(request))
+        return localize_columns(BulkOperation, super().get_list_display(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
-        """Return the operations of which the user sees an invoice at least, with the counts of the visible ones."""
+        """Return the operations with at least one visible invoice, annotated with the counts of the visible ones."""
         scope = InvoiceScope.of(self.admin_site, request)
         operations = super().get_queryset(request)
         if scope.is_empty:
             return operations.none()
-        seen = condition_of_items(scope, _items_in_question(request))
+        visible = condition_of_items(scope, _relevant_items(request))
         every = BulkOperationItem.objects.filter(operation=OuterRef("pk")).order_by()
-        items = visible_items(every, seen, request)
-        if seen:
+        items = visible_items(every, visible, request)
+        if visible:
             operations = operations.filter(Exists(items) | ~Exists(every))
-        good, untried = items.filter(outcome__in=CONFIRMS_CANCEL), items.filter(outcome=formatting.UNTRIED)
+        good, not_tried = items.filter(outcome__in=CONFIRMS_CANCEL), items.filter(outcome=NOT_TRIED)
         return operations.annotate(
-            visible_total=_counted(items) if seen else F("total"),
-            good_count=_counted(good),
-            untried_count=_counted(untried),
+            visible_total=_count_items(items) if visible else F("total"),
+            good_count=_count_items(good),
+            not_tried_count=_count_items(not_tried),
         )
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Refuse a search by ``total``: it counts the hidden invoices, too."""
+        """Refuse a lookup of ``total``, because it counts hidden invoices too."""
         is_total = lookup.partition(LOOKUP_SEP)[0] == "total"
         return not is_total and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
 
     @admin.display(description=gettext_lazy("operation"), ordering="operation")
     def name(self, operation: Any) -> str:
-        title = formatting.title(operation, operation.visible_total)
-        return format_html('<a href="{}">{}</a>', address(self.admin_site, operation), title)
+        title = describe_operation(operation.operation, operation.visible_total)
+        return format_html('<a href="{}">{}</a>', operation_url(self.admin_site, operation), title)
 
     @admin.display(description=gettext_lazy("by"), ordering="actor_label")
     def by(self, operation: BulkOperation) -> str:
@@ -133,35 +135,35 @@ class OperationList(_ModelAdmin):
         if operation.progress == Progress.DRAFT:
             return ""
         total = operation.visible_total
-        done = total - operation.untried_count
+        done = total - operation.not_tried_count
         if operation.operation == Operation.CANCEL:
             text = _("%(good)s canceled, %(done)s of %(count)s done")
         else:
             text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", total)
         counts = {"good": operation.good_count, "done": done, "count": total}
-        return text % {name: formatting.number(count) for name, count in counts.items()}
+        return text % {name: format_number(count) for name, count in counts.items()}
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Nothing is selected here: Django's "Select ... to view" would say so, and not in every language rightly."""
+        """Replace Django's title "Select ... to view": nothing is selected here."""
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Send whoever comes from the log or a bookmark to the one address of the operation."""
+        """Redirect links of the admin's log, and bookmarks, to the page of the operation."""
         operation = self.get_object(request, object_id)
         if operation is None:
             raise Http404
         return redirect_to(self.admin_site, operation)
 
 
-def _items_in_question(request: HttpRequest) -> QuerySet[BulkOperationItem]:
-    """Return the items whose invoices matter to a request: those of one operation if it is a page of that."""
+def _relevant_items(request: HttpRequest) -> QuerySet[BulkOperationItem]:
+    """Return the items whose invoices are checked for a request: those of one operation if the page is about it."""
     pk = request.resolver_match.kwargs.get("pk") if request.resolver_match else None
     return BulkOperationItem.objects.filter(operation=pk) if isinstance(pk, UUID) else BulkOperationItem.objects.all()
 
 
-def _counted(items: QuerySet[Any]) -> Any:
+def _count_items(items: QuerySet[Any]) -> Any:
     counted = items.values("operation").annotate(count=Count("pk")).values("count")
     return Coalesce(Subquery(counted, output_field=IntegerField()), 0)

@@ -1,6 +1,6 @@
-"""What a draft would do if it was confirmed now: how many, at which providers, and which not, because of what.
+"""Preview of a draft: how many invoices it would process at which providers, and which are left out, and why.
 
-Counts by grouped queries and shows ten of each, whatever the size of the selection.
+It counts by grouped queries and shows ten invoices of each group, whatever the size of the selection.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from django.utils.translation import gettext as _
 from ... import registry
 from ...domain.audit import Wanted
 from ...domain.outcomes import Code, Outcome
-from ...labels import COUNTED, sentence
+from ...labels.formatting import format_money, format_number
+from ...labels.results import CODE_COUNTS, describe_count, describe_result
 from ...models import BulkOperationItem, InvoiceTransition, ProviderState
 from ...models.operation import Operation
 from ...services.eligibility import Account, account_of, state_in, why_not_in
-from .. import formatting
-from ..provider_state import sending_disabled, trouble_of
-from ..scope import OperationSight
+from ..provider_state import account_name, describe_trouble, sending_warnings
+from ..scope import OperationScope
 
-EXAMPLES = 10
-"""How many invoices are shown for each reason."""
+SAMPLE_SIZE = 10
+"""How many invoices of each group are shown."""
 
 
 @dataclass
 class Share:
-    """One provider's share of what would be done."""
+    """The invoices of one provider that would be processed."""
 
     name: str
     count: int = 0
@@ -41,88 +41,88 @@ class Share:
 
     @property
     def shown_count(self) -> str:
-        return formatting.number(self.count)
+        return format_number(self.count)
 
     @property
     def amounts(self) -> str:
-        return " + ".join(formatting.money(total, currency) for currency, total in sorted(self.sums.items()))
+        return " + ".join(format_money(total, currency) for currency, total in sorted(self.sums.items()))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Ten of the selected invoices that go the same way, and how many more there are."""
+    """Some invoices of a group, and how many more it has."""
 
     examples: list[BulkOperationItem]
     more: int
 
     @property
     def shown_more(self) -> str:
-        return formatting.number(self.more)
+        return format_number(self.more)
 
 
 @dataclass(frozen=True)
-class Refusal(Sample):
-    """Selected invoices that would be left alone, for one reason."""
+class LeftOutGroup(Sample):
+    """Selected invoices that are left out for one reason."""
 
     text: str
 
 
-class Plan:
-    """The effect of a draft if it was confirmed now, on the invoices that the user sees."""
+class Preview:
+    """The effect of a draft if it was confirmed now, on the invoices that the user may see."""
 
-    def __init__(self, sight: OperationSight) -> None:
-        self.sight = sight
-        self.draft = sight.operation
+    def __init__(self, scope: OperationScope) -> None:
+        self.scope = scope
+        self.draft = scope.operation
         self.shares: dict[str, Share] = {}
         self._accounts: dict[str, Account] = {}
-        self._refused: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
         self._groups: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
-        """Accounts and states of the items that are left, by the code of why nothing would be done; empty: it would."""
-        self._sort()
+        """Accounts and states of items, by the code of why they are left out; the code of eligible items is empty."""
+        self._classify_items()
 
     @property
     def count(self) -> int:
         return sum(share.count for share in self.shares.values())
 
     @property
-    def refused_count(self) -> int:
-        return self._refused.total()
+    def left_out_count(self) -> int:
+        return self._left_out.total()
 
     @property
-    def refused_codes(self) -> set[str]:
-        return set(self._refused)
+    def left_out_codes(self) -> set[str]:
+        return set(self._left_out)
 
     @cached_property
     def sample(self) -> Sample:
-        """Return ten of those that something would be done about."""
-        return Sample(*self._some("", self.count)) if self.count else Sample([], 0)
+        """Some of the eligible invoices."""
+        return Sample(*self._take_sample("", self.count)) if self.count else Sample([], 0)
 
-    def refusals(self) -> Iterator[Refusal]:
-        """Yield why invoices would be left alone, the most frequent reason first, with ten of each."""
-        order = {code: number for number, code in enumerate(COUNTED)}
-        for code, count in sorted(self._refused.items(), key=lambda each: (-each[1], order.get(each[0], len(order)))):
-            text = formatting.counted(COUNTED[code], count) if code in COUNTED else f"{formatting.number(count)} {code}"
-            yield Refusal(*self._some(code, count), text)
+    def left_out_groups(self) -> Iterator[LeftOutGroup]:
+        """Yield the groups of invoices that are left out, the largest first."""
+        order = {code: number for number, code in enumerate(CODE_COUNTS)}
+        for code, count in sorted(self._left_out.items(), key=lambda each: (-each[1], order.get(each[0], len(order)))):
+            yield LeftOutGroup(*self._take_sample(code, count), describe_count(code, count))
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Return what the invoices would wait for: disabled sending, providers that are paused or did not answer."""
+        """Warnings about what the invoices would wait for: disabled sending, providers that are paused or fail."""
         states = ProviderState.objects.using(self.draft.database).filter(alias__in=self.shares)
-        asks = self.draft.operation != Operation.RESOLVE
-        disabled = sending_disabled() if self.draft.operation == Operation.CANCEL else []
-        return [*disabled, *self._unavailable(), *(text for state in states if asks and (text := trouble_of(state)))]
+        if self.draft.operation == Operation.RESOLVE:
+            return []
+        disabled = sending_warnings() if self.draft.operation == Operation.CANCEL else []
+        troubles = (text for state in states if (text := describe_trouble(state)))
+        return [*disabled, *self._unavailable_configurations(), *troubles]
 
-    def _unavailable(self) -> Iterator[str]:
-        """Yield which configurations cannot be read at the moment: the operation waits for them."""
+    def _unavailable_configurations(self) -> Iterator[str]:
         for alias in sorted(self.shares):
             account = self._accounts[alias]
-            if isinstance(account, registry.ConfigurationUnavailable) and self.draft.operation != Operation.RESOLVE:
-                code = Code.CONFIGURATION_UNAVAILABLE
-                yield str(sentence(Outcome.SKIPPED, code, provider=formatting.account(alias), detail=str(account)))
+            if isinstance(account, registry.ConfigurationUnavailable):
+                code, name = Code.CONFIGURATION_UNAVAILABLE, account_name(alias)
+                yield str(describe_result(Outcome.SKIPPED, code, provider=name, detail=str(account)))
 
     @cached_property
     def repeats(self) -> list[str]:
-        """Say at which providers checking is a repeat of the cancel."""
+        """Warnings about providers at which a check repeats the cancel request."""
         if self.draft.operation != Operation.CHECK:
             return []
         text = _(
@@ -135,20 +135,20 @@ class Plan:
             if not registry.can_look_up(alias)
         ]
 
-    # -- sorting ----------------------------------------------------------------------------------------------
+    # -- groups -----------------------------------------------------------------------------------------------
 
-    def _sort(self) -> None:
-        groups = self._stated().values("provider", "state", "invoice__currency")
+    def _classify_items(self) -> None:
+        groups = self._items_with_state().values("provider", "state", "invoice__currency")
         for group in groups.annotate(count=Count("pk"), sum=Sum("invoice__amount")).order_by():
             account = self._account_of(group["provider"])
             code = why_not_in(self.draft.wanted, group["state"], account, waits_for=self.draft.waits_for)
             self._groups[code].add((group["provider"], group["state"]))
             if code:
-                self._refused[code] += group["count"]
+                self._left_out[code] += group["count"]
             else:
                 self._add(group)
-        done = self.sight.items.exclude(outcome="").values("code").annotate(count=Count("pk")).order_by()
-        self._refused.update({group["code"]: group["count"] for group in done})
+        done = self.scope.items.exclude(outcome="").values("code").annotate(count=Count("pk")).order_by()
+        self._left_out.update({group["code"]: group["count"] for group in done})
 
     def _account_of(self, alias: str) -> Account:
         if alias not in self._accounts:
@@ -157,27 +157,26 @@ class Plan:
 
     def _add(self, group: Mapping[str, Any]) -> None:
         alias = group["provider"]
-        share = self.shares.setdefault(alias, Share(formatting.account(alias)))
+        share = self.shares.setdefault(alias, Share(account_name(alias)))
         share.count += group["count"]
         if group["sum"] is not None:
             share.sums[group["invoice__currency"]] += group["sum"]
 
-    def _some(self, code: str, count: int) -> tuple[list[BulkOperationItem], int]:
-        examples = list(self._items(code).select_related("invoice").order_by("pk")[:EXAMPLES])
+    def _take_sample(self, code: str, count: int) -> tuple[list[BulkOperationItem], int]:
+        examples = list(self._items(code).select_related("invoice").order_by("pk")[:SAMPLE_SIZE])
         return examples, count - len(examples)
 
     def _items(self, code: str) -> QuerySet[BulkOperationItem]:
-        """Return those that would be left alone because of this; without a code those that would not."""
-        if code not in self._groups:  # concluded when it was selected
-            return self.sight.items.filter(code=code)
+        """Return the items that are left out with this code; for an empty code the eligible ones."""
+        if code not in self._groups:  # left out when the draft was created
+            return self.scope.items.filter(code=code)
         pairs = (Q(provider=alias, state=state) for alias, state in self._groups[code])
-        return self._stated().filter(reduce(or_, pairs, Q(pk__in=())))
+        return self._items_with_state().filter(reduce(or_, pairs, Q(pk__in=())))
 
-    def _stated(self) -> QuerySet[Any]:
-        """Annotate the items that are left with the current state of their invoice."""
-        return stated(self.sight.left(), self.draft.wanted)
+    def _items_with_state(self) -> QuerySet[Any]:
+        return annotate_state(self.scope.left(), self.draft.wanted)
 
 
-def stated(items: QuerySet[BulkOperationItem], wanted: Wanted) -> QuerySet[Any]:
+def annotate_state(items: QuerySet[BulkOperationItem], wanted: Wanted) -> QuerySet[Any]:
     """Annotate items with the current state of their invoice."""
     return items.annotate(state=state_in(wanted, InvoiceTransition.objects.using(items.db), "invoice__"))

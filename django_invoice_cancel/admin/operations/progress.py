@@ -1,4 +1,4 @@
-"""How far an operation is: the bar, the sentence, the one button. As a page shows it and as its script reads it."""
+"""Progress of an operation: the bar, a sentence about its state, and a button; for the page and for its script."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from django.utils.translation import ngettext
 from ... import conf
 from ...domain.clock import utc_now
 from ...domain.outcomes import Outcome
-from ...labels import sentence
+from ...labels.formatting import format_number, format_time
+from ...labels.operations import NEWER_OPERATION, describe_operation, describe_report, outcome_label
+from ...labels.results import NOT_TRIED, describe_result
 from ...models import BulkOperation, ProviderState
 from ...models.operation import Progress
 from ...operations.slices import DISABLED_SECONDS, is_sending_disabled, pauses
-from .. import formatting
-from ..formatting import clock
-from ..provider_state import sending_disabled
-from ..scope import OperationSight
+from ..provider_state import account_name, sending_warnings
+from ..scope import OperationScope
 
-ORDER = (*Outcome, formatting.UNTRIED)
+OUTCOME_ORDER = (*Outcome, NOT_TRIED)
 SHORTEST_PAUSE_SECONDS = 3.0
-"""A pause shorter than this is not worth a sentence."""
-HELD_SECONDS = 2.0
-"""How often a page looks whether what others have in hand is free."""
+"""A shorter pause is not shown."""
+HELD_POLL_SECONDS = 2.0
+"""How often a page checks whether items that others hold are free again."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An operation at one moment, as one user may see it."""
+    """The progress of an operation at one moment, as one user may see it."""
 
-    sight: OperationSight
+    scope: OperationScope
     counts: Mapping[str, int]
     """Visible items by outcome."""
-    may_act: bool
-    """Whether this person may work on it."""
+    can_act: bool
+    """Whether the user may process, stop and continue the operation."""
 
     @classmethod
-    def of(cls, sight: OperationSight, *, may_act: bool) -> Snapshot:
-        rows = sight.items.order_by().values("outcome").annotate(count=Count("pk"))
-        return cls(sight, {row["outcome"]: row["count"] for row in rows}, may_act)
+    def of(cls, scope: OperationScope, *, can_act: bool) -> Snapshot:
+        rows = scope.items.order_by().values("outcome").annotate(count=Count("pk"))
+        return cls(scope, {row["outcome"]: row["count"] for row in rows}, can_act)
 
     @property
     def operation(self) -> BulkOperation:
-        return self.sight.operation
+        return self.scope.operation
 
     @property
     def total(self) -> int:
-        return self.sight.total
+        return self.scope.total
 
     @property
     def left(self) -> int:
-        return self.counts.get(formatting.UNTRIED, 0)
+        return self.counts.get(NOT_TRIED, 0)
 
     @property
     def done(self) -> int:
@@ -77,17 +77,17 @@ class Snapshot:
 
     @property
     def mode(self) -> str:
-        """What the page does: ``drive`` the work, ``watch`` others do it or end it, or nothing."""
+        """What the page's script does: ``drive`` (process items), ``watch`` (poll), or nothing."""
         if self.is_stopping:
             return "watch"
         if not self.is_running:
             return ""
-        return "drive" if self.may_act and conf.get().dispatch is None else "watch"
+        return "drive" if self.can_act and conf.get().dispatch is None else "watch"
 
     @property
     def button(self) -> str:
-        """The one thing to do about it: ``stop``, ``continue``, or nothing."""
-        if not self.may_act or self.is_over:
+        """The button to show: ``stop``, ``continue``, or none."""
+        if not self.can_act or self.is_over:
             return ""
         if self.is_running and not self._waits_for_worker:
             return "stop"
@@ -95,90 +95,97 @@ class Snapshot:
 
     @cached_property
     def paused(self) -> list[ProviderState]:
-        """The states of the providers that are left, if all of them are paused."""
+        """The states of the remaining providers, if all of them are paused."""
         if not self.is_running:
             return []
-        aliases = self.sight.providers_left()
+        aliases = self.scope.providers_left()
         states = pauses(self.operation, aliases)
         long_ones = [state for state in states.values() if state.seconds_left > SHORTEST_PAUSE_SECONDS]
         return long_ones if aliases and len(long_ones) == len(aliases) else []
 
     @property
     def is_disabled(self) -> bool:
-        """Whether it runs, and the setting SEND forbids its requests."""
+        """Whether the operation is running and the setting SEND forbids its requests."""
         return self.is_running and self.left > 0 and is_sending_disabled(self.operation)
 
     @cached_property
-    def _in_hand(self) -> tuple[int, bool]:
-        """How many of those that are left somebody took and did not give back, and whether they may have them still."""
-        taken = self.sight.left().filter(token__isnull=False)
+    def _leased(self) -> tuple[int, bool]:
+        """The number of remaining items that were leased and not returned, and whether a lease is still valid."""
+        taken = self.scope.left().filter(token__isnull=False)
         found = taken.aggregate(count=Count("pk"), until=Max("leased_until"))
         return found["count"], found["until"] is not None and found["until"] > utc_now()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it is stopped, and requests that were under way may still be answered."""
-        return self.operation.progress == Progress.STOPPED and self._in_hand[1]
+        """Whether the operation is stopped while requests may still be in flight."""
+        return self.operation.progress == Progress.STOPPED and self._leased[1]
 
     @cached_property
     def is_held(self) -> bool:
-        """Whether this page could do the work, and all of what is left is in other hands."""
-        return self.mode == "drive" and self.left > 0 and not self.paused and not self.sight.free().exists()
+        """Whether this page would process items and all remaining ones are leased by others."""
+        return self.mode == "drive" and self.left > 0 and not self.paused and not self.scope.free().exists()
 
     @property
     def wait_seconds(self) -> float:
         if self.is_disabled:
             return DISABLED_SECONDS
-        return min((state.seconds_left for state in self.paused), default=HELD_SECONDS if self.is_held else 0.0)
+        return min((state.seconds_left for state in self.paused), default=HELD_POLL_SECONDS if self.is_held else 0.0)
 
     @property
     def sentence(self) -> str:
-        """Return the one sentence of state."""
-        if self.is_over or not formatting.is_known(self.operation):
-            return formatting.headline(self.operation, self.counts, self.total)
+        """The state of the operation, in one sentence or two."""
+        if self.is_over or not self.operation.is_known:
+            return self.headline
         if self.is_stopping:
             return _("Stopping: no more is sent; what is under way is still answered.")
         if not self.is_running:
-            return _("Stopped. %(rest)s") % {"rest": self._untried()}
+            return _("Stopped. %(rest)s") % {"rest": self._describe_rest()}
         if self.is_disabled:
-            return " ".join([*sending_disabled(), self._untried()])
+            return " ".join([*sending_warnings(), self._describe_rest()])
         if self.paused:
-            return self._paused()
+            return self._describe_pauses()
         if self.is_held:
             return _("Another page, or one that was closed, has the rest in hand: this page waits until it lets go.")
         if self.mode == "drive":
             return _("This page is doing the work: closing it pauses, nothing is lost.")
         if self._waits_for_worker:
-            return _("No worker has worked on it lately. %(rest)s") % {"rest": self._untried()}
+            return _("No worker has worked on it lately. %(rest)s") % {"rest": self._describe_rest()}
         if conf.get().dispatch is None:
             return _("Another page does the work, as long as it is open.")
         return _("A worker is doing the work; you can close this page.")
 
     @property
+    def headline(self) -> str:
+        """The headline of the report."""
+        if not self.operation.is_known:
+            return str(NEWER_OPERATION)
+        return describe_report(self.operation.operation, self.counts, self.total)
+
+    @property
     def amount_done(self) -> str:
-        """Return how much is done, for the bar's text."""
+        """The number of finished invoices, for the text of the bar."""
         text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", self.total)
-        return text % {"done": formatting.number(self.done), "count": formatting.number(self.total)}
+        return text % {"done": format_number(self.done), "count": format_number(self.total)}
 
     @property
     def tab_title(self) -> str:
-        title = formatting.title(self.operation, self.total)
+        title = describe_operation(self.operation.operation, self.total)
         return title if self.is_over else f"{self.percent}% · {title}"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the counts by outcome, as they are shown."""
+        """Return the counts by outcome, with their labels."""
         return [
             {
                 "outcome": outcome or "untried",
-                "label": formatting.outcome_label(self.operation, outcome),
-                "count": formatting.number(self.counts[outcome]),
+                "label": outcome_label(self.operation.operation, outcome),
+                "count": format_number(self.counts[outcome]),
             }
-            for outcome in (*ORDER, *sorted(set(self.counts) - set(ORDER)))
+            for outcome in (*OUTCOME_ORDER, *sorted(set(self.counts) - set(OUTCOME_ORDER)))
             if self.counts.get(outcome)
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what the page's script reads."""
+        """Return the values that the page's script reads."""
         return {
             "state": self.state,
             "done": self.done,
@@ -193,7 +200,7 @@ class Snapshot:
 
     @property
     def state(self) -> str:
-        """Change of this means that the page is another one: it is loaded anew."""
+        """The state of the page. Its script reloads the page when this changes."""
         paused = " paused" if self.paused else ""
         return f"{self.operation.progress} {self.mode} {self.button}{paused}"
 
@@ -206,36 +213,36 @@ class Snapshot:
             and self.operation.is_interrupted
         )
 
-    def _untried(self) -> str:
-        """Say what was not tried, and that of what somebody took and did not give back more is not known yet."""
-        in_hand = self._in_hand[0]
-        untried = self.left - in_hand
-        said = []
-        if untried or not in_hand:
+    def _describe_rest(self) -> str:
+        """Return how many invoices were not tried, and for how many the result is not known yet."""
+        leased = self._leased[0]
+        not_tried = self.left - leased
+        sentences = []
+        if not_tried or not leased:
             text = ngettext(
                 "%(count)s invoice was not tried and is unchanged.",
                 "%(count)s invoices were not tried and are unchanged.",
-                untried,
+                not_tried,
             )
-            said.append(text % {"count": formatting.number(untried)})
-        if in_hand:
+            sentences.append(text % {"count": format_number(not_tried)})
+        if leased:
             text = ngettext(
                 "%(count)s invoice was in hand: what became of it is not known yet.",
                 "%(count)s invoices were in hand: what became of them is not known yet.",
-                in_hand,
+                leased,
             )
-            said.append(text % {"count": formatting.number(in_hand)})
-        return " ".join(said)
+            sentences.append(text % {"count": format_number(leased)})
+        return " ".join(sentences)
 
-    def _paused(self) -> str:
-        names = [
-            str(sentence(Outcome.NOT_PROCESSED, state.pause_code, provider=formatting.account(state.alias)))
+    def _describe_pauses(self) -> str:
+        reasons = [
+            str(describe_result(Outcome.NOT_PROCESSED, state.pause_code, provider=account_name(state.alias)))
             for state in self.paused
         ]
-        goes_on = utc_now() + timedelta(seconds=self.wait_seconds)
+        resumes_at = utc_now() + timedelta(seconds=self.wait_seconds)
         text = _("Paused until %(time)s: %(why)s %(rest)s")
         return text % {
-            "time": clock(goes_on),
-            "why": " ".join(names),
-            "rest": self._untried(),
+            "time": format_time(resumes_at),
+            "why": " ".join(reasons),
+            "rest": self._describe_rest(),
         }

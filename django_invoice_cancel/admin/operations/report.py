@@ -1,4 +1,7 @@
-"""What came of an operation: groups by reason, the table, the file. Outcomes are those of then, statuses of now."""
+"""Report of an operation: groups by reason, a table, and a CSV file.
+
+Outcomes are those of the operation; statuses are those of now.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,29 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
 from ...domain.outcomes import Outcome
+from ...labels.formatting import format_money, format_number, trim_amount
+from ...labels.invoices import status_label
+from ...labels.operations import follow_up_label, outcome_label
+from ...labels.results import NOT_TRIED, describe_result
 from ...models import BulkOperation, BulkOperationItem
-from ...models.invoice import STATUS_LABELS
 from ...models.operation import Operation
-from .. import formatting
-from ..scope import OperationSight
-from .follow_up import is_feasible, label, members, next_step
-from .progress import ORDER, Snapshot
+from ..provider_state import account_name
+from ..scope import OperationScope
+from .follow_up import is_feasible, next_step, select_items
+from .progress import OUTCOME_ORDER, Snapshot
 
-PER_PAGE = 100
-UNTRIED_WORD = "untried"
-"""How the address names the items that have no outcome."""
-_PAGE = 2000
+ROWS_PER_PAGE = 100
+NOT_TRIED_KEY = "untried"
+"""The outcome of items that have none, in URLs and CSS classes."""
+ROW_BATCH_SIZE = 2000
+"""How many rows of the file are read by one query."""
 _INVOICE = tuple(f"invoice__{name}" for name in ("external_id", "reference", "amount", "currency", "status"))
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Items that ended in the same way for the same reason at the same provider."""
+    """The items with the same outcome and code at the same provider."""
 
     outcome: str
     code: str
@@ -44,169 +51,172 @@ class Group:
     step_label: str
 
     @property
-    def word(self) -> str:
-        return self.outcome or UNTRIED_WORD
+    def key(self) -> str:
+        """The outcome, in CSS classes."""
+        return self.outcome or NOT_TRIED_KEY
 
 
-def groups(sight: OperationSight, may: Callable[[Operation], bool]) -> list[Group]:
-    """Return the groups of the visible items, largest first, each with its next step if the user may take it."""
-    items = sight.items.order_by().annotate(in_hand=Q(outcome="", token__isnull=False))
-    rows = items.values("outcome", "code", "provider", "in_hand").annotate(count=Count("pk"))
+def build_groups(scope: OperationScope, can_take: Callable[[Operation], bool]) -> list[Group]:
+    """Return the groups of the visible items, the largest first, each with its next step if the user may take it."""
+    items = scope.items.order_by().annotate(is_leased=Q(outcome="", token__isnull=False))
+    rows = items.values("outcome", "code", "provider", "is_leased").annotate(count=Count("pk"))
     ordered = sorted(rows, key=lambda row: (-row["count"], row["outcome"], row["code"], row["provider"]))
-    return [_group(sight, row, may) for row in ordered]
+    return [_build_group(scope, row, can_take) for row in ordered]
 
 
-def _group(sight: OperationSight, row: Mapping[str, Any], may: Callable[[Operation], bool]) -> Group:
-    operation, outcome, code, provider = sight.operation, row["outcome"], row["code"], row["provider"]
+def _build_group(scope: OperationScope, row: Mapping[str, Any], can_take: Callable[[Operation], bool]) -> Group:
+    operation, outcome, code, provider = scope.operation, row["outcome"], row["code"], row["provider"]
     step = next_step(operation, outcome, code)
-    if step is not None and not (may(step) and is_feasible(members(sight, outcome, code, provider), step)):
+    if step is not None and not (can_take(step) and is_feasible(select_items(scope, outcome, code, provider), step)):
         step = None
     return Group(
         outcome,
         code,
         provider,
-        formatting.number(row["count"]),
-        formatting.outcome_label(operation, outcome),
-        reason(outcome, code, provider, in_hand=row["in_hand"]),
+        format_number(row["count"]),
+        outcome_label(operation.operation, outcome),
+        describe_item(outcome, code, provider, is_leased=row["is_leased"]),
         step,
-        label(operation, step) if step else "",
+        follow_up_label(operation.operation, step) if step else "",
     )
 
 
-def reason(outcome: str, code: str, provider: str, *, in_hand: bool = False) -> str:
-    """Return the sentence for how an item ended, or that it did not; ``in_hand``: somebody took it, it may be sent."""
-    if not outcome and in_hand:
+def describe_item(outcome: str, code: str, provider: str, *, is_leased: bool = False) -> str:
+    """Return the result of an item as text. ``is_leased``: a worker has taken it, so its request may have been sent."""
+    if not outcome and is_leased:
         return _("It was in hand: what became of it is not known yet.")
     if not outcome:
         return _("It was not tried and is unchanged.")
-    return formatting.why(outcome, code, provider=formatting.account(provider), detail=_("see its settings and id."))
+    detail = _("see its settings and id.")
+    return str(describe_result(outcome, code, provider=account_name(provider), detail=detail))
 
 
 # -- the table ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table."""
+class TableRow:
+    """One row of the table."""
 
     item: BulkOperationItem
     amount: str
-    word: str
+    key: str
+    """The outcome, in CSS classes."""
     label: str
     reason: str
 
 
-def table(snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
-    """Return the page of the table that was asked for, and the filter; the snapshot saves counting."""
-    chosen = wanted_outcome(request)
+def build_table(snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
+    """Return the requested page of the table, and its filters. The counts are those of the snapshot."""
+    chosen = requested_outcome(request)
     count = snapshot.total if chosen is None else snapshot.counts.get(chosen, 0)
-    paginator = Paginator(items(snapshot.sight, chosen), PER_PAGE)
+    paginator = Paginator(select_rows(snapshot.scope, chosen), ROWS_PER_PAGE)
     paginator.count = count
     page: Page[Any] = paginator.get_page(request.GET.get("page"))
     return {
         "page": page,
         "page_numbers": paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
-        "rows": [_row(snapshot.operation, item) for item in page],
+        "rows": [_build_row(snapshot.operation, item) for item in page],
         "filters": _filters(snapshot, chosen),
-        "chosen": "" if chosen is None else chosen or UNTRIED_WORD,
+        "chosen": "" if chosen is None else chosen or NOT_TRIED_KEY,
     }
 
 
-def wanted_outcome(request: HttpRequest) -> str | None:
-    """Return the outcome that the address asks for; None: all, or a word that is none."""
-    word = request.GET.get("outcome", "")
-    if word == UNTRIED_WORD:
-        return formatting.UNTRIED
-    return word if word in set(Outcome) else None
+def requested_outcome(request: HttpRequest) -> str | None:
+    """Return the outcome in the query string; None if it is missing or unknown, which means all."""
+    key = request.GET.get("outcome", "")
+    if key == NOT_TRIED_KEY:
+        return NOT_TRIED
+    return key if key in set(Outcome) else None
 
 
-def items(sight: OperationSight, outcome: str | None) -> QuerySet[BulkOperationItem]:
-    rows = sight.items.select_related("invoice").order_by("pk")
+def select_rows(scope: OperationScope, outcome: str | None) -> QuerySet[BulkOperationItem]:
+    rows = scope.items.select_related("invoice").order_by("pk")
     return rows if outcome is None else rows.filter(outcome=outcome)
 
 
 def _filters(snapshot: Snapshot, chosen: str | None) -> list[dict[str, Any]]:
     everything = {
-        "word": "",
+        "key": "",
         "label": _("All"),
-        "count": formatting.number(snapshot.total),
+        "count": format_number(snapshot.total),
         "is_chosen": chosen is None,
     }
     return [everything] + [
         {
-            "word": outcome or UNTRIED_WORD,
-            "label": formatting.outcome_label(snapshot.operation, outcome),
-            "count": formatting.number(snapshot.counts[outcome]),
+            "key": outcome or NOT_TRIED_KEY,
+            "label": outcome_label(snapshot.operation.operation, outcome),
+            "count": format_number(snapshot.counts[outcome]),
             "is_chosen": chosen == outcome,
         }
-        for outcome in ORDER
+        for outcome in OUTCOME_ORDER
         if snapshot.counts.get(outcome)
     ]
 
 
-def _row(operation: BulkOperation, item: BulkOperationItem) -> Row:
+def _build_row(operation: BulkOperation, item: BulkOperationItem) -> TableRow:
     amount = item.invoice.amount if item.invoice is not None else None
-    return Row(
+    return TableRow(
         item,
-        "" if amount is None or item.invoice is None else formatting.money(amount, item.invoice.currency),
-        item.outcome or UNTRIED_WORD,
-        formatting.outcome_label(operation, item.outcome),
-        reason(item.outcome, item.code, item.provider, in_hand=item.token is not None),
+        "" if amount is None or item.invoice is None else format_money(amount, item.invoice.currency),
+        item.outcome or NOT_TRIED_KEY,
+        outcome_label(operation.operation, item.outcome),
+        describe_item(item.outcome, item.code, item.provider, is_leased=item.token is not None),
     )
 
 
 # -- the file -------------------------------------------------------------------------------------------------
 
 
-def csv_response(sight: OperationSight, outcome: str | None) -> StreamingHttpResponse:
-    """Return the items as a file that spreadsheets open, written as it is sent."""
-    operation = sight.operation
-    response = StreamingHttpResponse(_lines(sight, outcome), content_type="text/csv; charset=utf-8")
+def csv_response(scope: OperationScope, outcome: str | None) -> StreamingHttpResponse:
+    """Return the items as a CSV file for spreadsheets, written while it is sent."""
+    operation = scope.operation
+    response = StreamingHttpResponse(_csv_lines(scope, outcome), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{operation.operation}-{operation.pk}.csv"'
     return response
 
 
 class _Echo:
-    """A file that hands back what is written to it."""
+    """A file whose ``write`` returns the text."""
 
     def write(self, text: str) -> str:
         return text
 
 
-def _lines(sight: OperationSight, outcome: str | None) -> Iterator[str]:
+def _csv_lines(scope: OperationScope, outcome: str | None) -> Iterator[str]:
     writer: Any = csv.writer(_Echo())
-    yield "\ufeff"  # without it, Excel takes the file for one in its own code page
-    yield writer.writerow(_heads())
-    words = _Words(sight.operation)
-    rows = items(sight, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label", "token")
-    page = list(rows[:_PAGE])
-    while page:
-        for _key, *cells in page:
-            yield writer.writerow([harmless(cell) for cell in words.cells(*cells)])
-        page = list(rows.filter(pk__gt=page[-1][0])[:_PAGE])
+    yield "\ufeff"  # without it, Excel reads the file in its own code page
+    yield writer.writerow(_header())
+    texts = _CellTexts(scope.operation)
+    rows = select_rows(scope, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label", "token")
+    batch = list(rows[:ROW_BATCH_SIZE])
+    while batch:
+        for _key, *columns in batch:
+            yield writer.writerow([escape_formula(cell) for cell in texts.cells(*columns)])
+        batch = list(rows.filter(pk__gt=batch[-1][0])[:ROW_BATCH_SIZE])
 
 
-def _heads() -> list[str]:
+def _header() -> list[str]:
     names = (_("Provider"), _("External id"), _("Reference"), _("Amount"), _("Currency"))
     return [*names, _("Outcome then"), _("Code"), _("Why"), _("Status now"), _("Selected as")]
 
 
-class _Words:
-    """Says in words what the columns hold; each sentence is made once."""
+class _CellTexts:
+    """The texts of the cells; each is made once."""
 
     def __init__(self, operation: BulkOperation) -> None:
-        self._statuses = {str(status): str(label) for status, label in STATUS_LABELS.items()}
-        self._why = cache(reason)
-        self._label = cache(partial(formatting.outcome_label, operation))
+        self._status = cache(status_label)
+        self._result = cache(describe_item)
+        self._outcome = cache(partial(outcome_label, operation.operation))
 
     def cells(self, provider: str, *columns: Any) -> list[str]:
         external_id, reference, amount, currency, status, outcome, code, label, token = columns
-        digits = "" if amount is None else f"{formatting.short(amount):f}"
-        about = [provider, external_id or "", reference or "", digits, currency or ""]
-        said = [self._label(outcome), code, self._why(outcome, code, provider, in_hand=token is not None)]
-        return [*about, *said, self._statuses.get(status, status or ""), label]
+        digits = "" if amount is None else f"{trim_amount(amount):f}"
+        invoice = [provider, external_id or "", reference or "", digits, currency or ""]
+        result = self._result(outcome, code, provider, is_leased=token is not None)
+        return [*invoice, self._outcome(outcome), code, result, self._status(status or ""), label]
 
 
-def harmless(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
+def escape_formula(cell: str) -> str:
+    """Return a cell that no spreadsheet interprets as a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell

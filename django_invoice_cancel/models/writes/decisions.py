@@ -12,8 +12,9 @@ from ...domain.clock import utc_now
 from ...domain.outcomes import Code, Outcome
 from ...domain.statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
 from ...exceptions import ResolveNotPossible
-from ...labels import NOT_BECAUSE
+from ...labels.results import describe_result
 from ...services.eligibility import end_of_claim, is_abandoned, why_not
+from ...services.results import provider_name
 from ..actors import named_actor
 from ..values import storable
 from .answers import append_flagged, consequences
@@ -65,7 +66,7 @@ class DecisionWriter(RowWriter):
             row = self.lock(invoice.id)
             code = Code.NO_LATE_MONEY if row is None else why_not(Wanted.HANDLED, row)
             if row is None or code not in ("", Code.HANDLED):
-                raise ResolveNotPossible(code, str(NOT_BECAUSE[Wanted.HANDLED][code]))
+                raise _not_possible(invoice, code)
             if tries.has_written(row):
                 carry_over(row, invoice)
                 return True
@@ -94,8 +95,9 @@ class DecisionWriter(RowWriter):
         code = why_not(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
         if code:
             is_open = row.status == Status.CREATED == status and not why_not(Wanted.RESOLVE, row)
-            text = _("This invoice is open already.") if is_open else NOT_BECAUSE[Wanted.RESOLVE][code]
-            raise ResolveNotPossible(code, str(text))
+            if is_open:
+                raise ResolveNotPossible(code, _("This invoice is open already."))
+            raise _not_possible(row, code)
         now, old = utc_now(), row.status
         changes = consequences(status, now)
         if status == Status.CREATED:
@@ -120,6 +122,11 @@ class _Tries:
         """Return whether an earlier try wrote the decision; call it once in each try, with the locked row."""
         self._count += 1
         return self._count > 1 and self._written.filter(attempt=row.attempt).exists()
+
+
+def _not_possible(invoice: Invoice, code: str) -> ResolveNotPossible:
+    text = describe_result(Outcome.SKIPPED, code, provider=provider_name(invoice.provider))
+    return ResolveNotPossible(code, str(text))
 
 
 def _changed() -> ResolveNotPossible:

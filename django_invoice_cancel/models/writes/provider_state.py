@@ -15,7 +15,7 @@ from django.db.models.functions import Least
 from ...bulk.workers import NEAR
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code, Outcome
-from ...labels import sentence
+from ...labels.results import describe_result
 from ...services.results import provider_name
 from ..provider_state import ProviderState
 from .rows import MOST_COUNTED, RowWriter
@@ -121,7 +121,7 @@ class ProviderStateWriter(RowWriter):
 
 def _log_pause(alias: str, code: str, seconds: float) -> None:
     if code in (Code.BAD_CREDENTIALS, Code.RATE_LIMITED):
-        why = sentence(Outcome.NOT_PROCESSED, code, provider=provider_name(alias))
+        why = describe_result(Outcome.NOT_PROCESSED, code, provider=provider_name(alias))
     else:
         why = f"its replies say nothing about invoices ({code})."
     level = logging.ERROR if code == Code.BAD_CREDENTIALS else logging.WARNING

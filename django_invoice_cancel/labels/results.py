@@ -1,4 +1,4 @@
-"""The sentence for each code: of a result, of many invoices, of what cannot be done with one. Translated when shown."""
+"""Texts of outcomes and of codes: of one result, and of many invoices that have the same code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,22 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext_lazy
 
-from .domain.audit import Wanted
-from .domain.outcomes import Code, Outcome
+from ..domain.outcomes import Code, Outcome
+from .formatting import format_count, format_number
 
-SENTENCES: dict[str, Any] = {
+NOT_TRIED = ""
+"""The outcome of an invoice that has none yet."""
+
+OUTCOME_LABELS: Mapping[str, Any] = {
+    Outcome.CANCELED: _("Canceled"),
+    Outcome.ALREADY_CANCELED: _("Already canceled"),
+    Outcome.REFUSED: _("Refused"),
+    Outcome.NOT_PROCESSED: _("Not processed"),
+    Outcome.IN_DOUBT: _("In doubt"),
+    Outcome.SKIPPED: _("Skipped"),
+    NOT_TRIED: _("Not tried"),
+}
+CODE_TEXTS: Mapping[str, Any] = {
     Code.CANCELED: _("{provider} confirmed the cancellation."),
     Code.ALREADY_CANCELED: _("It was already canceled."),
     Code.IN_PROGRESS: _("It is being canceled right now."),
@@ -24,15 +36,15 @@ SENTENCES: dict[str, Any] = {
     Code.PROVIDER_PAUSED: _("{provider} is paused after trouble; nothing was sent."),
     Code.NEWER_STATUS: _("Its status was written by a newer version of this app, which must handle it."),
     Code.UNKNOWN_INVOICES: _("{provider} knew none of the invoices before this one: check its credentials."),
-    Code.SENDING_DISABLED: _("Sending is disabled by the setting SEND; nothing was sent."),
+    Code.SENDING_DISABLED: _("Sending is disabled by the setting SEND: no invoice is canceled at a provider."),
     Code.NOT_REGISTERED: _("It is not registered any more."),
     Code.NO_INVOICE: _("It has no invoice."),
     Code.NOT_PERMITTED: _("Whoever selected it may not touch it."),
     Code.CHANGED: _("It changed after it was selected."),
     Code.DATABASE_ERROR: _("The database could not lock, read or write it; nothing was sent. Try again later."),
-    Code.NOT_IN_DOUBT: _("It is not in doubt."),
+    Code.NOT_IN_DOUBT: _("It needs no decision: it is neither in doubt nor contradicted by its provider."),
     Code.DOUBT_PERIOD: _("{provider} may still carry out the lost request: wait."),
-    Code.TOO_MANY_REPEATS: _("The cancel request was repeated without success; a person must decide."),
+    Code.TOO_MANY_REPEATS: _("The cancel request was repeated without success."),
     Code.NO_LATE_MONEY: _("It was not paid after a cancellation."),
     Code.NOT_FOUND: _("{provider} does not know this invoice."),
     Code.PROVIDER_REFUSED: _("{provider} refused to cancel it."),
@@ -50,7 +62,7 @@ SENTENCES: dict[str, Any] = {
     Code.WRONG_ADDRESS: _("The address of {provider} seems wrong: check base_url. It may or may not be canceled."),
     Code.ADAPTER_ERROR: _("The adapter of {provider} failed: it may or may not be canceled."),
     Code.ABANDONED: _("The process that was canceling it is gone: it may or may not be canceled."),
-    Code.NO_LOOKUP: _("{provider} cannot be asked for its status; a person or a repeat must decide."),
+    Code.NO_LOOKUP: _("{provider} cannot be asked for the status of an invoice."),
     Code.RESOLVED: _("Decided by hand."),
     Code.REQUESTED: _("Its cancellation was requested."),
     Code.WITHDRAWN: _("The request to cancel it was withdrawn."),
@@ -60,37 +72,56 @@ SENTENCES: dict[str, Any] = {
     Code.MORE_MONEY: _("More money came after its late money had been handled."),
 }
 
-_BY_OUTCOME: dict[Outcome, Any] = {
-    Outcome.CANCELED: SENTENCES[Code.CANCELED],
-    Outcome.ALREADY_CANCELED: SENTENCES[Code.ALREADY_CANCELED],
-    Outcome.REFUSED: SENTENCES[Code.PROVIDER_REFUSED],
+_OUTCOME_TEXTS: Mapping[str, Any] = {
+    Outcome.CANCELED: CODE_TEXTS[Code.CANCELED],
+    Outcome.ALREADY_CANCELED: CODE_TEXTS[Code.ALREADY_CANCELED],
+    Outcome.REFUSED: CODE_TEXTS[Code.PROVIDER_REFUSED],
     Outcome.NOT_PROCESSED: _("{provider} did not process the request; try again later."),
-    Outcome.IN_DOUBT: SENTENCES[Code.NO_ANSWER],
+    Outcome.IN_DOUBT: _("The answer of {provider} does not tell what it did: it may or may not be canceled."),
     Outcome.SKIPPED: _("Nothing was sent."),
 }
 
+_LOOK_IT_UP = _("Look it up in the dashboard of {provider}, then resolve it.")
+_NEEDS_DECISION = frozenset({Code.NO_LOOKUP, Code.WITHDRAWN, Code.TOO_MANY_REPEATS})
+"""Codes of invoices in doubt that neither a lookup nor a repeat will settle."""
 
-def sentence(outcome: Outcome, code: str, *, provider: str, detail: str = "") -> Any:
-    """Return the lazy sentence for a result; an adapter's own code gets the sentence of its outcome."""
-    template = SENTENCES.get(code, _BY_OUTCOME[outcome])
-    return format_lazy(template, provider=provider, detail=detail)
+
+def describe_result(outcome: str, code: str, *, provider: str, detail: str = "") -> Any:
+    """Return the lazy text of a result.
+
+    A code of an adapter's own gets the text of its outcome; an outcome of a newer version is shown as it is.
+    """
+    if outcome not in _OUTCOME_TEXTS:
+        return f"{outcome} ({code})" if code else outcome
+    text = CODE_TEXTS.get(code, _OUTCOME_TEXTS[outcome])
+    described = format_lazy(text, provider=provider, detail=detail)
+    if outcome == Outcome.IN_DOUBT and code in _NEEDS_DECISION:
+        return format_lazy("{} {}", described, format_lazy(_LOOK_IT_UP, provider=provider))
+    return described
+
+
+def last_outcome_label(outcome: str) -> str:
+    """Return the label of an invoice's last outcome; empty if there was none."""
+    if outcome == Code.NOT_FOUND:
+        return str(_("Unknown to the provider"))
+    return str(OUTCOME_LABELS.get(outcome, outcome)) if outcome else ""
 
 
 ID_FORMS = (
     gettext_noop("FireKassa's own number of the invoice, 1 to 19 of 0-9, A-Z, a-z, _ and -"),
     gettext_noop("INV- and 1 to 32 of 0-9 and A-Z, with or without the INV-"),
 )
-"""What the ids of our own adapters look like: they know no Django, so their words are marked for translation here."""
+"""The forms of the ids of this package's adapters, marked for translation here: adapters do not import Django."""
 
 
-def not_an_id(provider: str, form: str) -> Any:
-    """Return the lazy sentence for an id that does not look as the provider's ids do."""
+def describe_invalid_id(provider: str, form: str) -> Any:
+    """Return the lazy text for an id that does not have the form of the provider's ids."""
     return format_lazy(_("This is not an id of {provider}: an id is {form}."), provider=provider, form=_(form))
 
 
-# -- why something cannot be done -----------------------------------------------------------------------------
+# -- counts ---------------------------------------------------------------------------------------------------
 
-COUNTED: Mapping[str, Any] = {
+CODE_COUNTS: Mapping[str, Any] = {
     Code.IN_DOUBT: ngettext_lazy("%(count)s in doubt", "%(count)s in doubt", "number"),
     Code.HAS_PAYMENT: ngettext_lazy("%(count)s holds money", "%(count)s hold money", "number"),
     Code.IN_PROGRESS: ngettext_lazy("%(count)s being canceled now", "%(count)s being canceled now", "number"),
@@ -130,47 +161,9 @@ COUNTED: Mapping[str, Any] = {
     Code.NO_INVOICE: ngettext_lazy("%(count)s without an invoice", "%(count)s without an invoice", "number"),
     Code.NOT_PERMITTED: ngettext_lazy("%(count)s that you may not touch", "%(count)s that you may not touch", "number"),
 }
-"""Why so many of the invoices of a draft are left out; in this order if they are as many."""
+"""How many invoices have a code; equal counts are listed in this order."""
 
-NEWER = _("Its status was written by a newer version of this app.")
-NO_ANSWER = _("%(provider)s cannot be asked for an invoice's status.")
-LOOK_THERE = _("%(provider)s cannot be asked for an invoice's status: look in its cabinet, then resolve.")
-_UNRESOLVABLE: Mapping[str, Any] = {
-    Code.NOT_IN_DOUBT: _(
-        "Only an invoice in doubt, one whose status the provider contradicts, and one that was refused by "
-        "a provider that cannot be asked can be resolved manually."
-    ),
-    Code.DOUBT_PERIOD: _("The provider may still carry out the lost request: wait."),
-    Code.NEWER_STATUS: NEWER,
-}
-NOT_BECAUSE: Mapping[str, Mapping[str, Any]] = {
-    Wanted.CANCEL: {
-        Code.IN_DOUBT: _("Not to be canceled now: first find out what became of the request that was sent."),
-        Code.IN_PROGRESS: _("Not to be canceled now: somebody is at it."),
-        Code.HAS_PAYMENT: _("Not to be canceled: it holds money."),
-        **dict.fromkeys((Code.CLOSED, Code.ALREADY_CANCELED), _("Not to be canceled: it takes no money any more.")),
-        Code.NEWER_STATUS: NEWER,
-    },
-    Wanted.REPEAT: {
-        Code.IN_PROGRESS: _("A cancel is under way: its answer is waited for."),
-        Code.DOUBT_PERIOD: _(
-            "%(provider)s cannot be asked for an invoice's status, and may still carry out the lost request: "
-            "the cancel can be repeated from %(when)s on."
-        ),
-        Code.WITHDRAWN: _("The request to cancel it was withdrawn: look in %(provider)s's dashboard, then resolve."),
-        Code.TOO_MANY_REPEATS: ngettext_lazy(
-            "The cancel was repeated %(count)d time in vain: look in %(provider)s's cabinet, then resolve.",
-            "The cancel was repeated %(count)d times in vain: look in %(provider)s's cabinet, then resolve.",
-            "count",
-        ),
-        Code.NEWER_STATUS: NEWER,
-    },
-    Wanted.RESOLVE: _UNRESOLVABLE,
-    Wanted.REOPEN: _UNRESOLVABLE,
-    Wanted.HANDLED: {
-        Code.NO_LATE_MONEY: _("This invoice was not paid after a cancellation."),
-        Code.HANDLED: _("There is no late money that waits to be handled."),
-        Code.NEWER_STATUS: NEWER,
-    },
-}
-"""Why this cannot be done with one invoice, by intention and code; other codes have the sentence of a result."""
+
+def describe_count(code: str, count: int) -> str:
+    """Return how many invoices have a code; a code without a text of its own is shown as it is."""
+    return format_count(CODE_COUNTS[code], count) if code in CODE_COUNTS else f"{format_number(count)} {code}"

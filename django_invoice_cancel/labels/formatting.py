@@ -1,0 +1,76 @@
+"""Write numbers, amounts and times in the language of the reader."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from ..domain.clock import utc_now
+
+
+def format_time(when: datetime) -> str:
+    """Return the time of day, with its date unless that is today: 12:41, or 21 Nov 2026, 12:41."""
+    local, today = to_local(when), to_local(utc_now()).date()
+    return date_format(local, "H:i" if local.date() == today else pgettext("date format", "j M Y, H:i"))
+
+
+def to_local(when: datetime) -> datetime:
+    """Return an aware time in the current time zone; a naive one is local already."""
+    return timezone.localtime(when) if timezone.is_aware(when) else when
+
+
+def format_age(span: timedelta) -> str:
+    """Return a duration in its largest unit: 5 min, 3 h, 12 d."""
+    minutes = max(int(span.total_seconds() // 60), 0)
+    if minutes < 60:
+        return _("%(count)d min") % {"count": minutes}
+    if minutes < 60 * 24:
+        return _("%(count)d h") % {"count": minutes // 60}
+    return _("%(count)d d") % {"count": minutes // (60 * 24)}
+
+
+def format_time_ago(when: datetime) -> str:
+    """Return how long ago an instant was: just now, 5 min ago, 3 h ago."""
+    span = utc_now() - when
+    if span < timedelta(minutes=1):
+        return _("just now")
+    return _("%(age)s ago") % {"age": format_age(span)}
+
+
+def format_milliseconds(milliseconds: int) -> str:
+    """Return the duration of a request: 40 ms, 0.3 s, 15 s. At least 1 ms."""
+    if milliseconds < 100:
+        return _("%(count)d ms") % {"count": max(milliseconds, 1)}
+    number = milliseconds / 1000
+    places = 0 if number >= 10 else 1
+    return _("%(count)s s") % {"count": number_format(round(number, places), places)}
+
+
+def format_number(value: int) -> str:
+    """Return a count with its thousands grouped: 1,014."""
+    return number_format(value, use_l10n=True, force_grouping=True)
+
+
+def format_count(text: Any, count: int) -> str:
+    """Fill a count into a text that has plural forms."""
+    return str(text % {"number": count, "count": format_number(count)})
+
+
+def trim_amount(amount: Decimal) -> Decimal:
+    """Return an amount without trailing zeros, with two places at least: 23.90 for the database's 23.90000000."""
+    whole, _point, places = f"{amount:f}".partition(".")  # rounding fails for more digits than the context has
+    return Decimal(f"{whole}.{places.rstrip('0').ljust(2, '0')}")
+
+
+def format_money(amount: Decimal, currency: str) -> str:
+    """Return an amount with its currency: 1,501.50 USD."""
+    amount = trim_amount(amount)
+    places = -int(amount.as_tuple().exponent)
+    shown = number_format(amount, decimal_pos=places, use_l10n=True, force_grouping=True)
+    return f"{shown} {currency}".strip()

@@ -1,0 +1,141 @@
+"""Texts about bulk operations: their titles, their buttons, and the headline of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+
+from ..domain.audit import Wanted
+from ..domain.outcomes import CONFIRMS_CANCEL, Outcome
+from .formatting import format_count, format_number
+from .results import NOT_TRIED, OUTCOME_LABELS
+
+NEWER_OPERATION = gettext_lazy("A newer version of this app wrote this operation. This version only shows it.")
+_TITLES: Mapping[str, Any] = {
+    Wanted.CANCEL: ngettext_lazy("Cancel %(count)s invoice", "Cancel %(count)s invoices", "number"),
+    Wanted.CHECK: ngettext_lazy("Check %(count)s invoice", "Check %(count)s invoices", "number"),
+    Wanted.RESOLVE: ngettext_lazy("Resolve %(count)s invoice", "Resolve %(count)s invoices", "number"),
+}
+_QUESTIONS: Mapping[str, Any] = {
+    Wanted.CANCEL: ngettext_lazy("Cancel %(count)s invoice?", "Cancel %(count)s invoices?", "number"),
+    Wanted.CHECK: ngettext_lazy("Check %(count)s invoice?", "Check %(count)s invoices?", "number"),
+    Wanted.RESOLVE: ngettext_lazy("Resolve %(count)s invoice?", "Resolve %(count)s invoices?", "number"),
+}
+_CANNOT: Mapping[str, Any] = {
+    Wanted.CANCEL: gettext_lazy("Cannot cancel invoices"),
+    Wanted.CHECK: gettext_lazy("Cannot check invoices"),
+    Wanted.RESOLVE: gettext_lazy("Cannot resolve invoices"),
+}
+_CONFIRM: Mapping[str, Any] = {
+    Wanted.CANCEL: ngettext_lazy("Yes, cancel %(count)s invoice", "Yes, cancel %(count)s invoices", "number"),
+    Wanted.CHECK: ngettext_lazy("Yes, check %(count)s invoice", "Yes, check %(count)s invoices", "number"),
+    Wanted.RESOLVE: ngettext_lazy("Yes, resolve %(count)s invoice", "Yes, resolve %(count)s invoices", "number"),
+}
+_LEFT_OUT: Mapping[str, Any] = {
+    Wanted.CANCEL: ngettext_lazy(
+        "%(count)s invoice will not be canceled, because:",
+        "%(count)s invoices will not be canceled, because:",
+        "number",
+    ),
+    Wanted.CHECK: ngettext_lazy(
+        "%(count)s invoice will not be checked, because:", "%(count)s invoices will not be checked, because:", "number"
+    ),
+    Wanted.RESOLVE: ngettext_lazy(
+        "%(count)s invoice will not be resolved, because:",
+        "%(count)s invoices will not be resolved, because:",
+        "number",
+    ),
+}
+_STARTED: Mapping[str, Any] = {
+    Wanted.CANCEL: ngettext_lazy(
+        "Started to cancel %(count)s invoice.", "Started to cancel %(count)s invoices.", "number"
+    ),
+    Wanted.CHECK: ngettext_lazy(
+        "Started to check %(count)s invoice.", "Started to check %(count)s invoices.", "number"
+    ),
+    Wanted.RESOLVE: ngettext_lazy(
+        "Started to resolve %(count)s invoice.", "Started to resolve %(count)s invoices.", "number"
+    ),
+}
+_CHECK_LABELS: Mapping[str, Any] = {
+    **OUTCOME_LABELS,
+    Outcome.ALREADY_CANCELED: gettext_lazy("Canceled"),
+    Outcome.REFUSED: gettext_lazy("Paid or closed"),
+    Outcome.NOT_PROCESSED: gettext_lazy("Open"),
+}
+"""Labels of outcomes in an operation that checks invoices."""
+_FOLLOW_UPS: Mapping[tuple[str, str], Any] = {
+    (Wanted.CANCEL, Wanted.CANCEL): gettext_lazy("Continue with these"),
+    (Wanted.CHECK, Wanted.CANCEL): gettext_lazy("Cancel these"),
+}
+"""Buttons of a report, by what the operation did and what the next one does."""
+
+
+def describe_operation(kind: str, count: int) -> str:
+    """Return the title of an operation; ``kind`` is what it does, which a newer version may have written."""
+    return format_count(_TITLES[kind], count) if kind in _TITLES else f"{kind}: {format_number(count)}"
+
+
+def confirmation_title(kind: str, count: int) -> str:
+    """Return the title of the confirmation page for this number of eligible invoices."""
+    return format_count(_QUESTIONS[kind], count) if count else str(_CANNOT[kind])
+
+
+def confirm_label(kind: str, count: int) -> str:
+    """Return the label of the button that confirms an operation."""
+    return format_count(_CONFIRM[kind], count)
+
+
+def left_out_title(kind: str, count: int) -> str:
+    """Return the heading above the reasons for which invoices are left out."""
+    return format_count(_LEFT_OUT[kind], count)
+
+
+def started_message(kind: str, count: int) -> str:
+    """Return the entry of the admin's log about the start of an operation."""
+    return format_count(_STARTED[kind], count)
+
+
+def outcome_label(kind: str, outcome: str) -> str:
+    """Return the label of an outcome in an operation of this kind."""
+    if kind == Wanted.RESOLVE and outcome:
+        return _("Unchanged") if outcome == Outcome.SKIPPED else _("Resolved")
+    labels = _CHECK_LABELS if kind == Wanted.CHECK else OUTCOME_LABELS
+    return str(labels.get(outcome, outcome))
+
+
+def follow_up_label(kind: str, step: str) -> str:
+    """Return the label of the button for the operation that follows one of this kind."""
+    default = _("Resolve these") if step == Wanted.RESOLVE else _("Check these")
+    return str(_FOLLOW_UPS.get((kind, step), default))
+
+
+def describe_report(kind: str, counts: Mapping[str, int], total: int) -> str:
+    """Return the headline of a report on ``total`` invoices; ``counts`` has their number by outcome."""
+    if kind == Wanted.CHECK:
+        return _describe_checked(counts)
+    good = count_successes(kind, counts)
+    if kind == Wanted.CANCEL:
+        text = ngettext("%(good)s of %(count)s canceled.", "%(good)s of %(count)s canceled.", total)
+    else:
+        text = ngettext("%(good)s of %(count)s resolved.", "%(good)s of %(count)s resolved.", total)
+    return text % {"good": format_number(good), "count": format_number(total)}
+
+
+def count_successes(kind: str, counts: Mapping[str, int]) -> int:
+    """Return how many invoices ended as intended: canceled, with a known status, or resolved."""
+    if kind == Wanted.CANCEL:
+        return sum(counts.get(outcome, 0) for outcome in CONFIRMS_CANCEL)
+    bad = {NOT_TRIED, Outcome.SKIPPED} | ({Outcome.IN_DOUBT} if kind == Wanted.CHECK else set())
+    return sum(count for outcome, count in counts.items() if outcome not in bad)
+
+
+def _describe_checked(counts: Mapping[str, int]) -> str:
+    done = sum(count for outcome, count in counts.items() if outcome not in (NOT_TRIED, Outcome.SKIPPED))
+    text = ngettext(
+        "%(count)s invoice checked; in doubt: %(doubt)s.", "%(count)s invoices checked; in doubt: %(doubt)s.", done
+    )
+    return text % {"count": format_number(done), "doubt": format_number(counts.get(Outcome.IN_DOUBT, 0))}
