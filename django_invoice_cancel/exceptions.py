@@ -7,10 +7,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .domain.statuses import IllegalMove as IllegalMove
+from .domain.statuses import IllegalMove
 
 if TYPE_CHECKING:
     from .domain.outcomes import CancelResult
+
+
+__all__ = [
+    "CancelError",
+    "CancelInDoubt",
+    "CancelInTransaction",
+    "CancelNotPossible",
+    "CancelNotProcessed",
+    "CancelRefused",
+    "IllegalMove",
+    "InvalidExternalId",
+    "OutcomeNotRecorded",
+    "ProviderMisconfigured",
+    "ResolveNotPossible",
+    "TransitionsAreAppendOnly",
+]
 
 
 class CancelError(Exception):

@@ -6,6 +6,8 @@ too. ``invoice`` is a copy: an attribute that a receiver sets on it reaches nobo
 
 from django.dispatch import Signal
 
+__all__ = ["invoice_paid_after_cancel", "invoice_status_changed"]
+
 invoice_status_changed = Signal()
 """Arguments: ``invoice``, ``transition`` (the row of the log), ``old_status``, ``new_status``."""
 

@@ -23,6 +23,8 @@ try:
 except ImportError:  # Django 5.2
     from django_tasks import task  # type: ignore[no-redef]
 
+__all__ = ["advance_bulk_operation", "dispatch"]
+
 LONGEST_WAIT_SECONDS = 2.0
 """A worker waits so long for other workers' leases or a short pause; a longer one is left to the sweep."""
 

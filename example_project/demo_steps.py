@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from demo_bulk import cancel_many
 from demo_print import cells, heading, history, note, painted
 
-from django_invoice_cancel.domain.outcomes import CancelResult
 from django_invoice_cancel.exceptions import CancelError
 from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.services import CancelResult
 from django_invoice_cancel.testing.sandbox import SandboxProcess, invoice_id
 
 CASES = (

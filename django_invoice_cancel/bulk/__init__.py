@@ -27,27 +27,14 @@ from .cancel import Engine
 from .queues import Track
 from .reconcile import Checker
 from .requested import RequestEngine
-from .selection import ListedWalk, QueryWalk, Walk, checked, providers
+from .selection import QueryWalk, Walk, checked, providers
 from .workers import GROUP, Job, Lane
 
 if TYPE_CHECKING:
     from ..models.queryset import InvoiceQuerySet
     from ..models.writes import InvoiceWriter
 
-__all__ = [
-    "BulkReport",
-    "ListedWalk",
-    "Walk",
-    "cancel_invoices",
-    "cancel_requested_walks",
-    "cancel_walks",
-    "cannot_be_asked",
-    "check_walks",
-    "checked_bounds",
-    "preview_walks",
-    "reconcile_invoices",
-    "walks_of",
-]
+__all__ = ["BulkReport", "cancel_invoices", "reconcile_invoices"]
 
 
 def cancel_invoices(

@@ -17,8 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from .. import registry
-from ..bulk import checked_bounds
-from ..domain.numbers import LEAST_RATE, MOST_RATE
+from ..domain.numbers import LEAST_RATE, MOST_RATE, checked_bounds
 from ..exceptions import CancelInTransaction, InvalidExternalId
 from ..models import Invoice
 from ..models.actors import find_actor

@@ -4,6 +4,7 @@ from .invoice import Invoice
 from .operation import BulkOperation
 from .operation_item import BulkOperationItem
 from .provider_state import ProviderState
+from .queryset import InvoiceQuerySet
 from .transition import InvoiceTransition
 
-__all__ = ["BulkOperation", "BulkOperationItem", "Invoice", "InvoiceTransition", "ProviderState"]
+__all__ = ["BulkOperation", "BulkOperationItem", "Invoice", "InvoiceQuerySet", "InvoiceTransition", "ProviderState"]

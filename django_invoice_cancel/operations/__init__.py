@@ -7,8 +7,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf, registry
-from ..bulk import checked_bounds
 from ..domain.audit import Trigger
+from ..domain.numbers import checked_bounds
 from ..domain.statuses import Status
 from ..models import BulkOperation
 from ..models.dispatch import dispatcher

@@ -18,9 +18,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, OperationalError, transaction
 
 from .. import conf, registry
-from ..bulk import Walk, cancel_walks, check_walks, checked_bounds
+from ..bulk import cancel_walks, check_walks
+from ..bulk.selection import Walk
 from ..domain.claims import Answer
 from ..domain.clock import utc_now
+from ..domain.numbers import checked_bounds
 from ..domain.outcomes import CancelResult, Code, Outcome
 from ..domain.statuses import Status
 from ..exceptions import ResolveNotPossible

@@ -11,6 +11,8 @@ import pytest
 from .. import conf
 from .scripted import ScriptedProvider
 
+__all__ = ["scripted_provider"]
+
 BACKEND = "django_invoice_cancel.testing.ScriptedProvider"
 MARKER = "scripted_providers"
 

@@ -3,8 +3,9 @@
 import pytest
 
 from django_invoice_cancel import operations
-from django_invoice_cancel.bulk import ListedWalk, cancel_requested_walks, cancel_walks, preview_walks, walks_of
+from django_invoice_cancel.bulk import cancel_requested_walks, cancel_walks, preview_walks, walks_of
 from django_invoice_cancel.bulk import selection as selections
+from django_invoice_cancel.bulk.selection import ListedWalk
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.operations import advance

@@ -7,7 +7,8 @@ from django.db.models.functions import RowNumber
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel import operations
-from django_invoice_cancel.bulk import ListedWalk, cancel_invoices, selection, walks_of
+from django_invoice_cancel.bulk import cancel_invoices, selection, walks_of
+from django_invoice_cancel.bulk.selection import ListedWalk
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.operations import advance
 from tests.bulk.reading import codes, rows_each, statuses

@@ -6,7 +6,8 @@ from django.db import connections
 from django.db.models import QuerySet
 from django.test import override_settings
 
-from django_invoice_cancel.bulk import ListedWalk, cancel_walks, check_walks, reconcile_invoices
+from django_invoice_cancel.bulk import cancel_walks, check_walks, reconcile_invoices
+from django_invoice_cancel.bulk.selection import ListedWalk
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.writes.claims import ClaimWriter

@@ -11,7 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import Count
 
-from ...bulk import ListedWalk, Walk, cancel_requested_walks, cancel_walks, preview_walks, walks_of
+from ...bulk import cancel_requested_walks, cancel_walks, preview_walks, walks_of
+from ...bulk.selection import ListedWalk, Walk
 from ...domain.audit import Intent, Trigger
 from ...models import BulkOperation, Invoice
 from ...services.call_arguments import checked_intent
