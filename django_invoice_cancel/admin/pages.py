@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import django
 from django.contrib.admin import ModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
 from django.db import connections, transaction
+from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 
+from ..models.values import is_unstorable
+
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]
+    _AnyModelAdmin = ModelAdmin[Any]
 else:  # generic for type checkers only
     _Paginator = Paginator
+    _AnyModelAdmin = object
 
 MAX_COUNT = 10_000
 """Lists count no more rows than this. The confirmation page of an action counts every selected row."""
@@ -37,6 +43,22 @@ class BoundedPaginator(_Paginator):
         rows: Any = self.object_list
         counted: int = rows.order_by()[: MAX_COUNT + 1].count()
         return MoreThan(MAX_COUNT) if counted > MAX_COUNT else counted
+
+
+class CheckedParameters(_AnyModelAdmin):
+    """The list of a model, for any parameters in its address."""
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Refuse values that some database cannot compare: Django then shows the list without parameters."""
+        texts = (text for name, values in request.GET.lists() for text in (name, *values))
+        if any(is_unstorable(text) for text in texts):
+            raise IncorrectLookupParameters
+        return super().get_changelist_instance(request)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Refuse ranges, since Django's admin passes them a text, which every database refuses."""
+        is_range = lookup.rpartition(LOOKUP_SEP)[2] == "range"
+        return not is_range and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
 
 
 def admin_view(model_admin: ModelAdmin[Any], view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

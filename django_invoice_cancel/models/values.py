@@ -16,8 +16,14 @@ from .fields import AmountField
 
 T = TypeVar("T")
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NOT_REPRESENTABLE = frozenset({1300, 1366, 3854, 3988})
 """Errors of MariaDB and MySQL about a character that the column or the connection cannot represent."""
+
+
+def is_unstorable(text: str) -> bool:
+    """Return whether a text holds NUL or half of a surrogate pair: some database can neither store nor compare it."""
+    return bool(_UNSTORABLE.search(text))
 
 
 def storable(text: str, length: int | None = None) -> str:
@@ -65,9 +71,6 @@ def narrow_columns(alias: str, columns: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{table}.{column} ({found[table, column]})" for table, column in columns if (table, column) in found]
 
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
 def untimely(instance: models.Model, excluded: Collection[str]) -> dict[str, Any]:
     """Return errors for values of time fields that Django would not even try to read."""
     errors: dict[str, Any] = {}
@@ -86,7 +89,7 @@ def unstorable(instance: models.Model, excluded: Collection[str], *, using: str)
         value = getattr(instance, field.attname)
         if field.name in excluded:
             continue
-        if isinstance(value, str) and _UNSTORABLE.search(value):
+        if isinstance(value, str) and is_unstorable(value):
             errors[field.name] = [
                 _("This text holds a character that cannot be stored (NUL, or half of a surrogate pair): remove it.")
             ]

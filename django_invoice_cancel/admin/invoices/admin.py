@@ -25,7 +25,7 @@ from ...models.registrations import columns_to_register
 from ...models.writes.rows import WRITER_FIELDS
 from ..local_times import localize_columns, make_times_displayable
 from ..operations.actions import CancelInvoicesAction, Options
-from ..pages import BoundedPaginator
+from ..pages import BoundedPaginator, CheckedParameters
 from .available_actions import AvailableActions
 from .dashboard import collect_attention
 from .filters import AttentionFilter, IssuedFilter, ProviderFilter, search_invoices
@@ -47,7 +47,7 @@ _METHOD_COLUMNS = {"last_outcome": "outcome", "status": "state"}
 _BOOKKEEPING = (*(_METHOD_COLUMNS.get(name, name.removesuffix("_id")) for name in WRITER_FIELDS), "created_at")
 
 
-class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, _ModelAdmin):
+class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _ModelAdmin):
     """The admin of ``Invoice``, and of your child classes of it."""
 
     form: type[forms.ModelForm[Invoice]] = InvoiceForm

@@ -19,6 +19,7 @@ from ...domain.clock import utc_now
 from ...exceptions import InvalidExternalId
 from ...models import ProviderState
 from ...models.fields import as_plain
+from ...models.values import is_unstorable
 from ...services.results import provider_name
 
 
@@ -27,6 +28,8 @@ def search_invoices(invoices: Any, term: str) -> Any:
     term = term.strip()
     if not term:
         return invoices
+    if is_unstorable(term):
+        return invoices.none()
     exact = invoices.filter(_match_exactly(term))
     if exact.exists():
         return exact

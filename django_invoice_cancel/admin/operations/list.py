@@ -22,6 +22,7 @@ from ...labels.results import NOT_TRIED
 from ...models import BulkOperation, BulkOperationItem
 from ...models.operation import Operation, Progress
 from ..local_times import localize_columns
+from ..pages import CheckedParameters
 from ..scope import InvoiceScope, condition_of_items, visible_items
 from .actions import Options
 from .confirm import operation_url, redirect_to
@@ -48,7 +49,7 @@ class InterruptedFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=BulkOperation.objects.interrupted().values("pk"))
 
 
-class OperationList(_ModelAdmin):
+class OperationList(CheckedParameters, _ModelAdmin):
     """The list of operations. Users cannot add, change or delete them here."""
 
     list_display: Options = ("name", "by", "created_at", "state", "result")
@@ -97,7 +98,7 @@ class OperationList(_ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
         """Return the operations with at least one visible invoice, annotated with the counts of the visible ones."""
         scope = InvoiceScope.of(self.admin_site, request)
-        operations = super().get_queryset(request)
+        operations: QuerySet[BulkOperation] = super().get_queryset(request)
         if scope.is_empty:
             return operations.none()
         visible = condition_of_items(scope, _relevant_items(request))
@@ -115,7 +116,7 @@ class OperationList(_ModelAdmin):
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Refuse a lookup of ``total``, because it counts hidden invoices too."""
         is_total = lookup.partition(LOOKUP_SEP)[0] == "total"
-        return not is_total and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
+        return not is_total and super().lookup_allowed(lookup, value, request)
 
     @admin.display(description=gettext_lazy("operation"), ordering="operation")
     def name(self, operation: Any) -> str:
