@@ -1,7 +1,6 @@
-"""The engine of a bulk cancel: a sliding window of claims, topped up while requests are in flight.
+"""The bulk cancellation: a sliding window of claims that is refilled while requests are in flight.
 
-However it ends, every invoice that was submitted is recorded or an abandoned claim, and every other one has the
-status it had.
+However it ends, each submitted invoice is recorded or an abandoned claim, and each other invoice keeps its status.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from ..services.cancel import not_claimed, not_done, recorded, result_of
 from ..services.eligibility import why_not
 from ..services.provider_calls import submit
 from ..services.results import skipped, told
-from .queues import Track
-from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, SLOW_SECONDS, Run
-from .workers import GROUP, Job, Lane
+from .queues import ProviderQueue
+from .run import DATABASE_ERRORS, MAX_PAUSE_WAIT_SECONDS, SLOW_SIGNAL_SECONDS, BulkRun
+from .workers import GROUP, Job, ProviderWorkerPool
 
 if TYPE_CHECKING:
     from ..models import Invoice
@@ -39,16 +38,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_invoice_cancel")
 
 RECORD_AFTER_SECONDS = 0.25
-"""An answer waits no longer than this for its group to fill; the last ones do not wait."""
-GIVEN_BACK_SECONDS = 5.0
-"""Claims that meet a pause longer than this are given back."""
-LONGEST_REPORT_SECONDS = 1.0
-"""A claimed request waits for the receivers of its claim, so that a payment that one of them records stops it: but no
-longer than this, and not while one of them is slow."""
+"""An answer waits up to this for more answers of its batch; the last ones do not wait."""
+GIVE_BACK_AFTER_SECONDS = 5.0
+"""Unsent claims are given back if a pause is longer than this."""
+MAX_RECEIVER_WAIT_SECONDS = 1.0
+"""A request waits up to this for the receivers of its claim, so that a payment that one of them records stops it. It
+does not wait for a slow receiver."""
 
 
-class Engine(Run):
-    """One bulk cancel in this process."""
+class CancelRun(BulkRun):
+    """One bulk cancellation in this process."""
 
     def __init__(
         self,
@@ -56,331 +55,344 @@ class Engine(Run):
         intent: Intent,
         done: SimpleQueue[Job],
         *,
-        also: Callable[[Sequence[Answer]], None] | None = None,
-        unknown_so_far: Callable[[str], tuple[int, bool]] | None = None,
+        on_recorded: Callable[[Sequence[Answer]], None] | None = None,
+        count_unknown: Callable[[str], tuple[int, bool]] | None = None,
         leave_when_paused: bool = False,
-        tries: int = 2,
+        max_tries: int = 2,
         **bounds: Any,
     ) -> None:
         super().__init__(writer, intent, done, **bounds)
-        self.also = also
-        """Called within each transaction that records answers."""
-        self.unknown_so_far = unknown_so_far
-        """Return for an alias how many invoices were unknown before and elsewhere, and whether one was known."""
+        self.on_recorded = on_recorded
+        """Called in each transaction that records answers."""
+        self.count_unknown = count_unknown
+        """Returns how many invoices of an alias were unknown in other slices and workers, and whether one was known."""
         self.leave_when_paused = leave_when_paused
-        """Leave the invoices of a paused provider untried and without a result, rather than skip them."""
-        self.tries = tries
-        """How often an invoice is sent of which nothing was processed: once or twice."""
+        """Leave the invoices of a paused provider untried and without a result, instead of skipping them."""
+        self.max_tries = max_tries
+        """How often an invoice is sent if nothing was processed: once or twice."""
         self._answers: list[Answer] = []
-        self._waiting_since = 0.0
-        self._unreported: dict[tuple[Any, Any], Job] = {}
+        self._oldest_answer_at = 0.0
+        self._awaiting_receivers: dict[tuple[Any, Any], Job] = {}
         """Jobs that wait for the receivers of their claim, by attempt and invoice."""
         self._may_be_written = False
-        """Whether answers are recorded anew, of which an interrupted try may have written some."""
+        """Whether an interrupted attempt to record may have written some of the answers."""
 
     # -- claiming ---------------------------------------------------------------------------------------------
 
-    def _top_up(self, track: Track) -> bool:
-        """Claim and queue as many as the window, the pause and the rate allow."""
-        lane = track.lane
-        if lane is None:
-            if self.leave_when_paused and isinstance(track.account, ConfigurationUnavailable):
-                track.is_left = True
-            return self._skip(track, Code.PROVIDER_PAUSED, 0.0)
-        if lane.held_for:
-            return self._rest(track, lane)
-        if lane.knows_none and not self._knows_some(lane):
-            return self._end_unknown(track, lane)
-        if lane.parked:
-            return self._send_parked(track, lane)
-        if track.is_over or track.must_wait or self._is_behind or not lane.may_feed() or not lane.is_hungry:
+    def _fill_pool(self, queue: ProviderQueue) -> bool:
+        """Claim and queue invoices as the window, the pause and the rate allow."""
+        pool = queue.pool
+        if pool is None:
+            if self.leave_when_paused and isinstance(queue.account, ConfigurationUnavailable):
+                queue.is_left_untried = True
+            return self._skip_batch(queue, Code.PROVIDER_PAUSED, 0.0)
+        if pool.paused_seconds:
+            return self._handle_pause(queue, pool)
+        if pool.has_only_unknown_invoices and not self._sync_unknown_count(pool):
+            return self._skip_unknown(queue, pool)
+        if pool.pending:
+            return self._enqueue_pending(queue, pool)
+        if (
+            queue.is_exhausted
+            or queue.must_wait
+            or self._has_signal_backlog
+            or not pool.can_send()
+            or not pool.needs_jobs
+        ):
             return False
-        if self._answers and lane.window - lane.open < GROUP:
+        if self._answers and pool.window - pool.unrecorded < GROUP:
             self._record()
-        if lane.open >= lane.window:
+        if pool.unrecorded >= pool.window:
             return False
-        self._learn(lane)
-        self._knows_some(lane)
-        if lane.knows_none or not lane.may_feed() or not lane.is_hungry:
-            return bool(lane.held_for or lane.knows_none)
-        return self._claim_group(track, lane)
+        self._sync_state(pool)
+        self._sync_unknown_count(pool)
+        if pool.has_only_unknown_invoices or not pool.can_send() or not pool.needs_jobs:
+            return bool(pool.paused_seconds or pool.has_only_unknown_invoices)
+        return self._claim_batch(queue, pool)
 
-    def _knows_some(self, lane: Lane) -> bool:
-        """Return whether the provider knew an invoice, also in what other slices and workers recorded."""
-        if self.unknown_so_far is not None and not lane.knows_some:
+    def _sync_unknown_count(self, pool: ProviderWorkerPool) -> bool:
+        """Apply the counts of other slices and workers; return whether the provider knew an invoice."""
+        if self.count_unknown is not None and not pool.has_known_invoice:
             with suppress(*DATABASE_ERRORS):
-                lane.add_unknown(*self.writer.repeat(partial(self.unknown_so_far, lane.alias)))
-        return lane.knows_some
+                pool.add_unknown_count(*self.writer.repeat(partial(self.count_unknown, pool.alias)))
+        return pool.has_known_invoice
 
-    def _claim_group(self, track: Track, lane: Lane) -> bool:
-        size = 1 if lane.is_probing else min(lane.window - lane.open, GROUP, lane.most_at_once)
-        invoices = [invoice for invoice in self._take(track, size) if self._is_sendable(track, invoice)]
+    def _claim_batch(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
+        size = 1 if pool.is_probing else min(pool.window - pool.unrecorded, GROUP, pool.batch_limit)
+        invoices = [invoice for invoice in self._take(queue, size) if self._is_sendable(queue, invoice)]
         if not invoices:
             return True
         won: set[Any] = set()
         try:
-            for claim in self._claims(invoices):
-                lane.open += len(claim.invoices)
-                lane.parked.extend(self._jobs(lane, claim))
+            for claim in self._claim(invoices):
+                pool.unrecorded += len(claim.invoices)
+                pool.pending.extend(self._make_jobs(pool, claim))
                 won |= {invoice.pk for invoice in claim.invoices}
-                self._send_parked(track, lane)  # before the receivers of the claim are called
+                self._enqueue_pending(queue, pool)  # before the receivers of the claim are called
         except DATABASE_ERRORS as error:
-            self._refuse_lost_database(track.alias)
-            self._on_refused(track, [invoice for invoice in invoices if invoice.pk not in won], error)
+            self._raise_if_database_is_lost(queue.alias)
+            self._on_claim_error(queue, [invoice for invoice in invoices if invoice.pk not in won], error)
             return True
         for invoice in invoices:
             if invoice.pk not in won:
-                self._finish(track, invoice, self._why_not_claimed(track, invoice))
+                self._finish(queue, invoice, self._unclaimed_result(queue, invoice))
         return True
 
-    def _claims(self, invoices: list[Invoice]) -> Iterable[Claim]:
-        """Claim a group; return its claims."""
+    def _claim(self, invoices: list[Invoice]) -> Iterable[Claim]:
+        """Claim a batch; return its claims."""
         return [self.writer.claim(invoices, self.intent, unless_paused=False, unless_refused=True)]
 
-    def _on_refused(self, track: Track, invoices: list[Invoice], error: Exception) -> None:
-        """Put invoices that the database refused to claim back, to be claimed one by one.
+    def _on_claim_error(self, queue: ProviderQueue, invoices: list[Invoice], error: Exception) -> None:
+        """Queue invoices whose claim the database refused, to claim them one by one.
 
-        One that is refused alone comes again later in this run, if invoices are tried twice, or else is skipped.
+        An invoice that is refused separately is deferred if invoices are tried twice, else skipped.
         """
         if len(invoices) > 1:
-            logger.info("A group of invoices was not claimed (%s): row by row.", type(error).__name__)
-            track.singles.extend(invoices)
+            logger.info("A batch of invoices was not claimed (%s). They are claimed one by one.", type(error).__name__)
+            queue.one_by_one.extend(invoices)
             return
         for invoice in invoices:
             logger.warning("An invoice was not claimed (%s): %s.", type(error).__name__, invoice)
-            said = skipped(invoice, Code.DATABASE_ERROR)
-            if self.tries > 1 and invoice.pk not in track.earlier:
-                track.earlier[invoice.pk] = told(said)
-                track.later.append(invoice)
+            result = skipped(invoice, Code.DATABASE_ERROR)
+            if self.max_tries > 1 and invoice.pk not in queue.earlier_results:
+                queue.earlier_results[invoice.pk] = told(result)
+                queue.deferred.append(invoice)
             else:
-                self._finish(track, invoice, said)
+                self._finish(queue, invoice, result)
 
-    def _jobs(self, lane: Lane, claim: Claim) -> list[Job]:
-        """Return the jobs of a claim; those that receivers are to be called for wait for them for a moment."""
+    def _make_jobs(self, pool: ProviderWorkerPool, claim: Claim) -> list[Job]:
+        """Return the jobs of a claim; they wait a moment for the receivers of the claim."""
         stale_at = claim.opened_monotonic + claim.ttl / 2
-        jobs = [Job((claim, each), partial(self._ask, lane), stale_at=stale_at) for each in claim.invoices]
-        if self.outbox and not self._is_slow:
-            may_go = partial(self._may_go, time.monotonic() + LONGEST_REPORT_SECONDS)
+        jobs = [Job((claim, each), partial(self._submit, pool), stale_at=stale_at) for each in claim.invoices]
+        if self.outbox and not self._is_receiver_slow:
+            is_wait_over = partial(self._is_wait_over, time.monotonic() + MAX_RECEIVER_WAIT_SECONDS)
             for job in jobs:
-                job.reported, job.may_go = threading.Event(), may_go
-                self._unreported[claim.attempt, job.subject[1].pk] = job
+                job.receivers_called, job.is_wait_over = threading.Event(), is_wait_over
+                self._awaiting_receivers[claim.attempt, job.subject[1].pk] = job
         return jobs
 
-    def _may_go(self, latest: float) -> bool:
-        """Return whether requests no longer wait for receivers; called in the threads."""
+    def _is_wait_over(self, latest: float) -> bool:
+        """Return whether requests stop waiting for receivers. Called in worker threads."""
         now = time.monotonic()
-        return now >= latest or now - self._reporting_since >= SLOW_SECONDS or self.stop.is_set()
+        return now >= latest or now - self._signal_started_at >= SLOW_SIGNAL_SECONDS or self._is_shutting_down
 
-    def _on_reported(self, notice: Notice) -> None:
-        """Let the request of a claim begin, unless a receiver recorded a payment."""
+    def _on_signal_sent(self, notice: Notice) -> None:
+        """Release the request of a claim unless a receiver recorded a payment."""
         if not notice.is_claim:
             return
-        job = self._unreported.pop((notice.transition.attempt, notice.invoice.pk), None)
-        if job is None or job.reported is None:
+        job = self._awaiting_receivers.pop((notice.transition.attempt, notice.invoice.pk), None)
+        if job is None or job.receivers_called is None:
             return
         if not job.is_sent:
             with suppress(*DATABASE_ERRORS):
-                job.is_void = not self.writer.is_claimed(*job.subject)
-        job.reported.set()
+                job.is_claim_lost = not self.writer.is_claimed(*job.subject)
+        job.receivers_called.set()
 
-    def _not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
-        """Return why an invoice of a group could not be claimed."""
-        return not_claimed(invoice, track.account)
+    def _read_unclaimed_result(self, queue: ProviderQueue, invoice: Invoice) -> CancelResult:
+        """Return the result of an invoice that could not be claimed, from its row."""
+        return not_claimed(invoice, queue.account)
 
-    def _why_not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
+    def _unclaimed_result(self, queue: ProviderQueue, invoice: Invoice) -> CancelResult:
         try:
             seen = invoice.attempt
-            said = self._not_claimed(track, invoice)
-            if said.code == Code.IN_PROGRESS and invoice.last_outcome in LAST_REFUSED and invoice.attempt != seen:
+            result = self._read_unclaimed_result(queue, invoice)
+            if result.code == Code.IN_PROGRESS and invoice.last_outcome in LAST_REFUSED and invoice.attempt != seen:
                 return skipped(invoice, Code.CHANGED)  # refused since it was read
-            # The instance is as it was read, so its row names another account or id since.
-            return skipped(invoice, Code.CHANGED) if said.code == Code.MISCONFIGURED else said
+            # The instance is as it was read, so its row was changed to another account or id.
+            return skipped(invoice, Code.CHANGED) if result.code == Code.MISCONFIGURED else result
         except DATABASE_ERRORS as error:
             logger.warning("An invoice was not read (%s): %s.", type(error).__name__, invoice)
             return skipped(invoice, Code.DATABASE_ERROR)
 
-    def _send_parked(self, track: Track, lane: Lane) -> bool:
-        """Queue what is claimed and not queued: after a pause one as a probe, then the rest.
+    def _enqueue_pending(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
+        """Queue claimed jobs; after a pause one as a probe, then the rest.
 
-        Slots are reserved now and not before the claim: one that had passed by then would have to be made up for.
-        What is too old is claimed anew.
+        Slots are reserved here and not before the claim, so that none has passed. Stale claims are given back.
         """
         now = time.monotonic()
-        stale = [job for job in lane.parked if now >= job.stale_at]
+        stale = [job for job in pool.pending if now >= job.stale_at]
         if stale:
-            lane.parked = deque(job for job in lane.parked if now < job.stale_at)
-            self._put_back(track, lane, stale)
+            pool.pending = deque(job for job in pool.pending if now < job.stale_at)
+            self._give_back_or_skip(queue, pool, stale)
             return True
-        count = 1 if lane.is_probing else min(len(lane.parked), lane.idle if lane.rate else GROUP, lane.most_at_once)
-        if not lane.parked or not lane.may_feed() or not lane.is_hungry:
+        count = (
+            1
+            if pool.is_probing
+            else min(len(pool.pending), pool.idle_threads if pool.rate else GROUP, pool.batch_limit)
+        )
+        if not pool.pending or not pool.can_send() or not pool.needs_jobs:
             return False
-        slot = self._slot(lane, count)
+        slot = self._reserve_slots(pool, count)
         if slot is None:
             return False
         for number in range(count):
-            job = lane.parked[0]
-            job.not_before = slot + number / lane.rate if lane.rate else 0.0
-            lane.feed(job)  # may fail for want of threads: until then it is to be given back
-            lane.parked.popleft()
+            job = pool.pending[0]
+            job.send_at = slot + number / pool.rate if pool.rate else 0.0
+            pool.enqueue(job)  # may fail without a thread: then the job stays pending
+            pool.pending.popleft()
         return True
 
-    def _ask(self, lane: Lane, job: Job) -> Answer:
-        """Submit, in a lane's thread, and note at once what the reply says about the provider."""
+    def _submit(self, pool: ProviderWorkerPool, job: Job) -> Answer:
+        """Submit, in a worker thread, and update the state of the provider."""
         claim, invoice = job.subject
-        answer = submit(lane.provider, claim, invoice)
+        answer = submit(pool.provider, claim, invoice)
         reply = answer.reply
-        says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
-        lane.note(job.epoch, reply.code, says_nothing=says_nothing, retry_after=reply.retry_after)
+        is_inconclusive = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
+        pool.update_from_reply(
+            job.pause_generation, reply.code, is_inconclusive=is_inconclusive, retry_after=reply.retry_after
+        )
         return answer
 
-    def _is_sendable(self, track: Track, invoice: Invoice) -> bool:
-        code = why_not(Wanted.CANCEL, invoice, track.account)
+    def _is_sendable(self, queue: ProviderQueue, invoice: Invoice) -> bool:
+        code = why_not(Wanted.CANCEL, invoice, queue.account)
         if code:
-            self._finish(track, invoice, not_done(Wanted.CANCEL, invoice, code, track.account))
+            self._finish(queue, invoice, not_done(Wanted.CANCEL, invoice, code, queue.account))
         return not code
 
-    def _finish(self, track: Track, invoice: Invoice, said: CancelResult) -> None:
-        """Keep the last word about an invoice."""
-        track.earlier.pop(invoice.pk, None)
-        self._tell(said)
+    def _finish(self, queue: ProviderQueue, invoice: Invoice, result: CancelResult) -> None:
+        """Add the final result of an invoice."""
+        queue.earlier_results.pop(invoice.pk, None)
+        self._add_result(result)
 
     # -- pauses -----------------------------------------------------------------------------------------------
 
-    def _rest(self, track: Track, lane: Lane) -> bool:
-        """Let a paused provider alone: give back what would wait too long; pass over the rest where it is long."""
-        if lane.parked and lane.held_for > GIVEN_BACK_SECONDS:
-            self._put_back(track, lane, lane.take_parked())
-        if lane.held_for <= LONGEST_WAIT_SECONDS or track.is_busy or track.is_over:
+    def _handle_pause(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
+        """Handle a paused provider: give back claims that would wait too long; skip the rest during a long pause."""
+        if pool.pending and pool.paused_seconds > GIVE_BACK_AFTER_SECONDS:
+            self._give_back_or_skip(queue, pool, pool.take_pending())
+        if pool.paused_seconds <= MAX_PAUSE_WAIT_SECONDS or queue.is_busy or queue.is_exhausted:
             return False
         if not self.leave_when_paused:
-            return self._skip(track, Code.PROVIDER_PAUSED, lane.held_for)
-        track.is_left = True
-        self._ready += track.untold()
+            return self._skip_batch(queue, Code.PROVIDER_PAUSED, pool.paused_seconds)
+        queue.is_left_untried = True
+        self._results += queue.take_unreported()
         return True
 
-    def _end_unknown(self, track: Track, lane: Lane) -> bool:
-        """Send nothing more to a provider that knows none of the invoices; the rest is skipped and stays as it is."""
-        if lane.parked:
-            self._put_back(track, lane, lane.take_parked())
-        if track.is_busy or track.is_over:
+    def _skip_unknown(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
+        """Skip the remaining invoices of a provider that does not know any of them."""
+        if pool.pending:
+            self._give_back_or_skip(queue, pool, pool.take_pending())
+        if queue.is_busy or queue.is_exhausted:
             return False
-        return self._skip(track, Code.UNKNOWN_INVOICES)
+        return self._skip_batch(queue, Code.UNKNOWN_INVOICES)
 
-    def _skip(self, track: Track, code: Code, seconds: float | None = None) -> bool:
-        """Give a group of invoices their results where nothing can be sent; return whether there were any."""
-        invoices = self._take(track, GROUP)
+    def _skip_batch(self, queue: ProviderQueue, code: Code, seconds: float | None = None) -> bool:
+        """Report a batch of invoices that cannot be sent; return whether there were any."""
+        invoices = self._take(queue, GROUP)
         for invoice in invoices:
-            if invoice.pk in track.earlier:
-                self._ready.append(track.earlier.pop(invoice.pk))
-            elif self._is_sendable(track, invoice):
-                self._finish(track, invoice, skipped(invoice, code, retry_after=seconds))
+            if invoice.pk in queue.earlier_results:
+                self._results.append(queue.earlier_results.pop(invoice.pk))
+            elif self._is_sendable(queue, invoice):
+                self._finish(queue, invoice, skipped(invoice, code, retry_after=seconds))
         return bool(invoices)
 
-    def _put_back(self, track: Track, lane: Lane, jobs: Sequence[Job]) -> None:
-        """Give back claims for which nothing was sent; skip the invoices for which that failed."""
-        for invoice in self._give_back(track, lane, jobs):
-            self._finish(track, invoice, skipped(invoice, Code.DATABASE_ERROR))
+    def _give_back_or_skip(self, queue: ProviderQueue, pool: ProviderWorkerPool, jobs: Sequence[Job]) -> None:
+        """Give back unsent claims; skip the invoices for which that failed."""
+        for invoice in self._give_back(queue, pool, jobs):
+            self._finish(queue, invoice, skipped(invoice, Code.DATABASE_ERROR))
 
-    def _give_back(self, track: Track, lane: Lane, jobs: Sequence[Job]) -> list[Invoice]:
-        """Give back claims for which nothing was sent; return the invoices whose rows the database refused.
+    def _give_back(self, queue: ProviderQueue, pool: ProviderWorkerPool, jobs: Sequence[Job]) -> list[Invoice]:
+        """Give back unsent claims; return the invoices whose rows the database refused.
 
-        The others come again later in this run, unless their status has changed concurrently: then it is reported.
+        The others are retried in this run, unless their status has changed concurrently; then it is reported.
         """
-        self._tell_states()  # receivers of a claim that is given back may cancel again too
-        lane.open -= len(jobs)
+        self._write_provider_states()  # before receivers of the claims, which may cancel again
+        pool.unrecorded -= len(jobs)
         groups: dict[UUID, tuple[Claim, list[Invoice]]] = {}
         for job in jobs:
             claim, invoice = job.subject
             groups.setdefault(claim.attempt, (claim, []))[1].append(invoice)
         failed: list[Invoice] = []
         for claim, invoices in groups.values():
-            _, kept = self._each(partial(self.writer.give_back, claim), invoices)
+            _, kept = self._write_each(partial(self.writer.give_back, claim), invoices)
             failed += kept
             for invoice in invoices:
                 if invoice.status == claim.before:
-                    track.again.append(invoice)
+                    queue.retries.append(invoice)
                 elif invoice not in kept:
-                    self._finish(track, invoice, self._why_not_claimed(track, invoice))
+                    self._finish(queue, invoice, self._unclaimed_result(queue, invoice))
         return failed
 
     # -- answers ----------------------------------------------------------------------------------------------
 
-    def _take_in(self, job: Job, lane: Lane, track: Track) -> None:
+    def _handle_job(self, job: Job, pool: ProviderWorkerPool, queue: ProviderQueue) -> None:
         claim, invoice = job.subject
-        if job.is_void and not job.is_sent:
-            lane.open -= 1
-            self._finish(track, invoice, self._why_not_claimed(track, invoice))
+        if job.is_claim_lost and not job.is_sent:
+            pool.unrecorded -= 1
+            self._finish(queue, invoice, self._unclaimed_result(queue, invoice))
             return
         if not job.is_sent:
-            lane.parked.append(job)
+            pool.pending.append(job)
             return
         if not self._answers:
-            self._waiting_since = time.monotonic()
+            self._oldest_answer_at = time.monotonic()
         lost = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR)
         self._answers.append(job.answer or Answer(claim, invoice, lost, 0))
 
     def _record_if_due(self) -> None:
         if not self._answers:
             return
-        is_due = time.monotonic() - self._waiting_since >= RECORD_AFTER_SECONDS
-        if is_due or len(self._answers) >= GROUP or self._are_the_last():
+        is_due = time.monotonic() - self._oldest_answer_at >= RECORD_AFTER_SECONDS
+        if is_due or len(self._answers) >= GROUP or self._has_all_answers():
             self._record()
 
-    def _are_the_last(self) -> bool:
-        """Say whether nothing else is on its way: there is no group to wait for."""
-        return all(track.is_over for track in self._tracks.values()) and not any(
-            lane.fed or lane.parked for lane in self._lanes()
+    def _has_all_answers(self) -> bool:
+        """Return whether no further answers are expected."""
+        return all(queue.is_exhausted for queue in self._queues.values()) and not any(
+            pool.in_flight or pool.pending for pool in self._pools()
         )
 
     def _record(self) -> None:
-        """Record what came back and keep the results; what an interrupt hits is recorded when the run winds down."""
+        """Record the answers and keep the results. After an interruption the shutdown records them."""
         answers, self._answers = self._answers, []
         try:
-            self._tell_states()  # before the record: its receivers may cancel again, and must meet the pause
-            results = self._written(answers)
-        except BaseException:  # Ctrl-C where no command turns it into a stop, a worker's SystemExit
+            self._write_provider_states()  # before receivers of the record, which may cancel again
+            results = self._write_answers(answers)
+        except BaseException:  # Ctrl-C without a handler, a worker's SystemExit
             self._answers = answers + self._answers
             self._may_be_written = True
             raise
-        for answer, said in zip(answers, results, strict=True):
-            self._keep(answer.invoice, said)
-        for lane in self._lanes():
-            self._knows_some(lane)
+        for answer, result in zip(answers, results, strict=True):
+            self._handle_result(answer.invoice, result)
+        for pool in self._pools():
+            self._sync_unknown_count(pool)
 
-    def _written(self, answers: Sequence[Answer]) -> list[CancelResult]:
-        """Write answers as one group; where that fails, one by one, and say which failed."""
+    def _write_answers(self, answers: Sequence[Answer]) -> list[CancelResult]:
+        """Write answers as one batch; if that fails, one by one. Return their results."""
         try:
-            written = self.writer.record(answers, also=self.also, may_be_written=self._may_be_written)
+            written = self.writer.record(answers, also=self.on_recorded, may_be_written=self._may_be_written)
             return [result_of(answer) for answer in written]
-        except Exception as error:  # the providers have answered: each row gets its own try
+        except Exception as error:  # the providers have answered: write each row separately
             if is_interruption(error):
                 raise
-            logger.warning("A group of answers was not recorded (%s): row by row.", type(error).__name__)
-            return [recorded(answer, self.writer, also=self.also, may_be_written=True) for answer in answers]
+            logger.warning(
+                "A batch of answers was not recorded (%s). They are recorded one by one.", type(error).__name__
+            )
+            return [recorded(answer, self.writer, also=self.on_recorded, may_be_written=True) for answer in answers]
 
-    def _keep(self, invoice: Invoice, said: CancelResult) -> None:
-        """Keep a result for the caller, or for the one more try that follows."""
-        track = self._tracks[invoice.provider]
-        if track.lane is not None:
-            track.lane.open -= 1
-        if self.tries > 1 and track.wants_another_try(said, invoice.pk):
-            track.earlier[invoice.pk] = told(said)
-            track.again.append(invoice)
+    def _handle_result(self, invoice: Invoice, result: CancelResult) -> None:
+        """Add the result, or queue the invoice for a retry."""
+        queue = self._queues[invoice.provider]
+        if queue.pool is not None:
+            queue.pool.unrecorded -= 1
+        if self.max_tries > 1 and queue.should_retry(result, invoice.pk):
+            queue.earlier_results[invoice.pk] = told(result)
+            queue.retries.append(invoice)
         else:
-            self._finish(track, invoice, said)
+            self._finish(queue, invoice, result)
 
-    def _conclude(self) -> None:
+    def _record_rest(self) -> None:
         if self._answers:
             self._record()
-        for track in self._tracks.values():
-            if track.lane is not None and track.lane.parked:
-                self._give_back_at_end(track, track.lane)
-            self._ready += track.untold()
+        for queue in self._queues.values():
+            if queue.pool is not None and queue.pool.pending:
+                self._give_back_at_end(queue, queue.pool)
+            self._results += queue.take_unreported()
 
-    def _give_back_at_end(self, track: Track, lane: Lane) -> None:
+    def _give_back_at_end(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> None:
         try:
-            has_failed = bool(self._give_back(track, lane, lane.take_parked()))
+            has_failed = bool(self._give_back(queue, pool, pool.take_pending()))
         except DATABASE_ERRORS:
             has_failed = True
         if has_failed:
-            logger.error("Unsent claims of %s were not given back: reconcile does it.", track.alias)
+            logger.error("Unsent claims of %s were not given back: reconcile_invoices does it.", queue.alias)

@@ -1,4 +1,4 @@
-"""Work of generators that the garbage collector closes.
+"""Shutdown of generators that the garbage collector closes.
 
 A collection may begin at any statement: while this thread holds the lock of a database connection, of a logging
 handler or of a connection pool, while it has a transaction open, or in a worker thread of the very run that is closed.

@@ -1,4 +1,4 @@
-"""A track: what one provider's lane still has to do in this run, and what is known of those that come again."""
+"""The queue of one provider in a run: invoices to be sent, and earlier results of those that are retried."""
 
 from __future__ import annotations
 
@@ -7,78 +7,78 @@ from typing import TYPE_CHECKING, Any
 
 from ..domain.outcomes import CancelResult, Outcome
 from ..services.eligibility import Account
-from .selection import Walk, was_unknown
-from .workers import Lane
+from .selection import InvoiceReader, was_not_found
+from .workers import ProviderWorkerPool
 
 if TYPE_CHECKING:
     from ..models import Invoice
 
-MANY = 500
-"""So many that come again are taken before the rest of the selection: memory stays flat."""
+RETRIES_FIRST = 500
+"""If this number of retries is waiting, they are taken before the selection, so that memory stays constant."""
 
 
-class Track:
-    """The invoices of one provider: those of the selection, then those that were given back or want another try."""
+class ProviderQueue:
+    """The invoices of one provider: those of the selection, then those that were given back or are retried."""
 
-    def __init__(self, alias: str, walk: Walk, lane: Lane | None, account: Account) -> None:
+    def __init__(self, alias: str, reader: InvoiceReader, pool: ProviderWorkerPool | None, account: Account) -> None:
         self.alias = alias
-        self.walk = walk
-        self.lane = lane
-        """None: the alias is not configured, its invoices are skipped."""
+        self.reader = reader
+        self.pool = pool
+        """None: the alias is not configured, and its invoices are skipped."""
         self.account = account
-        self.again: deque[Invoice] = deque()
-        self.singles: deque[Invoice] = deque()
-        """Those of a group that could not be claimed: each is claimed alone."""
-        self.later: deque[Invoice] = deque()
-        """Those that could not be claimed alone: each is tried once more when all others are recorded."""
-        self.earlier: dict[Any, CancelResult] = {}
-        """What was the result so far of those that come again; empty for those that were never sent."""
-        self.is_left = False
-        """Whether the rest stays untried."""
+        self.retries: deque[Invoice] = deque()
+        self.one_by_one: deque[Invoice] = deque()
+        """Invoices of a batch that could not be claimed; each is claimed separately."""
+        self.deferred: deque[Invoice] = deque()
+        """Invoices that could not be claimed separately; each is tried again after all others are recorded."""
+        self.earlier_results: dict[Any, CancelResult] = {}
+        """Results so far of the invoices that are retried, by primary key."""
+        self.is_left_untried = False
+        """Whether the remaining invoices stay untried and unreported."""
 
     @property
-    def is_over(self) -> bool:
-        return self.is_left or not (self._has_some or self.later)
+    def is_exhausted(self) -> bool:
+        return self.is_left_untried or not (self._has_ready or self.deferred)
 
     @property
     def must_wait(self) -> bool:
-        """Whether all that is left waits for the others to be recorded."""
-        return self.is_busy and not self._has_some
+        """Whether the remaining invoices must wait until the others are recorded."""
+        return self.is_busy and not self._has_ready
 
     @property
-    def _has_some(self) -> bool:
-        return bool(self.singles or self.again) or self.walk.has_more
+    def _has_ready(self) -> bool:
+        return bool(self.one_by_one or self.retries) or self.reader.has_more
 
     @property
     def is_busy(self) -> bool:
-        return self.lane is not None and self.lane.open > 0
+        return self.pool is not None and self.pool.unrecorded > 0
 
     def take(self, count: int, fresh: float) -> tuple[list[Invoice], int]:
-        """Return up to ``count`` invoices, ``fresh`` of the selection at most, and how many of these there are."""
-        if self.singles:
-            return [self.singles.popleft()], 0
-        if self.later and not self._has_some:
-            return [self.later.popleft()], 0
-        taken = self._take_again(count) if len(self.again) >= MANY else []
-        selected = self.walk.take(int(min(count - len(taken), fresh)))
+        """Return up to ``count`` invoices, and how many of them are from the selection (at most ``fresh``)."""
+        if self.one_by_one:
+            return [self.one_by_one.popleft()], 0
+        if self.deferred and not self._has_ready:
+            return [self.deferred.popleft()], 0
+        taken = self._take_retries(count) if len(self.retries) >= RETRIES_FIRST else []
+        selected = self.reader.take(int(min(count - len(taken), fresh)))
         taken += selected
-        taken += self._take_again(count - len(taken))
-        return sorted(taken, key=_key), len(selected)
+        taken += self._take_retries(count - len(taken))
+        return sorted(taken, key=_sort_key), len(selected)
 
-    def _take_again(self, count: int) -> list[Invoice]:
-        return [self.again.popleft() for _ in range(min(count, len(self.again)))]
+    def _take_retries(self, count: int) -> list[Invoice]:
+        return [self.retries.popleft() for _ in range(min(count, len(self.retries)))]
 
-    def wants_another_try(self, said: CancelResult, key: Any) -> bool:
-        """Say whether an invoice of which nothing was processed comes again: once."""
-        return said.outcome == Outcome.NOT_PROCESSED and said.is_recorded and key not in self.earlier
+    def should_retry(self, result: CancelResult, key: Any) -> bool:
+        """Return whether an invoice is retried: once, if nothing was processed."""
+        return result.outcome == Outcome.NOT_PROCESSED and result.is_recorded and key not in self.earlier_results
 
-    def untold(self) -> list[CancelResult]:
-        """Return the results of those that would have come again and do not: they have been tried."""
-        waiting = [*self.singles, *self.again, *self.later]
-        for queue in (self.singles, self.again, self.later):
+    def take_unreported(self) -> list[CancelResult]:
+        """Empty the queue; return the earlier results of invoices that will not be retried."""
+        waiting = [*self.one_by_one, *self.retries, *self.deferred]
+        for queue in (self.one_by_one, self.retries, self.deferred):
             queue.clear()
-        return [self.earlier.pop(invoice.pk) for invoice in waiting if invoice.pk in self.earlier]
+        return [self.earlier_results.pop(invoice.pk) for invoice in waiting if invoice.pk in self.earlier_results]
 
 
-def _key(invoice: Invoice) -> tuple[bool, Any]:
-    return was_unknown(invoice), invoice.pk
+def _sort_key(invoice: Invoice) -> tuple[bool, Any]:
+    return was_not_found(invoice), invoice.pk

@@ -1,7 +1,7 @@
-"""Reconcile and check many: lookups in groups of the provider's size, shared with whoever else reconciles.
+"""Bulk reconciliation: lookups in groups of the provider's size, shared with other processes that reconcile.
 
-Lookups go through the same lanes as cancels: pauses and probes hold for them too. Each answer is recorded on its
-own, with its row locked: a webhook may say something else in the same moment.
+Lookups use the same worker pools as cancellations, with their pauses and probes. Each answer is recorded separately
+with its row locked, since a webhook may report another status at the same time.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..services.eligibility import why_not
 from ..services.provider_calls import look_up
 from ..services.reconcile import is_to_be_booked, reconciled, result_of_lookup
 from ..services.results import skipped
-from .queues import Track
-from .run import DATABASE_ERRORS, LONGEST_WAIT_SECONDS, Run
-from .workers import GROUP, Job, Lane
+from .queues import ProviderQueue
+from .run import DATABASE_ERRORS, MAX_PAUSE_WAIT_SECONDS, BulkRun
+from .workers import GROUP, Job, ProviderWorkerPool
 
 if TYPE_CHECKING:
     from ..models import Invoice
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_invoice_cancel")
 
 
-class Checker(Run):
-    """One bulk reconcile in this process."""
+class ReconcileRun(BulkRun):
+    """One bulk reconciliation in this process."""
 
     def __init__(
         self,
@@ -44,157 +44,167 @@ class Checker(Run):
         done: SimpleQueue[Job],
         *,
         resubmit: bool = False,
-        also: Callable[[CancelResult], None] | None = None,
+        on_recorded: Callable[[CancelResult], None] | None = None,
         **bounds: Any,
     ) -> None:
         super().__init__(writer, intent, done, **bounds)
         self.resubmit = resubmit
         self.wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
-        self.also = also
-        """Called within each transaction that records an answer, with its result."""
+        self.on_recorded = on_recorded
+        """Called in each transaction that records an answer, with its result."""
 
-    # -- asking -----------------------------------------------------------------------------------------------
+    # -- lookups -----------------------------------------------------------------------------------------------
 
-    def _top_up(self, track: Track) -> bool:
-        lane = track.lane
-        if track.is_over or self._is_behind:
+    def _fill_pool(self, queue: ProviderQueue) -> bool:
+        pool = queue.pool
+        if queue.is_exhausted or self._has_signal_backlog:
             return False
-        if lane is None:
-            return self._refuse(track)
-        if lane.held_for:
-            return self._rest(track, lane)
-        if not lane.may_feed() or lane.fed >= lane.concurrency or time.monotonic() < lane.look_again_at:
+        if pool is None:
+            return self._skip_unconfigured(queue)
+        if pool.paused_seconds:
+            return self._handle_pause(queue, pool)
+        if not pool.can_send() or pool.in_flight >= pool.concurrency or time.monotonic() < pool.retry_slot_at:
             return False
-        self._learn(lane)
-        if not lane.may_feed():
+        self._sync_state(pool)
+        if not pool.can_send():
             return True
-        return self._ask_group(track, lane) if lane.provider.supports_lookup else self._ask_one(track, lane)
+        return self._look_up_batch(queue, pool) if pool.provider.supports_lookup else self._reconcile_next(queue, pool)
 
-    def _ask_group(self, track: Track, lane: Lane) -> bool:
-        slot = self._slot(lane, 1)
+    def _look_up_batch(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
+        slot = self._reserve_slots(pool, 1)
         if slot is None:
             return False
-        mine = self._booked(self._take(track, lane.provider.lookup_group_size))
-        if mine:
-            lane.open += 1
-            lane.feed(Job([self.writer.seen(invoice) for invoice in mine], partial(self._ask, lane), not_before=slot))
+        booked = self._book_checks(self._take(queue, pool.provider.lookup_group_size))
+        if booked:
+            pool.unrecorded += 1
+            pool.enqueue(
+                Job(
+                    [self.writer.seen(invoice) for invoice in booked],
+                    partial(self._look_up, pool),
+                    send_at=slot,
+                )
+            )
         return True
 
-    def _refuse(self, track: Track) -> bool:
-        """Say that an alias which is not configured cannot be asked; abandoned claims are in doubt all the same."""
-        self._booked(self._take(track, GROUP))
+    def _skip_unconfigured(self, queue: ProviderQueue) -> bool:
+        """Report invoices of an alias that is not configured; abandoned claims still become in doubt."""
+        self._book_checks(self._take(queue, GROUP))
         return True
 
-    def _booked(self, invoices: list[Invoice]) -> list[Invoice]:
-        """Return those to look up now; the others have their result: in progress, or another process has them."""
+    def _book_checks(self, invoices: list[Invoice]) -> list[Invoice]:
+        """Return the invoices to look up now; report the others, which are in progress or booked by another process."""
         refused: list[Invoice] = []
         abandoned = [invoice for invoice in invoices if invoice.is_abandoned]
         if abandoned:
-            _, refused = self._each(partial(self.writer.mark_abandoned, intent=self.intent), abandoned)
+            _, refused = self._write_each(partial(self.writer.mark_abandoned, intent=self.intent), abandoned)
         ready = [invoice for invoice in invoices if invoice not in refused and self._is_ready(invoice)]
         due = [invoice for invoice in ready if is_to_be_booked(invoice)]
-        booked, not_booked = self._each(self.writer.book_check, due) if due else ([], [])
+        booked, not_booked = self._write_each(self.writer.book_check, due) if due else ([], [])
         won = {invoice.pk for invoice in booked}
         for invoice in [*refused, *not_booked]:
-            self._tell(skipped(invoice, Code.DATABASE_ERROR))
+            self._add_result(skipped(invoice, Code.DATABASE_ERROR))
         for invoice in due:
             if invoice.pk not in won and invoice not in not_booked:
-                self._tell(skipped(invoice, Code.BEING_CHECKED))
+                self._add_result(skipped(invoice, Code.BEING_CHECKED))
         return [invoice for invoice in ready if invoice.pk in won or not is_to_be_booked(invoice)]
 
     def _is_ready(self, invoice: Invoice) -> bool:
-        if invoice.is_abandoned:  # it was taken up by another process just now
-            self._tell(skipped(invoice, Code.BEING_CHECKED))
+        if invoice.is_abandoned:  # another process has just taken it
+            self._add_result(skipped(invoice, Code.BEING_CHECKED))
             return False
-        account = self._tracks[invoice.provider].account
+        account = self._queues[invoice.provider].account
         code = why_not(self.wanted, invoice, account)
         if code:
-            self._tell(not_done(self.wanted, invoice, code, account))
+            self._add_result(not_done(self.wanted, invoice, code, account))
         return not code
 
-    def _ask(self, lane: Lane, job: Job) -> dict[str, LookupReply]:
-        """Look up, in a lane's thread, and note at once what the replies say about the provider."""
+    def _look_up(self, pool: ProviderWorkerPool, job: Job) -> dict[str, LookupReply]:
+        """Look up, in a worker thread, and update the state of the provider."""
         seen: list[Seen] = job.subject
-        replies = look_up(lane.provider, [one.target.external_id for one in seen])
-        says_nothing = not any(reply.is_answer for reply in replies.values())
+        replies = look_up(pool.provider, [one.target.external_id for one in seen])
+        is_inconclusive = not any(reply.is_answer for reply in replies.values())
         first = next(iter(replies.values()))
-        code, retry_after = (first.code, first.retry_after) if says_nothing else ("", None)
-        lane.note(job.epoch, code, says_nothing=says_nothing, retry_after=retry_after)
+        code, retry_after = (first.code, first.retry_after) if is_inconclusive else ("", None)
+        pool.update_from_reply(job.pause_generation, code, is_inconclusive=is_inconclusive, retry_after=retry_after)
         return replies
 
-    def _ask_one(self, track: Track, lane: Lane) -> bool:
-        """Reconcile an invoice that cannot be looked up: by a repeat, in this thread, if that is wanted."""
-        for invoice in self._take(track, 1):
+    def _reconcile_next(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
+        """Reconcile an invoice without lookup, by a repeat in this thread if ``resubmit`` is set."""
+        for invoice in self._take(queue, 1):
             if not self.resubmit and not invoice.is_abandoned and not self._is_ready(invoice):
                 continue
-            if not why_not(self.wanted, invoice, lane.provider) and not self._has_slot(lane):
-                track.again.append(invoice)
+            if not why_not(self.wanted, invoice, pool.provider) and not self._wait_for_slot(pool):
+                queue.retries.append(invoice)
                 return False
-            epoch = lane.epoch
-            said = self._reconciled(invoice)
-            self._tell(said)
-            if said.attempt:  # something was sent
-                says_nothing = said.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED)
-                lane.note(epoch, said.code, says_nothing=says_nothing, retry_after=said.retry_after)
-                self._tell_states()
+            pause_generation = pool.pause_generation
+            result = self._reconcile_one(invoice)
+            self._add_result(result)
+            if result.attempt:  # something was sent
+                is_inconclusive = result.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED)
+                pool.update_from_reply(
+                    pause_generation, result.code, is_inconclusive=is_inconclusive, retry_after=result.retry_after
+                )
+                self._write_provider_states()
         return True
 
-    def _reconciled(self, invoice: Invoice) -> CancelResult:
+    def _reconcile_one(self, invoice: Invoice) -> CancelResult:
         try:
             return reconciled(invoice, self.intent, resubmit=self.resubmit)
         except DATABASE_ERRORS as error:
-            self._refuse_lost_database(invoice.provider)
+            self._raise_if_database_is_lost(invoice.provider)
             logger.warning("The database refused to write an invoice (%s): %s.", type(error).__name__, invoice)
             return skipped(invoice, Code.DATABASE_ERROR)
 
-    def _has_slot(self, lane: Lane) -> bool:
-        """Reserve a slot for one request and wait for it; False where none is near, or the run was stopped."""
-        slot = self._slot(lane, 1)
+    def _wait_for_slot(self, pool: ProviderWorkerPool) -> bool:
+        """Reserve a slot and wait for it; return False if none is near or the run was stopped."""
+        slot = self._reserve_slots(pool, 1)
         if slot:
             time.sleep(max(slot - time.monotonic(), 0.0))
-        return slot is not None and not self.stop.is_set()
+        return slot is not None and not self.should_stop()
 
-    def _rest(self, track: Track, lane: Lane) -> bool:
-        if lane.held_for <= LONGEST_WAIT_SECONDS or track.is_busy:
+    def _handle_pause(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
+        if pool.paused_seconds <= MAX_PAUSE_WAIT_SECONDS or queue.is_busy:
             return False
-        invoices = self._take(track, GROUP)
+        invoices = self._take(queue, GROUP)
         for invoice in invoices:
-            self._pass_over(invoice, lane.held_for)
+            self._skip_paused(invoice, pool.paused_seconds)
         return bool(invoices)
 
     # -- answers ----------------------------------------------------------------------------------------------
 
-    def _take_in(self, job: Job, lane: Lane, track: Track) -> None:
-        """Record a group's answers; what came back unsent comes again."""
-        lane.open -= 1
+    def _handle_job(self, job: Job, pool: ProviderWorkerPool, queue: ProviderQueue) -> None:
+        """Record the answers of a lookup; unsent ones are retried."""
+        pool.unrecorded -= 1
         seen: list[Seen] = job.subject
         if not job.is_sent:
-            track.again.extend(one.invoice for one in seen)
+            queue.retries.extend(one.invoice for one in seen)
             return
         none = LookupReply(None, Code.ADAPTER_ERROR, is_answer=False)
         replies = job.answer or {}
-        self._tell_states()  # before the record: its receivers may ask again, and must meet the pause
+        self._write_provider_states()  # before receivers of the record, which may send again
         for one in seen:
-            self._tell(self._recorded(one, replies.get(one.target.external_id, none)))
-        self._tell_states()
+            self._add_result(self._record_lookup(one, replies.get(one.target.external_id, none)))
+        self._write_provider_states()
 
-    def _recorded(self, seen: Seen, reply: LookupReply) -> CancelResult:
-        """Write what was said of one invoice; one that cannot be written stops no other."""
+    def _record_lookup(self, seen: Seen, reply: LookupReply) -> CancelResult:
+        """Record the reply about one invoice; an error does not stop the others."""
         invoice, is_recorded = seen.invoice, True
         try:
-            if not self.writer.record_lookup(seen, reply, self.intent, also=partial(self._also, invoice, reply)):
+            if not self.writer.record_lookup(
+                seen, reply, self.intent, also=partial(self._call_on_recorded, invoice, reply)
+            ):
                 return skipped(invoice, Code.CHANGED)
         except Exception as error:
             if is_interruption(error):
                 raise
-            logger.exception("What a lookup said was not recorded: %s.", invoice)
+            logger.exception("The reply to a lookup was not recorded: %s.", invoice)
             is_recorded = False
         return replace(result_of_lookup(invoice, reply), is_recorded=is_recorded)
 
-    def _also(self, invoice: Invoice, reply: LookupReply) -> None:
-        if self.also is not None:
-            self.also(result_of_lookup(invoice, reply))
+    def _call_on_recorded(self, invoice: Invoice, reply: LookupReply) -> None:
+        if self.on_recorded is not None:
+            self.on_recorded(result_of_lookup(invoice, reply))
 
-    def _conclude(self) -> None:
-        for track in self._tracks.values():
-            track.untold()  # booked, and not asked for: due again
+    def _record_rest(self) -> None:
+        for queue in self._queues.values():
+            queue.take_unreported()  # booked and not looked up: they are due again

@@ -1,4 +1,4 @@
-"""Requested cancellations in bulk: one try each, logged under those who requested them."""
+"""Bulk execution of requested cancellations: one attempt each, logged under the user who requested it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..domain.audit import Intent, Trigger
 from ..domain.claims import Claim
 from ..domain.outcomes import CancelResult, Code
 from ..services.cancel import request_not_claimed
-from .cancel import Engine
-from .queues import Track
+from .cancel import CancelRun
+from .queues import ProviderQueue
 from .workers import Job
 
 if TYPE_CHECKING:
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_invoice_cancel")
 
 
-class RequestEngine(Engine):
-    """Carries out what ``cancel_on_commit`` requested. Invoices of paused providers keep their turn."""
+class RequestedCancelRun(CancelRun):
+    """Carries out cancellations that ``cancel_on_commit`` requested. Invoices of paused providers stay due."""
 
     def __init__(self, writer: InvoiceWriter, done: SimpleQueue[Job], **options: Any) -> None:
-        super().__init__(writer, Intent(trigger=Trigger.ON_COMMIT), done, tries=1, **options)
+        super().__init__(writer, Intent(trigger=Trigger.ON_COMMIT), done, max_tries=1, **options)
 
-    def _claims(self, invoices: list[Invoice]) -> Iterator[Claim]:
+    def _claim(self, invoices: list[Invoice]) -> Iterator[Claim]:
         return self.writer.claim_requested(invoices, is_try=True)
 
-    def _not_claimed(self, track: Track, invoice: Invoice) -> CancelResult:
-        return request_not_claimed(invoice, track.account)
+    def _read_unclaimed_result(self, queue: ProviderQueue, invoice: Invoice) -> CancelResult:
+        return request_not_claimed(invoice, queue.account)
 
-    def _finish(self, track: Track, invoice: Invoice, said: CancelResult) -> None:
-        if said.code == Code.MISCONFIGURED:
+    def _finish(self, queue: ProviderQueue, invoice: Invoice, result: CancelResult) -> None:
+        if result.code == Code.MISCONFIGURED:
             self._postpone(invoice)
-        super()._finish(track, invoice, said)
+        super()._finish(queue, invoice, result)
 
     def _postpone(self, invoice: Invoice) -> None:
         try:
             self.writer.postpone_request(invoice)
         except DatabaseError:
-            logger.exception("The next try of a requested cancellation was not written: %s.", invoice)
+            logger.exception("The next attempt of a requested cancellation was not written: %s.", invoice)

@@ -1,17 +1,15 @@
-"""What a bulk cancel and a bulk reconcile have in common: topping up, collecting, and an orderly end.
+"""The base of bulk runs: fill the worker pools, collect the answers, and shut down.
 
-All database work is done in the caller's thread; the lanes' threads only speak to providers. However a run ends - at
-its end, stopped, closed, by an exception - it sends nothing more, waits for what is in flight and records it.
+All database work is done in the caller's thread; worker threads only send requests. At the end of a run, when it is
+stopped or closed, and after an exception, nothing more is sent, and the requests in flight are awaited and recorded.
 
-The signals of what is written are sent between the other work, a few at a time: receivers may take as long as they
-like, and no claim waits for them.
+Signals of written changes are sent between the other work, a few at a time, so that slow receivers delay no claim.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -24,8 +22,8 @@ from ..domain.audit import Intent
 from ..domain.outcomes import CancelResult, Code
 from ..services.results import skipped, told
 from .garbage import is_collecting, run_in_background, watch_collections
-from .queues import Track
-from .workers import GROUP, NEAR, Job, Lane
+from .queues import ProviderQueue
+from .workers import GROUP, SLOT_HORIZON, Job, ProviderWorkerPool
 
 if TYPE_CHECKING:
     from ..models import Invoice
@@ -35,19 +33,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_invoice_cancel")
 
 DATABASE_ERRORS = (DatabaseError, InterfaceError)
-TICK_SECONDS = 0.05
-"""How long a run waits for an answer before it looks again whether there is something to do."""
-LONGEST_WAIT_SECONDS = 60.0
-"""A pause up to this is waited for; a longer one passes over the provider's other invoices."""
-REPORT_SECONDS = 0.05
-"""How long signals are sent before the run looks after its requests again; one signal is sent at least."""
-SLOW_SECONDS = 0.1
-"""If a signal took longer, the next ones are sent when no request is in flight: answers do not wait for receivers."""
-LAST_REPORT_SECONDS = 5.0
-"""How long signals are still sent after an exception ended the run."""
+POLL_SECONDS = 0.05
+"""How long a run waits for an answer before it checks for other work."""
+MAX_PAUSE_WAIT_SECONDS = 60.0
+"""A run waits for a pause up to this; during a longer one the provider's other invoices are skipped."""
+SIGNAL_SECONDS = 0.05
+"""How long signals are sent before the run returns to its requests; at least one signal is sent."""
+SLOW_SIGNAL_SECONDS = 0.1
+"""If a signal took longer, the next ones are sent when no claim is unrecorded, so that no answer waits for them."""
+FINAL_SIGNAL_SECONDS = 5.0
+"""How long signals are sent after an exception ended the run."""
 
 
-class Run(ABC):
+ShouldStop = Callable[[], bool]
+"""Return whether a run should stop. A run calls it between its steps, in the caller's thread only."""
+
+
+def never() -> bool:
+    """Return False: the run goes on to its end."""
+    return False
+
+
+class BulkRun(ABC):
     """One bulk run in this process."""
 
     def __init__(
@@ -56,39 +63,40 @@ class Run(ABC):
         intent: Intent,
         done: SimpleQueue[Job],
         *,
-        stop: threading.Event | None = None,
+        should_stop: ShouldStop = never,
         limit: int | None = None,
     ) -> None:
         self.writer = writer
         self.intent = intent
-        self.stop = stop or threading.Event()
-        self.left = float("inf") if limit is None else limit
+        self.should_stop = should_stop
+        self.remaining = float("inf") if limit is None else limit
         self.outbox = writer.in_bulk()
         self._done = done
-        self._tracks: dict[str, Track] = {}
-        self._ready: list[CancelResult] = []
-        self._process = 0
-        self._is_slow = False
-        """Whether the last signal took long."""
-        self._reporting_since = float("inf")
-        """Monotonic: when the call of the receivers began that is under way."""
+        self._queues: dict[str, ProviderQueue] = {}
+        self._results: list[CancelResult] = []
+        self._process_id = 0
+        self._is_receiver_slow = False
+        """Whether the last signal was slow."""
+        self._signal_started_at = float("inf")
+        """Monotonic start of the current call of receivers; infinite if there is none."""
         self._has_failed = False
+        self._is_shutting_down = False
 
-    def run(self, tracks: Sequence[Track]) -> Generator[CancelResult, None, None]:
-        """Do what the tracks bring; yield one result for each invoice, once it is recorded."""
-        self._process, is_collected = os.getpid(), False
-        self._tracks = {track.alias: track for track in tracks}
-        self._cut_at_limit()
+    def run(self, queues: Sequence[ProviderQueue]) -> Generator[CancelResult, None, None]:
+        """Process the queues; yield one result for each invoice after it is recorded."""
+        self._process_id, is_collected = os.getpid(), False
+        self._queues = {queue.alias: queue for queue in queues}
+        self._apply_limit()
         watch_collections()
         try:
-            while not self.stop.is_set() and self._is_busy():
-                has_moved = [self._top_up(track) for track in tracks]
-                yield from self._results()
-                self._collect(0.0 if any(has_moved) or self._may_report else TICK_SECONDS)
+            while not self.should_stop() and self._has_work():
+                has_moved = [self._fill_pool(queue) for queue in queues]
+                yield from self._yield_results()
+                self._collect_jobs(0.0 if any(has_moved) or self._can_send_signals else POLL_SECONDS)
                 self._record_if_due()
-                self._report_some()
-            self._wind_down()
-            yield from self._results()
+                self._send_signals()
+            self._shut_down()
+            yield from self._yield_results()
         except GeneratorExit:
             is_collected = is_collecting()
             raise
@@ -96,172 +104,175 @@ class Run(ABC):
             self._has_failed = True
             raise
         finally:
-            if self._is_own and is_collected:
-                self._leave_to_background()
-            elif self._is_own:  # a forked child has none of the threads, and the claims are its parent's
-                self._wind_down()
+            if self._is_own_process and is_collected:
+                self._shut_down_in_background()
+            elif self._is_own_process:  # a forked child has no threads, and the claims belong to its parent
+                self._shut_down()
 
-    # -- what a kind of run decides ---------------------------------------------------------------------------
-
-    @abstractmethod
-    def _top_up(self, track: Track) -> bool:
-        """Give the track's lane something to do, if it may; return whether anything moved."""
+    # -- to be implemented by a kind of run ---------------------------------------------------------------------------
 
     @abstractmethod
-    def _take_in(self, job: Job, lane: Lane, track: Track) -> None:
-        """Take in what came back from a lane's thread."""
+    def _fill_pool(self, queue: ProviderQueue) -> bool:
+        """Queue jobs for the provider if possible; return whether anything was done."""
+
+    @abstractmethod
+    def _handle_job(self, job: Job, pool: ProviderWorkerPool, queue: ProviderQueue) -> None:
+        """Process a job that was returned by a worker thread."""
 
     def _record_if_due(self) -> None:  # noqa: B027 - a reconcile records at once
-        """Record what is taken in, where that is not done at once."""
+        """Record collected answers if it is time."""
 
-    def _on_reported(self, notice: Notice) -> None:  # noqa: B027 - only a bulk cancel needs it
-        """Take note that a signal was sent."""
+    def _on_signal_sent(self, notice: Notice) -> None:  # noqa: B027 - only a bulk cancel needs it
+        """Called after a signal was sent."""
 
     @abstractmethod
-    def _conclude(self) -> None:
-        """Record all that was taken in and put back the rest; the lanes are closed."""
+    def _record_rest(self) -> None:
+        """Record all answers and give back the rest, after the pools are closed."""
 
-    # -- what all of them do ----------------------------------------------------------------------------------
+    # -- common to all runs ----------------------------------------------------------------------------------
 
     @property
-    def _is_own(self) -> bool:
-        """Whether this is the process that began the run."""
-        return os.getpid() == self._process
+    def _is_own_process(self) -> bool:
+        """Whether this is the process that started the run."""
+        return os.getpid() == self._process_id
 
-    def _is_busy(self) -> bool:
-        is_at_work = any(track.is_busy or not track.is_over for track in self._tracks.values())
-        return is_at_work or bool(self._ready or self.outbox)
+    def _has_work(self) -> bool:
+        is_at_work = any(queue.is_busy or not queue.is_exhausted for queue in self._queues.values())
+        return is_at_work or bool(self._results or self.outbox)
 
-    def _take(self, track: Track, count: int) -> list[Invoice]:
-        """Take a track's next invoices, of its selection as far as the limit goes.
+    def _take(self, queue: ProviderQueue, count: int) -> list[Invoice]:
+        """Take the next invoices of a queue, within the limit.
 
-        Those that belong to another account by now are skipped: this one must not be asked about them.
+        Invoices that have moved to another account are skipped.
         """
-        taken, fresh = track.take(count, self.left)
-        self.left -= fresh
-        self._cut_at_limit()
-        moved = [invoice for invoice in taken if invoice.provider != track.alias]
+        taken, fresh = queue.take(count, self.remaining)
+        self.remaining -= fresh
+        self._apply_limit()
+        moved = [invoice for invoice in taken if invoice.provider != queue.alias]
         for invoice in moved:
-            track.earlier.pop(invoice.pk, None)
-            self._tell(skipped(invoice, Code.CHANGED))
+            queue.earlier_results.pop(invoice.pk, None)
+            self._add_result(skipped(invoice, Code.CHANGED))
         return [invoice for invoice in taken if invoice not in moved] if moved else taken
 
-    def _cut_at_limit(self) -> None:
-        if self.left <= 0:
-            for track in self._tracks.values():
-                track.walk.cut()
+    def _apply_limit(self) -> None:
+        if self.remaining <= 0:
+            for queue in self._queues.values():
+                queue.reader.discard_rest()
 
-    def _learn(self, lane: Lane) -> None:
-        """Take over what other processes know about the provider."""
-        lane.learn(self.writer.repeat(lambda: self.writer.provider_state(lane.alias)))
+    def _sync_state(self, pool: ProviderWorkerPool) -> None:
+        """Apply the provider's state that other processes have written."""
+        pool.sync_state(self.writer.repeat(lambda: self.writer.provider_state(pool.alias)))
 
-    def _slot(self, lane: Lane, count: int) -> float | None:
-        """Reserve slots for so many requests; return the first (monotonic; 0: at once), None where none is near."""
-        if not lane.rate:
+    def _reserve_slots(self, pool: ProviderWorkerPool, count: int) -> float | None:
+        """Reserve slots for ``count`` requests; return the first (monotonic; 0: now), or None if none is near."""
+        if not pool.rate:
             return 0.0
-        if lane.next_own_slot > time.monotonic() + NEAR.total_seconds():
-            lane.rest()
+        if pool.next_own_slot > time.monotonic() + SLOT_HORIZON.total_seconds():
+            pool.retry_slot_later()
             return None
         try:
-            start = self.writer.reserve(lane.alias, count, lane.rate)
+            start = self.writer.reserve(pool.alias, count, pool.rate)
         except DATABASE_ERRORS as error:
-            self._refuse_lost_database(lane.alias)
-            logger.warning("No slot could be reserved for %s (%s).", lane.alias, type(error).__name__)
+            self._raise_if_database_is_lost(pool.alias)
+            logger.warning("No slot could be reserved for %s (%s).", pool.alias, type(error).__name__)
             start = 0.0
         if start:
             slot = time.monotonic() + start - time.time()
-            lane.next_own_slot = slot + count / lane.rate
+            pool.next_own_slot = slot + count / pool.rate
             return slot
-        lane.rest()
+        pool.retry_slot_later()
         return None
 
-    def _each(self, write: Callable[[list[Invoice]], Any], invoices: list[Invoice]) -> tuple[list[Any], list[Invoice]]:
-        """Write a group; if the database refuses it, row by row.
+    def _write_each(
+        self, write: Callable[[list[Invoice]], Any], invoices: list[Invoice]
+    ) -> tuple[list[Any], list[Invoice]]:
+        """Write a batch; if the database refuses it, row by row.
 
         Returns the results of ``write``, concatenated, and the invoices that the database refused.
         """
         try:
             return list(write(invoices) or ()), []
         except DATABASE_ERRORS as error:
-            self._refuse_lost_database(invoices[0].provider)
+            self._raise_if_database_is_lost(invoices[0].provider)
             if len(invoices) == 1:
                 logger.warning("The database refused to write an invoice (%s): %s.", type(error).__name__, invoices[0])
                 return [], invoices
-        pairs = [self._each(write, [invoice]) for invoice in invoices]
+        pairs = [self._write_each(write, [invoice]) for invoice in invoices]
         return [each for done, _ in pairs for each in done], [each for _, refused in pairs for each in refused]
 
-    def _refuse_lost_database(self, alias: str) -> None:
-        """Raise the database's error if it is out of reach: then it is not about a single row."""
+    def _raise_if_database_is_lost(self, alias: str) -> None:
+        """Raise the database's error if the database is unreachable, and not only a row was refused."""
         self.writer.provider_state(alias)
 
-    def _tell(self, said: CancelResult) -> None:
-        """Keep a result for the caller; its line of the log file is written now: who closes us gets no more results."""
-        self._ready.append(told(said))
+    def _add_result(self, result: CancelResult) -> None:
+        """Log a result and keep it for the caller, who may close the run before it is yielded."""
+        self._results.append(told(result))
 
-    def _pass_over(self, invoice: Invoice, seconds: float) -> None:
-        self._tell(skipped(invoice, Code.PROVIDER_PAUSED, retry_after=seconds))
+    def _skip_paused(self, invoice: Invoice, seconds: float) -> None:
+        self._add_result(skipped(invoice, Code.PROVIDER_PAUSED, retry_after=seconds))
 
-    def _results(self) -> Iterator[CancelResult]:
-        ready, self._ready = self._ready, []
+    def _yield_results(self) -> Iterator[CancelResult]:
+        ready, self._results = self._results, []
         for each in ready:
             yield each
-            if not self._is_own:
-                raise RuntimeError("A bulk run goes on only in the process that began it, not in a forked child.")
+            if not self._is_own_process:
+                raise RuntimeError("A bulk run continues only in the process that started it, not in a forked child.")
 
-    def _collect(self, patience: float) -> None:
-        """Wait for something to come back, so long at most, and take in all that has."""
+    def _collect_jobs(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds for a returned job, and handle all returned jobs."""
         try:
-            self._came_back(self._done.get(timeout=patience) if patience else self._done.get_nowait())
+            self._receive(self._done.get(timeout=timeout) if timeout else self._done.get_nowait())
             while True:
-                self._came_back(self._done.get_nowait())
+                self._receive(self._done.get_nowait())
         except Empty:
             return
 
-    def _came_back(self, job: Job) -> None:
-        lane = job.lane
-        if lane is None:
-            raise AssertionError("A job came back that no lane was fed with.")
-        lane.fed -= 1
-        self._take_in(job, lane, self._tracks[lane.alias])
+    def _receive(self, job: Job) -> None:
+        pool = job.pool
+        if pool is None:
+            raise AssertionError("A job was returned that was never queued.")
+        pool.in_flight -= 1
+        self._handle_job(job, pool, self._queues[pool.alias])
 
-    def _tell_states(self) -> None:
-        """Tell the other processes what this one learned about its providers; they can do without."""
-        for lane in self._lanes():
-            if not lane.has_news:
+    def _write_provider_states(self) -> None:
+        """Write the changed states of providers for other processes; errors are only logged."""
+        for pool in self._pools():
+            if not pool.has_unsaved_state:
                 continue
-            lane.has_news = False
+            pool.has_unsaved_state = False
             try:
                 self.writer.update_provider_state(
-                    lane.alias, seconds=lane.held_for, code=lane.hold_code, failures=lane.failures
+                    pool.alias, seconds=pool.paused_seconds, code=pool.pause_code, failures=pool.failures
                 )
             except DATABASE_ERRORS:
-                logger.exception("What was learned about %s was not written.", lane.alias)
+                logger.exception("The state of provider %s was not written.", pool.alias)
 
-    def _lanes(self) -> Iterator[Lane]:
-        return (track.lane for track in self._tracks.values() if track.lane is not None)
+    def _pools(self) -> Iterator[ProviderWorkerPool]:
+        return (queue.pool for queue in self._queues.values() if queue.pool is not None)
 
-    def _wind_down(self) -> None:
-        """Send nothing more, wait for what is in flight, record it, put back the rest. Idempotent."""
-        for lane in self._lanes():
-            lane.stop()
-        for lane in self._lanes():
-            lane.close()
-        self._collect(0.0)
-        self._conclude()
-        self._tell_states()
-        self._report_rest()
+    def _shut_down(self) -> None:
+        """Send nothing more, wait for the requests in flight, record them, give back the rest. Idempotent."""
+        for pool in self._pools():
+            pool.stop()
+        self._is_shutting_down = True  # after the stop: jobs that wait for receivers are returned unsent
+        for pool in self._pools():
+            pool.close()
+        self._collect_jobs(0.0)
+        self._record_rest()
+        self._write_provider_states()
+        self._send_remaining_signals()
 
-    def _leave_to_background(self) -> None:
-        """End the run in another thread. Takes no lock and logs nothing: this thread may be anywhere."""
-        for lane in self._lanes():
-            lane.is_halted = True
-        run_in_background(self._finish_abandoned)
+    def _shut_down_in_background(self) -> None:
+        """Shut down in another thread. Takes no lock and logs nothing: this thread may hold locks."""
+        for pool in self._pools():
+            pool.is_halted = True
+        run_in_background(self._shut_down_unclosed)
 
-    def _finish_abandoned(self) -> None:
-        """Wind down a run that the garbage collector ended, in a thread of its own."""
+    def _shut_down_unclosed(self) -> None:
+        """Shut down a run that the garbage collector closed, in a separate thread."""
         logger.warning("A bulk run was abandoned and is finished in the background: close its generator.")
         try:
-            self._wind_down()
+            self._shut_down()
         except Exception:
             logger.exception("An abandoned bulk run was not finished: reconcile_invoices completes it.")
         finally:
@@ -270,40 +281,40 @@ class Run(ABC):
     # -- signals ----------------------------------------------------------------------------------------------
 
     @property
-    def _is_behind(self) -> bool:
-        """Whether so many signals wait that nothing new is claimed: memory stays flat."""
+    def _has_signal_backlog(self) -> bool:
+        """Whether too many signals are waiting to claim more invoices; memory stays constant."""
         return len(self.outbox) >= GROUP
 
     @property
-    def _may_report(self) -> bool:
-        return bool(self.outbox) and not (self._is_slow and any(lane.open for lane in self._lanes()))
+    def _can_send_signals(self) -> bool:
+        return bool(self.outbox) and not (self._is_receiver_slow and any(pool.unrecorded for pool in self._pools()))
 
-    def _report_some(self) -> None:
-        until = time.monotonic() + REPORT_SECONDS
-        while self._may_report:
-            self._report()
+    def _send_signals(self) -> None:
+        until = time.monotonic() + SIGNAL_SECONDS
+        while self._can_send_signals:
+            self._send_signal()
             if time.monotonic() >= until:
                 return
 
-    def _report(self) -> None:
+    def _send_signal(self) -> None:
         notice = self.outbox.take()
-        began = self._reporting_since = time.monotonic()
+        began = self._signal_started_at = time.monotonic()
         try:
             notice.send()
         finally:
-            self._reporting_since = float("inf")
-            self._is_slow = time.monotonic() - began >= SLOW_SECONDS
-        self._on_reported(notice)
+            self._signal_started_at = float("inf")
+            self._is_receiver_slow = time.monotonic() - began >= SLOW_SIGNAL_SECONDS
+        self._on_signal_sent(notice)
 
-    def _report_rest(self) -> None:
-        """Send all signals that are left, after an exception for a moment only; raise the first interruption."""
-        until = time.monotonic() + LAST_REPORT_SECONDS if self._has_failed else float("inf")
+    def _send_remaining_signals(self) -> None:
+        """Send all remaining signals, after an exception for a limited time; raise the first interruption."""
+        until = time.monotonic() + FINAL_SIGNAL_SECONDS if self._has_failed else float("inf")
         interruption: Exception | None = None
         while self.outbox and time.monotonic() < until:
             try:
-                self._report()
+                self._send_signal()
             except Exception as error:  # noqa: BLE001 - raised below; any other BaseException ends it at once
                 interruption = interruption or error
-                until = min(until, time.monotonic() + LAST_REPORT_SECONDS)
+                until = min(until, time.monotonic() + FINAL_SIGNAL_SECONDS)
         if interruption is not None and not self._has_failed:
             raise interruption

@@ -1,7 +1,7 @@
-"""Walking a selection: by primary key, in keyset pages, for each provider on its own.
+"""Reads a selection by primary key, in keyset pages, separately for each provider.
 
-Never loads it whole, and never keeps a cursor open across a write. Memory is one page a provider, and the keys of the
-invoices that the provider did not know when it was last asked: these come last, so that they hold up no others.
+Memory holds one page for each provider, and no cursor stays open across a write. Invoices that the provider did not
+know at the last request come last, so that they do not delay others; only their keys are kept.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ..models.queryset import InvoiceQuerySet
 
 PAGE = 200
-"""How many rows are read at once."""
+"""Number of rows in a page."""
 
 
-def checked(invoices: InvoiceQuerySet) -> InvoiceQuerySet:
-    """Return the selection ready for walking, or raise ``TypeError`` for one that cannot be walked."""
+def prepare_selection(invoices: InvoiceQuerySet) -> InvoiceQuerySet:
+    """Return the selection in a form that can be read in pages, or raise ``TypeError``."""
     if invoices.query.is_sliced:
         raise TypeError("Cannot cancel a query set once a slice has been taken: use limit=.")
     if invoices.query.combinator:
@@ -31,20 +31,22 @@ def checked(invoices: InvoiceQuerySet) -> InvoiceQuerySet:
         raise TypeError("Cannot cancel a query set of values(): select invoices.")
     if invoices.query.distinct_fields:
         raise TypeError("Cannot cancel a query set with distinct() on fields: select with Q objects.")
-    if invoices.query.where.contains_over_clause:  # a page, or a row canceled meanwhile, would renumber the others
+    if (
+        invoices.query.where.contains_over_clause
+    ):  # a page, or a row that is canceled concurrently, would renumber the others
         raise TypeError("Cannot cancel a query set filtered by a window function: select with pk__in=[...] its keys.")
     invoices = invoices.all()
     invoices.query.select_for_update = False  # its locks need a transaction, and no provider is asked inside one
     # A deferred field costs a query when it is read, or fails: the row may be gone by then.
-    walked = invoices.as_invoices().order_by("pk").defer(None)
-    walked.query.standard_ordering = True  # reverse() outlives order_by()
-    return walked
+    selection = invoices.as_invoices().order_by("pk").defer(None)
+    selection.query.standard_ordering = True  # reverse() outlives order_by()
+    return selection
 
 
-def providers(invoices: InvoiceQuerySet) -> Iterator[str]:
-    """Return the aliases that occur, each by one step along the index on (provider, external_id).
+def iter_aliases(invoices: InvoiceQuerySet) -> Iterator[str]:
+    """Yield the distinct aliases, with one step each along the index on (provider, external_id).
 
-    ``SELECT DISTINCT`` would read a million rows before the first request.
+    ``SELECT DISTINCT`` would read all rows before the first request.
     """
     aliases: Any = invoices.order_by("provider").values_list("provider", flat=True)
     alias = aliases.first()
@@ -53,67 +55,71 @@ def providers(invoices: InvoiceQuerySet) -> Iterator[str]:
         alias = aliases.filter(provider__gt=alias).first()
 
 
-def was_unknown(invoice: Invoice) -> bool:
-    """Return whether the provider did not know the invoice when it was last asked to cancel it."""
+def was_not_found(invoice: Invoice) -> bool:
+    """Return whether the provider did not know the invoice at the last cancel request."""
     return invoice.last_outcome == Code.NOT_FOUND
 
 
-class Walk(ABC):
-    """The invoices of one provider in a selection, in order of their primary key, a page in memory at a time."""
+class InvoiceReader(ABC):
+    """Reads invoices of one provider page by page, in order of the primary key."""
 
     def __init__(self, rows: InvoiceQuerySet) -> None:
         self._rows = rows
         self._page: deque[Invoice] = deque()
-        self._is_read = False
-        self._unknown: deque[Any] = deque()
-        """The keys of invoices that were unknown: they come when all others are read."""
+        self._is_exhausted = False
+        self._unknown_keys: deque[Any] = deque()
+        """Keys of invoices that were unknown; they are read after all others."""
 
     @property
     def has_more(self) -> bool:
-        """Whether there may be more to take."""
-        return bool(self._page or self._unknown) or not self._is_read
+        """Whether there may be more invoices."""
+        return bool(self._page or self._unknown_keys) or not self._is_exhausted
 
-    def cut(self) -> None:
-        """Bring nothing more."""
+    def discard_rest(self) -> None:
+        """Skip all remaining invoices."""
         self._page.clear()
-        self._unknown.clear()
-        self._is_read = True
+        self._unknown_keys.clear()
+        self._is_exhausted = True
 
     def take(self, count: int) -> list[Invoice]:
-        """Return the next invoices, at most ``count``; fewer, or none, at the end."""
+        """Return the next invoices, at most ``count``; fewer at the end."""
         taken: list[Invoice] = []
         while len(taken) < count and self.has_more:
             if self._page:
                 taken.append(self._page.popleft())
-            elif self._is_read:
-                keys = [self._unknown.popleft() for _ in range(min(PAGE, len(self._unknown)))]
+            elif self._is_exhausted:
+                keys = [self._unknown_keys.popleft() for _ in range(min(PAGE, len(self._unknown_keys)))]
                 self._page.extend(_read_keys(self._rows, keys))
             else:
-                self._read()
+                self._read_page()
         return taken
 
     def _add(self, invoice: Invoice) -> None:
-        """Add an invoice that was read to the page, or to those that come last."""
-        if was_unknown(invoice):
-            self._unknown.append(invoice.pk)
+        """Add an invoice to the page, or to the keys that come last."""
+        if was_not_found(invoice):
+            self._unknown_keys.append(invoice.pk)
         else:
             self._page.append(invoice)
 
     @abstractmethod
-    def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
-        """Yield all that there is to take as query sets, the first ``limit`` invoices of it; takes nothing."""
+    def _read_page(self) -> None:
+        """Read the next page, or set ``_is_exhausted``."""
+
+
+class SelectionReader(InvoiceReader):
+    """Reads a selection that can also be stored as an operation."""
 
     @abstractmethod
-    def _read(self) -> None:
-        """Read the next page, or note that there is none."""
+    def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
+        """Yield query sets of the first ``limit`` invoices, without reading them."""
 
 
-class QueryWalk(Walk):
-    """What a query set selects."""
+class QuerySetReader(SelectionReader):
+    """Reads the invoices of a query set."""
 
     def __init__(self, invoices: InvoiceQuerySet, alias: str) -> None:
         super().__init__(invoices.filter(provider=alias))
-        self._last: Any = None
+        self._last_key: Any = None
 
     def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
         rows: Any = self._rows
@@ -129,23 +135,23 @@ class QueryWalk(Walk):
             yield part
             limit -= keys.count()
 
-    def _read(self) -> None:
-        rows = self._rows if self._last is None else self._rows.filter(pk__gt=self._last)
+    def _read_page(self) -> None:
+        rows = self._rows if self._last_key is None else self._rows.filter(pk__gt=self._last_key)
         page = rows._writer.repeat(lambda: list(rows[:PAGE]))
-        self._is_read = len(page) < PAGE
+        self._is_exhausted = len(page) < PAGE
         for invoice in page:
-            if invoice.pk != self._last:  # a join may give a row twice
+            if invoice.pk != self._last_key:  # a join may give a row twice
                 self._add(invoice)
-                self._last = invoice.pk
+                self._last_key = invoice.pk
 
 
-class ListedWalk(Walk):
-    """What was listed beforehand, by primary key."""
+class KeyListReader(SelectionReader):
+    """Reads invoices by a list of primary keys."""
 
     def __init__(self, invoices: InvoiceQuerySet, keys: Sequence[Any]) -> None:
         super().__init__(invoices)
         self._keys = deque(keys)
-        self._is_read = not self._keys
+        self._is_exhausted = not self._keys
 
     def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
         pages = [list(self._keys)[start : start + PAGE] for start in range(0, len(self._keys), PAGE)]
@@ -155,14 +161,14 @@ class ListedWalk(Walk):
         for start in range(0, len(keys), PAGE):
             yield self._rows.filter(pk__in=keys[start : start + PAGE])
 
-    def _read(self) -> None:
+    def _read_page(self) -> None:
         keys = [self._keys.popleft() for _ in range(min(PAGE, len(self._keys)))]
-        self._is_read = not self._keys
+        self._is_exhausted = not self._keys
         for invoice in _read_keys(self._rows, keys):
             self._add(invoice)
 
 
 def _read_keys(invoices: InvoiceQuerySet, keys: Sequence[Any]) -> list[Invoice]:
-    """Return the invoices with these keys that are still selected, each once, in order of the key."""
+    """Return the invoices with these keys that are still selected, in order of the key."""
     rows = invoices.filter(pk__in=keys).order_by("pk")
     return list({invoice.pk: invoice for invoice in rows._writer.repeat(lambda: list(rows))}.values())

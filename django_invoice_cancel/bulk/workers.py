@@ -1,7 +1,7 @@
-"""A lane: one provider's threads, window and pause within one run. A slow lane holds up no other.
+"""The worker pool of one provider within one run, with its window and its pause. A slow provider delays no other.
 
-Threads of a lane speak to the provider and nothing else. What a reply says about the *provider* is noted in the
-thread that got it, so that the next one does not send any more; what it says about the *invoice* goes to the engine.
+Worker threads only send requests; they use no database. A thread updates the state of the *provider* as soon as it has
+a reply, so that the next request is not sent during a pause. The answer about the *invoice* is returned to the run.
 """
 
 from __future__ import annotations
@@ -30,57 +30,57 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_invoice_cancel")
 
 GROUP = 50
-"""How many rows are claimed or recorded together: beyond it little is gained."""
+"""Number of rows that are claimed or recorded together; larger groups gain little."""
 RATE_PAUSE_SECONDS = 30.0
-"""How long a 429 pauses that names no time."""
-LEAST_RATE_PAUSE_SECONDS = 1.0
-"""How long it pauses at least; twice as long with each probe in a row that meets another."""
-NEAR = timedelta(seconds=1)
-"""Nothing is claimed while the next free slot is further away than this."""
-LATE_SECONDS = 0.1
-"""So long after its slot a job is not sent any more: it gets another."""
-UNKNOWN_THAT_END = 10
-"""So many unknown invoices, and none that is known, end a run for a provider: the key may be another project's.
-
-In a stored operation its slices and workers count together.
+"""Pause after a 429 without a Retry-After header."""
+MIN_RATE_PAUSE_SECONDS = 1.0
+"""Minimum pause after a 429; it doubles with each consecutive probe that gets a 429."""
+SLOT_HORIZON = timedelta(seconds=1)
+"""Nothing is claimed if the next free slot is later than this."""
+SLOT_TOLERANCE_SECONDS = 0.1
+"""A job that is later than this for its slot gets another one."""
+UNKNOWN_INVOICES_LIMIT = 10
+"""A run ends for a provider after this number of unknown invoices without a known one: the key may belong to another
+project. The slices and workers of a stored operation count together.
 """
-LOOK_AGAIN_SECONDS = 0.1
-"""How long after it found no free slot a lane looks for one again."""
-REPORT_CHECK_SECONDS = 0.02
-"""How often a job that waits for receivers checks whether it still should."""
+SLOT_RETRY_SECONDS = 0.1
+"""Time until the next attempt to reserve a slot."""
+RECEIVER_POLL_SECONDS = 0.02
+"""Interval at which a job that waits for receivers checks whether to go on."""
 
 
-def slots_at_once(rate: float) -> int:
-    """Return how many slots are reserved together at most: no more than the rate lets go in a second."""
+def max_slots(rate: float) -> int:
+    """Return how many slots are reserved together: at most the requests of one second."""
     return max(1, min(int(rate), GROUP))
 
 
 @dataclass
 class Job:
-    """One thing to ask the provider, and what came back."""
+    """One request to the provider, and its answer."""
 
     subject: Any
-    """What is asked about."""
-    ask: Callable[[Job], Any]
-    """Runs in a thread of the lane; raises nothing."""
+    """The claim and invoice, or the invoices to look up."""
+    call: Callable[[Job], Any]
+    """Sends the request, in a worker thread."""
     stale_at: float = float("inf")
-    """Monotonic: not asked after this."""
-    not_before: float = 0.0
-    """Monotonic: the slot that was reserved for it."""
-    epoch: int = 0
-    lane: Lane | None = None
+    """Monotonic time after which it is not sent."""
+    send_at: float = 0.0
+    """Monotonic time of its reserved slot."""
+    pause_generation: int = 0
+    """The pool's generation when the job was queued."""
+    pool: ProviderWorkerPool | None = None
     answer: Any = None
     is_sent: bool = False
-    reported: threading.Event | None = None
-    """Set when the receivers of the claim have been called; None if the request does not wait for them."""
-    may_go: Callable[[], bool] = bool
-    """Return whether the request no longer waits for the receivers."""
-    is_void: bool = False
-    """Whether the claim was lost before the request began: it is not sent."""
+    receivers_called: threading.Event | None = None
+    """Set after the receivers of the claim were called; None if the request does not wait for them."""
+    is_wait_over: Callable[[], bool] = bool
+    """Return whether the request stops waiting for the receivers."""
+    is_claim_lost: bool = False
+    """Whether the claim was lost before the request was sent."""
 
 
-class Lane:
-    """One provider in one run."""
+class ProviderWorkerPool:
+    """The threads that send the requests of one provider in one run."""
 
     def __init__(
         self, provider: Provider, done: SimpleQueue[Job], *, concurrency: int | None = None, rate: float | None = None
@@ -90,42 +90,42 @@ class Lane:
         self.concurrency = concurrency or provider.concurrency
         self.rate = rate or provider.rate
         self.window = self._window()
-        """The most rows that may be claimed and not yet recorded: what a crash can leave in doubt."""
-        self.open = 0
-        """Claimed and not yet recorded."""
-        self.fed = 0
-        """Handed to the threads and not yet back."""
-        self.parked: deque[Job] = deque()
-        """Came back unsent."""
+        """Maximum number of claimed and unrecorded rows, which is what a crash can leave in doubt."""
+        self.unrecorded = 0
+        """Number of claimed and unrecorded rows."""
+        self.in_flight = 0
+        """Number of jobs that are queued or being sent."""
+        self.pending: deque[Job] = deque()
+        """Claimed jobs that are not queued: new ones, and those that were returned unsent."""
         self.is_probing = self.rate is not None
-        """Whether one request at a time is sent, until one gets an answer.
+        """Whether requests are sent one at a time, until one gets an answer.
 
-        With a rate also at the beginning: while a process warms up, its first requests would leave late and together.
+        With a rate also at the start: the first requests of a process would be late and leave together.
         """
         self.failures = 0
-        self.hold_code = ""
-        self.has_news = False
-        """Whether something about the provider is to be told to the other processes."""
-        self.look_again_at = 0.0
-        """Monotonic: before this there is no free slot."""
+        self.pause_code = ""
+        self.has_unsaved_state = False
+        """Whether the state of the provider has changed and must be written for other processes."""
+        self.retry_slot_at = 0.0
+        """Monotonic time before which there is no free slot."""
         self.next_own_slot = 0.0
-        """Monotonic: this run's own rate, which holds also if another process writes nearer slots at a higher one."""
-        self._held_until = 0.0
-        self._limited = 0
-        """How many probes in a row met a 429."""
-        self.knows_none = False
-        """Whether the provider does not know the invoices: nothing more is sent in this run."""
-        self.knows_some = False
-        self._unknown = 0
-        self._epoch = 0
+        """Monotonic time of the next slot at this run's rate; another process may use a higher rate."""
+        self._paused_until = 0.0
+        self._rate_limited_probes = 0
+        """Number of consecutive probes that got a 429."""
+        self.has_only_unknown_invoices = False
+        """Whether the limit of unknown invoices is reached: nothing more is sent in this run."""
+        self.has_known_invoice = False
+        self._unknown_count = 0
+        self._pause_generation = 0
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._done = done
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self.is_halted = False
-        """Whether nothing more is sent, as after ``stop``; set where no lock may be taken."""
-        self._process = os.getpid()
+        """Whether nothing more is sent. Like ``stop``, but it takes no lock."""
+        self._process_id = os.getpid()
 
     def _window(self) -> int:
         ttl = conf.get().claim_ttl
@@ -134,120 +134,125 @@ class Lane:
             bounds.append(self.rate * ttl / 4)
         return max(1, int(min(bounds)))
 
-    # -- the pause --------------------------------------------------------------------------------------------
+    # -- pause and rate --------------------------------------------------------------------------------------------
 
     @property
-    def held_for(self) -> float:
-        """Seconds for which nothing is sent."""
-        return max(self._held_until - time.monotonic(), 0.0)
+    def paused_seconds(self) -> float:
+        """Remaining seconds of the pause."""
+        return max(self._paused_until - time.monotonic(), 0.0)
 
-    def may_feed(self) -> bool:
-        """Say whether the threads may be given something now."""
-        return not self.held_for and not (self.is_probing and self.fed)
-
-    @property
-    def most_at_once(self) -> int:
-        """How many are claimed and queued together: with a rate no more than it lets go in a second, and than can
-        be sent at once.
-        """
-        return max(1, min(slots_at_once(self.rate), self.idle)) if self.rate else GROUP
+    def can_send(self) -> bool:
+        """Return whether a job may be queued now."""
+        return not self.paused_seconds and not (self.is_probing and self.in_flight)
 
     @property
-    def idle(self) -> int:
-        """How many threads have nothing to do: with a rate no others get slots, they could not keep them."""
-        return self.concurrency - self.fed
+    def batch_limit(self) -> int:
+        """Maximum number of rows to claim and queue together."""
+        return max(1, min(max_slots(self.rate), self.idle_threads)) if self.rate else GROUP
 
     @property
-    def is_hungry(self) -> bool:
-        """Whether the threads will soon have nothing to do, and may have something."""
-        if time.monotonic() < self.look_again_at:
+    def idle_threads(self) -> int:
+        """Number of idle threads. With a rate only these get slots: a busy thread would miss its slot."""
+        return self.concurrency - self.in_flight
+
+    @property
+    def needs_jobs(self) -> bool:
+        """Whether the threads will soon be idle."""
+        if time.monotonic() < self.retry_slot_at:
             return False
-        return self.idle > 0 if self.rate else self.queued <= self.concurrency
+        return self.idle_threads > 0 if self.rate else self.queued_count <= self.concurrency
 
-    def rest(self) -> None:
-        """Look for a free slot again in a moment."""
-        self.look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+    def retry_slot_later(self) -> None:
+        """Wait a moment before the next attempt to reserve a slot."""
+        self.retry_slot_at = time.monotonic() + SLOT_RETRY_SECONDS
 
     @property
-    def epoch(self) -> int:
-        """Grows with each pause: what was asked before one says nothing about whether it is over."""
-        return self._epoch
+    def pause_generation(self) -> int:
+        """Counts the pauses. The reply to a request from before a pause does not end the pause."""
+        return self._pause_generation
 
-    def learn(self, state: ProviderState | None) -> None:
-        """Take over what other processes know about the provider."""
+    def sync_state(self, state: ProviderState | None) -> None:
+        """Apply the state that other processes have written."""
         if state is None:
             return
         with self._lock:
-            if state.seconds_left > self.held_for:
-                self._hold(state.seconds_left, state.pause_code)
-            if not self.has_news and not self.fed:
+            if state.seconds_left > self.paused_seconds:
+                self._pause(state.seconds_left, state.pause_code)
+            if not self.has_unsaved_state and not self.in_flight:
                 self.failures = max(self.failures, state.failures)
                 self.is_probing = self.is_probing or bool(state.pause_code)
         now = utc_now()
-        if self.rate and state.next_slot(self.rate, now) > now + NEAR:
-            self.rest()
+        if self.rate and state.next_slot(self.rate, now) > now + SLOT_HORIZON:
+            self.retry_slot_later()
 
-    def note(self, epoch: int, code: str, *, says_nothing: bool, retry_after: float | None) -> None:
-        """Note what a reply says about the provider; ``says_nothing``: nothing about the invoice."""
+    def update_from_reply(
+        self, pause_generation: int, code: str, *, is_inconclusive: bool, retry_after: float | None
+    ) -> None:
+        """Update the state of the provider from a reply.
+
+        ``is_inconclusive``: the reply is not about the invoice, such as a time-out.
+        """
         if code == Code.LEASE_EXPIRED:
-            return  # our own doing
+            return  # not the provider's fault
         with self._lock:
-            self.has_news = True
-            is_new = epoch == self._epoch
+            self.has_unsaved_state = True
+            is_new = pause_generation == self._pause_generation
             if code == Code.RATE_LIMITED:
-                self._limited += is_new
-                self._hold(max(RATE_PAUSE_SECONDS if retry_after is None else retry_after, self._least_pause()), code)
+                self._rate_limited_probes += is_new
+                self._pause(
+                    max(RATE_PAUSE_SECONDS if retry_after is None else retry_after, self._min_rate_pause()), code
+                )
                 return
-            self._count_unknown(code, says_nothing)
-            self.failures = self.failures + 1 if says_nothing else 0
+            self._count_unknown(code, is_inconclusive)
+            self.failures = self.failures + 1 if is_inconclusive else 0
             if code == Code.BAD_CREDENTIALS or self.failures >= FAILURES_THAT_PAUSE:
-                self._hold(PAUSE_SECONDS, code)
-            elif not says_nothing and is_new:
-                self.is_probing, self.hold_code, self._limited = False, "", 0
+                self._pause(PAUSE_SECONDS, code)
+            elif not is_inconclusive and is_new:
+                self.is_probing, self.pause_code, self._rate_limited_probes = False, "", 0
 
-    def add_unknown(self, count: int, knows_some: bool) -> None:
-        """Take over how many invoices were unknown in earlier slices and other workers, and whether one was known."""
+    def add_unknown_count(self, count: int, has_known_invoice: bool) -> None:
+        """Apply the count of unknown invoices of earlier slices and other workers, and whether one was known."""
         with self._lock:
-            self._unknown = max(self._unknown, count)
-            self.knows_some = self.knows_some or knows_some
-            self._end_if_unknown()
+            self._unknown_count = max(self._unknown_count, count)
+            self.has_known_invoice = self.has_known_invoice or has_known_invoice
+            self._check_unknown_limit()
 
-    def _count_unknown(self, code: str, says_nothing: bool) -> None:
-        """Count answers that the invoice is not known; ten of them, and none other, end the run for this provider."""
+    def _count_unknown(self, code: str, is_inconclusive: bool) -> None:
+        """Count an answer with an unknown invoice."""
         if code == Code.NOT_FOUND:
-            self._unknown += 1
-        elif not says_nothing:
-            self.knows_some = True
-        self._end_if_unknown()
+            self._unknown_count += 1
+        elif not is_inconclusive:
+            self.has_known_invoice = True
+        self._check_unknown_limit()
 
-    def _end_if_unknown(self) -> None:
-        was_ended = self.knows_none
-        self.knows_none = self._unknown >= UNKNOWN_THAT_END and not self.knows_some
-        if self.knows_none and not was_ended:
-            self._epoch += 1  # what is queued comes back unsent
+    def _check_unknown_limit(self) -> None:
+        was_ended = self.has_only_unknown_invoices
+        self.has_only_unknown_invoices = self._unknown_count >= UNKNOWN_INVOICES_LIMIT and not self.has_known_invoice
+        if self.has_only_unknown_invoices and not was_ended:
+            self._pause_generation += 1  # queued jobs are returned unsent
 
-    def _least_pause(self) -> float:
-        return float(LEAST_RATE_PAUSE_SECONDS * 2 ** min(max(self._limited - 1, 0), 10))
+    def _min_rate_pause(self) -> float:
+        return float(MIN_RATE_PAUSE_SECONDS * 2 ** min(max(self._rate_limited_probes - 1, 0), 10))
 
-    def _hold(self, seconds: float, code: str) -> None:
-        """Send nothing for so many seconds; what is queued comes back unsent."""
-        self._held_until = max(self._held_until, time.monotonic() + seconds)
-        self._epoch += 1
-        self.hold_code = code
+    def _pause(self, seconds: float, code: str) -> None:
+        """Pause for ``seconds``; queued jobs are returned unsent."""
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+        self._pause_generation += 1
+        self.pause_code = code
         self.is_probing = True
 
-    # -- the threads ------------------------------------------------------------------------------------------
+    # -- threads ------------------------------------------------------------------------------------------
 
-    def feed(self, job: Job) -> None:
+    def enqueue(self, job: Job) -> None:
         """Queue a job for the threads."""
-        if len(self._threads) < min(self.concurrency, self.fed + 1):
-            self._hire()
-        job.lane, job.epoch = self, self._epoch
-        self.fed += 1
+        if len(self._threads) < min(self.concurrency, self.in_flight + 1):
+            self._start_thread()
+        job.pool, job.pause_generation = self, self._pause_generation
+        self.in_flight += 1
         self._jobs.put(job)
 
-    def _hire(self) -> None:
-        """Start one more thread; where the machine has no more to give, those that there are do the work."""
+    def _start_thread(self) -> None:
+        """Start another thread. If the system refuses, the existing threads do the work."""
         thread = threading.Thread(target=self._work, name=f"invoice-cancel-{self.alias}", daemon=True)
         try:
             thread.start()
@@ -259,24 +264,24 @@ class Lane:
         else:
             self._threads.append(thread)
 
-    def take_parked(self) -> list[Job]:
-        """Return the jobs that came back unsent, and forget them."""
-        jobs = list(self.parked)
-        self.parked.clear()
+    def take_pending(self) -> list[Job]:
+        """Remove and return the pending jobs."""
+        jobs = list(self.pending)
+        self.pending.clear()
         return jobs
 
     @property
-    def queued(self) -> int:
-        """How many jobs wait for a thread."""
+    def queued_count(self) -> int:
+        """Number of jobs that wait for a thread."""
         return self._jobs.qsize()
 
     def stop(self) -> None:
-        """Send nothing more; what is queued comes back unsent."""
+        """Send nothing more; queued jobs are returned unsent."""
         self._stopped.set()
         self._return_queued()
 
     def close(self) -> None:
-        """Stop, and wait for what is in flight."""
+        """Stop, and wait for the requests in flight."""
         self.stop()
         for _ in self._threads:
             self._jobs.put(None)
@@ -295,25 +300,31 @@ class Lane:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            if job.reported is not None and not self.rate:  # with a rate, a job waits for its slot only
-                while not job.reported.wait(REPORT_CHECK_SECONDS) and not job.may_go():
+            if job.receivers_called is not None and not self.rate:  # with a rate, a job waits for its slot only
+                while not job.receivers_called.wait(RECEIVER_POLL_SECONDS) and not job.is_wait_over():
                     pass
-            if job.not_before:
-                self._stopped.wait(job.not_before - time.monotonic())
+            if job.send_at:
+                self._stopped.wait(job.send_at - time.monotonic())
             try:
-                if self._is_wanted(job):
+                if self._should_send(job):
                     job.is_sent = True
-                    job.answer = job.ask(job)
+                    job.answer = job.call(job)
             except BaseException as bug:  # noqa: BLE001 - an adapter's CancelledError or exit must not end the thread
                 tell_bug(self.provider, bug)
-                self.note(job.epoch, Code.ADAPTER_ERROR, says_nothing=True, retry_after=None)
-            finally:  # however it went, the engine gets the job back
+                self.update_from_reply(job.pause_generation, Code.ADAPTER_ERROR, is_inconclusive=True, retry_after=None)
+            finally:  # the run always gets the job back
                 self._done.put(job)
-            if os.getpid() != self._process:  # the adapter forked, and this is the child
+            if os.getpid() != self._process_id:  # the adapter forked, and this is the child
                 return
 
-    def _is_wanted(self, job: Job) -> bool:
+    def _should_send(self, job: Job) -> bool:
         now = time.monotonic()
-        is_late = job.not_before and now > job.not_before + LATE_SECONDS
+        is_late = job.send_at and now > job.send_at + SLOT_TOLERANCE_SECONDS
         is_stopped = self.is_halted or self._stopped.is_set()
-        return not (job.is_void or is_late or is_stopped or job.epoch != self._epoch or now >= job.stale_at)
+        return not (
+            job.is_claim_lost
+            or is_late
+            or is_stopped
+            or job.pause_generation != self._pause_generation
+            or now >= job.stale_at
+        )

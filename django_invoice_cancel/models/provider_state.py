@@ -6,7 +6,7 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..bulk.workers import NEAR, slots_at_once
+from ..bulk.workers import SLOT_HORIZON, max_slots
 from ..domain.clock import TOLERANCE, is_ahead, utc_now
 from .fields import ExactCharField, InstantField
 
@@ -69,7 +69,7 @@ class ProviderState(models.Model):
         far lower rate. It is ignored, else it would block every process.
         """
         free: datetime | None = self.next_send_at
-        furthest = now + NEAR + timedelta(seconds=slots_at_once(rate) / rate) + TOLERANCE
+        furthest = now + SLOT_HORIZON + timedelta(seconds=max_slots(rate) / rate) + TOLERANCE
         return free if free is not None and now < free <= furthest else now
 
 

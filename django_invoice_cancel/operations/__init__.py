@@ -1,24 +1,39 @@
-"""Stored bulk operations: store one and start it (``start``), and work on it slice by slice (``advance``)."""
+"""Stored bulk operations: ``start`` stores one and starts it, ``advance`` works on one slice of it.
+
+Any number of processes may call ``advance`` for the same operation at the same time: pages, workers and the sweep do.
+Modules: ``slices`` (the items of a slice and its end), ``screening`` (items that must not be sent), ``work`` (cancel,
+check, resolve), ``pauses`` (when to wait).
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
 
 from .. import conf, registry
 from ..domain.audit import Trigger
+from ..domain.clock import utc_now
 from ..domain.numbers import checked_bounds
 from ..domain.statuses import Status
-from ..models import BulkOperation
+from ..models import BulkOperation, Invoice
 from ..models.dispatch import dispatcher
 from ..models.operation import Operation
 from ..models.queryset import InvoiceQuerySet
 from ..models.writes.decisions import refuse_decision
 from ..services.call_arguments import checked_intent, checked_text, make_intent
-from .slices import Advance, advance
+from .pauses import DISABLED_SECONDS, is_sending_disabled, wait_seconds
+from .slices import SLICE_SECONDS, Slice, is_running
+from .work import WORK
 
 __all__ = ["Advance", "advance", "start"]
+
+logger = logging.getLogger("django_invoice_cancel")
 
 
 def start(
@@ -90,3 +105,79 @@ def _refuse_dispatcher() -> None:
     except ImproperlyConfigured:
         return
     dispatcher(path)
+
+
+@dataclass(frozen=True)
+class Advance:
+    """The state of an operation after a slice."""
+
+    has_more: bool
+    """Whether there is more to do."""
+    wait_seconds: float = 0.0
+    """Seconds to wait before the next slice: all remaining providers are paused, or other workers hold the rest."""
+    is_finished: bool = False
+    """Whether this slice finished the operation."""
+    has_enough_workers: bool = False
+    """Whether nothing was done because enough workers are active."""
+
+
+def advance(
+    operation_id: Any,
+    *,
+    limit: int = 1000,
+    deadline: float = SLICE_SECONDS,
+    stop: threading.Event | None = None,
+    is_message: bool = True,
+) -> Advance:
+    """Work on one slice of an operation, and return what is left. An operation that is not running is ignored.
+
+    Args:
+        limit: Maximum number of items.
+        deadline: Seconds after which no more items are leased.
+        stop: An event that ends the slice. Requests in flight are recorded.
+        is_message: Whether a message of the dispatcher is the cause. A surplus message does nothing.
+
+    Raises:
+        BulkOperation.DoesNotExist: There is no such operation.
+        CancelInTransaction: Inside a transaction.
+        ValueError: ``limit`` or ``deadline`` is invalid.
+    """
+    checked_bounds(limit=limit, deadline=deadline)
+    operation = BulkOperation.objects.get(pk=operation_id)
+    Invoice.objects.all()._writer.refuse_inside_transaction()
+    if not is_message:
+        return _work_on_slice(operation, limit, deadline, stop)
+    if not operation.join_chain():
+        return Advance(has_more=False, has_enough_workers=True)
+    left = Advance(has_more=False)
+    try:
+        left = _work_on_slice(operation, limit, deadline, stop)
+    finally:
+        if not left.has_more:
+            operation.leave_chain()
+    return left
+
+
+def _work_on_slice(operation: BulkOperation, limit: int, deadline: float, stop: threading.Event | None) -> Advance:
+    if not is_running(operation):
+        return Advance(has_more=False)
+    if is_sending_disabled(operation) and operation.items.left().exists():
+        return Advance(has_more=True, wait_seconds=DISABLED_SECONDS)
+    slice_, process_id = Slice(operation, limit, deadline, stop), os.getpid()
+    _touch_heartbeat(operation)
+    try:
+        WORK[Operation(operation.operation)](operation, slice_)
+    finally:
+        if os.getpid() == process_id:  # the leases do not belong to a forked child
+            slice_.release()
+            _touch_heartbeat(operation)
+    if not operation.items.left().exists():
+        return Advance(has_more=False, is_finished=operation.finish())
+    return Advance(has_more=is_running(operation), wait_seconds=max(wait_seconds(operation), slice_.wait_seconds))
+
+
+def _touch_heartbeat(operation: BulkOperation) -> None:
+    try:
+        BulkOperation.objects.filter(pk=operation.pk).update(worked_at=utc_now())
+    except OperationalError:  # its row is locked; the sweep may add a worker
+        logger.warning("The heartbeat of bulk operation %s was not written.", operation.pk)

@@ -22,7 +22,8 @@ from django_invoice_cancel.admin.invoices.available_actions import AvailableActi
 from django_invoice_cancel.admin.operations import follow_up, report
 from django_invoice_cancel.admin.operations.preview import Preview
 from django_invoice_cancel.admin.scope import InvoiceScope, OperationScope
-from django_invoice_cancel.bulk import preview_walks, reconcile_invoices, walks_of
+from django_invoice_cancel.bulk import reconcile_invoices
+from django_invoice_cancel.bulk.start import make_readers, preview_selection
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.domain.claims import Answer
 from django_invoice_cancel.domain.clock import utc_now
@@ -276,8 +277,8 @@ def by_page(preview: Preview) -> str:
 
 
 def by_dry_run(invoice: Invoice, wanted: str) -> str:
-    walks = walks_of(Invoice.objects.filter(pk=invoice.pk))
-    (result,) = preview_walks(walks, wanted=wanted)
+    readers = make_readers(Invoice.objects.filter(pk=invoice.pk))
+    (result,) = preview_selection(readers, wanted=wanted)
     return "" if result.code == "dry_run" else result.code
 
 

@@ -175,7 +175,7 @@ def test_stop_and_continue(scripted_provider, browser, running, monkeypatch):
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
 def test_stop_is_seen_by_a_slice_under_way(scripted_provider, browser, clerk, running, in_thread, monkeypatch):
-    monkeypatch.setattr("django_invoice_cancel.operations.slices.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
     operation = running(60)
     tab = client_of(clerk)
 
@@ -196,7 +196,7 @@ def test_stopping_says_that_what_is_under_way_is_still_answered(
     scripted_provider, browser, clerk, running, in_thread, monkeypatch
 ):
     """Stop was pressed while a request was out: nobody says of it that it was not tried."""
-    monkeypatch.setattr("django_invoice_cancel.operations.slices.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
     operation = running(60)
     tab, stopping = client_of(clerk), []
 

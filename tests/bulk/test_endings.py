@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
-from django_invoice_cancel.bulk.workers import Lane
+from django_invoice_cancel.bulk.workers import ProviderWorkerPool
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.writes.claims import ClaimWriter
 from django_invoice_cancel.models.writes.rows import RowWriter
@@ -76,7 +76,7 @@ def test_exception_in_on_result_comes_through_after_all_is_recorded(shop, make):
 def stopped(monkeypatch):
     """Return a function that lets a run be stopped when so many requests are in flight; it returns the stop event."""
     go = threading.Event()
-    close = Lane.close
+    close = ProviderWorkerPool.close
 
     def close_and_go(self):
         self.stop()
@@ -94,7 +94,7 @@ def stopped(monkeypatch):
         shop.before_send = hold
         return stop
 
-    monkeypatch.setattr(Lane, "close", close_and_go)
+    monkeypatch.setattr(ProviderWorkerPool, "close", close_and_go)
     return stopped_with
 
 
@@ -286,7 +286,7 @@ def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, 
     assert shop.cancel_count == 3
     assert statuses() == {"canceled": 3, "canceling": 27, "created": 70}
     assert rows_each() == {1: 27, 2: 3}
-    assert "Unsent claims of shop were not given back: reconcile does it." in caplog.messages
+    assert "Unsent claims of shop were not given back: reconcile_invoices does it." in caplog.messages
 
 
 def test_two_runs_in_turn_over_the_same_invoices_send_each_once(shop, make):

@@ -20,7 +20,7 @@ def limited(retry_after=None):
 @pytest.fixture
 def short_pauses(monkeypatch):
     """429 pauses for hundredths of a second."""
-    monkeypatch.setattr(workers, "LEAST_RATE_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(workers, "MIN_RATE_PAUSE_SECONDS", 0.02)
 
 
 def test_rejected_credentials_stop_the_provider_at_once(scripted, make):
@@ -88,15 +88,15 @@ def test_after_a_pause_one_probe_goes_first(scripted, make, clock, monkeypatch):
     clock.advance(301)
     waited, claimed, answer = [], [], threading.Event()
 
-    def wait(self, patience):
-        waited.append(patience)
+    def wait(self, timeout):
+        waited.append(timeout)
         claimed.append(statuses().get("canceling", 0))
         if len(waited) == 10:
             answer.set()
-        collect(self, patience)
+        collect(self, timeout)
 
-    collect = run.Run._collect
-    monkeypatch.setattr(run.Run, "_collect", wait)
+    collect = run.BulkRun._collect_jobs
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", wait)
     shop.before_send = lambda external_id: answer.wait(10)
     results = list(cancel_invoices(invoices.filter(status="created")))
     assert shop.cancel_count == lost + 1
@@ -156,7 +156,7 @@ def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
     shop, make, clock, monkeypatch, seconds, expected, status, rows
 ):
     """Waiting moves the clock on, ten seconds at a time."""
-    monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
     invoices = make(9)
     invoices._writer.pause("shop", "rate_limited", seconds)
     assert codes(cancel_invoices(invoices)) == expected
@@ -166,7 +166,7 @@ def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
 
 
 def test_limit_of_nothing_waits_for_no_pause(shop, make, clock, monkeypatch):
-    monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
     invoices = make(9)
     invoices._writer.pause("shop", "rate_limited", 59)
     assert list(cancel_invoices(invoices, limit=0)) == []
@@ -177,11 +177,11 @@ def test_limit_of_nothing_waits_for_no_pause(shop, make, clock, monkeypatch):
 
 
 def ticking(collect, clock):
-    def tick(self, patience):
-        if patience and not any(track.is_busy for track in self._tracks.values()):
+    def tick(self, timeout):
+        if timeout and not any(queue.is_busy for queue in self._queues.values()):
             clock.advance(10)
-            patience = 0.0
-        collect(self, patience)
+            timeout = 0.0
+        collect(self, timeout)
 
     return tick
 
@@ -233,7 +233,7 @@ def test_invoice_meets_two_429_and_is_not_processed(scripted, make, short_pauses
 
 def test_endless_429_is_probed_ever_more_rarely_and_then_passed_over(scripted, make, monkeypatch, clock):
     """Retry-After says one second, each time: 1, 2, 4 ... 64 seconds between the probes, then the rest is skipped."""
-    monkeypatch.setattr(run.Run, "_collect", ticking(run.Run._collect, clock))
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
     shop = scripted(concurrency=4)
     shop.all_cancels(limited(retry_after=1.0))
     results = list(cancel_invoices(make(500)))
@@ -254,14 +254,14 @@ def test_claims_that_meet_a_pause_are_given_back_where_it_is_long(
     shop.next_cancels("canceled", limited(retry_after))
     seen = []
 
-    def tick(self, patience):
-        collect(self, patience)
-        if patience and self._tracks["shop"].lane.held_for:
+    def tick(self, timeout):
+        collect(self, timeout)
+        if timeout and self._queues["shop"].pool.paused_seconds:
             seen.append(statuses().get("canceling", 0))
             clock.advance(1 if len(seen) > 8 else 0)
 
-    collect = run.Run._collect
-    monkeypatch.setattr(run.Run, "_collect", tick)
+    collect = run.BulkRun._collect_jobs
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", tick)
     report = make(10).cancel()
     assert report.ok is True
     assert shop.cancel_count == 11
@@ -275,13 +275,13 @@ def test_given_back_invoice_that_was_paid_meanwhile_is_told_as_its_row_says(scri
     """The webhook comes between claim and give-back: money wins, and the result says so."""
     shop = scripted(concurrency=1)
     shop.next_cancels("bad_credentials")
-    give_back = cancel.Engine._give_back
+    give_back = cancel.CancelRun._give_back
 
-    def paid_first(self, track, lane, jobs):
+    def paid_first(self, queue, pool, jobs):
         Invoice.objects.observe_status("shop", "000002", "paid", trigger="webhook")
-        return give_back(self, track, lane, jobs)
+        return give_back(self, queue, pool, jobs)
 
-    monkeypatch.setattr(cancel.Engine, "_give_back", paid_first)
+    monkeypatch.setattr(cancel.CancelRun, "_give_back", paid_first)
     results = {result.external_id: result.code for result in cancel_invoices(make(4))}
     assert results == {
         "000000": "bad_credentials",

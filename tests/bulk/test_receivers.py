@@ -7,6 +7,8 @@ import pytest
 from django.db import connections
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices, run
+from django_invoice_cancel.bulk.start import cancel_selection, make_readers
+from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice, InvoiceTransition
 from django_invoice_cancel.models.writes.notices import Outbox
 from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
@@ -94,6 +96,26 @@ def test_claims_are_sent_before_their_receivers_are_called(scripted, make, recei
     assert was_sent == [True] * 40
     assert shop.cancel_count == 20
     assert statuses() == {"canceled": 20}
+
+
+def test_only_the_callers_thread_asks_whether_the_run_should_stop(scripted, make, receive):
+    """A stored operation reads its row to find out, and worker threads must use no database."""
+    shop = scripted(concurrency=4)
+    sent = threading.Event()
+    shop.before_send = lambda external_id: sent.set()
+    receive(lambda invoice, old, new: sent.wait(10))
+    asked = set()
+
+    def should_stop():
+        asked.add(threading.current_thread())
+        return False
+
+    invoices = make(20)
+    results = cancel_selection(invoices._writer, make_readers(invoices), Intent(), should_stop=should_stop)
+    assert codes(results) == {"canceled": 20}
+    assert asked == {threading.current_thread()}
+    assert shop.cancel_count == 20
+    assert rows_each() == {2: 20}
 
 
 def test_answers_do_not_wait_for_slow_receivers(scripted, make, receive, clock):
@@ -264,7 +286,7 @@ def test_late_money_of_a_group_is_signalled(scripted, make):
 
 def test_without_receivers_no_signal_is_kept_and_no_request_waits(scripted, make, monkeypatch):
     kept = []
-    monkeypatch.setattr(run.Run, "_report", lambda self: kept.append(self))
+    monkeypatch.setattr(run.BulkRun, "_send_signal", lambda self: kept.append(self))
     shop = scripted()
     assert make(60).cancel().ok
     assert kept == []

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from django_invoice_cancel.bulk import preview_walks, reconcile_invoices, walks_of, workers
+from django_invoice_cancel.bulk import reconcile_invoices, workers
+from django_invoice_cancel.bulk.start import make_readers, preview_selection
 from django_invoice_cancel.domain.outcomes import Code, LookupReply
 from django_invoice_cancel.models import Invoice, ProviderState
 from django_invoice_cancel.models.writes.claims import ClaimWriter
@@ -338,7 +339,7 @@ def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful, monkeypatch
     doubtful(3, shop)
     shop = scripted(supports_lookup=False, is_repeat_harmless=True, rate=0.001)
     stop = threading.Event()
-    monkeypatch.setattr(workers.Lane, "rest", lambda lane: stop.set())  # it found no slot
+    monkeypatch.setattr(workers.ProviderWorkerPool, "retry_slot_later", lambda pool: stop.set())  # it found no slot
     with later(minutes=20):
         assert codes(reconcile_invoices(due(), resubmit=True, stop=stop)) == {"canceled": 1}
     assert shop.cancel_count == 1
@@ -349,9 +350,9 @@ def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful, monkeypatch
 def test_preview_asks_nobody(scripted, doubtful):
     shop = scripted()
     doubtful(1, shop)
-    assert codes(preview_walks(walks_of(Invoice.objects.all()), wanted="check")) == {"dry_run": 1}
+    assert codes(preview_selection(make_readers(Invoice.objects.all()), wanted="check")) == {"dry_run": 1}
     scripted(supports_lookup=False)
-    assert codes(preview_walks(walks_of(Invoice.objects.all()), wanted="check")) == {"no_lookup": 1}
+    assert codes(preview_selection(make_readers(Invoice.objects.all()), wanted="check")) == {"no_lookup": 1}
     assert shop.lookup_count == 0
     assert logged("observed") == 0
     assert ScriptedProvider.of("shop").lookup_count == 0

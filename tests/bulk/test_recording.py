@@ -139,4 +139,4 @@ def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, mon
     assert shop.cancel_count == 60
     assert statuses() == {"canceled": 60}
     assert rows_each() == {2: 60}
-    assert "What was learned about shop was not written." in caplog.messages
+    assert "The state of provider shop was not written." in caplog.messages

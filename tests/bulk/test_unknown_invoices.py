@@ -3,9 +3,14 @@
 import pytest
 
 from django_invoice_cancel import operations
-from django_invoice_cancel.bulk import cancel_requested_walks, cancel_walks, preview_walks, walks_of
 from django_invoice_cancel.bulk import selection as selections
-from django_invoice_cancel.bulk.selection import ListedWalk
+from django_invoice_cancel.bulk.selection import KeyListReader
+from django_invoice_cancel.bulk.start import (
+    cancel_requested_selection,
+    cancel_selection,
+    make_readers,
+    preview_selection,
+)
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.operations import advance
@@ -65,9 +70,9 @@ def test_wrong_key_sends_ten_requests_each_night(scripted, make):
 
 def test_invoices_that_were_unknown_come_last_in_a_list_of_ids(deleted_first):
     shop = deleted_first()
-    walk = ListedWalk(Invoice.objects.all(), keys())
+    reader = KeyListReader(Invoice.objects.all(), keys())
     writer = Invoice.objects.all()._writer
-    found = codes(cancel_walks(writer, {"shop": walk}, Intent()))
+    found = codes(cancel_selection(writer, {"shop": reader}, Intent()))
     assert found == {"canceled": 30, "not_found": DELETED}
     assert shop.cancel_count == 30 + DELETED
     assert statuses() == {"canceled": 30, "created": DELETED}
@@ -79,17 +84,17 @@ def test_preview_run_and_stored_operation_agree_on_a_limited_selection(deleted_f
     deleted_first()
     rows = Invoice.objects.cancelable()
 
-    def walks():
-        return walks_of(rows) if kind == "query" else {"shop": ListedWalk(Invoice.objects.all(), keys())}
+    def readers():
+        return make_readers(rows) if kind == "query" else {"shop": KeyListReader(Invoice.objects.all(), keys())}
 
     frozen = BulkOperation.objects.draft(Invoice.objects.none())
-    for part in walks()["shop"].querysets(limit):
+    for part in readers()["shop"].querysets(limit):
         frozen.freeze(part)
     stored = list(frozen.items.order_by("pk").values_list("invoice_id", flat=True))
-    previewed = [each.invoice_id for each in preview_walks(walks(), limit=limit)]
+    previewed = [each.invoice_id for each in preview_selection(readers(), limit=limit)]
     assert len(previewed) == (limit or 42)
     assert sorted(stored) == sorted(previewed)
-    run = [each.invoice_id for each in cancel_walks(rows._writer, walks(), Intent(), limit=limit)]
+    run = [each.invoice_id for each in cancel_selection(rows._writer, readers(), Intent(), limit=limit)]
     assert sorted(run) == sorted(previewed)
     assert previewed[32:] == keys()[:10][: len(previewed[32:])]
 
@@ -114,7 +119,7 @@ def test_requests_for_unknown_invoices_do_not_hold_up_other_requests(scripted, m
     for _ in range(2):
         clock.advance(24 * 3600)
         due = Invoice.objects.due_for_canceling()
-        list(cancel_requested_walks(due._writer, walks_of(due)))
+        list(cancel_requested_selection(due._writer, make_readers(due)))
     assert statuses() == {"canceled": 30, "created": DELETED}
     assert shop.cancel_count == 10 + 30 + DELETED
 
@@ -123,7 +128,7 @@ def test_unknown_invoices_that_are_no_longer_selected_are_not_asked_about(delete
     shop = deleted_first()
     gone = list(Invoice.objects.filter(last_outcome="not_found")[:4])
     found = []
-    for each in cancel_walks(Invoice.objects.all()._writer, walks_of(Invoice.objects.cancelable()), Intent()):
+    for each in cancel_selection(Invoice.objects.all()._writer, make_readers(Invoice.objects.cancelable()), Intent()):
         found.append(each)
         if len(found) == 1:
             for invoice in gone:

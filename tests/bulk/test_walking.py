@@ -7,8 +7,9 @@ from django.db.models.functions import RowNumber
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel import operations
-from django_invoice_cancel.bulk import cancel_invoices, selection, walks_of
-from django_invoice_cancel.bulk.selection import ListedWalk
+from django_invoice_cancel.bulk import cancel_invoices, selection
+from django_invoice_cancel.bulk.selection import KeyListReader
+from django_invoice_cancel.bulk.start import make_readers
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.operations import advance
 from tests.bulk.reading import codes, rows_each, statuses
@@ -78,13 +79,13 @@ def test_everything_selected_is_sent_once(shop, make, how):
 @pytest.mark.parametrize("fields", [(), ("pk",)], ids=["all fields", "few fields"])
 def test_row_that_goes_while_it_waits_in_its_page_stops_no_other(shop, make, monkeypatch, fields):
     """Also where the selection leaves out fields: they are read with the page, not when the row may be gone."""
-    read = selection.QueryWalk._read
+    read = selection.QuerySetReader._read_page
 
     def read_and_delete(self):
         read(self)
         Invoice.objects.filter(external_id="000005").delete()
 
-    monkeypatch.setattr(selection.QueryWalk, "_read", read_and_delete)
+    monkeypatch.setattr(selection.QuerySetReader, "_read_page", read_and_delete)
     assert codes(cancel_invoices(make(9).only(*fields))) == {"canceled": 8, "not_registered": 1}
     assert shop.cancel_count == 8
     assert statuses() == {"canceled": 8}
@@ -101,10 +102,10 @@ def test_results_come_in_order_of_the_primary_key_for_one_thread(shop, make):
 def test_one_page_of_a_provider_is_in_memory(shop, make):
     make(30)
     with CaptureQueriesContext(connection) as queries:
-        [walk] = walks_of(Invoice.objects.all()).values()
-        taken = walk.take(5)
+        [reader] = make_readers(Invoice.objects.all()).values()
+        taken = reader.take(5)
     assert len(taken) == 5
-    assert len(walk._page) == 2
+    assert len(reader._page) == 2
     assert len(queries) == 3  # its alias, that there is no other, a page
 
 
@@ -112,9 +113,9 @@ def test_listed_invoices_are_walked_in_pages_and_those_that_are_gone_are_left_ou
     invoices = make(30)
     keys = list(invoices.order_by("pk").values_list("pk", flat=True))
     invoices.filter(pk__in=keys[:3]).delete()
-    walk = ListedWalk(Invoice.objects.all(), keys)
-    assert [invoice.pk for invoice in walk.take(100)] == keys[3:]
-    assert not walk.has_more
+    reader = KeyListReader(Invoice.objects.all(), keys)
+    assert [invoice.pk for invoice in reader.take(100)] == keys[3:]
+    assert not reader.has_more
 
 
 def test_invoices_made_meanwhile_are_not_overtaken(shop, make):

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 import pytest
 
 from django_invoice_cancel.bulk import cancel_invoices
-from django_invoice_cancel.bulk.workers import Lane
+from django_invoice_cancel.bulk.workers import ProviderWorkerPool
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.writes import InvoiceWriter
 from django_invoice_cancel.testing import ScriptedProvider
@@ -27,7 +27,7 @@ WINDOWS = {
 def test_window_has_four_bounds(scripted, case):
     options, ttl, window = WINDOWS[case]
     shop = scripted(**options, CLAIM_TTL=ttl)
-    assert Lane(shop, SimpleQueue()).window == window
+    assert ProviderWorkerPool(shop, SimpleQueue()).window == window
 
 
 @pytest.fixture

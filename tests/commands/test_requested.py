@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 
-from django_invoice_cancel.bulk.requested import RequestEngine
+from django_invoice_cancel.bulk.requested import RequestedCancelRun
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
@@ -437,13 +437,13 @@ def test_no_command_asks_for_the_reason_of_a_request(scripted, manage, command):
 @pytest.mark.parametrize("command", [["reconcile_invoices"], ["cancel_invoices", "--requested", "--noinput"]])
 def test_request_withdrawn_after_it_was_selected_is_not_sent(shop, manage, monkeypatch, command):
     invoice = requested()
-    claims = RequestEngine._claims
+    claims = RequestedCancelRun._claim
 
     def withdraw_first(self, invoices):
         invoice.withdraw(actor="clerk")
         return claims(self, invoices)
 
-    monkeypatch.setattr(RequestEngine, "_claims", withdraw_first)
+    monkeypatch.setattr(RequestedCancelRun, "_claim", withdraw_first)
     ended = manage(*command, "--format", "jsonl")
     assert ended.code == 0
     assert json.loads(ended.out)["code"] == "changed"

@@ -201,7 +201,7 @@ def test_stop_within_a_slice_records_what_is_in_flight(scripted_provider, invoic
 def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, invoices, started, in_thread, monkeypatch):
     invoices(60)
     operation = started()
-    monkeypatch.setattr("django_invoice_cancel.operations.slices.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
 
     def press(external_id):
         scripted_provider.before_send = None

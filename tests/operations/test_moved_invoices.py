@@ -6,8 +6,9 @@ from django.db import connections
 from django.db.models import QuerySet
 from django.test import override_settings
 
-from django_invoice_cancel.bulk import cancel_walks, check_walks, reconcile_invoices
-from django_invoice_cancel.bulk.selection import ListedWalk
+from django_invoice_cancel.bulk import reconcile_invoices
+from django_invoice_cancel.bulk.selection import KeyListReader
+from django_invoice_cancel.bulk.start import cancel_selection, reconcile_selection
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.writes.claims import ClaimWriter
@@ -100,11 +101,11 @@ def test_lookup_of_an_invoice_that_was_moved_meanwhile_is_only_logged(scripted_p
     assert logs()["102"] == "changed"
 
 
-@pytest.mark.parametrize("run", [cancel_walks, check_walks])
+@pytest.mark.parametrize("run", [cancel_selection, reconcile_selection])
 def test_listed_invoices_of_another_account_are_skipped_as_changed(scripted_provider, invoices, run):
     made = invoices(4, provider="a")
-    walk = ListedWalk(Invoice.objects.all(), [invoice.pk for invoice in made])
+    reader = KeyListReader(Invoice.objects.all(), [invoice.pk for invoice in made])
     move(made[:2])
-    results = list(run(Invoice.objects.all()._writer, {"a": walk}, Intent()))
+    results = list(run(Invoice.objects.all()._writer, {"a": reader}, Intent()))
     assert sorted(result.code for result in results if result.external_id in ("101", "102")) == ["changed", "changed"]
     assert asked()["b"] == (0, 0)

@@ -86,31 +86,31 @@ def test_invoice_that_was_canceled_before_is_no_known_invoice(scripted, make):
 
 
 @pytest.fixture
-def at_bite(monkeypatch):
-    """Return a function that lets something happen when a slice takes its n-th bite of three items."""
-    monkeypatch.setattr(slices, "BITE", 3)
+def at_batch(monkeypatch):
+    """Return a function that lets something happen when a slice takes its n-th batch of three items."""
+    monkeypatch.setattr(slices, "BATCH_SIZE", 3)
     monkeypatch.setattr(cancel, "GROUP", 3)
-    lease = slices._Slice.lease
-    bites = []
+    lease = slices.Slice.lease
+    batches = []
 
     def set_up(number, action):
         def count_and_lease(self, alias):
-            bites.append(alias)
-            if len(bites) == number:
+            batches.append(alias)
+            if len(batches) == number:
                 action()
             return lease(self, alias)
 
-        monkeypatch.setattr(slices._Slice, "lease", count_and_lease)
+        monkeypatch.setattr(slices.Slice, "lease", count_and_lease)
 
     return set_up
 
 
-def test_other_workers_of_the_operation_are_counted_during_a_slice(scripted, make, at_bite):
+def test_other_workers_of_the_operation_are_counted_during_a_slice(scripted, make, at_batch):
     shop = scripted(concurrency=1)
     make(60)
     shop.all_cancels("not_found")
     operation = operations.start(Invoice.objects.all())
-    at_bite(2, lambda: advance(operation.pk, limit=6))
+    at_batch(2, lambda: advance(operation.pk, limit=6))
     finish(operation, 50)
     assert 10 <= shop.cancel_count <= 10 + 3
     assert outcomes(operation) == {
@@ -120,7 +120,7 @@ def test_other_workers_of_the_operation_are_counted_during_a_slice(scripted, mak
     assert statuses() == {"created": 60}
 
 
-def test_known_invoice_of_another_worker_lets_a_slice_go_on(scripted, make, at_bite):
+def test_known_invoice_of_another_worker_lets_a_slice_go_on(scripted, make, at_batch):
     shop = scripted(concurrency=1)
     make(40)
     shop.all_cancels("not_found")
@@ -132,7 +132,7 @@ def test_known_invoice_of_another_worker_lets_a_slice_go_on(scripted, make, at_b
         other = BulkOperation.objects.get(pk=operation.pk)
         other.items.filter(invoice=last).update(outcome="canceled", code="confirmed")
 
-    at_bite(4, work_elsewhere)
+    at_batch(4, work_elsewhere)
     finish(operation, 1000)
     assert shop.cancel_count == 39
     assert outcomes(operation) == {("refused", "not_found"): 39, ("canceled", "confirmed"): 1}

@@ -20,7 +20,7 @@ from ...labels.operations import NEWER_OPERATION, describe_operation, describe_r
 from ...labels.results import NOT_TRIED, describe_result
 from ...models import BulkOperation, ProviderState
 from ...models.operation import Progress
-from ...operations.slices import DISABLED_SECONDS, is_sending_disabled, pauses
+from ...operations.pauses import DISABLED_SECONDS, find_pauses, is_sending_disabled
 from ..provider_state import account_name, sending_warnings
 from ..scope import OperationScope
 
@@ -99,7 +99,7 @@ class Snapshot:
         if not self.is_running:
             return []
         aliases = self.scope.providers_left()
-        states = pauses(self.operation, aliases)
+        states = find_pauses(self.operation, aliases)
         long_ones = [state for state in states.values() if state.seconds_left > SHORTEST_PAUSE_SECONDS]
         return long_ones if aliases and len(long_ones) == len(aliases) else []
 

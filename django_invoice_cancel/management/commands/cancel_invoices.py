@@ -11,8 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.db.models import Count
 
-from ...bulk import cancel_requested_walks, cancel_walks, preview_walks, walks_of
-from ...bulk.selection import ListedWalk, Walk
+from ...bulk.selection import KeyListReader, SelectionReader
+from ...bulk.start import cancel_requested_selection, cancel_selection, make_readers, preview_selection
 from ...domain.audit import Intent, Trigger
 from ...models import BulkOperation, Invoice
 from ...services.call_arguments import checked_intent
@@ -77,11 +77,11 @@ class Command(ReportingCommand):
         if options["background"]:
             self._refuse_background(options)
         intent = self._intent(options)
-        walks, counts = self._selection(options)
+        readers, counts = self._selection(options)
         total = min(counts.total(), options["limit"] or counts.total())
         run = Run(self, options, title="Canceling", total=total)
         if options["dry_run"]:
-            run.take_in(preview_walks(walks, limit=options["limit"]))
+            run.take_in(preview_selection(readers, limit=options["limit"]))
             run.summarize()
             return
         writer = invoices_in(options)._writer
@@ -89,14 +89,14 @@ class Command(ReportingCommand):
         if total and not options["noinput"]:
             self._confirm(counts, options)
         if options["background"]:
-            self._start(walks, intent, writer.using, options)
+            self._start(readers, intent, writer.using, options)
             return
         bounds = {name: options[name] for name in ("limit", "concurrency", "rate")}
         with stopping_on_signals() as stop:
             if options["requested"]:
-                results = cancel_requested_walks(writer, walks, stop=stop, **bounds)
+                results = cancel_requested_selection(writer, readers, should_stop=stop.is_set, **bounds)
             else:
-                results = cancel_walks(writer, walks, intent, stop=stop, **bounds)
+                results = cancel_selection(writer, readers, intent, should_stop=stop.is_set, **bounds)
             run.take_in(results, stop)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
 
@@ -110,7 +110,7 @@ class Command(ReportingCommand):
         if options["database"] not in (None, own):
             raise CommandError(f"--background works in {own!r} alone: nobody looks for operations elsewhere.")
 
-    def _start(self, walks: dict[str, Walk], intent: Intent, using: str, options: dict[str, Any]) -> None:
+    def _start(self, readers: dict[str, SelectionReader], intent: Intent, using: str, options: dict[str, Any]) -> None:
         """Freeze the selection as a bulk operation and start it; only its id is written to stdout.
 
         Nothing is stored if nothing is selected.
@@ -118,9 +118,9 @@ class Command(ReportingCommand):
         fields = {"actor": intent.actor, "trigger": intent.trigger, "reason": intent.reason}
         with transaction.atomic(using=using):
             operation = BulkOperation.objects.db_manager(using).draft(Invoice.objects.none(), **fields)
-            for walk in walks.values():
+            for reader in readers.values():
                 left = options["limit"] and options["limit"] - operation.total
-                for selected in walk.querysets(left) if left != 0 else ():
+                for selected in reader.querysets(left) if left != 0 else ():
                     operation.freeze(selected)
             operation.leave_out_misstored()
             transaction.set_rollback(operation.total == 0, using=using)
@@ -141,7 +141,7 @@ class Command(ReportingCommand):
 
     # -- what is selected -------------------------------------------------------------------------------------
 
-    def _selection(self, options: dict[str, Any]) -> tuple[dict[str, Walk], Counter[str]]:
+    def _selection(self, options: dict[str, Any]) -> tuple[dict[str, SelectionReader], Counter[str]]:
         if not any(_is_given(options[name]) for name in _SELECTORS):
             raise CommandError("Nothing is selected: name ids, a selector such as --older-than 2d, or --all.")
         provider = checked_provider(options["provider"])
@@ -149,9 +149,9 @@ class Command(ReportingCommand):
             return self._listed(provider, options)
         invoices = self._filtered(provider, options)
         groups = invoices.order_by("provider").values_list("provider").annotate(Count("pk"))
-        return walks_of(invoices), Counter(dict(groups))
+        return make_readers(invoices), Counter(dict(groups))
 
-    def _listed(self, provider: str | None, options: dict[str, Any]) -> tuple[dict[str, Walk], Counter[str]]:
+    def _listed(self, provider: str | None, options: dict[str, Any]) -> tuple[dict[str, SelectionReader], Counter[str]]:
         if provider is None:
             raise CommandError("Ids need --provider: the same id may exist at two of them.")
         for name in ("older_than", "expires_before", "requested", "all"):
@@ -159,7 +159,7 @@ class Command(ReportingCommand):
                 raise CommandError(f"Ids and --{name.replace('_', '-')} do not go together.")
         invoices = invoices_in(options)
         keys = keys_of(invoices, provider, self._ids(options))
-        return {provider: ListedWalk(invoices, keys)}, Counter({provider: len(keys)})
+        return {provider: KeyListReader(invoices, keys)}, Counter({provider: len(keys)})
 
     def _ids(self, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield the ids with the place where each was read."""

@@ -9,13 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.db.models import F
 
 from ... import conf, registry
-from ...bulk import (
-    cancel_requested_walks,
-    cannot_be_asked,
-    preview_walks,
-    reconcile_invoices,
-    walks_of,
-)
+from ...bulk import reconcile_invoices
+from ...bulk.start import aliases_without_lookup, cancel_requested_selection, make_readers, preview_selection
 from ...domain.audit import Wanted
 from ...domain.clock import TOLERANCE, utc_now
 from ...domain.outcomes import Code
@@ -69,8 +64,8 @@ class Command(ReportingCommand):
         run = Run(self, options, title="Reconciling", total=min(selected, limit or selected))
         if options["dry_run"]:
             wanted = Wanted.REPEAT if options["resubmit"] else Wanted.CHECK
-            run.take_in(preview_walks(walks_of(invoices), limit=limit, wanted=wanted))
-            run.take_in(preview_walks(walks_of(requested), limit=run.left_of(limit)))
+            run.take_in(preview_selection(make_readers(invoices), limit=limit, wanted=wanted))
+            run.take_in(preview_selection(make_readers(requested), limit=run.left_of(limit)))
             run.summarize()
             return
         writer = invoices._writer
@@ -79,8 +74,10 @@ class Command(ReportingCommand):
         with stopping_on_signals() as stop:
             run.take_in(reconcile_invoices(invoices, stop=stop, resubmit=options["resubmit"], limit=limit), stop)
             if not stop.is_set() and run.left_of(limit) != 0:
-                walks = walks_of(requested)
-                run.take_in(cancel_requested_walks(writer, walks, stop=stop, limit=run.left_of(limit)), stop)
+                readers = make_readers(requested)
+                run.take_in(
+                    cancel_requested_selection(writer, readers, should_stop=stop.is_set, limit=run.left_of(limit)), stop
+                )
         if not stop.is_set() and not options["status"]:
             for alias in [provider] if provider else _looked_after(invoices_in(options)):
                 writer.touch_heartbeat(alias)
@@ -107,11 +104,11 @@ class Command(ReportingCommand):
             invoices = invoices.filter(provider=provider)
         if options["status"]:
             chosen = invoices.filter(status=options["status"])
-            return chosen.exclude(provider__in=cannot_be_asked(chosen))
+            return chosen.exclude(provider__in=aliases_without_lookup(chosen))
         invoices = invoices.filter(doubtful()) if options["now"] else invoices.due_for_reconciling()
         if options["resubmit"] or provider:
             return invoices
-        return invoices.exclude(status=Status.IN_DOUBT, provider__in=cannot_be_asked(invoices))
+        return invoices.exclude(status=Status.IN_DOUBT, provider__in=aliases_without_lookup(invoices))
 
 
 def _reported(using: str) -> set[tuple[str, str]]:

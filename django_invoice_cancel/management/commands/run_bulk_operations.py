@@ -16,7 +16,7 @@ from ...exceptions import CancelInTransaction
 from ...models import BulkOperation
 from ...models.operation import Progress
 from ...operations import Advance, advance
-from ...operations.slices import is_paused
+from ...operations.pauses import must_wait
 from ..output import ReportingCommand
 from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals
 
@@ -77,7 +77,7 @@ class Command(ReportingCommand):
     def _to_be_told(self) -> list[BulkOperation]:
         """Return what nobody works on, but for what can only wait: workers that wait pile up with each sweep."""
         interrupted = BulkOperation.objects.interrupted().order_by("created_at")
-        return [operation for operation in interrupted if operation.is_dispatch_due and not is_paused(operation)]
+        return [operation for operation in interrupted if operation.is_dispatch_due and not must_wait(operation)]
 
     def _work_on(self, operations: list[BulkOperation]) -> None:
         paused = failed = 0

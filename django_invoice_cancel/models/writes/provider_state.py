@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Least
 
-from ...bulk.workers import NEAR
+from ...bulk.workers import SLOT_HORIZON
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code, Outcome
 from ...labels.results import describe_result
@@ -92,7 +92,7 @@ class ProviderStateWriter(RowWriter):
         now = utc_now()
         state = self._states.get_or_create(alias=alias)[0]
         start = state.next_slot(rate, now)
-        if start > now + NEAR:
+        if start > now + SLOT_HORIZON:
             return 0.0
         own = self._states.filter(alias=alias, next_send_at=state.next_send_at)
         if not own.update(next_send_at=start + timedelta(seconds=count / rate)):

@@ -1,0 +1,191 @@
+"""Start a bulk run, for a query set or for the readers of a selection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Mapping
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import registry
+from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.numbers import checked_bounds
+from ..domain.outcomes import CancelResult, Code
+from ..services.call_arguments import checked_intent, make_intent
+from ..services.cancel import not_done
+from ..services.eligibility import account_of, why_not
+from ..services.results import skipped
+from .cancel import CancelRun
+from .queues import ProviderQueue
+from .reconcile import ReconcileRun
+from .requested import RequestedCancelRun
+from .run import ShouldStop, never
+from .selection import InvoiceReader, QuerySetReader, SelectionReader, iter_aliases, prepare_selection
+from .workers import GROUP, Job, ProviderWorkerPool
+
+if TYPE_CHECKING:
+    from ..models.queryset import InvoiceQuerySet
+    from ..models.writes import InvoiceWriter
+
+
+def cancel_invoices(
+    invoices: InvoiceQuerySet,
+    *,
+    actor: Any = None,
+    trigger: Trigger = Trigger.API,
+    reason: str = "",
+    limit: int | None = None,
+    stop: threading.Event | None = None,
+    concurrency: int | None = None,
+    rate: float | None = None,
+) -> Generator[CancelResult, None, None]:
+    """Cancel every invoice of a query set, in constant memory. Errors of a provider or of one row never raise.
+
+    Args:
+        limit: Maximum number of invoices.
+        stop: An event that ends the run. Requests in flight are recorded, and the other invoices keep their status.
+            Closing the generator has the same effect.
+        concurrency: Requests in flight, for each provider.
+        rate: Requests a second for each provider, of all processes together.
+
+    Yields:
+        One result for each invoice, after it is recorded.
+
+    Raises:
+        CancelInTransaction: Inside a transaction.
+        TypeError: The query set cannot be read in pages, such as a slice.
+        ValueError: A limit is invalid, or the setting ``REQUIRE_REASON`` is on and ``reason`` is empty.
+    """
+    intent = checked_intent(actor, trigger, reason)
+    selection = prepare_selection(invoices)
+    writer = selection._writer
+    writer.refuse_inside_transaction()
+    readers = make_readers(selection.using(writer.using))
+    should_stop = never if stop is None else stop.is_set
+    return cancel_selection(
+        writer, readers, intent, limit=limit, should_stop=should_stop, concurrency=concurrency, rate=rate
+    )
+
+
+def reconcile_invoices(
+    invoices: InvoiceQuerySet,
+    *,
+    actor: Any = None,
+    trigger: Trigger = Trigger.RECONCILE,
+    resubmit: bool = False,
+    limit: int | None = None,
+    stop: threading.Event | None = None,
+) -> Generator[CancelResult, None, None]:
+    """Look up every invoice of a query set, usually ``due_for_reconciling()``. Concurrent runs share the work.
+
+    Args:
+        resubmit: See ``Invoice.reconcile``.
+        limit: Maximum number of invoices.
+        stop: An event that ends the run. Requests in flight are recorded.
+
+    Yields:
+        One result for each invoice. Invoices that are not in doubt only get the status that the provider reports.
+
+    Raises:
+        CancelInTransaction: Inside a transaction.
+        TypeError: The query set cannot be read in pages, such as a slice.
+        ValueError: The limit is invalid.
+    """
+    intent = make_intent(actor, trigger)
+    selection = prepare_selection(invoices)
+    writer = selection._writer
+    writer.refuse_inside_transaction()
+    writer.correct_times()
+    readers = make_readers(selection.using(writer.using))
+    should_stop = never if stop is None else stop.is_set
+    return reconcile_selection(writer, readers, intent, resubmit=resubmit, limit=limit, should_stop=should_stop)
+
+
+# -- by the readers of a selection ----------------------------------------------------------------------------
+
+
+def cancel_selection(
+    writer: InvoiceWriter,
+    readers: Mapping[str, InvoiceReader],
+    intent: Intent,
+    *,
+    limit: int | None = None,
+    should_stop: ShouldStop = never,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    **options: Any,
+) -> Generator[CancelResult, None, None]:
+    """Cancel the invoices of readers, by alias. ``options`` are those of ``CancelRun``."""
+    checked_bounds(limit=limit, concurrency=concurrency, rate=rate)
+    done: SimpleQueue[Job] = SimpleQueue()
+    run = CancelRun(writer, intent, done, limit=limit, should_stop=should_stop, **options)
+    return run.run(_make_queues(readers, done, concurrency=concurrency, rate=rate))
+
+
+def cancel_requested_selection(
+    writer: InvoiceWriter,
+    readers: Mapping[str, InvoiceReader],
+    *,
+    limit: int | None = None,
+    should_stop: ShouldStop = never,
+    concurrency: int | None = None,
+    rate: float | None = None,
+) -> Generator[CancelResult, None, None]:
+    """Carry out the requested cancellations of readers, by alias."""
+    checked_bounds(limit=limit, concurrency=concurrency, rate=rate)
+    done: SimpleQueue[Job] = SimpleQueue()
+    run = RequestedCancelRun(writer, done, limit=limit, should_stop=should_stop)
+    return run.run(_make_queues(readers, done, concurrency=concurrency, rate=rate))
+
+
+def reconcile_selection(
+    writer: InvoiceWriter,
+    readers: Mapping[str, InvoiceReader],
+    intent: Intent,
+    *,
+    limit: int | None = None,
+    should_stop: ShouldStop = never,
+    **options: Any,
+) -> Generator[CancelResult, None, None]:
+    """Look up the invoices of readers, by alias. ``options`` are those of ``ReconcileRun``."""
+    checked_bounds(limit=limit)
+    done: SimpleQueue[Job] = SimpleQueue()
+    run = ReconcileRun(writer, intent, done, limit=limit, should_stop=should_stop, **options)
+    return run.run(_make_queues(readers, done))
+
+
+def preview_selection(
+    readers: Mapping[str, InvoiceReader], *, limit: int | None = None, wanted: Wanted = Wanted.CANCEL
+) -> Generator[CancelResult, None, None]:
+    """Yield the results of a dry run: ``dry_run`` for invoices that a run would send, else why it would not."""
+    left = float("inf") if limit is None else limit
+    for alias, reader in readers.items():
+        account = account_of(alias)
+        while left > 0 and (invoices := reader.take(int(min(left, GROUP)))):
+            left -= len(invoices)
+            for invoice in invoices:
+                code = why_not(wanted, invoice, account)
+                yield not_done(wanted, invoice, code, account) if code else skipped(invoice, Code.DRY_RUN)
+
+
+def make_readers(selection: InvoiceQuerySet) -> dict[str, SelectionReader]:
+    """Return a reader for each provider of a selection, by alias."""
+    selection = prepare_selection(selection)
+    return {alias: QuerySetReader(selection, alias) for alias in iter_aliases(selection)}
+
+
+def aliases_without_lookup(invoices: InvoiceQuerySet) -> list[str]:
+    """Return the aliases in a query set whose provider has no lookup."""
+    return [alias for alias in iter_aliases(invoices) if not registry.can_look_up(alias)]
+
+
+def _make_queues(readers: Mapping[str, InvoiceReader], done: SimpleQueue[Job], **bounds: Any) -> list[ProviderQueue]:
+    return [_make_queue(alias, reader, done, **bounds) for alias, reader in readers.items()]
+
+
+def _make_queue(alias: str, reader: InvoiceReader, done: SimpleQueue[Job], **bounds: Any) -> ProviderQueue:
+    account = account_of(alias)  # the configuration is read once in a run
+    pool = None if isinstance(account, ImproperlyConfigured) else ProviderWorkerPool(account, done, **bounds)
+    return ProviderQueue(alias, reader, pool, account)
