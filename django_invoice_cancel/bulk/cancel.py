@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from ..domain.audit import Intent, Wanted
 from ..domain.claims import Answer, Claim
 from ..domain.interruptions import is_interruption
 from ..domain.outcomes import LAST_REFUSED, CancelResult, Code, Outcome, ProviderReply
+from ..domain.ports import InvoicePort, NoticePort, WriterPort
 from ..domain.statuses import MONEY
 from ..registry import ConfigurationUnavailable
 from ..services.cancel import not_claimed, not_done, recorded, result_of
@@ -29,11 +30,6 @@ from ..services.results import skipped, told
 from .queues import ProviderQueue
 from .run import DATABASE_ERRORS, MAX_PAUSE_WAIT_SECONDS, SLOW_SIGNAL_SECONDS, BulkRun
 from .workers import GROUP, Job, ProviderWorkerPool
-
-if TYPE_CHECKING:
-    from ..models import Invoice
-    from ..models.writes import InvoiceWriter
-    from ..models.writes.notices import Notice
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -51,7 +47,7 @@ class CancelRun(BulkRun):
 
     def __init__(
         self,
-        writer: InvoiceWriter,
+        writer: WriterPort,
         intent: Intent,
         done: SimpleQueue[Job],
         *,
@@ -138,11 +134,11 @@ class CancelRun(BulkRun):
                 self._finish(queue, invoice, self._unclaimed_result(queue, invoice))
         return True
 
-    def _claim(self, invoices: list[Invoice]) -> Iterable[Claim]:
+    def _claim(self, invoices: list[InvoicePort]) -> Iterable[Claim]:
         """Claim a batch; return its claims."""
         return [self.writer.claim(invoices, self.intent, unless_paused=False, unless_refused=True)]
 
-    def _on_claim_error(self, queue: ProviderQueue, invoices: list[Invoice], error: Exception) -> None:
+    def _on_claim_error(self, queue: ProviderQueue, invoices: list[InvoicePort], error: Exception) -> None:
         """Queue invoices whose claim the database refused, to claim them one by one.
 
         An invoice that is refused separately is deferred if invoices are tried twice, else skipped.
@@ -176,7 +172,7 @@ class CancelRun(BulkRun):
         now = time.monotonic()
         return now >= latest or now - self._signal_started_at >= SLOW_SIGNAL_SECONDS or self._is_shutting_down
 
-    def _on_signal_sent(self, notice: Notice) -> None:
+    def _on_signal_sent(self, notice: NoticePort) -> None:
         """Release the request of a claim unless a receiver recorded a payment."""
         if not notice.is_claim:
             return
@@ -188,11 +184,11 @@ class CancelRun(BulkRun):
                 job.is_claim_lost = not self.writer.is_claimed(*job.subject)
         job.receivers_called.set()
 
-    def _read_unclaimed_result(self, queue: ProviderQueue, invoice: Invoice) -> CancelResult:
+    def _read_unclaimed_result(self, queue: ProviderQueue, invoice: InvoicePort) -> CancelResult:
         """Return the result of an invoice that could not be claimed, from its row."""
         return not_claimed(invoice, queue.account)
 
-    def _unclaimed_result(self, queue: ProviderQueue, invoice: Invoice) -> CancelResult:
+    def _unclaimed_result(self, queue: ProviderQueue, invoice: InvoicePort) -> CancelResult:
         try:
             seen = invoice.attempt
             result = self._read_unclaimed_result(queue, invoice)
@@ -243,13 +239,13 @@ class CancelRun(BulkRun):
         )
         return answer
 
-    def _is_sendable(self, queue: ProviderQueue, invoice: Invoice) -> bool:
+    def _is_sendable(self, queue: ProviderQueue, invoice: InvoicePort) -> bool:
         code = why_not(Wanted.CANCEL, invoice, queue.account)
         if code:
             self._finish(queue, invoice, not_done(Wanted.CANCEL, invoice, code, queue.account))
         return not code
 
-    def _finish(self, queue: ProviderQueue, invoice: Invoice, result: CancelResult) -> None:
+    def _finish(self, queue: ProviderQueue, invoice: InvoicePort, result: CancelResult) -> None:
         """Add the final result of an invoice."""
         queue.earlier_results.pop(invoice.pk, None)
         self._add_result(result)
@@ -291,18 +287,18 @@ class CancelRun(BulkRun):
         for invoice in self._give_back(queue, pool, jobs):
             self._finish(queue, invoice, skipped(invoice, Code.DATABASE_ERROR))
 
-    def _give_back(self, queue: ProviderQueue, pool: ProviderWorkerPool, jobs: Sequence[Job]) -> list[Invoice]:
+    def _give_back(self, queue: ProviderQueue, pool: ProviderWorkerPool, jobs: Sequence[Job]) -> list[InvoicePort]:
         """Give back unsent claims; return the invoices whose rows the database refused.
 
         The others are retried in this run, unless their status has changed concurrently; then it is reported.
         """
         self._write_provider_states()  # before receivers of the claims, which may cancel again
         pool.unrecorded -= len(jobs)
-        groups: dict[UUID, tuple[Claim, list[Invoice]]] = {}
+        groups: dict[UUID, tuple[Claim, list[InvoicePort]]] = {}
         for job in jobs:
             claim, invoice = job.subject
             groups.setdefault(claim.attempt, (claim, []))[1].append(invoice)
-        failed: list[Invoice] = []
+        failed: list[InvoicePort] = []
         for claim, invoices in groups.values():
             _, kept = self._write_each(partial(self.writer.give_back, claim), invoices)
             failed += kept
@@ -370,7 +366,7 @@ class CancelRun(BulkRun):
             )
             return [recorded(answer, self.writer, also=self.on_recorded, may_be_written=True) for answer in answers]
 
-    def _handle_result(self, invoice: Invoice, result: CancelResult) -> None:
+    def _handle_result(self, invoice: InvoicePort, result: CancelResult) -> None:
         """Add the result, or queue the invoice for a retry."""
         queue = self._queues[invoice.provider]
         if queue.pool is not None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..domain.outcomes import CancelResult, Outcome
+from ..domain.ports import InvoicePort
 from ..services.eligibility import Account
 from .selection import InvoiceReader, was_not_found
 from .workers import ProviderWorkerPool
-
-if TYPE_CHECKING:
-    from ..models import Invoice
 
 RETRIES_FIRST = 500
 """If this number of retries is waiting, they are taken before the selection, so that memory stays constant."""
@@ -26,10 +24,10 @@ class ProviderQueue:
         self.pool = pool
         """None: the alias is not configured, and its invoices are skipped."""
         self.account = account
-        self.retries: deque[Invoice] = deque()
-        self.one_by_one: deque[Invoice] = deque()
+        self.retries: deque[InvoicePort] = deque()
+        self.one_by_one: deque[InvoicePort] = deque()
         """Invoices of a batch that could not be claimed; each is claimed separately."""
-        self.deferred: deque[Invoice] = deque()
+        self.deferred: deque[InvoicePort] = deque()
         """Invoices that could not be claimed separately; each is tried again after all others are recorded."""
         self.earlier_results: dict[Any, CancelResult] = {}
         """Results so far of the invoices that are retried, by primary key."""
@@ -53,7 +51,7 @@ class ProviderQueue:
     def is_busy(self) -> bool:
         return self.pool is not None and self.pool.unrecorded > 0
 
-    def take(self, count: int, fresh: float) -> tuple[list[Invoice], int]:
+    def take(self, count: int, fresh: float) -> tuple[list[InvoicePort], int]:
         """Return up to ``count`` invoices, and how many of them are from the selection (at most ``fresh``)."""
         if self.one_by_one:
             return [self.one_by_one.popleft()], 0
@@ -65,7 +63,7 @@ class ProviderQueue:
         taken += self._take_retries(count - len(taken))
         return sorted(taken, key=_sort_key), len(selected)
 
-    def _take_retries(self, count: int) -> list[Invoice]:
+    def _take_retries(self, count: int) -> list[InvoicePort]:
         return [self.retries.popleft() for _ in range(min(count, len(self.retries)))]
 
     def should_retry(self, result: CancelResult, key: Any) -> bool:
@@ -80,5 +78,5 @@ class ProviderQueue:
         return [self.earlier_results.pop(invoice.pk) for invoice in waiting if invoice.pk in self.earlier_results]
 
 
-def _sort_key(invoice: Invoice) -> tuple[bool, Any]:
+def _sort_key(invoice: InvoicePort) -> tuple[bool, Any]:
     return was_not_found(invoice), invoice.pk

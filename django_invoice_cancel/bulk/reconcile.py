@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..domain.audit import Intent, Wanted
+from ..domain.claims import Seen
 from ..domain.interruptions import is_interruption
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
+from ..domain.ports import InvoicePort, WriterPort
 from ..services.cancel import not_done
 from ..services.eligibility import why_not
 from ..services.provider_calls import look_up
@@ -26,11 +28,6 @@ from .queues import ProviderQueue
 from .run import DATABASE_ERRORS, MAX_PAUSE_WAIT_SECONDS, BulkRun
 from .workers import GROUP, Job, ProviderWorkerPool
 
-if TYPE_CHECKING:
-    from ..models import Invoice
-    from ..models.writes import InvoiceWriter
-    from ..models.writes.observations import Seen
-
 logger = logging.getLogger("django_invoice_cancel")
 
 
@@ -39,7 +36,7 @@ class ReconcileRun(BulkRun):
 
     def __init__(
         self,
-        writer: InvoiceWriter,
+        writer: WriterPort,
         intent: Intent,
         done: SimpleQueue[Job],
         *,
@@ -79,7 +76,7 @@ class ReconcileRun(BulkRun):
             pool.unrecorded += 1
             pool.enqueue(
                 Job(
-                    [self.writer.seen(invoice) for invoice in booked],
+                    [Seen.now(invoice) for invoice in booked],
                     partial(self._look_up, pool),
                     send_at=slot,
                 )
@@ -91,9 +88,9 @@ class ReconcileRun(BulkRun):
         self._book_checks(self._take(queue, GROUP))
         return True
 
-    def _book_checks(self, invoices: list[Invoice]) -> list[Invoice]:
+    def _book_checks(self, invoices: list[InvoicePort]) -> list[InvoicePort]:
         """Return the invoices to look up now; report the others, which are in progress or booked by another process."""
-        refused: list[Invoice] = []
+        refused: list[InvoicePort] = []
         abandoned = [invoice for invoice in invoices if invoice.is_abandoned]
         if abandoned:
             _, refused = self._write_each(partial(self.writer.mark_abandoned, intent=self.intent), abandoned)
@@ -108,7 +105,7 @@ class ReconcileRun(BulkRun):
                 self._add_result(skipped(invoice, Code.BEING_CHECKED))
         return [invoice for invoice in ready if invoice.pk in won or not is_to_be_booked(invoice)]
 
-    def _is_ready(self, invoice: Invoice) -> bool:
+    def _is_ready(self, invoice: InvoicePort) -> bool:
         if invoice.is_abandoned:  # another process has just taken it
             self._add_result(skipped(invoice, Code.BEING_CHECKED))
             return False
@@ -147,7 +144,7 @@ class ReconcileRun(BulkRun):
                 self._write_provider_states()
         return True
 
-    def _reconcile_one(self, invoice: Invoice) -> CancelResult:
+    def _reconcile_one(self, invoice: InvoicePort) -> CancelResult:
         try:
             return reconciled(invoice, self.intent, resubmit=self.resubmit)
         except DATABASE_ERRORS as error:
@@ -201,7 +198,7 @@ class ReconcileRun(BulkRun):
             is_recorded = False
         return replace(result_of_lookup(invoice, reply), is_recorded=is_recorded)
 
-    def _call_on_recorded(self, invoice: Invoice, reply: LookupReply) -> None:
+    def _call_on_recorded(self, invoice: InvoicePort, reply: LookupReply) -> None:
         if self.on_recorded is not None:
             self.on_recorded(result_of_lookup(invoice, reply))
 

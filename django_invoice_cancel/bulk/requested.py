@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import DatabaseError
 
 from ..domain.audit import Intent, Trigger
 from ..domain.claims import Claim
 from ..domain.outcomes import CancelResult, Code
+from ..domain.ports import InvoicePort, WriterPort
 from ..services.cancel import request_not_claimed
 from .cancel import CancelRun
 from .queues import ProviderQueue
 from .workers import Job
-
-if TYPE_CHECKING:
-    from ..models import Invoice
-    from ..models.writes import InvoiceWriter
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -27,21 +24,21 @@ logger = logging.getLogger("django_invoice_cancel")
 class RequestedCancelRun(CancelRun):
     """Carries out cancellations that ``cancel_on_commit`` requested. Invoices of paused providers stay due."""
 
-    def __init__(self, writer: InvoiceWriter, done: SimpleQueue[Job], **options: Any) -> None:
+    def __init__(self, writer: WriterPort, done: SimpleQueue[Job], **options: Any) -> None:
         super().__init__(writer, Intent(trigger=Trigger.ON_COMMIT), done, max_tries=1, **options)
 
-    def _claim(self, invoices: list[Invoice]) -> Iterator[Claim]:
+    def _claim(self, invoices: list[InvoicePort]) -> Iterator[Claim]:
         return self.writer.claim_requested(invoices, is_try=True)
 
-    def _read_unclaimed_result(self, queue: ProviderQueue, invoice: Invoice) -> CancelResult:
+    def _read_unclaimed_result(self, queue: ProviderQueue, invoice: InvoicePort) -> CancelResult:
         return request_not_claimed(invoice, queue.account)
 
-    def _finish(self, queue: ProviderQueue, invoice: Invoice, result: CancelResult) -> None:
+    def _finish(self, queue: ProviderQueue, invoice: InvoicePort, result: CancelResult) -> None:
         if result.code == Code.MISCONFIGURED:
             self._postpone(invoice)
         super()._finish(queue, invoice, result)
 
-    def _postpone(self, invoice: Invoice) -> None:
+    def _postpone(self, invoice: InvoicePort) -> None:
         try:
             self.writer.postpone_request(invoice)
         except DatabaseError:

@@ -14,21 +14,17 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections
 
 from ..domain.audit import Intent
 from ..domain.outcomes import CancelResult, Code
+from ..domain.ports import InvoicePort, NoticePort, WriterPort
 from ..services.results import skipped, told
 from .garbage import is_collecting, run_in_background, watch_collections
 from .queues import ProviderQueue
 from .workers import GROUP, SLOT_HORIZON, Job, ProviderWorkerPool
-
-if TYPE_CHECKING:
-    from ..models import Invoice
-    from ..models.writes import InvoiceWriter
-    from ..models.writes.notices import Notice
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -59,7 +55,7 @@ class BulkRun(ABC):
 
     def __init__(
         self,
-        writer: InvoiceWriter,
+        writer: WriterPort,
         intent: Intent,
         done: SimpleQueue[Job],
         *,
@@ -122,7 +118,7 @@ class BulkRun(ABC):
     def _record_if_due(self) -> None:  # noqa: B027 - a reconcile records at once
         """Record collected answers if it is time."""
 
-    def _on_signal_sent(self, notice: Notice) -> None:  # noqa: B027 - only a bulk cancel needs it
+    def _on_signal_sent(self, notice: NoticePort) -> None:  # noqa: B027 - only a bulk cancel needs it
         """Called after a signal was sent."""
 
     @abstractmethod
@@ -140,7 +136,7 @@ class BulkRun(ABC):
         is_at_work = any(queue.is_busy or not queue.is_exhausted for queue in self._queues.values())
         return is_at_work or bool(self._results or self.outbox)
 
-    def _take(self, queue: ProviderQueue, count: int) -> list[Invoice]:
+    def _take(self, queue: ProviderQueue, count: int) -> list[InvoicePort]:
         """Take the next invoices of a queue, within the limit.
 
         Invoices that have moved to another account are skipped.
@@ -184,8 +180,8 @@ class BulkRun(ABC):
         return None
 
     def _write_each(
-        self, write: Callable[[list[Invoice]], Any], invoices: list[Invoice]
-    ) -> tuple[list[Any], list[Invoice]]:
+        self, write: Callable[[list[InvoicePort]], Any], invoices: list[InvoicePort]
+    ) -> tuple[list[Any], list[InvoicePort]]:
         """Write a batch; if the database refuses it, row by row.
 
         Returns the results of ``write``, concatenated, and the invoices that the database refused.
@@ -208,7 +204,7 @@ class BulkRun(ABC):
         """Log a result and keep it for the caller, who may close the run before it is yielded."""
         self._results.append(told(result))
 
-    def _skip_paused(self, invoice: Invoice, seconds: float) -> None:
+    def _skip_paused(self, invoice: InvoicePort, seconds: float) -> None:
         self._add_result(skipped(invoice, Code.PROVIDER_PAUSED, retry_after=seconds))
 
     def _yield_results(self) -> Iterator[CancelResult]:

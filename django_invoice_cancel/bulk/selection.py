@@ -9,19 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..domain.outcomes import Code
-
-if TYPE_CHECKING:
-    from ..models import Invoice
-    from ..models.queryset import InvoiceQuerySet
+from ..domain.ports import InvoicePort, SelectionPort
 
 PAGE = 200
 """Number of rows in a page."""
 
 
-def prepare_selection(invoices: InvoiceQuerySet) -> InvoiceQuerySet:
+def prepare_selection(invoices: SelectionPort) -> SelectionPort:
     """Return the selection in a form that can be read in pages, or raise ``TypeError``."""
     if invoices.query.is_sliced:
         raise TypeError("Cannot cancel a query set once a slice has been taken: use limit=.")
@@ -43,7 +40,7 @@ def prepare_selection(invoices: InvoiceQuerySet) -> InvoiceQuerySet:
     return selection
 
 
-def iter_aliases(invoices: InvoiceQuerySet) -> Iterator[str]:
+def iter_aliases(invoices: SelectionPort) -> Iterator[str]:
     """Yield the distinct aliases, with one step each along the index on (provider, external_id).
 
     ``SELECT DISTINCT`` would read all rows before the first request.
@@ -55,7 +52,7 @@ def iter_aliases(invoices: InvoiceQuerySet) -> Iterator[str]:
         alias = aliases.filter(provider__gt=alias).first()
 
 
-def was_not_found(invoice: Invoice) -> bool:
+def was_not_found(invoice: InvoicePort) -> bool:
     """Return whether the provider did not know the invoice at the last cancel request."""
     return invoice.last_outcome == Code.NOT_FOUND
 
@@ -63,9 +60,9 @@ def was_not_found(invoice: Invoice) -> bool:
 class InvoiceReader(ABC):
     """Reads invoices of one provider page by page, in order of the primary key."""
 
-    def __init__(self, rows: InvoiceQuerySet) -> None:
+    def __init__(self, rows: SelectionPort) -> None:
         self._rows = rows
-        self._page: deque[Invoice] = deque()
+        self._page: deque[InvoicePort] = deque()
         self._is_exhausted = False
         self._unknown_keys: deque[Any] = deque()
         """Keys of invoices that were unknown; they are read after all others."""
@@ -81,9 +78,9 @@ class InvoiceReader(ABC):
         self._unknown_keys.clear()
         self._is_exhausted = True
 
-    def take(self, count: int) -> list[Invoice]:
+    def take(self, count: int) -> list[InvoicePort]:
         """Return the next invoices, at most ``count``; fewer at the end."""
-        taken: list[Invoice] = []
+        taken: list[InvoicePort] = []
         while len(taken) < count and self.has_more:
             if self._page:
                 taken.append(self._page.popleft())
@@ -94,7 +91,7 @@ class InvoiceReader(ABC):
                 self._read_page()
         return taken
 
-    def _add(self, invoice: Invoice) -> None:
+    def _add(self, invoice: InvoicePort) -> None:
         """Add an invoice to the page, or to the keys that come last."""
         if was_not_found(invoice):
             self._unknown_keys.append(invoice.pk)
@@ -110,18 +107,18 @@ class SelectionReader(InvoiceReader):
     """Reads a selection that can also be stored as an operation."""
 
     @abstractmethod
-    def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
+    def querysets(self, limit: int | None = None) -> Iterator[SelectionPort]:
         """Yield query sets of the first ``limit`` invoices, without reading them."""
 
 
 class QuerySetReader(SelectionReader):
     """Reads the invoices of a query set."""
 
-    def __init__(self, invoices: InvoiceQuerySet, alias: str) -> None:
+    def __init__(self, invoices: SelectionPort, alias: str) -> None:
         super().__init__(invoices.filter(provider=alias))
         self._last_key: Any = None
 
-    def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
+    def querysets(self, limit: int | None = None) -> Iterator[SelectionPort]:
         rows: Any = self._rows
         if not limit:
             yield rows
@@ -148,12 +145,12 @@ class QuerySetReader(SelectionReader):
 class KeyListReader(SelectionReader):
     """Reads invoices by a list of primary keys."""
 
-    def __init__(self, invoices: InvoiceQuerySet, keys: Sequence[Any]) -> None:
+    def __init__(self, invoices: SelectionPort, keys: Sequence[Any]) -> None:
         super().__init__(invoices)
         self._keys = deque(keys)
         self._is_exhausted = not self._keys
 
-    def querysets(self, limit: int | None = None) -> Iterator[InvoiceQuerySet]:
+    def querysets(self, limit: int | None = None) -> Iterator[SelectionPort]:
         pages = [list(self._keys)[start : start + PAGE] for start in range(0, len(self._keys), PAGE)]
         found = (self._rows.filter(pk__in=page, last_outcome=Code.NOT_FOUND) for page in pages)
         unknown: set[Any] = {key for rows in found for key in rows.values_list("pk", flat=True)}
@@ -168,7 +165,7 @@ class KeyListReader(SelectionReader):
             self._add(invoice)
 
 
-def _read_keys(invoices: InvoiceQuerySet, keys: Sequence[Any]) -> list[Invoice]:
+def _read_keys(invoices: SelectionPort, keys: Sequence[Any]) -> list[InvoicePort]:
     """Return the invoices with these keys that are still selected, in order of the key."""
     rows = invoices.filter(pk__in=keys).order_by("pk")
     return list({invoice.pk: invoice for invoice in rows._writer.repeat(lambda: list(rows))}.values())

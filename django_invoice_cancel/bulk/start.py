@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -13,6 +13,7 @@ from .. import registry
 from ..domain.audit import Intent, Trigger, Wanted
 from ..domain.numbers import checked_bounds
 from ..domain.outcomes import CancelResult, Code
+from ..domain.ports import SelectionPort, WriterPort
 from ..services.call_arguments import checked_intent, make_intent
 from ..services.cancel import not_done
 from ..services.eligibility import account_of, why_not
@@ -25,13 +26,9 @@ from .run import ShouldStop, never
 from .selection import InvoiceReader, QuerySetReader, SelectionReader, iter_aliases, prepare_selection
 from .workers import GROUP, Job, ProviderWorkerPool
 
-if TYPE_CHECKING:
-    from ..models.queryset import InvoiceQuerySet
-    from ..models.writes import InvoiceWriter
-
 
 def cancel_invoices(
-    invoices: InvoiceQuerySet,
+    invoices: SelectionPort,
     *,
     actor: Any = None,
     trigger: Trigger = Trigger.API,
@@ -70,7 +67,7 @@ def cancel_invoices(
 
 
 def reconcile_invoices(
-    invoices: InvoiceQuerySet,
+    invoices: SelectionPort,
     *,
     actor: Any = None,
     trigger: Trigger = Trigger.RECONCILE,
@@ -107,7 +104,7 @@ def reconcile_invoices(
 
 
 def cancel_selection(
-    writer: InvoiceWriter,
+    writer: WriterPort,
     readers: Mapping[str, InvoiceReader],
     intent: Intent,
     *,
@@ -125,7 +122,7 @@ def cancel_selection(
 
 
 def cancel_requested_selection(
-    writer: InvoiceWriter,
+    writer: WriterPort,
     readers: Mapping[str, InvoiceReader],
     *,
     limit: int | None = None,
@@ -141,7 +138,7 @@ def cancel_requested_selection(
 
 
 def reconcile_selection(
-    writer: InvoiceWriter,
+    writer: WriterPort,
     readers: Mapping[str, InvoiceReader],
     intent: Intent,
     *,
@@ -170,13 +167,13 @@ def preview_selection(
                 yield not_done(wanted, invoice, code, account) if code else skipped(invoice, Code.DRY_RUN)
 
 
-def make_readers(selection: InvoiceQuerySet) -> dict[str, SelectionReader]:
+def make_readers(selection: SelectionPort) -> dict[str, SelectionReader]:
     """Return a reader for each provider of a selection, by alias."""
     selection = prepare_selection(selection)
     return {alias: QuerySetReader(selection, alias) for alias in iter_aliases(selection)}
 
 
-def aliases_without_lookup(invoices: InvoiceQuerySet) -> list[str]:
+def aliases_without_lookup(invoices: SelectionPort) -> list[str]:
     """Return the aliases in a query set whose provider has no lookup."""
     return [alias for alias in iter_aliases(invoices) if not registry.can_look_up(alias)]
 

@@ -15,17 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import conf
 from ..domain.clock import utc_now
 from ..domain.outcomes import Code
+from ..domain.ports import ProviderStatePort
 from ..providers.base import Provider
 from ..services.cancel import FAILURES_THAT_PAUSE, PAUSE_SECONDS
 from ..services.provider_calls import tell_bug
-
-if TYPE_CHECKING:
-    from ..models import ProviderState
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -171,7 +169,7 @@ class ProviderWorkerPool:
         """Counts the pauses. The reply to a request from before a pause does not end the pause."""
         return self._pause_generation
 
-    def sync_state(self, state: ProviderState | None) -> None:
+    def sync_state(self, state: ProviderStatePort | None) -> None:
         """Apply the state that other processes have written."""
         if state is None:
             return

@@ -5,14 +5,31 @@ socket, refuses whatever could still be under way after that instant.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from .audit import Intent
+from .clock import utc_now
 from .outcomes import ProviderReply
 from .statuses import Status
+
+
+class Claimable(Protocol):
+    """The properties of an invoice that are kept when a request about it is prepared."""
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def external_id(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def attempt(self) -> UUID | None: ...
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,7 @@ class Target:
     external_id: str
 
     @classmethod
-    def of(cls, invoice: Any) -> "Target":
+    def of(cls, invoice: Claimable) -> "Target":
         return cls(invoice.id, invoice.provider, invoice.external_id)
 
 
@@ -54,11 +71,11 @@ class Claim:
     _asked: list[float] = field(default_factory=list)  # shared by the copies that replace() makes
     _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # with the instance: its id() stays its own
 
-    def freeze(self, invoices: Iterable[Any]) -> None:
+    def freeze(self, invoices: Iterable[Claimable]) -> None:
         """Keep the identities of the invoices that are about to be claimed."""
         self._targets.update((id(invoice), (invoice, Target.of(invoice))) for invoice in invoices)
 
-    def target(self, invoice: Any) -> Target:
+    def target(self, invoice: Claimable) -> Target:
         """Return the identity of an invoice as it was claimed."""
         frozen = self._targets.get(id(invoice))
         return Target.of(invoice) if frozen is None else frozen[1]
@@ -96,3 +113,22 @@ class Answer:
     def target(self) -> Target:
         """The identity of the invoice as it was claimed."""
         return self.claim.target(self.invoice)
+
+
+OnRecorded = Callable[[Sequence[Answer]], None]
+"""Called within the transaction that records answers."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An invoice as it was before its lookup: the state that a reply "still open" is compared with."""
+
+    invoice: Any
+    target: Target
+    status: str
+    attempt: UUID | None
+    began: datetime
+
+    @classmethod
+    def now(cls, invoice: Claimable, target: Target | None = None) -> "Seen":
+        return cls(invoice, target or Target.of(invoice), invoice.status, invoice.attempt, utc_now())

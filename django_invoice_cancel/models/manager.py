@@ -124,10 +124,11 @@ class InvoiceManager(_Manager[InvoiceT]):
         observed = observed_status(account, status, provider_status)
         writer = self.get_queryset()._writer
         try:
-            invoice = writer.find(account.alias, account.clean_id(id_text(external_id)))
+            found = writer.find(account.alias, account.clean_id(id_text(external_id)))
         except InvalidExternalId as error:
             warn_of_lost_payment(account.alias, observed, str(error))
             return None
+        invoice = cast("Invoice | None", found)
         if invoice is None:
             warn_of_lost_payment(account.alias, observed, f"{external_id!a} is not registered.")
         else:

@@ -7,18 +7,18 @@ is IN_DOUBT. What is said of one attempt here, ``bulk`` says of many with the sa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 from django.db.transaction import TransactionManagementError
 
 from ..domain.audit import Trigger, Wanted
-from ..domain.claims import Answer, Claim
+from ..domain.claims import Answer, Claim, OnRecorded
 from ..domain.interruptions import is_interruption, without_frames
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
+from ..domain.ports import InvoicePort, ProviderStatePort, WriterPort
 from ..domain.statuses import MONEY, Status
 from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
@@ -28,14 +28,7 @@ from .on_commit import call_on_commit
 from .provider_calls import interrupted, is_certainly_unsent, submit
 from .results import result, skipped, standing, told
 
-if TYPE_CHECKING:
-    from ..models import Invoice, ProviderState
-    from ..models.writes import InvoiceWriter
-
 logger = logging.getLogger("django_invoice_cancel")
-
-Also = Callable[[Sequence[Answer]], None]
-"""Called within the transaction that records the answers."""
 
 FAILURES_THAT_PAUSE = 5
 """After so many replies in a row that say nothing about an invoice, the provider is paused."""
@@ -55,7 +48,7 @@ _SKIPPED = NOT_NOW | {Code.MISCONFIGURED, Code.IN_PROGRESS, Code.NEWER_STATUS}
 
 
 def cancel_invoice(
-    invoice: Invoice, *, actor: Any = None, trigger: Trigger = Trigger.API, reason: str = ""
+    invoice: InvoicePort, *, actor: Any = None, trigger: Trigger = Trigger.API, reason: str = ""
 ) -> CancelResult:
     """Cancel one invoice at its provider and return what is known; raises nothing of the provider's.
 
@@ -73,7 +66,7 @@ def cancel_invoice(
     return told(send_claimed(account, claim, invoice))
 
 
-def send_claimed(provider: Provider, claim: Claim, invoice: Invoice) -> CancelResult:
+def send_claimed(provider: Provider, claim: Claim, invoice: InvoicePort) -> CancelResult:
     """Send the request of a claimed invoice and record the answer.
 
     A pause is written before the record: a receiver of its signals that cancels again meets it. What interrupted the
@@ -97,7 +90,7 @@ def send_claimed(provider: Provider, claim: Claim, invoice: Invoice) -> CancelRe
     return said
 
 
-def _give_back(claim: Claim, invoice: Invoice) -> None:
+def _give_back(claim: Claim, invoice: InvoicePort) -> None:
     """Give a claim back for which nothing was sent. If that fails, it is an abandoned claim, and that is logged."""
     try:
         invoice._writer.give_back(claim, [invoice])
@@ -108,7 +101,7 @@ def _give_back(claim: Claim, invoice: Invoice) -> None:
 
 
 def note_reply(
-    reply: ProviderReply | LookupReply, invoice: Invoice, alias: str, says_nothing: bool, was_failing: bool
+    reply: ProviderReply | LookupReply, invoice: InvoicePort, alias: str, says_nothing: bool, was_failing: bool
 ) -> None:
     """Write what the reply to a single request says about the provider (P9); an error is only logged.
 
@@ -127,14 +120,14 @@ def note_reply(
         logger.exception("What a reply says about %s was not written.", alias)
 
 
-def refuse_unsaved(invoice: Invoice) -> None:
+def refuse_unsaved(invoice: InvoicePort) -> None:
     """Raise ``ValueError`` for an invoice that has no row: there is nothing to claim."""
     if invoice.id is None:
         raise ValueError("Save the invoice first, or use Invoice.objects.register().")
 
 
 def not_done(
-    wanted: str, invoice: Invoice, code: str, account: Account, *, pause: ProviderState | None = None
+    wanted: str, invoice: InvoicePort, code: str, account: Account, *, pause: ProviderStatePort | None = None
 ) -> CancelResult:
     """Return the result of an invoice with which nothing is done; ``code`` is that of ``why_not``."""
     if wanted == Wanted.CANCEL and code == Code.ALREADY_CANCELED:
@@ -149,7 +142,7 @@ def not_done(
     return skipped(invoice, code, detail=detail, retry_after=seconds)
 
 
-def _wrong_id(invoice: Invoice, provider: Provider) -> str:
+def _wrong_id(invoice: InvoicePort, provider: Provider) -> str:
     try:
         clean_id = provider.clean_id(invoice.external_id)
     except InvalidExternalId as error:
@@ -158,7 +151,7 @@ def _wrong_id(invoice: Invoice, provider: Provider) -> str:
 
 
 def recorded(
-    answer: Answer, writer: InvoiceWriter | None = None, *, also: Also | None = None, may_be_written: bool = False
+    answer: Answer, writer: WriterPort | None = None, *, also: OnRecorded | None = None, may_be_written: bool = False
 ) -> CancelResult:
     """Record an answer and return its result, marked as not recorded if that failed.
 
@@ -171,7 +164,7 @@ def recorded(
     return replace(result_of(written or answer), is_recorded=written is not None)
 
 
-def _written(answer: Answer, writer: InvoiceWriter, also: Also | None, may_be_written: bool) -> Answer | None:
+def _written(answer: Answer, writer: WriterPort, also: OnRecorded | None, may_be_written: bool) -> Answer | None:
     """Record an answer; return it as it was written, or None if that failed."""
     try:
         return writer.record([answer], also=also, may_be_written=may_be_written)[0]
@@ -204,7 +197,7 @@ def result_of(answer: Answer) -> CancelResult:
     )
 
 
-def not_claimed(invoice: Invoice, account: Account) -> CancelResult:
+def not_claimed(invoice: InvoicePort, account: Account) -> CancelResult:
     """Return why an invoice could not be claimed, from its row as it is now."""
     writer = invoice._writer
     row = writer.refresh(invoice)
@@ -221,7 +214,7 @@ def not_claimed(invoice: Invoice, account: Account) -> CancelResult:
     return misnamed(invoice, row) or skipped(invoice, Code.IN_PROGRESS)
 
 
-def misnamed(invoice: Invoice, row: Invoice) -> CancelResult | None:
+def misnamed(invoice: InvoicePort, row: InvoicePort) -> CancelResult | None:
     """Return a result if the instance names another invoice than its row: an unsaved edit, or a row that was edited."""
     if (row.provider, row.external_id) == (invoice.provider, invoice.external_id):
         return None
@@ -232,7 +225,7 @@ def misnamed(invoice: Invoice, row: Invoice) -> CancelResult | None:
 # -- cancel on commit -----------------------------------------------------------------------------------------
 
 
-def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -> bool:
+def cancel_on_commit(invoice: InvoicePort, *, actor: Any = None, reason: str = "") -> bool:
     """Request the cancellation in the caller's transaction and send it after the commit.
 
     If the callback does not run (a crash, autocommit off, another callback that raises), ``reconcile_invoices`` sends
@@ -252,7 +245,7 @@ def cancel_on_commit(invoice: Invoice, *, actor: Any = None, reason: str = "") -
     return True
 
 
-def cancel_requested(invoice: Invoice) -> CancelResult:
+def cancel_requested(invoice: InvoicePort) -> CancelResult:
     """Cancel an invoice for the person who requested it last, unless the request was withdrawn or carried out."""
     writer, account = invoice._writer, account_of(invoice.provider)
     if isinstance(account, Provider) and not why_no_request(invoice, account):
@@ -262,7 +255,7 @@ def cancel_requested(invoice: Invoice) -> CancelResult:
     return told(request_not_claimed(invoice, account))
 
 
-def request_not_claimed(invoice: Invoice, account: Account) -> CancelResult:
+def request_not_claimed(invoice: InvoicePort, account: Account) -> CancelResult:
     """Return why an invoice could not be claimed for its request, from its row as it is now."""
     reason = not_claimed(invoice, account)
     if reason.code == Code.IN_PROGRESS and invoice.status == Status.CREATED and invoice.cancel_requested_at is None:

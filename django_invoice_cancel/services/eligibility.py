@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
@@ -19,12 +19,10 @@ from .. import conf, registry
 from ..domain.audit import Wanted
 from ..domain.clock import utc_now
 from ..domain.outcomes import LAST_REFUSED, Code
+from ..domain.ports import InvoicePort, ProviderStatePort
 from ..domain.statuses import CLOSED, MONEY, Status, is_known
 from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
-
-if TYPE_CHECKING:
-    from ..models import Invoice, ProviderState
 
 Account = Provider | ImproperlyConfigured
 """The provider of an alias, or why there is none."""
@@ -59,7 +57,7 @@ _DECIDABLE = _DOUBTS | {CONTRADICTED}
 
 def why_not(
     wanted: str,
-    invoice: Invoice,
+    invoice: InvoicePort,
     account: Account | None = None,
     *,
     waits_for: Collection[str] = (),
@@ -89,7 +87,7 @@ def why_not_in(wanted: str, state: str, account: Account, *, waits_for: Collecti
     return "" if reason in waits_for else reason
 
 
-def why_not_now(wanted: str, account: Account | None, pause: ProviderState | None = None) -> str:
+def why_not_now(wanted: str, account: Account | None, pause: ProviderStatePort | None = None) -> str:
     """Return what must pass first: the setting SEND, or a pause; ``pause`` is the state of a provider.
 
     A pause makes no invoice ineligible, so only callers that do not wait for it pass one.
@@ -99,7 +97,7 @@ def why_not_now(wanted: str, account: Account | None, pause: ProviderState | Non
     return Code.PROVIDER_PAUSED if pause is not None and pause.is_paused else ""
 
 
-def why_no_request(invoice: Invoice, account: Account) -> str:
+def why_no_request(invoice: InvoicePort, account: Account) -> str:
     """Return why no request about this invoice can be made, whatever its status is: its configuration or its id."""
     return _why_no_account(account) or _why_not_asked(invoice, account)
 
@@ -137,7 +135,7 @@ def _why_no_account(account: Account | None) -> str:
     return Code.CONFIGURATION_UNAVAILABLE if is_momentary else Code.MISCONFIGURED
 
 
-def _why_not_asked(invoice: Invoice, account: Account | None) -> str:
+def _why_not_asked(invoice: InvoicePort, account: Account | None) -> str:
     return "" if isinstance(account, Provider) and is_stored_well(invoice.external_id, account) else Code.MISCONFIGURED
 
 
@@ -175,7 +173,7 @@ _WITH_PERIOD = (Wanted.REPEAT, Wanted.REOPEN)
 _WITH_CONTRADICTION = (Wanted.CHECK, Wanted.REPEAT, Wanted.RESOLVE, Wanted.REOPEN)
 
 
-def state_of(wanted: str, invoice: Invoice) -> str:
+def state_of(wanted: str, invoice: InvoicePort) -> str:
     """Return the state of an invoice in memory, as ``state_in`` does for rows."""
     status: str = invoice.status
     if not is_known(status):
@@ -190,13 +188,13 @@ def state_of(wanted: str, invoice: Invoice) -> str:
     return REFUSED if is_refused and wanted in (Wanted.RESOLVE, Wanted.REOPEN) else status
 
 
-def _state_of_money(invoice: Invoice) -> str:
+def _state_of_money(invoice: InvoicePort) -> str:
     if invoice.paid_after_cancel_at is None:
         return str(invoice.status)
     return LATE_MONEY if invoice.paid_after_cancel_handled_at is None else Code.HANDLED
 
 
-def _state_of_doubt(wanted: str, invoice: Invoice) -> str:
+def _state_of_doubt(wanted: str, invoice: InvoicePort) -> str:
     if wanted in _WITH_PERIOD and utc_now() < doubt_over_at(invoice):
         return Code.DOUBT_PERIOD
     if wanted != Wanted.REPEAT:
@@ -260,7 +258,7 @@ def is_far_ahead(instant: datetime | None, now: datetime) -> bool:
     return instant is not None and instant > now + FURTHEST_AHEAD
 
 
-def is_abandoned(invoice: Invoice) -> bool:
+def is_abandoned(invoice: InvoicePort) -> bool:
     """Return whether the process that claimed the invoice is gone, as ``abandoned`` does for rows."""
     now, end = utc_now(), invoice.claim_expires_at
     is_over = end is None or end < now - ABANDONED_AFTER or is_far_ahead(end, now)
@@ -278,7 +276,7 @@ def abandoned(prefix: str = "") -> Q:
     return Q(**{f"{prefix}status": Status.CANCELING}) & (is_over | Q(**{f"{end}__isnull": True}))
 
 
-def is_in_doubt(invoice: Invoice) -> bool:
+def is_in_doubt(invoice: InvoicePort) -> bool:
     """Return whether a cancel request of the invoice may have been carried out; true of an abandoned claim."""
     return invoice.status == Status.IN_DOUBT or is_abandoned(invoice)
 
@@ -288,7 +286,7 @@ def doubtful(prefix: str = "") -> Q:
     return Q(**{f"{prefix}status": Status.IN_DOUBT}) | abandoned(prefix)
 
 
-def end_of_claim(invoice: Invoice, now: datetime) -> datetime:
+def end_of_claim(invoice: InvoicePort, now: datetime) -> datetime:
     """Return the last instant at which a byte of an abandoned claim's request can have been sent.
 
     If the row has no usable end, the claim counts as won just now: the doubt period is never too short.
@@ -299,7 +297,7 @@ def end_of_claim(invoice: Invoice, now: datetime) -> datetime:
     return end
 
 
-def doubt_over_at(invoice: Invoice) -> datetime:
+def doubt_over_at(invoice: InvoicePort) -> datetime:
     """Return when nothing of the invoice's last attempt can be carried out any more."""
     last_byte: datetime = invoice.claim_expires_at or invoice.status_changed_at
     if invoice.status == Status.CANCELING:

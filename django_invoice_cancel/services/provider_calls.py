@@ -10,17 +10,15 @@ import logging
 import time
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..domain.claims import Answer, Claim
 from ..domain.interruptions import is_interruption
 from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
+from ..domain.ports import InvoicePort
 from ..domain.secrets import mask
 from ..domain.statuses import MONEY, OURS_ALONE, Status
 from ..providers.base import Provider
-
-if TYPE_CHECKING:
-    from ..models import Invoice
 
 R = TypeVar("R", ProviderReply, LookupReply)
 
@@ -32,7 +30,7 @@ LONGEST_PAUSE = 86_400.0
 """No answer asks to wait for longer than a day."""
 
 
-def submit(provider: Provider, claim: Claim, invoice: Invoice) -> Answer:
+def submit(provider: Provider, claim: Claim, invoice: InvoicePort) -> Answer:
     """Send the one request of a claimed invoice. Raises what interrupts it from outside, such as a time limit."""
     started = time.monotonic()
     external_id = claim.target(invoice).external_id
@@ -57,7 +55,7 @@ def is_certainly_unsent(provider: Provider, claim: Claim) -> bool:
     return is_known and not claim.is_lease_asked
 
 
-def interrupted(claim: Claim, invoice: Invoice, interruption: BaseException) -> Answer:
+def interrupted(claim: Claim, invoice: InvoicePort, interruption: BaseException) -> Answer:
     """Return the answer of a request that ``interruption`` ended: the provider may have carried it out."""
     message = type(interruption).__name__
     return Answer(claim, invoice, ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER, provider_message=message), 0)

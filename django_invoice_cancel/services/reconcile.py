@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import registry
 from ..domain.audit import Intent, Trigger, Wanted
-from ..domain.claims import Target
+from ..domain.claims import Seen, Target
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
+from ..domain.ports import InvoicePort
 from ..domain.statuses import MONEY, OURS_ALONE, Status
 from ..providers.base import Provider
 from .call_arguments import checked_status_string, make_intent
+from .cancel import misnamed, not_claimed, not_done, note_reply, refuse_unsaved, send_claimed
 from .eligibility import account_of, why_not, why_not_now
 from .provider_calls import look_up
 from .results import result, skipped, standing, told
-
-if TYPE_CHECKING:
-    from ..models import Invoice
-
-from .cancel import misnamed, not_claimed, not_done, note_reply, refuse_unsaved, send_claimed
 
 logger = logging.getLogger("django_invoice_cancel")
 
 
 def observe_invoice(
-    invoice: Invoice, status: str | None = None, *, provider_status: str | None = None, intent: Intent
+    invoice: InvoicePort, status: str | None = None, *, provider_status: str | None = None, intent: Intent
 ) -> bool:
     """Record a status that was reported from outside; return whether the invoice's status changed. Asks no provider."""
     if provider_status is None:
@@ -68,7 +65,7 @@ def warn_of_lost_payment(alias: str, status: Status | None, problem: str) -> Non
 
 
 def reconcile_invoice(
-    invoice: Invoice, *, resubmit: bool = False, actor: Any = None, trigger: Trigger = Trigger.RECONCILE
+    invoice: InvoicePort, *, resubmit: bool = False, actor: Any = None, trigger: Trigger = Trigger.RECONCILE
 ) -> CancelResult:
     """Find out at the provider what became of an invoice, and return it; raises nothing of the provider's.
 
@@ -78,7 +75,7 @@ def reconcile_invoice(
     return told(reconciled(invoice, make_intent(actor, trigger), resubmit=resubmit))
 
 
-def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelResult:
+def reconciled(invoice: InvoicePort, intent: Intent, *, resubmit: bool) -> CancelResult:
     """Return the result of reconciling one invoice; it is not told yet."""
     refuse_unsaved(invoice)
     writer = invoice._writer
@@ -108,18 +105,18 @@ def reconciled(invoice: Invoice, intent: Intent, *, resubmit: bool) -> CancelRes
     return _repeated(account, invoice, intent)
 
 
-def is_to_be_booked(invoice: Invoice) -> bool:
+def is_to_be_booked(invoice: InvoicePort) -> bool:
     """Return whether a lookup of the invoice is shared with other processes, which must not repeat it at once."""
     return invoice.status == Status.IN_DOUBT or invoice.next_check_at is not None
 
 
 def _looked_up(
-    provider: Provider, invoice: Invoice, target: Target, intent: Intent, *, was_failing: bool
+    provider: Provider, invoice: InvoicePort, target: Target, intent: Intent, *, was_failing: bool
 ) -> CancelResult:
     writer = invoice._writer
     if is_to_be_booked(invoice):
         writer.book_check([invoice])
-    seen = writer.seen(invoice, target)
+    seen = Seen.now(invoice, target)
     reply = look_up(provider, [target.external_id])[target.external_id]
     note_reply(reply, invoice, target.provider, not reply.is_answer, was_failing)
     if not writer.record_lookup(seen, reply, intent):
@@ -127,7 +124,7 @@ def _looked_up(
     return result_of_lookup(invoice, reply)
 
 
-def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
+def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
     """Return the result of a recorded lookup: the stored status, or why the lookup added nothing to it."""
     if invoice.status == Status.IN_DOUBT:
         code = Code.STILL_OPEN if reply.status == Status.CREATED else reply.code
@@ -143,7 +140,7 @@ def result_of_lookup(invoice: Invoice, reply: LookupReply) -> CancelResult:
     )
 
 
-def _repeated(provider: Provider, invoice: Invoice, intent: Intent) -> CancelResult:
+def _repeated(provider: Provider, invoice: InvoicePort, intent: Intent) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
     claim = invoice._writer.claim([invoice], intent, before=Status.IN_DOUBT)
     if not claim.invoices or invoice._writer.is_overtaken(claim, invoice):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import registry
 from ..domain.claims import Target
 from ..domain.outcomes import CancelResult, Code, Outcome
+from ..domain.ports import InvoicePort
 from ..domain.statuses import CLOSED, MONEY, Status, is_known
 from ..exceptions import (
     CancelError,
@@ -21,9 +22,6 @@ from ..exceptions import (
 )
 from ..labels.results import describe_result
 from .eligibility import is_in_doubt
-
-if TYPE_CHECKING:
-    from ..models import Invoice
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -44,12 +42,12 @@ def raise_unless_ok(cancel_result: CancelResult) -> CancelResult:
     raise EXCEPTIONS[cancel_result.outcome](cancel_result)
 
 
-def skipped(invoice: Invoice, code: str, *, detail: str = "", retry_after: float | None = None) -> CancelResult:
+def skipped(invoice: InvoicePort, code: str, *, detail: str = "", retry_after: float | None = None) -> CancelResult:
     return result(invoice, Outcome.SKIPPED, code, detail=detail, retry_after=retry_after)
 
 
 def result(
-    invoice: Invoice,
+    invoice: InvoicePort,
     outcome: Outcome,
     code: str,
     *,
@@ -120,7 +118,7 @@ def _level(cancel_result: CancelResult) -> int:
     return logging.DEBUG if cancel_result.outcome == Outcome.SKIPPED else logging.INFO
 
 
-def standing(invoice: Invoice, code_if_open: str) -> CancelResult:
+def standing(invoice: InvoicePort, code_if_open: str) -> CancelResult:
     """Return the result that an invoice's stored status stands for, when nothing new was learned."""
     if not is_known(invoice.status):
         return skipped(invoice, Code.NEWER_STATUS)

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_invoice_cancel.domain.audit import Intent
-from django_invoice_cancel.domain.claims import Answer, Claim
+from django_invoice_cancel.domain.claims import Answer, Claim, Seen
 from django_invoice_cancel.domain.outcomes import LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice, InvoiceTransition
@@ -80,7 +80,7 @@ def said(
 def look_up(invoice: Invoice, status: str | None, **more: Any) -> None:
     """Record a lookup that begins and ends now."""
     other = stored(invoice)
-    other._writer.record_lookup(other._writer.seen(other), said(status, **more), RECONCILE)
+    other._writer.record_lookup(Seen.now(other), said(status, **more), RECONCILE)
 
 
 def log(invoice: Invoice) -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice
 from tests.core.steps import (
@@ -66,7 +67,7 @@ def test_a_lookup_that_began_before_the_end_of_the_doubt_period_is_a_row_only(cl
     observe(invoice, "canceled")
     clock.shift(PERIOD - 1)
     other = stored(invoice)
-    seen = other._writer.seen(other)
+    seen = Seen.now(other)
     clock.shift(600)
     other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(invoice).contradicted_at is None
@@ -76,7 +77,7 @@ def test_a_lookup_that_began_before_the_end_of_the_doubt_period_is_a_row_only(cl
 def test_a_lookup_that_began_before_the_invoice_was_closed_is_a_row_only(clock):
     invoice = make()
     other = stored(invoice)
-    seen = other._writer.seen(other)
+    seen = Seen.now(other)
     clock.shift(10 * PERIOD)
     observe(invoice, "expired")
     other._writer.record_lookup(seen, said("created"), RECONCILE)
@@ -108,7 +109,7 @@ def test_a_lookup_that_began_before_the_contradiction_does_not_clear_it(clock):
     observe(invoice, "canceled")
     clock.shift(PERIOD)
     other = stored(invoice)
-    seen = other._writer.seen(other)
+    seen = Seen.now(other)
     clock.shift(1)
     look_up(invoice, "created")
     other._writer.record_lookup(seen, said("canceled"), RECONCILE)

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 
+from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.models import ProviderState
 from tests.core.steps import (
     CLERK,
@@ -59,7 +60,7 @@ def test_the_doubt_period_is_a_setting(clock, limits, lost):
 def test_still_open_counts_only_if_the_lookup_began_after_the_doubt_period(clock, lost):
     other = stored(lost)
     clock.shift(899)
-    seen = other._writer.seen(other)
+    seen = Seen.now(other)
     clock.shift(60)
     other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(lost).status == "in_doubt"
@@ -178,7 +179,7 @@ def _being_repeated(invoice):
 def test_still_open_is_written_against_what_was_there_before_the_lookup(clock, lost, meanwhile, expected, last):
     clock.shift(PERIOD)
     other = stored(lost)
-    seen = other._writer.seen(other)
+    seen = Seen.now(other)
     meanwhile(stored(lost))
     other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(lost).status == expected
@@ -189,7 +190,7 @@ def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost
     """Resolved as open and in doubt again by a late word of the same attempt, all while the lookup was under way."""
     clock.shift(PERIOD)
     other = stored(lost)
-    seen = other._writer.seen(other)
+    seen = Seen.now(other)
     put(stored(lost), claim_expires_at=NOON + seconds(PERIOD))
     other._writer.record_lookup(seen, said("created"), RECONCILE)
     assert stored(lost).status == "in_doubt"
@@ -199,7 +200,7 @@ def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost
 @pytest.mark.parametrize("status", ["paid", "canceled"])
 def test_news_counts_whatever_happened_meanwhile(lost, status):
     other = stored(lost)
-    seen = other._writer.seen(other)
+    seen = Seen.now(other)
     _claimed_again(stored(lost))
     other._writer.record_lookup(seen, said(status), RECONCILE)
     assert stored(lost).status == status
@@ -260,7 +261,7 @@ def test_lookup_that_is_not_answered_costs_no_turn_and_waits(clock, lost, code, 
     ids=["paid", "claimed again"],
 )
 def test_lookup_that_is_not_answered_leaves_what_changed_since_it_began(clock, lost, act):
-    seen = stored(lost)._writer.seen(stored(lost))
+    seen = Seen.now(stored(lost))
     act(lost)
     before = stored(lost).next_check_at
     lost._writer.record_lookup(seen, said(None, is_answer=False), RECONCILE)

@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError
 
+from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.writes.answers import AnswerWriter
@@ -211,7 +212,7 @@ WRITES = {
     "give back": lambda opened, invoice: invoice._writer.give_back(opened, [invoice]),
     "observe": lambda opened, invoice: invoice.observe_status("paid"),
     "lookup": lambda opened, invoice: invoice._writer.record_lookup(
-        invoice._writer.seen(invoice), said("paid"), RECONCILE
+        Seen.now(invoice), said("paid"), RECONCILE
     ),
     "resolve": lambda opened, invoice: (
         _to_doubt(stored(invoice)), invoice._writer.resolve(invoice, Status.CANCELED, OPERATOR)

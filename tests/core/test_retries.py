@@ -3,6 +3,7 @@
 import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 
+from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.models.writes import rows as rows_module
 from django_invoice_cancel.models.writes.rows import RowWriter
 from tests.core.steps import CLERK, RECONCILE, answer, claim, log, make, observe, record, said, stored
@@ -205,6 +206,6 @@ def test_within_a_transaction_a_lost_lock_is_the_callers(break_append):
 def test_a_lookup_survives_lost_locks(break_append):
     invoice = make("in_doubt")
     break_append(lock_lost())
-    invoice._writer.record_lookup(invoice._writer.seen(invoice), said("canceled"), RECONCILE)
+    invoice._writer.record_lookup(Seen.now(invoice), said("canceled"), RECONCILE)
     assert stored(invoice).status == "canceled"
     assert len(log(invoice)) == 1

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice, InvoiceTransition
 from django_invoice_cancel.services.eligibility import doubt_over_at
@@ -114,7 +115,7 @@ class Walk(RuleBasedStateMachine):
     def begin_lookup(self, is_stale):
         instance = self.instance(is_stale)
         instance._writer.book_check([instance])
-        self.looking = instance._writer.seen(instance)
+        self.looking = Seen.now(instance)
 
     @precondition(lambda self: self.looking)
     @rule(word=st.sampled_from(["created", "created", None, *ENDS]), is_answer=st.booleans())

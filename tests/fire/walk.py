@@ -11,6 +11,7 @@ from hypothesis.stateful import RULE_MARKER, initialize, precondition, rule
 
 from django_invoice_cancel import registry
 from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.services.cancel import cancel_invoice, cancel_requested, recorded
 from django_invoice_cancel.services.provider_calls import look_up
@@ -183,7 +184,7 @@ class Walk(Stage):
         with self.machine(ahead):
             if invoice.is_abandoned:
                 invoice._writer.mark_abandoned([invoice], RECONCILE)
-            seen = invoice._writer.seen(invoice)
+            seen = Seen.now(invoice)
             reply = look_up(registry.get_provider("seen"), [invoice.external_id])[invoice.external_id]
         self.looking.append((seen, reply, ahead))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
@@ -33,6 +33,9 @@ from ..arguments import (
 from ..output import ReportingCommand
 from ..runs import INTERRUPTED, Run, stopping_on_signals
 from .register_invoices import COLUMNS, ID, BadRows, open_rows
+
+if TYPE_CHECKING:
+    from ...models.queryset import InvoiceQuerySet
 
 _SELECTORS = ("external_ids", "from_file", "provider", "older_than", "expires_before", "requested", "all")
 
@@ -121,7 +124,7 @@ class Command(ReportingCommand):
             for reader in readers.values():
                 left = options["limit"] and options["limit"] - operation.total
                 for selected in reader.querysets(left) if left != 0 else ():
-                    operation.freeze(selected)
+                    operation.freeze(cast("InvoiceQuerySet", selected))
             operation.leave_out_misstored()
             transaction.set_rollback(operation.total == 0, using=using)
         if operation.total == 0:

@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial, reduce
 from operator import or_
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from ...domain.claims import Answer, Target
+from ...domain.claims import Answer, OnRecorded, Target
 from ...domain.clock import utc_now
 from ...domain.outcomes import CONFIRMS_CANCEL, Code, Outcome, ProviderReply
+from ...domain.ports import InvoicePort
 from ...domain.statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
-from .rows import Entry, RowWriter, carry_over, show
-
-if TYPE_CHECKING:
-    from ..invoice import Invoice
+from .rows import Entry, InvoiceRow, RowWriter, carry_over, show
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -51,18 +49,18 @@ class Conflict:
         return f"{self.provider} {self.external_id}: " + ", ".join(f"{n} is {s} and not {g}" for n, s, g in pairs)
 
 
-def given_values(invoice: Invoice, names: Sequence[str]) -> dict[str, Any]:
+def given_values(invoice: InvoicePort, names: Sequence[str]) -> dict[str, Any]:
     """Return those of the named values of a new instance that say something."""
     values = {name: getattr(invoice, name) for name in names if name in (*FILLED, "status")}
     return {name: value for name, value in values.items() if value not in (None, "")}
 
 
-def missing_values(stored: Invoice, given: Mapping[str, Any]) -> dict[str, Any]:
+def missing_values(stored: InvoiceRow, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given values for fields that are empty in the stored invoice."""
     return {name: value for name, value in given.items() if name in FILLED and _is_empty(stored, name)}
 
 
-def conflict_of(stored: Invoice, given: Mapping[str, Any]) -> Conflict | None:
+def conflict_of(stored: InvoiceRow, given: Mapping[str, Any]) -> Conflict | None:
     """Return how the given values differ from those of the stored invoice.
 
     A given status is never written: it counts as a difference unless it is ``created``, or both hold money.
@@ -90,14 +88,12 @@ def _shown(value: Any) -> str:
     return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text
 
 
-def _is_empty(stored: Invoice, name: str) -> bool:
+def _is_empty(stored: InvoiceRow, name: str) -> bool:
     """Return whether a field holds no value of the project; a default ``issued_at`` is the time of registration."""
     if name == "issued_at":
         return abs(stored.issued_at - stored.created_at) < _AT_ONCE
     return getattr(stored, name) in (None, "")
 
-
-Also = Callable[[Sequence[Answer]], None]
 
 REQUEST_CLEARED: Mapping[str, Any] = MappingProxyType(
     {"cancel_requested_at": None, "cancel_try_at": None, "cancel_try_count": 0}
@@ -122,7 +118,7 @@ class AnswerWriter(RowWriter):
     """Records replies to cancel requests."""
 
     def record(
-        self, answers: Sequence[Answer], *, also: Also | None = None, may_be_written: bool = False
+        self, answers: Sequence[Answer], *, also: OnRecorded | None = None, may_be_written: bool = False
     ) -> Sequence[Answer]:
         """Write the replies of claimed invoices, each with its row of the log; return the answers as they are written.
 
@@ -139,7 +135,7 @@ class AnswerWriter(RowWriter):
             return [self._record_one(answer, also, may_be_written=may_be_written) for answer in answers]
         return answers
 
-    def _on_time(self, answers: Sequence[Answer], also: Also | None, is_repeat: bool) -> None:
+    def _on_time(self, answers: Sequence[Answer], also: OnRecorded | None, is_repeat: bool) -> None:
         groups: dict[tuple[Outcome, Status, bool], list[Answer]] = defaultdict(list)
         for answer in answers:  # those of a group write the same columns
             groups[answer.reply.outcome, _target(answer), _ends_request(answer)].append(answer)
@@ -173,7 +169,7 @@ class AnswerWriter(RowWriter):
                     show(answer.invoice, changes)
         return keys
 
-    def _record_one(self, answer: Answer, also: Also | None, *, may_be_written: bool = False) -> Answer:
+    def _record_one(self, answer: Answer, also: OnRecorded | None, *, may_be_written: bool = False) -> Answer:
         def write(is_repeat: bool) -> Answer:
             row = self.lock(answer.target.key)
             if row is None:
@@ -188,7 +184,7 @@ class AnswerWriter(RowWriter):
 
         return self.run(write, [answer.invoice], waits_again=True)
 
-    def _write(self, row: Invoice, answer: Answer) -> None:
+    def _write(self, row: InvoicePort, answer: Answer) -> None:
         mover, new = _move(row, answer)
         old, now = row.status, utc_now()
         changes: dict[str, Any] = {}
@@ -218,7 +214,7 @@ def consequences(new: str, now: datetime) -> dict[str, Any]:
     return changes
 
 
-def append_flagged(writer: RowWriter, row: Invoice, changes: dict[str, Any], entry: Entry) -> None:
+def append_flagged(writer: RowWriter, row: InvoicePort, changes: dict[str, Any], entry: Entry) -> None:
     """Write a locked row and its entry in the log; flag it where money and a cancellation have met.
 
     In either order: money on an invoice whose log holds a confirmed cancel, or a confirmed cancel logged on an
@@ -235,7 +231,7 @@ def append_flagged(writer: RowWriter, row: Invoice, changes: dict[str, Any], ent
     writer.append(entries)
 
 
-def was_canceled(writer: RowWriter, row: Invoice) -> bool:
+def was_canceled(writer: RowWriter, row: InvoicePort) -> bool:
     """Return whether a locked row is canceled or its log holds a confirmed cancellation."""
     if row.status == Status.CANCELED:
         return True
@@ -283,7 +279,7 @@ def _target(answer: Answer) -> Status:
     return answer.reply.next_status(answer.claim.before)
 
 
-def _move(row: Invoice, answer: Answer) -> tuple[Mover, str]:
+def _move(row: InvoicePort, answer: Answer) -> tuple[Mover, str]:
     """Say who moves a locked row where, on this answer."""
     old = row.status
     is_own = row.attempt == answer.claim.attempt
@@ -299,7 +295,7 @@ def _move(row: Invoice, answer: Answer) -> tuple[Mover, str]:
     return Mover.LATE_RECORD, old
 
 
-def _is_about(row: Invoice, answer: Answer) -> bool:
+def _is_about(row: InvoicePort, answer: Answer) -> bool:
     """Return whether the row still names the account and the id that were asked."""
     return Target.of(row) == answer.target
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
 from ...domain.audit import Intent, Wanted
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code, Outcome
+from ...domain.ports import InvoicePort
 from ...domain.statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
 from ...exceptions import ResolveNotPossible
 from ...labels.results import describe_result
@@ -21,15 +21,12 @@ from .answers import append_flagged, consequences
 from .observations import ONE_MORE_LOOKUP
 from .rows import Entry, RowWriter, carry_over
 
-if TYPE_CHECKING:
-    from ..invoice import Invoice
-
 
 class DecisionWriter(RowWriter):
     """Records the decisions of named persons."""
 
     def resolve(
-        self, invoice: Invoice, status: Status, intent: Intent, *, also: Callable[[], None] | None = None
+        self, invoice: InvoicePort, status: Status, intent: Intent, *, also: Callable[[], None] | None = None
     ) -> None:
         """Write a named person's decision about an invoice, or raise ``ResolveNotPossible`` (see ``is_resolvable``).
 
@@ -53,7 +50,7 @@ class DecisionWriter(RowWriter):
 
         self.join(write, [invoice])
 
-    def mark_handled(self, invoice: Invoice, intent: Intent, *, seen: str = "") -> bool:
+    def mark_handled(self, invoice: InvoicePort, intent: Intent, *, seen: str = "") -> bool:
         """Note that a named person took care of late money; False where somebody has done so before.
 
         Raises ``ResolveNotPossible`` where money and a cancellation have not met, and where more money came than
@@ -83,7 +80,7 @@ class DecisionWriter(RowWriter):
 
         return self.join(write, [invoice])
 
-    def _abandon_row(self, row: Invoice, invoice: Invoice, intent: Intent) -> None:
+    def _abandon_row(self, row: InvoicePort, invoice: InvoicePort, intent: Intent) -> None:
         now = utc_now()
         changes = consequences(Status.IN_DOUBT, now) | {"last_outcome": Outcome.IN_DOUBT}
         changes["claim_expires_at"] = end_of_claim(row, now)
@@ -91,7 +88,7 @@ class DecisionWriter(RowWriter):
         self.write(row, **changes)
         self.append([entry])
 
-    def _resolve_row(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent) -> None:
+    def _resolve_row(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: Intent) -> None:
         code = why_not(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
         if code:
             is_open = row.status == Status.CREATED == status and not why_not(Wanted.RESOLVE, row)
@@ -112,19 +109,19 @@ class DecisionWriter(RowWriter):
 class _Tries:
     """The tries of one decision. An earlier one may have been committed although its COMMIT reported an error."""
 
-    def __init__(self, writer: RowWriter, invoice: Invoice, intent: Intent, code: Code) -> None:
+    def __init__(self, writer: RowWriter, invoice: InvoicePort, intent: Intent, code: Code) -> None:
         label = named_actor(intent.actor)[1]
         log = writer.log.filter(invoice_id=invoice.id, code=code, actor_label=label, created_at__gte=utc_now())
         self._written = log.filter(reason=storable(intent.reason))
         self._count = 0
 
-    def has_written(self, row: Invoice) -> bool:
+    def has_written(self, row: InvoicePort) -> bool:
         """Return whether an earlier try wrote the decision; call it once in each try, with the locked row."""
         self._count += 1
         return self._count > 1 and self._written.filter(attempt=row.attempt).exists()
 
 
-def _not_possible(invoice: Invoice, code: str) -> ResolveNotPossible:
+def _not_possible(invoice: InvoicePort, code: str) -> ResolveNotPossible:
     text = describe_result(Outcome.SKIPPED, code, provider=provider_name(invoice.provider))
     return ResolveNotPossible(code, str(text))
 

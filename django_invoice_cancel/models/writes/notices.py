@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...domain.interruptions import is_interruption
+from ...domain.ports import InvoicePort, TransitionPort
 from ...domain.statuses import Status
 from ...signals import invoice_paid_after_cancel, invoice_status_changed
 
 if TYPE_CHECKING:
-    from ..invoice import Invoice
-    from ..transition import InvoiceTransition
+    from django.db.models import Model
 
 
 @dataclass(frozen=True)
 class Notice:
     """The signals of one row of the log."""
 
-    model: type[Invoice]
-    invoice: Invoice
-    transition: InvoiceTransition
+    model: type[Model]
+    invoice: InvoicePort
+    transition: TransitionPort
     is_late_money: bool
 
     @property

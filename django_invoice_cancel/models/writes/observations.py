@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 from django.db.models import Q
 
 from ... import conf
 from ...domain.audit import Intent
-from ...domain.claims import Target
+from ...domain.claims import Seen, Target
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code, LookupReply, Outcome
+from ...domain.ports import InvoicePort
 from ...domain.statuses import CLOSED, Mover, Status, may_move
 from ...services.eligibility import FURTHEST_AHEAD, doubt_over_at, is_far_ahead
 from ...services.reconcile import warn_of_lost_payment
 from .answers import append_flagged, consequences, was_canceled
 from .rows import MOST_COUNTED, Entry, RowWriter, carry_over, show
-
-if TYPE_CHECKING:
-    from ..invoice import Invoice
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -39,25 +36,10 @@ ONE_MORE_LOOKUP = timedelta(hours=1)
 """When an invoice that left doubt as open is looked up once more."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """An invoice as it was before its lookup: the state that a reply "still open" is compared with."""
-
-    invoice: Invoice
-    target: Target
-    status: str
-    attempt: UUID | None
-    began: datetime
-
-    @classmethod
-    def now(cls, invoice: Invoice, target: Target | None = None) -> Seen:
-        return cls(invoice, target or Target.of(invoice), invoice.status, invoice.attempt, utc_now())
-
-
 class ObservationWriter(RowWriter):
     """Records statuses that were learned from outside."""
 
-    def observe(self, invoice: Invoice, status: Status | None, intent: Intent, *, word: str = "") -> bool:
+    def observe(self, invoice: InvoicePort, status: Status | None, intent: Intent, *, word: str = "") -> bool:
         """Take in a status (None: ``word``, which nobody knows); return whether the invoice's status changed."""
         found: list[str] = []
 
@@ -76,18 +58,16 @@ class ObservationWriter(RowWriter):
 
         return self.join(write, [invoice])
 
-    def book_check(self, invoices: Sequence[Invoice]) -> list[Invoice]:
+    def book_check(self, invoices: Sequence[InvoicePort]) -> list[InvoicePort]:
         """Win the right to look up these invoices by moving ``next_check_at`` forward; return those won.
 
         CAS on the ``next_check_at`` that was read, so that two reconcilers share the work.
         """
 
-        def write(is_repeat: bool) -> list[Invoice]:
+        def write(is_repeat: bool) -> list[InvoicePort]:
             return [invoice for invoice in invoices if self._book(invoice)]
 
         return self.run(write, invoices)
-
-    seen = staticmethod(Seen.now)
 
     def record_lookup(
         self, seen: Seen, reply: LookupReply, intent: Intent, *, also: Callable[[], None] | None = None
@@ -117,7 +97,7 @@ class ObservationWriter(RowWriter):
 
         return self.run(write, [seen.invoice])
 
-    def correct_times(self, invoice: Invoice | None = None) -> None:
+    def correct_times(self, invoice: InvoicePort | None = None) -> None:
         """Let the doubt period of invoices in doubt (of one) count from now if a wrong clock wrote its begin.
 
         It would not be over for as long as that clock was ahead.
@@ -148,7 +128,7 @@ class ObservationWriter(RowWriter):
 
         self.run(write, [seen.invoice])
 
-    def _log_other_account(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+    def _log_other_account(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         stated = reply.status or reply.provider_status or reply.code
         word = f"{seen.target.provider} {seen.target.external_id}: {stated}"
         self.append([self._observed_entry(row, seen.invoice, row.status, intent, Code.CHANGED, word)])
@@ -156,7 +136,7 @@ class ObservationWriter(RowWriter):
 
     # -- a lookup's answer ------------------------------------------------------------------------------------
 
-    def _take_in_answer(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+    def _take_in_answer(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         if reply.status is None:
             entry = self._observed_entry(row, seen.invoice, row.status, intent, reply.code, reply.provider_status)
             self.append([entry])
@@ -169,7 +149,7 @@ class ObservationWriter(RowWriter):
         if wants_another and row.attempt == seen.attempt:
             self._advance(row)
 
-    def _still_open(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+    def _still_open(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         """Take in "still open": as a move only from the doubt that was looked up, after its doubt period."""
         is_as_seen = row.status == seen.status and row.attempt == seen.attempt
         if not is_as_seen or row.status not in (Status.CREATED, Status.IN_DOUBT):
@@ -190,7 +170,7 @@ class ObservationWriter(RowWriter):
         self.write(row, **changes)
         self.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
 
-    def _contradict(self, row: Invoice, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+    def _contradict(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: Intent) -> None:
         """Log that the provider calls a closed invoice open; store it once the row's last change is old enough."""
         code = Code.CONTRADICTORY_ANSWER
         self.append([self._observed_entry(row, seen.invoice, row.status, intent, code, reply.provider_status)])
@@ -201,7 +181,7 @@ class ObservationWriter(RowWriter):
             self.write(row, contradicted_at=now)
             self.log_on_commit(logging.WARNING, row, f"the provider calls it open, and it is stored as {row.status}.")
 
-    def _agree(self, row: Invoice, seen: Seen, status: Status) -> None:
+    def _agree(self, row: InvoicePort, seen: Seen, status: Status) -> None:
         """Write that a lookup named a status; one that began after a contradiction and reports it closed ends it."""
         changes: dict[str, Any] = {"status_confirmed_at": utc_now()}
         since = row.contradicted_at
@@ -209,13 +189,13 @@ class ObservationWriter(RowWriter):
             changes["contradicted_at"] = None
         self.write(row, **changes)
 
-    def _had_one_more_lookup(self, row: Invoice, seen: Seen) -> None:
+    def _had_one_more_lookup(self, row: InvoicePort, seen: Seen) -> None:
         """An invoice that left doubt was looked up again; whoever looks before its time does not do it instead."""
         due = row.status_changed_at + ONE_MORE_LOOKUP
         is_early = row.next_check_at is not None and seen.began < due and not is_far_ahead(due, seen.began)
         self.write(row, next_check_at=due if is_early else None)
 
-    def _advance(self, row: Invoice) -> None:
+    def _advance(self, row: InvoicePort) -> None:
         """Move the back-off on; not past the end of the doubt period, where "still open" begins to count."""
         now = utc_now()
         count = min(row.check_count + 1, MOST_COUNTED)
@@ -224,17 +204,17 @@ class ObservationWriter(RowWriter):
             due = min(due, doubt_over_at(row) + timedelta(seconds=1))
         self.write(row, next_check_at=due, check_count=count)
 
-    def _book(self, invoice: Invoice) -> bool:
+    def _book(self, invoice: InvoicePort) -> bool:
         due = utc_now() + BACK_OFF[min(invoice.check_count, len(BACK_OFF) - 1)]
         own = self.invoices.filter(pk=invoice.id, status=invoice.status, next_check_at=invoice.next_check_at)
         won = own.update(next_check_at=due) == 1
         if won:
-            invoice.next_check_at = due
+            show(invoice, {"next_check_at": due})
         return won
 
     # -- a status ---------------------------------------------------------------------------------------------
 
-    def _take_in(self, row: Invoice, invoice: Invoice, status: Status, intent: Intent, word: str) -> None:
+    def _take_in(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: Intent, word: str) -> None:
         old, now = row.status, utc_now()
         if status == Status.CREATED:
             return  # a webhook's "open" may be older than what we know
@@ -255,5 +235,7 @@ class ObservationWriter(RowWriter):
         """Say in the log that a cancel is confirmed, where that is what was learned."""
         return replace(entry, outcome=Outcome.ALREADY_CANCELED) if status == Status.CANCELED else entry
 
-    def _observed_entry(self, row: Invoice, invoice: Invoice, new: str, intent: Intent, code: str, word: str) -> Entry:
+    def _observed_entry(
+        self, row: InvoicePort, invoice: InvoicePort, new: str, intent: Intent, code: str, word: str
+    ) -> Entry:
         return Entry(invoice, row.status, new, intent, row.attempt, code=code, provider_message=word, key=row.id)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from django.db import IntegrityError, models
 
 from ...domain.audit import Intent
 from ...domain.statuses import Status
 from .answers import FILLED, Conflict, conflict_of, missing_values
-from .rows import Entry, RowWriter, show
-
-if TYPE_CHECKING:
-    from ..invoice import Invoice
+from .rows import Entry, InvoiceRow, RowWriter, show
 
 _GROUP = 500
 """How many ids one query asks for."""
@@ -33,15 +30,15 @@ class RegistrationWriter(RowWriter):
         return self.model._meta.concrete_model is not self.invoice_model
 
     @property
-    def registered(self) -> models.QuerySet[Invoice]:
+    def registered(self) -> models.QuerySet[Any, Any]:
         """All invoices of the class."""
         return models.QuerySet(self.model, using=self.using)
 
-    def find(self, provider: str, external_id: str) -> Invoice | None:
+    def find(self, provider: str, external_id: str) -> InvoiceRow | None:
         """Return the registered invoice, of this class if there is one; None if it is not registered."""
         return self._find_registered(provider, external_id) or self.find_row(provider=provider, external_id=external_id)
 
-    def register(self, invoice: Invoice, given: Given, intent: Intent) -> tuple[Invoice, bool, Conflict | None]:
+    def register(self, invoice: InvoiceRow, given: Given, intent: Intent) -> tuple[InvoiceRow, bool, Conflict | None]:
         """Insert a valid invoice unless there is one of this class.
 
         Returns the stored invoice, True if it was new, and the difference from the given values, if there is any.
@@ -51,13 +48,13 @@ class RegistrationWriter(RowWriter):
             known, is_new = self._insert_new(invoice, intent, self._parent_of(invoice))
         return known, is_new, self._merge(known, given)
 
-    def register_many(self, invoices: Sequence[tuple[Invoice, Given]], intent: Intent) -> tuple[int, list[Conflict]]:
+    def register_many(self, invoices: Sequence[tuple[InvoiceRow, Given]], intent: Intent) -> tuple[int, list[Conflict]]:
         """Insert the valid invoices that are not of this class yet; return how many were inserted, and conflicts."""
         # Before the transaction, which begins with its write.
         stored = self._stored([invoice for invoice, _given in invoices], self.registered)
         parents = self._stored([invoice for invoice, _ in invoices], self.invoices) if self.is_child else {}
-        new: dict[Key, Invoice] = {}
-        repeated: list[tuple[Invoice, Given]] = []
+        new: dict[Key, InvoiceRow] = {}
+        repeated: list[tuple[InvoiceRow, Given]] = []
         for invoice, given in invoices:
             first = stored.get(_key(invoice)) or new.setdefault(_key(invoice), invoice)
             if first is not invoice or _key(invoice) in parents:
@@ -70,7 +67,7 @@ class RegistrationWriter(RowWriter):
 
         return self.join(write)
 
-    def _insert_many(self, new: list[Invoice], parents: dict[Key, Invoice], intent: Intent) -> int:
+    def _insert_many(self, new: list[InvoiceRow], parents: dict[Key, InvoiceRow], intent: Intent) -> int:
         if not self.is_child:
             self.invoices.bulk_create(new, ignore_conflicts=True)
             self._log_births([invoice for invoice in new if invoice.status != Status.CREATED], intent)
@@ -81,13 +78,13 @@ class RegistrationWriter(RowWriter):
             count += self._insert_new(invoice, intent, parent and parent.id)[1]
         return count
 
-    def _merge(self, stored: Invoice, given: Given) -> Conflict | None:
+    def _merge(self, stored: InvoiceRow, given: Given) -> Conflict | None:
         """Fill the empty fields of a stored invoice with given values; return what differs."""
         if missing_values(stored, given):
             self.join(partial(self._fill, stored, given))
         return conflict_of(stored, given)
 
-    def _fill(self, stored: Invoice, given: Given) -> None:
+    def _fill(self, stored: InvoiceRow, given: Given) -> None:
         key: Any = stored.id
         if key is None:  # inserted in bulk, where databases return no keys
             found = self.find_row(provider=stored.provider, external_id=stored.external_id)
@@ -97,15 +94,15 @@ class RegistrationWriter(RowWriter):
             self.write(row, **missing_values(row, given))
             show(stored, {name: getattr(row, name) for name in FILLED})
 
-    def _find_registered(self, provider: str, external_id: str) -> Invoice | None:
+    def _find_registered(self, provider: str, external_id: str) -> InvoiceRow | None:
         return self.first_row(self.registered.filter(provider=provider, external_id=external_id))
 
-    def _parent_of(self, invoice: Invoice) -> Any:
+    def _parent_of(self, invoice: InvoiceRow) -> Any:
         """Return the key of the registered invoice that the new row of a child class is to belong to, if any."""
         found = self.find_row(provider=invoice.provider, external_id=invoice.external_id) if self.is_child else None
         return found and found.id
 
-    def _insert_new(self, invoice: Invoice, intent: Intent, parent: Any) -> tuple[Invoice, bool]:
+    def _insert_new(self, invoice: InvoiceRow, intent: Intent, parent: Any) -> tuple[InvoiceRow, bool]:
         """Insert an invoice, or return the one that another process inserts concurrently.
 
         Each try works on a copy: ``save()`` leaves its traces on an instance whose transaction is rolled back.
@@ -122,7 +119,7 @@ class RegistrationWriter(RowWriter):
                 parent = self._parent_of(invoice)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _insert_row(self, invoice: Invoice, intent: Intent, parent: Any) -> tuple[Invoice, bool]:
+    def _insert_row(self, invoice: InvoiceRow, intent: Intent, parent: Any) -> tuple[InvoiceRow, bool]:
         invoice = copy(invoice)
         row = None if parent is None else self.lock(parent)
         if row is None:
@@ -133,7 +130,7 @@ class RegistrationWriter(RowWriter):
         known = self.registered.filter(id=row.id).first()
         return (known, False) if known is not None else (self._insert_child_of(row, invoice), True)
 
-    def _insert_child_of(self, row: Invoice, invoice: Invoice) -> Invoice:
+    def _insert_child_of(self, row: InvoiceRow, invoice: InvoiceRow) -> InvoiceRow:
         """Insert the child's row of a registered invoice, which is locked.
 
         ``Model.save`` writes the columns of all parents too. The instance carries the values of those that are stored,
@@ -143,26 +140,26 @@ class RegistrationWriter(RowWriter):
             stored = self._stored_parent(parent, row)
             for field in stored._meta.concrete_fields if stored is not None else ():
                 setattr(invoice, field.attname, getattr(stored, field.attname))
-        models.Model.save(invoice, using=self.using)
+        models.Model.save(cast("models.Model", invoice), using=self.using)
         return invoice
 
-    def _stored_parent(self, parent: type[models.Model], row: Invoice) -> models.Model | None:
+    def _stored_parent(self, parent: type[models.Model], row: InvoiceRow) -> Any:
         if parent is self.invoice_model:
             return row
         if not issubclass(parent, self.invoice_model):  # an unrelated class of the host's
             return None
         return models.QuerySet(parent, using=self.using).filter(id=row.id).first()
 
-    def _stored(self, invoices: list[Invoice], among: models.QuerySet[Invoice]) -> dict[Key, Invoice]:
+    def _stored(self, invoices: list[InvoiceRow], among: models.QuerySet[Any, Any]) -> dict[Key, InvoiceRow]:
         """Return those of the invoices that are stored, by provider and external id."""
-        stored: dict[Key, Invoice] = {}
+        stored: dict[Key, InvoiceRow] = {}
         for start in range(0, len(invoices), _GROUP):  # a database takes only so many parameters
             group = invoices[start : start + _GROUP]
             providers, ids = {i.provider for i in group}, {i.external_id for i in group}
             stored.update((_key(row), row) for row in among.filter(provider__in=providers, external_id__in=ids))
         return stored
 
-    def _log_births(self, invoices: list[Invoice], intent: Intent) -> None:
+    def _log_births(self, invoices: list[InvoiceRow], intent: Intent) -> None:
         for invoice in invoices:
             row = self.invoices.get(provider=invoice.provider, external_id=invoice.external_id)
             if not self.log.filter(invoice_id=row.id).exists():

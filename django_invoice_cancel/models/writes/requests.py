@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.models import Q
 
@@ -17,14 +17,12 @@ from ...domain.audit import Intent, LoggedActor, Trigger
 from ...domain.claims import Claim
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code
+from ...domain.ports import InvoicePort
 from ...domain.statuses import OURS_ALONE, Status
 from .answers import REQUEST_CLEARED
 from .claims import ClaimWriter
 from .observations import BACK_OFF
 from .rows import MOST_COUNTED, Entry, carry_over, show
-
-if TYPE_CHECKING:
-    from ..invoice import Invoice
 
 FIRST_TRY = timedelta(seconds=60)
 """How long after a request it is due: the process that committed it sends it at once, if it is still alive."""
@@ -33,7 +31,7 @@ FIRST_TRY = timedelta(seconds=60)
 class RequestWriter(ClaimWriter):
     """Records, claims and withdraws requested cancellations."""
 
-    def request_cancel(self, invoice: Invoice, intent: Intent) -> bool:
+    def request_cancel(self, invoice: InvoicePort, intent: Intent) -> bool:
         """Note in the caller's transaction that the invoice is to be canceled; return False unless it is ``created``.
 
         A repeated request is logged, and keeps the time of the first and its back-off.
@@ -57,7 +55,7 @@ class RequestWriter(ClaimWriter):
 
         return self.join(write, [invoice])
 
-    def withdraw(self, invoice: Invoice, intent: Intent) -> bool:
+    def withdraw(self, invoice: InvoicePort, intent: Intent) -> bool:
         """Clear the request; return False if a cancel request was sent that may still succeed."""
 
         def write() -> bool:
@@ -72,7 +70,7 @@ class RequestWriter(ClaimWriter):
 
         return self.join(write, [invoice])
 
-    def is_withdrawn(self, invoice: Invoice) -> bool:
+    def is_withdrawn(self, invoice: InvoicePort) -> bool:
         """Return whether the request was withdrawn after the cancel request that the invoice is in doubt about."""
         for row in self.log.filter(invoice_id=invoice.id).order_by("-id"):
             if row.code == Code.WITHDRAWN:
@@ -82,7 +80,7 @@ class RequestWriter(ClaimWriter):
         return False
 
     def claim_requested(
-        self, invoices: Sequence[Invoice], *, is_try: bool, unless_paused: bool = False
+        self, invoices: Sequence[InvoicePort], *, is_try: bool, unless_paused: bool = False
     ) -> Iterator[Claim]:
         """Claim invoices of one provider for those who requested it; yield each claim once it is committed.
 
@@ -91,7 +89,7 @@ class RequestWriter(ClaimWriter):
         it was read, is not claimed.
         """
         for intent, group in self._by_requester(invoices):
-            by_count: dict[int, list[Invoice]] = defaultdict(list)
+            by_count: dict[int, list[InvoicePort]] = defaultdict(list)
             for invoice in group:
                 by_count[invoice.cancel_try_count if is_try else 0].append(invoice)
             for count, some in by_count.items():
@@ -100,7 +98,7 @@ class RequestWriter(ClaimWriter):
                     guard, also = guard & Q(cancel_try_count=count), _next_try(count, utc_now())
                 yield self.claim(some, intent, unless_paused=unless_paused, guard=guard, also=also)
 
-    def postpone_request(self, invoice: Invoice) -> None:
+    def postpone_request(self, invoice: InvoicePort) -> None:
         """Move the back-off of a request on without a claim: nothing can be sent for this invoice as it is."""
         changes = _next_try(invoice.cancel_try_count, utc_now())
         own = {"pk": invoice.id, "status": Status.CREATED, "cancel_try_count": invoice.cancel_try_count}
@@ -111,12 +109,12 @@ class RequestWriter(ClaimWriter):
 
         self.run(write, [invoice])
 
-    def _by_requester(self, invoices: Sequence[Invoice]) -> list[tuple[Intent, list[Invoice]]]:
+    def _by_requester(self, invoices: Sequence[InvoicePort]) -> list[tuple[Intent, list[InvoicePort]]]:
         """Return the invoices by the actor and the reason of their latest request."""
         log = self.log.filter(invoice_id__in=[invoice.id for invoice in invoices], code=Code.REQUESTED)
         rows = log.order_by("id").values_list("invoice_id", "actor_id", "actor_label", "reason")
         latest = {pk: (key, label, reason) for pk, key, label, reason in rows}
-        groups: dict[Intent, list[Invoice]] = defaultdict(list)
+        groups: dict[Intent, list[InvoicePort]] = defaultdict(list)
         for invoice in invoices:
             key, label, reason = latest.get(invoice.id, (None, "", ""))
             groups[Intent(LoggedActor(key, label), Trigger.ON_COMMIT, reason)].append(invoice)

@@ -11,23 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from datetime import datetime
+from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
 
+from django.apps import apps
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections, models, transaction
 
 from ...domain.audit import Intent
 from ...domain.clock import utc_now
 from ...domain.outcomes import Outcome
+from ...domain.ports import InvoicePort
 from ...exceptions import CancelInTransaction
 from ...services.on_commit import call_on_commit
 from ..actors import named_actor
-from ..transition import InvoiceTransition
 from ..values import storable, write_texts
 from .notices import Notice, Outbox, send_all
-
-if TYPE_CHECKING:
-    from ..invoice import Invoice
 
 T = TypeVar("T")
 
@@ -68,7 +67,7 @@ FREE_TEXTS = ("actor_label", "reason", "code", "provider_message")
 class Entry:
     """One row of the log to be: what it says besides the move."""
 
-    invoice: Invoice
+    invoice: InvoicePort
     old: str
     new: str
     intent: Intent
@@ -87,6 +86,18 @@ class Entry:
     def is_news(self) -> bool:
         """Whether there is a signal to send."""
         return self.old != self.new or self.is_late_money
+
+
+class InvoiceRow(InvoicePort, Protocol):
+    """An instance of ``Invoice`` or of a child class: models are above the writer, which cannot import them."""
+
+    _meta: ClassVar[Any]
+
+    @property
+    def issued_at(self) -> datetime: ...
+    @property
+    def created_at(self) -> datetime: ...
+    def save(self, *, using: str | None = ...) -> None: ...
 
 
 class Transactions:
@@ -120,7 +131,7 @@ class Transactions:
         with self.durable():
             return
 
-    def run(self, write: Callable[[bool], T], invoices: Sequence[Invoice] = (), *, waits_again: bool = False) -> T:
+    def run(self, write: Callable[[bool], T], invoices: Sequence[InvoicePort] = (), *, waits_again: bool = False) -> T:
         """Run a write in a durable transaction, up to three times on a lost lock, deadlock or connection.
 
         The argument of ``write`` is True if an earlier try may have been committed (an error at COMMIT). If it fails,
@@ -165,7 +176,7 @@ class Transactions:
             connections[self.using].close_if_unusable_or_obsolete()
         time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
 
-    def join(self, write: Callable[[], T], invoices: Sequence[Invoice] = ()) -> T:
+    def join(self, write: Callable[[], T], invoices: Sequence[InvoicePort] = ()) -> T:
         """Run a write in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
         connection = connections[self.using]
         if connection.in_atomic_block or not connection.get_autocommit():
@@ -192,7 +203,7 @@ class RowWriter(Transactions):
     primary key of a child class may be another column.
     """
 
-    def __init__(self, model: type[Invoice], using: str) -> None:
+    def __init__(self, model: type[models.Model], using: str) -> None:
         super().__init__(using)
         self.model = model
         """The class that ``register`` inserts: ``Invoice``, a proxy or a child class of it."""
@@ -200,34 +211,40 @@ class RowWriter(Transactions):
         """Keeps the signals of committed writes if it is set; otherwise they are sent at once."""
 
     @property
-    def invoice_model(self) -> type[Invoice]:
+    def invoice_model(self) -> type[models.Model]:
         """The class ``Invoice``, also if the caller works with a child class or a proxy of it."""
-        return cast("type[Invoice]", InvoiceTransition._meta.get_field("invoice").related_model)
+        return apps.get_model("invoice_cancel", "Invoice")
 
     @property
-    def invoices(self) -> models.QuerySet[Invoice]:
+    def invoices(self) -> models.QuerySet[Any, Any]:
         """All invoices, by a query set that may write the columns that the public one refuses."""
         return models.QuerySet(self.invoice_model, using=self.using)
 
     @property
-    def log(self) -> models.QuerySet[InvoiceTransition]:
-        return InvoiceTransition.objects.using(self.using)
+    def log(self) -> models.QuerySet[Any, Any]:
+        rows: models.QuerySet[Any, Any] = self.log_model.objects.using(self.using)
+        return rows
+
+    @property
+    def log_model(self) -> type[Any]:
+        """The class ``InvoiceTransition``."""
+        return apps.get_model("invoice_cancel", "InvoiceTransition")
 
     def in_bulk(self) -> Outbox:
         """Prepare for a bulk run: keep signals in the outbox returned, and do not wait for a lock twice."""
         self.outbox, self.waits_again = Outbox(), False
         return self.outbox
 
-    def find_row(self, **key: Any) -> Invoice | None:
+    def find_row(self, **key: Any) -> InvoiceRow | None:
         """Return the invoice with these values, or None."""
         return self.first_row(self.invoices.filter(**key))
 
-    def first_row(self, rows: models.QuerySet[Invoice]) -> Invoice | None:
+    def first_row(self, rows: models.QuerySet[Any, Any]) -> InvoiceRow | None:
         """Return the first of these rows, also one that was committed after the caller's transaction began to read."""
         found = rows.first()
         return rows.select_for_update().first() if found is None and self.may_read_stale else found
 
-    def lock(self, pk: Any) -> Invoice | None:
+    def lock(self, pk: Any) -> InvoiceRow | None:
         """Lock a row until the end of the transaction and read it; return None if there is none.
 
         The UPDATE comes first: it takes the write lock on SQLite too, where ``select_for_update`` is ignored,
@@ -236,14 +253,14 @@ class RowWriter(Transactions):
         self.invoices.filter(pk=pk).update(check_count=models.F("check_count"))
         return self.invoices.select_for_update().filter(pk=pk).first()
 
-    def refresh(self, invoice: Invoice) -> Invoice | None:
+    def refresh(self, invoice: InvoicePort) -> InvoiceRow | None:
         """Make the instance carry its row's status and bookkeeping; return the row, None if it was deleted."""
         row = self.find_row(pk=invoice.id)
         if row is not None:
             carry_over(row, invoice)
         return row
 
-    def guard_raw_save(self, invoice: Invoice) -> None:
+    def guard_raw_save(self, invoice: InvoicePort) -> None:
         """Let a raw save of a logged invoice keep its row's bookkeeping; raise ``IntegrityError`` for another status.
 
         A raw save is one of a fixture, or of an old version that django-reversion restores. Both handle this error.
@@ -260,13 +277,13 @@ class RowWriter(Transactions):
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def write(self, row: Invoice, **changes: Any) -> None:
+    def write(self, row: InvoicePort, **changes: Any) -> None:
         """Write columns of a locked row, and show them on it."""
         if changes:
             self.invoices.filter(pk=row.pk).update(**changes)
             show(row, changes)
 
-    def log_on_commit(self, level: int, invoice: Invoice, text: str) -> None:
+    def log_on_commit(self, level: int, invoice: InvoicePort, text: str) -> None:
         """Write a line about an invoice to the log file once the transaction is committed."""
         names = {"provider": invoice.provider, "external_id": invoice.external_id, "invoice_id": invoice.id}
 
@@ -278,7 +295,8 @@ class RowWriter(Transactions):
     def append(self, entries: Sequence[Entry]) -> None:
         """Append rows to the log; their signals go out when the transaction is committed."""
         now = utc_now()
-        rows = [_log_row(entry, now) for entry in entries]
+        model = self.log_model
+        rows = [model(**_log_values(entry, now)) for entry in entries]
         self._insert_log(rows)
         pairs = zip(entries, rows, strict=True)
         notices = [
@@ -303,8 +321,8 @@ class RowWriter(Transactions):
             self._interruption = interruption
             raise
 
-    def _insert_log(self, rows: list[InvoiceTransition]) -> None:
-        fields: list[Any] = [InvoiceTransition._meta.get_field(name) for name in FREE_TEXTS]
+    def _insert_log(self, rows: list[Any]) -> None:
+        fields: list[Any] = [self.log_model._meta.get_field(name) for name in FREE_TEXTS]
 
         def write(texts: list[str]) -> None:
             cells = ((row, field) for row in rows for field in fields)
@@ -322,47 +340,47 @@ def is_lock_timeout(error: BaseException) -> bool:
     return state == "55P03" or bool(error.args and error.args[0] == 1205)
 
 
-def show(invoice: Invoice, changes: Mapping[str, Any]) -> None:
+def show(invoice: InvoicePort, changes: Mapping[str, Any]) -> None:
     """Let the instance in memory carry what was written to its row."""
     for name, value in changes.items():
         setattr(invoice, name, value)
 
 
-def _carried(invoice: Invoice) -> dict[str, Any]:
+def _carried(invoice: InvoicePort) -> dict[str, Any]:
     return {name: vars(invoice)[name] for name in WRITER_FIELDS if name in vars(invoice)}
 
 
-def _restore(invoice: Invoice, carried: dict[str, Any]) -> None:
+def _restore(invoice: InvoicePort, carried: dict[str, Any]) -> None:
     for name in set(WRITER_FIELDS) - set(carried):
         vars(invoice).pop(name, None)  # it was deferred
     show(invoice, carried)
 
 
-def carry_over(row: Invoice, invoice: Invoice) -> None:
+def carry_over(row: InvoicePort, invoice: InvoicePort) -> None:
     """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
     if row is not invoice:
         show(invoice, {name: getattr(row, name) for name in WRITER_FIELDS})
 
 
-def _log_row(entry: Entry, now: Any) -> InvoiceTransition:
+def _log_values(entry: Entry, now: datetime) -> dict[str, Any]:
     actor_id, actor_label = named_actor(entry.intent.actor)
-    return InvoiceTransition(
-        invoice_id=entry.invoice.id if entry.key is None else entry.key,
-        from_status=entry.old,
-        to_status=entry.new,
-        attempt=entry.attempt,
-        actor_id=actor_id,
-        actor_label=actor_label,
-        trigger=entry.intent.trigger,
-        reason=storable(entry.intent.reason),
-        operation=entry.intent.operation,
-        outcome=entry.outcome or "",
-        code=storable(entry.code, _CODE_LENGTH),
-        http_status=entry.http_status,
-        provider_message=storable(entry.provider_message, _MESSAGE_LENGTH),
-        duration_ms=entry.duration_ms,
-        created_at=now,
-    )
+    return {
+        "invoice_id": entry.invoice.id if entry.key is None else entry.key,
+        "from_status": entry.old,
+        "to_status": entry.new,
+        "attempt": entry.attempt,
+        "actor_id": actor_id,
+        "actor_label": actor_label,
+        "trigger": entry.intent.trigger,
+        "reason": storable(entry.intent.reason),
+        "operation": entry.intent.operation,
+        "outcome": entry.outcome or "",
+        "code": storable(entry.code, _CODE_LENGTH),
+        "http_status": entry.http_status,
+        "provider_message": storable(entry.provider_message, _MESSAGE_LENGTH),
+        "duration_ms": entry.duration_ms,
+        "created_at": now,
+    }
 
 
 def _refusal(what: str) -> str:
