@@ -77,7 +77,7 @@ _FREE_TEXTS = (
 """The columns whose texts come from outside, as (table, column)."""
 
 
-def _found(number: str, text: str) -> CheckMessage:
+def _make_message(number: str, text: str) -> CheckMessage:
     kind = Error if number.startswith("E") else Warning
     return kind(text, hint=f"{HINTS[number]}{_link(number)}", id=f"{TAG}.{number}")
 
@@ -95,13 +95,13 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     """Check ``INVOICE_CANCEL``: its keys, each of its providers, and what it names by dotted path."""
     settings, problems = conf.read()
     numbers = {"unknown": "E001", "PROVIDERS": "E003"}
-    found = [_found(numbers.get(key, "E002"), text) for key, text in problems]
+    found = [_make_message(numbers.get(key, "E002"), text) for key, text in problems]
     built: list[Provider] = []
     for config in settings.providers.values():
         found += _check_provider(config, settings.claim_ttl, built)
     found += _check_accounts(built)
     if not settings.send:
-        found.append(_found("W010", "INVOICE_CANCEL['SEND'] is False: no invoice is canceled at any provider."))
+        found.append(_make_message("W010", "INVOICE_CANCEL['SEND'] is False: no invoice is canceled at any provider."))
     found += _check_callable("E008", "PROVIDER_RESOLVER", settings.provider_resolver)
     found += _check_dispatch(settings.dispatch)
     return found
@@ -117,9 +117,9 @@ def _check_dispatch(path: str | None) -> list[CheckMessage]:
         package = backend.__module__.partition(".")[0]
         if backend.__name__ in ("ImmediateBackend", "DummyBackend"):
             text = f"DISPATCH hands bulk operations to TASKS, whose {backend.__name__} has no workers."
-            found.append(_found("W007", text))
+            found.append(_make_message("W007", text))
         elif package in _APPS_OF_BACKENDS and not apps.is_installed(package):
-            found.append(_found("E010", f"TASKS uses {backend.__name__}, and INSTALLED_APPS lacks {package!r}."))
+            found.append(_make_message("E010", f"TASKS uses {backend.__name__}, and INSTALLED_APPS lacks {package!r}."))
     return found
 
 
@@ -129,12 +129,12 @@ def _check_callable(number: str, key: str, path: str | None) -> Iterator[CheckMe
     try:
         is_callable = callable(resolve_name(path))
     except Exception as error:  # noqa: BLE001 - whatever the module raises when it is imported
-        yield _found(number, f"INVOICE_CANCEL[{key!r}], {path!r}, cannot be imported: {_said(error)}")
+        yield _make_message(number, f"INVOICE_CANCEL[{key!r}], {path!r}, cannot be imported: {_describe_error(error)}")
     else:
         if not is_callable:
-            yield _found(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is not callable.")
+            yield _make_message(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is not callable.")
         elif is_async(resolve_name(path)):
-            yield _found(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is an async function: it would never run.")
+            yield _make_message(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is an async function: it would never run.")
 
 
 def _is_importable(path: str) -> bool:
@@ -145,7 +145,7 @@ def _is_importable(path: str) -> bool:
     return True
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Return an error's words where they are about an import or a setting; of any other, its class alone."""
     is_ours = isinstance(error, ImportError | AttributeError | ImproperlyConfigured)
     is_of_tasks = type(error).__module__ in ("django.tasks.exceptions", "django_tasks.exceptions")
@@ -157,34 +157,34 @@ def _said(error: Exception) -> str:
 
 def _check_provider(config: conf.ProviderConfig, claim_ttl: float, built: list[Provider]) -> Iterator[CheckMessage]:
     try:
-        backend = registry.backend_of(config)
+        backend = registry.load_backend(config)
     except Exception as error:  # noqa: BLE001 - whatever the backend's module raises when it is imported
         # Which options are secrets is not known without the class: its module may have told any of them.
-        text = f"BACKEND of provider {config.alias!r} is not usable: {_said(error)}"
-        yield _found("E003", mask(text, [Secret(v) for v in config.options.values() if isinstance(v, str)]))
+        text = f"BACKEND of provider {config.alias!r} is not usable: {_describe_error(error)}"
+        yield _make_message("E003", mask(text, [Secret(v) for v in config.options.values() if isinstance(v, str)]))
         return
     yield from _check_backend(backend, config)
     yield from _check_address(config)
-    wrong = [_found("E004", text) for text in registry.wrong_options(backend, config)]
+    wrong = [_make_message("E004", text) for text in registry.invalid_options(backend, config)]
     yield from wrong
-    if not wrong and not _is_plain_and_far(config):
+    if not wrong and not _is_unencrypted_remote(config):
         yield from _check_built(backend, config, claim_ttl, built)
 
 
 def _check_backend(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[CheckMessage]:
     is_scripted = any(cls.__module__.startswith("django_invoice_cancel.testing.") for cls in backend.__mro__)
     if is_scripted and not django_settings.DEBUG:
-        yield _found("W003", f"Provider {config.alias!r} is a scripted one: it cancels nothing anywhere.")
+        yield _make_message("W003", f"Provider {config.alias!r} is a scripted one: it cancels nothing anywhere.")
 
 
 def _check_address(config: conf.ProviderConfig) -> Iterator[CheckMessage]:
-    if _is_plain_and_far(config):
-        yield _found("E006", f"Provider {config.alias!r}: option 'base_url' begins with http://.")
+    if _is_unencrypted_remote(config):
+        yield _make_message("E006", f"Provider {config.alias!r}: option 'base_url' begins with http://.")
     elif _plain_host(config) is not None and not django_settings.DEBUG:
-        yield _found("W006", f"Provider {config.alias!r}: option 'base_url' is an address of this machine.")
+        yield _make_message("W006", f"Provider {config.alias!r}: option 'base_url' is an address of this machine.")
 
 
-def _is_plain_and_far(config: conf.ProviderConfig) -> bool:
+def _is_unencrypted_remote(config: conf.ProviderConfig) -> bool:
     from .providers.http import is_loopback  # with the HTTP library, which a start of Django does not need
 
     host = _plain_host(config)
@@ -209,7 +209,9 @@ def _check_accounts(providers: Iterable[Provider]) -> Iterator[CheckMessage]:
                 aliases.setdefault(provider.account, []).append(repr(provider.alias))
     for names in aliases.values():
         if len(names) > 1:
-            yield _found("W009", f"Providers {' and '.join(names)} are one account: same address and credentials.")
+            yield _make_message(
+                "W009", f"Providers {' and '.join(names)} are one account: same address and credentials."
+            )
 
 
 def _check_built(
@@ -218,18 +220,18 @@ def _check_built(
     try:
         provider = registry.build(config)
     except Exception as error:  # noqa: BLE001 - whatever an adapter raises for its options
-        yield _found("E005", mask(_why_not_built(config, error), _secrets(backend, config)))
+        yield _make_message("E005", mask(_describe_build_error(config, error), _secrets(backend, config)))
         return
     built.append(provider)
     if provider.deadline * 2 > claim_ttl:
-        yield _found(
+        yield _make_message(
             "E007",
             f"Provider {config.alias!r}: its deadline of {provider.deadline:g} s is more than half of the "
             f"CLAIM_TTL of {claim_ttl:g} s.",
         )
 
 
-def _why_not_built(config: conf.ProviderConfig, error: Exception) -> str:
+def _describe_build_error(config: conf.ProviderConfig, error: Exception) -> str:
     if isinstance(error, ImproperlyConfigured):
         return str(error)
     return f"Provider {config.alias!r} cannot be made from its OPTIONS: {type(error).__name__} is raised."
@@ -252,7 +254,7 @@ def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     if not missing:
         return []
     text = f"The HTTP library lacks {missing}: more cancels than necessary will end in doubt, none wrongly."
-    return [_found("W002", text)]
+    return [_make_message("W002", text)]
 
 
 @register(TAG)
@@ -264,13 +266,13 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         level = isolation_level(connection.vendor, connection.settings_dict["OPTIONS"])
         if level != "read committed":
             text = f"Database {alias!r} isolates transactions at {level}, and this app relies on READ COMMITTED."
-            found.append(_found("W001", text))
+            found.append(_make_message("W001", text))
         if not connection.settings_dict["AUTOCOMMIT"]:
             text = f"Database {alias!r} has AUTOCOMMIT off: every cancel is refused there, as if in a transaction."
-            found.append(_found("W005", text))
+            found.append(_make_message("W005", text))
         if connection.vendor == "postgresql" and not django_settings.USE_TZ and not _has_psycopg3():
             text = f"Database {alias!r} is used by psycopg2 with USE_TZ off: times of the repeated hour are ambiguous."
-            found.append(_found("W012", text))
+            found.append(_make_message("W012", text))
     return found
 
 
@@ -293,7 +295,7 @@ def check_character_sets(
             continue
         if columns:
             text = f"Database {alias!r} cannot represent every character in {', '.join(columns)}: texts are escaped."
-            found.append(_found("W011", text))
+            found.append(_make_message("W011", text))
     return found
 
 
@@ -354,7 +356,7 @@ def _check_silence(alias: str) -> Iterator[CheckMessage]:
     for provider, count in unsettled.order_by("provider").values_list("provider").annotate(Count("pk")):
         if provider not in heard:
             text = f"Nothing has reconciled for an hour, and {provider!r} has invoices in doubt ({count} in {alias!r})."
-            yield _found("W004", text)
+            yield _make_message("W004", text)
 
 
 def _check_requests(alias: str) -> Iterator[CheckMessage]:
@@ -364,4 +366,4 @@ def _check_requests(alias: str) -> Iterator[CheckMessage]:
             f"Requested cancellations at {provider!r} have waited for more than 15 minutes: {count} in {alias!r}, "
             f"the oldest since {oldest:%Y-%m-%d %H:%M} UTC."
         )
-        yield _found("W008", text)
+        yield _make_message("W008", text)

@@ -1,7 +1,4 @@
-"""What the app raises. Each cancel that raises carries its ``CancelResult``; nothing here holds a secret.
-
-Floor 0: plain Python.
-"""
+"""The exceptions of the app. An exception of a cancellation carries its ``CancelResult``; none holds a secret."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""From alias to provider: one instance for each account and process, made when first asked for.
+"""The provider of an alias: one instance for each account and process, created at its first use.
 
-An instance lives as long as its configuration is unchanged; after a fork the child makes its own. Errors name
-the alias and the option, never a value.
+An instance is cached until its configuration changes; after a fork the child creates its own. Errors name the alias and
+the option, never a value.
 """
 
 import inspect
@@ -24,15 +24,15 @@ from .providers.base import Provider
 
 logger = logging.getLogger("django_invoice_cancel")
 
-_MOST_KEPT = 1000
-"""How many instances are kept where a resolver knows very many accounts."""
+_MAX_CACHED = 1000
+"""Maximum number of cached instances, for a resolver with many accounts."""
 
 
 class ConfigurationUnavailable(ImproperlyConfigured):
     """The configuration of a provider could not be read: it may be right, and be readable in a moment."""
 
 
-_WRONG = (
+_PERMANENT_ERRORS = (
     ImproperlyConfigured,
     ValueError,
     TypeError,
@@ -48,16 +48,16 @@ _WRONG = (
 """Exceptions by which the code of an adapter refuses what it read, or shows a bug: the same input raises them again."""
 
 
-def _is_momentary(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     """Return whether an adapter may be made in a moment although it raised this.
 
     True for an OSError (files, DNS, connections, ``requests``), also one that is a ValueError too (a certificate), and
     for what is unknown: errors of a database, or of the client library of a secret store.
     """
-    return isinstance(error, OSError) or not isinstance(error, _WRONG)
+    return isinstance(error, OSError) or not isinstance(error, _PERMANENT_ERRORS)
 
 
-class _Kept:
+class _Cache:
     """The instances of this process."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _Kept:
         self.providers: OrderedDict[str, tuple[conf.ProviderConfig, Provider]] = OrderedDict()
 
 
-_kept = PerProcess(_Kept)
+_cache = PerProcess(_Cache)
 
 
 def aliases() -> list[str]:
@@ -89,40 +89,40 @@ def can_look_up(alias: str) -> bool:
 
 def get_provider(alias: str) -> Provider:
     """Return the provider of ``alias``, or raise ``ImproperlyConfigured`` with what to do."""
-    config = _config(alias)
-    own = _kept.get()
+    config = _find_config(alias)
+    own = _cache.get()
     with own.lock:
         kept = own.providers.get(alias)
         if kept is None or kept[0] != config:
             kept = own.providers[alias] = (config, build(config))
         own.providers.move_to_end(alias)
-        while len(own.providers) > _MOST_KEPT:
+        while len(own.providers) > _MAX_CACHED:
             own.providers.popitem(last=False)
         return kept[1]
 
 
 def last_known(alias: str) -> Provider | None:
     """Return the provider as it was last made in this process, without reading the configuration again."""
-    kept = _kept.get().providers.get(alias)
+    kept = _cache.get().providers.get(alias)
     return None if kept is None else kept[1]
 
 
 def build(config: conf.ProviderConfig) -> Provider:
     """Make a provider from its configuration, or raise ``ImproperlyConfigured``."""
-    backend = backend_of(config)
-    for problem in wrong_options(backend, config):
+    backend = load_backend(config)
+    for problem in invalid_options(backend, config):
         raise ImproperlyConfigured(problem)
     options = SecretDict(
         (name, Secret(value) if name in backend.secret_options and value is not None else value)
         for name, value in config.options.items()
     )
-    provider = _made(backend, config.alias, options)
+    provider = _make(backend, config.alias, options)
     if isinstance(provider, ImproperlyConfigured):
         raise provider
     return provider
 
 
-def _made(backend: type[Provider], alias: str, options: SecretDict) -> Provider | ImproperlyConfigured:
+def _make(backend: type[Provider], alias: str, options: SecretDict) -> Provider | ImproperlyConfigured:
     """Return the provider, or an error of our own: the frames and causes of the adapter's may hold values.
 
     An adapter that keeps no list of its secrets gets one, so that its words and its bugs are masked too.
@@ -135,13 +135,13 @@ def _made(backend: type[Provider], alias: str, options: SecretDict) -> Provider 
     except Exception as error:
         if is_interruption(error):
             raise
-        kind = ConfigurationUnavailable if _is_momentary(error) else ImproperlyConfigured
+        kind = ConfigurationUnavailable if _is_temporary(error) else ImproperlyConfigured
         return kind(f"Provider {alias!r} cannot be made: {type(error).__name__}: {mask(str(error), secrets)}")
     provider.secrets = [*provider.secrets, *(secret for secret in secrets if secret not in provider.secrets)]
     return provider
 
 
-def backend_of(config: conf.ProviderConfig) -> type[Provider]:
+def load_backend(config: conf.ProviderConfig) -> type[Provider]:
     """Return the class that a configuration names, or raise ``ImproperlyConfigured``."""
     backend = resolve(config.backend)
     if not (isinstance(backend, type) and issubclass(backend, Provider)):
@@ -152,9 +152,9 @@ def backend_of(config: conf.ProviderConfig) -> type[Provider]:
     return backend
 
 
-def wrong_options(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[str]:
+def invalid_options(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[str]:
     """Say which options are missing, unknown or, where they are secrets, no strings."""
-    accepted = _accepted(backend)
+    accepted = _accepted_options(backend)
     where = f"OPTIONS of provider {config.alias!r}"
     for name, parameter in accepted.items():
         if parameter.default is parameter.empty and name not in config.options:
@@ -162,21 +162,21 @@ def wrong_options(backend: type[Provider], config: conf.ProviderConfig) -> Itera
     for name in config.options:
         if name not in accepted:
             yield f"{where}: {name!r} is unknown; the known ones are {', '.join(sorted(accepted))}."
-        elif name in backend.secret_options and not _may_be(config.options[name], accepted[name]):
+        elif name in backend.secret_options and not _is_allowed(config.options[name], accepted[name]):
             yield f"{where}: {name!r} must be a string."
 
 
-def _may_be(secret: object, parameter: inspect.Parameter) -> bool:
+def _is_allowed(secret: object, parameter: inspect.Parameter) -> bool:
     """Say whether a secret is a string, or None where it may be left out: an unset variable is no token."""
     return isinstance(secret, str) or (secret is None and parameter.default is None)
 
 
-def _config(alias: str) -> conf.ProviderConfig:
-    settings = _settings()
+def _find_config(alias: str) -> conf.ProviderConfig:
+    settings = _read_settings()
     if alias in settings.providers:
         return settings.providers[alias]
     if settings.provider_resolver:
-        config = _resolved(settings.provider_resolver, alias)
+        config = _call_resolver(settings.provider_resolver, alias)
         if isinstance(config, str):
             raise ImproperlyConfigured(f"{settings.provider_resolver} {config}")
         if config is not None:
@@ -187,7 +187,7 @@ def _config(alias: str) -> conf.ProviderConfig:
     )
 
 
-def _settings() -> conf.Settings:
+def _read_settings() -> conf.Settings:
     try:
         return conf.get()
     except ImproperlyConfigured:
@@ -198,7 +198,7 @@ def _settings() -> conf.Settings:
         raise ConfigurationUnavailable(f"INVOICE_CANCEL cannot be read: {type(error).__name__}.") from None
 
 
-def _resolved(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
+def _call_resolver(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
     """Call the resolver. Its exceptions are only logged: their frames may hold secrets.
 
     Raises ``ConfigurationUnavailable`` for every exception but ``ImproperlyConfigured``.
@@ -228,12 +228,12 @@ def resolve(path: str) -> Any:
     except Exception as error:  # importing runs somebody's code
         if is_interruption(error):
             raise
-        if _is_momentary(error):
+        if _is_temporary(error):
             raise ConfigurationUnavailable(f"{path!r} cannot be imported: {type(error).__name__}.") from None
         raise ImproperlyConfigured(f"{path!r} in INVOICE_CANCEL cannot be imported: {error}") from error
 
 
-def _accepted(backend: type[Provider]) -> dict[str, inspect.Parameter]:
+def _accepted_options(backend: type[Provider]) -> dict[str, inspect.Parameter]:
     """Return the options that a class takes: the keywords of its ``__init__`` and, through ``**``, of its bases'."""
     accepted: dict[str, inspect.Parameter] = {}
     for cls in backend.__mro__:
@@ -248,10 +248,10 @@ def _accepted(backend: type[Provider]) -> dict[str, inspect.Parameter]:
     return accepted
 
 
-def _forget(*, setting: str = conf.SETTING, **kwargs: object) -> None:
-    global _kept
+def _clear_cache(*, setting: str = conf.SETTING, **kwargs: object) -> None:
+    global _cache
     if setting == conf.SETTING:
-        _kept = PerProcess(_Kept)
+        _cache = PerProcess(_Cache)
 
 
-setting_changed.connect(_forget, dispatch_uid="invoice_cancel.registry")
+setting_changed.connect(_clear_cache, dispatch_uid="invoice_cancel.registry")

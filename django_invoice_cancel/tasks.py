@@ -25,12 +25,12 @@ except ImportError:  # Django 5.2
 
 __all__ = ["advance_bulk_operation", "dispatch"]
 
-LONGEST_WAIT_SECONDS = 2.0
-"""A worker waits so long for other workers' leases or a short pause; a longer one is left to the sweep."""
+MAX_WAIT_SECONDS = 2.0
+"""A worker waits up to this for the leases of others or a short pause; a longer wait is left to the sweep."""
 
 
-_own = threading.local()
-"""By operation: how many calls of its task in this thread are to be made up for."""
+_local = threading.local()
+"""Nested calls of the task in this thread, by operation."""
 
 
 @task()
@@ -40,7 +40,7 @@ def advance_bulk_operation(operation_id: str) -> None:
     Such a backend would nest each slice in the one before. So a task that is called within a task of the same operation
     is only counted, and the outer one makes up for it.
     """
-    calls: Counter[str] = _own.__dict__.setdefault("calls", Counter())
+    calls: Counter[str] = _local.__dict__.setdefault("calls", Counter())
     calls[operation_id] += 1
     if calls[operation_id] > 1:
         return
@@ -55,7 +55,7 @@ def advance_bulk_operation(operation_id: str) -> None:
 def _do_slice(operation_id: str) -> None:
     """Do a slice and enqueue the next one, while there is more to do now."""
     left = advance(operation_id)
-    if left.has_more and left.wait_seconds > LONGEST_WAIT_SECONDS:
+    if left.has_more and left.wait_seconds > MAX_WAIT_SECONDS:
         with suppress(ValidationError):
             BulkOperation(pk=operation_id).leave_chain()
         return

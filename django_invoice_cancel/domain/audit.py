@@ -1,4 +1,4 @@
-"""Who asks for something, through which door, and why. Floor 0: plain Python."""
+"""The audit context of an action: actor, entry point and reason; and the kinds of action."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 class Trigger(StrEnum):
-    """Which door asked."""
+    """The entry point of an action."""
 
     API = "api"
     ADMIN = "admin"
@@ -20,7 +20,7 @@ class Trigger(StrEnum):
 
 
 class Wanted(StrEnum):
-    """An intention."""
+    """The action that is wanted."""
 
     CANCEL = "cancel"
     CHECK = "check"
@@ -28,7 +28,7 @@ class Wanted(StrEnum):
     REPEAT = "repeat"
     """The same; at a provider without lookup, repeat the cancel request of an invoice in doubt."""
     RESOLVE = "resolve"
-    """Record a person's decision."""
+    """Record an operator's decision."""
     REOPEN = "reopen"
     """Record the decision that the invoice is still open."""
     HANDLED = "handled"
@@ -50,7 +50,7 @@ class LoggedActor:
 
 @dataclass(frozen=True)
 class Intent:
-    """What every row of the log says about its cause."""
+    """The cause of an action, as each row of the log stores it."""
 
     actor: Any = None
     """A user, an anonymous user, a label, a ``LoggedActor``, or None."""

@@ -1,7 +1,7 @@
-"""One attempt at a cancel: the claim that opens it and the answer that closes it. Floor 0: plain Python.
+"""One attempt to cancel: the claim that begins it, and the answer that ends it.
 
-A claim holds until ``opened_at + ttl``. Its lease, asked where the first byte of the request is handed to the
-socket, refuses whatever could still be under way after that instant.
+A claim is valid until ``opened_at + ttl``. Its lease is checked before the first byte of the request is sent.
+It refuses a request that could still be in flight after that time.
 """
 
 import time

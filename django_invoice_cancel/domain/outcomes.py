@@ -1,6 +1,6 @@
-"""What is known of one attempt: the outcome, its code, the provider's reply and the caller's result.
+"""The outcome of an attempt, its code, the provider's reply and the result for the caller.
 
-Floor 0: plain Python, no Django. ``IN_DOUBT`` is what everything is that is not known to be something else.
+``IN_DOUBT`` is the default for everything that is not known to be something else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The states of an invoice and the moves between them, by who moves: one table serves all writers.
 
-Floor 0: plain Python, no Django, no I/O. A move that is not in ``MOVES`` does not exist.
+A move that is not in ``MOVES`` is not allowed.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 
 class IllegalMove(RuntimeError):
-    """The story asked for a move that is not in the table of moves: a bug in this app."""
+    """A move was requested that is not in the table of moves: a bug in this app."""
 
 
 class Status(StrEnum):

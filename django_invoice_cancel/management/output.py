@@ -31,7 +31,7 @@ def progress(stream: Any, total: int | None, title: str) -> Progress:
     return _Lines(stream, total, title)
 
 
-class Silent(nullcontext["Silent"]):
+class NoProgress(nullcontext["NoProgress"]):
     """Shows nothing."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Silent(nullcontext["Silent"]):
         return
 
 
-def words(counts: Counter[str]) -> str:
+def format_counts(counts: Counter[str]) -> str:
     """Return counts by outcome as one line."""
     return " · ".join(f"{count:,} {outcome.replace('_', ' ')}" for outcome, count in counts.most_common())
 
@@ -57,7 +57,7 @@ class _Lines(AbstractContextManager["_Lines"]):
         if time.monotonic() - self.shown_at >= EVERY_SECONDS:
             self.shown_at = time.monotonic()
             of = "" if self.total is None else f" of {self.total:,}"
-            self.stream.write(f"{self.title}: {counts.total():,}{of} ({words(counts)})")
+            self.stream.write(f"{self.title}: {counts.total():,}{of} ({format_counts(counts)})")
             self.stream.flush()
 
     def __exit__(self, *exc: object) -> None:
@@ -96,7 +96,7 @@ class _Bar(AbstractContextManager["_Bar"]):
     def _update(self) -> None:
         self.shown_at = time.monotonic()
         self.bar.update(self.task, completed=self.counts.total())
-        self.outcomes.plain = words(self.counts)
+        self.outcomes.plain = format_counts(self.counts)
 
     def __exit__(self, *exc: object) -> None:
         if self.live.is_started:

@@ -22,7 +22,7 @@ from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from .. import registry
 from ..domain.outcomes import CancelResult, Code, Outcome
-from .output import Silent, Stream, progress, reason_of, words
+from .output import NoProgress, Stream, format_counts, progress, reason_of
 
 INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
 """Exit codes of a run, the most severe first; 0: every invoice got an answer, 5: see ``output``."""
@@ -34,17 +34,17 @@ _SETTLED = frozenset(
     }
 )
 """Codes of results with SKIPPED or NOT_PROCESSED that a later run would not improve. All others are not tried."""
-_UNKNOWN_IN_A_ROW = 10
+_UNKNOWN_LIMIT = 10
 """An account that does not know so many invoices, and knows none, is probably another project's."""
-_MOST_REASONS = 5
+_MAX_REASONS = 5
 _STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WARNING", "not_processed": "WARNING"}
-_IF_NOBODY_CAN_BE_ASKED = "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
+_NO_LOOKUP_HINT = "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
 _WIDTH = 100
 _EXAMPLES = 3
 
 
 @dataclass
-class _Line:
+class _SummaryLine:
     """One line of the summary: the invoices of one provider with one outcome and code."""
 
     message: str
@@ -52,7 +52,7 @@ class _Line:
     examples: list[str] = field(default_factory=list)
 
 
-class Run:
+class RunSummary:
     """Takes in the results of one run."""
 
     def __init__(self, command: BaseCommand, options: dict[str, Any], *, title: str, total: int | None) -> None:
@@ -62,26 +62,26 @@ class Run:
         self.title = title
         self.total = total
         self.outcomes: Counter[str] = Counter()
-        self.lines: dict[tuple[str, str, str], _Line] = {}
+        self.lines: dict[tuple[str, str, str], _SummaryLine] = {}
         self.not_recorded = 0
         self.not_tried = 0
-        self.reasons: dict[tuple[str, str], _Line] = {}
+        self.reasons: dict[tuple[str, str], _SummaryLine] = {}
         """Why invoices were not tried, and how many, by account and code."""
         self.unknown: Counter[str] = Counter()
         self.known: set[str] = set()
 
-    def take_in(self, results: Generator[CancelResult, None, None], stop: threading.Event | None = None) -> None:
+    def collect(self, results: Generator[CancelResult, None, None], stop: threading.Event | None = None) -> None:
         """Read the results to their end, showing them as they come.
 
         Lost progress does not end the run. Lost results do, in good order: a program that reads them cannot go on.
         """
         err, out = self.command.stderr, self.command.stdout
-        bar = Silent() if self.is_silent else progress(err, self.total, self.title)
+        bar = NoProgress() if self.is_silent else progress(err, self.total, self.title)
         with closing(results), bar as shown:
             for result in results:
                 self._count(result)
                 if self.as_jsonl:
-                    out.write(json.dumps(result.as_dict(), ensure_ascii=not _takes_all(out)))
+                    out.write(json.dumps(result.as_dict(), ensure_ascii=not _encodes_unicode(out)))
                 shown.show(self.outcomes)
                 if not self.as_jsonl or self._lost_by() is None:
                     continue
@@ -89,7 +89,7 @@ class Run:
                     break
                 stop.set()
 
-    def left_of(self, limit: int | None) -> int | None:
+    def remaining_of(self, limit: int | None) -> int | None:
         """Return how many of at most ``limit`` invoices have no result yet; None without a limit."""
         return None if limit is None else max(limit - self.outcomes.total(), 0)
 
@@ -106,7 +106,7 @@ class Run:
     def _write_summary(self, out: Any) -> None:
         total = self.outcomes.total()
         noun = "invoice" if total == 1 else "invoices"
-        out.write(_fitting(out, f"{total:,} {noun}: {words(self.outcomes) or 'nothing to do'}"))
+        out.write(_encodable(out, f"{total:,} {noun}: {format_counts(self.outcomes) or 'nothing to do'}"))
         providers = max((len(provider) for provider, _, _ in self.lines), default=0)
         outcomes = max((len(outcome) for _, outcome, _ in self.lines), default=0)
         indent = " " * (9 + 2 + providers + 2 + outcomes + 2)
@@ -114,10 +114,10 @@ class Run:
             text = textwrap.fill(line.message, max(_WIDTH - len(indent), 30), subsequent_indent=indent)
             style = getattr(self.command.style, _STYLES.get(outcome, "NOTICE"))
             word = style(f"{outcome.replace('_', ' '):<{outcomes}}")
-            out.write(_fitting(out, f"{line.count:>9,}  {provider:<{providers}}  {word}  {text}"))
+            out.write(_encodable(out, f"{line.count:>9,}  {provider:<{providers}}  {word}  {text}"))
             if line.examples:
                 more = f" and {line.count - len(line.examples):,} more" if line.count > len(line.examples) else ""
-                out.write(_fitting(out, f"{indent}{', '.join(line.examples)}{more}"))
+                out.write(_encodable(out, f"{indent}{', '.join(line.examples)}{more}"))
 
     def exit_code(self, *, is_interrupted: bool) -> int:
         """Return the gravest of what happened."""
@@ -140,11 +140,11 @@ class Run:
             lost_by = self._lost_by() if self.as_jsonl else None
             because = f": the results cannot be written ({reason_of(lost_by)})" if lost_by else ""
             why.append(f"Interrupted{because}. What was in flight is recorded; the rest is unchanged.")
-        left_to_people = self._in_doubt_for_people()
+        left_to_people = self._count_doubts_without_lookup()
         if in_doubt := self.outcomes[Outcome.IN_DOUBT] - left_to_people:
             why.append(f"{in_doubt:,} in doubt. {if_in_doubt}")
         if left_to_people:
-            why.append(f"{left_to_people:,} in doubt at a provider that cannot be asked. {_IF_NOBODY_CAN_BE_ASKED}")
+            why.append(f"{left_to_people:,} in doubt at a provider that cannot be asked. {_NO_LOOKUP_HINT}")
         if self.not_recorded:
             why.append(f"{self.not_recorded:,} not recorded: reconcile_invoices repairs that.")
         why += self._not_tried(reported)
@@ -167,10 +167,10 @@ class Run:
         count = sum(line.count for _, line in lines)
         return [
             f"{count:,} not tried or not processed: unchanged. Run the command again later.",
-            *(f"{alias}: {line.message}" for alias, line in lines[:_MOST_REASONS]),
+            *(f"{alias}: {line.message}" for alias, line in lines[:_MAX_REASONS]),
         ]
 
-    def _in_doubt_for_people(self) -> int:
+    def _count_doubts_without_lookup(self) -> int:
         """Return how many are in doubt that no lookup settles."""
         doubts = [(alias, line) for (alias, outcome, _), line in self.lines.items() if outcome == Outcome.IN_DOUBT]
         return sum(line.count for alias, line in doubts if not registry.can_look_up(alias))
@@ -178,14 +178,14 @@ class Run:
     def _count(self, result: CancelResult) -> None:
         self.outcomes[str(result.outcome)] += 1
         key = (result.provider, str(result.outcome), result.code)
-        line = self.lines.setdefault(key, _Line(str(result.message)))
+        line = self.lines.setdefault(key, _SummaryLine(str(result.message)))
         line.count += 1
         if not result.ok and result.code != Code.DRY_RUN and len(line.examples) < _EXAMPLES:
             line.examples.append(result.external_id)
         self.not_recorded += not result.is_recorded
         if result.outcome in (Outcome.SKIPPED, Outcome.NOT_PROCESSED) and result.code not in _SETTLED:
             self.not_tried += 1
-            self.reasons.setdefault((result.provider, result.code), _Line(str(result.message))).count += 1
+            self.reasons.setdefault((result.provider, result.code), _SummaryLine(str(result.message))).count += 1
         if result.outcome == Outcome.REFUSED and result.code == Code.NOT_FOUND:
             self.unknown[result.provider] += 1
         elif result.attempt and result.outcome not in (Outcome.NOT_PROCESSED, Outcome.IN_DOUBT):
@@ -193,25 +193,25 @@ class Run:
 
     def _unknown_accounts(self) -> list[str]:
         """Return the accounts that did not know ten invoices or more, and knew none."""
-        return [alias for alias, n in self.unknown.items() if n >= _UNKNOWN_IN_A_ROW and alias not in self.known]
+        return [alias for alias, n in self.unknown.items() if n >= _UNKNOWN_LIMIT and alias not in self.known]
 
 
 def _encoding(stream: Any) -> str:
     return getattr(stream, "encoding", None) or "utf-8"
 
 
-def _takes_all(stream: Any) -> bool:
+def _encodes_unicode(stream: Any) -> bool:
     """Say whether a stream takes every character: in a locale of old it does not."""
     return codecs.lookup(_encoding(stream)).name == "utf-8"
 
 
-def _fitting(stream: Any, text: str) -> str:
+def _encodable(stream: Any, text: str) -> str:
     """Return a text with what its stream does not take written out: the run is done, nothing may be lost by a dot."""
     return text.encode(_encoding(stream), "backslashreplace").decode(_encoding(stream))
 
 
 @contextmanager
-def stopping_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """Set the event yielded on SIGINT, SIGTERM or SIGHUP; a second signal ends the process. For the main thread only.
 
     A closed terminal sends SIGHUP. It stays ignored if it was ignored at the start, as ``nohup`` does.

@@ -1,7 +1,7 @@
-"""Invoices in any state, with a log that tells how they came to be so.
+"""Invoices in any state, with a matching log.
 
-The writer does it, as a cancel, a webhook or a crash would: nothing here knows a column but the times, which
-are moved back together where an age is asked for. No provider is asked.
+The writer of the app makes the changes, as a cancellation, a webhook or a crash would. With an age, all times are moved
+back together. No request is sent to a provider.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from ..services.eligibility import ABANDONED_AFTER
 
 ACTOR = "make_invoice"
 
-Story = Callable[[Invoice], None]
+Scenario = Callable[[Invoice], None]
 
 
 def make_invoice(
@@ -39,16 +39,16 @@ def make_invoice(
     ``fields``: those of ``register``; without them an id that fits, at the first provider of the settings. Times
     that you give are not moved by ``age``. Like ``cancel()``, not to be called inside ``transaction.atomic()``.
     """
-    if status not in STORIES:
-        raise ValueError(f"make_invoice knows no {status!r}; it knows {', '.join(STORIES)}.")
+    if status not in SCENARIOS:
+        raise ValueError(f"make_invoice knows no {status!r}; it knows {', '.join(SCENARIOS)}.")
     fields.setdefault("provider", next(iter(conf.get().providers), ""))
     if "external_id" not in fields:
-        fields["external_id"] = _fitting_id(fields["provider"])
+        fields["external_id"] = _make_id(fields["provider"])
     invoice: Invoice
     invoice, is_new = Invoice.objects.db_manager(using).register(actor=ACTOR, **fields)
     if not is_new:
         raise ValueError(f"There is an invoice {invoice} already.")
-    STORIES[status](invoice)
+    SCENARIOS[status](invoice)
     if status == "abandoned":
         age = max(age, timedelta(seconds=conf.get().claim_ttl + 1) + ABANDONED_AFTER)
     if age:
@@ -56,7 +56,7 @@ def make_invoice(
     return invoice
 
 
-def _fitting_id(alias: str) -> str:
+def _make_id(alias: str) -> str:
     provider = registry.get_provider(alias)
     unique = uuid4()
     for candidate in (str(unique.int)[:15], str(unique), unique.hex):
@@ -67,7 +67,7 @@ def _fitting_id(alias: str) -> str:
     raise ValueError(f"Pass external_id: an id of {provider.verbose_name} is {provider.id_form}.")
 
 
-# -- stories ------------------------------------------------------------------------------------------------------
+# -- scenarios ----------------------------------------------------------------------------------------------------
 
 
 def _nothing(invoice: Invoice) -> None:
@@ -75,29 +75,29 @@ def _nothing(invoice: Invoice) -> None:
 
 
 def _claim(invoice: Invoice) -> None:
-    _claimed(invoice)
+    _win_claim(invoice)
 
 
 def _request(invoice: Invoice) -> None:
     invoice._writer.request_cancel(invoice, Intent(ACTOR, Trigger.ON_COMMIT))
 
 
-def _answered(outcome: Outcome, code: Code, http_status: int | None) -> Story:
-    def story(invoice: Invoice) -> None:
+def _answer(outcome: Outcome, code: Code, http_status: int | None) -> Scenario:
+    def play(invoice: Invoice) -> None:
         reply = ProviderReply(outcome, code, http_status=http_status)
-        invoice._writer.record([Answer(_claimed(invoice), invoice, reply, duration_ms=120)])
+        invoice._writer.record([Answer(_win_claim(invoice), invoice, reply, duration_ms=120)])
 
-    return story
+    return play
 
 
-def _observed(status: Status) -> Story:
-    def story(invoice: Invoice) -> None:
+def _observe(status: Status) -> Scenario:
+    def play(invoice: Invoice) -> None:
         invoice._writer.observe(invoice, status, Intent(ACTOR, Trigger.WEBHOOK), word=str(status))
 
-    return story
+    return play
 
 
-def _claimed(invoice: Invoice) -> Any:
+def _win_claim(invoice: Invoice) -> Any:
     claim = invoice._writer.claim([invoice], Intent(ACTOR, Trigger.API), unless_paused=False)
     if not claim.invoices:
         raise RuntimeError(f"{invoice} was claimed by somebody else while it was made.")
@@ -105,28 +105,28 @@ def _claimed(invoice: Invoice) -> Any:
 
 
 def _paid_after_cancel(invoice: Invoice) -> None:
-    STORIES["canceled"](invoice)
-    STORIES["paid"](invoice)
+    SCENARIOS["canceled"](invoice)
+    SCENARIOS["paid"](invoice)
 
 
-STORIES: Mapping[str, Story] = MappingProxyType(
+SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         "created": _nothing,
         "requested": _request,
-        "refused": _answered(Outcome.REFUSED, Code.PROVIDER_REFUSED, 400),
+        "refused": _answer(Outcome.REFUSED, Code.PROVIDER_REFUSED, 400),
         "canceling": _claim,
         "abandoned": _claim,
-        "in_doubt": _answered(Outcome.IN_DOUBT, Code.NO_ANSWER, None),
-        "canceled": _answered(Outcome.CANCELED, Code.CANCELED, 200),
-        "partially_paid": _observed(Status.PARTIALLY_PAID),
-        "paid": _observed(Status.PAID),
-        "overpaid": _observed(Status.OVERPAID),
-        "expired": _observed(Status.EXPIRED),
-        "failed": _observed(Status.FAILED),
+        "in_doubt": _answer(Outcome.IN_DOUBT, Code.NO_ANSWER, None),
+        "canceled": _answer(Outcome.CANCELED, Code.CANCELED, 200),
+        "partially_paid": _observe(Status.PARTIALLY_PAID),
+        "paid": _observe(Status.PAID),
+        "overpaid": _observe(Status.OVERPAID),
+        "expired": _observe(Status.EXPIRED),
+        "failed": _observe(Status.FAILED),
         "paid_after_cancel": _paid_after_cancel,
     }
 )
-"""What happened to an invoice that is so."""
+"""The changes that lead to each status."""
 
 
 # -- age ----------------------------------------------------------------------------------------------------------

@@ -498,7 +498,7 @@ def test_every_id_has_its_section_and_every_section_its_id():
 @pytest.mark.parametrize("number", checks.HINTS)
 def test_hint_is_complete_without_the_documentation(number, monkeypatch):
     monkeypatch.setattr(checks, "DOCUMENTATION_URL", "")
-    hint = checks._found(number, "").hint
+    hint = checks._make_message(number, "").hint
     assert re.match("[A-Z][a-z]+ ", hint)
     assert hint.endswith(".")
     assert re.search(r"docs/|\.md|://[a-z]|\bSee\b", hint) is None

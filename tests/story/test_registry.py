@@ -130,7 +130,7 @@ def test_changed_options_make_a_new_instance(resolver):
 
 
 def test_oldest_instances_are_let_go(resolver):
-    resolver.setattr(registry, "_MOST_KEPT", 2)
+    resolver.setattr(registry, "_MAX_CACHED", 2)
     first, fk = registry.get_provider("shop-1"), registry.get_provider("fk")
     registry.get_provider("shop-2")
     assert registry.get_provider("fk") is fk
@@ -187,7 +187,7 @@ django.setup()
 from django_invoice_cancel import registry
 locked, go_on = threading.Event(), threading.Event()
 def hold():
-    with registry._kept.get().lock:
+    with registry._cache.get().lock:
         locked.set()
         go_on.wait(30)
 thread = threading.Thread(target=hold)

@@ -107,7 +107,7 @@ def rows_of_all_tables():
 
 
 def shown_by_registry():
-    kept = registry._kept.get().providers
+    kept = registry._cache.get().providers
     providers = [provider for _, provider in kept.values()]
     parts = [kept, conf.get(), conf.read(), [vars(provider) for provider in providers]]
     transports = [provider._transport for provider in providers if hasattr(provider, "_transport")]

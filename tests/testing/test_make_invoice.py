@@ -14,7 +14,7 @@ from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.providers.base import Provider
 from django_invoice_cancel.testing import make_invoice
-from django_invoice_cancel.testing.factories import STORIES
+from django_invoice_cancel.testing.factories import SCENARIOS
 
 pytestmark = pytest.mark.django_db
 
@@ -50,11 +50,11 @@ def test_status_has_the_log_that_leads_to_it(status):
 
 
 def test_every_status_can_be_made():
-    assert set(LOGS) == set(STORIES) > set(Status)
+    assert set(LOGS) == set(SCENARIOS) > set(Status)
 
 
 @pytest.mark.parametrize("age", [timedelta(), 3 * HOUR], ids=["now", "aged"])
-@pytest.mark.parametrize("status", STORIES)
+@pytest.mark.parametrize("status", SCENARIOS)
 def test_instance_carries_what_its_row_carries(status, age):
     invoice = make_invoice(status, age=age)
     row = Invoice.objects.get()
@@ -74,7 +74,7 @@ QUESTIONS = {
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_invoices_answer_the_questions_as_real_ones_do(question):
-    made = {make_invoice(status).pk: status for status in STORIES}
+    made = {make_invoice(status).pk: status for status in SCENARIOS}
     answer = getattr(Invoice.objects.all(), question)()
     assert {made[invoice.pk] for invoice in answer} == QUESTIONS[question]
 

@@ -31,7 +31,7 @@ from ..arguments import (
     refuse_inside_transaction,
 )
 from ..output import ReportingCommand
-from ..runs import INTERRUPTED, Run, stopping_on_signals
+from ..runs import INTERRUPTED, RunSummary, stop_on_signals
 from .register_invoices import COLUMNS, ID, BadRows, open_rows
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ class Command(ReportingCommand):
         intent = self._intent(options)
         readers, counts = self._selection(options)
         total = min(counts.total(), options["limit"] or counts.total())
-        run = Run(self, options, title="Canceling", total=total)
+        run = RunSummary(self, options, title="Canceling", total=total)
         if options["dry_run"]:
-            run.take_in(preview_selection(readers, limit=options["limit"]))
+            run.collect(preview_selection(readers, limit=options["limit"]))
             run.summarize()
             return
         writer = invoices_in(options)._writer
@@ -95,12 +95,12 @@ class Command(ReportingCommand):
             self._start(readers, intent, writer.using, options)
             return
         bounds = {name: options[name] for name in ("limit", "concurrency", "rate")}
-        with stopping_on_signals() as stop:
+        with stop_on_signals() as stop:
             if options["requested"]:
                 results = cancel_requested_selection(writer, readers, should_stop=stop.is_set, **bounds)
             else:
                 results = cancel_selection(writer, readers, intent, should_stop=stop.is_set, **bounds)
-            run.take_in(results, stop)
+            run.collect(results, stop)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
 
     def _refuse_background(self, options: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from ..arguments import (
     refuse_inside_transaction,
 )
 from ..output import ReportingCommand
-from ..runs import Run, stopping_on_signals
+from ..runs import RunSummary, stop_on_signals
 
 _UNUSABLE = (Code.MISCONFIGURED, Code.CONFIGURATION_UNAVAILABLE)
 """Codes of accounts that cannot be asked until the configuration is repaired."""
@@ -61,25 +61,26 @@ class Command(ReportingCommand):
         requested = self._requested(provider, options)
         selected = invoices.count() + requested.count()
         limit = options["limit"]
-        run = Run(self, options, title="Reconciling", total=min(selected, limit or selected))
+        run = RunSummary(self, options, title="Reconciling", total=min(selected, limit or selected))
         if options["dry_run"]:
             wanted = Wanted.REPEAT if options["resubmit"] else Wanted.CHECK
-            run.take_in(preview_selection(make_readers(invoices), limit=limit, wanted=wanted))
-            run.take_in(preview_selection(make_readers(requested), limit=run.left_of(limit)))
+            run.collect(preview_selection(make_readers(invoices), limit=limit, wanted=wanted))
+            run.collect(preview_selection(make_readers(requested), limit=run.remaining_of(limit)))
             run.summarize()
             return
         writer = invoices._writer
         refuse_inside_transaction(writer)
-        reported = _reported(writer.using) if options["verbosity"] == 0 and not options["status"] else set()
-        with stopping_on_signals() as stop:
-            run.take_in(reconcile_invoices(invoices, stop=stop, resubmit=options["resubmit"], limit=limit), stop)
-            if not stop.is_set() and run.left_of(limit) != 0:
+        reported = _reported_before(writer.using) if options["verbosity"] == 0 and not options["status"] else set()
+        with stop_on_signals() as stop:
+            run.collect(reconcile_invoices(invoices, stop=stop, resubmit=options["resubmit"], limit=limit), stop)
+            if not stop.is_set() and run.remaining_of(limit) != 0:
                 readers = make_readers(requested)
-                run.take_in(
-                    cancel_requested_selection(writer, readers, should_stop=stop.is_set, limit=run.left_of(limit)), stop
+                run.collect(
+                    cancel_requested_selection(writer, readers, should_stop=stop.is_set, limit=run.remaining_of(limit)),
+                    stop,
                 )
         if not stop.is_set() and not options["status"]:
-            for alias in [provider] if provider else _looked_after(invoices_in(options)):
+            for alias in [provider] if provider else _aliases_to_reconcile(invoices_in(options)):
                 writer.touch_heartbeat(alias)
             for alias, code in run.reasons:
                 if code in _UNUSABLE and (alias, code) not in reported:
@@ -111,7 +112,7 @@ class Command(ReportingCommand):
         return invoices.exclude(status=Status.IN_DOUBT, provider__in=aliases_without_lookup(invoices))
 
 
-def _reported(using: str) -> set[tuple[str, str]]:
+def _reported_before(using: str) -> set[tuple[str, str]]:
     """Return what earlier runs have reported, as (alias, code).
 
     A pause, if a run has ended since it began; an account that cannot be used, if that was reported within an hour.
@@ -123,7 +124,7 @@ def _reported(using: str) -> set[tuple[str, str]]:
     return {(alias, Code.PROVIDER_PAUSED) for alias in met} | set(recent.values_list("alias", "pause_code"))
 
 
-def _looked_after(invoices: Any) -> list[str]:
+def _aliases_to_reconcile(invoices: Any) -> list[str]:
     """Return the aliases that a run for all looks after: those in the settings, and a resolver's with something to do.
 
     An alias that is not configured any more is not among them: nobody can be asked there.

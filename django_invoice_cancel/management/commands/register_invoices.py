@@ -31,7 +31,7 @@ from django_invoice_cancel.models.registrations import cleaned_values
 from django_invoice_cancel.models.writes.answers import Conflict
 
 ID = "external_id"
-MOST_TOLD = 20
+MAX_LISTED = 20
 MEMORY_BYTES = 8_000_000
 """How much of a pipe is kept in memory; some 500,000 ids."""
 _DELIMITERS = ",;\t"
@@ -86,7 +86,7 @@ class CsvRows:
                 read(row.values)
             except BadValue as error:
                 bad.append(f"line {row.line}, {error.column}: {error.problem}")
-            if len(bad) == MOST_TOLD:
+            if len(bad) == MAX_LISTED:
                 bad.append("There may be more: this is where reading stopped.")
                 break
         if bad:
@@ -122,19 +122,19 @@ class CsvRows:
 def open_rows(path: str, columns: Collection[str] = (ID,), *, stdin: TextIO | None = None) -> Iterator[CsvRows]:
     """Open a file, or stdin for ``-``; a byte order mark is no part of it. Raises ``BadRows`` where it cannot."""
     try:
-        with _opened(path, stdin) as stream:
+        with _open_bytes(path, stdin) as stream:
             yield CsvRows(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), columns)
     except OSError as error:
         raise BadRows(f"{path or repr(path)} cannot be read: {error.strerror}.") from error
 
 
 @contextmanager
-def _opened(path: str, stdin: TextIO | None) -> Iterator[IO[bytes]]:
+def _open_bytes(path: str, stdin: TextIO | None) -> Iterator[IO[bytes]]:
     if path == "-":
         source = stdin or sys.stdin
         if source is None:
             raise BadRows("There is no stdin to read.")
-        with _kept(getattr(source, "buffer", source)) as kept:
+        with _spooled(getattr(source, "buffer", source)) as kept:
             yield kept
         return
     if "\0" in path:  # Python raises ValueError for it, not OSError
@@ -143,12 +143,12 @@ def _opened(path: str, stdin: TextIO | None) -> Iterator[IO[bytes]]:
         if stream.seekable():
             yield stream
         else:  # a pipe, such as the shell's <(...)
-            with _kept(stream) as kept:
+            with _spooled(stream) as kept:
                 yield kept
 
 
 @contextmanager
-def _kept(source: Any) -> Iterator[IO[bytes]]:
+def _spooled(source: Any) -> Iterator[IO[bytes]]:
     """Keep what can be read only once: in memory, beyond ``MEMORY_BYTES`` in a temporary file."""
     with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as kept:
         while piece := source.read(65536):
@@ -217,10 +217,10 @@ class Command(ReportingCommand):
         if not conflicts:
             return
         self.stderr.write(f"{len(conflicts):,} of the known differ from the file, and were kept:")
-        for conflict in conflicts[:MOST_TOLD]:
+        for conflict in conflicts[:MAX_LISTED]:
             self.stderr.write(f"  {conflict}")
-        if len(conflicts) > MOST_TOLD:
-            self.stderr.write(f"  and {len(conflicts) - MOST_TOLD:,} more")
+        if len(conflicts) > MAX_LISTED:
+            self.stderr.write(f"  and {len(conflicts) - MAX_LISTED:,} more")
 
     def _register(self, rows: CsvRows, read: _Reader, using: str) -> tuple[int, list[Conflict]]:
         """Register the rows in chunks, all in one transaction; return how many were new, or raise ``BadRows``."""
@@ -233,7 +233,7 @@ class Command(ReportingCommand):
                 try:
                     new += _register_chunk(chunk, read, using, conflicts)
                 except _REFUSALS as error:
-                    refused = islice(_refused_rows(chunk, read, using), MOST_TOLD)
+                    refused = islice(_refused_rows(chunk, read, using), MAX_LISTED)
                     raise BadRows("\n".join(refused) or str(error)) from error
         return new, conflicts
 

@@ -18,11 +18,11 @@ from ...models.operation import Progress
 from ...operations import Advance, advance
 from ...operations.pauses import must_wait
 from ..output import ReportingCommand
-from ..runs import INTERRUPTED, NOT_TRIED, stopping_on_signals
+from ..runs import INTERRUPTED, NOT_TRIED, stop_on_signals
 
 logger = logging.getLogger("django_invoice_cancel")
 
-_LONGEST_WAIT_SECONDS = 60.0
+_MAX_WAIT_SECONDS = 60.0
 
 
 class Command(ReportingCommand):
@@ -63,7 +63,7 @@ class Command(ReportingCommand):
         """Hand operations to the dispatcher; of those not named, only those that are due."""
         if conf.get().dispatch is None:
             raise CommandError("--dispatch needs INVOICE_CANCEL['DISPATCH'].")
-        for operation in [self._named(text) for text in ids] or self._to_be_told():
+        for operation in [self._named(text) for text in ids] or self._due_operations():
             if operation.progress != Progress.RUNNING:
                 self.stdout.write(f"{operation.pk}: not dispatched, {operation.progress}")
                 continue
@@ -74,14 +74,14 @@ class Command(ReportingCommand):
                 raise CommandError(f"{operation.pk}: not dispatched, {type(error).__name__} is raised.") from error
             self.stdout.write(f"{operation.pk}: dispatched")
 
-    def _to_be_told(self) -> list[BulkOperation]:
+    def _due_operations(self) -> list[BulkOperation]:
         """Return what nobody works on, but for what can only wait: workers that wait pile up with each sweep."""
         interrupted = BulkOperation.objects.interrupted().order_by("created_at")
         return [operation for operation in interrupted if operation.is_dispatch_due and not must_wait(operation)]
 
     def _work_on(self, operations: list[BulkOperation]) -> None:
         paused = failed = 0
-        with stopping_on_signals() as stop:
+        with stop_on_signals() as stop:
             for operation in operations:
                 try:
                     paused += self._work(operation, stop)
@@ -110,7 +110,7 @@ class Command(ReportingCommand):
                 left = advance(operation.pk, stop=stop, is_message=False)
             except CancelInTransaction as error:
                 raise CommandError(str(error)) from error
-            if left.has_more and left.wait_seconds > _LONGEST_WAIT_SECONDS:
+            if left.has_more and left.wait_seconds > _MAX_WAIT_SECONDS:
                 break
             if left.has_more:
                 stop.wait(left.wait_seconds)
