@@ -151,3 +151,39 @@ def test_lookup_without_an_answer_does_not_delay_the_other_account(scripted_prov
     assert row(invoice).next_check_at == invoice.created_at
     assert row(invoice).status == "in_doubt"
     assert asked() == {"a": (0, 1), "b": (0, 0)}
+
+
+def swap_ids(first, second):
+    """Let two rows exchange their ids, as somebody does by hand who notices that they were mixed up."""
+    a, b = row(first).external_id, row(second).external_id
+    for invoice, external_id in ((first, "none"), (second, a), (first, b)):
+        QuerySet(Invoice).filter(pk=invoice.pk).update(external_id=external_id)
+    connections.close_all()
+
+
+@pytest.mark.parametrize("answer", ["canceled", "paid"])
+def test_ids_that_are_swapped_in_flight_within_a_group_are_a_doubt(scripted_provider, invoices, answer):
+    made = invoices(5, provider="a")
+    scripted_provider.all_cancels(answer)
+    scripted_provider.before_send = lambda name: name == "101" and swap_ids(made[1], made[3])
+    results = {result.external_id: result.code for result in cancel_invoices(Invoice.objects.all(), concurrency=1)}
+    code = "has_payment" if answer == "paid" else answer
+    assert results == {"101": code, "102": "changed", "103": code, "104": "changed", "105": code}
+    assert statuses() == {**dict.fromkeys(("101", "103", "105"), answer), "102": "in_doubt", "104": "in_doubt"}
+    assert logs()["102"] == "claim changed"
+    assert logs()["104"] == "claim changed"
+    assert asked() == {"a": (5, 0), "b": (0, 0)}
+
+
+def test_ids_that_are_swapped_before_the_claim_are_not_sent(scripted_provider, invoices):
+    made = invoices(120, provider="a")
+    scripted_provider.before_send = lambda name: name == "101" and swap_ids(made[110], made[113])
+    results = {result.external_id: result.code for result in cancel_invoices(Invoice.objects.all(), concurrency=1)}
+    assert results.pop("211") == "changed"
+    assert results.pop("214") == "changed"
+    assert set(results.values()) == {"canceled"}
+    assert row(made[110]).status == "created"
+    assert row(made[113]).status == "created"
+    assert logs()["211"] == ""
+    assert logs()["214"] == ""
+    assert asked() == {"a": (118, 0), "b": (0, 0)}

@@ -25,7 +25,7 @@ from ...domain.clock import utc_now
 from ...domain.outcomes import CONFIRMS_CANCEL, Code, Outcome, ProviderReply
 from ...domain.ports import InvoicePort
 from ...domain.statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
-from .rows import Entry, InvoiceRow, RowWriter, carry_over, show
+from .rows import Entry, InvoiceRow, RowWriter, carry_over, match_ids, show
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -315,10 +315,7 @@ def _of_other_account(answer: Answer) -> ProviderReply:
 
 
 def _own(group: Sequence[Answer]) -> Q:
-    """Return the condition of the rows that are still claimed, and still name the account and the id that were asked.
-
-    Ids are unique for an account, so for a group it is enough that each row names one of its ids.
-    """
+    """Return the condition of rows that are still claimed, and still name the account and the id that were asked."""
     if len(group) == 1:
         target = group[0].target
         own = {"pk": target.key, "provider": target.provider, "external_id": target.external_id}
@@ -330,8 +327,7 @@ def _own(group: Sequence[Answer]) -> Q:
 
 
 def _claimed(attempt: Any, provider: str, targets: Sequence[Target]) -> Q:
-    keys, ids = [target.key for target in targets], [target.external_id for target in targets]
-    return Q(attempt=attempt, provider=provider, pk__in=keys, external_id__in=ids)
+    return Q(match_ids((target.key, target.external_id) for target in targets), attempt=attempt, provider=provider)
 
 
 def _entry(answer: Answer, old: str, new: str) -> Entry:

@@ -30,7 +30,7 @@ from ...services.eligibility import abandoned, end_of_claim
 from ...signals import invoice_status_changed
 from ..provider_state import NotPaused, ProviderState
 from .answers import REQUEST_CLEARED
-from .rows import Entry, RowWriter, show
+from .rows import Entry, RowWriter, match_ids, show
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -211,7 +211,7 @@ class ClaimWriter(RowWriter):
             return reduce(or_, same)
         if len(invoices) == 1:
             return Q(pk=invoices[0].id, external_id=invoices[0].external_id)
-        return Q(pk__in=[i.id for i in invoices], external_id__in=[i.external_id for i in invoices])
+        return match_ids((invoice.id, invoice.external_id) for invoice in invoices)
 
     def _won(self, invoices: Sequence[InvoicePort], attempt: UUID, count: int, is_repeat: bool) -> list[InvoicePort]:
         """Find out which of a group were won: those that carry our attempt.
