@@ -40,7 +40,6 @@ html_static_path: list[str] = []
 
 # The pages are read on GitHub too: its anchors, and fences for directives only.
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

@@ -1,5 +1,6 @@
 """The world in which a page's snippets run: the sandbox over HTTP, a user, and stand-ins for the reader's own shop."""
 
+import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +52,9 @@ def reader(transactional_db: None, sandbox: ProviderSandbox) -> Callable[..., di
         warnings: list[str] = []
         mails: list[tuple[str, str]] = []
         return {
+            "INSTALLED_APPS": ["django.contrib.admin"],
             "Invoice": Invoice,
+            "os": os,
             "Order": Orders(),
             "get_object_or_404": lambda model, **lookup: order,
             "invoice": invoice,

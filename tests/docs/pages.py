@@ -61,10 +61,24 @@ def anchors(page: str) -> set[str]:
     return slugs | set(_ANCHOR.findall(text))
 
 
-def table_rows(page: str) -> list[list[str]]:
-    """Return the cells of all rows of the page's tables that begin with something in backquotes."""
-    rows = [line.strip("|").split(" | ") for line in prose(page).splitlines() if line.startswith("| `")]
+def table_rows(page: str, title: str = "") -> list[list[str]]:
+    """Return the cells of all rows of the tables that begin with something in backquotes.
+
+    ``title``: that of a section of the page, to which the rows are limited; its subsections belong to it.
+    """
+    text = section(page, title) if title else prose(page)
+    rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in row] for row in rows]
+
+
+def section(page: str, title: str) -> str:
+    """Return the text of a section, up to the next heading of its level or a higher one, without fenced blocks."""
+    text = prose(page)
+    heading = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
+    assert heading, f"{page} has no section {title!r}"
+    rest = text[heading.end() :]
+    end = re.search(rf"^#{{1,{len(heading[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
 
 
 def prose(page: str) -> str:

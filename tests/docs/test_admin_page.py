@@ -1,4 +1,4 @@
-"""The Python of docs/howto/admin.md: what it registers is an admin that Django finds nothing wrong with."""
+"""What the Python of the pages about the admin registers passes the checks of Django."""
 
 import pytest
 from django.apps import apps
@@ -9,6 +9,8 @@ from django_invoice_cancel.admin import BulkOperationAdmin, CancelInvoicesAction
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem
 
 from .pages import python_blocks
+
+BLOCKS = [*python_blocks("docs/howto/permissions.md"), *python_blocks("docs/howto/customize-admin.md")]
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def site(monkeypatch):
     return site
 
 
-@pytest.mark.parametrize("block", list(python_blocks("docs/howto/admin.md")), ids=str)
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_block_registers_an_admin_with_the_three_actions(block, site, rf, admin_user):
     # An item of an operation plays the order: it has a foreign key to an invoice that may be missing.
     namespace = block.run({"Order": BulkOperationItem})

@@ -1,4 +1,4 @@
-"""Every Python block of the README, the concepts and the settings runs, and does what the page describes."""
+"""Every Python block of the README and of these pages runs, and does what the page describes."""
 
 import sys
 from types import SimpleNamespace
@@ -13,7 +13,14 @@ from django_invoice_cancel.models import Invoice
 from .conftest import EXTERNAL_ID
 from .pages import block_with, python_blocks
 
-README, CONCEPTS, SETTINGS = PAGES = "README.md", "docs/discussions/concepts.md", "docs/reference/settings.md"
+README, SETTINGS, INVOICE = "README.md", "docs/reference/settings.md", "docs/reference/invoice.md"
+CANCELLATION, DOUBT = "docs/discussions/cancellation.md", "docs/discussions/doubt.md"
+CANCEL, ORDERS, WEBHOOKS = "docs/howto/cancel.md", "docs/howto/orders.md", "docs/howto/webhooks.md"
+ACCOUNTS, QUICKSTART = "docs/howto/accounts.md", "docs/quickstart.md"
+PAGES = (
+    *(README, SETTINGS, INVOICE, CANCELLATION, DOUBT, CANCEL, ORDERS, WEBHOOKS, ACCOUNTS, QUICKSTART),
+    *("docs/reference/outcomes.md", "docs/reference/signals.md"),
+)
 BLOCKS = [block for page in PAGES for block in python_blocks(page)]
 NEEDS_DOUBT = ("invoice.resolve(", "invoice.reconcile(")
 
@@ -21,6 +28,7 @@ NEEDS_DOUBT = ("invoice.resolve(", "invoice.reconcile(")
 @pytest.fixture(autouse=True)
 def credentials(monkeypatch):
     monkeypatch.setenv("CRYPTOCLOUD_API_KEY", "invented-key")
+    monkeypatch.setenv("CRYPTOCLOUD_API_KEY_SOUTH", "another-invented-key")
     monkeypatch.setenv("FIREKASSA_API_TOKEN", "invented-token")
 
 
@@ -72,8 +80,9 @@ def test_settings_of_the_readme_are_accepted(reader, settings):
     assert [registry.get_provider(alias).verbose_name for alias in registry.aliases()] == ["CryptoCloud", "FireKassa"]
 
 
-def test_view_of_the_readme_asks_the_provider_after_the_commit(reader, sandbox):
-    namespace = block_with(README, "def cancel_order").run(reader())
+@pytest.mark.parametrize("page", [README, QUICKSTART])
+def test_view_of_the_page_asks_the_provider_after_the_commit(reader, sandbox, page):
+    namespace = block_with(page, "def cancel_order").run(reader())
 
     with transaction.atomic():
         namespace["cancel_order"](namespace["request"], "order-17")
@@ -85,8 +94,9 @@ def test_view_of_the_readme_asks_the_provider_after_the_commit(reader, sandbox):
     assert namespace["warnings"] == []
 
 
-def test_view_of_the_readme_says_why_it_cannot(reader, sandbox):
-    namespace = block_with(README, "def cancel_order").run(reader("paid"))
+@pytest.mark.parametrize("page", [README, QUICKSTART])
+def test_view_of_the_page_shows_why_it_cannot(reader, sandbox, page):
+    namespace = block_with(page, "def cancel_order").run(reader("paid"))
 
     namespace["cancel_order"](namespace["request"], "order-17")
 
@@ -94,16 +104,18 @@ def test_view_of_the_readme_says_why_it_cannot(reader, sandbox):
     assert sandbox.count("cancel") == 0
 
 
-def test_webhook_of_the_readme_records_the_payment(reader, sandbox):
-    block_with(README, 'trigger="webhook"').run(reader())
+@pytest.mark.parametrize("page", [README, WEBHOOKS])
+def test_webhook_of_the_page_records_the_payment(reader, sandbox, page):
+    block_with(page, 'trigger="webhook"').run(reader())
 
     assert Invoice.objects.get().status == "paid"
     assert sandbox.count("cancel") == 0
 
 
+@pytest.mark.parametrize("page", [README, ORDERS])
 @pytest.mark.parametrize("status", ["paid", "overpaid"])
-def test_receivers_of_the_readme_make_an_open_order_follow(reader, status):
-    namespace = block_with(README, "def follow_invoice").run(reader())
+def test_receivers_of_the_page_make_an_open_order_follow(reader, page, status):
+    namespace = block_with(page, "def follow_invoice").run(reader())
 
     namespace["invoice"].observe_status(status)
 
@@ -111,8 +123,9 @@ def test_receivers_of_the_readme_make_an_open_order_follow(reader, status):
     assert namespace["mails"] == []
 
 
-def test_receivers_of_the_readme_leave_a_canceled_order_canceled_when_money_arrives(reader, sandbox):
-    namespace = block_with(README, "def follow_invoice").run(reader())
+@pytest.mark.parametrize("page", [README, ORDERS])
+def test_receivers_of_the_page_leave_a_canceled_order_canceled_when_money_arrives(reader, sandbox, page):
+    namespace = block_with(page, "def follow_invoice").run(reader())
 
     namespace["invoice"].cancel()
     namespace["invoice"].observe_status("paid")
@@ -122,11 +135,12 @@ def test_receivers_of_the_readme_leave_a_canceled_order_canceled_when_money_arri
     assert sandbox.count("cancel") == 1
 
 
-def test_webhook_of_the_readme_records_a_payment_that_is_faster_than_the_registration(reader):
+@pytest.mark.parametrize("page", [README, WEBHOOKS])
+def test_webhook_of_the_page_records_a_payment_that_is_faster_than_the_registration(reader, page):
     namespace = reader()
     namespace["postback"]["invoice_id"] = "FASTER00"
 
-    block_with(README, 'trigger="webhook"').run(namespace)
+    block_with(page, 'trigger="webhook"').run(namespace)
 
     assert dict(Invoice.objects.values_list("external_id", "status")) == {
         EXTERNAL_ID: "created",
@@ -134,11 +148,11 @@ def test_webhook_of_the_readme_records_a_payment_that_is_faster_than_the_registr
     }
 
 
-def test_stale_save_of_the_concepts_leaves_the_status(reader):
+def test_stale_save_of_the_page_leaves_the_status(reader):
     namespace = reader()
     namespace["invoice"].observe_status("paid")
 
-    block_with(CONCEPTS, "# somebody's mistake").run(namespace)
+    block_with(INVOICE, "# a mistake").run(namespace)
 
     invoice = Invoice.objects.get()
     assert invoice.status == "paid"
@@ -147,18 +161,18 @@ def test_stale_save_of_the_concepts_leaves_the_status(reader):
         Invoice.objects.update(status="created")
 
 
-def test_commit_of_the_concepts_carries_the_cancel_out(reader, sandbox):
-    namespace = block_with(CONCEPTS, "cancel_on_commit").run(reader())
+def test_commit_of_the_page_carries_the_cancel_out(reader, sandbox):
+    namespace = block_with(CANCELLATION, "cancel_on_commit").run(reader())
 
     assert namespace["is_noted"] is True
     assert Invoice.objects.get().status == "canceled"
     assert sandbox.count("cancel") == 1
 
 
-def test_reconcile_of_the_concepts_finds_out(reader, sandbox, capsys):
+def test_reconcile_of_the_page_finds_out(reader, sandbox, capsys):
     sandbox.carry_out(EXTERNAL_ID)
 
-    block_with(CONCEPTS, "invoice.reconcile()").run(reader("in_doubt"))
+    block_with(DOUBT, "invoice.reconcile()").run(reader("in_doubt"))
 
     assert capsys.readouterr().out == "already_canceled It was already canceled. canceled\n"
     invoice = Invoice.objects.get()
@@ -168,8 +182,8 @@ def test_reconcile_of_the_concepts_finds_out(reader, sandbox, capsys):
     assert sandbox.count("lookup") == 1
 
 
-def test_decision_of_the_concepts_is_logged_with_its_person(reader, sandbox):
-    block_with(CONCEPTS, "invoice.resolve(").run(reader("in_doubt"))
+def test_decision_of_the_page_is_logged_with_its_person(reader, sandbox):
+    block_with(DOUBT, "invoice.resolve(").run(reader("in_doubt"))
 
     row = Invoice.objects.get().transitions.last()
     assert row.to_status == "canceled"
@@ -178,8 +192,8 @@ def test_decision_of_the_concepts_is_logged_with_its_person(reader, sandbox):
     assert sandbox.count("cancel") == sandbox.count("lookup") == 0
 
 
-def test_resolver_of_the_settings_page_serves_its_accounts(reader, settings, monkeypatch):
-    account = block_with(SETTINGS, "def account").run(reader())["account"]
+def test_resolver_of_the_page_serves_its_accounts(reader, settings, monkeypatch):
+    account = block_with(ACCOUNTS, "def account").run(reader())["account"]
     monkeypatch.setitem(sys.modules, "shop_accounts", SimpleNamespace(account=account))
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": "shop_accounts.account"}
 

@@ -16,17 +16,17 @@ from django_invoice_cancel.exceptions import InvalidExternalId
 
 from .conftest import may_send
 
-DOCS = Path(__file__).parents[2] / "docs" / "reference" / "providers.md"
+DOCS = Path(__file__).parents[2] / "docs" / "howto" / "add-provider.md"
 ID = "inv_0a1b2c3d"
 VOID = f"https://api.examplepay.example/v1/invoices/{ID}/void"
+NOT_OPEN, END = f'{{"error":"not_open","id":"{ID}","status":"', '"}'
 READ = f"https://api.examplepay.example/v1/invoices/{ID}"
 
 
 @pytest.fixture(scope="module")
 def snippets():
     """The Python of the section, in order: the adapter, the settings."""
-    section = DOCS.read_text().partition("## Write your own provider")[2]
-    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,19 @@ def test_docs_adapter_is_short(snippets):
         (200, f'{{"id":"{ID}","status":"open"}}', "in_doubt", "unreadable_answer", None),
         (200, '{"id":"inv_other000","status":"void"}', "in_doubt", "unreadable_answer", None),
         (200, "<html>", "in_doubt", "unreadable_answer", None),
-        (409, f'{{"id":"{ID}","status":"void"}}', "already_canceled", "already_canceled", Status.CANCELED),
-        (409, f'{{"id":"{ID}","status":"paid"}}', "refused", "has_payment", Status.PAID),
-        (409, f'{{"id":"{ID}","status":"lapsed"}}', "refused", "closed", Status.EXPIRED),
-        (409, "{}", "refused", "provider_refused", None),
+        (
+            409,
+            f'{{"error":"not_open","id":"{ID}","status":"void"}}',
+            "already_canceled",
+            "already_canceled",
+            Status.CANCELED,
+        ),
+        (409, f'{{"error":"not_open","id":"{ID}","status":"paid"}}', "refused", "has_payment", Status.PAID),
+        (409, f'{{"error":"not_open","id":"{ID}","status":"lapsed"}}', "refused", "closed", Status.EXPIRED),
+        (409, '{"error":"not_open"}', "refused", "provider_refused", None),
+        (409, f'{{"id":"{ID}","status":"void"}}', "in_doubt", "unreadable_answer", None),
+        (404, '{"error":"no_such_invoice"}', "refused", "not_found", None),
+        (404, "<html>", "in_doubt", "wrong_address", None),
         (401, "{}", "not_processed", "bad_credentials", None),
         (503, "", "in_doubt", "provider_error", None),
         (200, requests.ConnectTimeout(), "not_processed", "unreachable", None),
@@ -82,6 +91,7 @@ def test_docs_adapter_cancels(examplepay, web, http_status, body, outcome, code,
         (200, f'{{"id":"{ID}","status":"open"}}', Status.CREATED, "observed", True),
         (200, f'{{"id":"{ID}","status":"frozen"}}', None, "unknown_status", True),
         (200, '{"id":"inv_other000","status":"open"}', None, "unreadable_answer", False),
+        (404, '{"error":"no_such_invoice"}', None, "not_found", True),
         (404, "{}", None, "wrong_address", False),
     ],
 )

@@ -15,6 +15,7 @@ from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import ProviderSandbox
 
 __all__ = [
+    "INSTALLED_APPS",
     "Invoice",
     "Order",
     "ProviderSandbox",
@@ -51,6 +52,8 @@ class AuthenticatedRequest(HttpRequest):
     user: User
 
 
+INSTALLED_APPS: list[str]
+Examplepay: Any  # an adapter that a page shows
 invoice: Invoice
 order: Order
 postback: dict[str, Any]

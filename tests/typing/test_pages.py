@@ -1,10 +1,14 @@
 """The Python of README.md and of docs/ is type-checked: what it calls exists, with these arguments."""
 
+import re
+
 import pytest
 
 from tests.docs.pages import pages, python_blocks
 
 pytestmark = pytest.mark.types
+
+IMPORT_OF_SHOP = re.compile(r"^from shop\.\w+ import (\w+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +19,8 @@ def blocks(tmp_path_factory):
     for page in pages():
         for block in python_blocks(page):
             file = folder / f"{page.replace('/', '_').removesuffix('.md').lower()}_{block.line}.py"
-            file.write_text("from tests.typing.prelude import *" + "\n" * (block.line - 1) + block.code)
+            code = IMPORT_OF_SHOP.sub(r"from tests.typing.prelude import \1", block.code)
+            file.write_text("from tests.typing.prelude import *" + "\n" * (block.line - 1) + code)
             files.append(file)
     return files
 
