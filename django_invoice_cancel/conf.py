@@ -4,7 +4,7 @@ Read at call time, cached until the setting changes. Values of options are never
 an error's message.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -13,20 +13,10 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from .domain.numbers import CLAIM_SECONDS, DOUBT_SECONDS, WORKERS, NumberRange
 from .domain.secrets import SecretDict
 
 SETTING = "INVOICE_CANCEL"
-_KEYS = frozenset(
-    {
-        *("PROVIDERS", "PROVIDER_RESOLVER", "CLAIM_TTL", "DOUBT_PERIOD", "REQUIRE_REASON", "SEND"),
-        *("DISPATCH", "DISPATCH_WORKERS"),
-    }
-)
-
-LONGEST_CLAIM = 86_400
-"""The upper bound of CLAIM_TTL, a day: a crashed process leaves its claims for as long."""
-LONGEST_DOUBT = 2_592_000
-"""The upper bound of DOUBT_PERIOD, 30 days."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +64,7 @@ def read() -> tuple[Settings, list[tuple[str, str]]]:
     providers, wrong = _providers(raw.get("PROVIDERS", {}))
     problems += [("PROVIDERS", f"{SETTING}['PROVIDERS'] {text}") for text in wrong]
     values: dict[str, Any] = {"providers": providers}
-    for key, reader in (("CLAIM_TTL", partial(_seconds, LONGEST_CLAIM)),
-                        ("DOUBT_PERIOD", partial(_seconds, LONGEST_DOUBT)), ("REQUIRE_REASON", _flag), ("SEND", _flag),
-                        ("PROVIDER_RESOLVER", _path), ("DISPATCH", _path), ("DISPATCH_WORKERS", _count)):  # fmt: skip
+    for key, reader in _READERS.items():
         if key in raw:
             try:
                 values[key.lower()] = reader(raw[key])
@@ -102,9 +90,10 @@ def provider_config(alias: str, raw: object) -> ProviderConfig | str:
 
 
 def _unknown_keys(raw: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    known = {"PROVIDERS", *_READERS}
     for key in raw:
-        if key not in _KEYS:
-            yield "unknown", f"{SETTING} has an unknown key {key!r}: the known ones are {', '.join(sorted(_KEYS))}."
+        if key not in known:
+            yield "unknown", f"{SETTING} has an unknown key {key!r}: the known ones are {', '.join(sorted(known))}."
 
 
 def _providers(raw: object) -> tuple[dict[str, ProviderConfig], list[str]]:
@@ -124,15 +113,9 @@ def _providers(raw: object) -> tuple[dict[str, ProviderConfig], list[str]]:
     return configs, wrong
 
 
-def _seconds(most: float, raw: object) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 0 < raw <= most:
-        raise ValueError(f"must be a number of seconds greater than 0 and at most {most:,}.")
-    return raw
-
-
-def _count(raw: object) -> int:
-    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 < raw <= 1000:
-        raise ValueError("must be a whole number from 1 to 1000.")
+def _number(range_: NumberRange, raw: Any) -> Any:
+    if raw not in range_:
+        raise ValueError(f"must be {range_}.")
     return raw
 
 
@@ -146,6 +129,17 @@ def _path(raw: object) -> str | None:
     if raw is not None and not isinstance(raw, str):
         raise ValueError("must be a dotted path or None.")
     return raw
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "CLAIM_TTL": partial(_number, CLAIM_SECONDS),
+    "DOUBT_PERIOD": partial(_number, DOUBT_SECONDS),
+    "REQUIRE_REASON": _flag,
+    "SEND": _flag,
+    "PROVIDER_RESOLVER": _path,
+    "DISPATCH": _path,
+    "DISPATCH_WORKERS": partial(_number, WORKERS),
+}
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import registry
 from ..domain.audit import Intent, Trigger, Wanted
-from ..domain.numbers import checked_bounds
+from ..domain.numbers import check_run_options
 from ..domain.outcomes import CancelResult, Code
 from ..domain.ports import SelectionPort, WriterPort
 from ..services.call_arguments import checked_intent, make_intent
@@ -115,7 +115,7 @@ def cancel_selection(
     **options: Any,
 ) -> Generator[CancelResult, None, None]:
     """Cancel the invoices of readers, by alias. ``options`` are those of ``CancelRun``."""
-    checked_bounds(limit=limit, concurrency=concurrency, rate=rate)
+    check_run_options(limit=limit, concurrency=concurrency, rate=rate)
     done: SimpleQueue[Job] = SimpleQueue()
     run = CancelRun(writer, intent, done, limit=limit, should_stop=should_stop, **options)
     return run.run(_make_queues(readers, done, concurrency=concurrency, rate=rate))
@@ -131,7 +131,7 @@ def cancel_requested_selection(
     rate: float | None = None,
 ) -> Generator[CancelResult, None, None]:
     """Carry out the requested cancellations of readers, by alias."""
-    checked_bounds(limit=limit, concurrency=concurrency, rate=rate)
+    check_run_options(limit=limit, concurrency=concurrency, rate=rate)
     done: SimpleQueue[Job] = SimpleQueue()
     run = RequestedCancelRun(writer, done, limit=limit, should_stop=should_stop)
     return run.run(_make_queues(readers, done, concurrency=concurrency, rate=rate))
@@ -147,7 +147,7 @@ def reconcile_selection(
     **options: Any,
 ) -> Generator[CancelResult, None, None]:
     """Look up the invoices of readers, by alias. ``options`` are those of ``ReconcileRun``."""
-    checked_bounds(limit=limit)
+    check_run_options(limit=limit)
     done: SimpleQueue[Job] = SimpleQueue()
     run = ReconcileRun(writer, intent, done, limit=limit, should_stop=should_stop, **options)
     return run.run(_make_queues(readers, done))

@@ -1,47 +1,80 @@
-"""The limits of a run, checked before it begins: a wrong value must not mean "none", or let a run hang."""
+"""The ranges of all numbers in settings, options, arguments and calls. They are checked before anything begins.
+
+Without a check, a wrong value could mean "no limit", or let a run wait forever. Plain Python.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-MOST_INVOICES = 1_000_000_000
-MOST_AT_ONCE = 1000
-"""Each request in flight has a thread of its own."""
-LEAST_RATE = 0.001
-"""Requests a second: a slot is reserved for up to 1 / rate seconds, and all processes wait for it."""
-MOST_RATE = 1000.0
-MOST_WORKERS = 1000
-LONGEST_SLICE = 86_400
-"""Seconds for which a slice of an operation takes more invoices."""
+
+@dataclass(frozen=True)
+class NumberRange:
+    """A range of valid numbers. ``value in range_`` is false for anything but a number, ``True`` and NaN included."""
+
+    least: float
+    most: float
+    unit: str = ""
+    is_whole: bool = False
+    excludes_least: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.is_whole else int | float):
+            return False
+        return self.least <= value <= self.most and not (self.excludes_least and value == self.least)
+
+    def __str__(self) -> str:
+        """Return the range as the end of the sentence "It must be ..."."""
+        noun = f"a {'whole ' if self.is_whole else ''}number{f' of {self.unit}' if self.unit else ''}"
+        if self.excludes_least:
+            return f"{noun} greater than {self.least} and at most {self.most}"
+        return f"{noun} from {self.least} to {self.most}"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise ``ValueError`` with this name unless the value is in the range."""
+        if value not in self:
+            raise ValueError(f"{name} must be {self}, not {_shorten(value)}.")
 
 
-def checked_bounds(
-    *, limit: Any = None, concurrency: Any = None, rate: Any = None, workers: Any = None, deadline: Any = None
-) -> None:
-    """Raise ``ValueError`` that names the value which is unusable. A limit of 0 is valid: nothing is sent."""
-    if limit is not None and not (_is_whole(limit) and 0 <= limit <= MOST_INVOICES):
-        raise ValueError(f"limit must be a whole number from 0 to {MOST_INVOICES}, not {_shown(limit)}.")
-    if concurrency is not None and not (_is_whole(concurrency) and 0 < concurrency <= MOST_AT_ONCE):
-        raise ValueError(f"concurrency must be a whole number from 1 to {MOST_AT_ONCE}, not {_shown(concurrency)}.")
-    if rate is not None and not (_is_number(rate) and LEAST_RATE <= rate <= MOST_RATE):
-        raise ValueError(f"rate must be a number from {LEAST_RATE} to {MOST_RATE:g}, not {_shown(rate)}.")
-    if workers is not None and not (_is_whole(workers) and 0 < workers <= MOST_WORKERS):
-        raise ValueError(f"workers must be a whole number from 1 to {MOST_WORKERS}, not {_shown(workers)}.")
-    if deadline is not None and not (_is_number(deadline) and 0 <= deadline <= LONGEST_SLICE):
-        raise ValueError(f"deadline must be a number of seconds from 0 to {LONGEST_SLICE}, not {_shown(deadline)}.")
+LIMIT = NumberRange(0, 1_000_000_000, is_whole=True)
+"""How many invoices a run takes. 0 is valid: nothing is sent."""
+COMMAND_LIMIT = NumberRange(1, 1_000_000_000, is_whole=True)
+"""The same for a command, where nobody means 0."""
+CONCURRENCY = NumberRange(1, 1000, is_whole=True)
+"""Requests in flight for one provider. Each has a thread."""
+RATE = NumberRange(0.001, 1000, unit="requests a second")
+"""A request reserves its slot up to 1 / rate seconds ahead, and all processes wait for it."""
+WORKERS = NumberRange(1, 1000, is_whole=True)
+"""Workers of one operation."""
+SLICE_SECONDS = NumberRange(0, 86_400, unit="seconds")
+"""How long one call of ``advance`` takes more invoices."""
+REQUEST_SECONDS = NumberRange(0, 3600, unit="seconds", excludes_least=True)
+"""A provider's ``deadline`` and ``connect_timeout``."""
+CLAIM_SECONDS = NumberRange(0, 86_400, unit="seconds", excludes_least=True)
+"""CLAIM_TTL: a crashed process leaves its claims for as long."""
+DOUBT_SECONDS = NumberRange(0, 2_592_000, unit="seconds", excludes_least=True)
+"""DOUBT_PERIOD: at most 30 days."""
+
+_OF_RUNS = {
+    "limit": LIMIT,
+    "concurrency": CONCURRENCY,
+    "rate": RATE,
+    "workers": WORKERS,
+    "deadline": SLICE_SECONDS,
+}
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def check_run_options(**options: Any) -> None:
+    """Raise ``ValueError`` for an invalid option of a run; None means that it is not given."""
+    for name, value in options.items():
+        if value is not None:
+            _OF_RUNS[name].check(name, value)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python writes out no whole number of thousands of digits
-        return "one of so many digits"
+    except ValueError:  # Python does not print whole numbers of thousands of digits
+        return "a number with thousands of digits"
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.db import connections
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
 from .. import registry
-from ..domain.numbers import LEAST_RATE, MOST_RATE, checked_bounds
+from ..domain.audit import REASON_LENGTH
+from ..domain.numbers import COMMAND_LIMIT, NumberRange
 from ..exceptions import CancelInTransaction, InvalidExternalId
 from ..models import Invoice
 from ..models.actors import find_actor
+from ..models.values import localize_time, parse_time
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SHOWN = 20
+MAX_LISTED = 20
+"""How many wrong rows or ids an error lists."""
+ID_BATCH_SIZE = 500
+"""How many ids are looked up by one query."""
 
 
 def age(text: str) -> timedelta:
@@ -35,40 +37,37 @@ def age(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """Read an ISO 8601 date (its midnight) or time; without a zone it is in the current one."""
+    """Read a date or a time in ISO 8601, as ``register_invoices`` does."""
     try:
-        day = parse_date(text)
-        when = datetime.combine(day, time()) if day else parse_datetime(text)
-        if when is not None:
-            return _as_stored(when)
-    except (ValueError, OverflowError):  # well written, and no such day or hour
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not a time: write 2026-11-22 or 2026-11-22T14:30.")
-
-
-def _as_stored(when: datetime) -> datetime:
-    """Return a time as the database wants it; raise ``OverflowError`` for one that leaves the calendar by that."""
-    if not settings.USE_TZ:
-        return when if timezone.is_naive(when) else timezone.make_naive(when)
-    return (timezone.make_aware(when) if timezone.is_naive(when) else when).astimezone(UTC)
-
-
-def positive(text: str) -> int:
-    """Read a whole number above 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0.")
-    return int(text)
-
-
-def rate(text: str) -> float:
-    """Read a number of requests a second."""
-    try:
-        value = float(text)
-        checked_bounds(rate=value)
+        return localize_time(parse_time(text))
     except ValueError as error:
-        bounds = f"from {LEAST_RATE} to {MOST_RATE:g}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of requests a second {bounds}.") from error
-    return value
+        raise argparse.ArgumentTypeError(str(error)) from error
+    except OverflowError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: it is outside of the calendar.") from error
+
+
+def reason(text: str) -> str:
+    """Read a reason, by the rule of the admin's forms: stripped, and limited in length."""
+    text = text.strip()
+    if len(text) > REASON_LENGTH:
+        raise argparse.ArgumentTypeError(f"A reason has at most {REASON_LENGTH} characters, not {len(text):,}.")
+    return text
+
+
+def number_in(range_: NumberRange) -> Callable[[str], float]:
+    """Return a reader for a number in this range."""
+
+    def read(text: str) -> float:
+        is_readable = text.isdecimal() or not range_.is_whole
+        try:
+            value = (int(text) if range_.is_whole else float(text)) if is_readable else None
+        except ValueError:
+            value = None
+        if value is None or value not in range_:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {range_}.")
+        return value
+
+    return read
 
 
 def read_texts(options: dict[str, Any], **readers: Callable[[str], Any]) -> None:
@@ -86,22 +85,19 @@ def add_output_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--database", choices=tuple(connections), help="alias of the invoices' database (else the router decides)"
     )
-    parser.add_argument("--limit", type=positive, metavar="N", help="at most so many invoices")
+    parser.add_argument("--limit", type=number_in(COMMAND_LIMIT), metavar="N", help="at most this many invoices")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; send and write nothing")
     parser.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one result a line")
 
 
-def refuse_bad_bounds(options: dict[str, Any], *names: str) -> None:
-    """Raise ``CommandError`` for a bound that is none: ``call_command`` does not read its keywords with our types.
-
-    A limit of 0 is refused too: nobody who types it means "nothing".
-    """
-    try:
-        checked_bounds(**{name: options[name] for name in names})
-    except ValueError as error:
-        raise CommandError(f"--{error}") from error
-    if options["limit"] == 0:
-        raise CommandError("--limit must be above 0, not 0.")
+def check_numbers(options: dict[str, Any], **ranges: NumberRange) -> None:
+    """Raise ``CommandError`` for an invalid number: ``call_command`` does not parse the values that it passes on."""
+    for name, range_ in ranges.items():
+        if options[name] is not None:
+            try:
+                range_.check(f"--{name}", options[name])
+            except ValueError as error:
+                raise CommandError(str(error)) from error
 
 
 def invoices_in(options: dict[str, Any]) -> Any:
@@ -140,23 +136,24 @@ def keys_of(invoices: Any, provider: str, external_ids: Iterable[tuple[str, str]
     """
     keys: set[Any] = set()
     wrong: list[str] = []
-    for chunk in _chunks(external_ids, 500):
-        found, missing = _found(invoices, provider, chunk)
+    rest = iter(external_ids)
+    while batch := list(islice(rest, ID_BATCH_SIZE)):
+        found, missing = _find_keys(invoices, provider, batch)
         keys |= found
         wrong += missing
     if wrong:
-        more = [f"... and {len(wrong) - _SHOWN:,} more"] if len(wrong) > _SHOWN else []
-        shown = "\n".join(f"  {line}" for line in wrong[:_SHOWN] + more)
+        more = [f"... and {len(wrong) - MAX_LISTED:,} more"] if len(wrong) > MAX_LISTED else []
+        shown = "\n".join(f"  {line}" for line in wrong[:MAX_LISTED] + more)
         raise CommandError(f"Nothing was sent. Not registered with {provider!r}:\n{shown}")
     return sorted(keys)
 
 
-def _found(invoices: Any, provider: str, chunk: list[tuple[str, str]]) -> tuple[set[Any], list[str]]:
+def _find_keys(invoices: Any, provider: str, batch: list[tuple[str, str]]) -> tuple[set[Any], list[str]]:
     """Return the keys of the ids that are there, and a line for each that is not."""
     known = registry.get_provider(provider)
     clean: dict[str, str] = {}
     wrong: list[str] = []
-    for place, text in chunk:
+    for place, text in batch:
         try:
             clean[known.clean_id(text)] = f"{place}{text}"
         except InvalidExternalId as error:
@@ -165,9 +162,3 @@ def _found(invoices: Any, provider: str, chunk: list[tuple[str, str]]) -> tuple[
     found = dict(rows.values_list("external_id", "pk"))
     wrong += [where for external_id, where in clean.items() if external_id not in found]
     return set(found.values()), wrong
-
-
-def _chunks(items: Iterable[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk

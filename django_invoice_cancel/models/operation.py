@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BulkOperation", "Operation", "Progress"]
 
-_PAGE = 2000
-_IDS = 20_000
-"""How many ids are read at once."""
+ITEM_BATCH_SIZE = 2000
+"""How many items are written by one statement."""
+ID_BATCH_SIZE = 20_000
+"""How many ids are read by one query."""
 
 
 class BulkOperation(Dispatched):
@@ -135,20 +136,20 @@ class BulkOperation(Dispatched):
             items.bulk_create(BulkOperationItem(operation=self, label=text[:200], **skipped) for text in texts)
 
         clean = (storable(label, 200) for label in labels)
-        while page := list(islice(clean, _PAGE)):
-            write_texts(write, page, using=self.database)
+        while batch := list(islice(clean, ITEM_BATCH_SIZE)):
+            write_texts(write, batch, using=self.database)
         self._count()
 
     def refuse(self, keys: Iterable[Any]) -> None:
         """Leave these invoices of the selection alone: who selected them may not touch them."""
         keys = iter(keys)
-        while page := list(islice(keys, _PAGE)):
-            self.items.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in page)
+        while batch := list(islice(keys, ITEM_BATCH_SIZE)):
+            self.items.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in batch)
 
     def leave_out_misstored(self) -> None:
         """Conclude items whose invoice has an id that is not stored as its provider is asked about it.
 
-        No query can count them, so all ids are read once, page by page: a confirmation page counts what is left.
+        No query can count them, so all ids are read once, in batches: a confirmation page counts what is left.
         """
         if self.operation == Operation.RESOLVE:
             return
@@ -160,13 +161,13 @@ class BulkOperation(Dispatched):
     def _leave_out_misstored(self, alias: str, provider: Provider) -> None:
         rows: Any = self.items.left().filter(provider=alias, invoice__isnull=False).order_by("pk")
         rows = rows.values_list("pk", "invoice__external_id", "invoice_id")
-        page = list(rows[:_IDS])
-        while page:
-            last = page[-1][0] if len(page) == _IDS else None
-            suspects = iter([key for _pk, external_id, key in page if not is_stored_well(external_id, provider)])
-            while keys := list(islice(suspects, _PAGE)):
+        batch = list(rows[:ID_BATCH_SIZE])
+        while batch:
+            last = batch[-1][0] if len(batch) == ID_BATCH_SIZE else None
+            suspects = iter([key for _pk, external_id, key in batch if not is_stored_well(external_id, provider)])
+            while keys := list(islice(suspects, ITEM_BATCH_SIZE)):
                 self._leave_out(keys, provider)
-            page = [] if last is None else list(rows.filter(pk__gt=last)[:_IDS])
+            batch = [] if last is None else list(rows.filter(pk__gt=last)[:ID_BATCH_SIZE])
 
     def _leave_out(self, keys: list[Any], provider: Provider) -> None:
         """Conclude those invoices with which nothing is done because of their id, and not because of their status."""

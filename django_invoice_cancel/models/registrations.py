@@ -11,12 +11,12 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db.models import Model
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from .. import registry
 from ..domain.statuses import OURS_ALONE, Status
 from ..exceptions import InvalidExternalId
 from .fields import as_plain, displayable, is_amount
+from .values import parse_time
 
 _TOO_LARGE = 10**100
 _NOT_FINITE = frozenset({"NaN", "sNaN", "Infinity"})
@@ -117,7 +117,7 @@ def _instant(name: str, value: Any) -> datetime:
     """Return a time as a ``DateTimeField`` holds it, or raise ``ValidationError``."""
     if isinstance(value, str):
         with suppress(ValueError):  # well written, and no such day or hour
-            value = parse_datetime(value.strip(" ")) or value
+            value = parse_time(value)
     if not isinstance(value, datetime):
         raise ValidationError(
             {name: f"{_shown(value)} is not a time: pass a datetime, or a text as isoformat() makes it."}

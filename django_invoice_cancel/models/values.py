@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections, models, transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from .fields import AmountField
 
 T = TypeVar("T")
+
+
+def parse_time(text: str) -> datetime:
+    """Return the time that a text in ISO 8601 names, a date for its midnight; raise ``ValueError`` for other texts."""
+    try:
+        when = parse_datetime(text.strip(" "))
+    except ValueError:  # well written, but there is no such day or hour
+        when = None
+    if when is None:
+        raise ValueError(f"{text[:40]!r} is not a time: write 2026-01-31 or 2026-01-31T23:59:59+03:00.")
+    return when
+
+
+def localize_time(when: datetime) -> datetime:
+    """Return a time as a ``DateTimeField`` holds it; one without an offset is in the current time zone.
+
+    Raises ``OverflowError`` for a time that leaves the calendar by the conversion.
+    """
+    if not settings.USE_TZ:
+        return when if timezone.is_naive(when) else timezone.make_naive(when)
+    return (timezone.make_aware(when) if timezone.is_naive(when) else when).astimezone(UTC)
+
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NOT_REPRESENTABLE = frozenset({1300, 1366, 3854, 3988})

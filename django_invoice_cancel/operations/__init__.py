@@ -19,7 +19,7 @@ from django.db import OperationalError
 from .. import conf, registry
 from ..domain.audit import Trigger
 from ..domain.clock import utc_now
-from ..domain.numbers import checked_bounds
+from ..domain.numbers import check_run_options
 from ..domain.statuses import Status
 from ..models import BulkOperation, Invoice
 from ..models.dispatch import dispatcher
@@ -70,7 +70,7 @@ def start(
         ImproperlyConfigured: ``DISPATCH`` is an async function.
     """
     _refuse_arguments(operation, actor, reason, decision, trigger)
-    checked_bounds(workers=workers)
+    check_run_options(workers=workers)
     _refuse_dispatcher()
     operations = BulkOperation.objects
     database = getattr(invoices, "_db", None)
@@ -142,7 +142,7 @@ def advance(
         CancelInTransaction: Inside a transaction.
         ValueError: ``limit`` or ``deadline`` is invalid.
     """
-    checked_bounds(limit=limit, deadline=deadline)
+    check_run_options(limit=limit, deadline=deadline)
     operation = BulkOperation.objects.get(pk=operation_id)
     Invoice.objects.all()._writer.refuse_inside_transaction()
     if not is_message:

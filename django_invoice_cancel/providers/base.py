@@ -7,8 +7,9 @@ answers that have the same meaning at all providers.
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import ClassVar, TypeGuard
+from typing import Any, ClassVar
 
+from ..domain.numbers import CONCURRENCY, RATE, REQUEST_SECONDS, NumberRange
 from ..domain.outcomes import Code, LookupReply, ProviderReply
 from ..domain.secrets import Secret, mask
 from ..domain.statuses import OURS_ALONE, Status
@@ -17,12 +18,6 @@ from ..exceptions import InvalidExternalId, ProviderMisconfigured
 Lease = Callable[[float], bool]
 """``lease(seconds_left)``: may the first byte of the request, with that much of its deadline left, still go out?"""
 
-MAX_SECONDS = 3600
-"""The upper bound of ``deadline`` and ``connect_timeout``."""
-MAX_CONCURRENCY = 1000
-"""Each request in flight has a thread."""
-MIN_RATE, MAX_RATE = 0.001, 10_000
-"""Requests a second: a lower rate would reserve its next request more than 17 minutes ahead."""
 MESSAGE_LENGTH = 500
 """Maximum length of a stored message of a provider."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -56,11 +51,11 @@ class Provider:
 
     def __init__(self, alias: str, *, deadline: float = 15.0, concurrency: int = 8, rate: float | None = None) -> None:
         self.alias = alias
-        self.deadline = self._seconds("deadline", deadline)
+        self.deadline = self._number("deadline", deadline, REQUEST_SECONDS)
         """Seconds for one call of ``cancel``, including the lookups in it."""
-        self.concurrency = int(self._number("concurrency", concurrency, 1, MAX_CONCURRENCY, whole=True))
+        self.concurrency = int(self._number("concurrency", concurrency, CONCURRENCY))
         """Maximum number of requests in flight in a bulk run."""
-        self.rate = None if rate is None else self._number("rate", rate, MIN_RATE, MAX_RATE)
+        self.rate = None if rate is None else self._number("rate", rate, RATE)
         """Requests a second of all processes together; None: no limit."""
         self.secrets: list[Secret] = []
         self._check_declarations()
@@ -144,15 +139,11 @@ class Provider:
         """Return the error for an invalid option; ``problem`` must not contain the value of a secret."""
         return ProviderMisconfigured(f"Provider {self.alias!r}: option {option!r} {problem}")
 
-    def _seconds(self, option: str, value: object) -> float:
-        if not _is_number(value) or not 0 < value <= MAX_SECONDS:
-            raise self.misconfigured(option, f"must be a number greater than 0 and at most {MAX_SECONDS:g}.")
-        return value
-
-    def _number(self, option: str, value: object, least: float, most: float, *, whole: bool = False) -> float:
-        if not _is_number(value) or not least <= value <= most or (whole and value != int(value)):
-            kind = "whole number" if whole else "number"
-            raise self.misconfigured(option, f"must be a {kind} from {least:g} to {most:g}.")
+    def _number(self, option: str, value: Any, range_: NumberRange) -> Any:
+        if range_.is_whole and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if value not in range_:
+            raise self.misconfigured(option, f"must be {range_}.")
         return value
 
     def _check_declarations(self) -> None:
@@ -175,7 +166,3 @@ class Provider:
                 yield f"{name} must be lower case."
             if OURS_ALONE & set(words.values()):
                 yield f"{name} may not name canceling or in_doubt: no provider can know those."
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
+from ..domain.numbers import REQUEST_SECONDS
 from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
 from ..domain.secrets import Secret
 from ..domain.statuses import CLOSED, MONEY, Status
@@ -67,7 +68,7 @@ class HTTPProvider(Provider):
                 scheme=self.scheme,
                 token=token,
                 secrets=self.secrets,
-                connect_timeout=self._seconds("connect_timeout", connect_timeout),
+                connect_timeout=self._number("connect_timeout", connect_timeout, REQUEST_SECONDS),
                 pool_size=max(self.concurrency, MIN_POOL_SIZE),
                 reuse_connections=reuse_connections,
             )

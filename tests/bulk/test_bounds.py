@@ -30,7 +30,8 @@ CASES = [
 @pytest.mark.parametrize(("name", "value"), CASES)
 def test_unusable_value_is_refused_before_anything_is_claimed(shop, make, name, value):
     invoices = make(3)
-    with pytest.raises(ValueError, match=rf"^{name} must be a (whole )?number from .+ to \d+, not .{{1,50}}\.$"):
+    kind = "number of requests a second" if name == "rate" else "whole number"
+    with pytest.raises(ValueError, match=rf"^{name} must be a {kind} from .+ to \d+, not .{{1,50}}\.$"):
         cancel_invoices(invoices, **{name: value})
     assert shop.cancel_count == 0
     assert statuses() == {"created": 3}

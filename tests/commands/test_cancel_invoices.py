@@ -41,11 +41,11 @@ BAD = {
     "an age of nothing": (["--provider", "shop", "--older-than", "0d"], 1, "'0d' is not an age"),
     "a time that is none": (["--expires-before", "2026-13-01"], 1, "'2026-13-01' is not a time"),
     "a time off the calendar": (["--expires-before", "9999-12-31T23:59-12:00"], 1, "-12:00' is not a time"),
-    "limit 0": (["--all", "--limit", "0"], 1, "'0' is not a whole number above 0"),
+    "limit 0": (["--all", "--limit", "0"], 1, "'0' is not a whole number from 1 to 1000000000"),
     "limit -1": (["--all", "--limit", "-1"], 1, "-1"),
     "concurrency many": (["--all", "--concurrency", "many"], 1, "'many'"),
-    "concurrency 1001": (["--all", "--concurrency", "1001"], 1, "from 1 to 1000, not 1001"),
-    "limit of 31 digits": (["--all", "--limit", "1" + "0" * 30], 1, "from 0 to 1000000000, not 1000000"),
+    "concurrency 1001": (["--all", "--concurrency", "1001"], 1, "'1001' is not a whole number from 1 to 1000."),
+    "limit of 31 digits": (["--all", "--limit", "1" + "0" * 30], 1, "is not a whole number from 1 to 1000000000."),
     "limit of 5000 digits": (["--all", "--limit", "1" * 5000], 1, "--limit"),
     **{
         f"rate {text}": (
@@ -55,6 +55,7 @@ BAD = {
         )
         for text in ("0", "-1", "1e-320", "1e-6", "0.0009", "nan", "inf", "1e300", "many")
     },
+    "a reason that is too long": (["--all", "--reason", "x" * 1001], 1, "at most 1000 characters, not 1,001."),
     "unknown database": (["--all", "--database", "elsewhere"], 1, "elsewhere"),
     "unknown format": (["--all", "--format", "xml"], 1, "xml"),
 }
@@ -89,7 +90,11 @@ def test_bounds_given_by_call_command_are_checked_too(shop, make, manage, name, 
 
 @pytest.mark.parametrize(
     ("name", "value", "named"),
-    [("older_than", "soon", "--older-than: 'soon' is not an age"), ("expires_before", "x", "--expires-before: 'x' is")],
+    [
+        ("older_than", "soon", "--older-than: 'soon' is not an age"),
+        ("expires_before", "x", "--expires-before: 'x' is"),
+        ("reason", "x" * 1001, "--reason: A reason has at most 1000 characters"),
+    ],
 )
 def test_texts_given_by_call_command_are_read_as_in_a_shell(shop, make, manage, name, value, named):
     make(3)
@@ -98,6 +103,20 @@ def test_texts_given_by_call_command_are_read_as_in_a_shell(shop, make, manage, 
     assert ended.out == ""
     assert shop.cancel_count == 0
     assert ended.err.startswith(named)
+
+
+@pytest.mark.parametrize("is_call", [True, False], ids=["call_command", "shell"])
+def test_reason_is_stripped_as_in_a_form(shop, make, manage, is_call):
+    [invoice] = make(1)
+    text = f"  {'x' * 1000}\n"
+    ended = (
+        manage("cancel_invoices", all=True, noinput=True, reason=text)
+        if is_call
+        else manage("cancel_invoices", "--all", "--noinput", "--reason", text)
+    )
+    assert ended.code == 0
+    assert shop.cancel_count == 1
+    assert invoice.transitions.order_by("id").last().reason == "x" * 1000
 
 
 def test_age_given_by_call_command_selects_as_in_a_shell(shop, make, manage):

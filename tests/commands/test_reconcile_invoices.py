@@ -44,7 +44,7 @@ def test_selectors(doubtful, shop, manage, arguments):
 BAD = {
     "unknown alias": (["--provider", "nobody"], "'nobody'"),
     "status of ours": (["--status", "in_doubt"], "in_doubt"),
-    "limit 0": (["--limit", "0"], "'0' is not a whole number above 0"),
+    "limit 0": (["--limit", "0"], "'0' is not a whole number from 1 to 1000000000"),
     "unknown database": (["--database", "elsewhere"], "elsewhere"),
 }
 

@@ -138,7 +138,7 @@ def test_token_that_cannot_be_sent_is_refused_without_being_shown(key):
 
 @pytest.mark.parametrize("seconds", [0, -1, "5", None, True, float("inf"), float("nan"), 3601, 1e300, 10**400])
 def test_connect_timeout_must_be_a_number_within_its_bounds(seconds):
-    problem = "option 'connect_timeout' must be a number greater than 0 and at most 3600"
+    problem = "option 'connect_timeout' must be a number of seconds greater than 0 and at most 3600"
     with pytest.raises(ProviderMisconfigured, match=problem):
         make(connect_timeout=seconds)
 

@@ -24,8 +24,8 @@ def test_setting_may_be_absent(settings):
     assert conf.get().providers == {}
 
 
-BAD_CLAIM_TTL = "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds greater than 0 and at most 86,400."
-BAD_DOUBT_PERIOD = "INVOICE_CANCEL['DOUBT_PERIOD'] must be a number of seconds greater than 0 and at most 2,592,000."
+BAD_CLAIM_TTL = "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds greater than 0 and at most 86400."
+BAD_DOUBT_PERIOD = "INVOICE_CANCEL['DOUBT_PERIOD'] must be a number of seconds greater than 0 and at most 2592000."
 WRONG = [
     (None, "INVOICE_CANCEL must be a dict."),
     ([], "INVOICE_CANCEL must be a dict."),

@@ -47,7 +47,11 @@ WRONG = [
     (FIREKASSA, GOOD | {"api_token": "with space"}, "Provider 'fk': option 'api_token' is not usable"),
     (FIREKASSA, GOOD | {"base_url": "ftp://x"}, "Provider 'fk': option 'base_url' must be an address"),
     (FIREKASSA, GOOD | {"base_url": "http://example.com"}, "Provider 'fk': option 'base_url' must begin with https://"),
-    (FIREKASSA, GOOD | {"deadline": 0}, "Provider 'fk': option 'deadline' must be a number greater than 0 and at most"),
+    (
+        FIREKASSA,
+        GOOD | {"deadline": 0},
+        "Provider 'fk': option 'deadline' must be a number of seconds greater than",
+    ),
     (FIREKASSA, GOOD | {"concurrency": 1.5}, "Provider 'fk': option 'concurrency' must be a whole number from 1 to"),
     (FIREKASSA, GOOD | {"lookup": "yes"}, "Provider 'fk': option 'lookup' must be True or False."),
     ("nowhere.Provider", GOOD, "'nowhere.Provider' in INVOICE_CANCEL cannot be imported: No module named 'nowhere'"),

@@ -14,20 +14,21 @@ from django.db.models import Count
 from ...bulk.selection import KeyListReader, SelectionReader
 from ...bulk.start import cancel_requested_selection, cancel_selection, make_readers, preview_selection
 from ...domain.audit import Intent, Trigger
+from ...domain.numbers import COMMAND_LIMIT, CONCURRENCY, RATE
 from ...models import BulkOperation, Invoice
 from ...services.call_arguments import checked_intent
 from ..arguments import (
     actor,
     add_output_arguments,
     age,
+    check_numbers,
     checked_provider,
     invoices_in,
     keys_of,
     moment,
-    positive,
-    rate,
+    number_in,
     read_texts,
-    refuse_bad_bounds,
+    reason,
     refuse_inside_transaction,
 )
 from ..output import ReportingCommand
@@ -62,9 +63,13 @@ class Command(ReportingCommand):
         )
         parser.add_argument("--include-refused", action="store_true", help="also those that were refused before")
         parser.add_argument("--all", action="store_true", help="every open invoice but those refused before")
-        parser.add_argument("--concurrency", type=positive, metavar="N", help="requests in flight, for each provider")
-        parser.add_argument("--rate", type=rate, metavar="N", help="requests a second, shared by all processes")
-        parser.add_argument("--reason", default="", help="why; kept in the log of each invoice")
+        parser.add_argument(
+            "--concurrency", type=number_in(CONCURRENCY), metavar="N", help="requests in flight, for each provider"
+        )
+        parser.add_argument(
+            "--rate", type=number_in(RATE), metavar="N", help="requests a second, shared by all processes"
+        )
+        parser.add_argument("--reason", type=reason, default="", help="why; kept in the log of each invoice")
         parser.add_argument("--actor", metavar="NAME", help="who; a user's name, or any label")
         parser.add_argument("--noinput", "--no-input", action="store_true", help="do not ask")
         parser.add_argument(
@@ -75,8 +80,8 @@ class Command(ReportingCommand):
         add_output_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        refuse_bad_bounds(options, "limit", "concurrency", "rate")
-        read_texts(options, older_than=age, expires_before=moment)
+        check_numbers(options, limit=COMMAND_LIMIT, concurrency=CONCURRENCY, rate=RATE)
+        read_texts(options, older_than=age, expires_before=moment, reason=reason)
         if options["background"]:
             self._refuse_background(options)
         intent = self._intent(options)

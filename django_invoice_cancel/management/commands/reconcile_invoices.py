@@ -13,15 +13,16 @@ from ...bulk import reconcile_invoices
 from ...bulk.start import aliases_without_lookup, cancel_requested_selection, make_readers, preview_selection
 from ...domain.audit import Wanted
 from ...domain.clock import TOLERANCE, utc_now
+from ...domain.numbers import COMMAND_LIMIT
 from ...domain.outcomes import Code
 from ...domain.statuses import OURS_ALONE, Status
 from ...models import ProviderState
 from ...services.eligibility import doubtful
 from ..arguments import (
     add_output_arguments,
+    check_numbers,
     checked_provider,
     invoices_in,
-    refuse_bad_bounds,
     refuse_inside_transaction,
 )
 from ..output import ReportingCommand
@@ -53,7 +54,7 @@ class Command(ReportingCommand):
         add_output_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        refuse_bad_bounds(options, "limit")
+        check_numbers(options, limit=COMMAND_LIMIT)
         provider = checked_provider(options["provider"])
         if provider and options["status"] and not registry.can_look_up(provider):
             raise CommandError(f"{provider!r} cannot be asked for the status of an invoice.")

@@ -11,27 +11,25 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import datetime
 from itertools import islice
 from typing import IO, Any, TextIO
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import CommandError
 from django.db import Error, connections, transaction
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
 from django_invoice_cancel import registry
 from django_invoice_cancel.domain.audit import Trigger
+from django_invoice_cancel.management.arguments import MAX_LISTED
 from django_invoice_cancel.management.output import ReportingCommand
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.fields import displayable
 from django_invoice_cancel.models.registrations import cleaned_values
+from django_invoice_cancel.models.values import localize_time, parse_time
 from django_invoice_cancel.models.writes.answers import Conflict
 
 ID = "external_id"
-MAX_LISTED = 20
 MEMORY_BYTES = 8_000_000
 """How much of a pipe is kept in memory; some 500,000 ids."""
 _DELIMITERS = ",;\t"
@@ -173,7 +171,8 @@ def _values(header: list[str], cells: list[str], line: int) -> dict[str, str]:
 
 COLUMNS = (ID, "reference", "amount", "currency", "status", "issued_at", "expires_at")
 TIMES = ("issued_at", "expires_at")
-CHUNK = 500
+ROW_BATCH_SIZE = 500
+"""How many rows are registered at once."""
 _REFUSALS = (Error, ValueError)
 """What a database or its driver raises for a value that it does not take."""
 
@@ -223,35 +222,35 @@ class Command(ReportingCommand):
             self.stderr.write(f"  and {len(conflicts) - MAX_LISTED:,} more")
 
     def _register(self, rows: CsvRows, read: _Reader, using: str) -> tuple[int, list[Conflict]]:
-        """Register the rows in chunks, all in one transaction; return how many were new, or raise ``BadRows``."""
+        """Register the rows in batches, all in one transaction; return how many were new, or raise ``BadRows``."""
         new, remaining = 0, iter(rows)
         conflicts: list[Conflict] = []
         with transaction.atomic(using=using):
             # SQLite refuses to write in a transaction that began to read while another process wrote.
             Invoice.objects.using(using).filter(pk=0).update(reference="")
-            while chunk := list(islice(remaining, CHUNK)):
+            while batch := list(islice(remaining, ROW_BATCH_SIZE)):
                 try:
-                    new += _register_chunk(chunk, read, using, conflicts)
+                    new += _register_batch(batch, read, using, conflicts)
                 except _REFUSALS as error:
-                    refused = islice(_refused_rows(chunk, read, using), MAX_LISTED)
+                    refused = islice(_refused_rows(batch, read, using), MAX_LISTED)
                     raise BadRows("\n".join(refused) or str(error)) from error
         return new, conflicts
 
 
-def _register_chunk(chunk: list[Row], read: _Reader, using: str, conflicts: list[Conflict]) -> int:
+def _register_batch(batch: list[Row], read: _Reader, using: str, conflicts: list[Conflict]) -> int:
     """Register some rows within a savepoint, so that they can be tried one by one after an error."""
-    manager, values = Invoice.objects.db_manager(using), [read(row.values) for row in chunk]
+    manager, values = Invoice.objects.db_manager(using), [read(row.values) for row in batch]
     options: dict[str, Any] = {"actor": "register_invoices", "trigger": Trigger.COMMAND}
     with transaction.atomic(using=using):
         new: int = manager.register_many(values, on_conflict=conflicts.append, **options)[0]
     return new
 
 
-def _refused_rows(chunk: list[Row], read: _Reader, using: str) -> Iterator[str]:
+def _refused_rows(batch: list[Row], read: _Reader, using: str) -> Iterator[str]:
     """Yield a line for each row that the database refuses; none if the connection is lost."""
-    for row in chunk if connections[using].is_usable() else ():
+    for row in batch if connections[using].is_usable() else ():
         try:
-            _register_chunk([row], read, using, [])
+            _register_batch([row], read, using, [])
         except _REFUSALS as error:
             yield f"line {row.line}: The database refuses it: {error}"
 
@@ -285,20 +284,12 @@ class _Reader:
 
 
 def _time(column: str, text: str) -> datetime:
-    """Return an instant: ISO 8601, a date for its midnight; without an offset in the current time zone."""
+    """Return the time in a cell, or raise ``BadValue``."""
     try:
-        day = parse_date(text)
-        instant = parse_datetime(text) if day is None else datetime.combine(day, time())
-    except ValueError:  # well written, and no such day or hour
-        instant = None
-    if instant is None:
-        raise BadValue(column, f"{text[:40]!r} is no time: write 2026-01-31 or 2026-01-31T23:59:59+03:00.")
-    try:
-        displayable(instant)
+        when = parse_time(text)
+        displayable(when)
+        return localize_time(when)
     except ValidationError as error:
         raise BadValue(column, " ".join(error.messages)) from error
-    if settings.USE_TZ and timezone.is_naive(instant):
-        return timezone.make_aware(instant)
-    if not settings.USE_TZ and timezone.is_aware(instant):
-        return timezone.make_naive(instant)
-    return instant
+    except ValueError as error:
+        raise BadValue(column, str(error)) from error

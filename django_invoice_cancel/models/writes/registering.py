@@ -14,7 +14,7 @@ from ...domain.statuses import Status
 from .answers import FILLED, Conflict, conflict_of, missing_values
 from .rows import Entry, InvoiceRow, RowWriter, show
 
-_GROUP = 500
+_INVOICE_BATCH_SIZE = 500
 """How many ids one query asks for."""
 
 Key = tuple[str, str]
@@ -153,8 +153,8 @@ class RegistrationWriter(RowWriter):
     def _stored(self, invoices: list[InvoiceRow], among: models.QuerySet[Any, Any]) -> dict[Key, InvoiceRow]:
         """Return those of the invoices that are stored, by provider and external id."""
         stored: dict[Key, InvoiceRow] = {}
-        for start in range(0, len(invoices), _GROUP):  # a database takes only so many parameters
-            group = invoices[start : start + _GROUP]
+        for start in range(0, len(invoices), _INVOICE_BATCH_SIZE):  # a database takes only so many parameters
+            group = invoices[start : start + _INVOICE_BATCH_SIZE]
             providers, ids = {i.provider for i in group}, {i.external_id for i in group}
             stored.update((_key(row), row) for row in among.filter(provider__in=providers, external_id__in=ids))
         return stored
