@@ -16,7 +16,7 @@ from django_invoice_cancel.bulk import cancel_invoices
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
 from django_invoice_cancel.operations import Advance, advance
-from django_invoice_cancel.operations.slices import DISABLED_SECONDS
+from django_invoice_cancel.operations.pauses import DISABLED_SECONDS
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 
 pytestmark = pytest.mark.django_db(transaction=True)
