@@ -23,10 +23,10 @@ from ..domain.outcomes import LAST_REFUSED, CancelResult, Code, Outcome, Provide
 from ..domain.ports import InvoicePort, NoticePort, WriterPort
 from ..domain.statuses import MONEY
 from ..registry import ConfigurationUnavailable
-from ..services.cancel import not_claimed, not_done, recorded, result_of
+from ..services.cancel import ineligible_result, record_answer, result_of_answer, unclaimed_result
 from ..services.eligibility import why_not
 from ..services.provider_calls import submit
-from ..services.results import skipped, told
+from ..services.results import log_result, skipped_result
 from .queues import ProviderQueue
 from .run import DATABASE_ERRORS, MAX_PAUSE_WAIT_SECONDS, SLOW_SIGNAL_SECONDS, BulkRun
 from .workers import GROUP, Job, ProviderWorkerPool
@@ -149,9 +149,9 @@ class CancelRun(BulkRun):
             return
         for invoice in invoices:
             logger.warning("An invoice was not claimed (%s): %s.", type(error).__name__, invoice)
-            result = skipped(invoice, Code.DATABASE_ERROR)
+            result = skipped_result(invoice, Code.DATABASE_ERROR)
             if self.max_tries > 1 and invoice.pk not in queue.earlier_results:
-                queue.earlier_results[invoice.pk] = told(result)
+                queue.earlier_results[invoice.pk] = log_result(result)
                 queue.deferred.append(invoice)
             else:
                 self._finish(queue, invoice, result)
@@ -186,19 +186,19 @@ class CancelRun(BulkRun):
 
     def _read_unclaimed_result(self, queue: ProviderQueue, invoice: InvoicePort) -> CancelResult:
         """Return the result of an invoice that could not be claimed, from its row."""
-        return not_claimed(invoice, queue.account)
+        return unclaimed_result(invoice, queue.account)
 
     def _unclaimed_result(self, queue: ProviderQueue, invoice: InvoicePort) -> CancelResult:
         try:
             seen = invoice.attempt
             result = self._read_unclaimed_result(queue, invoice)
             if result.code == Code.IN_PROGRESS and invoice.last_outcome in LAST_REFUSED and invoice.attempt != seen:
-                return skipped(invoice, Code.CHANGED)  # refused since it was read
+                return skipped_result(invoice, Code.CHANGED)  # refused since it was read
             # The instance is as it was read, so its row was changed to another account or id.
-            return skipped(invoice, Code.CHANGED) if result.code == Code.MISCONFIGURED else result
+            return skipped_result(invoice, Code.CHANGED) if result.code == Code.MISCONFIGURED else result
         except DATABASE_ERRORS as error:
             logger.warning("An invoice was not read (%s): %s.", type(error).__name__, invoice)
-            return skipped(invoice, Code.DATABASE_ERROR)
+            return skipped_result(invoice, Code.DATABASE_ERROR)
 
     def _enqueue_pending(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
         """Queue claimed jobs; after a pause one as a probe, then the rest.
@@ -242,7 +242,7 @@ class CancelRun(BulkRun):
     def _is_sendable(self, queue: ProviderQueue, invoice: InvoicePort) -> bool:
         code = why_not(Wanted.CANCEL, invoice, queue.account)
         if code:
-            self._finish(queue, invoice, not_done(Wanted.CANCEL, invoice, code, queue.account))
+            self._finish(queue, invoice, ineligible_result(Wanted.CANCEL, invoice, code, queue.account))
         return not code
 
     def _finish(self, queue: ProviderQueue, invoice: InvoicePort, result: CancelResult) -> None:
@@ -279,13 +279,13 @@ class CancelRun(BulkRun):
             if invoice.pk in queue.earlier_results:
                 self._results.append(queue.earlier_results.pop(invoice.pk))
             elif self._is_sendable(queue, invoice):
-                self._finish(queue, invoice, skipped(invoice, code, retry_after=seconds))
+                self._finish(queue, invoice, skipped_result(invoice, code, retry_after=seconds))
         return bool(invoices)
 
     def _give_back_or_skip(self, queue: ProviderQueue, pool: ProviderWorkerPool, jobs: Sequence[Job]) -> None:
         """Give back unsent claims; skip the invoices for which that failed."""
         for invoice in self._give_back(queue, pool, jobs):
-            self._finish(queue, invoice, skipped(invoice, Code.DATABASE_ERROR))
+            self._finish(queue, invoice, skipped_result(invoice, Code.DATABASE_ERROR))
 
     def _give_back(self, queue: ProviderQueue, pool: ProviderWorkerPool, jobs: Sequence[Job]) -> list[InvoicePort]:
         """Give back unsent claims; return the invoices whose rows the database refused.
@@ -357,14 +357,16 @@ class CancelRun(BulkRun):
         """Write answers as one batch; if that fails, one by one. Return their results."""
         try:
             written = self.writer.record(answers, also=self.on_recorded, may_be_written=self._may_be_written)
-            return [result_of(answer) for answer in written]
+            return [result_of_answer(answer) for answer in written]
         except Exception as error:  # the providers have answered: write each row separately
             if is_interruption(error):
                 raise
             logger.warning(
                 "A batch of answers was not recorded (%s). They are recorded one by one.", type(error).__name__
             )
-            return [recorded(answer, self.writer, also=self.on_recorded, may_be_written=True) for answer in answers]
+            return [
+                record_answer(answer, self.writer, also=self.on_recorded, may_be_written=True) for answer in answers
+            ]
 
     def _handle_result(self, invoice: InvoicePort, result: CancelResult) -> None:
         """Add the result, or queue the invoice for a retry."""
@@ -372,7 +374,7 @@ class CancelRun(BulkRun):
         if queue.pool is not None:
             queue.pool.unrecorded -= 1
         if self.max_tries > 1 and queue.should_retry(result, invoice.pk):
-            queue.earlier_results[invoice.pk] = told(result)
+            queue.earlier_results[invoice.pk] = log_result(result)
             queue.retries.append(invoice)
         else:
             self._finish(queue, invoice, result)

@@ -19,11 +19,11 @@ from ..domain.claims import Seen
 from ..domain.interruptions import is_interruption
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
 from ..domain.ports import InvoicePort, WriterPort
-from ..services.cancel import not_done
+from ..services.cancel import ineligible_result
 from ..services.eligibility import why_not
 from ..services.provider_calls import look_up
-from ..services.reconcile import is_to_be_booked, reconciled, result_of_lookup
-from ..services.results import skipped
+from ..services.reconcile import is_to_be_booked, reconcile_one, result_of_lookup
+from ..services.results import skipped_result
 from .queues import ProviderQueue
 from .run import DATABASE_ERRORS, MAX_PAUSE_WAIT_SECONDS, BulkRun
 from .workers import GROUP, Job, ProviderWorkerPool
@@ -99,20 +99,20 @@ class ReconcileRun(BulkRun):
         booked, not_booked = self._write_each(self.writer.book_check, due) if due else ([], [])
         won = {invoice.pk for invoice in booked}
         for invoice in [*refused, *not_booked]:
-            self._add_result(skipped(invoice, Code.DATABASE_ERROR))
+            self._add_result(skipped_result(invoice, Code.DATABASE_ERROR))
         for invoice in due:
             if invoice.pk not in won and invoice not in not_booked:
-                self._add_result(skipped(invoice, Code.BEING_CHECKED))
+                self._add_result(skipped_result(invoice, Code.BEING_CHECKED))
         return [invoice for invoice in ready if invoice.pk in won or not is_to_be_booked(invoice)]
 
     def _is_ready(self, invoice: InvoicePort) -> bool:
         if invoice.is_abandoned:  # another process has just taken it
-            self._add_result(skipped(invoice, Code.BEING_CHECKED))
+            self._add_result(skipped_result(invoice, Code.BEING_CHECKED))
             return False
         account = self._queues[invoice.provider].account
         code = why_not(self.wanted, invoice, account)
         if code:
-            self._add_result(not_done(self.wanted, invoice, code, account))
+            self._add_result(ineligible_result(self.wanted, invoice, code, account))
         return not code
 
     def _look_up(self, pool: ProviderWorkerPool, job: Job) -> dict[str, LookupReply]:
@@ -146,11 +146,11 @@ class ReconcileRun(BulkRun):
 
     def _reconcile_one(self, invoice: InvoicePort) -> CancelResult:
         try:
-            return reconciled(invoice, self.intent, resubmit=self.resubmit)
+            return reconcile_one(invoice, self.intent, resubmit=self.resubmit)
         except DATABASE_ERRORS as error:
             self._raise_if_database_is_lost(invoice.provider)
             logger.warning("The database refused to write an invoice (%s): %s.", type(error).__name__, invoice)
-            return skipped(invoice, Code.DATABASE_ERROR)
+            return skipped_result(invoice, Code.DATABASE_ERROR)
 
     def _wait_for_slot(self, pool: ProviderWorkerPool) -> bool:
         """Reserve a slot and wait for it; return False if none is near or the run was stopped."""
@@ -190,7 +190,7 @@ class ReconcileRun(BulkRun):
             if not self.writer.record_lookup(
                 seen, reply, self.intent, also=partial(self._call_on_recorded, invoice, reply)
             ):
-                return skipped(invoice, Code.CHANGED)
+                return skipped_result(invoice, Code.CHANGED)
         except Exception as error:
             if is_interruption(error):
                 raise

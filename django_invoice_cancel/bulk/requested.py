@@ -13,7 +13,7 @@ from ..domain.audit import Intent, Trigger
 from ..domain.claims import Claim
 from ..domain.outcomes import CancelResult, Code
 from ..domain.ports import InvoicePort, WriterPort
-from ..services.cancel import request_not_claimed
+from ..services.cancel import unclaimed_request_result
 from .cancel import CancelRun
 from .queues import ProviderQueue
 from .workers import Job
@@ -31,7 +31,7 @@ class RequestedCancelRun(CancelRun):
         return self.writer.claim_requested(invoices, is_try=True)
 
     def _read_unclaimed_result(self, queue: ProviderQueue, invoice: InvoicePort) -> CancelResult:
-        return request_not_claimed(invoice, queue.account)
+        return unclaimed_request_result(invoice, queue.account)
 
     def _finish(self, queue: ProviderQueue, invoice: InvoicePort, result: CancelResult) -> None:
         if result.code == Code.MISCONFIGURED:

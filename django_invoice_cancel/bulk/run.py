@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from ..domain.audit import Intent
 from ..domain.outcomes import CancelResult, Code
 from ..domain.ports import InvoicePort, NoticePort, WriterPort
-from ..services.results import skipped, told
+from ..services.results import log_result, skipped_result
 from .garbage import is_collecting, run_in_background, watch_collections
 from .queues import ProviderQueue
 from .workers import GROUP, SLOT_HORIZON, Job, ProviderWorkerPool
@@ -147,7 +147,7 @@ class BulkRun(ABC):
         moved = [invoice for invoice in taken if invoice.provider != queue.alias]
         for invoice in moved:
             queue.earlier_results.pop(invoice.pk, None)
-            self._add_result(skipped(invoice, Code.CHANGED))
+            self._add_result(skipped_result(invoice, Code.CHANGED))
         return [invoice for invoice in taken if invoice not in moved] if moved else taken
 
     def _apply_limit(self) -> None:
@@ -202,10 +202,10 @@ class BulkRun(ABC):
 
     def _add_result(self, result: CancelResult) -> None:
         """Log a result and keep it for the caller, who may close the run before it is yielded."""
-        self._results.append(told(result))
+        self._results.append(log_result(result))
 
     def _skip_paused(self, invoice: InvoicePort, seconds: float) -> None:
-        self._add_result(skipped(invoice, Code.PROVIDER_PAUSED, retry_after=seconds))
+        self._add_result(skipped_result(invoice, Code.PROVIDER_PAUSED, retry_after=seconds))
 
     def _yield_results(self) -> Iterator[CancelResult]:
         ready, self._results = self._results, []

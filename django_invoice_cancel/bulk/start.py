@@ -15,9 +15,9 @@ from ..domain.numbers import check_run_options
 from ..domain.outcomes import CancelResult, Code
 from ..domain.ports import SelectionPort, WriterPort
 from ..services.call_arguments import checked_intent, make_intent
-from ..services.cancel import not_done
+from ..services.cancel import ineligible_result
 from ..services.eligibility import account_of, why_not
-from ..services.results import skipped
+from ..services.results import skipped_result
 from .cancel import CancelRun
 from .queues import ProviderQueue
 from .reconcile import ReconcileRun
@@ -164,7 +164,9 @@ def preview_selection(
             left -= len(invoices)
             for invoice in invoices:
                 code = why_not(wanted, invoice, account)
-                yield not_done(wanted, invoice, code, account) if code else skipped(invoice, Code.DRY_RUN)
+                yield (
+                    ineligible_result(wanted, invoice, code, account) if code else skipped_result(invoice, Code.DRY_RUN)
+                )
 
 
 def make_readers(selection: SelectionPort) -> dict[str, SelectionReader]:

@@ -23,7 +23,7 @@ from ..domain.outcomes import Code
 from ..domain.ports import ProviderStatePort
 from ..providers.base import Provider
 from ..services.cancel import FAILURES_THAT_PAUSE, PAUSE_SECONDS
-from ..services.provider_calls import tell_bug
+from ..services.provider_calls import log_adapter_error
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -308,7 +308,7 @@ class ProviderWorkerPool:
                     job.is_sent = True
                     job.answer = job.call(job)
             except BaseException as bug:  # noqa: BLE001 - an adapter's CancelledError or exit must not end the thread
-                tell_bug(self.provider, bug)
+                log_adapter_error(self.provider, bug)
                 self.update_from_reply(job.pause_generation, Code.ADAPTER_ERROR, is_inconclusive=True, retry_after=None)
             finally:  # the run always gets the job back
                 self._done.put(job)

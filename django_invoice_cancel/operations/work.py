@@ -16,8 +16,8 @@ from ..domain.statuses import Status
 from ..exceptions import ResolveNotPossible
 from ..models import BulkOperation, Invoice
 from ..models.operation import Operation
-from ..services.cancel import result_of
-from ..services.results import skipped, standing
+from ..services.cancel import result_of_answer
+from ..services.results import result_for_status, skipped_result
 from .slices import Slice
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -28,7 +28,7 @@ def cancel_items(operation: BulkOperation, slice_: Slice) -> None:
 
     def conclude(answers: Sequence[Answer]) -> None:
         # The result and not the reply: the row counts if a payment or a cancellation was recorded concurrently.
-        results = [result_of(answer) for answer in answers if answer.reply.code != Code.RATE_LIMITED]
+        results = [result_of_answer(answer) for answer in answers if answer.reply.code != Code.RATE_LIMITED]
         slice_.conclude((result.invoice_id, result.outcome, result.code) for result in results)
 
     results = cancel_selection(
@@ -79,7 +79,7 @@ def resolve_items(operation: BulkOperation, slice_: Slice) -> None:
 
 def _resolve_one(operation: BulkOperation, slice_: Slice, invoice: Invoice) -> None:
     def conclude() -> None:
-        result = standing(invoice, Code.RESOLVED)
+        result = result_for_status(invoice, Code.RESOLVED)
         slice_.conclude([(invoice.pk, result.outcome, Code.RESOLVED)])
 
     try:
@@ -88,7 +88,7 @@ def _resolve_one(operation: BulkOperation, slice_: Slice, invoice: Invoice) -> N
         slice_.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
     except DatabaseError as error:
         logger.warning("The database refused a decision about %s (%s).", invoice, type(error).__name__)
-        slice_.conclude_result(skipped(invoice, Code.DATABASE_ERROR))
+        slice_.conclude_result(skipped_result(invoice, Code.DATABASE_ERROR))
 
 
 WORK: Mapping[Operation, Callable[[BulkOperation, Slice], None]] = MappingProxyType(

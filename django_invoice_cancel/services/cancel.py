@@ -1,7 +1,7 @@
 """The story, told once: claim, submit, record; and how doubt ends. One invoice is the case n = 1.
 
 Knows no model: an invoice brings its writer. Asks a provider only outside transactions; whatever is not certain
-is IN_DOUBT. What is said of one attempt here, ``bulk`` says of many with the same functions.
+is IN_DOUBT. What is result of one attempt here, ``bulk`` says of many with the same functions.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ..providers.base import Provider
 from .call_arguments import checked_intent
 from .eligibility import NOT_NOW, Account, account_of, why_no_request, why_not, why_not_now
 from .on_commit import call_on_commit
-from .provider_calls import interrupted, is_certainly_unsent, submit
-from .results import result, skipped, standing, told
+from .provider_calls import interrupted_answer, is_certainly_unsent, submit
+from .results import log_result, make_result, result_for_status, skipped_result
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -59,11 +59,11 @@ def cancel_invoice(
     writer, account = invoice._writer, account_of(invoice.provider)
     if not isinstance(account, Provider) or why_no_request(invoice, account):
         writer.refuse_inside_transaction()
-        return told(not_claimed(invoice, account))
+        return log_result(unclaimed_result(invoice, account))
     claim = writer.claim([invoice], intent)
     if not claim.invoices or writer.is_overtaken(claim, invoice):
-        return told(not_claimed(invoice, account))
-    return told(send_claimed(account, claim, invoice))
+        return log_result(unclaimed_result(invoice, account))
+    return log_result(send_claimed(account, claim, invoice))
 
 
 def send_claimed(provider: Provider, claim: Claim, invoice: InvoicePort) -> CancelResult:
@@ -77,17 +77,17 @@ def send_claimed(provider: Provider, claim: Claim, invoice: InvoicePort) -> Canc
         answer, interruption = submit(provider, claim, invoice), None
     except BaseException as error:  # noqa: BLE001 - raised again below
         interruption = without_frames(error)
-        answer = interrupted(claim, invoice, interruption)
+        answer = interrupted_answer(claim, invoice, interruption)
     if interruption is not None and is_certainly_unsent(provider, claim):
         _give_back(claim, invoice)
         raise interruption
     reply = answer.reply
     says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
     note_reply(reply, invoice, answer.target.provider, says_nothing, claim.is_provider_failing)
-    said = recorded(answer)
+    result = record_answer(answer)
     if interruption is not None:
         raise interruption
-    return said
+    return result
 
 
 def _give_back(claim: Claim, invoice: InvoicePort) -> None:
@@ -126,20 +126,20 @@ def refuse_unsaved(invoice: InvoicePort) -> None:
         raise ValueError("Save the invoice first, or use Invoice.objects.register().")
 
 
-def not_done(
+def ineligible_result(
     wanted: str, invoice: InvoicePort, code: str, account: Account, *, pause: ProviderStatePort | None = None
 ) -> CancelResult:
     """Return the result of an invoice with which nothing is done; ``code`` is that of ``why_not``."""
     if wanted == Wanted.CANCEL and code == Code.ALREADY_CANCELED:
-        return result(invoice, Outcome.ALREADY_CANCELED, code)
+        return make_result(invoice, Outcome.ALREADY_CANCELED, code)
     if wanted != Wanted.CANCEL and code not in _SKIPPED:
-        return standing(invoice, code)
+        return result_for_status(invoice, code)
     seconds = pause.seconds_left if pause is not None and code == Code.PROVIDER_PAUSED else None
     if isinstance(account, ImproperlyConfigured):  # its name is not to be looked for in the configuration
         detail = str(account)
-        return result(invoice, Outcome.SKIPPED, code, detail=detail, name=invoice.provider, retry_after=seconds)
+        return make_result(invoice, Outcome.SKIPPED, code, detail=detail, name=invoice.provider, retry_after=seconds)
     detail = _wrong_id(invoice, account) if code == Code.MISCONFIGURED else ""
-    return skipped(invoice, code, detail=detail, retry_after=seconds)
+    return skipped_result(invoice, code, detail=detail, retry_after=seconds)
 
 
 def _wrong_id(invoice: InvoicePort, provider: Provider) -> str:
@@ -150,7 +150,7 @@ def _wrong_id(invoice: InvoicePort, provider: Provider) -> str:
     return f"its id is stored as {invoice.external_id!r} and must be {clean_id!r}; register() stores it so."
 
 
-def recorded(
+def record_answer(
     answer: Answer, writer: WriterPort | None = None, *, also: OnRecorded | None = None, may_be_written: bool = False
 ) -> CancelResult:
     """Record an answer and return its result, marked as not recorded if that failed.
@@ -158,13 +158,13 @@ def recorded(
     An answer that cannot be recorded together with ``also`` is recorded without it.
     """
     writer = writer or answer.invoice._writer
-    written = _written(answer, writer, also, may_be_written)
+    written = _try_to_record(answer, writer, also, may_be_written)
     if written is None and also is not None:
-        written = _written(answer, writer, None, may_be_written=True)
-    return replace(result_of(written or answer), is_recorded=written is not None)
+        written = _try_to_record(answer, writer, None, may_be_written=True)
+    return replace(result_of_answer(written or answer), is_recorded=written is not None)
 
 
-def _written(answer: Answer, writer: WriterPort, also: OnRecorded | None, may_be_written: bool) -> Answer | None:
+def _try_to_record(answer: Answer, writer: WriterPort, also: OnRecorded | None, may_be_written: bool) -> Answer | None:
     """Record an answer; return it as it was written, or None if that failed."""
     try:
         return writer.record([answer], also=also, may_be_written=may_be_written)[0]
@@ -176,7 +176,7 @@ def _written(answer: Answer, writer: WriterPort, also: OnRecorded | None, may_be
         return None
 
 
-def result_of(answer: Answer) -> CancelResult:
+def result_of_answer(answer: Answer) -> CancelResult:
     """Return the result of a recorded answer: the row's word where it says more than the reply, else the reply's."""
     invoice, reply = answer.invoice, answer.reply
     outcome, code = reply.outcome, reply.code
@@ -184,7 +184,7 @@ def result_of(answer: Answer) -> CancelResult:
         outcome, code = Outcome.REFUSED, Code.HAS_PAYMENT
     elif invoice.status == Status.CANCELED and not reply.confirms_cancel:
         outcome, code = Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED
-    return result(
+    return make_result(
         invoice,
         outcome,
         code,
@@ -197,29 +197,29 @@ def result_of(answer: Answer) -> CancelResult:
     )
 
 
-def not_claimed(invoice: InvoicePort, account: Account) -> CancelResult:
+def unclaimed_result(invoice: InvoicePort, account: Account) -> CancelResult:
     """Return why an invoice could not be claimed, from its row as it is now."""
     writer = invoice._writer
     row = writer.refresh(invoice)
     if row is None:
-        return skipped(invoice, Code.NOT_REGISTERED)
+        return skipped_result(invoice, Code.NOT_REGISTERED)
     pause = None
     code = why_not(Wanted.CANCEL, invoice, account)
     if not code:
         pause = writer.paused(invoice.provider)
         code = why_not_now(Wanted.CANCEL, account, pause)
     if code:
-        return not_done(Wanted.CANCEL, invoice, code, account, pause=pause)
+        return ineligible_result(Wanted.CANCEL, invoice, code, account, pause=pause)
     # A claim that failed on another one is lost to a process that has returned its claim in the meantime.
-    return misnamed(invoice, row) or skipped(invoice, Code.IN_PROGRESS)
+    return mismatch_result(invoice, row) or skipped_result(invoice, Code.IN_PROGRESS)
 
 
-def misnamed(invoice: InvoicePort, row: InvoicePort) -> CancelResult | None:
+def mismatch_result(invoice: InvoicePort, row: InvoicePort) -> CancelResult | None:
     """Return a result if the instance names another invoice than its row: an unsaved edit, or a row that was edited."""
     if (row.provider, row.external_id) == (invoice.provider, invoice.external_id):
         return None
     detail = f"its row is not {invoice.provider} {invoice.external_id}."
-    return skipped(invoice, Code.MISCONFIGURED, detail=detail)
+    return skipped_result(invoice, Code.MISCONFIGURED, detail=detail)
 
 
 # -- cancel on commit -----------------------------------------------------------------------------------------
@@ -251,13 +251,13 @@ def cancel_requested(invoice: InvoicePort) -> CancelResult:
     if isinstance(account, Provider) and not why_no_request(invoice, account):
         for claim in writer.claim_requested([invoice], is_try=False, unless_paused=True):
             if claim.invoices and not writer.is_overtaken(claim, invoice):
-                return told(send_claimed(account, claim, invoice))
-    return told(request_not_claimed(invoice, account))
+                return log_result(send_claimed(account, claim, invoice))
+    return log_result(unclaimed_request_result(invoice, account))
 
 
-def request_not_claimed(invoice: InvoicePort, account: Account) -> CancelResult:
+def unclaimed_request_result(invoice: InvoicePort, account: Account) -> CancelResult:
     """Return why an invoice could not be claimed for its request, from its row as it is now."""
-    reason = not_claimed(invoice, account)
+    reason = unclaimed_result(invoice, account)
     if reason.code == Code.IN_PROGRESS and invoice.status == Status.CREATED and invoice.cancel_requested_at is None:
-        return skipped(invoice, Code.CHANGED)  # withdrawn
+        return skipped_result(invoice, Code.CHANGED)  # withdrawn
     return reason

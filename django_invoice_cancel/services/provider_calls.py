@@ -39,7 +39,7 @@ def submit(provider: Provider, claim: Claim, invoice: InvoicePort) -> Answer:
     except Exception as bug:
         if is_interruption(bug):
             raise
-        reply = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR, provider_message=tell_bug(provider, bug))
+        reply = ProviderReply(Outcome.IN_DOUBT, Code.ADAPTER_ERROR, provider_message=log_adapter_error(provider, bug))
     return Answer(claim, invoice, reply, round((time.monotonic() - started) * 1000))
 
 
@@ -55,7 +55,7 @@ def is_certainly_unsent(provider: Provider, claim: Claim) -> bool:
     return is_known and not claim.is_lease_asked
 
 
-def interrupted(claim: Claim, invoice: InvoicePort, interruption: BaseException) -> Answer:
+def interrupted_answer(claim: Claim, invoice: InvoicePort, interruption: BaseException) -> Answer:
     """Return the answer of a request that ``interruption`` ended: the provider may have carried it out."""
     message = type(interruption).__name__
     return Answer(claim, invoice, ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER, provider_message=message), 0)
@@ -63,7 +63,7 @@ def interrupted(claim: Claim, invoice: InvoicePort, interruption: BaseException)
 
 def read_reply(provider: Provider, reply: object) -> ProviderReply:
     """Return an adapter's reply as it may be kept. A contradictory one is in doubt; money that it names is kept."""
-    reply = _kept(provider, reply, ProviderReply)
+    reply = _validated_reply(provider, reply, ProviderReply)
     if reply.status is None or reply.status in MONEY:
         return reply
     if reply.confirms_cancel:
@@ -93,7 +93,7 @@ def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupRepl
     except Exception as bug:
         if is_interruption(bug):
             raise
-        message = tell_bug(provider, bug)
+        message = log_adapter_error(provider, bug)
         return {
             i: LookupReply(None, Code.ADAPTER_ERROR, is_answer=False, provider_message=message) for i in external_ids
         }
@@ -103,7 +103,7 @@ def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupRepl
 
 def _read_lookup(provider: Provider, reply: object) -> LookupReply:
     """Return a reply to a lookup as it may be kept. Money that it names counts, whatever else it states."""
-    reply = _kept(provider, reply, LookupReply)
+    reply = _validated_reply(provider, reply, LookupReply)
     if reply.status in OURS_ALONE:
         return replace(reply, status=None, code=Code.CONTRADICTORY_ANSWER, is_answer=False)
     if reply.status in MONEY:
@@ -111,7 +111,7 @@ def _read_lookup(provider: Provider, reply: object) -> LookupReply:
     return reply if reply.is_answer else replace(reply, status=None)
 
 
-def _kept(provider: Provider, reply: object, kind: type[R]) -> R:
+def _validated_reply(provider: Provider, reply: object, kind: type[R]) -> R:
     """Return a reply with its words masked and cut, or raise ``TypeError``: an adapter may be anybody's."""
     if not isinstance(reply, kind):
         raise TypeError(f"An adapter answers with a {kind.__name__}, not with {type(reply).__name__}.")
@@ -130,7 +130,7 @@ def _kept(provider: Provider, reply: object, kind: type[R]) -> R:
     return replace(reply, **kept)
 
 
-def tell_bug(provider: Provider, bug: BaseException) -> str:
+def log_adapter_error(provider: Provider, bug: BaseException) -> str:
     """Log an adapter's bug with its traceback, secrets masked; return the name of its class.
 
     The exception itself goes no further: its frames hold what must not leave.

@@ -17,10 +17,10 @@ from ..domain.ports import InvoicePort
 from ..domain.statuses import MONEY, OURS_ALONE, Status
 from ..providers.base import Provider
 from .call_arguments import checked_status_string, make_intent
-from .cancel import misnamed, not_claimed, not_done, note_reply, refuse_unsaved, send_claimed
+from .cancel import ineligible_result, mismatch_result, note_reply, refuse_unsaved, send_claimed, unclaimed_result
 from .eligibility import account_of, why_not, why_not_now
 from .provider_calls import look_up
-from .results import result, skipped, standing, told
+from .results import log_result, make_result, result_for_status, skipped_result
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -72,37 +72,37 @@ def reconcile_invoice(
     ``resubmit`` repeats the cancel where the provider has no lookup, declares a repeat harmless, and the doubt
     period is over.
     """
-    return told(reconciled(invoice, make_intent(actor, trigger), resubmit=resubmit))
+    return log_result(reconcile_one(invoice, make_intent(actor, trigger), resubmit=resubmit))
 
 
-def reconciled(invoice: InvoicePort, intent: Intent, *, resubmit: bool) -> CancelResult:
+def reconcile_one(invoice: InvoicePort, intent: Intent, *, resubmit: bool) -> CancelResult:
     """Return the result of reconciling one invoice; it is not told yet."""
     refuse_unsaved(invoice)
     writer = invoice._writer
     writer.refuse_inside_transaction()
     row = writer.refresh(invoice)
     if row is None:
-        return skipped(invoice, Code.NOT_REGISTERED)
+        return skipped_result(invoice, Code.NOT_REGISTERED)
     if invoice.status == Status.IN_DOUBT:
         writer.correct_times(invoice)
     wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
     account, target = account_of(invoice.provider), Target.of(invoice)
-    code, wrong = why_not(wanted, invoice, account), misnamed(invoice, row)
+    code, wrong = why_not(wanted, invoice, account), mismatch_result(invoice, row)
     if invoice.is_abandoned:
         writer.mark_abandoned([invoice], intent)
     if invoice.status == Status.CANCELING:
-        return skipped(invoice, Code.IN_PROGRESS)
+        return skipped_result(invoice, Code.IN_PROGRESS)
     if wrong is not None and code != Code.NEWER_STATUS:
         return replace(wrong, status=str(invoice.status))
     if code or not isinstance(account, Provider):
-        return not_done(wanted, invoice, code, account)
+        return ineligible_result(wanted, invoice, code, account)
     state = writer.provider_state(target.provider)
     code = why_not_now(wanted, account, state)
     if code:
-        return not_done(wanted, invoice, code, account, pause=state)
+        return ineligible_result(wanted, invoice, code, account, pause=state)
     if account.supports_lookup:
-        return _looked_up(account, invoice, target, intent, was_failing=state is not None and state.failures > 0)
-    return _repeated(account, invoice, intent)
+        return _look_up(account, invoice, target, intent, was_failing=state is not None and state.failures > 0)
+    return _repeat_cancel(account, invoice, intent)
 
 
 def is_to_be_booked(invoice: InvoicePort) -> bool:
@@ -110,7 +110,7 @@ def is_to_be_booked(invoice: InvoicePort) -> bool:
     return invoice.status == Status.IN_DOUBT or invoice.next_check_at is not None
 
 
-def _looked_up(
+def _look_up(
     provider: Provider, invoice: InvoicePort, target: Target, intent: Intent, *, was_failing: bool
 ) -> CancelResult:
     writer = invoice._writer
@@ -120,7 +120,7 @@ def _looked_up(
     reply = look_up(provider, [target.external_id])[target.external_id]
     note_reply(reply, invoice, target.provider, not reply.is_answer, was_failing)
     if not writer.record_lookup(seen, reply, intent):
-        return skipped(invoice, Code.CHANGED)
+        return skipped_result(invoice, Code.CHANGED)
     return result_of_lookup(invoice, reply)
 
 
@@ -128,21 +128,25 @@ def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
     """Return the result of a recorded lookup: the stored status, or why the lookup added nothing to it."""
     if invoice.status == Status.IN_DOUBT:
         code = Code.STILL_OPEN if reply.status == Status.CREATED else reply.code
-        said = result(invoice, Outcome.IN_DOUBT, code)
+        result = make_result(invoice, Outcome.IN_DOUBT, code)
     elif not reply.is_answer and invoice.contradicted_at is None:
-        said = skipped(invoice, reply.code)
+        result = skipped_result(invoice, reply.code)
     elif reply.status is not None:
-        said = standing(invoice, Code.STILL_OPEN)
+        result = result_for_status(invoice, Code.STILL_OPEN)
     else:
-        said = skipped(invoice, reply.code) if invoice.status == Status.CREATED else standing(invoice, reply.code)
+        result = (
+            skipped_result(invoice, reply.code)
+            if invoice.status == Status.CREATED
+            else result_for_status(invoice, reply.code)
+        )
     return replace(
-        said, http_status=reply.http_status, provider_message=reply.provider_message, retry_after=reply.retry_after
+        result, http_status=reply.http_status, provider_message=reply.provider_message, retry_after=reply.retry_after
     )
 
 
-def _repeated(provider: Provider, invoice: InvoicePort, intent: Intent) -> CancelResult:
+def _repeat_cancel(provider: Provider, invoice: InvoicePort, intent: Intent) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
     claim = invoice._writer.claim([invoice], intent, before=Status.IN_DOUBT)
     if not claim.invoices or invoice._writer.is_overtaken(claim, invoice):
-        return not_claimed(invoice, provider)
+        return unclaimed_result(invoice, provider)
     return send_claimed(provider, claim, invoice)

@@ -42,11 +42,13 @@ def raise_unless_ok(cancel_result: CancelResult) -> CancelResult:
     raise EXCEPTIONS[cancel_result.outcome](cancel_result)
 
 
-def skipped(invoice: InvoicePort, code: str, *, detail: str = "", retry_after: float | None = None) -> CancelResult:
-    return result(invoice, Outcome.SKIPPED, code, detail=detail, retry_after=retry_after)
+def skipped_result(
+    invoice: InvoicePort, code: str, *, detail: str = "", retry_after: float | None = None
+) -> CancelResult:
+    return make_result(invoice, Outcome.SKIPPED, code, detail=detail, retry_after=retry_after)
 
 
-def result(
+def make_result(
     invoice: InvoicePort,
     outcome: Outcome,
     code: str,
@@ -85,11 +87,11 @@ def provider_name(alias: str) -> str:
         return alias
 
 
-def told(cancel_result: CancelResult) -> CancelResult:
+def log_result(cancel_result: CancelResult) -> CancelResult:
     """Write the one line of the log file about a result, and return it."""
     took = "" if cancel_result.duration_ms is None else f" in {cancel_result.duration_ms} ms"
     logger.log(
-        _level(cancel_result),
+        _log_level(cancel_result),
         "%s %s: %s (%s)%s",
         cancel_result.provider,
         cancel_result.external_id,
@@ -109,7 +111,7 @@ def told(cancel_result: CancelResult) -> CancelResult:
     return cancel_result
 
 
-def _level(cancel_result: CancelResult) -> int:
+def _log_level(cancel_result: CancelResult) -> int:
     """What nothing was sent for is no news, each minute anew for all that wait for a paused provider."""
     if not cancel_result.is_recorded:
         return logging.ERROR
@@ -118,21 +120,21 @@ def _level(cancel_result: CancelResult) -> int:
     return logging.DEBUG if cancel_result.outcome == Outcome.SKIPPED else logging.INFO
 
 
-def standing(invoice: InvoicePort, code_if_open: str) -> CancelResult:
+def result_for_status(invoice: InvoicePort, code_if_open: str) -> CancelResult:
     """Return the result that an invoice's stored status stands for, when nothing new was learned."""
     if not is_known(invoice.status):
-        return skipped(invoice, Code.NEWER_STATUS)
+        return skipped_result(invoice, Code.NEWER_STATUS)
     status = Status(invoice.status)
     if invoice.contradicted_at is not None:
-        return result(invoice, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
+        return make_result(invoice, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
     if status == Status.CANCELED:
-        return result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
+        return make_result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
     if status in MONEY:
-        return result(invoice, Outcome.REFUSED, Code.HAS_PAYMENT)
+        return make_result(invoice, Outcome.REFUSED, Code.HAS_PAYMENT)
     if status in CLOSED:
-        return result(invoice, Outcome.REFUSED, Code.CLOSED)
+        return make_result(invoice, Outcome.REFUSED, Code.CLOSED)
     if is_in_doubt(invoice):
-        return result(invoice, Outcome.IN_DOUBT, code_if_open)
+        return make_result(invoice, Outcome.IN_DOUBT, code_if_open)
     if status == Status.CANCELING:
-        return skipped(invoice, Code.IN_PROGRESS)
-    return result(invoice, Outcome.NOT_PROCESSED, code_if_open)
+        return skipped_result(invoice, Code.IN_PROGRESS)
+    return make_result(invoice, Outcome.NOT_PROCESSED, code_if_open)

@@ -13,7 +13,7 @@ from django_invoice_cancel import registry
 from django_invoice_cancel.domain.audit import Intent
 from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.services.cancel import cancel_invoice, cancel_requested, recorded
+from django_invoice_cancel.services.cancel import cancel_invoice, cancel_requested, record_answer
 from django_invoice_cancel.services.provider_calls import look_up
 
 from .fates import CLOCKS, FATES, Fate
@@ -131,7 +131,7 @@ class Walk(Stage):
     def record_the_answer(self, data, fate):
         answer, ahead = self.answered.pop(data.draw(st.integers(0, len(self.answered) - 1), "answer"))
         with self.process(answer.invoice, replace(fate, ahead=ahead), tells=RECORDED):
-            self.hear(answer.invoice, recorded(answer))
+            self.hear(answer.invoice, record_answer(answer))
 
     @precondition(lambda self: self.answered)
     @rule(data=st.data(), fault=st.sampled_from(FAULTS), delay=DELAYS)

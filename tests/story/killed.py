@@ -38,7 +38,7 @@ def main(base_url, external_id, seam):
     rows_append, RowWriter.append = RowWriter.append, append
     real_submit, cancel.submit = cancel.submit, submit
     if seam == "after the record":
-        cancel.result_of = die
+        cancel.result_of_answer = die
     Invoice.objects.get(external_id=external_id).cancel()
 
 

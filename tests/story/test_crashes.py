@@ -99,7 +99,7 @@ def kill_at(monkeypatch, seam):
     monkeypatch.setattr(cancel, "submit", killing_submit)
     monkeypatch.setattr(RowWriter, "append", killing_append)
     if seam == "after the record":
-        monkeypatch.setattr(cancel, "result_of", killing_result)
+        monkeypatch.setattr(cancel, "result_of_answer", killing_result)
 
 
 @pytest.mark.django_db

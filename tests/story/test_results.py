@@ -18,7 +18,7 @@ from django_invoice_cancel.exceptions import (
     OutcomeNotRecorded,
 )
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.services.results import EXCEPTIONS, raise_unless_ok, result
+from django_invoice_cancel.services.results import EXCEPTIONS, make_result, raise_unless_ok
 from tests.story.reading import failure, left, row, steps
 
 pytestmark = pytest.mark.django_db
@@ -203,7 +203,7 @@ def test_every_outcome_but_the_good_ones_has_its_exception():
 
 def a_result(outcome, code, **more):
     invoice = Invoice(pk=7, provider="firekassa", external_id="511727028", status="created", reference="order-17")
-    return result(invoice, outcome, code, **more)
+    return make_result(invoice, outcome, code, **more)
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

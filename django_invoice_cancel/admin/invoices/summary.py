@@ -19,7 +19,7 @@ from ...labels.invoices import SITUATIONS, Situation
 from ...labels.results import describe_result
 from ...models import Invoice, InvoiceTransition, ProviderState
 from ...models.actors import named_actor
-from ...services.cancel import not_done
+from ...services.cancel import ineligible_result
 from ...services.eligibility import Account, doubt_over_at, is_in_doubt
 from ...services.results import provider_name
 from ..provider_state import describe_pause
@@ -71,7 +71,7 @@ def explain_why_not(
         return ""
     if wanted not in (Wanted.CANCEL, Wanted.REPEAT):
         return str(describe_result(Outcome.SKIPPED, code, provider=provider_name(invoice.provider)))
-    text = str(not_done(wanted, invoice, code, account).message)
+    text = str(ineligible_result(wanted, invoice, code, account).message)
     if wanted == Wanted.REPEAT and code == Code.DOUBT_PERIOD and is_in_doubt(invoice):
         again = _("The cancel request can be repeated from %(when)s on.")
         return f"{text} {again % {'when': format_time(doubt_over_at(invoice))}}"
