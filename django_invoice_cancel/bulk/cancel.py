@@ -16,12 +16,12 @@ from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
-from ..domain.audit import Intent, Wanted
+from ..domain.audit import AuditContext, Wanted
 from ..domain.claims import Answer, Claim
 from ..domain.interruptions import is_interruption
 from ..domain.outcomes import LAST_REFUSED, CancelResult, Code, Outcome, ProviderReply
 from ..domain.ports import InvoicePort, NoticePort, WriterPort
-from ..domain.statuses import MONEY
+from ..domain.statuses import PAID_STATUSES
 from ..registry import ConfigurationUnavailable
 from ..services.cancel import ineligible_result, record_answer, result_of_answer, unclaimed_result
 from ..services.eligibility import why_not
@@ -48,7 +48,7 @@ class CancelRun(BulkRun):
     def __init__(
         self,
         writer: WriterPort,
-        intent: Intent,
+        intent: AuditContext,
         done: SimpleQueue[Job],
         *,
         on_recorded: Callable[[Sequence[Answer]], None] | None = None,
@@ -233,7 +233,9 @@ class CancelRun(BulkRun):
         claim, invoice = job.subject
         answer = submit(pool.provider, claim, invoice)
         reply = answer.reply
-        is_inconclusive = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
+        is_inconclusive = (
+            reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in PAID_STATUSES
+        )
         pool.update_from_reply(
             job.pause_generation, reply.code, is_inconclusive=is_inconclusive, retry_after=reply.retry_after
         )

@@ -14,7 +14,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from ..domain.audit import Intent, Wanted
+from ..domain.audit import AuditContext, Wanted
 from ..domain.claims import Seen
 from ..domain.interruptions import is_interruption
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
@@ -37,7 +37,7 @@ class ReconcileRun(BulkRun):
     def __init__(
         self,
         writer: WriterPort,
-        intent: Intent,
+        intent: AuditContext,
         done: SimpleQueue[Job],
         *,
         resubmit: bool = False,

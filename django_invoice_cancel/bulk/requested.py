@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from ..domain.audit import Intent, Trigger
+from ..domain.audit import AuditContext, Trigger
 from ..domain.claims import Claim
 from ..domain.outcomes import CancelResult, Code
 from ..domain.ports import InvoicePort, WriterPort
@@ -25,7 +25,7 @@ class RequestedCancelRun(CancelRun):
     """Carries out cancellations that ``cancel_on_commit`` requested. Invoices of paused providers stay due."""
 
     def __init__(self, writer: WriterPort, done: SimpleQueue[Job], **options: Any) -> None:
-        super().__init__(writer, Intent(trigger=Trigger.ON_COMMIT), done, max_tries=1, **options)
+        super().__init__(writer, AuditContext(trigger=Trigger.ON_COMMIT), done, max_tries=1, **options)
 
     def _claim(self, invoices: list[InvoicePort]) -> Iterator[Claim]:
         return self.writer.claim_requested(invoices, is_try=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from ..domain.audit import Intent
+from ..domain.audit import AuditContext
 from ..domain.outcomes import CancelResult, Code
 from ..domain.ports import InvoicePort, NoticePort, WriterPort
 from ..services.results import log_result, skipped_result
@@ -56,7 +56,7 @@ class BulkRun(ABC):
     def __init__(
         self,
         writer: WriterPort,
-        intent: Intent,
+        intent: AuditContext,
         done: SimpleQueue[Job],
         *,
         should_stop: ShouldStop = never,

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import registry
-from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.audit import AuditContext, Trigger, Wanted
 from ..domain.numbers import check_run_options
 from ..domain.outcomes import CancelResult, Code
 from ..domain.ports import SelectionPort, WriterPort
@@ -106,7 +106,7 @@ def reconcile_invoices(
 def cancel_selection(
     writer: WriterPort,
     readers: Mapping[str, InvoiceReader],
-    intent: Intent,
+    intent: AuditContext,
     *,
     limit: int | None = None,
     should_stop: ShouldStop = never,
@@ -140,7 +140,7 @@ def cancel_requested_selection(
 def reconcile_selection(
     writer: WriterPort,
     readers: Mapping[str, InvoiceReader],
-    intent: Intent,
+    intent: AuditContext,
     *,
     limit: int | None = None,
     should_stop: ShouldStop = never,

@@ -49,7 +49,7 @@ class LoggedActor:
 
 
 @dataclass(frozen=True)
-class Intent:
+class AuditContext:
     """The cause of an action, as each row of the log stores it."""
 
     actor: Any = None

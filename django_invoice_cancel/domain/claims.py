@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from .audit import Intent
+from .audit import AuditContext
 from .clock import utc_now
 from .outcomes import ProviderReply
 from .statuses import Status
@@ -52,7 +52,7 @@ class Target:
 class Claim:
     """The sole right to submit a group of invoices of one provider, won by one UPDATE."""
 
-    intent: Intent
+    intent: AuditContext
     before: Status
     """The status from which the invoices were claimed."""
     ttl: float

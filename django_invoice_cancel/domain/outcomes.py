@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from .statuses import MONEY, Status
+from .statuses import PAID_STATUSES, Status
 
 
 class Outcome(StrEnum):
@@ -144,7 +144,7 @@ class ProviderReply:
     @property
     def named_status(self) -> Status | None:
         """The status that this reply gives the invoice: money that it names, else that of its outcome or refusal."""
-        if self.status in MONEY:
+        if self.status in PAID_STATUSES:
             return self.status
         becomes = EFFECTS[self.outcome].becomes
         return becomes or (self.status if self.outcome == Outcome.REFUSED else None)

@@ -38,20 +38,20 @@ class Status(StrEnum):
     """Django's templates call a class that they meet, as in ``{{ invoice.Status.PAID }}``, unless it has this."""
 
 
-MONEY: tuple[Status, ...] = (Status.PARTIALLY_PAID, Status.PAID, Status.OVERPAID)
+PAID_STATUSES: tuple[Status, ...] = (Status.PARTIALLY_PAID, Status.PAID, Status.OVERPAID)
 """The statuses that hold money, least first: money only grows."""
 
-CLOSED: frozenset[Status] = frozenset({Status.CANCELED, Status.EXPIRED, Status.FAILED})
+CLOSED_STATUSES: frozenset[Status] = frozenset({Status.CANCELED, Status.EXPIRED, Status.FAILED})
 """The statuses that accept no money any more."""
 
-OURS_ALONE: frozenset[Status] = frozenset({Status.CANCELING, Status.IN_DOUBT})
+INTERNAL_STATUSES: frozenset[Status] = frozenset({Status.CANCELING, Status.IN_DOUBT})
 """The statuses that no provider can report."""
 
 
 _KNOWN = frozenset(Status)
 
 
-class Mover(StrEnum):
+class TransitionSource(StrEnum):
     """Who moves an invoice from one status to another."""
 
     CLAIM = "claim"
@@ -75,40 +75,40 @@ _MONEY_ONLY_GROWS = {
     Status.PAID: frozenset({Status.OVERPAID}),
     Status.OVERPAID: frozenset[Status](),
 }
-_ENDS = CLOSED | frozenset(MONEY)
+_ENDS = CLOSED_STATUSES | frozenset(PAID_STATUSES)
 
-MOVES: Mapping[Mover, Mapping[Status, frozenset[Status]]] = MappingProxyType(
+MOVES: Mapping[TransitionSource, Mapping[Status, frozenset[Status]]] = MappingProxyType(
     {
-        Mover.CLAIM: {
+        TransitionSource.CLAIM: {
             Status.CREATED: frozenset({Status.CANCELING}),
             Status.IN_DOUBT: frozenset({Status.CANCELING}),
         },
-        Mover.RECORD: {
+        TransitionSource.RECORD: {
             Status.CANCELING: _ENDS | {Status.CREATED, Status.IN_DOUBT},
         },
-        Mover.LATE_RECORD: {
+        TransitionSource.LATE_RECORD: {
             Status.CREATED: _ENDS | {Status.IN_DOUBT},
             Status.IN_DOUBT: _ENDS,
         },
-        Mover.ABANDON: {
+        TransitionSource.ABANDON: {
             Status.CANCELING: frozenset({Status.IN_DOUBT}),
         },
-        Mover.OBSERVE: {
+        TransitionSource.OBSERVE: {
             Status.CREATED: _ENDS,
             Status.CANCELING: _ENDS,
             Status.IN_DOUBT: _ENDS,
-            Status.CANCELED: frozenset(MONEY),
-            Status.EXPIRED: frozenset(MONEY),
-            Status.FAILED: frozenset(MONEY),
+            Status.CANCELED: frozenset(PAID_STATUSES),
+            Status.EXPIRED: frozenset(PAID_STATUSES),
+            Status.FAILED: frozenset(PAID_STATUSES),
             **_MONEY_ONLY_GROWS,
         },
-        Mover.LOOKUP: {
+        TransitionSource.LOOKUP: {
             Status.IN_DOUBT: frozenset({Status.CREATED}),
         },
-        Mover.RESOLVE: {
+        TransitionSource.RESOLVE: {
             Status.CREATED: _ENDS,
             Status.IN_DOUBT: _ENDS | {Status.CREATED},
-            **{closed: (_ENDS | {Status.CREATED}) - {closed} for closed in CLOSED},
+            **{closed: (_ENDS | {Status.CREATED}) - {closed} for closed in CLOSED_STATUSES},
         },
     }
 )
@@ -119,17 +119,17 @@ def is_known(status: str) -> bool:
     return status in _KNOWN
 
 
-def may_move(mover: Mover, old: str, new: str) -> bool:
+def may_move(mover: TransitionSource, old: str, new: str) -> bool:
     """Return whether ``mover`` may take an invoice from ``old`` to ``new``.
 
     From a status that this version does not know, only observed money moves an invoice.
     """
     if not is_known(old):
-        return mover == Mover.OBSERVE and new in MONEY
+        return mover == TransitionSource.OBSERVE and new in PAID_STATUSES
     return new in MOVES[mover].get(Status(old), frozenset())
 
 
-def check_move(mover: Mover, old: str, new: str) -> None:
+def check_move(mover: TransitionSource, old: str, new: str) -> None:
     """Raise ``IllegalMove`` unless ``mover`` may take an invoice from ``old`` to ``new``."""
     if not may_move(mover, old, new):
         raise IllegalMove(f"{mover} may not move an invoice from {old} to {new}.")
@@ -137,4 +137,4 @@ def check_move(mover: Mover, old: str, new: str) -> None:
 
 def holds_money(status: str) -> bool:
     """Say whether an invoice in this status holds money."""
-    return status in MONEY
+    return status in PAID_STATUSES

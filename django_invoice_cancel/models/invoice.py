@@ -21,7 +21,7 @@ from ..domain import statuses
 from ..domain.audit import Trigger, Wanted
 from ..domain.clock import utc_now
 from ..domain.outcomes import CancelResult
-from ..domain.statuses import CLOSED, OURS_ALONE, Status, holds_money
+from ..domain.statuses import CLOSED_STATUSES, INTERNAL_STATUSES, Status, holds_money
 from ..exceptions import InvalidExternalId
 from ..labels.invoices import STATUS_LABELS
 from ..labels.results import describe_invalid_id
@@ -179,7 +179,7 @@ class Invoice(models.Model):
             raise ValidationError(
                 {"external_id": describe_invalid_id(provider.verbose_name, provider.id_form)}
             ) from error
-        if self._state.adding and self.status in OURS_ALONE:
+        if self._state.adding and self.status in INTERNAL_STATUSES:
             raise ValidationError({"status": _("A new invoice cannot be in doubt or being canceled.")})
 
     # -- questions --------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Invoice(models.Model):
     @property
     def is_closed(self) -> bool:
         """Whether the provider takes no money for it any more: canceled, expired or failed."""
-        return self.status in CLOSED
+        return self.status in CLOSED_STATUSES
 
     @property
     def holds_money(self) -> bool:

@@ -16,7 +16,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
-from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.audit import AuditContext, Trigger, Wanted
 from ..domain.clock import utc_now
 from ..domain.outcomes import Code, Outcome
 from ..providers.base import Provider
@@ -95,9 +95,9 @@ class BulkOperation(Dispatched):
         return self.operation in Operation.values and self.progress in Progress.values
 
     @property
-    def intent(self) -> Intent:
+    def intent(self) -> AuditContext:
         """Who asks, as the log says it. The user may be gone: the label is not."""
-        return Intent(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
+        return AuditContext(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
 
     @property
     def wanted(self) -> Wanted:

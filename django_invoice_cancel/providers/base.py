@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from ..domain.numbers import CONCURRENCY, RATE, REQUEST_SECONDS, NumberRange
 from ..domain.outcomes import Code, LookupReply, ProviderReply
 from ..domain.secrets import Secret, mask
-from ..domain.statuses import OURS_ALONE, Status
+from ..domain.statuses import INTERNAL_STATUSES, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
 
 Lease = Callable[[float], bool]
@@ -164,5 +164,5 @@ class Provider:
             words: Mapping[str, Status] = getattr(self, name)
             if any(word != word.strip().lower() for word in words):
                 yield f"{name} must be lower case."
-            if OURS_ALONE & set(words.values()):
+            if INTERNAL_STATUSES & set(words.values()):
                 yield f"{name} may not name canceling or in_doubt: no provider can know those."

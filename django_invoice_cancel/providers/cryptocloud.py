@@ -11,7 +11,7 @@ from typing import Any
 
 from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
 from ..domain.secrets import Secret
-from ..domain.statuses import MONEY, Status
+from ..domain.statuses import PAID_STATUSES, Status
 from .base import Lease
 from .http import HTTPProvider
 from .transport import Deadline, Exchange
@@ -120,9 +120,9 @@ class CryptoCloud(HTTPProvider):
         if words is None:
             return missing
         replies = [self.found(word, http_status=200) for word in words]
-        paid = [reply for reply in replies if reply.status in MONEY]
+        paid = [reply for reply in replies if reply.status in PAID_STATUSES]
         if paid:
-            return max(paid, key=lambda reply: MONEY.index(reply.status))
+            return max(paid, key=lambda reply: PAID_STATUSES.index(reply.status))
         return replies[0] if all(reply == replies[0] for reply in replies) else contradictory
 
     # requests

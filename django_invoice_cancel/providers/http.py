@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ..domain.numbers import REQUEST_SECONDS
 from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
 from ..domain.secrets import Secret
-from ..domain.statuses import CLOSED, MONEY, Status
+from ..domain.statuses import CLOSED_STATUSES, PAID_STATUSES, Status
 from .base import Lease, Provider
 from .transport import Deadline, Exchange, Kind, Transport
 
@@ -150,9 +150,9 @@ class HTTPProvider(Provider):
         """Return the refusal with the status that a lookup found, or None if that explains nothing."""
         if found.status is Status.CANCELED:
             return replace(refusal, outcome=Outcome.ALREADY_CANCELED, code=Code.ALREADY_CANCELED, status=found.status)
-        if found.status in MONEY:
+        if found.status in PAID_STATUSES:
             return replace(refusal, code=Code.HAS_PAYMENT, status=found.status)
-        if found.status in CLOSED:
+        if found.status in CLOSED_STATUSES:
             return replace(refusal, code=Code.CLOSED, status=found.status)
         return None
 

@@ -8,10 +8,10 @@ from django.contrib.auth import get_user_model
 from django.utils.functional import Promise
 
 from .. import conf
-from ..domain.audit import Intent, LoggedActor, Trigger
+from ..domain.audit import AuditContext, LoggedActor, Trigger
 
 
-def make_intent(actor: Any, trigger: str, reason: Any = "", *, argument: str = "reason") -> Intent:
+def make_intent(actor: Any, trigger: str, reason: Any = "", *, argument: str = "reason") -> AuditContext:
     """Return the intent of a call.
 
     Args:
@@ -21,10 +21,10 @@ def make_intent(actor: Any, trigger: str, reason: Any = "", *, argument: str = "
         TypeError: ``actor`` is no user or label, or ``reason`` is no text.
         ValueError: ``trigger`` is not a ``Trigger``.
     """
-    return Intent(checked_actor(actor), Trigger(trigger), checked_text(argument, reason))
+    return AuditContext(checked_actor(actor), Trigger(trigger), checked_text(argument, reason))
 
 
-def checked_intent(actor: Any, trigger: str, reason: Any) -> Intent:
+def checked_intent(actor: Any, trigger: str, reason: Any) -> AuditContext:
     """Return the intent of a cancellation; raise ``ValueError`` too if a reason is required and missing."""
     intent = make_intent(actor, trigger, reason)
     settings, _ = conf.read()  # what is wrong with them is said of the invoice: it is misconfigured

@@ -19,7 +19,7 @@ from ..domain.claims import Answer, Claim, OnRecorded
 from ..domain.interruptions import is_interruption, without_frames
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
 from ..domain.ports import InvoicePort, ProviderStatePort, WriterPort
-from ..domain.statuses import MONEY, Status
+from ..domain.statuses import PAID_STATUSES, Status
 from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
 from .call_arguments import checked_intent
@@ -82,7 +82,9 @@ def send_claimed(provider: Provider, claim: Claim, invoice: InvoicePort) -> Canc
         _give_back(claim, invoice)
         raise interruption
     reply = answer.reply
-    says_nothing = reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in MONEY
+    says_nothing = (
+        reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in PAID_STATUSES
+    )
     note_reply(reply, invoice, answer.target.provider, says_nothing, claim.is_provider_failing)
     result = record_answer(answer)
     if interruption is not None:
@@ -180,7 +182,7 @@ def result_of_answer(answer: Answer) -> CancelResult:
     """Return the result of a recorded answer: the row's word where it says more than the reply, else the reply's."""
     invoice, reply = answer.invoice, answer.reply
     outcome, code = reply.outcome, reply.code
-    if invoice.status in MONEY:
+    if invoice.status in PAID_STATUSES:
         outcome, code = Outcome.REFUSED, Code.HAS_PAYMENT
     elif invoice.status == Status.CANCELED and not reply.confirms_cancel:
         outcome, code = Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED

@@ -20,7 +20,7 @@ from ..domain.audit import Wanted
 from ..domain.clock import utc_now
 from ..domain.outcomes import LAST_REFUSED, Code
 from ..domain.ports import InvoicePort, ProviderStatePort
-from ..domain.statuses import CLOSED, MONEY, Status, is_known
+from ..domain.statuses import CLOSED_STATUSES, PAID_STATUSES, Status, is_known
 from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
 
@@ -41,8 +41,8 @@ _UNABLE: Mapping[str, Code] = MappingProxyType(
         Status.CANCELING: Code.IN_PROGRESS,
         Status.IN_DOUBT: Code.IN_DOUBT,
         Status.CANCELED: Code.ALREADY_CANCELED,
-        **dict.fromkeys(MONEY, Code.HAS_PAYMENT),
-        **dict.fromkeys(CLOSED - {Status.CANCELED}, Code.CLOSED),
+        **dict.fromkeys(PAID_STATUSES, Code.HAS_PAYMENT),
+        **dict.fromkeys(CLOSED_STATUSES - {Status.CANCELED}, Code.CLOSED),
     }
 )
 _WITHOUT_LOOKUP: Mapping[str, Code] = MappingProxyType(
@@ -182,7 +182,7 @@ def state_of(wanted: str, invoice: InvoicePort) -> str:
         return _state_of_money(invoice)
     if is_in_doubt(invoice):
         return _state_of_doubt(wanted, invoice)
-    if wanted in _WITH_CONTRADICTION and status in CLOSED and invoice.contradicted_at is not None:
+    if wanted in _WITH_CONTRADICTION and status in CLOSED_STATUSES and invoice.contradicted_at is not None:
         return CONTRADICTED
     is_refused = status == Status.CREATED and invoice.last_outcome in LAST_REFUSED
     return REFUSED if is_refused and wanted in (Wanted.RESOLVE, Wanted.REOPEN) else status
@@ -222,7 +222,7 @@ def state_in(wanted: str, log: QuerySet[Any], prefix: str = "") -> Case:
         ]
     whens.append(When(in_doubt, then=Value(Status.IN_DOUBT)))
     if wanted in _WITH_CONTRADICTION:
-        closed = {f"{prefix}status__in": CLOSED, f"{prefix}contradicted_at__isnull": False}
+        closed = {f"{prefix}status__in": CLOSED_STATUSES, f"{prefix}contradicted_at__isnull": False}
         whens.append(When(Q(**closed), then=Value(CONTRADICTED)))
     if wanted == Wanted.RESOLVE:
         refused = {f"{prefix}status": Status.CREATED, f"{prefix}last_outcome__in": LAST_REFUSED}

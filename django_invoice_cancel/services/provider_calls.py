@@ -17,7 +17,7 @@ from ..domain.interruptions import is_interruption
 from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
 from ..domain.ports import InvoicePort
 from ..domain.secrets import mask
-from ..domain.statuses import MONEY, OURS_ALONE, Status
+from ..domain.statuses import INTERNAL_STATUSES, PAID_STATUSES, Status
 from ..providers.base import Provider
 
 R = TypeVar("R", ProviderReply, LookupReply)
@@ -64,7 +64,7 @@ def interrupted_answer(claim: Claim, invoice: InvoicePort, interruption: BaseExc
 def read_reply(provider: Provider, reply: object) -> ProviderReply:
     """Return an adapter's reply as it may be kept. A contradictory one is in doubt; money that it names is kept."""
     reply = _validated_reply(provider, reply, ProviderReply)
-    if reply.status is None or reply.status in MONEY:
+    if reply.status is None or reply.status in PAID_STATUSES:
         return reply
     if reply.confirms_cancel:
         return reply if reply.status == Status.CANCELED else _contradictory(reply)
@@ -74,7 +74,7 @@ def read_reply(provider: Provider, reply: object) -> ProviderReply:
         return reply if reply.status == Status.CREATED else _contradictory(reply)
     if reply.status == Status.CANCELED:
         return replace(reply, outcome=Outcome.ALREADY_CANCELED, code=Code.ALREADY_CANCELED)
-    if reply.status == Status.CREATED or reply.status in OURS_ALONE:
+    if reply.status == Status.CREATED or reply.status in INTERNAL_STATUSES:
         return _contradictory(reply)
     return reply
 
@@ -104,9 +104,9 @@ def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupRepl
 def _read_lookup(provider: Provider, reply: object) -> LookupReply:
     """Return a reply to a lookup as it may be kept. Money that it names counts, whatever else it states."""
     reply = _validated_reply(provider, reply, LookupReply)
-    if reply.status in OURS_ALONE:
+    if reply.status in INTERNAL_STATUSES:
         return replace(reply, status=None, code=Code.CONTRADICTORY_ANSWER, is_answer=False)
-    if reply.status in MONEY:
+    if reply.status in PAID_STATUSES:
         return replace(reply, is_answer=True)
     return reply if reply.is_answer else replace(reply, status=None)
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from .. import registry
-from ..domain.audit import Intent, Trigger, Wanted
+from ..domain.audit import AuditContext, Trigger, Wanted
 from ..domain.claims import Seen, Target
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
 from ..domain.ports import InvoicePort
-from ..domain.statuses import MONEY, OURS_ALONE, Status
+from ..domain.statuses import INTERNAL_STATUSES, PAID_STATUSES, Status
 from ..providers.base import Provider
 from .call_arguments import checked_status_string, make_intent
 from .cancel import ineligible_result, mismatch_result, note_reply, refuse_unsaved, send_claimed, unclaimed_result
@@ -26,7 +26,7 @@ logger = logging.getLogger("django_invoice_cancel")
 
 
 def observe_invoice(
-    invoice: InvoicePort, status: str | None = None, *, provider_status: str | None = None, intent: Intent
+    invoice: InvoicePort, status: str | None = None, *, provider_status: str | None = None, intent: AuditContext
 ) -> bool:
     """Record a status that was reported from outside; return whether the invoice's status changed. Asks no provider."""
     if provider_status is None:
@@ -47,14 +47,14 @@ def observed_status(provider: Provider | None, status: str | None, provider_stat
     if status is None:
         return None if provider is None else provider.status_of_postback(str(status_string))
     known = Status(status)
-    if known in OURS_ALONE:
+    if known in INTERNAL_STATUSES:
         raise ValueError(f"{status!r} cannot be observed: no provider can report it.")
     return known
 
 
 def warn_of_lost_payment(alias: str, status: Status | None, problem: str) -> None:
     """Log that a reported payment, or a status string that may mean one, belongs to no registered invoice."""
-    if status is None or status in MONEY:
+    if status is None or status in PAID_STATUSES:
         logger.warning(
             "A payment was reported to %s and is not recorded (%s): %s",
             alias,
@@ -75,7 +75,7 @@ def reconcile_invoice(
     return log_result(reconcile_one(invoice, make_intent(actor, trigger), resubmit=resubmit))
 
 
-def reconcile_one(invoice: InvoicePort, intent: Intent, *, resubmit: bool) -> CancelResult:
+def reconcile_one(invoice: InvoicePort, intent: AuditContext, *, resubmit: bool) -> CancelResult:
     """Return the result of reconciling one invoice; it is not told yet."""
     refuse_unsaved(invoice)
     writer = invoice._writer
@@ -111,7 +111,7 @@ def is_to_be_booked(invoice: InvoicePort) -> bool:
 
 
 def _look_up(
-    provider: Provider, invoice: InvoicePort, target: Target, intent: Intent, *, was_failing: bool
+    provider: Provider, invoice: InvoicePort, target: Target, intent: AuditContext, *, was_failing: bool
 ) -> CancelResult:
     writer = invoice._writer
     if is_to_be_booked(invoice):
@@ -144,7 +144,7 @@ def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
     )
 
 
-def _repeat_cancel(provider: Provider, invoice: InvoicePort, intent: Intent) -> CancelResult:
+def _repeat_cancel(provider: Provider, invoice: InvoicePort, intent: AuditContext) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
     claim = invoice._writer.claim([invoice], intent, before=Status.IN_DOUBT)
     if not claim.invoices or invoice._writer.is_overtaken(claim, invoice):

@@ -11,7 +11,7 @@ from .. import registry
 from ..domain.claims import Target
 from ..domain.outcomes import CancelResult, Code, Outcome
 from ..domain.ports import InvoicePort
-from ..domain.statuses import CLOSED, MONEY, Status, is_known
+from ..domain.statuses import CLOSED_STATUSES, PAID_STATUSES, Status, is_known
 from ..exceptions import (
     CancelError,
     CancelInDoubt,
@@ -129,9 +129,9 @@ def result_for_status(invoice: InvoicePort, code_if_open: str) -> CancelResult:
         return make_result(invoice, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
     if status == Status.CANCELED:
         return make_result(invoice, Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED)
-    if status in MONEY:
+    if status in PAID_STATUSES:
         return make_result(invoice, Outcome.REFUSED, Code.HAS_PAYMENT)
-    if status in CLOSED:
+    if status in CLOSED_STATUSES:
         return make_result(invoice, Outcome.REFUSED, Code.CLOSED)
     if is_in_doubt(invoice):
         return make_result(invoice, Outcome.IN_DOUBT, code_if_open)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from ..domain.outcomes import Code, LookupReply, Outcome
-from ..domain.statuses import OURS_ALONE, Status
+from ..domain.statuses import INTERNAL_STATUSES, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
 from .conformance_base import ConformanceBase, may_send
 from .stub_server import HOST, Fault, StubServer, answer
@@ -45,7 +45,7 @@ class ProviderConformance(ConformanceBase):
         assert provider.id_form
         assert provider.secret_options, "which option is the token?"
         assert all(len(secret) >= 10 for secret in self.secrets), "invent secrets that nothing else can look like"
-        assert not OURS_ALONE & set(provider.status_words.values())
+        assert not INTERNAL_STATUSES & set(provider.status_words.values())
         assert provider.lookup_group_size >= 1
         if provider.supports_lookup:
             said = set(provider.status_words.values())
@@ -118,7 +118,7 @@ class ProviderConformance(ConformanceBase):
         for status, body in self.refusals:
             reply, _ = self.cancel_with(answer(status, body))
             assert reply.outcome is Outcome.REFUSED
-            assert reply.status not in {Status.CREATED, *OURS_ALONE}
+            assert reply.status not in {Status.CREATED, *INTERNAL_STATUSES}
 
     def test_rejected_credentials_are_certainly_nothing(self) -> None:
         for status, body in self.rejected_credentials:

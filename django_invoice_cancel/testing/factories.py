@@ -14,7 +14,7 @@ from django.db import models
 from django.utils import timezone
 
 from .. import conf, registry
-from ..domain.audit import Intent, Trigger
+from ..domain.audit import AuditContext, Trigger
 from ..domain.claims import Answer
 from ..domain.outcomes import Code, Outcome, ProviderReply
 from ..domain.statuses import Status
@@ -79,7 +79,7 @@ def _claim(invoice: Invoice) -> None:
 
 
 def _request(invoice: Invoice) -> None:
-    invoice._writer.request_cancel(invoice, Intent(ACTOR, Trigger.ON_COMMIT))
+    invoice._writer.request_cancel(invoice, AuditContext(ACTOR, Trigger.ON_COMMIT))
 
 
 def _answer(outcome: Outcome, code: Code, http_status: int | None) -> Scenario:
@@ -92,13 +92,13 @@ def _answer(outcome: Outcome, code: Code, http_status: int | None) -> Scenario:
 
 def _observe(status: Status) -> Scenario:
     def play(invoice: Invoice) -> None:
-        invoice._writer.observe(invoice, status, Intent(ACTOR, Trigger.WEBHOOK), word=str(status))
+        invoice._writer.observe(invoice, status, AuditContext(ACTOR, Trigger.WEBHOOK), word=str(status))
 
     return play
 
 
 def _win_claim(invoice: Invoice) -> Any:
-    claim = invoice._writer.claim([invoice], Intent(ACTOR, Trigger.API), unless_paused=False)
+    claim = invoice._writer.claim([invoice], AuditContext(ACTOR, Trigger.API), unless_paused=False)
     if not claim.invoices:
         raise RuntimeError(f"{invoice} was claimed by somebody else while it was made.")
     return claim

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from .. import registry
 from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
-from ..domain.statuses import CLOSED, MONEY, OURS_ALONE, Status
+from ..domain.statuses import CLOSED_STATUSES, INTERNAL_STATUSES, PAID_STATUSES, Status
 from ..providers.base import Lease, Provider
 
 Reply = TypeVar("Reply")
@@ -22,15 +22,18 @@ CancelAnswer = ProviderReply | str | BaseException | type[BaseException] | Calla
 """A reply, a word, an exception to raise, a function of the id that returns any of these, or None: by the truth."""
 LookupAnswer = LookupReply | str | BaseException | type[BaseException] | Callable[[str], object] | None
 
-STATUSES: tuple[Status, ...] = tuple(status for status in Status if status not in OURS_ALONE)
+STATUSES: tuple[Status, ...] = tuple(status for status in Status if status not in INTERNAL_STATUSES)
 """What a provider can hold."""
 
 CANCEL_WORDS: Mapping[str, ProviderReply] = MappingProxyType(
     {
         "canceled": ProviderReply(Outcome.CANCELED, Code.CANCELED, http_status=200),
         "already_canceled": ProviderReply(Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED, Status.CANCELED, 400),
-        **{status: ProviderReply(Outcome.REFUSED, Code.HAS_PAYMENT, status, 400) for status in MONEY},
-        **{status: ProviderReply(Outcome.REFUSED, Code.CLOSED, status, 400) for status in CLOSED - {Status.CANCELED}},
+        **{status: ProviderReply(Outcome.REFUSED, Code.HAS_PAYMENT, status, 400) for status in PAID_STATUSES},
+        **{
+            status: ProviderReply(Outcome.REFUSED, Code.CLOSED, status, 400)
+            for status in CLOSED_STATUSES - {Status.CANCELED}
+        },
         "refused": ProviderReply(Outcome.REFUSED, Code.PROVIDER_REFUSED, http_status=400),
         "not_found": ProviderReply(Outcome.REFUSED, Code.NOT_FOUND, http_status=404),
         "not_processed": ProviderReply(Outcome.NOT_PROCESSED, Code.UNREACHABLE),
@@ -75,7 +78,7 @@ def lookup_reply(answer: object) -> LookupReply:
 
 def held_after(answer: object, reply: ProviderReply) -> Status | None:
     """Return what the provider holds after this answer to a cancel; None: as before."""
-    if reply.status in MONEY:
+    if reply.status in PAID_STATUSES:
         return reply.status
     if reply.confirms_cancel or (isinstance(answer, str) and answer in _CARRIED_OUT):
         return Status.CANCELED

@@ -8,7 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import OperationalError, connections
 from django.db.models import QuerySet
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import ProviderState
@@ -305,7 +305,7 @@ def test_a_decision_about_another_attempt_is_not_taken(shop, clerk):
     form = clerk.get(page(invoice, "resolve")).context["form"]
     data = {"decision": "canceled", "reason": "seen", "attempt": form["attempt"].value()}
     assert str(data["attempt"]) == str(invoice.attempt)
-    invoice._writer.claim([invoice], Intent("somebody else"), before="in_doubt")
+    invoice._writer.claim([invoice], AuditContext("somebody else"), before="in_doubt")
     before = len(log(invoice))
     [(level, text)] = said(clerk.post(page(invoice, "resolve"), data))
     assert level == "warning"

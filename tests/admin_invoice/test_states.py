@@ -6,7 +6,7 @@ import pytest
 import time_machine
 
 from django_invoice_cancel.admin.invoices.timeline import MAX_EVENTS
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
 from django_invoice_cancel.models import ProviderState
@@ -87,7 +87,7 @@ def noon(settings):
 
 
 def requested_by(invoice, actor):
-    assert invoice._writer.request_cancel(invoice, Intent(actor, "on_commit"))
+    assert invoice._writer.request_cancel(invoice, AuditContext(actor, "on_commit"))
     return invoice
 
 

@@ -24,7 +24,7 @@ from django_invoice_cancel.admin.operations.preview import Preview
 from django_invoice_cancel.admin.scope import InvoiceScope, OperationScope
 from django_invoice_cancel.bulk import reconcile_invoices
 from django_invoice_cancel.bulk.start import make_readers, preview_selection
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.claims import Answer
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
@@ -183,7 +183,7 @@ def cells() -> Iterator[Any]:
 
 
 _numbers = count(1)
-_INTENT = Intent("ada")
+_INTENT = AuditContext("ada")
 
 
 def _repeat_in_vain(invoice: Invoice) -> None:

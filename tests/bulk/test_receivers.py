@@ -8,7 +8,7 @@ from django.db import connections
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices, run
 from django_invoice_cancel.bulk.start import cancel_selection, make_readers
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.models import Invoice, InvoiceTransition
 from django_invoice_cancel.models.writes.notices import Outbox
 from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
@@ -111,7 +111,7 @@ def test_only_the_callers_thread_asks_whether_the_run_should_stop(scripted, make
         return False
 
     invoices = make(20)
-    results = cancel_selection(invoices._writer, make_readers(invoices), Intent(), should_stop=should_stop)
+    results = cancel_selection(invoices._writer, make_readers(invoices), AuditContext(), should_stop=should_stop)
     assert codes(results) == {"canceled": 20}
     assert asked == {threading.current_thread()}
     assert shop.cancel_count == 20

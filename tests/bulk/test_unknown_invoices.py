@@ -11,7 +11,7 @@ from django_invoice_cancel.bulk.start import (
     make_readers,
     preview_selection,
 )
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.operations import advance
 from tests.bulk.reading import answers, codes, statuses
@@ -72,7 +72,7 @@ def test_invoices_that_were_unknown_come_last_in_a_list_of_ids(deleted_first):
     shop = deleted_first()
     reader = KeyListReader(Invoice.objects.all(), keys())
     writer = Invoice.objects.all()._writer
-    found = codes(cancel_selection(writer, {"shop": reader}, Intent()))
+    found = codes(cancel_selection(writer, {"shop": reader}, AuditContext()))
     assert found == {"canceled": 30, "not_found": DELETED}
     assert shop.cancel_count == 30 + DELETED
     assert statuses() == {"canceled": 30, "created": DELETED}
@@ -94,7 +94,7 @@ def test_preview_run_and_stored_operation_agree_on_a_limited_selection(deleted_f
     previewed = [each.invoice_id for each in preview_selection(readers(), limit=limit)]
     assert len(previewed) == (limit or 42)
     assert sorted(stored) == sorted(previewed)
-    run = [each.invoice_id for each in cancel_selection(rows._writer, readers(), Intent(), limit=limit)]
+    run = [each.invoice_id for each in cancel_selection(rows._writer, readers(), AuditContext(), limit=limit)]
     assert sorted(run) == sorted(previewed)
     assert previewed[32:] == keys()[:10][: len(previewed[32:])]
 
@@ -128,7 +128,9 @@ def test_unknown_invoices_that_are_no_longer_selected_are_not_asked_about(delete
     shop = deleted_first()
     gone = list(Invoice.objects.filter(last_outcome="not_found")[:4])
     found = []
-    for each in cancel_selection(Invoice.objects.all()._writer, make_readers(Invoice.objects.cancelable()), Intent()):
+    for each in cancel_selection(
+        Invoice.objects.all()._writer, make_readers(Invoice.objects.cancelable()), AuditContext()
+    ):
         found.append(each)
         if len(found) == 1:
             for invoice in gone:

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils import timezone
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
 from tests.bulk.reading import rows_each, statuses
@@ -248,7 +248,7 @@ def test_what_was_asked_for_again_after_a_refusal_is_not_forgotten(shop, make, m
     [invoice] = make(1)
     shop.next_cancels("refused")
     make(0).cancel()
-    invoice._writer.request_cancel(invoice, Intent("anna"))
+    invoice._writer.request_cancel(invoice, AuditContext("anna"))
     assert manage("cancel_invoices", "--requested", "--noinput").code == 0
     assert shop.cancel_count == 2
     assert statuses() == {"canceled": 1}

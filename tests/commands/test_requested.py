@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from django_invoice_cancel.bulk.requested import RequestedCancelRun
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
@@ -26,7 +26,7 @@ def requested(external_id="asked", provider="shop", age=timedelta(minutes=2), **
 
 
 def request(invoice, actor, reason=""):
-    assert invoice._writer.request_cancel(invoice, Intent(actor, "on_commit", reason))
+    assert invoice._writer.request_cancel(invoice, AuditContext(actor, "on_commit", reason))
 
 
 def claimed_by():

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.claims import Answer, Claim, Seen
 from django_invoice_cancel.domain.outcomes import LookupReply, Outcome, ProviderReply
 from django_invoice_cancel.domain.statuses import Status
@@ -22,10 +22,10 @@ NOON = INSTANT
 """The same instant, as the bookkeeping holds it whatever USE_TZ is."""
 LOCAL_NOON = INSTANT if settings.USE_TZ else timezone.make_naive(INSTANT)
 """The same instant, as ``issued_at`` and ``expires_at`` hold it."""
-CLERK = Intent("clerk", "admin", "asked by the customer")
-WEBHOOK = Intent(None, "webhook")
-RECONCILE = Intent(None, "reconcile")
-OPERATOR = Intent("Ada", "operator", "seen in the cabinet")
+CLERK = AuditContext("clerk", "admin", "asked by the customer")
+WEBHOOK = AuditContext(None, "webhook")
+RECONCILE = AuditContext(None, "reconcile")
+OPERATOR = AuditContext("Ada", "operator", "seen in the cabinet")
 
 _numbers = count(1000)
 

@@ -6,7 +6,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.utils.functional import SimpleLazyObject
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.exceptions import TransitionsAreAppendOnly
 from django_invoice_cancel.models import InvoiceTransition
 from tests.core.steps import claim, make, record, steps, stored
@@ -61,7 +61,7 @@ def test_a_row_may_be_appended():
 
 def test_the_row_outlives_the_user_who_acted():
     ada, invoice = User.objects.create_user("ada"), make()
-    invoice._writer.claim([invoice], Intent(ada))
+    invoice._writer.claim([invoice], AuditContext(ada))
     assert invoice.transitions.get().actor == ada
     ada.delete()
     row = invoice.transitions.get()
@@ -90,7 +90,7 @@ def test_whoever_handled_late_money_may_be_deleted():
 )
 def test_an_actor_is_kept_as_key_and_as_text(actor, is_user, label):
     ada, invoice = User.objects.create_user("ada"), make()
-    invoice._writer.claim([invoice], Intent(actor(ada)))
+    invoice._writer.claim([invoice], AuditContext(actor(ada)))
     row = invoice.transitions.get()
     assert row.actor_id == (ada.pk if is_user else None)
     assert row.actor_label == label
@@ -108,7 +108,7 @@ def test_an_actor_is_kept_as_key_and_as_text(actor, is_user, label):
 def test_an_actor_of_the_wrong_type_leaves_nothing_behind(method, actor):
     invoice = make()
     with pytest.raises(TypeError, match="actor must be a user, a label"):
-        method(invoice, Intent(actor))
+        method(invoice, AuditContext(actor))
     row = stored(invoice)
     assert row.status == "created"
     assert row.attempt is None

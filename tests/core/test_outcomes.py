@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.claims import Claim
 from django_invoice_cancel.domain.outcomes import EFFECTS, CancelResult, Outcome, ProviderReply
 from django_invoice_cancel.domain.statuses import Status
@@ -104,7 +104,7 @@ def test_a_provider_cannot_reply_that_nothing_was_sent_to_it():
 def test_a_reply_that_contradicts_itself_is_doubt(outcome, named, expected):
     provider = Saying(ProviderReply(Outcome(outcome), "code", Status(named) if named else None))
     reply = submit(
-        provider, Claim(Intent(), Status.CREATED, 300), SimpleNamespace(id=1, provider="shop", external_id="17")
+        provider, Claim(AuditContext(), Status.CREATED, 300), SimpleNamespace(id=1, provider="shop", external_id="17")
     ).reply
     assert (reply.outcome, reply.code, reply.status) == expected
     assert provider.asked == 1

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
 from tests.core.steps import (
@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def request(invoice, actor="clerk", reason="the customer called"):
-    return invoice._writer.request_cancel(invoice, Intent(actor, "on_commit", reason))
+    return invoice._writer.request_cancel(invoice, AuditContext(actor, "on_commit", reason))
 
 
 def columns(invoice):

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from tests.core.steps import CLERK, NOON, claim, log, look_up, make, observe, put, record, seconds, steps, stored
@@ -167,7 +167,7 @@ def test_a_decision_to_cancel_does_not_survive_money(lost):
 
 
 def request(invoice):
-    return invoice._writer.request_cancel(invoice, Intent("clerk", "on_commit"))
+    return invoice._writer.request_cancel(invoice, AuditContext("clerk", "on_commit"))
 
 
 def test_a_wish_is_noted_with_a_row_that_says_whose(clock):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django_invoice_cancel.domain.outcomes import Code, LookupReply, Outcome, ProviderReply
-from django_invoice_cancel.domain.statuses import OURS_ALONE, Status
+from django_invoice_cancel.domain.statuses import INTERNAL_STATUSES, Status
 from django_invoice_cancel.providers.base import Lease, Provider
 
 CLAIM_TTL, DOUBT_PERIOD = 300.0, 900.0
@@ -134,7 +134,7 @@ class ModelProvider(Provider):
     verbose_name = "Model"
     id_form = "an account and a number"
     id_pattern = re.compile(r"(seen|blind)-[0-9]+")
-    status_words = {str(s): s for s in Status if s not in OURS_ALONE}
+    status_words = {str(s): s for s in Status if s not in INTERNAL_STATUSES}
     books = Books()
 
     def __init__(self, alias: str, **common: object) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RULE_MARKER, initialize, precondition, rule
 
 from django_invoice_cancel import registry
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.services.cancel import cancel_invoice, cancel_requested, record_answer
@@ -21,7 +21,7 @@ from .model import FAULTS, LATEST, MONEY, Killed
 from .promises import LEVELS
 from .stage import PROVIDERS, Stage, numbers
 
-CLERK, RECONCILE = Intent("clerk", "admin", "asked by the customer"), Intent(None, "reconcile")
+CLERK, RECONCILE = AuditContext("clerk", "admin", "asked by the customer"), AuditContext(None, "reconcile")
 WAITS = st.sampled_from([1, 59, 61, 250, 269, 299, 361, 601, 899, 901, 961, 1300, 3700])
 DELAYS = st.sampled_from([1, 300, 600, LATEST])
 # What a method that reads no row lets the instance tell: what it wrote. The others let it tell the whole row.

@@ -9,7 +9,7 @@ from django.test import override_settings
 from django_invoice_cancel.bulk import reconcile_invoices
 from django_invoice_cancel.bulk.selection import KeyListReader
 from django_invoice_cancel.bulk.start import cancel_selection, reconcile_selection
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.writes.claims import ClaimWriter
 from django_invoice_cancel.testing import ScriptedProvider
@@ -106,6 +106,6 @@ def test_listed_invoices_of_another_account_are_skipped_as_changed(scripted_prov
     made = invoices(4, provider="a")
     reader = KeyListReader(Invoice.objects.all(), [invoice.pk for invoice in made])
     move(made[:2])
-    results = list(run(Invoice.objects.all()._writer, {"a": reader}, Intent()))
+    results = list(run(Invoice.objects.all()._writer, {"a": reader}, AuditContext()))
     assert sorted(result.code for result in results if result.external_id in ("101", "102")) == ["changed", "changed"]
     assert asked()["b"] == (0, 0)

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from django_invoice_cancel import operations
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, ProviderState
 from django_invoice_cancel.operations import advance
@@ -169,7 +169,7 @@ def test_victim_of_a_real_deadlock_is_tried_again(shop, in_thread):
 
     rival = in_thread(be_rival)
     assert has_other.wait(PATIENCE_SECONDS)
-    invoice._writer.resolve(invoice, Status.CANCELED, Intent("Ada", "operator", "seen"), also=want_other)
+    invoice._writer.resolve(invoice, Status.CANCELED, AuditContext("Ada", "operator", "seen"), also=want_other)
     rival.result(PATIENCE_SECONDS)
     assert len(tries) == 2
     assert left(invoice)[0] == "canceled"

@@ -186,9 +186,9 @@ def test_an_edit_in_a_receiver_of_an_abandoned_claim_does_not_reach_the_lookup(s
 
 
 def claimed_intent():
-    from django_invoice_cancel.domain.audit import Intent
+    from django_invoice_cancel.domain.audit import AuditContext
 
-    return Intent("clerk")
+    return AuditContext("clerk")
 
 
 # -- a receiver of the claim that is interrupted ----------------------------------------------------------------

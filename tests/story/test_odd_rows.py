@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from django_invoice_cancel.bulk import reconcile_invoices
 from django_invoice_cancel.checks import check_reconciling
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
@@ -125,7 +125,7 @@ def test_two_reconcilers_look_an_odd_row_up_once(shop, odd):
     first = put(odd)
     second = row(first)
     if first.status == "canceling":
-        assert [len(first._writer.mark_abandoned([each], Intent())) for each in (first, second)] == [1, 0]
+        assert [len(first._writer.mark_abandoned([each], AuditContext())) for each in (first, second)] == [1, 0]
         return
     assert [len(each._writer.book_check([each])) for each in (first, second)] == [1, 0]
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 from django.db import connections, transaction
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.models import Invoice
 from tests.story.reading import left, rolled_back, row, steps
 
@@ -216,7 +216,7 @@ def test_not_created_any_more_returns_false(sandbox, register, status):
 
 def test_claimed_by_somebody_else_returns_false(sandbox, register):
     invoice = register()
-    invoice._writer.claim([row(invoice)], Intent())
+    invoice._writer.claim([row(invoice)], AuditContext())
     assert invoice.cancel_on_commit() is False
     assert (*left(invoice), sandbox.requests) == ("canceling", [REQUESTED[1]], [])
 

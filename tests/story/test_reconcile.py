@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.exceptions import CancelInTransaction
 from django_invoice_cancel.models import Invoice, ProviderState
@@ -168,7 +168,7 @@ def test_unreachable_provider_teaches_nothing(sandbox, in_doubt):
 @pytest.mark.parametrize(("is_carried_out", "becomes"), [(True, "canceled"), (False, "in_doubt")])
 def test_abandoned_claim_becomes_doubt_before_it_is_looked_up(sandbox, register, is_carried_out, becomes):
     invoice = register()
-    invoice._writer.claim([invoice], Intent())
+    invoice._writer.claim([invoice], AuditContext())
     if is_carried_out:
         sandbox.carry_out(invoice.external_id)
     with later(minutes=7):
@@ -187,7 +187,7 @@ def test_abandoned_claim_becomes_doubt_before_it_is_looked_up(sandbox, register,
 def test_claim_of_somebody_else_is_left_alone(sandbox, register, seconds):
     """Also in the margin behind its end: the clocks of two machines differ."""
     invoice = register()
-    invoice._writer.claim([row(invoice)], Intent())
+    invoice._writer.claim([row(invoice)], AuditContext())
     with later(seconds=seconds):
         found = invoice.reconcile()
     assert found.outcome == "skipped"
@@ -243,7 +243,7 @@ def test_claim_during_the_lookup_is_said_to_be_under_way(sandbox, register, in_t
     with sandbox.hold(invoice.external_id, operation="lookup", when="after") as held:
         lookup = in_thread(row(invoice).reconcile)
         held.wait_arrived()
-        invoice._writer.claim([invoice], Intent())
+        invoice._writer.claim([invoice], AuditContext())
     found = lookup.result()
     assert found.outcome == "skipped"
     assert found.code == "in_progress"

@@ -8,7 +8,7 @@ from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.models import Invoice
 from tests.story.reading import failure, later, left, row, steps
 
@@ -214,7 +214,7 @@ def test_request_is_declined_while_a_cancel_is_under_way(sandbox, register, stat
         sandbox.script(invoice.external_id, ["error_500_before"])
         failure(invoice.cancel)
     else:
-        invoice._writer.claim([row(invoice)], Intent())
+        invoice._writer.claim([row(invoice)], AuditContext())
     log = steps(invoice)
     assert invoice.cancel_on_commit() is False
     assert steps(invoice) == log

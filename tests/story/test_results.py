@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.utils import translation
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.outcomes import Code, Outcome
 from django_invoice_cancel.exceptions import (
     CancelError,
@@ -55,7 +55,7 @@ def observed(status):
 
 
 def claimed(invoice):
-    invoice._writer.claim([row(invoice)], Intent())
+    invoice._writer.claim([row(invoice)], AuditContext())
 
 
 NOT_POSSIBLE = [

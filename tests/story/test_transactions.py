@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test import TestCase
 
-from django_invoice_cancel.domain.audit import Intent
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.exceptions import CancelInTransaction
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing.sandbox import ProviderSandbox
@@ -48,7 +48,7 @@ def cancel_it(invoice):
 
 
 def claim(invoice):
-    invoice._writer.claim([invoice], Intent("somebody else"))
+    invoice._writer.claim([invoice], AuditContext("somebody else"))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from ...domain.audit import Wanted
 from ...domain.outcomes import Code, Outcome
-from ...domain.statuses import MONEY, OURS_ALONE, Status, is_known
+from ...domain.statuses import INTERNAL_STATUSES, PAID_STATUSES, Status, is_known
 from ...labels.formatting import format_money, format_time
 from ...labels.invoices import SITUATIONS, Situation
 from ...labels.results import describe_result
@@ -32,12 +32,12 @@ def describe_invoice(invoice: Invoice, log: Log) -> str:
     """Return what is known of the invoice, in one or two sentences."""
     if not is_known(invoice.status):
         return str(SITUATIONS[Situation.NEWER_STATUS] % {"status": invoice.status})
-    if invoice.paid_after_cancel_at is not None and invoice.status in MONEY:
+    if invoice.paid_after_cancel_at is not None and invoice.status in PAID_STATUSES:
         return _describe_late_money(invoice, log, invoice.paid_after_cancel_at)
     text = _describe_abandoned(invoice) if invoice.is_abandoned else _BY_STATUS[Status(invoice.status)](invoice, log)
     if invoice.contradicted_at is not None:
         return f"{text} {_fill(Situation.CONTRADICTED, invoice, invoice.contradicted_at)}"
-    if invoice.cancel_requested_at is None or invoice.status not in OURS_ALONE:
+    if invoice.cancel_requested_at is None or invoice.status not in INTERNAL_STATUSES:
         return text
     requester = _find_requester(invoice, log)
     situation = Situation.ALSO_REQUESTED_BY if requester else Situation.ALSO_REQUESTED
@@ -159,7 +159,7 @@ _BY_STATUS: Mapping[Status, Callable[[Invoice, Log], str]] = {
     Status.CANCELING: _describe_canceling,
     Status.IN_DOUBT: _describe_in_doubt,
     Status.CANCELED: _describe_canceled,
-    **dict.fromkeys((*MONEY, Status.EXPIRED, Status.FAILED), _describe_settled),
+    **dict.fromkeys((*PAID_STATUSES, Status.EXPIRED, Status.FAILED), _describe_settled),
 }
 
 

@@ -13,7 +13,7 @@ from django.db.models import Count
 
 from ...bulk.selection import KeyListReader, SelectionReader
 from ...bulk.start import cancel_requested_selection, cancel_selection, make_readers, preview_selection
-from ...domain.audit import Intent, Trigger
+from ...domain.audit import AuditContext, Trigger
 from ...domain.numbers import COMMAND_LIMIT, CONCURRENCY, RATE
 from ...models import BulkOperation, Invoice
 from ...services.call_arguments import checked_intent
@@ -118,7 +118,9 @@ class Command(ReportingCommand):
         if options["database"] not in (None, own):
             raise CommandError(f"--background works in {own!r} alone: nobody looks for operations elsewhere.")
 
-    def _start(self, readers: dict[str, SelectionReader], intent: Intent, using: str, options: dict[str, Any]) -> None:
+    def _start(
+        self, readers: dict[str, SelectionReader], intent: AuditContext, using: str, options: dict[str, Any]
+    ) -> None:
         """Freeze the selection as a bulk operation and start it; only its id is written to stdout.
 
         Nothing is stored if nothing is selected.
@@ -139,9 +141,9 @@ class Command(ReportingCommand):
         operation.confirm()
         self.stdout.write(str(operation.pk))
 
-    def _intent(self, options: dict[str, Any]) -> Intent:
+    def _intent(self, options: dict[str, Any]) -> AuditContext:
         if options["requested"]:
-            return Intent(trigger=Trigger.ON_COMMIT)  # each is logged under the one who requested it
+            return AuditContext(trigger=Trigger.ON_COMMIT)  # each is logged under the one who requested it
         try:
             return checked_intent(actor(options["actor"]), Trigger.COMMAND, options["reason"])
         except ValueError as error:

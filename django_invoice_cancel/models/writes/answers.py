@@ -24,7 +24,7 @@ from ...domain.claims import Answer, OnRecorded, Target
 from ...domain.clock import utc_now
 from ...domain.outcomes import CONFIRMS_CANCEL, Code, Outcome, ProviderReply
 from ...domain.ports import InvoicePort
-from ...domain.statuses import CLOSED, MONEY, Mover, Status, check_move, may_move
+from ...domain.statuses import CLOSED_STATUSES, PAID_STATUSES, Status, TransitionSource, check_move, may_move
 from .rows import Entry, InvoiceRow, RowWriter, carry_over, match_ids, show
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -69,7 +69,7 @@ def conflict_of(stored: InvoiceRow, given: Mapping[str, Any]) -> Conflict | None
         name: (getattr(stored, name), value) for name, value in given.items() if getattr(stored, name) != value
     }
     status = given.get("status")
-    if status == Status.CREATED or (status in MONEY and stored.status in MONEY):
+    if status == Status.CREATED or (status in PAID_STATUSES and stored.status in PAID_STATUSES):
         differing.pop("status", None)
     return Conflict(stored.provider, stored.external_id, differing) if differing else None
 
@@ -146,7 +146,7 @@ class AnswerWriter(RowWriter):
                 raise _Raced(is_repeat=is_repeat)
             for answer in group:
                 show(answer.invoice, changes)
-        flagged = self._flag([answer for answer in answers if _target(answer) in MONEY], now)
+        flagged = self._flag([answer for answer in answers if _target(answer) in PAID_STATUSES], now)
         entries = [_entry(answer, Status.CANCELING, _target(answer)) for answer in answers]
         self.append([replace(entry, is_late_money=entry.key in flagged) for entry in entries])
         if also is not None:
@@ -209,7 +209,7 @@ def consequences(new: str, now: datetime) -> dict[str, Any]:
         changes |= {"claim_expires_at": now, "next_check_at": now + FIRST_CHECK, "check_count": 0}
     else:
         changes["contradicted_at"] = None
-    if new in CLOSED or new in MONEY:
+    if new in CLOSED_STATUSES or new in PAID_STATUSES:
         changes |= {"next_check_at": None, "check_count": 0, **REQUEST_CLEARED}
     return changes
 
@@ -221,10 +221,14 @@ def append_flagged(writer: RowWriter, row: InvoicePort, changes: dict[str, Any],
     invoice that holds money. Somebody handled the money seen then: more of it is to be handled anew.
     """
     entries = [entry]
-    if entry.new in MONEY and row.paid_after_cancel_at is None and (_confirms(entry) or was_canceled(writer, row)):
+    if (
+        entry.new in PAID_STATUSES
+        and row.paid_after_cancel_at is None
+        and (_confirms(entry) or was_canceled(writer, row))
+    ):
         changes = changes | {"paid_after_cancel_at": utc_now()}
         entries = [replace(entry, is_late_money=True)]
-    elif entry.new in MONEY and entry.new != entry.old and row.paid_after_cancel_handled_at is not None:
+    elif entry.new in PAID_STATUSES and entry.new != entry.old and row.paid_after_cancel_handled_at is not None:
         changes = changes | {"paid_after_cancel_handled_at": None, "paid_after_cancel_handled_by_id": None}
         entries = [replace(entry, is_late_money=True), _more_money(entry)]
     writer.write(row, **changes)
@@ -260,7 +264,7 @@ def _changes(answer: Answer, new: str, now: datetime) -> dict[str, Any]:
     """Return the columns that an answer writes when it moves its invoice to a new status."""
     is_unknown = answer.reply.outcome == Outcome.REFUSED and answer.reply.code == Code.NOT_FOUND
     changes = consequences(new, now) | {"last_outcome": Code.NOT_FOUND if is_unknown else answer.reply.outcome}
-    if new in CLOSED or new in MONEY:
+    if new in CLOSED_STATUSES or new in PAID_STATUSES:
         changes["status_confirmed_at"] = now
     if new == Status.CREATED and _ends_request(answer):
         changes |= REQUEST_CLEARED
@@ -279,20 +283,20 @@ def _target(answer: Answer) -> Status:
     return answer.reply.next_status(answer.claim.before)
 
 
-def _move(row: InvoicePort, answer: Answer) -> tuple[Mover, str]:
+def _move(row: InvoicePort, answer: Answer) -> tuple[TransitionSource, str]:
     """Say who moves a locked row where, on this answer."""
     old = row.status
     is_own = row.attempt == answer.claim.attempt
     if is_own and old == Status.CANCELING:
-        return Mover.RECORD, _target(answer)
+        return TransitionSource.RECORD, _target(answer)
     if not _is_about(row, answer):
-        return Mover.LATE_RECORD, old
+        return TransitionSource.LATE_RECORD, old
     named = answer.reply.named_status
-    if named in MONEY and may_move(Mover.OBSERVE, old, named):
-        return Mover.OBSERVE, named  # money wins, however late the word of it comes
-    if is_own and named is not None and may_move(Mover.LATE_RECORD, old, named):
-        return Mover.LATE_RECORD, named
-    return Mover.LATE_RECORD, old
+    if named in PAID_STATUSES and may_move(TransitionSource.OBSERVE, old, named):
+        return TransitionSource.OBSERVE, named  # money wins, however late the word of it comes
+    if is_own and named is not None and may_move(TransitionSource.LATE_RECORD, old, named):
+        return TransitionSource.LATE_RECORD, named
+    return TransitionSource.LATE_RECORD, old
 
 
 def _is_about(row: InvoicePort, answer: Answer) -> bool:

@@ -19,13 +19,13 @@ from uuid import UUID
 from django.db.models import Q
 
 from ... import conf
-from ...domain.audit import Intent
+from ...domain.audit import AuditContext
 from ...domain.claims import Claim
 from ...domain.clock import utc_now
 from ...domain.interruptions import is_interruption
 from ...domain.outcomes import LAST_REFUSED, Code, Outcome
 from ...domain.ports import InvoicePort
-from ...domain.statuses import Mover, Status, check_move
+from ...domain.statuses import Status, TransitionSource, check_move
 from ...services.eligibility import abandoned, end_of_claim
 from ...signals import invoice_status_changed
 from ..provider_state import NotPaused, ProviderState
@@ -50,7 +50,7 @@ class ClaimWriter(RowWriter):
     def claim(
         self,
         invoices: Sequence[InvoicePort],
-        intent: Intent,
+        intent: AuditContext,
         *,
         before: Status = Status.CREATED,
         unless_paused: bool = True,
@@ -68,7 +68,7 @@ class ClaimWriter(RowWriter):
 
         If a receiver of the signals is interrupted, the claim is given back before the interruption is raised again.
         """
-        check_move(Mover.CLAIM, before, Status.CANCELING)
+        check_move(TransitionSource.CLAIM, before, Status.CANCELING)
         settings = conf.get()
         if not settings.send:
             return Claim(intent, before, settings.claim_ttl)
@@ -143,7 +143,7 @@ class ClaimWriter(RowWriter):
             count += old == Status.IN_DOUBT and new == Status.CANCELING
         return count
 
-    def mark_abandoned(self, invoices: Sequence[InvoicePort], intent: Intent) -> list[InvoicePort]:
+    def mark_abandoned(self, invoices: Sequence[InvoicePort], intent: AuditContext) -> list[InvoicePort]:
         """Move abandoned claims to ``in_doubt``; return those that were moved.
 
         ``claim_expires_at`` stays: it is the last instant at which a byte of that request can have gone out.

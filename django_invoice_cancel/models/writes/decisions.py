@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from django.utils.translation import gettext as _
 
-from ...domain.audit import Intent, Wanted
+from ...domain.audit import AuditContext, Wanted
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code, Outcome
 from ...domain.ports import InvoicePort
-from ...domain.statuses import CLOSED, OURS_ALONE, Mover, Status, check_move
+from ...domain.statuses import CLOSED_STATUSES, INTERNAL_STATUSES, Status, TransitionSource, check_move
 from ...exceptions import ResolveNotPossible
 from ...labels.results import describe_result
 from ...services.eligibility import end_of_claim, is_abandoned, why_not
@@ -26,7 +26,7 @@ class DecisionWriter(RowWriter):
     """Records the decisions of named persons."""
 
     def resolve(
-        self, invoice: InvoicePort, status: Status, intent: Intent, *, also: Callable[[], None] | None = None
+        self, invoice: InvoicePort, status: Status, intent: AuditContext, *, also: Callable[[], None] | None = None
     ) -> None:
         """Write a named person's decision about an invoice, or raise ``ResolveNotPossible`` (see ``is_resolvable``).
 
@@ -50,7 +50,7 @@ class DecisionWriter(RowWriter):
 
         self.join(write, [invoice])
 
-    def mark_handled(self, invoice: InvoicePort, intent: Intent, *, seen: str = "") -> bool:
+    def mark_handled(self, invoice: InvoicePort, intent: AuditContext, *, seen: str = "") -> bool:
         """Note that a named person took care of late money; False where somebody has done so before.
 
         Raises ``ResolveNotPossible`` where money and a cancellation have not met, and where more money came than
@@ -80,7 +80,7 @@ class DecisionWriter(RowWriter):
 
         return self.join(write, [invoice])
 
-    def _abandon_row(self, row: InvoicePort, invoice: InvoicePort, intent: Intent) -> None:
+    def _abandon_row(self, row: InvoicePort, invoice: InvoicePort, intent: AuditContext) -> None:
         now = utc_now()
         changes = consequences(Status.IN_DOUBT, now) | {"last_outcome": Outcome.IN_DOUBT}
         changes["claim_expires_at"] = end_of_claim(row, now)
@@ -88,7 +88,7 @@ class DecisionWriter(RowWriter):
         self.write(row, **changes)
         self.append([entry])
 
-    def _resolve_row(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: Intent) -> None:
+    def _resolve_row(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: AuditContext) -> None:
         code = why_not(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
         if code:
             is_open = row.status == Status.CREATED == status and not why_not(Wanted.RESOLVE, row)
@@ -99,9 +99,9 @@ class DecisionWriter(RowWriter):
         changes = consequences(status, now)
         if status == Status.CREATED:
             changes |= {"next_check_at": now + ONE_MORE_LOOKUP, "check_count": 0}
-            changes |= {"last_outcome": Outcome.NOT_PROCESSED} if old in CLOSED else {}
+            changes |= {"last_outcome": Outcome.NOT_PROCESSED} if old in CLOSED_STATUSES else {}
         if status != old:  # a contradiction may be decided for the status that is stored
-            check_move(Mover.RESOLVE, old, status)
+            check_move(TransitionSource.RESOLVE, old, status)
         entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
         append_flagged(self, row, changes, entry)
 
@@ -109,7 +109,7 @@ class DecisionWriter(RowWriter):
 class _Tries:
     """The tries of one decision. An earlier one may have been committed although its COMMIT reported an error."""
 
-    def __init__(self, writer: RowWriter, invoice: InvoicePort, intent: Intent, code: Code) -> None:
+    def __init__(self, writer: RowWriter, invoice: InvoicePort, intent: AuditContext, code: Code) -> None:
         label = named_actor(intent.actor)[1]
         log = writer.log.filter(invoice_id=invoice.id, code=code, actor_label=label, created_at__gte=utc_now())
         self._written = log.filter(reason=storable(intent.reason))
@@ -130,14 +130,14 @@ def _changed() -> ResolveNotPossible:
     return ResolveNotPossible("changed", _("The invoice has changed since you looked at it: look again."))
 
 
-def refuse_decision(status: Status, intent: Intent) -> None:
+def refuse_decision(status: Status, intent: AuditContext) -> None:
     """Raise ``ValueError`` for what nobody can decide, and for a decision without its person or reason."""
-    if status in OURS_ALONE:
+    if status in INTERNAL_STATUSES:
         raise ValueError(f"An invoice cannot be resolved to {status}.")
     _require_person(intent, "resolve", "reason")
 
 
-def _require_person(intent: Intent, method: str, argument: str) -> None:
+def _require_person(intent: AuditContext, method: str, argument: str) -> None:
     """Raise ``ValueError`` unless a named person decides, and says why."""
     if named_actor(intent.actor) in ((None, ""), (None, "anonymous")):
         raise ValueError(f"{method}() records a named person's decision: pass actor, a user or a label.")

@@ -15,12 +15,12 @@ from typing import Any
 from django.db.models import Q
 
 from ... import conf
-from ...domain.audit import Intent
+from ...domain.audit import AuditContext
 from ...domain.claims import Seen, Target
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code, LookupReply, Outcome
 from ...domain.ports import InvoicePort
-from ...domain.statuses import CLOSED, Mover, Status, may_move
+from ...domain.statuses import CLOSED_STATUSES, Status, TransitionSource, may_move
 from ...services.eligibility import FURTHEST_AHEAD, doubt_over_at, is_far_ahead
 from ...services.reconcile import warn_of_lost_payment
 from .answers import append_flagged, consequences, was_canceled
@@ -39,7 +39,7 @@ ONE_MORE_LOOKUP = timedelta(hours=1)
 class ObservationWriter(RowWriter):
     """Records statuses that were learned from outside."""
 
-    def observe(self, invoice: InvoicePort, status: Status | None, intent: Intent, *, word: str = "") -> bool:
+    def observe(self, invoice: InvoicePort, status: Status | None, intent: AuditContext, *, word: str = "") -> bool:
         """Take in a status (None: ``word``, which nobody knows); return whether the invoice's status changed."""
         found: list[str] = []
 
@@ -70,7 +70,7 @@ class ObservationWriter(RowWriter):
         return self.run(write, invoices)
 
     def record_lookup(
-        self, seen: Seen, reply: LookupReply, intent: Intent, *, also: Callable[[], None] | None = None
+        self, seen: Seen, reply: LookupReply, intent: AuditContext, *, also: Callable[[], None] | None = None
     ) -> bool:
         """Write the reply of a lookup; ``also`` is called within the same transaction.
 
@@ -128,7 +128,7 @@ class ObservationWriter(RowWriter):
 
         self.run(write, [seen.invoice])
 
-    def _log_other_account(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+    def _log_other_account(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
         stated = reply.status or reply.provider_status or reply.code
         word = f"{seen.target.provider} {seen.target.external_id}: {stated}"
         self.append([self._observed_entry(row, seen.invoice, row.status, intent, Code.CHANGED, word)])
@@ -136,7 +136,7 @@ class ObservationWriter(RowWriter):
 
     # -- a lookup's answer ------------------------------------------------------------------------------------
 
-    def _take_in_answer(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+    def _take_in_answer(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
         if reply.status is None:
             entry = self._observed_entry(row, seen.invoice, row.status, intent, reply.code, reply.provider_status)
             self.append([entry])
@@ -149,11 +149,11 @@ class ObservationWriter(RowWriter):
         if wants_another and row.attempt == seen.attempt:
             self._advance(row)
 
-    def _still_open(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+    def _still_open(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
         """Take in "still open": as a move only from the doubt that was looked up, after its doubt period."""
         is_as_seen = row.status == seen.status and row.attempt == seen.attempt
         if not is_as_seen or row.status not in (Status.CREATED, Status.IN_DOUBT):
-            if row.status in CLOSED:
+            if row.status in CLOSED_STATUSES:
                 self._contradict(row, seen, reply, intent)
             return
         self.write(row, status_confirmed_at=utc_now())
@@ -170,7 +170,7 @@ class ObservationWriter(RowWriter):
         self.write(row, **changes)
         self.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
 
-    def _contradict(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: Intent) -> None:
+    def _contradict(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
         """Log that the provider calls a closed invoice open; store it once the row's last change is old enough."""
         code = Code.CONTRADICTORY_ANSWER
         self.append([self._observed_entry(row, seen.invoice, row.status, intent, code, reply.provider_status)])
@@ -185,7 +185,7 @@ class ObservationWriter(RowWriter):
         """Write that a lookup named a status; one that began after a contradiction and reports it closed ends it."""
         changes: dict[str, Any] = {"status_confirmed_at": utc_now()}
         since = row.contradicted_at
-        if status in CLOSED and since is not None and (seen.began >= since or is_far_ahead(since, seen.began)):
+        if status in CLOSED_STATUSES and since is not None and (seen.began >= since or is_far_ahead(since, seen.began)):
             changes["contradicted_at"] = None
         self.write(row, **changes)
 
@@ -214,12 +214,12 @@ class ObservationWriter(RowWriter):
 
     # -- a status ---------------------------------------------------------------------------------------------
 
-    def _take_in(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: Intent, word: str) -> None:
+    def _take_in(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: AuditContext, word: str) -> None:
         old, now = row.status, utc_now()
         if status == Status.CREATED:
             return  # a webhook's "open" may be older than what we know
         changes: dict[str, Any] = {"status_confirmed_at": now}
-        if may_move(Mover.OBSERVE, old, status):
+        if may_move(TransitionSource.OBSERVE, old, status):
             changes |= consequences(status, now)
             if status == Status.CANCELED:
                 changes["last_outcome"] = Outcome.ALREADY_CANCELED
@@ -236,6 +236,6 @@ class ObservationWriter(RowWriter):
         return replace(entry, outcome=Outcome.ALREADY_CANCELED) if status == Status.CANCELED else entry
 
     def _observed_entry(
-        self, row: InvoicePort, invoice: InvoicePort, new: str, intent: Intent, code: str, word: str
+        self, row: InvoicePort, invoice: InvoicePort, new: str, intent: AuditContext, code: str, word: str
     ) -> Entry:
         return Entry(invoice, row.status, new, intent, row.attempt, code=code, provider_message=word, key=row.id)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from django.db import IntegrityError, models
 
-from ...domain.audit import Intent
+from ...domain.audit import AuditContext
 from ...domain.statuses import Status
 from .answers import FILLED, Conflict, conflict_of, missing_values
 from .rows import Entry, InvoiceRow, RowWriter, show
@@ -38,7 +38,9 @@ class RegistrationWriter(RowWriter):
         """Return the registered invoice, of this class if there is one; None if it is not registered."""
         return self._find_registered(provider, external_id) or self.find_row(provider=provider, external_id=external_id)
 
-    def register(self, invoice: InvoiceRow, given: Given, intent: Intent) -> tuple[InvoiceRow, bool, Conflict | None]:
+    def register(
+        self, invoice: InvoiceRow, given: Given, intent: AuditContext
+    ) -> tuple[InvoiceRow, bool, Conflict | None]:
         """Insert a valid invoice unless there is one of this class.
 
         Returns the stored invoice, True if it was new, and the difference from the given values, if there is any.
@@ -48,7 +50,9 @@ class RegistrationWriter(RowWriter):
             known, is_new = self._insert_new(invoice, intent, self._parent_of(invoice))
         return known, is_new, self._merge(known, given)
 
-    def register_many(self, invoices: Sequence[tuple[InvoiceRow, Given]], intent: Intent) -> tuple[int, list[Conflict]]:
+    def register_many(
+        self, invoices: Sequence[tuple[InvoiceRow, Given]], intent: AuditContext
+    ) -> tuple[int, list[Conflict]]:
         """Insert the valid invoices that are not of this class yet; return how many were inserted, and conflicts."""
         # Before the transaction, which begins with its write.
         stored = self._stored([invoice for invoice, _given in invoices], self.registered)
@@ -67,7 +71,7 @@ class RegistrationWriter(RowWriter):
 
         return self.join(write)
 
-    def _insert_many(self, new: list[InvoiceRow], parents: dict[Key, InvoiceRow], intent: Intent) -> int:
+    def _insert_many(self, new: list[InvoiceRow], parents: dict[Key, InvoiceRow], intent: AuditContext) -> int:
         if not self.is_child:
             self.invoices.bulk_create(new, ignore_conflicts=True)
             self._log_births([invoice for invoice in new if invoice.status != Status.CREATED], intent)
@@ -102,7 +106,7 @@ class RegistrationWriter(RowWriter):
         found = self.find_row(provider=invoice.provider, external_id=invoice.external_id) if self.is_child else None
         return found and found.id
 
-    def _insert_new(self, invoice: InvoiceRow, intent: Intent, parent: Any) -> tuple[InvoiceRow, bool]:
+    def _insert_new(self, invoice: InvoiceRow, intent: AuditContext, parent: Any) -> tuple[InvoiceRow, bool]:
         """Insert an invoice, or return the one that another process inserts concurrently.
 
         Each try works on a copy: ``save()`` leaves its traces on an instance whose transaction is rolled back.
@@ -119,7 +123,7 @@ class RegistrationWriter(RowWriter):
                 parent = self._parent_of(invoice)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _insert_row(self, invoice: InvoiceRow, intent: Intent, parent: Any) -> tuple[InvoiceRow, bool]:
+    def _insert_row(self, invoice: InvoiceRow, intent: AuditContext, parent: Any) -> tuple[InvoiceRow, bool]:
         invoice = copy(invoice)
         row = None if parent is None else self.lock(parent)
         if row is None:
@@ -159,7 +163,7 @@ class RegistrationWriter(RowWriter):
             stored.update((_key(row), row) for row in among.filter(provider__in=providers, external_id__in=ids))
         return stored
 
-    def _log_births(self, invoices: list[InvoiceRow], intent: Intent) -> None:
+    def _log_births(self, invoices: list[InvoiceRow], intent: AuditContext) -> None:
         for invoice in invoices:
             row = self.invoices.get(provider=invoice.provider, external_id=invoice.external_id)
             if not self.log.filter(invoice_id=row.id).exists():

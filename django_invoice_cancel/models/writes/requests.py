@@ -13,12 +13,12 @@ from typing import Any
 
 from django.db.models import Q
 
-from ...domain.audit import Intent, LoggedActor, Trigger
+from ...domain.audit import AuditContext, LoggedActor, Trigger
 from ...domain.claims import Claim
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code
 from ...domain.ports import InvoicePort
-from ...domain.statuses import OURS_ALONE, Status
+from ...domain.statuses import INTERNAL_STATUSES, Status
 from .answers import REQUEST_CLEARED
 from .claims import ClaimWriter
 from .observations import BACK_OFF
@@ -31,7 +31,7 @@ FIRST_TRY = timedelta(seconds=60)
 class RequestWriter(ClaimWriter):
     """Records, claims and withdraws requested cancellations."""
 
-    def request_cancel(self, invoice: InvoicePort, intent: Intent) -> bool:
+    def request_cancel(self, invoice: InvoicePort, intent: AuditContext) -> bool:
         """Note in the caller's transaction that the invoice is to be canceled; return False unless it is ``created``.
 
         A repeated request is logged, and keeps the time of the first and its back-off.
@@ -55,7 +55,7 @@ class RequestWriter(ClaimWriter):
 
         return self.join(write, [invoice])
 
-    def withdraw(self, invoice: InvoicePort, intent: Intent) -> bool:
+    def withdraw(self, invoice: InvoicePort, intent: AuditContext) -> bool:
         """Clear the request; return False if a cancel request was sent that may still succeed."""
 
         def write() -> bool:
@@ -66,7 +66,7 @@ class RequestWriter(ClaimWriter):
                 self.write(row, **REQUEST_CLEARED)
                 self.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.WITHDRAWN)])
             carry_over(row, invoice)
-            return row.status not in OURS_ALONE
+            return row.status not in INTERNAL_STATUSES
 
         return self.join(write, [invoice])
 
@@ -109,15 +109,15 @@ class RequestWriter(ClaimWriter):
 
         self.run(write, [invoice])
 
-    def _by_requester(self, invoices: Sequence[InvoicePort]) -> list[tuple[Intent, list[InvoicePort]]]:
+    def _by_requester(self, invoices: Sequence[InvoicePort]) -> list[tuple[AuditContext, list[InvoicePort]]]:
         """Return the invoices by the actor and the reason of their latest request."""
         log = self.log.filter(invoice_id__in=[invoice.id for invoice in invoices], code=Code.REQUESTED)
         rows = log.order_by("id").values_list("invoice_id", "actor_id", "actor_label", "reason")
         latest = {pk: (key, label, reason) for pk, key, label, reason in rows}
-        groups: dict[Intent, list[InvoicePort]] = defaultdict(list)
+        groups: dict[AuditContext, list[InvoicePort]] = defaultdict(list)
         for invoice in invoices:
             key, label, reason = latest.get(invoice.id, (None, "", ""))
-            groups[Intent(LoggedActor(key, label), Trigger.ON_COMMIT, reason)].append(invoice)
+            groups[AuditContext(LoggedActor(key, label), Trigger.ON_COMMIT, reason)].append(invoice)
         return list(groups.items())
 
 

@@ -19,7 +19,7 @@ from uuid import UUID
 from django.apps import apps
 from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections, models, transaction
 
-from ...domain.audit import Intent
+from ...domain.audit import AuditContext
 from ...domain.clock import utc_now
 from ...domain.outcomes import Outcome
 from ...domain.ports import InvoicePort
@@ -71,7 +71,7 @@ class Entry:
     invoice: InvoicePort
     old: str
     new: str
-    intent: Intent
+    intent: AuditContext
     attempt: UUID | None = None
     outcome: Outcome | None = None
     code: str = ""
