@@ -1,10 +1,10 @@
-"""Cancel unpaid invoices at their payment providers, and know whether the cancel happened."""
+"""Cancel unpaid invoices at their payment providers, and record whether the cancellation happened."""
 
 __all__ = ["__version__"]
 
 __version__ = "0.1.0"
 DOCUMENTATION_URL = ""
-"""Address of the documentation's site, without a slash at its end; empty until it is published.
+"""Address of the published documentation, without a slash at the end; empty until there is one.
 
-The same address goes into `[project.urls]` of `pyproject.toml`, as `Documentation`, and into `README.md`.
+It must be the same in `[project.urls]` of `pyproject.toml`, as `Documentation`, and in `README.md`.
 """

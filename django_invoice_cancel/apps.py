@@ -1,4 +1,4 @@
-"""The Django app: label ``invoice_cancel``, so that tables, permissions and URLs share one word."""
+"""The app configuration. Its label ``invoice_cancel`` is the prefix of tables, permissions and URL names."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _

@@ -1,7 +1,7 @@
-"""System checks: find what would go wrong, before an invoice is at stake. Ids are stable and never reused.
+"""System checks of the settings, the databases and the stored invoices. Ids are stable and never reused.
 
-No check contacts a provider, prints the value of an option, or hides the other checks' findings by failing. Each
-hint is complete without the documentation, and ends in a link to it if it has an address.
+No check contacts a provider or shows the value of an option. A check that fails does not hide the messages of others.
+Each hint is complete by itself; it ends with a link if the documentation has an address.
 """
 
 import re
@@ -33,7 +33,7 @@ from .services.eligibility import doubtful
 TAG = "invoice_cancel"
 TASKS_MODULE = "django_invoice_cancel.tasks"
 _APPS_OF_BACKENDS = frozenset({"django_tasks_db", "django_tasks_rq"})
-"""Packages of task backends that are apps: without their tables and commands a task is stored nowhere."""
+"""Packages of task backends that must be in INSTALLED_APPS, for their tables and commands."""
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
@@ -68,13 +68,13 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "W012": "Install psycopg 3 (pip install psycopg), or set USE_TZ = True.",
     }
 )
-"""Every id that is used here, with what to do."""
+"""The hint of each check, by the number of its id."""
 _FREE_TEXTS = (
     *((InvoiceTransition._meta.db_table, column) for column in FREE_TEXTS),
     *((BulkOperation._meta.db_table, column) for column in ("actor_label", "reason")),
     (BulkOperationItem._meta.db_table, "label"),
 )
-"""The columns whose texts come from outside, as (table, column)."""
+"""The columns with texts that come from outside, as (table, column)."""
 
 
 def _make_message(number: str, text: str) -> CheckMessage:
@@ -92,7 +92,7 @@ def _link(number: str) -> str:
 
 @register(TAG)
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check ``INVOICE_CANCEL``: its keys, each of its providers, and what it names by dotted path."""
+    """Check ``INVOICE_CANCEL``: its keys, its providers, and its dotted paths."""
     settings, problems = conf.read()
     numbers = {"unknown": "E001", "PROVIDERS": "E003"}
     found = [_make_message(numbers.get(key, "E002"), text) for key, text in problems]
@@ -108,7 +108,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def _check_dispatch(path: str | None) -> list[CheckMessage]:
-    """Check the dispatcher; ``@task`` reads TASKS where it is imported, so what is wrong there is found here."""
+    """Check the dispatcher, and with it the setting TASKS, which ``@task`` reads at import."""
     if path is None or not path.startswith(TASKS_MODULE):
         return list(_check_callable("E009", "DISPATCH", path))
     found = list(_check_callable("E009" if _is_importable(TASKS_MODULE) else "E010", "DISPATCH", path))
@@ -146,7 +146,7 @@ def _is_importable(path: str) -> bool:
 
 
 def _describe_error(error: Exception) -> str:
-    """Return an error's words where they are about an import or a setting; of any other, its class alone."""
+    """Return the text of an error about an import or a setting, and only the class of any other."""
     is_ours = isinstance(error, ImportError | AttributeError | ImproperlyConfigured)
     is_of_tasks = type(error).__module__ in ("django.tasks.exceptions", "django_tasks.exceptions")
     return str(error) if is_ours or is_of_tasks else f"{type(error).__name__} is raised."
@@ -192,7 +192,7 @@ def _is_unencrypted_remote(config: conf.ProviderConfig) -> bool:
 
 
 def _plain_host(config: conf.ProviderConfig) -> str | None:
-    """Return the host of an unencrypted ``base_url``, None where there is no such."""
+    """Return the host of an unencrypted ``base_url``, None if there is none."""
     try:
         parts = urlsplit(str(config.options.get("base_url")))
     except ValueError:  # no address at all: the provider itself says so
@@ -201,7 +201,7 @@ def _plain_host(config: conf.ProviderConfig) -> str | None:
 
 
 def _check_accounts(providers: Iterable[Provider]) -> Iterator[CheckMessage]:
-    """Find aliases of one account: an invoice that is registered under both is canceled by two requests at once."""
+    """Check that no two aliases have the same account, so that an invoice cannot be registered and canceled twice."""
     aliases: dict[Hashable, list[str]] = {}
     for provider in providers:
         with suppress(Exception):  # of an adapter's own ``account``; it hides no other finding
@@ -247,7 +247,7 @@ def _secrets(backend: type[Provider], config: conf.ProviderConfig) -> list[Secre
 
 @register(TAG)
 def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that the HTTP library has the places in which the transport learns whether a request was sent."""
+    """Check that the HTTP library has the hooks by which the transport knows whether a request was sent."""
     from .providers.transport import hooks_missing  # with the HTTP library, as above
 
     missing = ", ".join(hooks_missing())
@@ -286,7 +286,7 @@ def _has_psycopg3() -> bool:
 def check_character_sets(
     app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Check that the log can hold every character: with ``check --database default``, and before ``migrate``."""
+    """Check that the log can store every character. Runs with ``check --database default`` and before ``migrate``."""
     found = []
     for alias in _databases_of_invoices(databases or ()):
         try:
@@ -307,7 +307,7 @@ def _databases_of_invoices(aliases: Iterable[str]) -> list[str]:
 
 
 def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
-    """Return the configured isolation level in lower case; Django's default where there is nothing to configure."""
+    """Return the configured isolation level in lower case, or Django's default."""
     level = options.get("isolation_level", "read committed")
     if vendor == "mysql":
         return "the server's own level" if level is None else str(level).lower()
@@ -329,9 +329,9 @@ def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
 def check_reconciling(
     app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Check that doubts are reconciled and requested cancellations carried out. Reads the invoices.
+    """Check that invoices in doubt are reconciled and requested cancellations are carried out.
 
-    So it runs only with ``check --deploy --database default``.
+    It reads invoices, so it runs only with ``check --deploy --database default``.
     """
     found: list[CheckMessage] = []
     for alias in _databases_of_invoices(databases or ()):

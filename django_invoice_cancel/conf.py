@@ -1,7 +1,6 @@
-"""The one reader of ``settings.INVOICE_CANCEL``: types, defaults and limits on one screen.
+"""The setting ``INVOICE_CANCEL``: its keys, types, defaults and limits. No other module reads it.
 
-Read at call time, cached until the setting changes. Values of options are never shown: not by ``repr``, not in
-an error's message.
+It is read at the first call and cached until it changes. Neither ``repr`` nor error messages show values of options.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ SETTING = "INVOICE_CANCEL"
 
 @dataclass(frozen=True)
 class ProviderConfig:
-    """One entry of ``PROVIDERS``, or what ``PROVIDER_RESOLVER`` returned."""
+    """One entry of ``PROVIDERS``, or the return value of ``PROVIDER_RESOLVER``."""
 
     alias: str
     backend: str
@@ -35,7 +34,7 @@ class Settings:
     providers: Mapping[str, ProviderConfig]
     provider_resolver: str | None = None
     claim_ttl: float = 300
-    """Seconds by which a claimed request is over."""
+    """Seconds for which a claim is valid."""
     doubt_period: float = 900
     """Seconds in which a provider may still carry out a lost request."""
     require_reason: bool = False
@@ -43,11 +42,11 @@ class Settings:
     """Whether requests that change something at a provider are sent. Lookups are sent in any case."""
     dispatch: str | None = None
     dispatch_workers: int = 1
-    """How often ``dispatch`` is called for one operation: how many workers are wanted on it."""
+    """Number of workers for one operation: how often ``dispatch`` is called."""
 
 
 def get() -> Settings:
-    """Return the settings, or raise ``ImproperlyConfigured`` with all that is wrong."""
+    """Return the settings; raise ``ImproperlyConfigured`` with all problems."""
     settings, problems = read()
     if problems:
         raise ImproperlyConfigured(" ".join(text for _, text in problems))
@@ -56,7 +55,7 @@ def get() -> Settings:
 
 @cache
 def read() -> tuple[Settings, list[tuple[str, str]]]:
-    """Return the settings and what is wrong with them, as (key, sentence); wrong parts have their default."""
+    """Return the settings and their problems, as (key, sentence). Keys with a problem have their default."""
     raw = getattr(django_settings, SETTING, {})
     if not isinstance(raw, Mapping):
         return Settings(providers={}), [("", f"{SETTING} must be a dict.")]
@@ -74,9 +73,9 @@ def read() -> tuple[Settings, list[tuple[str, str]]]:
 
 
 def provider_config(alias: str, raw: object) -> ProviderConfig | str:
-    """Return the entry of one alias, or what is wrong with it.
+    """Return the entry of one alias, or a sentence about its problem.
 
-    It does not raise: an exception's frames would carry the values into an error report.
+    It does not raise, because the frames of an exception would put secret values into an error report.
     """
     if not isinstance(raw, Mapping) or not isinstance(raw.get("BACKEND"), str):
         return f'needs for {alias!r} a dict with "BACKEND", the dotted path of the provider\'s class.'
@@ -97,7 +96,7 @@ def _unknown_keys(raw: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _providers(raw: object) -> tuple[dict[str, ProviderConfig], list[str]]:
-    """Return the usable entries and what is wrong with the others: one that is broken hides no other."""
+    """Return the valid entries and the problems of the others."""
     if not isinstance(raw, Mapping):
         return {}, ["must be a dict of aliases."]
     configs, wrong = {}, []

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class CancelError(Exception):
-    """A cancel did not end with a canceled invoice; ``result`` says what is known."""
+    """The invoice was not canceled, or it is not known whether it was; ``result`` is the ``CancelResult``."""
 
     def __init__(self, result: CancelResult) -> None:
         super().__init__(result)
@@ -42,7 +42,7 @@ class CancelNotPossible(CancelError):
 
 
 class CancelRefused(CancelError):
-    """REFUSED: the provider said no, or the invoice holds money."""
+    """REFUSED: the provider refused the cancellation, or a payment has been received."""
 
 
 class CancelNotProcessed(CancelError):
@@ -50,19 +50,19 @@ class CancelNotProcessed(CancelError):
 
 
 class CancelInDoubt(CancelError):
-    """IN_DOUBT: nobody knows whether the cancel happened. Do not try again; reconcile will tell."""
+    """IN_DOUBT: it is not known whether the invoice was canceled. Do not try again; reconciliation finds out."""
 
 
 class OutcomeNotRecorded(CancelError):
-    """The provider answered and our write failed; ``result`` holds the answer, reconcile will tell."""
+    """The answer of the provider, in ``result``, could not be written; reconciliation finds out."""
 
 
 class CancelInTransaction(RuntimeError):
-    """A provider was to be asked inside a transaction: a programming error. Nothing was sent or written."""
+    """A method that sends a request was called inside a transaction. Nothing was sent or written."""
 
 
 class ResolveNotPossible(Exception):
-    """A decision by hand does not apply to the invoice as it is now; ``code`` says why. Nothing was written."""
+    """A decision does not apply to the invoice in its present state; ``code`` is the reason. Nothing was written."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -74,12 +74,12 @@ class ResolveNotPossible(Exception):
 
 
 class TransitionsAreAppendOnly(RuntimeError):
-    """Somebody tried to change or delete a row of the log."""
+    """Code tried to change or delete a row of the log."""
 
 
 class ProviderMisconfigured(ValueError):
-    """A provider's options are wrong; the message names the alias and the option, never a value."""
+    """An option of a provider is invalid. The message names the alias and the option, never the value."""
 
 
 class InvalidExternalId(ValueError):
-    """An id does not have the form that the provider's ids have; nothing was claimed or sent."""
+    """An id does not have the form of the provider's ids. Nothing was claimed or sent."""

@@ -29,7 +29,7 @@ _MAX_CACHED = 1000
 
 
 class ConfigurationUnavailable(ImproperlyConfigured):
-    """The configuration of a provider could not be read: it may be right, and be readable in a moment."""
+    """The configuration of a provider could not be read now; a later try may succeed."""
 
 
 _PERMANENT_ERRORS = (
@@ -45,20 +45,20 @@ _PERMANENT_ERRORS = (
     SyntaxError,
     NotImplementedError,
 )
-"""Exceptions by which the code of an adapter refuses what it read, or shows a bug: the same input raises them again."""
+"""Exceptions of an adapter that the same configuration raises again: invalid options, or a bug."""
 
 
 def _is_temporary(error: Exception) -> bool:
-    """Return whether an adapter may be made in a moment although it raised this.
+    """Return whether a later try may succeed after this exception of an adapter.
 
-    True for an OSError (files, DNS, connections, ``requests``), also one that is a ValueError too (a certificate), and
-    for what is unknown: errors of a database, or of the client library of a secret store.
+    True for each OSError (files, DNS, connections, ``requests``), also if it is a ValueError too (a certificate), and
+    for unknown exceptions, such as those of a database or of the client library of a secret store.
     """
     return isinstance(error, OSError) or not isinstance(error, _PERMANENT_ERRORS)
 
 
 class _Cache:
-    """The instances of this process."""
+    """The providers of one process, by alias, with the configuration that they were made of."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # an adapter may be made of others
@@ -69,12 +69,12 @@ _cache = PerProcess(_Cache)
 
 
 def aliases() -> list[str]:
-    """Return the aliases in the settings (those of a resolver are not known beforehand)."""
+    """Return the aliases in the settings. Those of a resolver are not known."""
     return list(conf.get().providers)
 
 
 def is_configured(alias: str) -> bool:
-    """Say whether there is a provider of this alias."""
+    """Return whether the alias has a provider."""
     try:
         get_provider(alias)
     except ImproperlyConfigured:
@@ -83,12 +83,12 @@ def is_configured(alias: str) -> bool:
 
 
 def can_look_up(alias: str) -> bool:
-    """Say whether an invoice's status can be asked for there; also of an alias that is not configured: nobody knows."""
+    """Return whether the provider supports lookups; True if the alias is not configured."""
     return not is_configured(alias) or get_provider(alias).supports_lookup
 
 
 def get_provider(alias: str) -> Provider:
-    """Return the provider of ``alias``, or raise ``ImproperlyConfigured`` with what to do."""
+    """Return the provider of an alias; raise ``ImproperlyConfigured`` if there is none, or if it cannot be made."""
     config = _find_config(alias)
     own = _cache.get()
     with own.lock:
@@ -102,13 +102,13 @@ def get_provider(alias: str) -> Provider:
 
 
 def last_known(alias: str) -> Provider | None:
-    """Return the provider as it was last made in this process, without reading the configuration again."""
+    """Return the cached provider of this process, without reading the configuration."""
     kept = _cache.get().providers.get(alias)
     return None if kept is None else kept[1]
 
 
 def build(config: conf.ProviderConfig) -> Provider:
-    """Make a provider from its configuration, or raise ``ImproperlyConfigured``."""
+    """Make a provider from its configuration; raise ``ImproperlyConfigured`` if that fails."""
     backend = load_backend(config)
     for problem in invalid_options(backend, config):
         raise ImproperlyConfigured(problem)
@@ -123,9 +123,9 @@ def build(config: conf.ProviderConfig) -> Provider:
 
 
 def _make(backend: type[Provider], alias: str, options: SecretDict) -> Provider | ImproperlyConfigured:
-    """Return the provider, or an error of our own: the frames and causes of the adapter's may hold values.
+    """Return the provider, or an error without the frames and causes of the adapter's, which may contain secrets.
 
-    An adapter that keeps no list of its secrets gets one, so that its words and its bugs are masked too.
+    All secret options are added to the adapter's ``secrets``, so that they are masked also if it does not list them.
     """
     secrets = [value for value in options.values() if isinstance(value, Secret)]
     try:
@@ -142,7 +142,7 @@ def _make(backend: type[Provider], alias: str, options: SecretDict) -> Provider 
 
 
 def load_backend(config: conf.ProviderConfig) -> type[Provider]:
-    """Return the class that a configuration names, or raise ``ImproperlyConfigured``."""
+    """Return the class that a configuration names; raise ``ImproperlyConfigured`` if it is not a provider."""
     backend = resolve(config.backend)
     if not (isinstance(backend, type) and issubclass(backend, Provider)):
         raise ImproperlyConfigured(
@@ -153,7 +153,7 @@ def load_backend(config: conf.ProviderConfig) -> type[Provider]:
 
 
 def invalid_options(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[str]:
-    """Say which options are missing, unknown or, where they are secrets, no strings."""
+    """Yield a sentence for each option that is missing, unknown, or secret and not a string."""
     accepted = _accepted_options(backend)
     where = f"OPTIONS of provider {config.alias!r}"
     for name, parameter in accepted.items():
@@ -167,7 +167,7 @@ def invalid_options(backend: type[Provider], config: conf.ProviderConfig) -> Ite
 
 
 def _is_allowed(secret: object, parameter: inspect.Parameter) -> bool:
-    """Say whether a secret is a string, or None where it may be left out: an unset variable is no token."""
+    """Return whether a value is valid for a secret option: a string, or None if it is optional."""
     return isinstance(secret, str) or (secret is None and parameter.default is None)
 
 
@@ -199,9 +199,10 @@ def _read_settings() -> conf.Settings:
 
 
 def _call_resolver(resolver: str, alias: str) -> conf.ProviderConfig | str | None:
-    """Call the resolver. Its exceptions are only logged: their frames may hold secrets.
+    """Return the configuration from the resolver, a sentence about its problem, or None for an unknown alias.
 
-    Raises ``ConfigurationUnavailable`` for every exception but ``ImproperlyConfigured``.
+    Raises ``ConfigurationUnavailable`` if the resolver raises anything but ``ImproperlyConfigured``. Its exceptions are
+    logged and not chained, because their frames may contain secrets.
     """
     ask = resolve(resolver)
     try:
@@ -219,9 +220,10 @@ def _call_resolver(resolver: str, alias: str) -> conf.ProviderConfig | str | Non
 
 
 def resolve(path: str) -> Any:
-    """Import what a dotted path in the settings names, or raise ``ImproperlyConfigured``.
+    """Import the object of a dotted path in the settings.
 
-    A module that reads a file or asks a server when it is imported may fail for a moment: ``ConfigurationUnavailable``.
+    Raises ``ImproperlyConfigured``, or its subclass ``ConfigurationUnavailable`` if a later import may succeed: a
+    module may read a file or a server at its import.
     """
     try:
         return resolve_name(path)
@@ -234,7 +236,7 @@ def resolve(path: str) -> Any:
 
 
 def _accepted_options(backend: type[Provider]) -> dict[str, inspect.Parameter]:
-    """Return the options that a class takes: the keywords of its ``__init__`` and, through ``**``, of its bases'."""
+    """Return the options of a class: the keywords of its ``__init__`` and, through ``**``, of those of its bases."""
     accepted: dict[str, inspect.Parameter] = {}
     for cls in backend.__mro__:
         if "__init__" not in vars(cls):

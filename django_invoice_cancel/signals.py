@@ -1,7 +1,8 @@
-"""Signals, sent after commit and best effort: the rows are the truth.
+"""Signals about invoices. They are sent after the commit.
 
-A receiver's exception is logged and changes nothing. ``sender`` is the ``Invoice`` class, for child classes and proxies
-too. ``invoice`` is a copy: an attribute that a receiver sets on it reaches nobody else.
+A process that crashes after the commit sends none, so only the rows are reliable. An exception of a receiver is logged
+and has no other effect. ``sender`` is the class ``Invoice``, also for child classes and proxies. ``invoice`` is a copy,
+so that attributes that a receiver sets on it have no effect elsewhere.
 """
 
 from django.dispatch import Signal
@@ -12,7 +13,7 @@ invoice_status_changed = Signal()
 """Arguments: ``invoice``, ``transition`` (the row of the log), ``old_status``, ``new_status``."""
 
 invoice_paid_after_cancel = Signal()
-"""Arguments: ``invoice``, ``transition``. Sent when money and a cancellation met on an invoice: once.
+"""Arguments: ``invoice``, ``transition``. Sent once if an invoice has both a payment and a confirmed cancellation.
 
-Once more each time that more money comes after somebody has marked what was there as handled.
+It is sent again for each further payment after ``mark_handled``.
 """

@@ -1,8 +1,8 @@
 """A dispatcher for Django's task framework: ``"DISPATCH": "django_invoice_cancel.tasks.dispatch"``.
 
-``django.tasks`` on Django 6, the package ``django-tasks`` (extra ``tasks``) on 5.2; any backend. Imported only where
-it is named in the settings: ``@task`` resolves ``TASKS`` at import. A task carries the operation's id and nothing
-else, does one slice, and enqueues itself again while there is more to do now.
+It uses ``django.tasks`` on Django 6 and the package ``django-tasks`` (extra ``tasks``) on 5.2, with any backend. No
+other module imports it, because ``@task`` reads the setting ``TASKS`` at import. The only argument of a task is the id
+of the operation. A task works on one slice and enqueues itself again if there is more to do.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _local = threading.local()
 
 @task()
 def advance_bulk_operation(operation_id: str) -> None:
-    """Do one slice of an operation; all of them if the backend runs tasks where they are enqueued.
+    """Work on one slice of an operation, or on all slices if the backend runs tasks while they are enqueued.
 
-    Such a backend would nest each slice in the one before. So a task that is called within a task of the same operation
-    is only counted, and the outer one makes up for it.
+    Such a backend would nest each slice in the previous one. So a call inside a task of the same operation is only
+    counted, and the outer task does its slice.
     """
     calls: Counter[str] = _local.__dict__.setdefault("calls", Counter())
     calls[operation_id] += 1
@@ -53,7 +53,7 @@ def advance_bulk_operation(operation_id: str) -> None:
 
 
 def _do_slice(operation_id: str) -> None:
-    """Do a slice and enqueue the next one, while there is more to do now."""
+    """Work on a slice, and enqueue the next one if there is more to do."""
     left = advance(operation_id)
     if left.has_more and left.wait_seconds > MAX_WAIT_SECONDS:
         with suppress(ValidationError):
@@ -66,9 +66,9 @@ def _do_slice(operation_id: str) -> None:
 
 
 def dispatch(operation_id: Any) -> None:
-    """Enqueue one worker's share of an operation."""
+    """Enqueue the task of one worker for an operation."""
     advance_bulk_operation.enqueue(str(operation_id))
 
 
 dispatch.uses_database = True  # type: ignore[attr-defined]
-"""Tasks may be rows of the same database: enqueued in the caller's thread, transaction and connection."""
+"""Tasks may be rows of the same database, so they are enqueued in the caller's thread, transaction and connection."""
