@@ -7,6 +7,7 @@ is IN_DOUBT. What is result of one attempt here, ``bulk`` says of many with the 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -60,22 +61,32 @@ def cancel_invoice(
     if not isinstance(account, Provider) or why_no_request(invoice, account):
         writer.refuse_inside_transaction()
         return log_result(unclaimed_result(invoice, account))
-    claim = writer.claim([invoice], intent)
-    if not claim.invoices or writer.is_overtaken(claim, invoice):
-        return log_result(unclaimed_result(invoice, account))
-    return log_result(send_claimed(account, claim, invoice))
+    sent = claim_and_send(account, invoice, lambda: writer.claim([invoice], intent))
+    return log_result(sent or unclaimed_result(invoice, account))
 
 
-def send_claimed(provider: Provider, claim: Claim, invoice: InvoicePort) -> CancelResult:
-    """Send the request of a claimed invoice and record the answer.
+def claim_and_send(
+    provider: Provider, invoice: InvoicePort, make_claim: Callable[[], Claim | None]
+) -> CancelResult | None:
+    """Claim an invoice, send its request and record the answer; return None if it was not claimed.
 
-    A pause is written before the record: a receiver of its signals that cancels again meets it. What interrupted the
-    request (a task's time limit, Ctrl-C) is raised again once the doubt is recorded, or once the claim is given back
-    if certainly nothing was sent.
+    A claim that is interrupted before its request is given back. A pause is written before the record: a receiver of
+    its signals that cancels again meets it. What interrupted the request (a task's time limit, Ctrl-C) is raised again
+    once the doubt is recorded, or once the claim is given back if certainly nothing was sent.
     """
+    claim, has_begun = None, False
     try:
+        claim = make_claim()
+        if claim is None or not claim.invoices or invoice._writer.is_overtaken(claim, invoice):
+            return None
+        has_begun = True
         answer, interruption = submit(provider, claim, invoice), None
-    except BaseException as error:  # noqa: BLE001 - raised again below
+    except BaseException as error:
+        if claim is None:
+            raise
+        if not has_begun:
+            _give_back(claim, invoice)
+            raise
         interruption = without_frames(error)
         answer = interrupted_answer(claim, invoice, interruption)
     if interruption is not None and is_certainly_unsent(provider, claim):
@@ -250,11 +261,11 @@ def cancel_on_commit(invoice: InvoicePort, *, actor: Any = None, reason: str = "
 def cancel_requested(invoice: InvoicePort) -> CancelResult:
     """Cancel an invoice for the person who requested it last, unless the request was withdrawn or carried out."""
     writer, account = invoice._writer, account_of(invoice.provider)
+    sent = None
     if isinstance(account, Provider) and not why_no_request(invoice, account):
-        for claim in writer.claim_requested([invoice], is_try=False, unless_paused=True):
-            if claim.invoices and not writer.is_overtaken(claim, invoice):
-                return log_result(send_claimed(account, claim, invoice))
-    return log_result(unclaimed_request_result(invoice, account))
+        claims = writer.claim_requested([invoice], is_try=False, unless_paused=True)  # of one invoice there is one
+        sent = claim_and_send(account, invoice, lambda: next(iter(claims), None))
+    return log_result(sent or unclaimed_request_result(invoice, account))
 
 
 def unclaimed_request_result(invoice: InvoicePort, account: Account) -> CancelResult:

@@ -17,7 +17,7 @@ from ..domain.ports import InvoicePort
 from ..domain.statuses import INTERNAL_STATUSES, PAID_STATUSES, Status
 from ..providers.base import Provider
 from .call_arguments import checked_status_string, make_intent
-from .cancel import ineligible_result, mismatch_result, note_reply, refuse_unsaved, send_claimed, unclaimed_result
+from .cancel import claim_and_send, ineligible_result, mismatch_result, note_reply, refuse_unsaved, unclaimed_result
 from .eligibility import account_of, why_not, why_not_now
 from .provider_calls import look_up
 from .results import log_result, make_result, result_for_status, skipped_result
@@ -146,7 +146,6 @@ def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
 
 def _repeat_cancel(provider: Provider, invoice: InvoicePort, intent: AuditContext) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
-    claim = invoice._writer.claim([invoice], intent, before=Status.IN_DOUBT)
-    if not claim.invoices or invoice._writer.is_overtaken(claim, invoice):
-        return unclaimed_result(invoice, provider)
-    return send_claimed(provider, claim, invoice)
+    writer = invoice._writer
+    sent = claim_and_send(provider, invoice, lambda: writer.claim([invoice], intent, before=Status.IN_DOUBT))
+    return sent or unclaimed_result(invoice, provider)

@@ -99,12 +99,12 @@ class ClaimWriter(RowWriter):
 
         try:
             claim.invoices[:] = self.run(write, invoices)
+            return claim  # noqa: TRY300 - an interruption of this line gives the claim back too
         except BaseException as error:
             if claim.invoices and is_interruption(error):  # rows whose claim was not committed are not affected
                 with suppress(Exception):
                     self.give_back(claim, claim.invoices)
             raise
-        return claim
 
     def give_back(self, claim: Claim, invoices: Sequence[InvoicePort]) -> None:
         """Undo the claim of invoices for which nothing was sent: they get their earlier status back."""
