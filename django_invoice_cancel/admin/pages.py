@@ -1,4 +1,4 @@
-"""What the pages of this app in the admin share: access, template context, and a paginator for large tables."""
+"""Shared code of the admin pages: access, template context, and a paginator for large tables."""
 
 from __future__ import annotations
 

@@ -47,6 +47,9 @@ CLOSED_STATUSES: frozenset[Status] = frozenset({Status.CANCELED, Status.EXPIRED,
 INTERNAL_STATUSES: frozenset[Status] = frozenset({Status.CANCELING, Status.IN_DOUBT})
 """The statuses that no provider can report."""
 
+REPORTABLE_STATUSES: tuple[Status, ...] = tuple(status for status in Status if status not in INTERNAL_STATUSES)
+"""The other statuses: a provider can report them, an invoice can be registered with them, a person can decide them."""
+
 
 _KNOWN = frozenset(Status)
 

@@ -13,7 +13,7 @@ from django.db.models import Model
 from django.utils import timezone
 
 from .. import registry
-from ..domain.statuses import INTERNAL_STATUSES, Status
+from ..domain.statuses import REPORTABLE_STATUSES, Status
 from ..exceptions import InvalidExternalId
 from .fields import as_plain, displayable, is_amount
 from .values import parse_time
@@ -146,7 +146,7 @@ def _shown(value: Any) -> str:
 
 
 def _status(word: Any) -> Status:
-    if not isinstance(word, str) or word in INTERNAL_STATUSES or word not in list(Status):
-        allowed = ", ".join(status for status in Status if status not in INTERNAL_STATUSES)
+    if not isinstance(word, str) or word not in REPORTABLE_STATUSES:
+        allowed = ", ".join(REPORTABLE_STATUSES)
         raise ValidationError({"status": f"{str(word)[:40]!r} is not a status to register with: {allowed}."})
     return Status(word)

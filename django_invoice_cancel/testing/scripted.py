@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from .. import registry
 from ..domain.outcomes import Code, LookupReply, Outcome, ProviderReply
-from ..domain.statuses import CLOSED_STATUSES, INTERNAL_STATUSES, PAID_STATUSES, Status
+from ..domain.statuses import CLOSED_STATUSES, PAID_STATUSES, REPORTABLE_STATUSES, Status
 from ..providers.base import Lease, Provider
 
 Reply = TypeVar("Reply")
@@ -22,8 +22,6 @@ CancelAnswer = ProviderReply | str | BaseException | type[BaseException] | Calla
 """A reply, a word, an exception to raise, a function of the id that returns any of these, or None: by the truth."""
 LookupAnswer = LookupReply | str | BaseException | type[BaseException] | Callable[[str], object] | None
 
-STATUSES: tuple[Status, ...] = tuple(status for status in Status if status not in INTERNAL_STATUSES)
-"""What a provider can hold."""
 
 CANCEL_WORDS: Mapping[str, ProviderReply] = MappingProxyType(
     {
@@ -49,7 +47,10 @@ _CARRIED_OUT = frozenset({"canceled", "already_canceled", "answer_lost"})
 
 LOOKUP_WORDS: Mapping[str, LookupReply] = MappingProxyType(
     {
-        **{s: LookupReply(s, Code.OBSERVED, is_answer=True, provider_status=s, http_status=200) for s in STATUSES},
+        **{
+            s: LookupReply(s, Code.OBSERVED, is_answer=True, provider_status=s, http_status=200)
+            for s in REPORTABLE_STATUSES
+        },
         "not_found": LookupReply(None, Code.NOT_FOUND, is_answer=True, http_status=200),
         "unknown_status": LookupReply(
             None, Code.UNKNOWN_STATUS, is_answer=True, provider_status="frozen", http_status=200
@@ -107,7 +108,7 @@ class ScriptedProvider(Provider):
     verbose_name = "Scripted provider"
     id_form = "1 to 100 visible ASCII characters"
     id_pattern = re.compile(r"[!-~]{1,100}")
-    status_words: ClassVar[Mapping[str, Status]] = {str(status): status for status in STATUSES}
+    status_words: ClassVar[Mapping[str, Status]] = {str(status): status for status in REPORTABLE_STATUSES}
     before_send: Callable[[str], None] | None = None
     """Called with the id before the lease is asked: where a test lets time pass, or another process act."""
 
@@ -156,8 +157,8 @@ class ScriptedProvider(Provider):
 
     def set_status(self, external_id: str, status: str) -> None:
         """Let the provider hold the invoice in this status: customers pay, invoices expire."""
-        if status not in STATUSES:
-            raise ValueError(f"A provider cannot hold {status!r}; it holds {', '.join(STATUSES)}.")
+        if status not in REPORTABLE_STATUSES:
+            raise ValueError(f"A provider cannot hold {status!r}; it holds {', '.join(REPORTABLE_STATUSES)}.")
         self.truth[self.clean_id(external_id)] = Status(status)
 
     def next_cancels(self, *answers: CancelAnswer, external_id: str | None = None) -> None:

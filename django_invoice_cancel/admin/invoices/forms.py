@@ -11,9 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 from ... import conf
 from ...domain.audit import Wanted
-from ...domain.statuses import Status
+from ...domain.statuses import REPORTABLE_STATUSES, Status
 from ...labels.formatting import trim_amount
-from ...labels.invoices import DECISIONS, STATUS_LABELS
+from ...labels.invoices import STATUS_LABELS
 from ...models import Invoice
 from ...services.eligibility import why_not
 from ..forms import DecisionField, ReasonField
@@ -91,4 +91,4 @@ class HandledForm(forms.Form):
 
 def registration_choices() -> list[tuple[str, Any]]:
     """Return the statuses in which an invoice may be registered, with their labels."""
-    return [(str(status), label) for status, label in STATUS_LABELS.items() if status in DECISIONS]
+    return [(str(status), STATUS_LABELS[status]) for status in REPORTABLE_STATUSES]

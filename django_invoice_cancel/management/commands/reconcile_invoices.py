@@ -15,7 +15,7 @@ from ...domain.audit import Wanted
 from ...domain.clock import TOLERANCE, utc_now
 from ...domain.numbers import COMMAND_LIMIT
 from ...domain.outcomes import Code
-from ...domain.statuses import INTERNAL_STATUSES, Status
+from ...domain.statuses import REPORTABLE_STATUSES, Status
 from ...models import ProviderState
 from ...services.eligibility import doubtful
 from ..arguments import (
@@ -42,9 +42,9 @@ class Command(ReportingCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        others = [str(status) for status in Status if status not in INTERNAL_STATUSES]
+        statuses = [str(status) for status in REPORTABLE_STATUSES]
         parser.add_argument("--provider", metavar="ALIAS", help="only invoices of this provider")
-        parser.add_argument("--status", choices=others, help="ask about invoices in this status instead; cancel none")
+        parser.add_argument("--status", choices=statuses, help="ask about invoices in this status instead; cancel none")
         parser.add_argument("--now", action="store_true", help="ask also about those that are not due yet")
         parser.add_argument(
             "--resubmit",

@@ -10,7 +10,7 @@ from ...domain.audit import AuditContext, Wanted
 from ...domain.clock import utc_now
 from ...domain.outcomes import Code, Outcome
 from ...domain.ports import InvoicePort
-from ...domain.statuses import CLOSED_STATUSES, INTERNAL_STATUSES, Status, TransitionSource, check_move
+from ...domain.statuses import CLOSED_STATUSES, REPORTABLE_STATUSES, Status, TransitionSource, check_move
 from ...exceptions import ResolveNotPossible
 from ...labels.results import describe_result
 from ...services.eligibility import end_of_claim, is_abandoned, why_not
@@ -132,7 +132,7 @@ def _changed() -> ResolveNotPossible:
 
 def refuse_decision(status: Status, intent: AuditContext) -> None:
     """Raise ``ValueError`` for what nobody can decide, and for a decision without its person or reason."""
-    if status in INTERNAL_STATUSES:
+    if status not in REPORTABLE_STATUSES:
         raise ValueError(f"An invoice cannot be resolved to {status}.")
     _require_person(intent, "resolve", "reason")
 
