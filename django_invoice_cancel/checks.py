@@ -159,7 +159,7 @@ def _check_provider(config: conf.ProviderConfig, claim_ttl: float, built: list[P
     try:
         backend = registry.load_backend(config)
     except Exception as error:  # noqa: BLE001 - whatever the backend's module raises when it is imported
-        # Which options are secrets is not known without the class: its module may have told any of them.
+        # Without the class it is unknown which options are secrets: its module may have logged any of them.
         text = f"BACKEND of provider {config.alias!r} is not usable: {_describe_error(error)}"
         yield _make_message("E003", mask(text, [Secret(v) for v in config.options.values() if isinstance(v, str)]))
         return

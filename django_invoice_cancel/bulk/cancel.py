@@ -29,7 +29,7 @@ from ..services.provider_calls import submit
 from ..services.results import log_result, skipped_result
 from .queues import ProviderQueue
 from .run import DATABASE_ERRORS, MAX_PAUSE_WAIT_SECONDS, SLOW_SIGNAL_SECONDS, BulkRun
-from .workers import GROUP, Job, ProviderWorkerPool
+from .workers import INVOICE_BATCH_SIZE, Job, ProviderWorkerPool
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -96,7 +96,7 @@ class CancelRun(BulkRun):
             or not pool.needs_jobs
         ):
             return False
-        if self._answers and pool.window - pool.unrecorded < GROUP:
+        if self._answers and pool.window - pool.unrecorded < INVOICE_BATCH_SIZE:
             self._record()
         if pool.unrecorded >= pool.window:
             return False
@@ -114,7 +114,7 @@ class CancelRun(BulkRun):
         return pool.has_known_invoice
 
     def _claim_batch(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
-        size = 1 if pool.is_probing else min(pool.window - pool.unrecorded, GROUP, pool.batch_limit)
+        size = 1 if pool.is_probing else min(pool.window - pool.unrecorded, INVOICE_BATCH_SIZE, pool.batch_limit)
         invoices = [invoice for invoice in self._take(queue, size) if self._is_sendable(queue, invoice)]
         if not invoices:
             return True
@@ -214,7 +214,7 @@ class CancelRun(BulkRun):
         count = (
             1
             if pool.is_probing
-            else min(len(pool.pending), pool.idle_threads if pool.rate else GROUP, pool.batch_limit)
+            else min(len(pool.pending), pool.idle_threads if pool.rate else INVOICE_BATCH_SIZE, pool.batch_limit)
         )
         if not pool.pending or not pool.can_send() or not pool.needs_jobs:
             return False
@@ -276,7 +276,7 @@ class CancelRun(BulkRun):
 
     def _skip_batch(self, queue: ProviderQueue, code: Code, seconds: float | None = None) -> bool:
         """Report a batch of invoices that cannot be sent; return whether there were any."""
-        invoices = self._take(queue, GROUP)
+        invoices = self._take(queue, INVOICE_BATCH_SIZE)
         for invoice in invoices:
             if invoice.pk in queue.earlier_results:
                 self._results.append(queue.earlier_results.pop(invoice.pk))
@@ -331,7 +331,7 @@ class CancelRun(BulkRun):
         if not self._answers:
             return
         is_due = time.monotonic() - self._oldest_answer_at >= RECORD_AFTER_SECONDS
-        if is_due or len(self._answers) >= GROUP or self._has_all_answers():
+        if is_due or len(self._answers) >= INVOICE_BATCH_SIZE or self._has_all_answers():
             self._record()
 
     def _has_all_answers(self) -> bool:

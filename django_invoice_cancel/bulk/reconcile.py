@@ -26,7 +26,7 @@ from ..services.reconcile import is_to_be_booked, reconcile_one, result_of_looku
 from ..services.results import skipped_result
 from .queues import ProviderQueue
 from .run import DATABASE_ERRORS, MAX_PAUSE_WAIT_SECONDS, BulkRun
-from .workers import GROUP, Job, ProviderWorkerPool
+from .workers import INVOICE_BATCH_SIZE, Job, ProviderWorkerPool
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -85,7 +85,7 @@ class ReconcileRun(BulkRun):
 
     def _skip_unconfigured(self, queue: ProviderQueue) -> bool:
         """Report invoices of an alias that is not configured; abandoned claims still become in doubt."""
-        self._book_checks(self._take(queue, GROUP))
+        self._book_checks(self._take(queue, INVOICE_BATCH_SIZE))
         return True
 
     def _book_checks(self, invoices: list[InvoicePort]) -> list[InvoicePort]:
@@ -162,7 +162,7 @@ class ReconcileRun(BulkRun):
     def _handle_pause(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
         if pool.paused_seconds <= MAX_PAUSE_WAIT_SECONDS or queue.is_busy:
             return False
-        invoices = self._take(queue, GROUP)
+        invoices = self._take(queue, INVOICE_BATCH_SIZE)
         for invoice in invoices:
             self._skip_paused(invoice, pool.paused_seconds)
         return bool(invoices)

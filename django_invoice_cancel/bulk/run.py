@@ -24,7 +24,7 @@ from ..domain.ports import InvoicePort, NoticePort, WriterPort
 from ..services.results import log_result, skipped_result
 from .garbage import is_collecting, run_in_background, watch_collections
 from .queues import ProviderQueue
-from .workers import GROUP, SLOT_HORIZON, Job, ProviderWorkerPool
+from .workers import INVOICE_BATCH_SIZE, SLOT_HORIZON, Job, ProviderWorkerPool
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -279,7 +279,7 @@ class BulkRun(ABC):
     @property
     def _has_signal_backlog(self) -> bool:
         """Whether too many signals are waiting to claim more invoices; memory stays constant."""
-        return len(self.outbox) >= GROUP
+        return len(self.outbox) >= INVOICE_BATCH_SIZE
 
     @property
     def _can_send_signals(self) -> bool:

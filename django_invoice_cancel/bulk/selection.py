@@ -14,7 +14,7 @@ from typing import Any
 from ..domain.outcomes import Code
 from ..domain.ports import InvoicePort, SelectionPort
 
-PAGE = 200
+PAGE_SIZE = 200
 """Number of rows in a page."""
 
 
@@ -85,7 +85,7 @@ class InvoiceReader(ABC):
             if self._page:
                 taken.append(self._page.popleft())
             elif self._is_exhausted:
-                keys = [self._unknown_keys.popleft() for _ in range(min(PAGE, len(self._unknown_keys)))]
+                keys = [self._unknown_keys.popleft() for _ in range(min(PAGE_SIZE, len(self._unknown_keys)))]
                 self._page.extend(_read_keys(self._rows, keys))
             else:
                 self._read_page()
@@ -134,8 +134,8 @@ class QuerySetReader(SelectionReader):
 
     def _read_page(self) -> None:
         rows = self._rows if self._last_key is None else self._rows.filter(pk__gt=self._last_key)
-        page = rows._writer.repeat(lambda: list(rows[:PAGE]))
-        self._is_exhausted = len(page) < PAGE
+        page = rows._writer.repeat(lambda: list(rows[:PAGE_SIZE]))
+        self._is_exhausted = len(page) < PAGE_SIZE
         for invoice in page:
             if invoice.pk != self._last_key:  # a join may give a row twice
                 self._add(invoice)
@@ -151,15 +151,15 @@ class KeyListReader(SelectionReader):
         self._is_exhausted = not self._keys
 
     def querysets(self, limit: int | None = None) -> Iterator[SelectionPort]:
-        pages = [list(self._keys)[start : start + PAGE] for start in range(0, len(self._keys), PAGE)]
+        pages = [list(self._keys)[start : start + PAGE_SIZE] for start in range(0, len(self._keys), PAGE_SIZE)]
         found = (self._rows.filter(pk__in=page, last_outcome=Code.NOT_FOUND) for page in pages)
         unknown: set[Any] = {key for rows in found for key in rows.values_list("pk", flat=True)}
         keys = sorted(self._keys, key=unknown.__contains__)[:limit]
-        for start in range(0, len(keys), PAGE):
-            yield self._rows.filter(pk__in=keys[start : start + PAGE])
+        for start in range(0, len(keys), PAGE_SIZE):
+            yield self._rows.filter(pk__in=keys[start : start + PAGE_SIZE])
 
     def _read_page(self) -> None:
-        keys = [self._keys.popleft() for _ in range(min(PAGE, len(self._keys)))]
+        keys = [self._keys.popleft() for _ in range(min(PAGE_SIZE, len(self._keys)))]
         self._is_exhausted = not self._keys
         for invoice in _read_keys(self._rows, keys):
             self._add(invoice)

@@ -24,7 +24,7 @@ from .reconcile import ReconcileRun
 from .requested import RequestedCancelRun
 from .run import ShouldStop, never
 from .selection import InvoiceReader, QuerySetReader, SelectionReader, iter_aliases, prepare_selection
-from .workers import GROUP, Job, ProviderWorkerPool
+from .workers import INVOICE_BATCH_SIZE, Job, ProviderWorkerPool
 
 
 def cancel_invoices(
@@ -160,7 +160,7 @@ def preview_selection(
     left = float("inf") if limit is None else limit
     for alias, reader in readers.items():
         account = account_of(alias)
-        while left > 0 and (invoices := reader.take(int(min(left, GROUP)))):
+        while left > 0 and (invoices := reader.take(int(min(left, INVOICE_BATCH_SIZE)))):
             left -= len(invoices)
             for invoice in invoices:
                 code = why_not(wanted, invoice, account)

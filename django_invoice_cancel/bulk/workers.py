@@ -27,7 +27,7 @@ from ..services.provider_calls import log_adapter_error
 
 logger = logging.getLogger("django_invoice_cancel")
 
-GROUP = 50
+INVOICE_BATCH_SIZE = 50
 """Number of rows that are claimed or recorded together; larger groups gain little."""
 RATE_PAUSE_SECONDS = 30.0
 """Pause after a 429 without a Retry-After header."""
@@ -49,7 +49,7 @@ RECEIVER_POLL_SECONDS = 0.02
 
 def max_slots(rate: float) -> int:
     """Return how many slots are reserved together: at most the requests of one second."""
-    return max(1, min(int(rate), GROUP))
+    return max(1, min(int(rate), INVOICE_BATCH_SIZE))
 
 
 @dataclass
@@ -127,7 +127,7 @@ class ProviderWorkerPool:
 
     def _window(self) -> int:
         ttl = conf.get().claim_ttl
-        bounds = [2 * self.concurrency + GROUP, self.concurrency * (ttl / 2) / self.provider.deadline]
+        bounds = [2 * self.concurrency + INVOICE_BATCH_SIZE, self.concurrency * (ttl / 2) / self.provider.deadline]
         if self.rate:
             bounds.append(self.rate * ttl / 4)
         return max(1, int(min(bounds)))
@@ -146,7 +146,7 @@ class ProviderWorkerPool:
     @property
     def batch_limit(self) -> int:
         """Maximum number of rows to claim and queue together."""
-        return max(1, min(max_slots(self.rate), self.idle_threads)) if self.rate else GROUP
+        return max(1, min(max_slots(self.rate), self.idle_threads)) if self.rate else INVOICE_BATCH_SIZE
 
     @property
     def idle_threads(self) -> int:

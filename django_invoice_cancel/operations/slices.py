@@ -31,7 +31,7 @@ DRAIN_SECONDS = 5.0
 """Seconds after that, in which claimed items are sent; then the rest is given back, which costs four rows an item."""
 MARGIN_SECONDS = 60.0
 """Seconds by which a lease outlives the slice and the longest request."""
-BATCH_SIZE = 200
+ITEM_BATCH_SIZE = 200
 """Number of items that are leased together. Small batches share the rest evenly between workers."""
 STOP_CHECK_SECONDS = 1.0
 """Interval at which a slice checks whether the operation was stopped."""
@@ -72,7 +72,7 @@ class Slice:
     def lease(self, alias: str) -> list[BulkOperationItem]:
         """Lease a batch of a provider's items, and return those that are to be sent."""
         while self._left > 0 and not self.is_over():
-            size = min(BATCH_SIZE, self._left)
+            size = min(ITEM_BATCH_SIZE, self._left)
             batch = self._operation.items.lease(size, seconds=self._lease_seconds, provider=alias)
             if not batch:
                 break

@@ -247,7 +247,7 @@ def _carried_out(answer: Any, external_id: str) -> Any:
 
 
 def _checked(answers: Sequence[Any], read: Callable[[object], object]) -> Sequence[Any]:
-    """Return the answers if each is one: a slip in a word is the test's bug, and told where it is."""
+    """Return the answers after a check: a misspelt one raises in the test that passes it."""
     for answer in answers:
         if answer is not None and not callable(answer) and not isinstance(answer, BaseException):
             read(answer)

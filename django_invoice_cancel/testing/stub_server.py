@@ -1,7 +1,6 @@
-"""A provider in 100 lines: one socket on 127.0.0.1 that answers each request as told, and keeps what arrived.
+"""A minimal HTTP server on 127.0.0.1 that answers by a handler and stores the received requests.
 
-No HTTP library of ours: what is asserted about requests was seen by a socket. A handler gets a request and returns
-the bytes to send; a ``Fault`` stands for an answer that is none.
+It works on plain sockets. A handler receives a request and returns the bytes to send, or a ``Fault``.
 """
 
 import socket
@@ -18,7 +17,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class StubRequest:
-    """A request that arrived whole."""
+    """A request that was received in full."""
 
     method: str
     target: str
@@ -27,12 +26,12 @@ class StubRequest:
 
     @property
     def identity(self) -> tuple[str, str, bytes]:
-        """What makes two requests the same one, sent twice."""
+        """Equal for two requests if the second is a repetition of the first."""
         return self.method, self.target, self.body
 
 
 class Fault(Enum):
-    """What can happen instead of an answer."""
+    """Faults that replace an answer."""
 
     HANGS = "it never answers"
     CLOSES = "it closes the connection"
@@ -46,7 +45,7 @@ Handler = Callable[[StubRequest], "bytes | Fault"]
 
 
 def answer(status: int, body: str | bytes = "", **headers: str) -> bytes:
-    """Return an answer as it goes over the wire: with its Content-Length, or as a 204 with neither that nor a body."""
+    """Return the bytes of an answer, with its Content-Length; a 204 without a body has none."""
     payload = body.encode() if isinstance(body, str) else body
     named = {"Content-Type": "application/json", "Content-Length": str(len(payload))}
     if status == 204 and not payload:
@@ -57,7 +56,7 @@ def answer(status: int, body: str | bytes = "", **headers: str) -> bytes:
 
 
 class StubServer:
-    """Listens while its ``with`` block runs; closes whatever hangs at its end."""
+    """Listens during its ``with`` block, and closes all connections at its end."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
@@ -77,7 +76,7 @@ class StubServer:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._threads[0].join()  # from here on none is opened
+        self._threads[0].join()  # no connection is opened after this
         for sock in self._open:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

@@ -133,7 +133,7 @@ def test_pause_of_another_process_is_read_before_each_group(shop, make):
     next(results)
     invoices._writer.pause("shop", "bad_credentials", 300)
     rest = list(results)
-    assert shop.cancel_count <= shop.concurrency * 2 + workers.GROUP + workers.GROUP
+    assert shop.cancel_count <= shop.concurrency * 2 + workers.INVOICE_BATCH_SIZE + workers.INVOICE_BATCH_SIZE
     assert codes(rest)["provider_paused"] == 500 - shop.cancel_count
     assert statuses() == {"canceled": shop.cancel_count, "created": 500 - shop.cancel_count}
     assert answers() == {"canceled": shop.cancel_count}

@@ -45,7 +45,7 @@ def keys():
 
 @pytest.mark.parametrize("page", [3, 7, 200])
 def test_deleted_invoices_at_the_old_end_do_not_end_each_nightly_run(deleted_first, make, monkeypatch, page):
-    monkeypatch.setattr(selections, "PAGE", page)
+    monkeypatch.setattr(selections, "PAGE_SIZE", page)
     shop = deleted_first()
     for night in (1, 2, 3):
         found = Invoice.objects.cancelable().cancel().results

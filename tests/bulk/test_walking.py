@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch):
-    monkeypatch.setattr(selection, "PAGE", 7)
+    monkeypatch.setattr(selection, "PAGE_SIZE", 7)
 
 
 def numbered(invoices):

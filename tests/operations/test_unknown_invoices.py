@@ -88,8 +88,8 @@ def test_invoice_that_was_canceled_before_is_no_known_invoice(scripted, make):
 @pytest.fixture
 def at_batch(monkeypatch):
     """Return a function that lets something happen when a slice takes its n-th batch of three items."""
-    monkeypatch.setattr(slices, "BATCH_SIZE", 3)
-    monkeypatch.setattr(cancel, "GROUP", 3)
+    monkeypatch.setattr(slices, "ITEM_BATCH_SIZE", 3)
+    monkeypatch.setattr(cancel, "INVOICE_BATCH_SIZE", 3)
     lease = slices.Slice.lease
     batches = []
 

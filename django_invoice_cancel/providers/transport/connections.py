@@ -155,7 +155,7 @@ class HostAdapter(HTTPAdapter):
 
 
 MAX_IDLE_SECONDS = 2.0
-"""A server may close an idle connection at any time; what is lost in that race cannot be told from executed."""
+"""A server may close an idle connection at any time, and a request that is lost then may have been executed."""
 PIECE_BYTES = 16_384
 """How much is handed to the socket at a time: one TLS record. A longer request asks the lease before each piece."""
 NEVER = -math.inf
