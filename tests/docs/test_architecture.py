@@ -14,7 +14,7 @@ PACKAGE = ROOT / "django_invoice_cancel"
 _DIAGRAM = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PATH = re.compile(r"`([\w/]+(?:\.py|\.html|/))`")
 _CALL = re.compile(r"(\w+)\(\) +([\w/]+\.py)")
-_ROW = re.compile(r"^\| ([^|]+\?) \| `([\w/]+\.py)` \| `(\w+)` \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| ([^|]+\?) \| `([\w/]+\.py)` \| `([\w.]+)` \|$", re.MULTILINE)
 
 TEXT = text_of(PAGE)
 LAYERS, *ROUTES = _DIAGRAM.findall(TEXT)
@@ -60,8 +60,11 @@ def test_route_names_functions_of_their_files(name, path):
 
 @pytest.mark.parametrize(("question", "path", "name"), _ROW.findall(TEXT))
 def test_answer_names_a_part_of_its_file(question, path, name):
-    value = vars(module_at(path))[name]
-    assert getattr(value, "__module__", module_at(path).__name__) == module_at(path).__name__
+    module = module_at(path)
+    value = module
+    for part in name.split("."):
+        value = getattr(value, part)
+    assert getattr(value, "__module__", module.__name__) == module.__name__
 
 
 def test_each_question_is_answered_once():
