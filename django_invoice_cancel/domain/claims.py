@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -109,7 +110,7 @@ class Answer:
     reply: ProviderReply
     duration_ms: int
 
-    @property
+    @cached_property
     def target(self) -> Target:
         """The identity of the invoice as it was claimed."""
         return self.claim.target(self.invoice)

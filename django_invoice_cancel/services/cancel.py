@@ -61,12 +61,12 @@ def cancel_invoice(
     if not isinstance(account, Provider) or why_no_request(invoice, account):
         writer.refuse_inside_transaction()
         return log_result(unclaimed_result(invoice, account))
-    sent = claim_and_send(account, invoice, lambda: writer.claim([invoice], intent))
+    sent = claim_and_send(writer, account, invoice, lambda: writer.claim([invoice], intent))
     return log_result(sent or unclaimed_result(invoice, account))
 
 
 def claim_and_send(
-    provider: Provider, invoice: InvoicePort, make_claim: Callable[[], Claim | None]
+    writer: WriterPort, provider: Provider, invoice: InvoicePort, make_claim: Callable[[], Claim | None]
 ) -> CancelResult | None:
     """Claim an invoice, send its request and record the answer; return None if it was not claimed.
 
@@ -77,7 +77,7 @@ def claim_and_send(
     claim, has_begun = None, False
     try:
         claim = make_claim()
-        if claim is None or not claim.invoices or invoice._writer.is_overtaken(claim, invoice):
+        if claim is None or not claim.invoices or writer.is_overtaken(claim, invoice):
             return None
         has_begun = True
         answer, interruption = submit(provider, claim, invoice), None
@@ -85,28 +85,28 @@ def claim_and_send(
         if claim is None:
             raise
         if not has_begun:
-            _give_back(claim, invoice)
+            _give_back(writer, claim, invoice)
             raise
         interruption = without_frames(error)
         answer = interrupted_answer(claim, invoice, interruption)
     if interruption is not None and is_certainly_unsent(provider, claim):
-        _give_back(claim, invoice)
+        _give_back(writer, claim, invoice)
         raise interruption
     reply = answer.reply
     says_nothing = (
         reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in PAID_STATUSES
     )
-    note_reply(reply, invoice, answer.target.provider, says_nothing, claim.is_provider_failing)
-    result = record_answer(answer)
+    note_reply(writer, provider.alias, reply, says_nothing=says_nothing, was_failing=claim.is_provider_failing)
+    result = record_answer(answer, writer, name=provider.verbose_name)
     if interruption is not None:
         raise interruption
     return result
 
 
-def _give_back(claim: Claim, invoice: InvoicePort) -> None:
+def _give_back(writer: WriterPort, claim: Claim, invoice: InvoicePort) -> None:
     """Give a claim back for which nothing was sent. If that fails, it is an abandoned claim, and that is logged."""
     try:
-        invoice._writer.give_back(claim, [invoice])
+        writer.give_back(claim, [invoice])
     except Exception as error:
         if is_interruption(error):
             raise
@@ -114,13 +114,12 @@ def _give_back(claim: Claim, invoice: InvoicePort) -> None:
 
 
 def note_reply(
-    reply: ProviderReply | LookupReply, invoice: InvoicePort, alias: str, says_nothing: bool, was_failing: bool
+    writer: WriterPort, alias: str, reply: ProviderReply | LookupReply, *, says_nothing: bool, was_failing: bool
 ) -> None:
     """Write what the reply to a single request says about the provider (P9); an error is only logged.
 
     Nothing is written for a good reply unless the provider was failing before.
     """
-    writer = invoice._writer
     try:
         if says_nothing and reply.code in PAUSES:
             seconds = PAUSES[reply.code] if reply.retry_after is None else reply.retry_after
@@ -164,17 +163,16 @@ def _wrong_id(invoice: InvoicePort, provider: Provider) -> str:
 
 
 def record_answer(
-    answer: Answer, writer: WriterPort | None = None, *, also: OnRecorded | None = None, may_be_written: bool = False
+    answer: Answer, writer: WriterPort, *, also: OnRecorded | None = None, may_be_written: bool = False, name: str = ""
 ) -> CancelResult:
     """Record an answer and return its result, marked as not recorded if that failed.
 
-    An answer that cannot be recorded together with ``also`` is recorded without it.
+    An answer that cannot be recorded together with ``also`` is recorded without it. ``name``: the provider's.
     """
-    writer = writer or answer.invoice._writer
     written = _try_to_record(answer, writer, also, may_be_written)
     if written is None and also is not None:
         written = _try_to_record(answer, writer, None, may_be_written=True)
-    return replace(result_of_answer(written or answer), is_recorded=written is not None)
+    return replace(result_of_answer(written or answer, name=name), is_recorded=written is not None)
 
 
 def _try_to_record(answer: Answer, writer: WriterPort, also: OnRecorded | None, may_be_written: bool) -> Answer | None:
@@ -189,7 +187,7 @@ def _try_to_record(answer: Answer, writer: WriterPort, also: OnRecorded | None, 
         return None
 
 
-def result_of_answer(answer: Answer) -> CancelResult:
+def result_of_answer(answer: Answer, *, name: str = "") -> CancelResult:
     """Return the result of a recorded answer: the row's word where it says more than the reply, else the reply's."""
     invoice, reply = answer.invoice, answer.reply
     outcome, code = reply.outcome, reply.code
@@ -202,6 +200,7 @@ def result_of_answer(answer: Answer) -> CancelResult:
         outcome,
         code,
         target=answer.target,
+        name=name,
         attempt=str(answer.claim.attempt),
         http_status=reply.http_status,
         provider_message=reply.provider_message,
@@ -264,7 +263,7 @@ def cancel_requested(invoice: InvoicePort) -> CancelResult:
     sent = None
     if isinstance(account, Provider) and not why_no_request(invoice, account):
         claims = writer.claim_requested([invoice], is_try=False, unless_paused=True)  # of one invoice there is one
-        sent = claim_and_send(account, invoice, lambda: next(iter(claims), None))
+        sent = claim_and_send(writer, account, invoice, lambda: next(iter(claims), None))
     return log_result(sent or unclaimed_request_result(invoice, account))
 
 

@@ -13,7 +13,7 @@ from .. import registry
 from ..domain.audit import AuditContext, Trigger, Wanted
 from ..domain.claims import Seen, Target
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
-from ..domain.ports import InvoicePort
+from ..domain.ports import InvoicePort, WriterPort
 from ..domain.statuses import INTERNAL_STATUSES, PAID_STATUSES, Status
 from ..providers.base import Provider
 from .call_arguments import checked_status_string, make_intent
@@ -101,8 +101,9 @@ def reconcile_one(invoice: InvoicePort, intent: AuditContext, *, resubmit: bool)
     if code:
         return ineligible_result(wanted, invoice, code, account, pause=state)
     if account.supports_lookup:
-        return _look_up(account, invoice, target, intent, was_failing=state is not None and state.failures > 0)
-    return _repeat_cancel(account, invoice, intent)
+        was_failing = state is not None and state.failures > 0
+        return _look_up(writer, account, invoice, target, intent, was_failing=was_failing)
+    return _repeat_cancel(writer, account, invoice, intent)
 
 
 def is_to_be_booked(invoice: InvoicePort) -> bool:
@@ -111,14 +112,19 @@ def is_to_be_booked(invoice: InvoicePort) -> bool:
 
 
 def _look_up(
-    provider: Provider, invoice: InvoicePort, target: Target, intent: AuditContext, *, was_failing: bool
+    writer: WriterPort,
+    provider: Provider,
+    invoice: InvoicePort,
+    target: Target,
+    intent: AuditContext,
+    *,
+    was_failing: bool,
 ) -> CancelResult:
-    writer = invoice._writer
     if is_to_be_booked(invoice):
         writer.book_check([invoice])
     seen = Seen.now(invoice, target)
     reply = look_up(provider, [target.external_id])[target.external_id]
-    note_reply(reply, invoice, target.provider, not reply.is_answer, was_failing)
+    note_reply(writer, target.provider, reply, says_nothing=not reply.is_answer, was_failing=was_failing)
     if not writer.record_lookup(seen, reply, intent):
         return skipped_result(invoice, Code.CHANGED)
     return result_of_lookup(invoice, reply)
@@ -144,8 +150,7 @@ def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
     )
 
 
-def _repeat_cancel(provider: Provider, invoice: InvoicePort, intent: AuditContext) -> CancelResult:
+def _repeat_cancel(writer: WriterPort, provider: Provider, invoice: InvoicePort, intent: AuditContext) -> CancelResult:
     """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
-    writer = invoice._writer
-    sent = claim_and_send(provider, invoice, lambda: writer.claim([invoice], intent, before=Status.IN_DOUBT))
+    sent = claim_and_send(writer, provider, invoice, lambda: writer.claim([invoice], intent, before=Status.IN_DOUBT))
     return sent or unclaimed_result(invoice, provider)

@@ -131,7 +131,7 @@ class Walk(Stage):
     def record_the_answer(self, data, fate):
         answer, ahead = self.answered.pop(data.draw(st.integers(0, len(self.answered) - 1), "answer"))
         with self.process(answer.invoice, replace(fate, ahead=ahead), tells=RECORDED):
-            self.hear(answer.invoice, record_answer(answer))
+            self.hear(answer.invoice, record_answer(answer, answer.invoice._writer))
 
     @precondition(lambda self: self.answered)
     @rule(data=st.data(), fault=st.sampled_from(FAULTS), delay=DELAYS)

@@ -93,7 +93,7 @@ def kill_at(monkeypatch, seam):
         if seam == "in the claim" or (seam == "in the record" and len(appended) > 1):  # also when it is tried again
             raise Killed
 
-    def killing_result(answer):
+    def killing_result(*args, **kwargs):
         raise Killed
 
     monkeypatch.setattr(cancel, "submit", killing_submit)

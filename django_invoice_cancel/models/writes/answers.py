@@ -136,19 +136,21 @@ class AnswerWriter(RowWriter):
         return answers
 
     def _on_time(self, answers: Sequence[Answer], also: OnRecorded | None, is_repeat: bool) -> None:
+        new = [answer.reply.next_status(answer.claim.before) for answer in answers]
         groups: dict[tuple[Outcome, Status, bool], list[Answer]] = defaultdict(list)
-        for answer in answers:  # those of a group write the same columns
-            groups[answer.reply.outcome, _target(answer), _ends_request(answer)].append(answer)
+        for answer, status in zip(answers, new, strict=True):  # those of a group write the same columns
+            groups[answer.reply.outcome, status, _ends_request(answer)].append(answer)
         now = utc_now()
-        for (_outcome, target, _ends), group in groups.items():
-            changes = _changes(group[0], target, now)
+        for (_outcome, status, _ends), group in groups.items():
+            changes = _changes(group[0], status, now)
             if self.invoices.filter(_own(group), status=Status.CANCELING).update(**changes) != len(group):
                 raise _Raced(is_repeat=is_repeat)
             for answer in group:
                 show(answer.invoice, changes)
-        flagged = self._flag([answer for answer in answers if _target(answer) in PAID_STATUSES], now)
-        entries = [_entry(answer, Status.CANCELING, _target(answer)) for answer in answers]
-        self.append([replace(entry, is_late_money=entry.key in flagged) for entry in entries])
+        pairs = list(zip(answers, new, strict=True))
+        flagged = self._flag([answer for answer, status in pairs if status in PAID_STATUSES], now)
+        entries = [_entry(answer, Status.CANCELING, status) for answer, status in pairs]
+        self.append([replace(entry, is_late_money=True) if entry.key in flagged else entry for entry in entries])
         if also is not None:
             also(answers)
 
@@ -279,16 +281,12 @@ def _ends_request(answer: Answer) -> bool:
     return answer.reply.outcome == Outcome.REFUSED and answer.reply.code != Code.NOT_FOUND
 
 
-def _target(answer: Answer) -> Status:
-    return answer.reply.next_status(answer.claim.before)
-
-
 def _move(row: InvoicePort, answer: Answer) -> tuple[TransitionSource, str]:
     """Say who moves a locked row where, on this answer."""
     old = row.status
     is_own = row.attempt == answer.claim.attempt
     if is_own and old == Status.CANCELING:
-        return TransitionSource.RECORD, _target(answer)
+        return TransitionSource.RECORD, answer.reply.next_status(answer.claim.before)
     if not _is_about(row, answer):
         return TransitionSource.LATE_RECORD, old
     named = answer.reply.named_status

@@ -208,13 +208,11 @@ class RowWriter(Transactions):
         super().__init__(using)
         self.model = model
         """The class that ``register`` inserts: ``Invoice``, a proxy or a child class of it."""
+        self.invoice_model: type[models.Model] = apps.get_model("invoice_cancel", "Invoice")
+        """The class ``Invoice``, also if the caller works with a child class or a proxy of it."""
+        self.log_model: type[Any] = apps.get_model("invoice_cancel", "InvoiceTransition")
         self.outbox: Outbox | None = None
         """Keeps the signals of committed writes if it is set; otherwise they are sent at once."""
-
-    @property
-    def invoice_model(self) -> type[models.Model]:
-        """The class ``Invoice``, also if the caller works with a child class or a proxy of it."""
-        return apps.get_model("invoice_cancel", "Invoice")
 
     @property
     def invoices(self) -> models.QuerySet[Any, Any]:
@@ -225,11 +223,6 @@ class RowWriter(Transactions):
     def log(self) -> models.QuerySet[Any, Any]:
         rows: models.QuerySet[Any, Any] = self.log_model.objects.using(self.using)
         return rows
-
-    @property
-    def log_model(self) -> type[Any]:
-        """The class ``InvoiceTransition``."""
-        return apps.get_model("invoice_cancel", "InvoiceTransition")
 
     def in_bulk(self) -> Outbox:
         """Prepare for a bulk run: keep signals in the outbox returned, and do not wait for a lock twice."""
