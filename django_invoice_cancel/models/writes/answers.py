@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial, reduce
+from itertools import chain
 from operator import or_
 from types import MappingProxyType
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, Func, Q, QuerySet
 
 from ...domain.claims import Answer, OnRecorded, Target
 from ...domain.clock import utc_now
 from ...domain.outcomes import CONFIRMS_CANCEL, Code, Outcome, ProviderReply
 from ...domain.ports import InvoicePort
 from ...domain.statuses import CLOSED_STATUSES, PAID_STATUSES, Status, TransitionSource, check_move, may_move
-from .rows import Entry, InvoiceRow, RowWriter, carry_over, match_ids, show
+from .rows import Entry, InvoiceRow, RowWriter, carry_over, show
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -314,6 +315,30 @@ def _of_other_account(answer: Answer) -> ProviderReply:
     if reply.outcome == Outcome.NOT_PROCESSED and reply.named_status is None:
         return replace(reply, status=None, provider_message=message)
     return replace(reply, outcome=Outcome.IN_DOUBT, code=Code.CHANGED, status=None, provider_message=message)
+
+
+def match_ids(pairs: Iterable[tuple[Any, str]]) -> Q:
+    """Return the condition of rows that name the external id of their pair (primary key, external id).
+
+    Two lists would also match rows that have exchanged their ids. The list of keys is for the query planner.
+    """
+    external_ids = dict(pairs)
+    return Q(_EachPair(external_ids), pk__in=list(external_ids))
+
+
+class _EachPair(Func):
+    """Written out, since it is part of every claim of a group: by ``Q`` objects it takes 2 ms of CPU more."""
+
+    output_field = BooleanField()
+
+    def __init__(self, external_ids: Mapping[Any, str]) -> None:
+        super().__init__("id", "external_id")
+        self.external_ids = external_ids
+
+    def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, tuple[Any, ...]]:  # type: ignore[override]
+        key, external_id = (compiler.compile(column)[0] for column in self.get_source_expressions())
+        each = f"({key} = %s AND {external_id} = %s)"
+        return f"({' OR '.join([each] * len(self.external_ids))})", tuple(chain(*self.external_ids.items()))
 
 
 def _own(group: Sequence[Answer]) -> Q:

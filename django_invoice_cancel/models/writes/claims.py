@@ -29,8 +29,8 @@ from ...domain.statuses import Status, TransitionSource, check_move
 from ...services.eligibility import abandoned, end_of_claim
 from ...signals import invoice_status_changed
 from ..provider_state import NotPaused, ProviderState
-from .answers import REQUEST_CLEARED
-from .rows import Entry, RowWriter, match_ids, show
+from .answers import REQUEST_CLEARED, match_ids
+from .rows import Entry, RowWriter, show
 
 logger = logging.getLogger("django_invoice_cancel")
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
 
@@ -325,30 +324,6 @@ class RowWriter(Transactions):
             self.log.bulk_create(rows)
 
         write_texts(write, [getattr(row, name) for row in rows for name in FREE_TEXTS], using=self.using)
-
-
-def match_ids(pairs: Iterable[tuple[Any, str]]) -> models.Q:
-    """Return the condition of rows that name the external id of their pair (primary key, external id).
-
-    Two lists would also match rows that have exchanged their ids. The list of keys is for the query planner.
-    """
-    external_ids = dict(pairs)
-    return models.Q(_EachPair(external_ids), pk__in=list(external_ids))
-
-
-class _EachPair(models.Func):
-    """Written out, since it is part of every claim of a group: by ``Q`` objects it takes 2 ms of CPU more."""
-
-    output_field = models.BooleanField()
-
-    def __init__(self, external_ids: Mapping[Any, str]) -> None:
-        super().__init__("id", "external_id")
-        self.external_ids = external_ids
-
-    def as_sql(self, compiler: Any, connection: Any, **kwargs: Any) -> tuple[str, tuple[Any, ...]]:  # type: ignore[override]
-        key, external_id = (compiler.compile(column)[0] for column in self.get_source_expressions())
-        each = f"({key} = %s AND {external_id} = %s)"
-        return f"({' OR '.join([each] * len(self.external_ids))})", tuple(chain(*self.external_ids.items()))
 
 
 def is_lock_timeout(error: BaseException) -> bool:
