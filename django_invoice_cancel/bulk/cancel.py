@@ -65,7 +65,7 @@ class CancelRun(BulkRun):
         self.leave_when_paused = leave_when_paused
         """Leave the invoices of a paused provider untried and without a result, instead of skipping them."""
         self.max_tries = max_tries
-        """How often an invoice is sent if nothing was processed: once or twice."""
+        """Number of attempts for an invoice if nothing was processed: one or two."""
         self._answers: list[Answer] = []
         self._oldest_answer_at = 0.0
         self._awaiting_receivers: dict[tuple[Any, Any], Job] = {}

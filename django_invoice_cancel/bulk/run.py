@@ -30,15 +30,15 @@ logger = logging.getLogger("django_invoice_cancel")
 
 DATABASE_ERRORS = (DatabaseError, InterfaceError)
 POLL_SECONDS = 0.05
-"""How long a run waits for an answer before it checks for other work."""
+"""Maximum wait for an answer before a run checks for other work."""
 MAX_PAUSE_WAIT_SECONDS = 60.0
 """A run waits for a pause up to this; during a longer one the provider's other invoices are skipped."""
 SIGNAL_SECONDS = 0.05
-"""How long signals are sent before the run returns to its requests; at least one signal is sent."""
+"""Time for signals before the run returns to its requests; at least one signal is sent."""
 SLOW_SIGNAL_SECONDS = 0.1
 """If a signal took longer, the next ones are sent when no claim is unrecorded, so that no answer waits for them."""
 FINAL_SIGNAL_SECONDS = 5.0
-"""How long signals are sent after an exception ended the run."""
+"""Time for signals after an exception ended the run."""
 
 
 ShouldStop = Callable[[], bool]

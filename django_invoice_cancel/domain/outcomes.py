@@ -92,7 +92,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """What an outcome does to the invoice: the status it gets, and when it may be sent again."""
+    """The effect of an outcome on the invoice: its status, and when it may be sent again."""
 
     becomes: Status | None
     """The status written; None: the status that the reply names, else the one before the claim."""
@@ -121,7 +121,7 @@ LAST_REFUSED: tuple[str, str] = (Outcome.REFUSED, Code.NOT_FOUND)
 
 @dataclass(frozen=True)
 class ProviderReply:
-    """What the provider answered to one cancel, in our words."""
+    """The provider's answer to one cancel request."""
 
     outcome: Outcome
     code: str
@@ -156,7 +156,7 @@ class ProviderReply:
 
 @dataclass(frozen=True)
 class LookupReply:
-    """What the provider said about one invoice when asked for its status."""
+    """The provider's answer about one invoice in a lookup."""
 
     status: Status | None
     """Our word for the provider's status; None: not found, a word we do not know, or no answer."""
@@ -213,7 +213,7 @@ class BulkReport:
 
     @property
     def counts(self) -> Counter[Outcome]:
-        """How many invoices ended with each outcome."""
+        """Number of invoices by outcome."""
         return Counter(result.outcome for result in self.results)
 
     @property

@@ -83,7 +83,7 @@ def mask(text: str, secrets: Iterable[Secret]) -> str:
 
 
 _ROUNDS = 3
-"""How many escapings over each other are undone."""
+"""Number of nested escapings that are undone."""
 _ESCAPE = re.compile(
     r"\\u(?P<code>[0-9A-Fa-f]{4})|%u(?P<old>[0-9A-Fa-f]{4})"  # JSON; the escape() of old browsers
     r"|\\x(?P<byte>[0-9A-Fa-f]{2})|%(?P<percent>[0-9A-Fa-f]{2})"
@@ -167,7 +167,7 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 class _Forms:
-    """What a secret looks like in a view of a text."""
+    """The form of a secret in a view of a text."""
 
     def __init__(self, value: str) -> None:
         plain = [value, value.encode(errors="replace").decode("latin-1")]

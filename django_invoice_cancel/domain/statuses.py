@@ -55,7 +55,7 @@ _KNOWN = frozenset(Status)
 
 
 class TransitionSource(StrEnum):
-    """Who moves an invoice from one status to another."""
+    """The source of a transition from one status to another."""
 
     CLAIM = "claim"
     """A cancel wins the sole right to submit."""

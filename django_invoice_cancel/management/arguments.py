@@ -1,4 +1,4 @@
-"""What the commands read from their arguments. Bad input is a usage error that names it, before anything is sent."""
+"""Arguments of the commands. Invalid input is a usage error that names it, before anything is sent."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ..models.values import localize_time, parse_time
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MAX_LISTED = 20
-"""How many wrong rows or ids an error lists."""
+"""Maximum number of rows or ids that an error lists."""
 ID_BATCH_SIZE = 500
-"""How many ids are looked up by one query."""
+"""Number of ids in one query."""
 
 
 def age(text: str) -> timedelta:

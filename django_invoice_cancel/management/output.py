@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 from django.core.management.base import BaseCommand, CommandError
 
 EVERY_SECONDS = 5.0
-"""How often a line is written where there is no bar."""
+"""Interval of progress lines if there is no progress bar."""
 BAR_EVERY_SECONDS = 0.1
 
 

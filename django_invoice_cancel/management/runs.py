@@ -66,7 +66,7 @@ class RunSummary:
         self.not_recorded = 0
         self.not_tried = 0
         self.reasons: dict[tuple[str, str], _SummaryLine] = {}
-        """Why invoices were not tried, and how many, by account and code."""
+        """Reasons and counts of invoices that were not tried, by account and code."""
         self.unknown: Counter[str] = Counter()
         self.known: set[str] = set()
 

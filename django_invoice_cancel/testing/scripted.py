@@ -146,7 +146,7 @@ class ScriptedProvider(Provider):
         self._cancel_script: _Script[CancelAnswer] = _Script()
         self._lookup_script: _Script[LookupAnswer] = _Script()
         self.truth: dict[str, Status] = {}
-        """What the provider holds, where it is something else than an open invoice."""
+        """The status of each invoice at the provider, unless it is open."""
         self.cancels: list[str] = []
         """The id of each cancel that was sent."""
         self.lookups: list[tuple[str, ...]] = []
@@ -220,7 +220,7 @@ class ScriptedProvider(Provider):
 
 
 class _Script(Generic[Answer]):
-    """What is to be answered: queues first, then what holds always; for one id first, then for all."""
+    """The scripted answers: first the queues, then the permanent ones; first for one id, then for all."""
 
     def __init__(self) -> None:
         self._queues: dict[str | None, deque[Answer]] = {}

@@ -31,7 +31,7 @@ from ..runs import RunSummary, stop_on_signals
 _UNUSABLE = (Code.MISCONFIGURED, Code.CONFIGURATION_UNAVAILABLE)
 """Codes of accounts that cannot be asked until the configuration is repaired."""
 _REPORTED_FOR = timedelta(hours=1) - timedelta(seconds=30)
-"""How long a report about such an account is not repeated: cron does not start to the second."""
+"""Time in which a report about such an account is not repeated; cron does not start to the second."""
 
 
 class Command(ReportingCommand):

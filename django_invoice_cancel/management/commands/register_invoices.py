@@ -31,10 +31,10 @@ from django_invoice_cancel.models.writes.answers import Conflict
 
 ID = "external_id"
 MEMORY_BYTES = 8_000_000
-"""How much of a pipe is kept in memory; some 500,000 ids."""
+"""Bytes of a pipe that are kept in memory, about 500,000 ids."""
 _DELIMITERS = ",;\t"
 _TITLE = re.compile(r"[a-z_ ]+")
-"""What reads like a column's name and not like an id: "uuid" must not become an invoice."""
+"""Names of columns that must not be read as an id, such as "uuid"."""
 
 
 class BadRows(Exception):
@@ -56,7 +56,7 @@ class Row:
 
     line: int
     values: Mapping[str, str]
-    """What is filled in, by column."""
+    """The values by column."""
 
 
 class CsvRows:
@@ -172,9 +172,9 @@ def _values(header: list[str], cells: list[str], line: int) -> dict[str, str]:
 COLUMNS = (ID, "reference", "amount", "currency", "status", "issued_at", "expires_at")
 TIMES = ("issued_at", "expires_at")
 ROW_BATCH_SIZE = 500
-"""How many rows are registered at once."""
+"""Number of rows that are registered together."""
 _REFUSALS = (Error, ValueError)
-"""What a database or its driver raises for a value that it does not take."""
+"""Exceptions of a database or driver for a value that it refuses."""
 
 
 class Command(ReportingCommand):

@@ -1,7 +1,7 @@
-"""HTTP to a provider, such that "was it sent?" and "is this the whole answer?" are known and not guessed.
+"""HTTP to a provider, with proof whether a request was sent and whether its answer is complete.
 
-The only package that imports the HTTP library. Nothing of that library leaves it: ``Transport.request`` returns an
-``Exchange`` for whatever the network does.
+The only package that imports the HTTP library. ``Transport.request`` returns an ``Exchange`` for all network errors; no
+object of the library leaves the package.
 """
 
 from .attempt import Deadline

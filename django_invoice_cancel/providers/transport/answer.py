@@ -1,6 +1,6 @@
-"""From an answer on the wire to an ``Exchange``: whole and readable, or in doubt with its status kept.
+"""Read an answer into an ``Exchange``: complete and readable, or in doubt with its status code.
 
-``200`` proves nothing by itself: an answer cut within its head reads as an empty success in http.client.
+``200`` alone proves nothing: http.client reads an answer that is cut within its head as an empty success.
 """
 
 import json

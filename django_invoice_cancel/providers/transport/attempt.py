@@ -1,4 +1,4 @@
-"""What one request did to its socket, as seen from three sides: the caller, the connection and the watchdog.
+"""The facts about one request, shared by the caller, the connection and the watchdog.
 
 An attempt belongs to one thread, which finds it by ``current()``; only ``expire`` is called from another one. Once
 ``release`` has run, the attempt has no socket any more, so that a reused connection is never hit.

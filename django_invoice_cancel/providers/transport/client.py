@@ -1,6 +1,6 @@
-"""The one function that touches the network. It returns; no exception, response or connection leaves it.
+"""The function that uses the network. It returns an ``Exchange`` for all provider and network errors.
 
-Nothing is sent twice, nothing is followed, and what is not proven to be unsent or answered is in doubt.
+Nothing is sent twice, no redirect is followed, and what is not proven to be unsent or answered is in doubt.
 """
 
 import re
@@ -68,7 +68,7 @@ _PATH = re.compile(r"/[!-~]*")
 
 
 class _Shared:
-    """What the threads of one process share."""
+    """State that the threads of one process share."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -157,7 +157,7 @@ class HostAdapter(HTTPAdapter):
 MAX_IDLE_SECONDS = 2.0
 """A server may close an idle connection at any time, and a request that is lost then may have been executed."""
 PIECE_BYTES = 16_384
-"""How much is handed to the socket at a time: one TLS record. A longer request asks the lease before each piece."""
+"""Bytes that are sent at a time: one TLS record. A longer request checks the lease before each piece."""
 NEVER = -math.inf
 
 

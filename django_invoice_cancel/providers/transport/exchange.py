@@ -1,4 +1,4 @@
-"""What leaves the transport: one frozen record of one request and what became of it.
+"""The result of the transport: a frozen record of one request and its outcome.
 
 It holds plain values only: no exception, response or frame of the HTTP library, whose attributes hold the token.
 ``json`` is the answer as it came, in which the provider may echo the token: it is neither shown nor pickled, and what
@@ -100,13 +100,13 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 TEXT_KEPT = 500
-"""How many characters of a body are kept for an operator."""
+"""Number of characters of a body that are kept for an operator."""
 SERVER_KEPT = 50
-"""How many characters of the ``Server`` header are kept."""
+"""Number of characters of the ``Server`` header that are kept."""
 
 
 class Kind(StrEnum):
-    """How a request ended."""
+    """The kinds of outcome of a request."""
 
     ANSWER = "answer"
     """A whole answer came, of whatever status."""
@@ -138,7 +138,7 @@ class Exchange:
     server: str = ""
     """The beginning of the ``Server`` header, to say who answered."""
     detail: str = ""
-    """What went wrong, for people and logs: names of exception classes, never their messages."""
+    """The error, for operators and logs: names of exception classes, never their messages."""
 
     def __reduce_ex__(self, protocol: Any) -> Never:
         raise TypeError("An Exchange is not pickled: its answer may echo the token.")
