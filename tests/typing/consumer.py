@@ -1,8 +1,9 @@
 # pyright: strict
 """What a project writes with this app. It is never run: type checkers know the type of each expression."""
 
+import re
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, assert_type
@@ -15,12 +16,21 @@ from django.http import HttpRequest
 from django_invoice_cancel import operations
 from django_invoice_cancel.admin import BulkOperationAdmin, CancelInvoicesAction, InvoiceAdmin
 from django_invoice_cancel.bulk import BulkReport, cancel_invoices, reconcile_invoices
-from django_invoice_cancel.domain.outcomes import CancelResult, Outcome
 from django_invoice_cancel.exceptions import CancelError
-from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
-from django_invoice_cancel.models.queryset import InvoiceQuerySet
+from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceQuerySet, InvoiceTransition
 from django_invoice_cancel.models.transition import InvoiceTransitionQuerySet
-from django_invoice_cancel.services import cancel_invoice, reconcile_invoice
+from django_invoice_cancel.providers import (
+    Code,
+    Deadline,
+    HTTPProvider,
+    Lease,
+    LookupReply,
+    Outcome,
+    ProviderReply,
+    Secret,
+    Status,
+)
+from django_invoice_cancel.services import CancelResult, cancel_invoice, reconcile_invoice
 
 
 def select() -> None:
@@ -219,3 +229,24 @@ class OperationAdmin(BulkOperationAdmin):
 
 admin.site.register(Invoice, InvoiceAdmin)
 admin.site.register(BulkOperation, OperationAdmin)
+
+
+# -- an adapter -----------------------------------------------------------------------------------------------
+
+
+class Examplepay(HTTPProvider):
+    token_option = "api_token"
+    secret_options = frozenset({"api_token"})
+    id_pattern = re.compile("[0-9]+")
+    status_words = {"open": Status.CREATED}
+
+    def __init__(self, alias: str, *, api_token: Secret, base_url: str, **common: Any) -> None:
+        super().__init__(alias, api_token, base_url=base_url, **common)
+
+    def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
+        exchange = self.send("POST", f"/{external_id}", deadline=Deadline(self.deadline), lease=lease)
+        assert_type(exchange.http_status, int | None)
+        return self.read_common(exchange) or self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
+
+    def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
+        return {each: self.found("open") for each in external_ids}
