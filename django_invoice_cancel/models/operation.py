@@ -30,7 +30,7 @@ from .invoice import Invoice
 from .operation_item import BulkOperationItem
 from .operation_manager import BulkOperationManager, Operation, Progress
 from .values import storable, write_texts
-from .writes.rows import Transactions
+from .writes.transactions import Transactions
 
 if TYPE_CHECKING:
     from .operation_item import ItemsOfOperation

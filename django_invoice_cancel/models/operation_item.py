@@ -21,7 +21,7 @@ from ..domain.statuses import Status
 from .fields import ExactCharField, InstantField, PrimaryManager
 from .invoice import Invoice
 from .transition import InvoiceTransition
-from .writes.rows import Transactions
+from .writes.transactions import Transactions
 
 
 def left_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":

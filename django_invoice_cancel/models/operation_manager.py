@@ -18,7 +18,7 @@ from .actors import LABEL_LENGTH, named_actor
 from .dispatch import QUIET
 from .fields import PrimaryManager
 from .values import storable, write_texts
-from .writes.rows import Transactions
+from .writes.transactions import Transactions
 
 if TYPE_CHECKING:
     from .operation import BulkOperation

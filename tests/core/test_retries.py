@@ -4,7 +4,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 
 from django_invoice_cancel.domain.claims import Seen
-from django_invoice_cancel.models.writes import rows as rows_module
+from django_invoice_cancel.models.writes import transactions
 from django_invoice_cancel.models.writes.rows import RowWriter
 from tests.core.steps import CLERK, RECONCILE, answer, claim, log, make, observe, record, said, stored
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(rows_module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(transactions.time, "sleep", lambda seconds: None)
 
 
 @pytest.fixture

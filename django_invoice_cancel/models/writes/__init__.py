@@ -1,8 +1,9 @@
 """The writer: the only code that changes the status and bookkeeping of invoices.
 
-``rows`` is the base (transactions, the log), ``claims`` the sole right to submit, ``requests`` requested cancellations,
-``answers`` replies to cancel requests, ``observations`` statuses learned from outside, ``decisions`` the decisions of
-people, ``registering`` new invoices, ``provider_state`` pauses and rates, ``notices`` the signals.
+``rows`` is the base of its parts, on ``transactions`` and ``columns``. The parts are ``claims`` (the sole right to
+submit), ``requests`` (requested cancellations), ``answers`` (replies to cancel requests), ``observations`` (statuses
+learned from outside), ``decisions`` of people, ``registering`` (new invoices) and ``provider_state`` (pauses and
+rates). ``notices`` are the signals.
 """
 
 from .answers import AnswerWriter

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from types import MappingProxyType
 from typing import Any
@@ -30,7 +30,8 @@ from ...services.eligibility import abandoned, end_of_claim
 from ...signals import invoice_status_changed
 from ..provider_state import NotPaused, ProviderState
 from .answers import REQUEST_CLEARED, match_ids
-from .rows import Entry, RowWriter, show
+from .columns import show
+from .rows import Entry, RowWriter
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -80,26 +81,8 @@ class ClaimWriter(RowWriter):
         claim.undo.update({invoice.id: {name: getattr(invoice, name) for name in also} for invoice in invoices if also})
         changes = self._claim_columns(claim) | dict(also)
 
-        def write(is_repeat: bool) -> list[InvoicePort]:
-            nonlocal claim
-            alias = invoices[0].provider
-            # If this UPDATE wins, the provider is healthy: a good answer has no count of failures to reset.
-            guards = [guard, *([NotPaused(alias, or_failing=True)] if unless_paused else [])]
-            count = self._guarded(invoices, before, guards).update(**changes)
-            if unless_paused and not count and self._is_failing(alias):
-                claim = replace(claim, is_provider_failing=True)
-                count = self._guarded(invoices, before, [guard, NotPaused(alias)]).update(**changes)
-            won = list(invoices) if count == len(invoices) else self._won(invoices, claim.attempt, count, is_repeat)
-            if count:
-                self.append([Entry(invoice, before, Status.CANCELING, intent, claim.attempt) for invoice in won])
-            for invoice in won:
-                show(invoice, changes)
-            claim.invoices[:] = won
-            return won
-
         try:
-            claim.invoices[:] = self.run(write, invoices)
-            return claim  # noqa: TRY300 - an interruption of this line gives the claim back too
+            return self.run(partial(self._claim_rows, claim, invoices, changes, guard, unless_paused), invoices)
         except BaseException as error:
             if claim.invoices and is_interruption(error):  # rows whose claim was not committed are not affected
                 with suppress(Exception):
@@ -175,6 +158,31 @@ class ClaimWriter(RowWriter):
         for invoice in moved:
             logger.warning("%s: in doubt, since the process that was canceling it is gone.", invoice)
         return moved
+
+    def _claim_rows(
+        self,
+        claim: Claim,
+        invoices: Sequence[InvoicePort],
+        changes: Mapping[str, Any],
+        guard: Q,
+        unless_paused: bool,
+        is_repeat: bool,
+    ) -> Claim:
+        """Write a claim; return it with the invoices that were won."""
+        alias, before = invoices[0].provider, claim.before
+        # If this UPDATE wins, the provider is healthy: a good answer has no count of failures to reset.
+        guards = [guard, *([NotPaused(alias, or_failing=True)] if unless_paused else [])]
+        count = self._guarded(invoices, before, guards).update(**changes)
+        if unless_paused and not count and self._is_failing(alias):
+            claim = replace(claim, is_provider_failing=True)
+            count = self._guarded(invoices, before, [guard, NotPaused(alias)]).update(**changes)
+        won = list(invoices) if count == len(invoices) else self._won(invoices, claim.attempt, count, is_repeat)
+        if count:
+            self.append([Entry(invoice, before, Status.CANCELING, claim.intent, claim.attempt) for invoice in won])
+        for invoice in won:
+            show(invoice, changes)
+        claim.invoices[:] = won  # shared by the copies that replace() makes
+        return claim
 
     def _own_claim(self, claim: Claim, key: Any) -> Any:
         return self.invoices.filter(pk=key, status=Status.CANCELING, attempt=claim.attempt)

@@ -18,8 +18,9 @@ from ...services.results import provider_name
 from ..actors import named_actor
 from ..values import storable
 from .answers import append_flagged, consequences
+from .columns import carry_over
 from .observations import ONE_MORE_LOOKUP
-from .rows import Entry, RowWriter, carry_over
+from .rows import Entry, RowWriter
 
 
 class DecisionWriter(RowWriter):

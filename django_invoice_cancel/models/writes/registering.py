@@ -12,7 +12,8 @@ from django.db import IntegrityError, models
 from ...domain.audit import AuditContext
 from ...domain.statuses import Status
 from .answers import FILLED, Conflict, conflict_of, missing_values
-from .rows import Entry, InvoiceRow, RowWriter, show
+from .columns import show
+from .rows import Entry, InvoiceRow, RowWriter
 
 _INVOICE_BATCH_SIZE = 500
 """How many ids one query asks for."""

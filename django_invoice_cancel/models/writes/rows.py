@@ -1,64 +1,38 @@
-"""The base of the writers: transactions that begin with their write, guarded UPDATEs, the log, the signals.
+"""The base of the writers: reads and writes rows of invoices and of their log, and sends the signals.
 
-The only place that opens transactions on the invoices' database. Nothing here decides what becomes of an invoice.
+Nothing here decides what becomes of an invoice.
 """
 
 from __future__ import annotations
 
 import logging
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 from django.apps import apps
-from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connections, models, transaction
+from django.db import IntegrityError, connections, models, transaction
 
 from ...domain.audit import AuditContext
 from ...domain.clock import utc_now
 from ...domain.outcomes import Outcome
 from ...domain.ports import InvoicePort
-from ...exceptions import CancelInTransaction
 from ...services.on_commit import call_on_commit
 from ..actors import named_actor
 from ..values import storable, write_texts
+from .columns import carry_over, show
 from .notices import Notice, Outbox, send_all
-
-T = TypeVar("T")
-
-_RETRIED = (OperationalError, InternalError, InterfaceError)
-"""A lost lock, deadlock or connection. PostgreSQL reports a session that was idle for too long by InternalError."""
+from .transactions import Transactions
 
 logger = logging.getLogger("django_invoice_cancel")
 
 MOST_COUNTED = 1_000_000
 """Checks, tries and failures are counted up to this: more than any decision needs, less than a column holds."""
-_TRIES = 3
 _CODE_LENGTH = 32
 _MESSAGE_LENGTH = 500
 
-WRITER_FIELDS = (
-    "status",
-    "attempt",
-    "claim_expires_at",
-    "cancel_requested_at",
-    "cancel_try_at",
-    "cancel_try_count",
-    "next_check_at",
-    "check_count",
-    "last_outcome",
-    "status_changed_at",
-    "status_confirmed_at",
-    "contradicted_at",
-    "paid_after_cancel_at",
-    "paid_after_cancel_handled_at",
-    "paid_after_cancel_handled_by_id",
-)
-"""The columns of an invoice that only the writer changes."""
 FREE_TEXTS = ("actor_label", "reason", "code", "provider_message")
 """The columns of the log that may hold any character."""
 
@@ -98,101 +72,6 @@ class InvoiceRow(InvoicePort, Protocol):
     @property
     def created_at(self) -> datetime: ...
     def save(self, *, using: str | None = ...) -> None: ...
-
-
-class Transactions:
-    """Runs writes and reads on one database, and repeats them after a lost lock, deadlock or connection."""
-
-    def __init__(self, using: str) -> None:
-        self.using = using
-        self.waits_again = True
-        """Whether a write is tried again after a lock time-out, for which the database has waited already."""
-        self._interruption: BaseException | None = None
-
-    @contextmanager
-    def durable(self) -> Iterator[None]:
-        """Open a transaction that is committed at its end for certain, or raise ``CancelInTransaction``.
-
-        ``durable=True`` is the right guard: it sees ATOMIC_REQUESTS and is not fooled by a TestCase. With
-        autocommit off it passes and commits nothing, so that is refused by hand.
-        """
-        connection = connections[self.using]
-        if not connection.in_atomic_block and not connection.get_autocommit():
-            raise CancelInTransaction(_refusal("autocommit is off"))
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(transaction.atomic(using=self.using, durable=True))
-            except RuntimeError as error:
-                raise CancelInTransaction(_refusal("a transaction is open")) from error
-            yield
-
-    def refuse_inside_transaction(self) -> None:
-        """Raise ``CancelInTransaction`` if no provider may be asked now. Sends nothing to the database."""
-        with self.durable():
-            return
-
-    def run(self, write: Callable[[bool], T], invoices: Sequence[InvoicePort] = (), *, waits_again: bool = False) -> T:
-        """Run a write in a durable transaction, up to three times on a lost lock, deadlock or connection.
-
-        The argument of ``write`` is True if an earlier try may have been committed (an error at COMMIT). If it fails,
-        ``invoices`` in memory get back the values that they had before. ``waits_again``: try again after a lock
-        time-out too, also in a bulk run.
-        """
-        before = [_carried(invoice) for invoice in invoices]
-        for tries in range(1, _TRIES + 1):
-            try:
-                with self.durable():
-                    return write(tries > 1)
-            except Exception as error:
-                if error is self._interruption:  # raised by a receiver, after the commit
-                    raise
-                for invoice, carried in zip(invoices, before, strict=True):
-                    _restore(invoice, carried)
-                if tries == _TRIES or not isinstance(error, _RETRIED):
-                    raise
-                if not (waits_again or self.waits_again) and is_lock_timeout(error):
-                    raise
-                logger.debug("Trying a write again after a database error.", exc_info=True)
-            self._before_retry(tries)
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def repeat(self, call: Callable[[], T]) -> T:
-        """Call a function up to three times on a deadlock or a lost connection; in a transaction only once.
-
-        For reads, and for single statements that do no harm if they are carried out twice. They need no transaction.
-        """
-        for tries in range(1, _TRIES + 1):
-            try:
-                return call()
-            except _RETRIED as error:
-                if tries == _TRIES or connections[self.using].in_atomic_block or is_lock_timeout(error):
-                    raise
-                logger.debug("Repeating a statement after a database error.", exc_info=True)
-            self._before_retry(tries)
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def _before_retry(self, tries: int) -> None:
-        if not connections[self.using].in_atomic_block:  # else it is a test case's own
-            connections[self.using].close_if_unusable_or_obsolete()
-        time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
-
-    def join(self, write: Callable[[], T], invoices: Sequence[InvoicePort] = ()) -> T:
-        """Run a write in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
-        connection = connections[self.using]
-        if connection.in_atomic_block or not connection.get_autocommit():
-            with transaction.atomic(using=self.using):
-                return write()
-        return self.run(lambda is_repeat: write(), invoices)
-
-    @property
-    def may_read_stale(self) -> bool:
-        """Whether a plain read may miss what was committed since the caller's transaction began to read.
-
-        So it is on MariaDB and MySQL under REPEATABLE READ; a locking read sees it. PostgreSQL refuses to lock a row
-        that changed since then.
-        """
-        connection = connections[self.using]
-        return connection.vendor == "mysql" and connection.in_atomic_block
 
 
 class RowWriter(Transactions):
@@ -326,35 +205,6 @@ class RowWriter(Transactions):
         write_texts(write, [getattr(row, name) for row in rows for name in FREE_TEXTS], using=self.using)
 
 
-def is_lock_timeout(error: BaseException) -> bool:
-    """Return whether the database gave up waiting for a lock (PostgreSQL 55P03, MySQL and MariaDB 1205)."""
-    cause = error.__cause__
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return state == "55P03" or bool(error.args and error.args[0] == 1205)
-
-
-def show(invoice: InvoicePort, changes: Mapping[str, Any]) -> None:
-    """Let the instance in memory carry what was written to its row."""
-    for name, value in changes.items():
-        setattr(invoice, name, value)
-
-
-def _carried(invoice: InvoicePort) -> dict[str, Any]:
-    return {name: vars(invoice)[name] for name in WRITER_FIELDS if name in vars(invoice)}
-
-
-def _restore(invoice: InvoicePort, carried: dict[str, Any]) -> None:
-    for name in set(WRITER_FIELDS) - set(carried):
-        vars(invoice).pop(name, None)  # it was deferred
-    show(invoice, carried)
-
-
-def carry_over(row: InvoicePort, invoice: InvoicePort) -> None:
-    """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
-    if row is not invoice:
-        show(invoice, {name: getattr(row, name) for name in WRITER_FIELDS})
-
-
 def _log_values(entry: Entry, now: datetime) -> dict[str, Any]:
     actor_id, actor_label = named_actor(entry.intent.actor)
     return {
@@ -374,11 +224,3 @@ def _log_values(entry: Entry, now: datetime) -> dict[str, Any]:
         "duration_ms": entry.duration_ms,
         "created_at": now,
     }
-
-
-def _refusal(what: str) -> str:
-    return (
-        f"A provider is not asked while {what} on the invoices' database: a rollback would lose what was done. "
-        "Use invoice.cancel_on_commit(), or exempt the view with @transaction.non_atomic_requests. "
-        "Nothing was sent or written."
-    )

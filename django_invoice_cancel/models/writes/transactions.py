@@ -1,0 +1,137 @@
+"""Transactions on the invoices' database: short, begun with their write, and repeated after a lost lock or connection.
+
+The only place that opens them.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
+
+from ...domain.ports import InvoicePort
+from ...exceptions import CancelInTransaction
+from .columns import carried_values, restore_values
+
+T = TypeVar("T")
+
+logger = logging.getLogger("django_invoice_cancel")
+
+_RETRIED = (OperationalError, InternalError, InterfaceError)
+"""A lost lock, deadlock or connection. PostgreSQL reports a session that was idle for too long by InternalError."""
+_TRIES = 3
+
+
+class Transactions:
+    """Runs writes and reads on one database, and repeats them after a lost lock, deadlock or connection."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.waits_again = True
+        """Whether a write is tried again after a lock time-out, for which the database has waited already."""
+        self._interruption: BaseException | None = None
+
+    @contextmanager
+    def durable(self) -> Iterator[None]:
+        """Open a transaction that is committed at its end for certain, or raise ``CancelInTransaction``.
+
+        ``durable=True`` is the right guard: it sees ATOMIC_REQUESTS and is not fooled by a TestCase. With
+        autocommit off it passes and commits nothing, so that is refused by hand.
+        """
+        connection = connections[self.using]
+        if not connection.in_atomic_block and not connection.get_autocommit():
+            raise CancelInTransaction(_refusal("autocommit is off"))
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(transaction.atomic(using=self.using, durable=True))
+            except RuntimeError as error:
+                raise CancelInTransaction(_refusal("a transaction is open")) from error
+            yield
+
+    def refuse_inside_transaction(self) -> None:
+        """Raise ``CancelInTransaction`` if no provider may be asked now. Sends nothing to the database."""
+        with self.durable():
+            return
+
+    def run(self, write: Callable[[bool], T], invoices: Sequence[InvoicePort] = (), *, waits_again: bool = False) -> T:
+        """Run a write in a durable transaction, up to three times on a lost lock, deadlock or connection.
+
+        The argument of ``write`` is True if an earlier try may have been committed (an error at COMMIT). If it fails,
+        ``invoices`` in memory get back the values that they had before. ``waits_again``: try again after a lock
+        time-out too, also in a bulk run.
+        """
+        before = [carried_values(invoice) for invoice in invoices]
+        for tries in range(1, _TRIES + 1):
+            try:
+                with self.durable():
+                    return write(tries > 1)
+            except Exception as error:
+                if error is self._interruption:  # raised by a receiver, after the commit
+                    raise
+                for invoice, carried in zip(invoices, before, strict=True):
+                    restore_values(invoice, carried)
+                if tries == _TRIES or not isinstance(error, _RETRIED):
+                    raise
+                if not (waits_again or self.waits_again) and is_lock_timeout(error):
+                    raise
+                logger.debug("Trying a write again after a database error.", exc_info=True)
+            self._before_retry(tries)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def repeat(self, call: Callable[[], T]) -> T:
+        """Call a function up to three times on a deadlock or a lost connection; in a transaction only once.
+
+        For reads, and for single statements that do no harm if they are carried out twice. They need no transaction.
+        """
+        for tries in range(1, _TRIES + 1):
+            try:
+                return call()
+            except _RETRIED as error:
+                if tries == _TRIES or connections[self.using].in_atomic_block or is_lock_timeout(error):
+                    raise
+                logger.debug("Repeating a statement after a database error.", exc_info=True)
+            self._before_retry(tries)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _before_retry(self, tries: int) -> None:
+        if not connections[self.using].in_atomic_block:  # else it is a test case's own
+            connections[self.using].close_if_unusable_or_obsolete()
+        time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
+
+    def join(self, write: Callable[[], T], invoices: Sequence[InvoicePort] = ()) -> T:
+        """Run a write in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
+        connection = connections[self.using]
+        if connection.in_atomic_block or not connection.get_autocommit():
+            with transaction.atomic(using=self.using):
+                return write()
+        return self.run(lambda is_repeat: write(), invoices)
+
+    @property
+    def may_read_stale(self) -> bool:
+        """Whether a plain read may miss what was committed since the caller's transaction began to read.
+
+        So it is on MariaDB and MySQL under REPEATABLE READ; a locking read sees it. PostgreSQL refuses to lock a row
+        that changed since then.
+        """
+        connection = connections[self.using]
+        return connection.vendor == "mysql" and connection.in_atomic_block
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether the database gave up waiting for a lock (PostgreSQL 55P03, MySQL and MariaDB 1205)."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return state == "55P03" or bool(error.args and error.args[0] == 1205)
+
+
+def _refusal(what: str) -> str:
+    return (
+        f"A provider is not asked while {what} on the invoices' database: a rollback would lose what was done. "
+        "Use invoice.cancel_on_commit(), or exempt the view with @transaction.non_atomic_requests. "
+        "Nothing was sent or written."
+    )
