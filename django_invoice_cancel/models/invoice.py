@@ -186,11 +186,12 @@ class Invoice(models.Model):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the provider takes no money for it any more: canceled, expired or failed."""
+        """Whether the invoice is canceled, expired or failed, so that it accepts no payment."""
         return self.status in CLOSED_STATUSES
 
     @property
     def holds_money(self) -> bool:
+        """Whether a payment has been received."""
         return holds_money(self.status)
 
     @property
@@ -200,7 +201,7 @@ class Invoice(models.Model):
 
     @property
     def is_resolvable(self) -> bool:
-        """Whether ``resolve`` applies: in doubt, contradicted, or refused by a provider that cannot be asked."""
+        """Whether ``resolve`` applies to the invoice (in doubt, contradicted, or refused where no lookup exists)."""
         return not why_not(Wanted.RESOLVE, self)
 
     @property
@@ -211,24 +212,35 @@ class Invoice(models.Model):
     # -- actions ----------------------------------------------------------------------------------------------
 
     def cancel(self, *, actor: Any = None, reason: str = "", trigger: str = Trigger.API) -> CancelResult:
-        """Ask the provider to cancel the invoice; return the result, or raise the ``CancelError`` that tells it.
+        """Cancel the invoice at its provider and return the result of a canceled invoice.
 
-        Inside a transaction: ``CancelInTransaction``, nothing sent or written; use ``cancel_on_commit``.
+        Args:
+            actor: A user, a label, or None. It is logged.
+            reason: Required if ``REQUIRE_REASON`` is set. It is logged.
+            trigger: The entry point that is logged.
+
+        Raises:
+            CancelError: The invoice is not canceled; the subclass and ``result`` show why.
+            CancelInTransaction: Nothing was sent or written. Use ``cancel_on_commit`` inside a transaction.
+            ValueError: The invoice was not saved, or an argument is invalid.
         """
         return results.raise_unless_ok(cancel_invoice(self, actor=actor, trigger=Trigger(trigger), reason=reason))
 
     def cancel_on_commit(self, *, actor: Any = None, reason: str = "") -> bool:
-        """Request the cancellation in the caller's transaction, and cancel once that is committed.
+        """Request the cancellation in the caller's transaction, and send it after the commit.
 
-        The request is kept until it is carried out, refused or withdrawn: ``reconcile_invoices`` tries again later.
-        Returns False, and raises nothing, unless the invoice is ``created``.
+        The request is stored until it is carried out, refused or withdrawn; ``reconcile_invoices`` tries again later.
+
+        Returns:
+            False, and nothing is stored, if the invoice is not ``created``.
         """
         return cancel_on_commit(self, actor=actor, reason=reason)
 
     def withdraw(self, *, actor: Any = None, reason: str = "", trigger: str = Trigger.API) -> bool:
-        """Withdraw a requested cancellation: it is not tried again. Works in any status and inside a transaction.
+        """Withdraw a requested cancellation, so that it is not tried again. Works in any status and any transaction.
 
-        Returns True if nothing is under way, False if a cancel request was sent that may still succeed.
+        Returns:
+            False if a cancel request was sent that may still succeed.
         """
         return self._writer.withdraw(self, make_intent(actor, trigger, reason))
 
@@ -241,30 +253,65 @@ class Invoice(models.Model):
         actor: Any = None,
         reason: str = "",
     ) -> bool:
-        """Take in a status learned from outside, in our word or the provider's; return whether the row changed."""
+        """Record a status that was reported from outside, without a request. Works inside any transaction.
+
+        Args:
+            status: A status of this package.
+            provider_status: The provider's status string, in place of ``status``.
+            trigger: The entry point that is logged.
+            actor: A user, a label, or None. It is logged.
+            reason: It is logged.
+
+        Returns:
+            Whether the status of the invoice changed.
+
+        Raises:
+            ValueError: Not exactly one of both is given, or no provider can report the status.
+        """
         intent = make_intent(actor, trigger, reason)
         return observe_invoice(self, status, provider_status=provider_status, intent=intent)
 
     def reconcile(self, *, resubmit: bool = False, actor: Any = None) -> CancelResult:
-        """Find out at the provider what became of the invoice; raises for nothing that is found.
+        """Look the invoice up at its provider and record the answer. Provider and network errors never raise.
 
-        ``resubmit``: where the provider has no lookup and a repeat does no harm, repeat the cancel once the
-        doubt period is over.
+        Args:
+            resubmit: Repeat the cancel request after the doubt period, if the provider has no lookup and its adapter
+                declares a repeat harmless.
+            actor: A user, a label, or None. It is logged.
+
+        Raises:
+            CancelInTransaction: Nothing was sent or written.
         """
         return reconcile_invoice(self, resubmit=resubmit, actor=actor)
 
     def resolve(self, status: str, *, actor: Any, reason: str) -> None:
-        """Record a named person's decision about what became of the invoice.
+        """Record the decision of a named person about the status of the invoice. Works inside any transaction.
 
-        Applies if ``is_resolvable``; raises ``ResolveNotPossible`` otherwise, and for ``created`` before the doubt
-        period is over. A contradicted invoice may also be resolved to the status that it has.
+        Args:
+            status: The status that was decided. A contradicted invoice may also be resolved to the status that it has.
+            actor: The person: a user or a label.
+            reason: Why. Both are logged.
+
+        Raises:
+            ResolveNotPossible: ``is_resolvable`` is False, or ``created`` comes before the doubt period is over.
+            ValueError: An argument is invalid.
         """
         self._writer.resolve(self, Status(status), make_intent(actor, Trigger.OPERATOR, reason))
 
     def mark_handled(self, *, actor: Any, note: str, seen: str = "") -> bool:
-        """Record that a named person took care of money that met a cancellation; False where it was done before.
+        """Record that a named person has handled a payment that met a cancellation.
 
-        Raises ``ResolveNotPossible`` where there is no such money, or more of it than in the status ``seen``.
+        Args:
+            actor: The person: a user or a label.
+            note: What was done. Both are logged.
+            seen: The status that the person saw, so that a larger payment is not marked as well.
+
+        Returns:
+            False if it was marked before.
+
+        Raises:
+            ResolveNotPossible: There is no such payment, or the status is no longer ``seen``.
+            ValueError: An argument is invalid.
         """
         intent = make_intent(actor, Trigger.OPERATOR, note, argument="note")
         return self._writer.mark_handled(self, intent, seen=checked_text("seen", seen))
