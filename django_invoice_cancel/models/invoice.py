@@ -37,7 +37,7 @@ from .queryset import begin_anew, refuse_writer_fields
 from .typed import async_twin
 from .values import unstorable, untimely
 from .writes import InvoiceWriter
-from .writes.columns import WRITER_FIELDS
+from .writes.transactions import WRITER_FIELDS
 
 if TYPE_CHECKING:
     from .transition import InvoiceTransitions

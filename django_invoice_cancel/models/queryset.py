@@ -22,7 +22,7 @@ from ..domain.statuses import Status
 from ..services.eligibility import FURTHEST_AHEAD, abandoned, doubtful
 from .fields import as_plain
 from .writes import InvoiceWriter
-from .writes.columns import WRITER_FIELDS
+from .writes.transactions import WRITER_FIELDS
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

@@ -1,7 +1,6 @@
-"""The story, told once: claim, submit, record; and how doubt ends. One invoice is the case n = 1.
+"""Cancel one invoice: claim it, send the request, record the answer. Bulk runs use the same functions for each request.
 
-Knows no model: an invoice brings its writer. Asks a provider only outside transactions; whatever is not certain
-is IN_DOUBT. What is result of one attempt here, ``bulk`` says of many with the same functions.
+Asks a provider only outside of transactions. An answer that is not certain is IN_DOUBT.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def reconcile_invoice(
 
 
 def reconcile_one(invoice: InvoicePort, intent: AuditContext, *, resubmit: bool) -> CancelResult:
-    """Return the result of reconciling one invoice; it is not told yet."""
+    """Reconcile one invoice and return the result, without logging it."""
     refuse_unsaved(invoice)
     writer = invoice._writer
     writer.refuse_inside_transaction()

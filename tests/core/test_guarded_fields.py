@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.columns import WRITER_FIELDS
+from django_invoice_cancel.models.writes.transactions import WRITER_FIELDS
 from tests.core.steps import LOCAL_NOON, NOON, log, make, observe, put, stored
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, models, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition
-from django_invoice_cancel.models.writes.columns import WRITER_FIELDS
+from django_invoice_cancel.models.writes.transactions import WRITER_FIELDS
 from tests.core.steps import NOON, claim, log, make, observe, put, record, stored
 
 pytestmark = pytest.mark.django_db

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from django_invoice_cancel import registry
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice, InvoiceTransition, ProviderState
-from django_invoice_cancel.models.writes.columns import WRITER_FIELDS
+from django_invoice_cancel.models.writes.transactions import WRITER_FIELDS
 from django_invoice_cancel.services.provider_calls import submit
 
 from .fates import CALM, Meeting, dying_at

@@ -22,7 +22,7 @@ from ...labels.results import last_outcome_label
 from ...models import BulkOperationItem, Invoice
 from ...models.operation import Progress
 from ...models.registrations import columns_to_register
-from ...models.writes.columns import WRITER_FIELDS
+from ...models.writes.transactions import WRITER_FIELDS
 from ..local_times import localize_columns, make_times_displayable
 from ..operations.actions import CancelInvoicesAction, Options
 from ..pages import BoundedPaginator, CheckedParameters

@@ -1,6 +1,6 @@
 """The writer: the only code that changes the status and bookkeeping of invoices.
 
-``rows`` is the base of its parts, on ``transactions`` and ``columns``. The parts are ``claims`` (the sole right to
+``rows`` is the base of its parts, on ``transactions``. The parts are ``claims`` (the sole right to
 submit), ``requests`` (requested cancellations), ``answers`` (replies to cancel requests), ``observations`` (statuses
 learned from outside), ``decisions`` of people, ``registering`` (new invoices) and ``provider_state`` (pauses and
 rates). ``notices`` are the signals.

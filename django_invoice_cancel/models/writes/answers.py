@@ -26,8 +26,8 @@ from ...domain.clock import utc_now
 from ...domain.outcomes import CONFIRMS_CANCEL, Code, Outcome, ProviderReply
 from ...domain.ports import InvoicePort
 from ...domain.statuses import CLOSED_STATUSES, PAID_STATUSES, Status, TransitionSource, check_move, may_move
-from .columns import carry_over, show
 from .rows import Entry, InvoiceRow, RowWriter
+from .transactions import carry_over, show
 
 logger = logging.getLogger("django_invoice_cancel")
 

@@ -30,8 +30,8 @@ from ...services.eligibility import abandoned, end_of_claim
 from ...signals import invoice_status_changed
 from ..provider_state import NotPaused, ProviderState
 from .answers import REQUEST_CLEARED, match_ids
-from .columns import show
 from .rows import Entry, RowWriter
+from .transactions import show
 
 logger = logging.getLogger("django_invoice_cancel")
 

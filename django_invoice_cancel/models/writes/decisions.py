@@ -18,9 +18,9 @@ from ...services.results import provider_name
 from ..actors import named_actor
 from ..values import storable
 from .answers import append_flagged, consequences
-from .columns import carry_over
 from .observations import ONE_MORE_LOOKUP
 from .rows import Entry, RowWriter
+from .transactions import carry_over
 
 
 class DecisionWriter(RowWriter):

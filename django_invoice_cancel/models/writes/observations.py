@@ -24,8 +24,8 @@ from ...domain.statuses import CLOSED_STATUSES, Status, TransitionSource, may_mo
 from ...services.eligibility import FURTHEST_AHEAD, doubt_over_at, is_far_ahead
 from ...services.reconcile import warn_of_lost_payment
 from .answers import append_flagged, consequences, was_canceled
-from .columns import carry_over, show
 from .rows import MOST_COUNTED, Entry, RowWriter
+from .transactions import carry_over, show
 
 logger = logging.getLogger("django_invoice_cancel")
 

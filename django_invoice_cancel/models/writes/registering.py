@@ -12,8 +12,8 @@ from django.db import IntegrityError, models
 from ...domain.audit import AuditContext
 from ...domain.statuses import Status
 from .answers import FILLED, Conflict, conflict_of, missing_values
-from .columns import show
 from .rows import Entry, InvoiceRow, RowWriter
+from .transactions import show
 
 _INVOICE_BATCH_SIZE = 500
 """How many ids one query asks for."""

@@ -21,9 +21,9 @@ from ...domain.ports import InvoicePort
 from ...domain.statuses import INTERNAL_STATUSES, Status
 from .answers import REQUEST_CLEARED
 from .claims import ClaimWriter
-from .columns import carry_over, show
 from .observations import BACK_OFF
 from .rows import MOST_COUNTED, Entry
+from .transactions import carry_over, show
 
 FIRST_TRY = timedelta(seconds=60)
 """How long after a request it is due: the process that committed it sends it at once, if it is still alive."""

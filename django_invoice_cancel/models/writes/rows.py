@@ -22,9 +22,8 @@ from ...domain.ports import InvoicePort
 from ...services.on_commit import call_on_commit
 from ..actors import named_actor
 from ..values import storable, write_texts
-from .columns import carry_over, show
 from .notices import Notice, Outbox, send_all
-from .transactions import Transactions
+from .transactions import Transactions, carry_over, show
 
 logger = logging.getLogger("django_invoice_cancel")
 

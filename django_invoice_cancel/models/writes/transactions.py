@@ -1,6 +1,6 @@
 """Transactions on the invoices' database: short, begun with their write, and repeated after a lost lock or connection.
 
-The only place that opens them.
+The only place that opens them. If a write fails, instances in memory get back what they carried before.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
 from ...domain.ports import InvoicePort
 from ...exceptions import CancelInTransaction
-from .columns import carried_values, restore_values
 
 T = TypeVar("T")
 
@@ -25,6 +24,25 @@ logger = logging.getLogger("django_invoice_cancel")
 _RETRIED = (OperationalError, InternalError, InterfaceError)
 """A lost lock, deadlock or connection. PostgreSQL reports a session that was idle for too long by InternalError."""
 _TRIES = 3
+
+WRITER_FIELDS = (
+    "status",
+    "attempt",
+    "claim_expires_at",
+    "cancel_requested_at",
+    "cancel_try_at",
+    "cancel_try_count",
+    "next_check_at",
+    "check_count",
+    "last_outcome",
+    "status_changed_at",
+    "status_confirmed_at",
+    "contradicted_at",
+    "paid_after_cancel_at",
+    "paid_after_cancel_handled_at",
+    "paid_after_cancel_handled_by_id",
+)
+"""The columns of an invoice that only the writer changes."""
 
 
 class Transactions:
@@ -65,7 +83,7 @@ class Transactions:
         ``invoices`` in memory get back the values that they had before. ``waits_again``: try again after a lock
         time-out too, also in a bulk run.
         """
-        before = [carried_values(invoice) for invoice in invoices]
+        before = [_carried_values(invoice) for invoice in invoices]
         for tries in range(1, _TRIES + 1):
             try:
                 with self.durable():
@@ -74,7 +92,7 @@ class Transactions:
                 if error is self._interruption:  # raised by a receiver, after the commit
                     raise
                 for invoice, carried in zip(invoices, before, strict=True):
-                    restore_values(invoice, carried)
+                    _restore_values(invoice, carried)
                 if tries == _TRIES or not isinstance(error, _RETRIED):
                     raise
                 if not (waits_again or self.waits_again) and is_lock_timeout(error):
@@ -135,3 +153,25 @@ def _refusal(what: str) -> str:
         "Use invoice.cancel_on_commit(), or exempt the view with @transaction.non_atomic_requests. "
         "Nothing was sent or written."
     )
+
+
+def show(invoice: InvoicePort, changes: Mapping[str, Any]) -> None:
+    """Let the instance in memory carry what was written to its row."""
+    for name, value in changes.items():
+        setattr(invoice, name, value)
+
+
+def _carried_values(invoice: InvoicePort) -> dict[str, Any]:
+    return {name: vars(invoice)[name] for name in WRITER_FIELDS if name in vars(invoice)}
+
+
+def _restore_values(invoice: InvoicePort, carried: dict[str, Any]) -> None:
+    for name in set(WRITER_FIELDS) - set(carried):
+        vars(invoice).pop(name, None)  # it was deferred
+    show(invoice, carried)
+
+
+def carry_over(row: InvoicePort, invoice: InvoicePort) -> None:
+    """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
+    if row is not invoice:
+        show(invoice, {name: getattr(row, name) for name in WRITER_FIELDS})
