@@ -1,5 +1,7 @@
 """What the Python of the pages about the admin registers passes the checks of Django."""
 
+import re
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -8,7 +10,7 @@ from django.contrib.admin import AdminSite, sites
 from django_invoice_cancel.admin import BulkOperationAdmin, CancelInvoicesAction
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem
 
-from .pages import python_blocks
+from .pages import ROOT, python_blocks, text_of
 
 BLOCKS = [*python_blocks("docs/howto/permissions.md"), *python_blocks("docs/howto/customize-admin.md")]
 
@@ -34,3 +36,11 @@ def test_block_registers_an_admin_with_the_three_actions(block, site, rf, admin_
     (changed,) = [one for one in site._registry.values() if isinstance(one, CancelInvoicesAction)]
     assert site.check(apps.get_app_configs()) == []
     assert set(CancelInvoicesAction.actions) <= set(changed.get_actions(request))
+
+
+def test_buttons_that_the_russian_page_names_exist():
+    page = text_of("docs/howto/admin-ru.md")
+    catalogue = (ROOT / "django_invoice_cancel/locale/ru/LC_MESSAGES/django.po").read_text(encoding="utf-8")
+    named = set(re.findall("«([^»]+)»", page))
+    assert [name for name in sorted(named) if f'msgstr "{name}' not in catalogue] == []
+    assert len(named) > 5
