@@ -358,7 +358,7 @@ class CancelRun(BulkRun):
     def _write_answers(self, answers: Sequence[Answer]) -> list[CancelResult]:
         """Write answers as one batch; if that fails, one by one. Return their results."""
         try:
-            written = self.writer.record(answers, also=self.on_recorded, may_be_written=self._may_be_written)
+            written = self.writer.record(answers, on_recorded=self.on_recorded, may_be_written=self._may_be_written)
             return [result_of_answer(answer) for answer in written]
         except Exception as error:  # the providers have answered: write each row separately
             if is_interruption(error):
@@ -367,7 +367,8 @@ class CancelRun(BulkRun):
                 "A batch of answers was not recorded (%s). They are recorded one by one.", type(error).__name__
             )
             return [
-                record_answer(answer, self.writer, also=self.on_recorded, may_be_written=True) for answer in answers
+                record_answer(answer, self.writer, on_recorded=self.on_recorded, may_be_written=True)
+                for answer in answers
             ]
 
     def _handle_result(self, invoice: InvoicePort, result: CancelResult) -> None:

@@ -188,7 +188,7 @@ class ReconcileRun(BulkRun):
         invoice, is_recorded = seen.invoice, True
         try:
             if not self.writer.record_lookup(
-                seen, reply, self.intent, also=partial(self._call_on_recorded, invoice, reply)
+                seen, reply, self.intent, on_recorded=partial(self._call_on_recorded, invoice, reply)
             ):
                 return skipped_result(invoice, Code.CHANGED)
         except Exception as error:

@@ -83,7 +83,7 @@ def _resolve_one(operation: BulkOperation, slice_: Slice, invoice: Invoice) -> N
         slice_.conclude([(invoice.pk, result.outcome, Code.RESOLVED)])
 
     try:
-        invoice._writer.resolve(invoice, Status(operation.decision), operation.intent, also=conclude)
+        invoice._writer.resolve(invoice, Status(operation.decision), operation.intent, on_recorded=conclude)
     except ResolveNotPossible as error:
         slice_.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
     except DatabaseError as error:

@@ -162,25 +162,32 @@ def _wrong_id(invoice: InvoicePort, provider: Provider) -> str:
 
 
 def record_answer(
-    answer: Answer, writer: WriterPort, *, also: OnRecorded | None = None, may_be_written: bool = False, name: str = ""
+    answer: Answer,
+    writer: WriterPort,
+    *,
+    on_recorded: OnRecorded | None = None,
+    may_be_written: bool = False,
+    name: str = "",
 ) -> CancelResult:
     """Record an answer and return its result, marked as not recorded if that failed.
 
-    An answer that cannot be recorded together with ``also`` is recorded without it. ``name``: the provider's.
+    An answer that cannot be recorded together with ``on_recorded`` is recorded without it. ``name``: the provider's.
     """
-    written = _try_to_record(answer, writer, also, may_be_written)
-    if written is None and also is not None:
+    written = _try_to_record(answer, writer, on_recorded, may_be_written)
+    if written is None and on_recorded is not None:
         written = _try_to_record(answer, writer, None, may_be_written=True)
     return replace(result_of_answer(written or answer, name=name), is_recorded=written is not None)
 
 
-def _try_to_record(answer: Answer, writer: WriterPort, also: OnRecorded | None, may_be_written: bool) -> Answer | None:
+def _try_to_record(
+    answer: Answer, writer: WriterPort, on_recorded: OnRecorded | None, may_be_written: bool
+) -> Answer | None:
     """Record an answer; return it as it was written, or None if that failed."""
     try:
-        return writer.record([answer], also=also, may_be_written=may_be_written)[0]
+        return writer.record([answer], on_recorded=on_recorded, may_be_written=may_be_written)[0]
     except BaseException as error:
         if is_interruption(error):  # of the database's work, or of a receiver after it: finish it, and raise again
-            writer.record([answer], also=also, may_be_written=True)
+            writer.record([answer], on_recorded=on_recorded, may_be_written=True)
             raise
         logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
         return None

@@ -169,7 +169,7 @@ def test_victim_of_a_real_deadlock_is_tried_again(shop, in_thread):
 
     rival = in_thread(be_rival)
     assert has_other.wait(PATIENCE_SECONDS)
-    invoice._writer.resolve(invoice, Status.CANCELED, AuditContext("Ada", "operator", "seen"), also=want_other)
+    invoice._writer.resolve(invoice, Status.CANCELED, AuditContext("Ada", "operator", "seen"), on_recorded=want_other)
     rival.result(PATIENCE_SECONDS)
     assert len(tries) == 2
     assert left(invoice)[0] == "canceled"

@@ -454,7 +454,7 @@ def raise_in_doubt(invoice, monkeypatch):
 
 
 def raise_not_recorded(invoice, monkeypatch):
-    def broken(self, answers, also=None):
+    def broken(self, answers, on_recorded=None):
         raise RuntimeError("the disk is full")
 
     monkeypatch.setattr("django_invoice_cancel.models.writes.answers.AnswerWriter.record", broken)

@@ -149,7 +149,7 @@ def test_what_was_not_sent_is_no_news_and_took_no_time(sandbox, register, caplog
 
 
 def test_outcome_that_is_not_recorded_is_an_error_in_the_log(sandbox, register, caplog, monkeypatch):
-    def broken(self, answers, also=None):
+    def broken(self, answers, on_recorded=None):
         raise RuntimeError("the disk is full")
 
     monkeypatch.setattr("django_invoice_cancel.models.writes.answers.AnswerWriter.record", broken)

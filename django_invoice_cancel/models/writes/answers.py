@@ -120,24 +120,24 @@ class AnswerWriter(RowWriter):
     """Records replies to cancel requests."""
 
     def record(
-        self, answers: Sequence[Answer], *, also: OnRecorded | None = None, may_be_written: bool = False
+        self, answers: Sequence[Answer], *, on_recorded: OnRecorded | None = None, may_be_written: bool = False
     ) -> Sequence[Answer]:
         """Write the replies of claimed invoices, each with its row of the log; return the answers as they are written.
 
         They differ from ``answers`` for rows that name another account or id since they were claimed.
 
-        ``also`` is called within the same transaction with the answers that it records. ``may_be_written``: an earlier
-        call with these answers failed, and may have written some of them.
+        ``on_recorded`` is called within the same transaction with the answers that it records. ``may_be_written``: an
+        earlier call with these answers failed, and may have written some of them.
         """
-        write, invoices = partial(self._on_time, answers, also), [answer.invoice for answer in answers]
+        write, invoices = partial(self._on_time, answers, on_recorded), [answer.invoice for answer in answers]
         try:
             self.run(write, invoices, waits_again=len(answers) == 1)  # else the caller records each alone
         except _Raced as raced:
             may_be_written = may_be_written or raced.is_repeat
-            return [self._record_one(answer, also, may_be_written=may_be_written) for answer in answers]
+            return [self._record_one(answer, on_recorded, may_be_written=may_be_written) for answer in answers]
         return answers
 
-    def _on_time(self, answers: Sequence[Answer], also: OnRecorded | None, is_repeat: bool) -> None:
+    def _on_time(self, answers: Sequence[Answer], on_recorded: OnRecorded | None, is_repeat: bool) -> None:
         new = [answer.reply.next_status(answer.claim.before) for answer in answers]
         groups: dict[tuple[Outcome, Status, bool], list[Answer]] = defaultdict(list)
         for answer, status in zip(answers, new, strict=True):  # those of a group write the same columns
@@ -153,8 +153,8 @@ class AnswerWriter(RowWriter):
         flagged = self._flag([answer for answer, status in pairs if status in PAID_STATUSES], now)
         entries = [_entry(answer, Status.CANCELING, status) for answer, status in pairs]
         self.append([replace(entry, is_late_money=True) if entry.key in flagged else entry for entry in entries])
-        if also is not None:
-            also(answers)
+        if on_recorded is not None:
+            on_recorded(answers)
 
     def _flag(self, paid: Sequence[Answer], now: datetime) -> set[Any]:
         """Flag the invoices that hold money by now and were canceled, before or by this very answer; return their keys.
@@ -173,7 +173,7 @@ class AnswerWriter(RowWriter):
                     show(answer.invoice, changes)
         return keys
 
-    def _record_one(self, answer: Answer, also: OnRecorded | None, *, may_be_written: bool = False) -> Answer:
+    def _record_one(self, answer: Answer, on_recorded: OnRecorded | None, *, may_be_written: bool = False) -> Answer:
         def write(is_repeat: bool) -> Answer:
             row = self.lock(answer.target.key)
             if row is None:
@@ -182,8 +182,8 @@ class AnswerWriter(RowWriter):
             if not ((is_repeat or may_be_written) and self._is_logged(answer)):
                 self._write(row, written)
             carry_over(row, answer.invoice)
-            if also is not None:
-                also([written])
+            if on_recorded is not None:
+                on_recorded([written])
             return written
 
         return self.run(write, [answer.invoice], waits_again=True)

@@ -57,14 +57,14 @@ class ClaimWriter(RowWriter):
         unless_paused: bool = True,
         unless_refused: bool = False,
         guard: Q = _ANY,
-        also: Mapping[str, Any] = _NOTHING,
+        extra_columns: Mapping[str, Any] = _NOTHING,
     ) -> Claim:
         """Claim a group of one provider's invoices; the claim returned names those that were won.
 
         Provider and id are part of the guard: an unsaved edit of the instance in memory must not cancel
         another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too. None is won if
         the setting ``SEND`` is False. ``unless_refused``: leave out what was refused since
-        it was read. ``guard``: a further condition. ``also``: further columns to write; an invoice
+        it was read. ``guard``: a further condition. ``extra_columns``: further columns to write; an invoice
         that is given back gets the old values back.
 
         If a receiver of the signals is interrupted, the claim is given back before the interruption is raised again.
@@ -78,8 +78,9 @@ class ClaimWriter(RowWriter):
         claim.freeze(invoices)
         if unless_refused:
             guard = guard & _not_refused_since_read(invoices)
-        claim.undo.update({invoice.id: {name: getattr(invoice, name) for name in also} for invoice in invoices if also})
-        changes = self._claim_columns(claim) | dict(also)
+        if extra_columns:
+            claim.undo.update({each.id: {name: getattr(each, name) for name in extra_columns} for each in invoices})
+        changes = self._claim_columns(claim) | dict(extra_columns)
 
         try:
             return self.run(partial(self._claim_rows, claim, invoices, changes, guard, unless_paused), invoices)

@@ -27,12 +27,17 @@ class DecisionWriter(RowWriter):
     """Records the decisions of named persons."""
 
     def resolve(
-        self, invoice: InvoicePort, status: Status, intent: AuditContext, *, also: Callable[[], None] | None = None
+        self,
+        invoice: InvoicePort,
+        status: Status,
+        intent: AuditContext,
+        *,
+        on_recorded: Callable[[], None] | None = None,
     ) -> None:
         """Write a named person's decision about an invoice, or raise ``ResolveNotPossible`` (see ``is_resolvable``).
 
-        Guarded by the attempt that the instance carries: the one that the person saw. ``also`` is called within the
-        same transaction.
+        Guarded by the attempt that the instance carries: the one that the person saw. ``on_recorded`` is called within
+        the same transaction.
         """
         refuse_decision(status, intent)
         tries = _Tries(self, invoice, intent, Code.RESOLVED)
@@ -46,8 +51,8 @@ class DecisionWriter(RowWriter):
                     self._abandon_row(row, invoice, intent)
                 self._resolve_row(row, invoice, status, intent)
             carry_over(row, invoice)
-            if also is not None:
-                also()
+            if on_recorded is not None:
+                on_recorded()
 
         self.join(write, [invoice])
 

@@ -71,9 +71,9 @@ class ObservationWriter(RowWriter):
         return self.run(write, invoices)
 
     def record_lookup(
-        self, seen: Seen, reply: LookupReply, intent: AuditContext, *, also: Callable[[], None] | None = None
+        self, seen: Seen, reply: LookupReply, intent: AuditContext, *, on_recorded: Callable[[], None] | None = None
     ) -> bool:
-        """Write the reply of a lookup; ``also`` is called within the same transaction.
+        """Write the reply of a lookup; ``on_recorded`` is called within the same transaction.
 
         Returns False if the row names another account or id than the one that was looked up; what was answered is then
         a row of the log only.
@@ -92,8 +92,8 @@ class ObservationWriter(RowWriter):
                     return False
                 self._take_in_answer(row, seen, reply, intent)
                 carry_over(row, seen.invoice)
-            if also is not None:
-                also()
+            if on_recorded is not None:
+                on_recorded()
             return True
 
         return self.run(write, [seen.invoice])

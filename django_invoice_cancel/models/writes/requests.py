@@ -94,10 +94,10 @@ class RequestWriter(ClaimWriter):
             for invoice in group:
                 by_count[invoice.cancel_try_count if is_try else 0].append(invoice)
             for count, some in by_count.items():
-                guard, also = Q(cancel_requested_at__isnull=False), {}
+                guard, extra = Q(cancel_requested_at__isnull=False), {}
                 if is_try:
-                    guard, also = guard & Q(cancel_try_count=count), _next_try(count, utc_now())
-                yield self.claim(some, intent, unless_paused=unless_paused, guard=guard, also=also)
+                    guard, extra = guard & Q(cancel_try_count=count), _next_try(count, utc_now())
+                yield self.claim(some, intent, unless_paused=unless_paused, guard=guard, extra_columns=extra)
 
     def postpone_request(self, invoice: InvoicePort) -> None:
         """Move the back-off of a request on without a claim: nothing can be sent for this invoice as it is."""
