@@ -185,7 +185,7 @@ def test_a_part_of_an_operation_shows_its_own_rows_and_counts(scripted_provider,
     assert "2 of 2 canceled." in shown
     assert [row.item.invoice for row in answer.context["rows"]] == visible
     assert [(group.count, group.outcome) for group in answer.context["groups"]] == [("2", "canceled")]
-    assert [(each["word"], each["count"]) for each in answer.context["filters"]] == [("", "2"), ("canceled", "2")]
+    assert [(each["key"], each["count"]) for each in answer.context["filters"]] == [("", "2"), ("canceled", "2")]
     assert client.get(page(made, site=site), {"outcome": "refused"}).context["rows"] == []
     assert not any(each.external_id in shown for each in hidden)
     listed = client.get(reverse(f"{site}:invoice_cancel_bulkoperation_changelist"))
