@@ -1,7 +1,7 @@
 """System checks of the settings, the databases and the stored invoices. Ids are stable and never reused.
 
 No check contacts a provider or shows the value of an option. A check that fails does not hide the messages of others.
-Each hint is complete by itself; it ends with a link if the documentation has an address.
+Each hint is complete without other sources. It ends with a link if the documentation has an address.
 """
 
 import re
@@ -108,7 +108,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def _check_dispatch(path: str | None) -> list[CheckMessage]:
-    """Check the dispatcher, and with it the setting TASKS, which ``@task`` reads at import."""
+    """Check the dispatcher, and also the setting TASKS, which ``@task`` reads at import."""
     if path is None or not path.startswith(TASKS_MODULE):
         return list(_check_callable("E009", "DISPATCH", path))
     found = list(_check_callable("E009" if _is_importable(TASKS_MODULE) else "E010", "DISPATCH", path))
@@ -140,13 +140,13 @@ def _check_callable(number: str, key: str, path: str | None) -> Iterator[CheckMe
 def _is_importable(path: str) -> bool:
     try:
         resolve_name(path)
-    except Exception:  # noqa: BLE001 - as above; it is said there
+    except Exception:  # noqa: BLE001 - as above; reported there
         return False
     return True
 
 
 def _describe_error(error: Exception) -> str:
-    """Return the text of an error about an import or a setting, and only the class of any other."""
+    """Return the text of an error about an import or a setting, and only the class of other errors."""
     is_ours = isinstance(error, ImportError | AttributeError | ImproperlyConfigured)
     is_of_tasks = type(error).__module__ in ("django.tasks.exceptions", "django_tasks.exceptions")
     return str(error) if is_ours or is_of_tasks else f"{type(error).__name__} is raised."
@@ -159,7 +159,7 @@ def _check_provider(config: conf.ProviderConfig, claim_ttl: float, built: list[P
     try:
         backend = registry.load_backend(config)
     except Exception as error:  # noqa: BLE001 - whatever the backend's module raises when it is imported
-        # Without the class it is unknown which options are secrets: its module may have logged any of them.
+        # Without the class it is unknown which options are secrets, so all of them are masked.
         text = f"BACKEND of provider {config.alias!r} is not usable: {_describe_error(error)}"
         yield _make_message("E003", mask(text, [Secret(v) for v in config.options.values() if isinstance(v, str)]))
         return
@@ -185,17 +185,17 @@ def _check_address(config: conf.ProviderConfig) -> Iterator[CheckMessage]:
 
 
 def _is_unencrypted_remote(config: conf.ProviderConfig) -> bool:
-    from .providers.http import is_loopback  # with the HTTP library, which a start of Django does not need
+    from .providers.http import is_loopback  # imports the HTTP library, which the start of Django does not need
 
     host = _plain_host(config)
     return host is not None and not is_loopback(host)
 
 
 def _plain_host(config: conf.ProviderConfig) -> str | None:
-    """Return the host of an unencrypted ``base_url``, None if there is none."""
+    """Return the host of an unencrypted ``base_url``, or None if it is encrypted or missing."""
     try:
         parts = urlsplit(str(config.options.get("base_url")))
-    except ValueError:  # no address at all: the provider itself says so
+    except ValueError:  # not an address: the provider reports it
         return None
     return parts.hostname if parts.scheme == "http" else None
 
@@ -204,7 +204,7 @@ def _check_accounts(providers: Iterable[Provider]) -> Iterator[CheckMessage]:
     """Check that no two aliases have the same account, so that an invoice cannot be registered and canceled twice."""
     aliases: dict[Hashable, list[str]] = {}
     for provider in providers:
-        with suppress(Exception):  # of an adapter's own ``account``; it hides no other finding
+        with suppress(Exception):  # an error of an adapter's ``account`` must not hide other findings
             if provider.account is not None:
                 aliases.setdefault(provider.account, []).append(repr(provider.alias))
     for names in aliases.values():
@@ -247,8 +247,8 @@ def _secrets(backend: type[Provider], config: conf.ProviderConfig) -> list[Secre
 
 @register(TAG)
 def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Check that the HTTP library has the hooks by which the transport knows whether a request was sent."""
-    from .providers.transport import hooks_missing  # with the HTTP library, as above
+    """Check that the HTTP library has the hooks with which the transport detects whether a request was sent."""
+    from .providers.transport import hooks_missing  # imports the HTTP library, as above
 
     missing = ", ".join(hooks_missing())
     if not missing:
@@ -291,7 +291,7 @@ def check_character_sets(
     for alias in _databases_of_invoices(databases or ()):
         try:
             columns = narrow_columns(alias, _FREE_TEXTS)
-        except DatabaseError:  # reported by whatever connects next
+        except DatabaseError:  # the next connection reports it
             continue
         if columns:
             text = f"Database {alias!r} cannot represent every character in {', '.join(columns)}: texts are escaped."
@@ -315,8 +315,8 @@ def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
         from django.db.backends.postgresql.psycopg_any import IsolationLevel  # needs the driver
 
         names = {int(each): each.name for each in IsolationLevel}
-        return names.get(level, "read committed").lower().replace("_", " ")  # any other: Django refuses to connect
-    if vendor == "postgresql" and "isolation_level" not in options:  # then Django leaves that of libpq's options
+        return names.get(level, "read committed").lower().replace("_", " ")  # Django refuses to connect with others
+    if vendor == "postgresql" and "isolation_level" not in options:  # then that of libpq's options applies
         found = _DEFAULT_ISOLATION.search(str(options.get("options", "")))
         return found[1].replace("\\", "").lower().strip() if found else "read committed"
     return "read committed"
@@ -325,7 +325,7 @@ def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
 # -- reconciling ----------------------------------------------------------------------------------------------
 
 
-@register(TAG, Tags.database, deploy=True)  # so that it needs --database: Django's way for what reads a database
+@register(TAG, Tags.database, deploy=True)  # so that it needs --database, as Django's checks that read a database
 def check_reconciling(
     app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -339,7 +339,7 @@ def check_reconciling(
             with transaction.atomic(using=alias):
                 found += _check_silence(alias)
                 found += _check_requests(alias)
-        except DatabaseError:  # not migrated yet, or out of reach: not for this check to say
+        except DatabaseError:  # not migrated yet, or unreachable: other checks report it
             continue
     return found
 
@@ -347,7 +347,7 @@ def check_reconciling(
 def _check_silence(alias: str) -> Iterator[CheckMessage]:
     since = utc_now() - RECONCILE_QUIET
     unsettled = Invoice.objects.using(alias)
-    # A time in the future was written by a clock that is ahead: how long ago that was is not known.
+    # A time in the future was written by a clock that is ahead, so its age is not known.
     recent = Q(status_changed_at__range=(since, utc_now() + TOLERANCE))
     unsettled = unsettled.filter(doubtful()).exclude(recent)
     is_ahead = Q(last_reconcile_at__gt=utc_now() + RECONCILE_QUIET)

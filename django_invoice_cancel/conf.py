@@ -36,13 +36,13 @@ class Settings:
     claim_ttl: float = 300
     """Seconds for which a claim is valid."""
     doubt_period: float = 900
-    """Seconds in which a provider may still carry out a lost request."""
+    """Seconds for which a provider may still carry out a lost request."""
     require_reason: bool = False
     send: bool = True
-    """Whether requests that change something at a provider are sent. Lookups are sent in any case."""
+    """False: requests that change something at a provider are not sent. Lookups are always sent."""
     dispatch: str | None = None
     dispatch_workers: int = 1
-    """Number of workers for one operation: how often ``dispatch`` is called."""
+    """Number of workers of one operation, and of calls of ``dispatch``."""
 
 
 def get() -> Settings:

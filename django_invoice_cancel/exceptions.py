@@ -1,4 +1,4 @@
-"""The exceptions of the app. An exception of a cancellation carries its ``CancelResult``; none holds a secret."""
+"""The exceptions of the app. An exception of a cancellation has its ``CancelResult``. None contains a secret."""
 
 from __future__ import annotations
 

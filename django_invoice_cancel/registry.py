@@ -45,7 +45,7 @@ _PERMANENT_ERRORS = (
     SyntaxError,
     NotImplementedError,
 )
-"""Exceptions of an adapter that the same configuration raises again: invalid options, or a bug."""
+"""Exceptions of an adapter that the same configuration would raise again: invalid options, or a bug."""
 
 
 def _is_temporary(error: Exception) -> bool:
@@ -58,10 +58,10 @@ def _is_temporary(error: Exception) -> bool:
 
 
 class _Cache:
-    """The providers of one process, by alias, with the configuration that they were made of."""
+    """The providers of one process, by alias, with their configuration."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # an adapter may be made of others
+        self.lock = threading.RLock()  # an adapter may use others
         self.providers: OrderedDict[str, tuple[conf.ProviderConfig, Provider]] = OrderedDict()
 
 
@@ -88,7 +88,7 @@ def can_look_up(alias: str) -> bool:
 
 
 def get_provider(alias: str) -> Provider:
-    """Return the provider of an alias; raise ``ImproperlyConfigured`` if there is none, or if it cannot be made."""
+    """Return the provider of an alias. Raises ``ImproperlyConfigured`` if it is not configured or cannot be made."""
     config = _find_config(alias)
     own = _cache.get()
     with own.lock:
@@ -223,11 +223,11 @@ def resolve(path: str) -> Any:
     """Import the object of a dotted path in the settings.
 
     Raises ``ImproperlyConfigured``, or its subclass ``ConfigurationUnavailable`` if a later import may succeed: a
-    module may read a file or a server at its import.
+    module may read a file or query a server when it is imported.
     """
     try:
         return resolve_name(path)
-    except Exception as error:  # importing runs somebody's code
+    except Exception as error:  # an import runs code of the project
         if is_interruption(error):
             raise
         if _is_temporary(error):
@@ -236,7 +236,7 @@ def resolve(path: str) -> Any:
 
 
 def _accepted_options(backend: type[Provider]) -> dict[str, inspect.Parameter]:
-    """Return the options of a class: the keywords of its ``__init__`` and, through ``**``, of those of its bases."""
+    """Return the keyword options of a class: those of its ``__init__``, and with ``**`` also those of its bases."""
     accepted: dict[str, inspect.Parameter] = {}
     for cls in backend.__mro__:
         if "__init__" not in vars(cls):

@@ -26,7 +26,7 @@ except ImportError:  # Django 5.2
 __all__ = ["advance_bulk_operation", "dispatch"]
 
 MAX_WAIT_SECONDS = 2.0
-"""A worker waits up to this for the leases of others or a short pause; a longer wait is left to the sweep."""
+"""Maximum wait of a worker for the leases of others or a short pause. After a longer wait a sweep continues."""
 
 
 _local = threading.local()
@@ -37,8 +37,8 @@ _local = threading.local()
 def advance_bulk_operation(operation_id: str) -> None:
     """Work on one slice of an operation, or on all slices if the backend runs tasks while they are enqueued.
 
-    Such a backend would nest each slice in the previous one. So a call inside a task of the same operation is only
-    counted, and the outer task does its slice.
+    Such a backend would nest each slice in the previous one. Therefore a call inside a task of the same operation is
+    only counted, and the outer task works on its slice.
     """
     calls: Counter[str] = _local.__dict__.setdefault("calls", Counter())
     calls[operation_id] += 1

@@ -1,7 +1,7 @@
-"""Many invoices in one run: at the speed that the provider allows, without losing or repeating one.
+"""Runs on many invoices: at the rate that the provider allows, without a lost or repeated request.
 
-Modules: ``start`` (the functions that start a run), ``selection`` (which invoices), ``queues`` and ``workers`` (the
-work and the threads of one provider), ``run`` (the loop and its end), ``garbage`` (a run that was never closed),
+Modules: ``start`` (the functions that start a run), ``selection`` (the invoices), ``queues`` and ``workers`` (the queue
+and the threads of one provider), ``run`` (the loop and its end), ``garbage`` (a run that was never closed),
 ``cancel``, ``requested`` and ``reconcile`` (the kinds of run).
 """
 

@@ -1,6 +1,6 @@
 """The bulk cancellation: a sliding window of claims that is refilled while requests are in flight.
 
-However it ends, each submitted invoice is recorded or an abandoned claim, and each other invoice keeps its status.
+At every end, an invoice whose request was sent is recorded or an abandoned claim, and any other keeps its status.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CancelRun(BulkRun):
         self.on_recorded = on_recorded
         """Called in each transaction that records answers."""
         self.count_unknown = count_unknown
-        """Returns how many invoices of an alias were unknown in other slices and workers, and whether one was known."""
+        """Returns the number of unknown invoices of an alias in other slices and workers, and whether one was known."""
         self.leave_when_paused = leave_when_paused
         """Leave the invoices of a paused provider untried and without a result, instead of skipping them."""
         self.max_tries = max_tries
@@ -71,7 +71,7 @@ class CancelRun(BulkRun):
         self._awaiting_receivers: dict[tuple[Any, Any], Job] = {}
         """Jobs that wait for the receivers of their claim, by attempt and invoice."""
         self._may_be_written = False
-        """Whether an interrupted attempt to record may have written some of the answers."""
+        """True if an interrupted attempt to record may have written some of the answers."""
 
     # -- claiming ---------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Shutdown of generators that the garbage collector closes.
 
 A collection may begin at any statement: while this thread holds the lock of a database connection, of a logging
-handler or of a connection pool, while it has a transaction open, or in a worker thread of the very run that is closed.
-Work that waits for one of them would never end, so that it is left to another thread.
+handler or of a connection pool, while a transaction is open, or in a worker thread of the run that is closed. Work that
+waits for one of them would never end, so another thread does it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _here = threading.local()
 
 
 def watch_collections() -> None:
-    """Note from now on in which thread a collection is in progress."""
+    """Record from now on whether a garbage collection is in progress in a thread."""
     if _note not in gc.callbacks:
         gc.callbacks.append(_note)
 
@@ -35,8 +35,8 @@ def _note(phase: str, info: dict[str, Any]) -> None:
 def run_in_background(work: Callable[[], None]) -> None:
     """Call a function in another thread; the process waits for its end.
 
-    The thread is started by another one: ``Thread.start`` takes a lock that this thread may hold. Nothing is called if
-    the machine has no thread to give, or the interpreter exits.
+    Another thread starts that thread, because ``Thread.start`` takes a lock that this one may hold. Nothing is called
+    if the system cannot start a thread or the interpreter exits.
     """
 
     def start() -> None:

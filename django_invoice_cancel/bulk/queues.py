@@ -32,7 +32,7 @@ class ProviderQueue:
         self.earlier_results: dict[Any, CancelResult] = {}
         """Results so far of the invoices that are retried, by primary key."""
         self.is_left_untried = False
-        """Whether the remaining invoices stay untried and unreported."""
+        """True if the remaining invoices stay untried and unreported."""
 
     @property
     def is_exhausted(self) -> bool:
@@ -40,7 +40,7 @@ class ProviderQueue:
 
     @property
     def must_wait(self) -> bool:
-        """Whether the remaining invoices must wait until the others are recorded."""
+        """True if the remaining invoices must wait until the others are recorded."""
         return self.is_busy and not self._has_ready
 
     @property
@@ -52,7 +52,7 @@ class ProviderQueue:
         return self.pool is not None and self.pool.unrecorded > 0
 
     def take(self, count: int, fresh: float) -> tuple[list[InvoicePort], int]:
-        """Return up to ``count`` invoices, and how many of them are from the selection (at most ``fresh``)."""
+        """Return up to ``count`` invoices, and the number of those from the selection (at most ``fresh``)."""
         if self.one_by_one:
             return [self.one_by_one.popleft()], 0
         if self.deferred and not self._has_ready:

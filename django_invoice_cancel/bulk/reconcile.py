@@ -204,4 +204,4 @@ class ReconcileRun(BulkRun):
 
     def _record_rest(self) -> None:
         for queue in self._queues.values():
-            queue.take_unreported()  # booked and not looked up: they are due again
+            queue.take_unreported()  # booked but not looked up: they are due again later

@@ -1,4 +1,4 @@
-"""Bulk execution of requested cancellations: one attempt each, logged under the user who requested it."""
+"""Bulk execution of requested cancellations: one attempt for each, logged with its requester as the actor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("django_invoice_cancel")
 
 
 class RequestedCancelRun(CancelRun):
-    """Carries out cancellations that ``cancel_on_commit`` requested. Invoices of paused providers stay due."""
+    """Carries out the cancellations that ``cancel_on_commit`` requested. Invoices of paused providers stay due."""
 
     def __init__(self, writer: WriterPort, done: SimpleQueue[Job], **options: Any) -> None:
         super().__init__(writer, AuditContext(trigger=Trigger.ON_COMMIT), done, max_tries=1, **options)

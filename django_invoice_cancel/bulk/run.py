@@ -72,9 +72,9 @@ class BulkRun(ABC):
         self._results: list[CancelResult] = []
         self._process_id = 0
         self._is_receiver_slow = False
-        """Whether the last signal was slow."""
+        """True if the last signal was slow."""
         self._signal_started_at = float("inf")
-        """Monotonic start of the current call of receivers; infinite if there is none."""
+        """Monotonic start of the current call of receivers; infinite if no receiver is called now."""
         self._has_failed = False
         self._is_shutting_down = False
 
@@ -115,10 +115,10 @@ class BulkRun(ABC):
     def _handle_job(self, job: Job, pool: ProviderWorkerPool, queue: ProviderQueue) -> None:
         """Process a job that was returned by a worker thread."""
 
-    def _record_if_due(self) -> None:  # noqa: B027 - a reconcile records at once
+    def _record_if_due(self) -> None:  # noqa: B027 - reconciliation records at once
         """Record collected answers if it is time."""
 
-    def _on_signal_sent(self, notice: NoticePort) -> None:  # noqa: B027 - only a bulk cancel needs it
+    def _on_signal_sent(self, notice: NoticePort) -> None:  # noqa: B027 - only bulk cancellations use it
         """Called after a signal was sent."""
 
     @abstractmethod
@@ -129,7 +129,7 @@ class BulkRun(ABC):
 
     @property
     def _is_own_process(self) -> bool:
-        """Whether this is the process that started the run."""
+        """True in the process that started the run."""
         return os.getpid() == self._process_id
 
     def _has_work(self) -> bool:
@@ -278,7 +278,7 @@ class BulkRun(ABC):
 
     @property
     def _has_signal_backlog(self) -> bool:
-        """Whether too many signals are waiting to claim more invoices; memory stays constant."""
+        """True if too many signals wait. Then no more invoices are claimed, so that memory stays constant."""
         return len(self.outbox) >= INVOICE_BATCH_SIZE
 
     @property

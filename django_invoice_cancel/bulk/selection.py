@@ -33,10 +33,10 @@ def prepare_selection(invoices: SelectionPort) -> SelectionPort:
     ):  # a page, or a row that is canceled concurrently, would renumber the others
         raise TypeError("Cannot cancel a query set filtered by a window function: select with pk__in=[...] its keys.")
     invoices = invoices.all()
-    invoices.query.select_for_update = False  # its locks need a transaction, and no provider is asked inside one
-    # A deferred field costs a query when it is read, or fails: the row may be gone by then.
+    invoices.query.select_for_update = False  # its locks need a transaction, and requests are sent outside of one
+    # A deferred field needs a query when it is read, and fails if the row was deleted.
     selection = invoices.as_invoices().order_by("pk").defer(None)
-    selection.query.standard_ordering = True  # reverse() outlives order_by()
+    selection.query.standard_ordering = True  # order_by() does not undo reverse()
     return selection
 
 
@@ -69,7 +69,7 @@ class InvoiceReader(ABC):
 
     @property
     def has_more(self) -> bool:
-        """Whether there may be more invoices."""
+        """True if the reader may have more invoices."""
         return bool(self._page or self._unknown_keys) or not self._is_exhausted
 
     def discard_rest(self) -> None:
@@ -137,7 +137,7 @@ class QuerySetReader(SelectionReader):
         page = rows._writer.repeat(lambda: list(rows[:PAGE_SIZE]))
         self._is_exhausted = len(page) < PAGE_SIZE
         for invoice in page:
-            if invoice.pk != self._last_key:  # a join may give a row twice
+            if invoice.pk != self._last_key:  # a join may return a row twice
                 self._add(invoice)
                 self._last_key = invoice.pk
 

@@ -41,19 +41,24 @@ def cancel_invoices(
     """Cancel every invoice of a query set, in constant memory. Errors of a provider or of one row never raise.
 
     Args:
+        invoices: A query set of ``Invoice``.
+        actor: A user, a label, or None. It is logged with each invoice.
+        trigger: The entry point that is logged.
+        reason: Required if ``REQUIRE_REASON`` is set. It is logged.
         limit: Maximum number of invoices.
         stop: An event that ends the run. Requests in flight are recorded, and the other invoices keep their status.
             Closing the generator has the same effect.
-        concurrency: Requests in flight, for each provider.
-        rate: Requests a second for each provider, of all processes together.
+        concurrency: Maximum number of requests in flight for each provider; by default that of the provider.
+        rate: Maximum number of requests a second for each provider, of all processes together; by default that of the
+            provider.
 
     Yields:
         One result for each invoice, after it is recorded.
 
     Raises:
-        CancelInTransaction: Inside a transaction.
-        TypeError: The query set cannot be read in pages, such as a slice.
-        ValueError: A limit is invalid, or the setting ``REQUIRE_REASON`` is on and ``reason`` is empty.
+        CancelInTransaction: Inside a transaction. Nothing was sent or written.
+        TypeError: The query set cannot be read in pages, such as a slice, or an argument has the wrong type.
+        ValueError: A number is invalid, or the setting ``REQUIRE_REASON`` is on and ``reason`` is empty.
     """
     intent = checked_intent(actor, trigger, reason)
     selection = prepare_selection(invoices)
@@ -78,16 +83,21 @@ def reconcile_invoices(
     """Look up every invoice of a query set, usually ``due_for_reconciling()``. Concurrent runs share the work.
 
     Args:
-        resubmit: See ``Invoice.reconcile``.
+        invoices: A query set of ``Invoice``.
+        actor: A user, a label, or None. It is logged.
+        trigger: The entry point that is logged.
+        resubmit: Repeat the cancel request after the doubt period, if the provider has no lookup and its adapter
+            declares a repeat harmless.
         limit: Maximum number of invoices.
         stop: An event that ends the run. Requests in flight are recorded.
 
     Yields:
-        One result for each invoice. Invoices that are not in doubt only get the status that the provider reports.
+        One result for each invoice, after it is recorded. Invoices that are not in doubt only get the status that the
+        provider reports.
 
     Raises:
-        CancelInTransaction: Inside a transaction.
-        TypeError: The query set cannot be read in pages, such as a slice.
+        CancelInTransaction: Inside a transaction. Nothing was sent or written.
+        TypeError: The query set cannot be read in pages, such as a slice, or ``actor`` has the wrong type.
         ValueError: The limit is invalid.
     """
     intent = make_intent(actor, trigger)
@@ -156,7 +166,7 @@ def reconcile_selection(
 def preview_selection(
     readers: Mapping[str, InvoiceReader], *, limit: int | None = None, wanted: Wanted = Wanted.CANCEL
 ) -> Generator[CancelResult, None, None]:
-    """Yield the results of a dry run: ``dry_run`` for invoices that a run would send, else why it would not."""
+    """Yield the results of a dry run: ``dry_run`` for an invoice that a run would send, else the reason."""
     left = float("inf") if limit is None else limit
     for alias, reader in readers.items():
         account = account_of(alias)
@@ -185,6 +195,6 @@ def _make_queues(readers: Mapping[str, InvoiceReader], done: SimpleQueue[Job], *
 
 
 def _make_queue(alias: str, reader: InvoiceReader, done: SimpleQueue[Job], **bounds: Any) -> ProviderQueue:
-    account = account_of(alias)  # the configuration is read once in a run
+    account = account_of(alias)  # the configuration is read once for each run
     pool = None if isinstance(account, ImproperlyConfigured) else ProviderWorkerPool(account, done, **bounds)
     return ProviderQueue(alias, reader, pool, account)

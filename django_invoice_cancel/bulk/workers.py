@@ -74,7 +74,7 @@ class Job:
     is_wait_over: Callable[[], bool] = bool
     """Return whether the request stops waiting for the receivers."""
     is_claim_lost: bool = False
-    """Whether the claim was lost before the request was sent."""
+    """True if the claim was lost before the request was sent."""
 
 
 class ProviderWorkerPool:
@@ -96,23 +96,24 @@ class ProviderWorkerPool:
         self.pending: deque[Job] = deque()
         """Claimed jobs that are not queued: new ones, and those that were returned unsent."""
         self.is_probing = self.rate is not None
-        """Whether requests are sent one at a time, until one gets an answer.
+        """True if requests are sent one at a time, until one gets an answer.
 
-        With a rate also at the start: the first requests of a process would be late and leave together.
+        With a rate it is also True at the start. Otherwise the first requests of a process would be late and be sent
+        together.
         """
         self.failures = 0
         self.pause_code = ""
         self.has_unsaved_state = False
-        """Whether the state of the provider has changed and must be written for other processes."""
+        """True if the state of the provider has changed and must be written for other processes."""
         self.retry_slot_at = 0.0
-        """Monotonic time before which there is no free slot."""
+        """Monotonic time before which no slot is free."""
         self.next_own_slot = 0.0
         """Monotonic time of the next slot at this run's rate; another process may use a higher rate."""
         self._paused_until = 0.0
         self._rate_limited_probes = 0
         """Number of consecutive probes that got a 429."""
         self.has_only_unknown_invoices = False
-        """Whether the limit of unknown invoices is reached: nothing more is sent in this run."""
+        """True if the limit of unknown invoices is reached: nothing more is sent in this run."""
         self.has_known_invoice = False
         self._unknown_count = 0
         self._pause_generation = 0
@@ -122,7 +123,7 @@ class ProviderWorkerPool:
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self.is_halted = False
-        """Whether nothing more is sent. Like ``stop``, but it takes no lock."""
+        """True if nothing more is sent. Like ``stop``, but without a lock."""
         self._process_id = os.getpid()
 
     def _window(self) -> int:
@@ -155,7 +156,7 @@ class ProviderWorkerPool:
 
     @property
     def needs_jobs(self) -> bool:
-        """Whether the threads will soon be idle."""
+        """True if the threads will soon be idle."""
         if time.monotonic() < self.retry_slot_at:
             return False
         return self.idle_threads > 0 if self.rate else self.queued_count <= self.concurrency
@@ -166,7 +167,7 @@ class ProviderWorkerPool:
 
     @property
     def pause_generation(self) -> int:
-        """Counts the pauses. The reply to a request from before a pause does not end the pause."""
+        """The number of pauses so far. The reply to a request from before a pause does not end the pause."""
         return self._pause_generation
 
     def sync_state(self, state: ProviderStatePort | None) -> None:
@@ -191,7 +192,7 @@ class ProviderWorkerPool:
         ``is_inconclusive``: the reply is not about the invoice, such as a time-out.
         """
         if code == Code.LEASE_EXPIRED:
-            return  # not the provider's fault
+            return  # not caused by the provider
         with self._lock:
             self.has_unsaved_state = True
             is_new = pause_generation == self._pause_generation

@@ -1,1 +1,1 @@
-"""Plain Python without Django: statuses, outcomes, claims, who caused a change and why, secrets."""
+"""Plain Python without Django: statuses, outcomes, claims, the audit context of a change, secrets."""

@@ -20,28 +20,28 @@ class Trigger(StrEnum):
 
 
 class Wanted(StrEnum):
-    """The action that is wanted."""
+    """The action that a caller requests."""
 
     CANCEL = "cancel"
     CHECK = "check"
-    """Ask the provider for the status."""
+    """Look up the status at the provider."""
     REPEAT = "repeat"
-    """The same; at a provider without lookup, repeat the cancel request of an invoice in doubt."""
+    """Like ``CHECK``, but if the provider has no lookup, repeat the cancel request of an invoice in doubt."""
     RESOLVE = "resolve"
     """Record an operator's decision."""
     REOPEN = "reopen"
     """Record the decision that the invoice is still open."""
     HANDLED = "handled"
-    """Mark late money as handled."""
+    """Mark a payment as handled, on an invoice with a confirmed cancellation."""
 
 
 REASON_LENGTH = 1000
-"""The longest reason that a form or a command takes, in characters."""
+"""Maximum length in characters of a reason in a form or a command."""
 
 
 @dataclass(frozen=True)
 class LoggedActor:
-    """The actor of an earlier row of the log, as that row names it."""
+    """The actor of an earlier row of the log, as that row stores it."""
 
     key: Any
     """The user's primary key, or None. The user may have been deleted since."""
@@ -50,14 +50,14 @@ class LoggedActor:
 
 @dataclass(frozen=True)
 class AuditContext:
-    """The cause of an action, as each row of the log stores it."""
+    """The actor, entry point and reason of an action, as each row of the log stores them."""
 
     actor: Any = None
     """A user, an anonymous user, a label, a ``LoggedActor``, or None."""
     trigger: Trigger = Trigger.API
     reason: str = ""
     operation: UUID | None = None
-    """The stored bulk operation that this belongs to."""
+    """The id of the stored bulk operation that the action belongs to."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trigger", Trigger(self.trigger))

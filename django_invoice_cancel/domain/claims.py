@@ -1,7 +1,7 @@
 """One attempt to cancel: the claim that begins it, and the answer that ends it.
 
-A claim is valid until ``opened_at + ttl``. Its lease is checked before the first byte of the request is sent.
-It refuses a request that could still be in flight after that time.
+A claim is valid until ``opened_at + ttl``. Its lease is checked before the first byte of the request is sent. The lease
+refuses a request that could still be in flight after that time.
 """
 
 import time
@@ -19,7 +19,7 @@ from .statuses import Status
 
 
 class Claimable(Protocol):
-    """The properties of an invoice that are kept when a request about it is prepared."""
+    """The attributes of an invoice that are stored when a request about it is prepared."""
 
     @property
     def id(self) -> Any: ...
@@ -37,7 +37,7 @@ class Claimable(Protocol):
 class Target:
     """The identity of an invoice, as it was when a request about it was prepared.
 
-    Requests and records use it, and not the instance in memory, which receivers of signals may change.
+    Requests and records use it instead of the instance in memory, which receivers of signals may change.
     """
 
     key: Any
@@ -51,29 +51,29 @@ class Target:
 
 @dataclass(frozen=True)
 class Claim:
-    """The sole right to submit a group of invoices of one provider, won by one UPDATE."""
+    """The exclusive right to send the cancel requests of a group of invoices of one provider, won by one UPDATE."""
 
     intent: AuditContext
     before: Status
     """The status from which the invoices were claimed."""
     ttl: float
-    """Seconds by which every request of this claim is over."""
+    """Seconds for which the claim is valid. Every request of the claim ends within them."""
     attempt: UUID = field(default_factory=uuid4)
     # Both clocks are looked up at each call: tests, and tools like freezegun, replace the functions.
     opened_at: float = field(default_factory=lambda: time.time())
-    """Seconds since the epoch: they do not depend on a time zone."""
+    """Seconds since the epoch, which do not depend on a time zone."""
     opened_monotonic: float = field(default_factory=lambda: time.monotonic())
     invoices: list[Any] = field(default_factory=list)
     """The invoices that were won."""
     is_provider_failing: bool = False
-    """Whether replies that say nothing were counted for the provider: a good one resets the count."""
+    """True if the provider has counted failures. A conclusive reply resets the count."""
     undo: dict[Any, dict[str, Any]] = field(default_factory=dict)
-    """The columns besides the status that an invoice gets back, by primary key, if its claim is given back."""
+    """The old values of further columns, by primary key. They are restored if the claim is given back."""
     _asked: list[float] = field(default_factory=list)  # shared by the copies that replace() makes
-    _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # with the instance: its id() stays its own
+    _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # kept with the instance: its id() is unique
 
     def freeze(self, invoices: Iterable[Claimable]) -> None:
-        """Keep the identities of the invoices that are about to be claimed."""
+        """Store the identities of the invoices before they are claimed."""
         self._targets.update((id(invoice), (invoice, Target.of(invoice))) for invoice in invoices)
 
     def target(self, invoice: Claimable) -> Target:
@@ -83,14 +83,17 @@ class Claim:
 
     @property
     def is_lease_asked(self) -> bool:
-        """Whether a request of this claim asked for its lease, so that its first byte may have been sent."""
+        """True if a request of this claim checked its lease, so that its first byte may have been sent."""
         return bool(self._asked)
 
     def lease(self, deadline: float) -> Callable[[float], bool]:
-        """Return the lease for one submit of at most ``deadline`` seconds.
+        """Return the lease of one request that takes at most ``deadline`` seconds.
 
-        Two clocks, since either can be fooled alone: the wall clock by an adjustment, the monotonic one by a
-        suspended machine.
+        The lease checks two clocks, because each of them can be wrong: the wall clock if it is adjusted, the monotonic
+        clock if the machine is suspended.
+
+        Returns:
+            A function of the seconds that the request may still take. It returns True if the request may be sent.
         """
 
         def may_send(seconds_left: float) -> bool:
@@ -122,7 +125,7 @@ OnRecorded = Callable[[Sequence[Answer]], None]
 
 @dataclass(frozen=True)
 class Seen:
-    """An invoice as it was before its lookup: the state that a reply "still open" is compared with."""
+    """An invoice as it was before its lookup. A reply "still open" is compared with it."""
 
     invoice: Any
     target: Target

@@ -1,9 +1,9 @@
-"""The one clock of the bookkeeping: instants in UTC, whatever ``USE_TZ`` and ``TIME_ZONE`` are. Plain Python."""
+"""The clock for all stored times: instants in UTC, independent of ``USE_TZ`` and ``TIME_ZONE``. Plain Python."""
 
 from datetime import UTC, datetime, timedelta
 
 TOLERANCE = timedelta(seconds=5)
-"""By how much the clocks of two machines may differ. A time further in the future was written by a wrong clock."""
+"""Maximum difference between the clocks of two machines. A time further in the future was written by a wrong clock."""
 
 
 def utc_now() -> datetime:

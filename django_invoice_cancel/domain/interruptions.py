@@ -1,7 +1,7 @@
 """Exceptions that belong to the caller: time limits of task queues, Ctrl-C, a canceled coroutine. Plain Python.
 
-They must not be taken for a failure of an adapter, a receiver or the database. What is under way is recorded, then
-they are raised again. Everything else that is an ``Exception`` is such a failure.
+They must not be handled as a failure of an adapter, a receiver or the database. The work in progress is recorded, then
+they are raised again. Every other ``Exception`` is such a failure.
 """
 
 import signal
@@ -27,8 +27,8 @@ _MARK = "_interrupts_invoice_cancel"
 def is_interruption(error: BaseException) -> bool:
     """Return whether an exception came from outside of the code that it interrupted.
 
-    True for what is no ``Exception`` (KeyboardInterrupt, SystemExit, CancelledError), for the known classes of task
-    queues and their subclasses, and for whatever an installed signal handler raised.
+    True if it is not an ``Exception`` (KeyboardInterrupt, SystemExit, CancelledError), for the known classes of task
+    queues and their subclasses, and for every exception that an installed signal handler raised.
     """
     if not isinstance(error, Exception) or _MARK in error.__dict__:
         return True
@@ -37,9 +37,9 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """Return the exception without traceback and context: their frames may hold a token.
+    """Return the exception without traceback and context, because their frames may hold a token.
 
-    An interruption is still one, also if only its traceback showed that a signal handler raised it.
+    ``is_interruption`` returns the same as before, also if only the traceback showed that a signal handler raised it.
     """
     if is_interruption(error):
         error.__dict__[_MARK] = True

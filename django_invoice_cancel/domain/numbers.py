@@ -1,6 +1,6 @@
-"""The ranges of all numbers in settings, options, arguments and calls. They are checked before anything begins.
+"""The valid ranges of all numbers in settings, options and arguments. They are checked before a run begins.
 
-Without a check, a wrong value could mean "no limit", or let a run wait forever. Plain Python.
+Without a check, a wrong value could mean "no limit", or make a run wait forever. Plain Python.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NumberRange:
-    """A range of valid numbers. ``value in range_`` is false for anything but a number, ``True`` and NaN included."""
+    """A range of valid numbers. ``value in range_`` is False for other types, and also for ``True`` and NaN."""
 
     least: float
     most: float
@@ -32,27 +32,27 @@ class NumberRange:
         return f"{noun} from {self.least} to {self.most}"
 
     def check(self, name: str, value: object) -> None:
-        """Raise ``ValueError`` with this name unless the value is in the range."""
+        """Raise ``ValueError``, with ``name`` in its message, unless the value is in the range."""
         if value not in self:
             raise ValueError(f"{name} must be {self}, not {_shorten(value)}.")
 
 
 LIMIT = NumberRange(0, 1_000_000_000, is_whole=True)
-"""How many invoices a run takes. 0 is valid: nothing is sent."""
+"""Maximum number of invoices of a run. 0 is valid: nothing is sent."""
 COMMAND_LIMIT = NumberRange(1, 1_000_000_000, is_whole=True)
-"""The same for a command, where nobody means 0."""
+"""Maximum number of invoices of a command. 0 is refused, because it is a mistake there."""
 CONCURRENCY = NumberRange(1, 1000, is_whole=True)
 """Requests in flight for one provider. Each has a thread."""
 RATE = NumberRange(0.001, 1000, unit="requests a second")
-"""A request reserves its slot up to 1 / rate seconds ahead, and all processes wait for it."""
+"""Requests a second. A request reserves its slot up to 1 / rate seconds ahead, and all processes wait for it."""
 WORKERS = NumberRange(1, 1000, is_whole=True)
 """Workers of one operation."""
 SLICE_SECONDS = NumberRange(0, 86_400, unit="seconds")
-"""How long one call of ``advance`` takes more invoices."""
+"""Seconds in which one call of ``advance`` leases more invoices."""
 REQUEST_SECONDS = NumberRange(0, 3600, unit="seconds", excludes_least=True)
 """A provider's ``deadline`` and ``connect_timeout``."""
 CLAIM_SECONDS = NumberRange(0, 86_400, unit="seconds", excludes_least=True)
-"""CLAIM_TTL: a crashed process leaves its claims for as long."""
+"""CLAIM_TTL: claims of a crashed process stay in progress for this time."""
 DOUBT_SECONDS = NumberRange(0, 2_592_000, unit="seconds", excludes_least=True)
 """DOUBT_PERIOD: at most 30 days."""
 
@@ -66,7 +66,7 @@ _OF_RUNS = {
 
 
 def check_run_options(**options: Any) -> None:
-    """Raise ``ValueError`` for an invalid option of a run; None means that it is not given."""
+    """Raise ``ValueError`` if an option of a run is invalid. Options that are None are ignored."""
     for name, value in options.items():
         if value is not None:
             _OF_RUNS[name].check(name, value)

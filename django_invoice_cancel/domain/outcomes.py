@@ -1,6 +1,6 @@
 """The outcome of an attempt, its code, the provider's reply and the result for the caller.
 
-``IN_DOUBT`` is the default for everything that is not known to be something else.
+An attempt is ``IN_DOUBT`` unless another outcome is certain.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from .statuses import PAID_STATUSES, Status
 
 
 class Outcome(StrEnum):
-    """Our reading of one attempt."""
+    """The outcome of one attempt, as this package interprets the reply."""
 
     CANCELED = "canceled"
-    """The provider confirmed this cancel."""
+    """The provider confirmed this cancellation."""
     ALREADY_CANCELED = "already_canceled"
-    """It was canceled before: seen by lookup, or known here."""
+    """The invoice was canceled before, according to a lookup or to the stored status."""
     REFUSED = "refused"
-    """The provider said no, with a status or a reason."""
+    """The provider refused, with a status or a reason."""
     NOT_PROCESSED = "not_processed"
-    """Certainly nothing happened: never connected, 429, rejected credentials, lease over."""
+    """Certainly nothing happened: no connection, a 429, rejected credentials, or an expired lease."""
     IN_DOUBT = "in_doubt"
-    """Nothing is known for certain."""
+    """The request may have been carried out or not."""
     SKIPPED = "skipped"
     """Nothing was sent."""
 
 
 class Code(StrEnum):
-    """Why: stable words for programs. An adapter may use a word of its own where none of these fits."""
+    """The reason of an outcome, a stable string for programs. An adapter may use its own code if none fits."""
 
     CANCELED = "canceled"
     ALREADY_CANCELED = "already_canceled"
@@ -59,7 +59,7 @@ class Code(StrEnum):
     DOUBT_PERIOD = "doubt_period"
     TOO_MANY_REPEATS = "too_many_repeats"
     NO_LATE_MONEY = "no_late_money"
-    # the provider said no
+    # the provider refused
     NOT_FOUND = "not_found"
     PROVIDER_REFUSED = "provider_refused"
     # certainly nothing happened
@@ -68,7 +68,7 @@ class Code(StrEnum):
     UNREACHABLE = "unreachable"
     LEASE_EXPIRED = "lease_expired"
     STILL_OPEN = "still_open"
-    # nothing is known
+    # in doubt
     NO_ANSWER = "no_answer"
     UNREADABLE_ANSWER = "unreadable_answer"
     CONTRADICTORY_ANSWER = "contradictory_answer"
@@ -79,7 +79,7 @@ class Code(StrEnum):
     ADAPTER_ERROR = "adapter_error"
     ABANDONED = "abandoned"
     NO_LOOKUP = "no_lookup"
-    # by a person
+    # requests and decisions
     RESOLVED = "resolved"
     REQUESTED = "requested"
     WITHDRAWN = "withdrawn"
@@ -92,10 +92,10 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Effect:
-    """The effect of an outcome on the invoice: its status, and when it may be sent again."""
+    """The effect of an outcome on the invoice: its status, and when its request may be sent again."""
 
     becomes: Status | None
-    """The status written; None: the status that the reply names, else the one before the claim."""
+    """The status to write. None: the status in the reply, or, without one, the status before the claim."""
     may_be_sent_again: str
     """``no``, ``later``, ``if_asked`` or ``after_reconcile``."""
 
@@ -109,10 +109,10 @@ EFFECTS: Mapping[Outcome, Effect] = MappingProxyType(
         Outcome.IN_DOUBT: Effect(Status.IN_DOUBT, "after_reconcile"),
     }
 )
-"""SKIPPED is not here: nothing was claimed, so nothing is written."""
+"""The effect of each outcome of a request. SKIPPED has no effect: nothing was claimed, so nothing is written."""
 
 CONFIRMS_CANCEL: frozenset[Outcome] = frozenset({Outcome.CANCELED, Outcome.ALREADY_CANCELED})
-"""The outcomes by which a row of the log says "the provider holds it canceled"."""
+"""The outcomes in the log that confirm that the invoice is canceled at the provider."""
 
 
 LAST_REFUSED: tuple[str, str] = (Outcome.REFUSED, Code.NOT_FOUND)
@@ -125,13 +125,14 @@ class ProviderReply:
 
     outcome: Outcome
     code: str
+    """One of ``Code``, or the adapter's own code of at most 32 characters."""
     status: Status | None = None
-    """The status that the answer names, where it names one."""
+    """The invoice's status in the reply, if the reply has one."""
     http_status: int | None = None
     provider_message: str = ""
-    """The provider's own words: at most 500 characters, secrets masked."""
+    """The provider's own message: at most 500 characters, secrets masked."""
     retry_after: float | None = None
-    """Seconds until a repeat makes sense, as the provider says; bounded."""
+    """Seconds after which the provider accepts a repeat, as the reply states. At most one day."""
 
     def __post_init__(self) -> None:
         if self.outcome not in EFFECTS:
@@ -139,18 +140,19 @@ class ProviderReply:
 
     @property
     def confirms_cancel(self) -> bool:
+        """True if the outcome confirms that the invoice is canceled."""
         return self.outcome in CONFIRMS_CANCEL
 
     @property
     def named_status(self) -> Status | None:
-        """The status that this reply gives the invoice: money that it names, else that of its outcome or refusal."""
+        """The status that this reply gives the invoice: a payment in it, else the status of its outcome or refusal."""
         if self.status in PAID_STATUSES:
             return self.status
         becomes = EFFECTS[self.outcome].becomes
         return becomes or (self.status if self.outcome == Outcome.REFUSED else None)
 
     def next_status(self, before: Status) -> Status:
-        """Return the status that an invoice gets which was ``before`` when it was claimed."""
+        """Return the next status of an invoice whose status was ``before`` when it was claimed."""
         return self.named_status or before
 
 
@@ -159,12 +161,12 @@ class LookupReply:
     """The provider's answer about one invoice in a lookup."""
 
     status: Status | None
-    """Our word for the provider's status; None: not found, a word we do not know, or no answer."""
+    """The provider's status as one of this package. None: not found, an unknown status string, or no answer."""
     code: str
     is_answer: bool
-    """Whether this was an answer about that invoice: "not found" is one, a time-out is none."""
+    """True if the reply is about that invoice: "not found" is an answer, a time-out is not."""
     provider_status: str = ""
-    """The provider's word, as it came (cut, masked)."""
+    """The provider's status string as it was received, cut, with secrets masked."""
     http_status: int | None = None
     provider_message: str = ""
     retry_after: float | None = None
@@ -172,29 +174,39 @@ class LookupReply:
 
 @dataclass(frozen=True)
 class CancelResult:
-    """One invoice, one answer. ``message`` is translated when it is shown."""
+    """The result of a call about one invoice. ``message`` is translated when it is shown."""
 
     provider: str
+    """The alias of the provider."""
     external_id: str
+    """The provider's id of the invoice."""
     outcome: Outcome
     code: str
+    """The reason of the outcome: one of ``Code``, or an adapter's own code."""
     message: Any
-    """A sentence fit for an operator (a lazy string)."""
+    """A sentence for an operator (a lazy string)."""
     status: str
-    """The invoice's status afterwards."""
+    """The status of the invoice after the call."""
     invoice_id: Any = None
+    """The primary key of the invoice, or None."""
     reference: str = ""
+    """The reference of the invoice, such as an order number."""
     attempt: str | None = None
+    """The UUID of the attempt, if a request was sent."""
     http_status: int | None = None
+    """The HTTP status of the provider's answer, if there was one."""
     provider_message: str = ""
+    """The provider's message, or the class of an error: at most 500 characters, secrets masked."""
     retry_after: float | None = None
+    """Seconds after which a repeat makes sense, for a paused provider or as the answer states."""
     duration_ms: int | None = None
+    """Duration of the request in milliseconds."""
     is_recorded: bool = True
-    """Whether what is said here was written down; if not, reconcile will find it out anew."""
+    """False if the result could not be stored. Reconciliation will then find it out again."""
 
     @property
     def ok(self) -> bool:
-        """Whether the invoice is known to be canceled."""
+        """True if the invoice is known to be canceled."""
         return self.outcome in CONFIRMS_CANCEL
 
     def as_dict(self) -> dict[str, Any]:
@@ -207,7 +219,7 @@ class CancelResult:
 
 @dataclass
 class BulkReport:
-    """One result for each invoice of a bulk run, in the order in which they came."""
+    """One result for each invoice of a bulk run, in the order of completion."""
 
     results: list[CancelResult] = field(default_factory=list)
 
@@ -218,5 +230,5 @@ class BulkReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every invoice is known to be canceled."""
+        """True if every invoice is known to be canceled, and every result is stored."""
         return all(result.ok and result.is_recorded for result in self.results)

@@ -1,7 +1,7 @@
 """Protocols for an invoice, its writer, a selection of invoices and the state of a provider.
 
-Services and bulk runs are written against them and import no model. Attributes are read-only: only the writer changes
-an invoice. Plain Python.
+Services and bulk runs use these Protocols and import no model. Attributes are read-only, because only the writer
+changes an invoice. Plain Python.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from .statuses import Status
 T = TypeVar("T")
 
 MYPY = False
-"""True for mypy alone. Pyright compares the field of a model, and not its value, with an attribute of a Protocol."""
+"""True only for mypy. Pyright compares the field of a model, and not its value, with an attribute of a Protocol."""
 if MYPY:
     Text = str
     Number = int
@@ -29,7 +29,7 @@ else:
 
 
 class InvoicePort(Protocol):
-    """One invoice, as it is in memory."""
+    """One invoice in memory."""
 
     @property
     def id(self) -> Number: ...

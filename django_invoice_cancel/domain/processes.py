@@ -1,6 +1,6 @@
-"""Values that belong to one process: a forked child makes its own, and leaves those of its parent alone.
+"""Values that belong to one process. A forked child makes its own, and does not use those of its parent.
 
-The process id is compared at each use. ``os.register_at_fork`` does not suffice: a server that forks in C, such as
+The process id is compared at each use. ``os.register_at_fork`` is not enough, because a server that forks in C, such as
 uWSGI, does not run its hooks.
 """
 
@@ -18,11 +18,11 @@ class PerProcess(Generic[T]):
         self._make = make
         self._held: tuple[int, T] | None = None
         self._inherited: list[object] = []
-        """Values of the processes from which this one was forked. Neither used nor released: a thread that does not
-        exist here may have held their locks, and their sockets are still in use there."""
+        """Values of the parent processes. They are neither used nor released: a thread that does not exist in this
+        process may have held their locks, and the parent still uses their sockets."""
 
     def get(self) -> T:
-        """Return the value of this process. Takes no lock, since one may have been held during the fork."""
+        """Return the value of this process. Takes no lock, because a lock may have been held during the fork."""
         held = self._held
         if held is None or held[0] != os.getpid():
             self._inherited.append(held)

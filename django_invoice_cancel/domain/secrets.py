@@ -1,7 +1,7 @@
-"""Values that must never leave: a holder that does not show them, and a mask for texts that may.
+"""Secrets: a class that never shows its value, and a function that masks secrets in a text.
 
-A secret leaves its holder through ``reveal()`` only. The mask finds it as it is and in the encodings in which a
-provider may echo it; it takes time in proportion to the text, whatever the text and the secret are.
+Only ``reveal()`` returns the value of a secret. The mask finds a secret in its plain form and in the encodings in which
+a provider may echo it. Its run time is proportional to the length of the text, for any text and any secret.
 """
 
 import re
@@ -14,7 +14,7 @@ MASK = "***"
 
 
 class Secret:
-    """Hold a configured secret; ``str``, ``repr`` and f-strings show ``***``, pickling is refused."""
+    """A configured secret. ``str``, ``repr`` and f-strings show ``***``; pickling raises ``TypeError``."""
 
     __slots__ = ("_forms", "_value")
 
@@ -23,11 +23,11 @@ class Secret:
         self._forms: _Forms | None = None
 
     def reveal(self) -> str:
-        """Return the value itself; the caller keeps it out of locals, messages and logs."""
+        """Return the value. The caller must keep it out of local variables, messages and logs."""
         return self._value
 
     def find_in(self, views: "Iterable[_View]") -> "Iterator[tuple[int, int]]":
-        """Yield where the value stands in a text, as pairs of start and end, by the views of that text."""
+        """Yield the places of the value in a text, as pairs of start and end, from the views of that text."""
         if not self._value:
             return
         if self._forms is None:
@@ -66,9 +66,9 @@ class SecretDict(dict[str, Any]):
 
 
 def mask(text: str, secrets: Iterable[Secret]) -> str:
-    """Return ``text`` with every one of ``secrets`` in it replaced by ``***``.
+    """Return ``text`` with every occurrence of a secret replaced by ``***``.
 
-    Found as it is, and escaped as in JSON, a URL, HTML or Python, up to three times over, or in Base64.
+    It finds a secret in its plain form, escaped up to three times as in JSON, a URL, HTML or Python, and in Base64.
     """
     views = _views(text)
     spans = sorted(span for secret in secrets for span in secret.find_in(views))
@@ -83,7 +83,7 @@ def mask(text: str, secrets: Iterable[Secret]) -> str:
 
 
 _ROUNDS = 3
-"""Number of nested escapings that are undone."""
+"""Number of nested escapes that are undone."""
 _ESCAPE = re.compile(
     r"\\u(?P<code>[0-9A-Fa-f]{4})|%u(?P<old>[0-9A-Fa-f]{4})"  # JSON; the escape() of old browsers
     r"|\\x(?P<byte>[0-9A-Fa-f]{2})|%(?P<percent>[0-9A-Fa-f]{2})"
@@ -91,16 +91,16 @@ _ESCAPE = re.compile(
     r"|\\(?P<whitespace>[nrt])|\\(?P<itself>.)",  # a quote, a slash, a backslash
     re.DOTALL,
 )
-"""One escaped character. Each alternative has a greatest length, so that a search takes time in proportion."""
+"""One escaped character. Each alternative has a maximum length, so that a search takes linear time."""
 _TO_STANDARD_BASE64 = str.maketrans("-_", "+/")
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 _SHORTEST_UNESCAPED = 4
 _SHORTEST_CORE = 8
-"""A shorter piece of Base64 may stand in any text by chance."""
+"""A shorter piece of Base64 may be in any text by chance."""
 
 
 class _View:
-    """A text with its escapes undone, and where each character came from."""
+    """A text with its escapes undone, and the original place of each character."""
 
     def __init__(self, text: str, starts: "range | list[int]", ends: "range | list[int]") -> None:
         self.text = text
@@ -109,11 +109,11 @@ class _View:
         self._base64: _View | None = None
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the place in the original text of a piece of this one."""
+        """Return the place in the original text of a piece of this text."""
         return self.starts[start], self.ends[stop - 1]
 
     def unescaped(self) -> "_View | None":
-        """Return the view with one more escaping undone; None if there is none."""
+        """Return the view with one more level of escapes undone, or None if the text has no escapes."""
         parts: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
@@ -131,7 +131,7 @@ class _View:
 
     @property
     def base64(self) -> "_View":
-        """The view in which Base64 is looked for: one alphabet, no line breaks."""
+        """The view in which Base64 is searched: one alphabet, no line breaks."""
         if self._base64 is None:
             text = self.text.translate(_TO_STANDARD_BASE64) if "-" in self.text or "_" in self.text else self.text
             self._base64 = _View(text, self.starts, self.ends)._without_line_breaks()
@@ -157,7 +157,7 @@ def _views(text: str) -> list[_View]:
 
 
 def _unescape(escape: re.Match[str]) -> str:
-    """Return the character that an escape stands for."""
+    """Return the character that an escape represents."""
     if escape["itself"]:
         return escape["itself"]
     digits = escape["code"] or escape["old"] or escape["byte"] or escape["percent"]
@@ -167,11 +167,11 @@ def _unescape(escape: re.Match[str]) -> str:
 
 
 class _Forms:
-    """The form of a secret in a view of a text."""
+    """The forms of a secret in a view of a text."""
 
     def __init__(self, value: str) -> None:
         plain = [value, value.encode(errors="replace").decode("latin-1")]
-        # a secret that looks escaped itself is changed when the text is unescaped
+        # a secret that looks escaped is changed when the text is unescaped
         plain += [view.text for view in _views(value)[1:] if len(view.text) >= _SHORTEST_UNESCAPED]
         self._plain = list(dict.fromkeys(plain))
         data = value.encode(errors="replace")
@@ -190,7 +190,7 @@ class _Forms:
             yield from self._runs(encoded, self._whole, is_whole=True)
 
     def _runs(self, encoded: _View, piece: str, *, is_whole: bool = False) -> Iterator[tuple[int, int]]:
-        """Yield the runs of Base64 around a piece; with ``is_whole`` only those that are no more than the piece."""
+        """Yield the runs of Base64 around a piece; with ``is_whole`` only runs that equal the piece."""
         text, end = encoded.text, 0
         for place in _places(text, piece):
             if place < end:
@@ -210,13 +210,13 @@ class _Forms:
 
 
 def _base64_core(data: bytes, offset: int) -> str:
-    """Return what is the same in Base64 wherever ``data`` stands ``offset`` bytes behind a multiple of three."""
+    """Return the common part of all Base64 in which ``data`` begins ``offset`` bytes after a multiple of three."""
     encoded = b64encode(bytes(offset) + data).decode()
     return encoded[(0, 2, 3)[offset] : (offset + len(data)) * 8 // 6]
 
 
 def _places(text: str, piece: str) -> Iterator[int]:
-    """Yield the places at which ``piece`` stands in ``text``, one behind the other."""
+    """Yield the places of ``piece`` in ``text``, without overlaps."""
     place = text.find(piece)
     while place >= 0:
         yield place

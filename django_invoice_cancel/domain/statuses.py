@@ -1,6 +1,6 @@
-"""The states of an invoice and the moves between them, by who moves: one table serves all writers.
+"""The statuses of an invoice and the allowed transitions, by source. All writers use the same table.
 
-A move that is not in ``MOVES`` is not allowed.
+A transition that is not in ``MOVES`` is not allowed.
 """
 
 from collections.abc import Mapping
@@ -9,46 +9,46 @@ from types import MappingProxyType
 
 
 class IllegalMove(RuntimeError):
-    """A move was requested that is not in the table of moves: a bug in this app."""
+    """A transition was requested that ``MOVES`` does not allow: a bug in this app."""
 
 
 class Status(StrEnum):
-    """The state of an invoice, as far as we know it."""
+    """The status of an invoice, as far as it is known."""
 
     CREATED = "created"
-    """Issued, nothing received: the only one from which a cancel may start."""
+    """Issued, and no payment received: the only status from which a cancellation may start."""
     CANCELING = "canceling"
-    """Claimed: somebody is sending the request."""
+    """Claimed: a process is sending the request."""
     IN_DOUBT = "in_doubt"
-    """The request may have been carried out; reconcile finds out."""
+    """The request may have been carried out. Reconciliation finds out."""
     CANCELED = "canceled"
     """Confirmed by the provider, or decided by a named person."""
     PARTIALLY_PAID = "partially_paid"
-    """Holds money, less than asked."""
+    """A payment below the amount was received."""
     PAID = "paid"
-    """Holds the money asked for."""
+    """A payment of the amount was received."""
     OVERPAID = "overpaid"
-    """Holds more money than asked."""
+    """A payment above the amount was received."""
     EXPIRED = "expired"
     """Closed by the provider: its lifetime is over."""
     FAILED = "failed"
     """Closed by the provider: the payment failed."""
 
     do_not_call_in_templates = nonmember(True)  # noqa: FBT003 - Python's signature
-    """Django's templates call a class that they meet, as in ``{{ invoice.Status.PAID }}``, unless it has this."""
+    """Django's templates call a class, as in ``{{ invoice.Status.PAID }}``, unless it has this attribute."""
 
 
 PAID_STATUSES: tuple[Status, ...] = (Status.PARTIALLY_PAID, Status.PAID, Status.OVERPAID)
-"""The statuses that hold money, least first: money only grows."""
+"""The statuses with a payment, smallest first: a payment only grows."""
 
 CLOSED_STATUSES: frozenset[Status] = frozenset({Status.CANCELED, Status.EXPIRED, Status.FAILED})
-"""The statuses that accept no money any more."""
+"""The statuses in which the invoice no longer accepts a payment."""
 
 INTERNAL_STATUSES: frozenset[Status] = frozenset({Status.CANCELING, Status.IN_DOUBT})
 """The statuses that no provider can report."""
 
 REPORTABLE_STATUSES: tuple[Status, ...] = tuple(status for status in Status if status not in INTERNAL_STATUSES)
-"""The other statuses: a provider can report them, an invoice can be registered with them, a person can decide them."""
+"""The other statuses. A provider can report them, ``register`` accepts them, and a person can decide them."""
 
 
 _KNOWN = frozenset(Status)
@@ -58,19 +58,19 @@ class TransitionSource(StrEnum):
     """The source of a transition from one status to another."""
 
     CLAIM = "claim"
-    """A cancel wins the sole right to submit."""
+    """A cancellation wins the exclusive right to send the request."""
     RECORD = "record"
-    """The claim's own reply, in time."""
+    """The reply to the claim's request, while the invoice is ``canceling``."""
     LATE_RECORD = "late_record"
-    """The claim's own reply, after somebody else took the invoice out of ``canceling``."""
+    """The reply to the claim's request, after another process moved the invoice out of ``canceling``."""
     ABANDON = "abandon"
-    """The claim's process is gone."""
+    """The process that claimed the invoice is gone."""
     OBSERVE = "observe"
-    """A status learned from outside: a webhook, a lookup."""
+    """A status that was reported from outside, by a webhook or a lookup."""
     LOOKUP = "lookup"
-    """A lookup, begun after the doubt period, that says "still open"."""
+    """A lookup that began after the doubt period and returned "still open"."""
     RESOLVE = "resolve"
-    """A named person decides: about a doubt, a contradiction, or a refusal that no lookup can explain."""
+    """The decision of a named person about a doubt, a contradiction, or a refusal that no lookup can explain."""
 
 
 _MONEY_ONLY_GROWS = {
@@ -118,14 +118,14 @@ MOVES: Mapping[TransitionSource, Mapping[Status, frozenset[Status]]] = MappingPr
 
 
 def is_known(status: str) -> bool:
-    """Return whether this version knows the status; after a rollback, rows may hold statuses of a newer one."""
+    """Return whether this version knows the status. After a rollback, rows may hold statuses of a newer version."""
     return status in _KNOWN
 
 
 def may_move(mover: TransitionSource, old: str, new: str) -> bool:
-    """Return whether ``mover`` may take an invoice from ``old`` to ``new``.
+    """Return whether ``mover`` may move an invoice from ``old`` to ``new``.
 
-    From a status that this version does not know, only observed money moves an invoice.
+    From a status that this version does not know, only an observed payment moves an invoice.
     """
     if not is_known(old):
         return mover == TransitionSource.OBSERVE and new in PAID_STATUSES
@@ -133,11 +133,11 @@ def may_move(mover: TransitionSource, old: str, new: str) -> bool:
 
 
 def check_move(mover: TransitionSource, old: str, new: str) -> None:
-    """Raise ``IllegalMove`` unless ``mover`` may take an invoice from ``old`` to ``new``."""
+    """Raise ``IllegalMove`` unless ``mover`` may move an invoice from ``old`` to ``new``."""
     if not may_move(mover, old, new):
         raise IllegalMove(f"{mover} may not move an invoice from {old} to {new}.")
 
 
 def holds_money(status: str) -> bool:
-    """Say whether an invoice in this status holds money."""
+    """Return whether an invoice in this status has received a payment."""
     return status in PAID_STATUSES

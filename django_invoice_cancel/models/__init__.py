@@ -1,4 +1,4 @@
-"""The models: ``Invoice``, its append-only log, and what is shared about a provider account."""
+"""The models: ``Invoice``, its append-only log, bulk operations, and the shared state of provider accounts."""
 
 from .invoice import Invoice
 from .operation import BulkOperation

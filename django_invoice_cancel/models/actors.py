@@ -1,6 +1,7 @@
-"""The acting user: the column that refers to it, its name as text, and the user of a name.
+"""The acting user: the column that refers to it, its name as text, and the lookup of a user by name.
 
-Users may live in another database or schema, may have any type of name, and may be deleted. What they did stays.
+Users may be stored in another database or schema, may have names of any type, and may be deleted. The log of their
+actions stays.
 """
 
 from contextlib import suppress
@@ -22,14 +23,14 @@ LABEL_LENGTH = 150
 
 class _ActorDescriptor(ForwardManyToOneDescriptor):  # type: ignore[type-arg]
     def get_object(self, instance: Any) -> Any:
-        """Return the user; None if it was deleted, since nothing clears the key."""
+        """Return the user, or None if it was deleted: the key is not cleared then."""
         with suppress(ObjectDoesNotExist):
             return super().get_object(instance)
         return None
 
 
 class ActorField(models.ForeignKey):  # type: ignore[type-arg]
-    """A key of the acting user, without a constraint; its value is None if the user was deleted."""
+    """A foreign key to the acting user, without a constraint. Its value is None if the user was deleted."""
 
     forward_related_accessor_class = _ActorDescriptor
 
@@ -39,9 +40,10 @@ class ActorField(models.ForeignKey):  # type: ignore[type-arg]
 
 
 def acting_user(verbose_name: Any, **options: Any) -> "models.ForeignKey[Any, Any]":
-    """Return a key of the acting user.
+    """Return a foreign key to the acting user.
 
-    ``DO_NOTHING``: with any other rule, deleting a user queries the users' database for tables of this app.
+    It uses ``DO_NOTHING``, because with any other rule a deletion of a user queries the users' database for tables of
+    this app.
     """
     return ActorField(
         settings.AUTH_USER_MODEL,
@@ -56,13 +58,13 @@ def acting_user(verbose_name: Any, **options: Any) -> "models.ForeignKey[Any, An
 
 
 def named_actor(actor: Any) -> tuple[Any, str]:
-    """Return the user's primary key, or None, and the text that is logged: the name, else the key.
+    """Return the user's primary key, or None, and the text to log: the name, else the key.
 
     Args:
-        actor: a user, an object that behaves like one (such as the user of a token), a label, or None.
+        actor: A user, an object that behaves like one (such as the user of a token), a label, or None.
 
     Raises:
-        TypeError: it is none of them.
+        TypeError: ``actor`` has another type.
     """
     actor = checked_actor(actor)
     if actor is None:
@@ -76,12 +78,12 @@ def named_actor(actor: Any) -> tuple[Any, str]:
     key = getattr(actor, "pk", None)
     names = (_label(name) for name in (_username(actor), key) if name is not None)
     label = next((name for name in names if name.strip()), "")
-    # The key of a token may be one of another service's users.
+    # The key of a token may be that of a user of another service.
     return (key if isinstance(actor, get_user_model()) else None), label
 
 
 def find_actor(name: str) -> Any:
-    """Return the user of this name, or the name itself, as a label, if there is none."""
+    """Return the user with this name. If no user has it, return the name as a label."""
     user_model = get_user_model()
     field = user_model.USERNAME_FIELD
     # A field of numbers, UUIDs or the like raises one of these for other text.
@@ -91,7 +93,7 @@ def find_actor(name: str) -> Any:
 
 
 def _username(actor: Any) -> Any:
-    """Return the user's name; None for a user model that has none."""
+    """Return the user's name, or None if the user model has no names."""
     get_username = getattr(actor, "get_username", None)
     if not callable(get_username):  # not an AbstractBaseUser
         return getattr(actor, "username", None)

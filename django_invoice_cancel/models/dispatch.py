@@ -1,7 +1,7 @@
-"""Hand an operation to the dispatcher: within a time limit, and never to more workers than are wanted.
+"""Dispatch an operation to its workers: within a time limit, and never to more workers than requested.
 
-A dispatched message carries only the operation's id, so that messages cannot be told apart. They are counted: a
-further dispatch declares the earlier messages surplus, and as many messages end when they arrive.
+A dispatched message contains only the id of the operation, so messages cannot be distinguished. They are counted
+instead. A further dispatch marks the earlier messages as surplus, and the same number of messages end when they arrive.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..domain.clock import utc_now
 logger = logging.getLogger("django_invoice_cancel")
 
 QUIET = timedelta(minutes=2)
-"""An operation on which nobody worked for so long is interrupted."""
+"""An operation without a heartbeat for this time is interrupted."""
 
 DISPATCH_SECONDS = 10.0
-"""How long starting an operation waits for the dispatcher, all its messages together."""
+"""Maximum seconds that the start of an operation waits for the dispatcher, for all its messages together."""
 DISPATCH_BACK_OFF = (QUIET, timedelta(minutes=10), timedelta(hours=1))
-"""How long an operation must be quiet before it is dispatched again, by dispatches in a row that had no effect."""
+"""Time without a heartbeat before an operation is dispatched again, by the number of dispatches without effect."""
 
 
 class Dispatched(models.Model):
-    """The messages of an operation: those on their way, and those that are surplus."""
+    """The messages of an operation: those in the queue, and those that are surplus."""
 
     chains = models.PositiveIntegerField(default=0, editable=False)
     surplus_chains = models.PositiveIntegerField(default=0, editable=False)
@@ -53,14 +53,14 @@ class Dispatched(models.Model):
 
     @property
     def is_dispatch_due(self) -> bool:
-        """Whether a sweep may dispatch it again: messages that had no effect may still wait for busy workers."""
+        """True if a sweep may dispatch it again. Messages without effect may still wait for busy workers."""
         row: Any = self
         last = row.worked_at or row.started_at
         quiet = DISPATCH_BACK_OFF[min(self.unanswered, len(DISPATCH_BACK_OFF) - 1)]
         return last is None or bool(last < utc_now() - quiet)
 
     def join_chain(self) -> bool:
-        """Count a message that arrived; return False if it is surplus and enough others have arrived."""
+        """Count a message that arrived. Return False if it is surplus and enough others have arrived."""
         surplus = {"surplus_chains__gt": 0, "joined_chains__gte": F("workers")}
         ended = {"surplus_chains": F("surplus_chains") - 1, "is_drained": True}
         if self.surplus_chains and self._own_row.filter(**surplus).update(**ended):
@@ -74,13 +74,13 @@ class Dispatched(models.Model):
         """Count messages that are not sent again."""
         try:
             self._own_row.filter(chains__gt=0).update(chains=Greatest(F("chains"), Value(count)) - count)
-        except DatabaseError:  # then a later dispatch declares too many messages surplus
+        except DatabaseError:  # then a later dispatch marks too many messages as surplus
             logger.warning("A message of bulk operation %s was not counted.", self.pk)
 
     def send_messages(self, count: int) -> None:
-        """Call the dispatcher ``count`` times; raise its first error, ``TimeoutError`` if it does not return."""
-        # Messages before a silence that followed surplus ones were lost: their number was too high. The order of the
-        # columns matters: MySQL reads the new values of those to the left.
+        """Call the dispatcher ``count`` times; raise its first error, or ``TimeoutError`` if it does not return."""
+        # If a surplus message ended and then no message arrived, the earlier ones were lost, so none is surplus. The
+        # order of the columns matters: MySQL reads the new values of the columns to the left.
         surplus = Case(
             When(is_drained=True, surplus_chains=0, then=Value(0)),
             default=F("surplus_chains") + F("chains"),
@@ -96,11 +96,11 @@ class Dispatched(models.Model):
 
 
 class _Calls:
-    """Calls of the dispatcher, in a thread of their own: a broker may accept a connection and never answer."""
+    """Calls of the dispatcher in a separate thread, because a broker may accept a connection and never answer."""
 
     def __init__(self, path: str, key: str, count: int) -> None:
         self.failed = count
-        """How many messages certainly were not sent."""
+        """Number of messages that were certainly not sent."""
         self._path, self._key, self._count = path, key, count
         self._error: BaseException | None = None
         self._is_given_up = False
@@ -136,11 +136,11 @@ class _Calls:
         try:
             self._work(call)
         finally:
-            connections.close_all()  # those of this thread
+            connections.close_all()  # the connections of this thread
 
 
 def dispatcher(path: str) -> Callable[[str], Any]:
-    """Return the function that ``DISPATCH`` names; raise ``ImproperlyConfigured`` if it cannot be called as one."""
+    """Return the function in ``DISPATCH``. Raises ``ImproperlyConfigured`` if it cannot be imported, or is async."""
     call: Callable[[str], Any] = registry.resolve(path)
     if is_async(call):
         raise _never_runs(path)
@@ -148,7 +148,7 @@ def dispatcher(path: str) -> Callable[[str], Any]:
 
 
 def is_async(call: object) -> bool:
-    """Return whether calling it only makes a coroutine."""
+    """Return whether a call only makes a coroutine."""
     own_call = vars(type(call)).get("__call__")
     return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (call, own_call))
 

@@ -18,15 +18,15 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class PrimaryManager(models.Manager[Row]):
-    """Asks the router for the writable database, also to read."""
+    """A manager that uses the writable database of the router for reads as well."""
 
     @property
     def db(self) -> str:
-        """The alias of the database that is worked on."""
+        """The alias of the database in use."""
         return self._db or router.db_for_write(self.model, **self._hints)  # type: ignore[attr-defined]
 
     def get_queryset(self) -> "models.QuerySet[Row]":
-        """Return all rows, of the writable database."""
+        """Return all rows of the writable database."""
         rows: Any = super().get_queryset()
         rows._for_write = True  # as QuerySet.update does
         return rows  # type: ignore[no-any-return]
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     _CharField = models.CharField[Any, str]
     _DecimalField = models.DecimalField[Any, Any]
     _DateTimeField = models.DateTimeField[Any, Any]
-else:  # generic for the type checker alone
+else:  # generic only for the type checker
     _CharField = models.CharField
     _DecimalField = models.DecimalField
     _DateTimeField = models.DateTimeField
@@ -45,7 +45,7 @@ else:  # generic for the type checker alone
 class ExactCharField(_CharField):
     """A ``CharField`` whose comparisons and unique keys respect case on MySQL and MariaDB too.
 
-    Their default collation does not: two of a provider's ids that differ by case would be one invoice.
+    Their default collation ignores case: two ids of a provider that differ only in case would be one invoice.
     """
 
     def db_parameters(self, connection: Any) -> dict[str, Any]:
@@ -56,10 +56,10 @@ class ExactCharField(_CharField):
 
 
 class InstantField(_DateTimeField):
-    """An instant, stored in UTC and read as an aware ``datetime`` in UTC, whatever ``USE_TZ`` is.
+    """An instant, stored in UTC and read as an aware ``datetime`` in UTC, independent of ``USE_TZ``.
 
-    A plain ``DateTimeField`` holds naive local time under ``USE_TZ = False``: in the nights when the clocks change,
-    two instants an hour apart may read the same. Naive values are accepted in filters, as local time.
+    A plain ``DateTimeField`` holds naive local time under ``USE_TZ = False``. In the nights when the clocks change,
+    two instants an hour apart may then be equal. Filters accept naive values as local time.
     """
 
     def get_internal_type(self) -> str:
@@ -82,7 +82,7 @@ class InstantField(_DateTimeField):
         return str(in_utc.replace(tzinfo=None))  # Django would refuse it, or convert it to the connection's zone
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> datetime | None:
-        """Return the stored instant; undo what the backend did to it for ``USE_TZ``."""
+        """Return the stored instant, without the conversion of the backend for ``USE_TZ``."""
         if isinstance(value, str):  # SQLite, for an expression
             value = parse_datetime(value)
         if value is None:
@@ -99,12 +99,12 @@ _AMOUNT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
 def is_amount(text: str) -> bool:
-    """Return whether a text is an amount in plain digits: Python also accepts 1_000 and digits of other scripts."""
+    """Return whether a text is an amount in plain digits. Python also accepts 1_000 and digits of other scripts."""
     return _AMOUNT.fullmatch(text.strip(" ")) is not None
 
 
 class AmountField(_DecimalField):
-    """A ``DecimalField`` that accepts plain digits only, and refuses what the database would round without a word."""
+    """A ``DecimalField`` that accepts only plain digits, and refuses amounts that the database would silently round."""
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, bool) or (isinstance(value, str) and not is_amount(value)):
@@ -137,7 +137,7 @@ class AmountFormField(forms.DecimalField):
 
 
 def as_plain(instant: datetime) -> datetime:
-    """Return an instant as a plain ``DateTimeField`` holds it: under ``USE_TZ = False`` as naive local time."""
+    """Return an instant in the form of a plain ``DateTimeField``: naive local time under ``USE_TZ = False``."""
     return instant if settings.USE_TZ else timezone.make_naive(instant, timezone.get_default_timezone())
 
 
@@ -146,9 +146,9 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC) + _MARGIN, datetime.max.replace
 
 
 def displayable(value: datetime) -> None:
-    """Raise ``ValidationError`` for a time so close to the ends of the calendar that not every time zone can show it.
+    """Raise ``ValidationError`` for a time at an end of the calendar, which not every time zone can show.
 
-    Such times stand for "never" or "unknown" in other systems: 9999-12-31, 0001-01-01.
+    Other systems use such times for "never" or "unknown": 9999-12-31, 0001-01-01.
     """
     if not is_displayable(value):
         raise ValidationError(

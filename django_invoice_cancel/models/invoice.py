@@ -1,6 +1,6 @@
-"""The invoice: small and concrete on purpose. The merchant's order points at it, or finds it by provider and id.
+"""The model ``Invoice``. The merchant's order has a foreign key to it, or finds it by provider and external id.
 
-Fields that only the writer changes are left out of ``save()``; each public method is one line on top of a service.
+``save()`` does not write the fields that only the writer changes. Each public method calls a service.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Invoice(models.Model):
-    """One invoice at one provider, and what is known of it."""
+    """One invoice at one provider: its data, its status, and the times that cancellation and reconciliation need."""
 
     Status: TypeAlias = statuses.Status
 
@@ -133,16 +133,23 @@ class Invoice(models.Model):
     # -- saving -----------------------------------------------------------------------------------------------
 
     def save(self, *, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Insert a new invoice whole; of an existing one, save the fields that are not the writer's.
+        """Insert a new invoice; of a stored one, save only the fields that the writer does not manage.
 
-        Naming one of theirs in ``update_fields`` raises ``ValueError``. A copy of a stored invoice (``pk = None``,
-        ``_state.adding = True``) is a new one: it gets neither its status nor its bookkeeping.
+        A copy of a stored invoice (``pk = None``, ``_state.adding = True``) is a new invoice: its status and the other
+        fields of the writer get their defaults.
+
+        Args:
+            update_fields: The fields to save.
+            **kwargs: The other arguments of ``Model.save``.
+
+        Raises:
+            ValueError: ``update_fields`` contains a field that only the writer changes.
         """
         using = kwargs.get("using")
         if self._state.adding and self._state.db is not None:
             begin_anew(self)
         if self._state.adding or (using and using != self._state.db):
-            kwargs["force_insert"] = (models.Model,)  # in the tables of all parents too
+            kwargs["force_insert"] = (models.Model,)  # also in the tables of all parents
         elif update_fields is None:
             update_fields = self._host_fields()
         else:
@@ -156,7 +163,7 @@ class Invoice(models.Model):
         return [column for column in columns if column not in WRITER_FIELDS and column not in deferred]
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Check the values as Django does; refuse also what some database cannot store, or would round."""
+        """Validate the values as Django does, and refuse values that a database cannot store or would round."""
         excluded = set(exclude or ())
         errors = untimely(self, excluded)
         try:
@@ -168,7 +175,7 @@ class Invoice(models.Model):
             raise ValidationError(errors)
 
     def clean(self) -> None:
-        """Normalise the id; reject an alias that is not configured and an id that its adapter does not accept."""
+        """Normalize the id; refuse an alias that is not configured, and an id that its adapter does not accept."""
         try:
             provider = registry.get_provider(self.provider)
         except ImproperlyConfigured as error:
@@ -186,42 +193,50 @@ class Invoice(models.Model):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the invoice is canceled, expired or failed, so that it accepts no payment."""
+        """True if the invoice is canceled, expired or failed, so that it accepts no payment."""
         return self.status in CLOSED_STATUSES
 
     @property
     def holds_money(self) -> bool:
-        """Whether a payment has been received."""
+        """True if a payment has been received."""
         return holds_money(self.status)
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the process that was canceling it is gone."""
+        """True if the process that was canceling the invoice is gone."""
         return is_abandoned(self)
 
     @property
     def is_resolvable(self) -> bool:
-        """Whether ``resolve`` applies to the invoice (in doubt, contradicted, or refused where no lookup exists)."""
+        """True if ``resolve`` applies: in doubt, contradicted, or refused by a provider without lookup."""
         return not why_not(Wanted.RESOLVE, self)
 
     @property
     def _writer(self) -> InvoiceWriter:
-        """Writes status and bookkeeping in this invoice's database."""
+        """The writer of the status and the log, in the database of this invoice."""
         return InvoiceWriter(type(self), router.db_for_write(Invoice, instance=self))
 
     # -- actions ----------------------------------------------------------------------------------------------
 
     def cancel(self, *, actor: Any = None, reason: str = "", trigger: str = Trigger.API) -> CancelResult:
-        """Cancel the invoice at its provider and return the result of a canceled invoice.
+        """Cancel the invoice at its provider.
+
+        The cancel request is sent at most once. If it is not known whether the provider carried it out, the invoice
+        becomes ``in_doubt``, and reconciliation finds out.
 
         Args:
             actor: A user, a label, or None. It is logged.
             reason: Required if ``REQUIRE_REASON`` is set. It is logged.
             trigger: The entry point that is logged.
 
+        Returns:
+            The result of an invoice that is canceled, now or before.
+
         Raises:
-            CancelError: The invoice is not canceled; the subclass and ``result`` show why.
-            CancelInTransaction: Nothing was sent or written. Use ``cancel_on_commit`` inside a transaction.
+            CancelError: The invoice is not canceled, or the answer could not be stored. The subclass and ``result``
+                show the reason.
+            CancelInTransaction: Inside a transaction. Nothing was sent or written. Use ``cancel_on_commit``.
+            TypeError: ``actor`` or ``reason`` has the wrong type.
             ValueError: The invoice was not saved, or an argument is invalid.
         """
         return results.raise_unless_ok(cancel_invoice(self, actor=actor, trigger=Trigger(trigger), reason=reason))
@@ -231,13 +246,26 @@ class Invoice(models.Model):
 
         The request is stored until it is carried out, refused or withdrawn; ``reconcile_invoices`` tries again later.
 
+        Args:
+            actor: A user, a label, or None. It is logged.
+            reason: Required if ``REQUIRE_REASON`` is set. It is logged.
+
         Returns:
-            False, and nothing is stored, if the invoice is not ``created``.
+            False if the invoice is not ``created``. Then nothing is stored.
+
+        Raises:
+            TypeError: ``actor`` or ``reason`` has the wrong type.
+            ValueError: The invoice was not saved, or a required reason is missing.
         """
         return cancel_on_commit(self, actor=actor, reason=reason)
 
     def withdraw(self, *, actor: Any = None, reason: str = "", trigger: str = Trigger.API) -> bool:
         """Withdraw a requested cancellation, so that it is not tried again. Works in any status and any transaction.
+
+        Args:
+            actor: A user, a label, or None. It is logged.
+            reason: It is logged.
+            trigger: The entry point that is logged.
 
         Returns:
             False if a cancel request was sent that may still succeed.
@@ -263,10 +291,13 @@ class Invoice(models.Model):
             reason: It is logged.
 
         Returns:
-            Whether the status of the invoice changed.
+            True if the status of the invoice changed.
 
         Raises:
-            ValueError: Not exactly one of both is given, or no provider can report the status.
+            ValueError: Not exactly one of ``status`` and ``provider_status`` is given, or no provider can report the
+                status.
+            TypeError: ``actor``, ``reason`` or ``provider_status`` has the wrong type.
+            ImproperlyConfigured: ``provider_status`` is given, and the alias is not configured.
         """
         intent = make_intent(actor, trigger, reason)
         return observe_invoice(self, status, provider_status=provider_status, intent=intent)
@@ -279,8 +310,12 @@ class Invoice(models.Model):
                 declares a repeat harmless.
             actor: A user, a label, or None. It is logged.
 
+        Returns:
+            The result, also for an invoice that was not looked up.
+
         Raises:
-            CancelInTransaction: Nothing was sent or written.
+            CancelInTransaction: Inside a transaction. Nothing was sent or written.
+            ValueError: The invoice was not saved.
         """
         return reconcile_invoice(self, resubmit=resubmit, actor=actor)
 
@@ -290,24 +325,25 @@ class Invoice(models.Model):
         Args:
             status: The status that was decided. A contradicted invoice may also be resolved to the status that it has.
             actor: The person: a user or a label.
-            reason: Why. Both are logged.
+            reason: The reason of the decision. Both are logged.
 
         Raises:
-            ResolveNotPossible: ``is_resolvable`` is False, or ``created`` comes before the doubt period is over.
-            ValueError: An argument is invalid.
+            ResolveNotPossible: ``is_resolvable`` is False, the invoice has changed, or the status is ``created`` and
+                the doubt period is not over.
+            ValueError: An argument is invalid or missing.
         """
         self._writer.resolve(self, Status(status), make_intent(actor, Trigger.OPERATOR, reason))
 
     def mark_handled(self, *, actor: Any, note: str, seen: str = "") -> bool:
-        """Record that a named person has handled a payment that met a cancellation.
+        """Record that a named person has handled a payment on an invoice whose cancellation was confirmed.
 
         Args:
             actor: The person: a user or a label.
-            note: What was done. Both are logged.
+            note: A description of the action. Both are logged.
             seen: The status that the person saw, so that a larger payment is not marked as well.
 
         Returns:
-            False if it was marked before.
+            False if the payment was marked before.
 
         Raises:
             ResolveNotPossible: There is no such payment, or the status is no longer ``seen``.
@@ -326,7 +362,7 @@ class Invoice(models.Model):
 
 @receiver(pre_save, dispatch_uid="invoice_cancel.raw_save")
 def guard_raw_save(sender: type[models.Model], instance: Any, using: str, raw: bool, **kwargs: Any) -> None:
-    """Guard the status against raw saves: they call ``Model.save_base``, whatever this class overrides."""
+    """Guard the status against raw saves, which call ``Model.save_base`` and bypass the ``save`` of this class."""
     if raw and sender._meta.concrete_model is Invoice and instance.pk is not None:
         InvoiceWriter(Invoice, using).guard_raw_save(instance)
 

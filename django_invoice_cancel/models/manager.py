@@ -57,15 +57,27 @@ class InvoiceManager(_Manager[InvoiceT]):
         on_conflict: OnConflict | None = None,
         **fields: Unpack[InvoiceFields],
     ) -> tuple[InvoiceT, bool]:
-        """Register an invoice that exists at the provider; return ``(invoice, created)``.
+        """Register an invoice that exists at the provider. Idempotent.
 
-        Idempotent. Of an invoice that is registered, an empty reference, amount, currency and time are filled in;
-        nothing else changes. Given values that differ are reported to ``on_conflict``, or logged as a WARNING. Through
-        a child class of ``Invoice`` the child's row is inserted too, and ``created`` is True if it was, whether the
-        invoice was registered before or not.
+        If the invoice is registered already, only its empty fields are filled in: reference, amount, currency and
+        times. The manager of a child class of ``Invoice`` also inserts the row of the child.
 
-        ``fields``: reference, amount (str or Decimal), currency, issued_at, expires_at, status, and the fields that a
-        child class adds. Raises ``ValidationError`` for a value that is not acceptable.
+        Args:
+            provider: The alias in ``PROVIDERS``.
+            external_id: The provider's id of the invoice. A whole number is converted to its decimal text.
+            actor: A user, a label, or None. It is logged if the invoice is new and its status is not ``created``.
+            trigger: The entry point that is logged with it.
+            on_conflict: Called if given values differ from the stored ones, which are kept. Without it, a WARNING is
+                logged.
+            **fields: ``reference``, ``amount`` (str, int or Decimal), ``currency``, ``issued_at``, ``expires_at``,
+                ``status``, and the fields that a child class adds.
+
+        Returns:
+            ``(invoice, created)``. For a child class, ``created`` is True if the row of the child was inserted.
+
+        Raises:
+            ValidationError: A value is not valid.
+            TypeError: ``actor`` has the wrong type.
         """
         values = {"provider": provider, "external_id": external_id, **fields}
         writer = self.get_queryset()._writer
@@ -81,10 +93,21 @@ class InvoiceManager(_Manager[InvoiceT]):
         trigger: str = Trigger.API,
         on_conflict: OnConflict | None = None,
     ) -> tuple[int, int]:
-        """Register many at once; return how many were new and how many were known. All or none: bad rows raise.
+        """Register many invoices in one transaction. If a row is invalid, no invoice is registered.
 
-        ``rows``: mappings with the arguments of ``register``. ``on_conflict`` is called for each invoice whose stored
-        values differ from given ones; without it, one WARNING is logged for all of them.
+        Args:
+            rows: Mappings with ``provider``, ``external_id`` and the ``fields`` of ``register``.
+            actor: A user, a label, or None. It is logged as in ``register``.
+            trigger: The entry point that is logged with it.
+            on_conflict: Called for each invoice whose stored values differ from the given ones. Without it, one WARNING
+                is logged for all of them.
+
+        Returns:
+            The number of new invoices, and the number of the other rows, whose invoices were registered already.
+
+        Raises:
+            ValidationError: A value of a row is not valid.
+            TypeError: ``actor`` has the wrong type.
         """
         intent = make_intent(actor, trigger)
         invoices = [self._valid(row) for row in rows]
@@ -93,7 +116,7 @@ class InvoiceManager(_Manager[InvoiceT]):
         return new, len(invoices) - new
 
     def _valid(self, values: Mapping[str, Any]) -> tuple[Invoice, dict[str, Any]]:
-        """Return a new instance with these values and those that were given, or raise ``ValidationError``."""
+        """Return a new instance and the given values without empty ones, or raise ``ValidationError``."""
         cleaned = cleaned_values(values, self.model)
         invoice: Invoice = self.model(**cleaned)
         invoice.full_clean(validate_unique=False, validate_constraints=False)
@@ -110,16 +133,26 @@ class InvoiceManager(_Manager[InvoiceT]):
         actor: Any = None,
         reason: str = "",
     ) -> Invoice | None:
-        """Record a status that a webhook reports, as a status of ours or as the provider's status string.
+        """Record a status that a webhook reports, without a request. Works inside any transaction.
 
-        ``external_id``: a string, or a whole number, which stands for its decimal text. Returns the invoice, or None
-        if there is none with this id; a payment that is lost in this way is logged as a WARNING. Of a child class it
-        returns the child; an invoice that is not registered as one is returned as an ``Invoice``. Raises ``ValueError``
-        for an id of another type and for a status that cannot be observed.
+        Args:
+            provider: The alias in ``PROVIDERS``.
+            external_id: The provider's id of the invoice. A whole number is converted to its decimal text.
+            status: A status of this package.
+            provider_status: The provider's status string, in place of ``status``.
+            trigger: The entry point. It is logged, with ``actor`` (a user, a label, or None) and ``reason``.
+
+        Returns:
+            The invoice, or None if it is not registered; then a reported payment is logged as a WARNING. The manager of
+            a child class returns the child, or an ``Invoice`` if the invoice has no row of the child.
+
+        Raises:
+            ValueError: The id has another type, not exactly one of both statuses is given, or it cannot be reported.
+            ImproperlyConfigured: The alias is not configured.
         """
         if isinstance(external_id, bool) or not isinstance(external_id, str | int):
             raise ValueError(f"external_id must be a string or a whole number, not {type(external_id).__name__}.")
-        make_intent(actor, trigger, reason)  # raises before an invoice is looked for
+        make_intent(actor, trigger, reason)  # raises before the invoice is searched
         account = registry.get_provider(checked_text("provider", provider))
         observed = observed_status(account, status, provider_status)
         writer = self.get_queryset()._writer

@@ -1,7 +1,7 @@
-"""A stored bulk run: what was selected, who asked, how far it is.
+"""A stored bulk run: its selection, its actor and its progress.
 
-The selection is frozen when the operation is made. Progress is written by conditional UPDATEs alone, so that of
-two who stop, resume or finish an operation one does; what is done with its items stands with them.
+The selection is stored when the operation is created, and does not change. Progress is written only by conditional
+UPDATEs, so that only one of two processes can stop, resume or finish an operation. Its items store the outcomes.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 __all__ = ["BulkOperation", "Operation", "Progress"]
 
 ITEM_BATCH_SIZE = 2000
-"""How many items are written by one statement."""
+"""Maximum number of items that one statement writes."""
 ID_BATCH_SIZE = 20_000
-"""How many ids are read by one query."""
+"""Maximum number of ids that one query reads."""
 
 
 class BulkOperation(Dispatched):
-    """One operation on a frozen selection."""
+    """One operation on a stored selection of invoices."""
 
     id: models.UUIDField[Any, uuid.UUID] = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     operation: Text = models.CharField(_("operation"), max_length=16, choices=Operation.choices)
@@ -91,33 +91,33 @@ class BulkOperation(Dispatched):
 
     @property
     def is_known(self) -> bool:
-        """Whether this version knows the operation and its progress; a newer one may have written them."""
+        """True if this version knows the operation and its progress. A newer version may have written them."""
         return self.operation in Operation.values and self.progress in Progress.values
 
     @property
     def intent(self) -> AuditContext:
-        """Who asks, as the log says it. The user may be gone: the label is not."""
+        """The audit context for the log. If the user was deleted, the label is the actor."""
         return AuditContext(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
 
     @property
     def wanted(self) -> Wanted:
-        """The intention with which its invoices are looked at; a check repeats cancel requests if it must."""
+        """The action for each invoice. A check repeats cancel requests if the provider has no lookup."""
         return Wanted.REPEAT if self.operation == Operation.CHECK else Wanted(self.operation)
 
     @property
     def waits_for(self) -> frozenset[Code]:
-        """Codes that conclude no item: it waits until they have passed. A check does not wait for the setting SEND."""
+        """Codes that do not conclude an item; it waits until they no longer apply. A check does not wait for SEND."""
         return NOT_NOW if self.operation == Operation.CANCEL else NOT_NOW - {Code.SENDING_DISABLED}
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether nobody works on it, though there is something to do."""
+        """True if the operation is running, and no worker has been active for two minutes."""
         last = self.worked_at or self.started_at
         return self.progress == Progress.RUNNING and last is not None and last < utc_now() - QUIET
 
     @property
     def database(self) -> str:
-        """The alias of the database that holds it."""
+        """The alias of the operation's database."""
         return self._state.db or "default"
 
     # -- the selection ----------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class BulkOperation(Dispatched):
         self._count()
 
     def add_strangers(self, labels: Iterable[str], code: Code = Code.NO_INVOICE) -> None:
-        """Write an item for each selected thing whose invoice is not named: it is listed, and skipped."""
+        """Write a skipped item for each selected object without an invoice, so that the report lists it."""
         skipped = {"outcome": Outcome.SKIPPED, "code": code, "done_at": utc_now()}
         items = BulkOperationItem.objects.using(self.database)
 
@@ -141,15 +141,15 @@ class BulkOperation(Dispatched):
         self._count()
 
     def refuse(self, keys: Iterable[Any]) -> None:
-        """Leave these invoices of the selection alone: who selected them may not touch them."""
+        """Skip these invoices of the selection, because the user has no permission to change them."""
         keys = iter(keys)
         while batch := list(islice(keys, ITEM_BATCH_SIZE)):
             self.items.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in batch)
 
     def leave_out_misstored(self) -> None:
-        """Conclude items whose invoice has an id that is not stored as its provider is asked about it.
+        """Conclude the items whose external id is not stored in the form that is sent to the provider.
 
-        No query can count them, so all ids are read once, in batches: a confirmation page counts what is left.
+        No query can count them, so all ids are read once, in batches. A confirmation page counts the remaining items.
         """
         if self.operation == Operation.RESOLVE:
             return
@@ -170,7 +170,7 @@ class BulkOperation(Dispatched):
             batch = [] if last is None else list(rows.filter(pk__gt=last)[:ID_BATCH_SIZE])
 
     def _leave_out(self, keys: list[Any], provider: Provider) -> None:
-        """Conclude those invoices with which nothing is done because of their id, and not because of their status."""
+        """Conclude the invoices that are ineligible because of their id, and not because of their status."""
         found = {
             invoice.pk: why_not(self.wanted, invoice, provider, waits_for=self.waits_for)
             for invoice in Invoice.objects.using(self.database).filter(pk__in=keys)
@@ -182,10 +182,18 @@ class BulkOperation(Dispatched):
         self.total = self.items.count()
         self.save(update_fields=["total"])
 
-    # -- from state to state ----------------------------------------------------------------------------------
+    # -- transitions of progress ----------------------------------------------------------------------------------
 
     def confirm(self, *, workers: int | None = None, **fields: Any) -> bool:
-        """Start the draft; False where it is none any more."""
+        """Start the draft, and dispatch it after the commit.
+
+        Args:
+            workers: Number of workers; the setting ``DISPATCH_WORKERS`` by default.
+            **fields: Further columns to write, such as ``reason``.
+
+        Returns:
+            False if the operation is no longer a draft.
+        """
         workers = conf.get().dispatch_workers if workers is None else workers
         fields |= {"started_at": utc_now(), "workers": workers}
         texts = {"reason": storable(checked_text("reason", fields.pop("reason")))} if "reason" in fields else {}
@@ -196,19 +204,27 @@ class BulkOperation(Dispatched):
         return write_texts(start, list(texts.values()), using=self.database)
 
     def stop(self) -> bool:
-        """Let nobody take more items; what is in flight is recorded."""
+        """Stop the operation: workers lease no more items. Requests in flight are recorded.
+
+        Returns:
+            False if the operation was not running.
+        """
         return self._go((Progress.RUNNING,), Progress.STOPPED)
 
     def resume(self) -> bool:
-        """Go on with what is left."""
+        """Continue with the remaining items, and dispatch the operation after the commit.
+
+        Returns:
+            False if the operation was not stopped.
+        """
         return self._go((Progress.STOPPED,), Progress.RUNNING)
 
     def finish(self) -> bool:
-        """Mark the operation finished; False where somebody else has."""
+        """Mark the operation as finished. Return False if another process did it before."""
         return self._go((Progress.RUNNING, Progress.STOPPED), Progress.FINISHED, finished_at=utc_now())
 
     def dispatch(self) -> None:
-        """Hand the operation to the dispatcher, if there is one, once for each worker, after the commit."""
+        """Call the dispatcher, if the setting ``DISPATCH`` has one, once for each worker, after the commit."""
         if conf.get().dispatch is None:
             return
 
@@ -216,9 +232,9 @@ class BulkOperation(Dispatched):
         call_on_commit(lambda: self.send_messages(self.workers), using=self._state.db, failure=failure, about=self.pk)
 
     def dispatch_again(self, *, is_sweep: bool = False) -> None:
-        """Dispatch an operation whose workers or messages are lost, now; what goes wrong is raised.
+        """Dispatch an operation whose workers or messages are lost, at once. Errors of the dispatcher are raised.
 
-        It counts as worked on from now: while it waits in a long queue, no sweep queues it again each minute.
+        The heartbeat is set to now, so that no sweep dispatches the operation again while it waits in a long queue.
         """
         if conf.get().dispatch is not None:
             self.send_messages(self.workers)
@@ -228,7 +244,7 @@ class BulkOperation(Dispatched):
     def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)
         if not Transactions(self.database).repeat(lambda: own.update(progress=new, **fields)):
-            with suppress(type(self).DoesNotExist):  # removed meanwhile: there is nothing left to show
+            with suppress(type(self).DoesNotExist):  # deleted concurrently
                 self.refresh_from_db(using=self.database)
             return False
         for name, value in {"progress": new, **fields}.items():

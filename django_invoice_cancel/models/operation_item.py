@@ -1,7 +1,6 @@
-"""What a stored bulk run says of one invoice: what was selected, who works on it now, what came of it, once.
+"""The items of a stored bulk run: one for each selected invoice, with its lease and its outcome.
 
-Items are leased, not ranged: whoever works takes some by CAS, and what it leaves behind is taken over when its
-lease is over.
+Workers lease items by CAS. If a worker dies, other workers take over its items when the lease is over.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,17 +24,17 @@ from .writes.transactions import Transactions
 
 
 def left_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":
-    """Return those of these items that have no outcome yet."""
+    """Return the items without an outcome."""
     return items.filter(outcome="")
 
 
 def free_items(items: "QuerySet[BulkOperationItem]") -> "QuerySet[BulkOperationItem]":
-    """Return those of these items that have no outcome yet and that no process holds."""
+    """Return the items without an outcome that no process has leased."""
     return left_items(items).filter(Q(leased_until__isnull=True) | Q(leased_until__lt=utc_now()))
 
 
 def distinct_providers(items: "QuerySet[BulkOperationItem]") -> list[str]:
-    """Return the aliases of these items, each by one step along an index."""
+    """Return the aliases of the items, each by one step along an index."""
     aliases: Any = items.order_by("provider").values_list("provider", flat=True)
     found = [each for each in [aliases.first()] if each is not None]
     while found and (following := aliases.filter(provider__gt=found[-1]).first()) is not None:
@@ -44,13 +43,13 @@ def distinct_providers(items: "QuerySet[BulkOperationItem]") -> list[str]:
 
 
 class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
-    """Freezes a selection, leases items to whoever works, takes their outcomes; ``operation.items`` is one."""
+    """Stores a selection, leases items to workers, and writes their outcomes. ``operation.items`` is such a manager."""
 
     def freeze(self, operation_id: UUID, invoices: QuerySet[Any]) -> None:
-        """Insert an item for each invoice, in one statement: the selection of one instant, however large it is.
+        """Insert an item for each invoice in one statement, so that the selection is that of one instant.
 
-        Items are worked on in this order: invoices that the provider did not know when it was last asked come last.
-        INSERT ... SELECT, which the ORM has no word for: 100,000 rows one by one take ten seconds.
+        Workers take the items in this order. Invoices that the provider did not know at the last request come last.
+        The ORM has no INSERT ... SELECT, and 100,000 single rows would take ten seconds.
         """
         text = models.CharField()
         values = {
@@ -74,21 +73,21 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             cursor.execute(f"INSERT INTO {table} ({columns}) {select}", params)
 
     def left(self) -> "QuerySet[BulkOperationItem]":
-        """Return the items that have no outcome yet."""
+        """Return the items without an outcome."""
         return left_items(self.all())
 
     def free(self) -> "QuerySet[BulkOperationItem]":
-        """Return the items that have no outcome yet and that no process holds."""
+        """Return the items without an outcome that no process has leased."""
         return free_items(self.all())
 
     def providers_left(self) -> list[str]:
-        """Return the aliases of items that have no outcome yet."""
+        """Return the aliases of the items without an outcome."""
         return distinct_providers(self.left())
 
     def unknown_so_far(self, provider: str) -> tuple[int, bool]:
-        """Return how many invoices the provider did not know, and whether it knew one.
+        """Return the number of invoices that the provider did not know, and whether it knew one.
 
-        An invoice whose row was canceled before the operation got no answer of the provider.
+        An invoice whose row was canceled before the operation does not count, because the provider did not answer.
         """
         items = self.filter(provider=provider)
         unknown = items.filter(outcome=Outcome.REFUSED, code=Code.NOT_FOUND).count()
@@ -101,9 +100,15 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
         return unknown, items.filter(is_known).exists()
 
     def lease(self, count: int, *, seconds: float, provider: str | None = None) -> "list[BulkOperationItem]":
-        """Take up to so many items (of one provider) for so long, by CAS; what somebody else holds is not taken.
+        """Lease free items by CAS. Items that another process has leased are not free.
 
-        Returns the items with ``was_leased`` set where an earlier holder left them behind.
+        Args:
+            count: Maximum number of items.
+            seconds: Length of the lease.
+            provider: The alias of the items, or None for all.
+
+        Returns:
+            The leased items. ``was_leased`` is True if an earlier holder did not conclude or release the item.
         """
         token = uuid4()
         for _attempt in range(3):
@@ -124,8 +129,8 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
     def release(self, items: "Sequence[BulkOperationItem]") -> None:
         """Give back leased items that were not tried.
 
-        Where the invoice is claimed, the item keeps its lease: a request may be out that nobody could record, and
-        whoever takes the item over looks at the log.
+        If the invoice is claimed, the item keeps its lease: a request may have been sent whose answer could not be
+        recorded. The next worker that leases the item reads the log.
         """
         if items:
             claimed = Invoice.objects.filter(pk=OuterRef("invoice_id"), status=Status.CANCELING)
@@ -133,7 +138,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             Transactions(self.db).repeat(lambda: own.update(token=None, leased_at=None, leased_until=None))
 
     def _correct_leases(self) -> None:
-        """Let leases that begin in the future begin now, with the same length; a wrong clock wrote them."""
+        """Move leases that begin in the future to now, with the same length. A wrong clock wrote them."""
         now = utc_now()
         ahead = self.left().filter(leased_at__gt=now + TOLERANCE, leased_until__isnull=False)
         leases: Any = ahead.order_by().values_list("token", "leased_at", "leased_until").distinct()
@@ -142,7 +147,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             Transactions(self.db).repeat(partial(wrong.update, leased_at=now, leased_until=now + (end - start)))
 
     def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
-        """Write outcomes by invoice, as (primary key, outcome, code): of items that have none yet."""
+        """Write outcomes, as (primary key of the invoice, outcome, code), to items without an outcome."""
         groups: dict[tuple[str, str], list[Any]] = {}
         for key, outcome, code in results:
             groups.setdefault((str(outcome), str(code)[:32]), []).append(key)
@@ -161,7 +166,7 @@ if TYPE_CHECKING:
 
 
 def _update_each(rows: "QuerySet[BulkOperationItem]", keys: list[Any], **values: Any) -> int:
-    """Update rows by key and return how many there were; if the database refuses one of them, leave it out."""
+    """Update rows by key, and return their number. Rows that the database refuses are left out."""
     try:
         return rows.filter(pk__in=keys).update(**values)
     except OperationalError:
@@ -171,7 +176,7 @@ def _update_each(rows: "QuerySet[BulkOperationItem]", keys: list[Any], **values:
 
 
 class BulkOperationItem(models.Model):
-    """One invoice of an operation, or one selected thing that has no invoice."""
+    """One invoice of an operation, or one selected object without an invoice."""
 
     id = models.BigAutoField(primary_key=True)
     operation = models.ForeignKey(
@@ -206,7 +211,7 @@ class BulkOperationItem(models.Model):
         constraints = (models.UniqueConstraint(fields=("operation", "invoice"), name="invoice_cancel_item_once"),)
         indexes = (
             models.Index(fields=("operation", "outcome", "code"), name="invoice_cancel_item_outcome"),
-            # A worker's next few items are the next entries of it, however many there are.
+            # The next items of a worker are the next entries of this index, for any number of items.
             models.Index(fields=("operation", "outcome", "provider", "id"), name="invoice_cancel_item_left"),
             models.Index(fields=("token",), name="invoice_cancel_item_token"),
         )

@@ -1,4 +1,4 @@
-"""Making stored bulk operations, and finding those on which work is left to do."""
+"""The manager of stored bulk operations: create drafts, and find operations with remaining work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Operation(models.TextChoices):
-    """What is done with each invoice."""
+    """The action for each invoice."""
 
     CANCEL = "cancel", _("Cancel")
     CHECK = "check", _("Check with provider")
@@ -33,7 +33,7 @@ class Operation(models.TextChoices):
 
 
 class Progress(models.TextChoices):
-    """How far an operation is."""
+    """The progress of an operation."""
 
     DRAFT = "draft", _("Not confirmed")
     RUNNING = "running", _("Running")
@@ -45,7 +45,7 @@ DRAFTS_KEPT = timedelta(days=1)
 
 
 class BulkOperationManager(PrimaryManager["BulkOperation"]):
-    """Makes operations."""
+    """Creates drafts of operations, and finds unfinished ones."""
 
     def draft(
         self,
@@ -57,16 +57,21 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         not_permitted: Iterable[Any] = (),
         **fields: Any,
     ) -> BulkOperation:
-        """Freeze a selection; nothing is done until ``confirm``. ``fields``: actor, trigger, reason, decision.
+        """Store a selection as a draft. Nothing is sent until ``confirm``.
 
-        ``strangers``: names of selected things that have no invoice. ``hidden``: names of selected things whose
-        invoice the user may not see. ``not_permitted``: keys of selected invoices that are listed and not touched.
+        Args:
+            invoices: The selected invoices.
+            operation: One of ``Operation``.
+            strangers: Names of selected objects without an invoice.
+            hidden: Names of selected objects whose invoice the user may not see.
+            not_permitted: Primary keys of selected invoices that are listed and skipped.
+            **fields: ``actor``, ``trigger``, ``reason``, ``decision``, and other columns of the operation.
         """
         actor = fields.pop("actor", None)
         actor_id, actor_label = named_actor(actor)
         reason = storable(checked_text("reason", fields.pop("reason", "")))
         fields["decision"] = checked_text("decision", fields.get("decision"))
-        strangers, hidden, not_permitted = list(strangers), list(hidden), list(not_permitted)  # for each try
+        strangers, hidden, not_permitted = list(strangers), list(hidden), list(not_permitted)  # read once, for each try
         self.forget_drafts()
 
         def make() -> BulkOperation:
@@ -87,28 +92,28 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         return write_texts(write, texts, using=self.db)
 
     def unfinished(self) -> models.QuerySet[BulkOperation]:
-        """Operations on which there is something to do."""
+        """Operations that are running."""
         return self.filter(progress=Progress.RUNNING)
 
     def unattended(self) -> models.QuerySet[BulkOperation]:
-        """Operations on which there is something to do and nobody has worked lately, or ever."""
+        """Running operations without a heartbeat in the last two minutes, or without any."""
         quiet = utc_now() - QUIET
         return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True))
 
     def interrupted(self) -> models.QuerySet[BulkOperation]:
-        """Operations on which nobody works, though there is something to do."""
+        """Running operations without a heartbeat for two minutes, or, before the first one, since their start."""
         quiet = utc_now() - QUIET
         return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
 
     def correct_times(self) -> None:
-        """Let times in the future be now; else an operation would seem to be worked on while a clock is ahead."""
+        """Set heartbeats and starts in the future to now. Otherwise an operation would seem active for too long."""
         now = utc_now()
         for name in ("worked_at", "started_at"):
             ahead = self.unfinished().filter(**{f"{name}__gt": now + TOLERANCE})
             Transactions(self.db).repeat(partial(ahead.update, **{name: now}))
 
     def forget_drafts(self) -> None:
-        """Remove what nobody confirmed for a day."""
+        """Delete drafts that were not confirmed within one day."""
         Transactions(self.db).repeat(
             self.filter(progress=Progress.DRAFT, created_at__lt=utc_now() - DRAFTS_KEPT).delete
         )

@@ -1,4 +1,4 @@
-"""What all processes share about one provider account: its pause, its rate and when it was last heard of."""
+"""The state of a provider account that all processes share: its pause, its rate, and its last answers."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,11 +11,11 @@ from ..domain.clock import TOLERANCE, is_ahead, utc_now
 from .fields import ExactCharField, InstantField
 
 RECONCILE_QUIET = timedelta(hours=1)
-"""Reconcile that has not run for so long, although something is in doubt, is not scheduled."""
+"""If an invoice is in doubt and reconciliation has not run for this time, it is not scheduled."""
 
 
 class ProviderState(models.Model):
-    """One row an alias, in the invoices' database; made when there is something to say."""
+    """The state of one alias, in the database of the invoices. The row is inserted with the first change."""
 
     alias = ExactCharField(_("provider"), max_length=64, primary_key=True)
     paused_at = InstantField(_("paused since"), null=True, blank=True)
@@ -36,23 +36,24 @@ class ProviderState(models.Model):
 
     @property
     def is_paused(self) -> bool:
+        """True if the provider is paused now."""
         return self.seconds_left > 0
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the pause is over; 0 if there is none."""
+        """Remaining seconds of the pause; 0 if the provider is not paused."""
         now = utc_now()
         end = self._end(now)
         return 0.0 if end is None else max((end - now).total_seconds(), 0.0)
 
     @property
     def pause_ends_at(self) -> datetime | None:
-        """The end of the pause. One that begins in the future was written by a wrong clock: it counts from now."""
+        """The end of the pause. A pause that begins in the future was written by a wrong clock, and counts from now."""
         return self._end(utc_now())
 
     @property
     def begins_in_future(self) -> bool:
-        """Whether the clock that wrote the pause was ahead, or has been set back since."""
+        """True if the clock that wrote the pause was ahead, or has been set back since."""
         return is_ahead(self.paused_at, utc_now())
 
     def _end(self, now: datetime) -> datetime | None:
@@ -63,10 +64,10 @@ class ProviderState(models.Model):
         return now + (end - start)
 
     def next_slot(self, rate: float, now: datetime) -> datetime:
-        """Return the next free slot of a rate, at the earliest ``now``.
+        """Return the next free slot at a rate in requests a second, at the earliest ``now``.
 
-        A slot further ahead than the largest group at this rate can reserve was written by a wrong clock, or for a
-        far lower rate. It is ignored, else it would block every process.
+        A stored slot further ahead than the largest group at this rate can reserve was written by a wrong clock, or for
+        a far lower rate. It is ignored, because it would block every process.
         """
         free: datetime | None = self.next_send_at
         furthest = now + SLOT_HORIZON + timedelta(seconds=max_slots(rate) / rate) + TOLERANCE
@@ -74,9 +75,9 @@ class ProviderState(models.Model):
 
 
 class NotPaused(models.Expression):
-    """A condition for a WHERE: the provider is not paused now, and with ``or_failing`` has no failures either.
+    """The SQL condition that the provider is not paused now, and with ``or_failing`` that it has no failures.
 
-    Written out, since it is part of every claim: Django's ``Exists`` says the same for 0.5 ms of CPU more.
+    It is written as SQL because it is part of every claim. Django's ``Exists`` would take 0.5 ms more CPU time.
     """
 
     conditional = True

@@ -1,4 +1,4 @@
-"""The questions people ask of invoices: each method finishes the sentence "invoices that are ...".
+"""The query set of invoices. Each method completes the phrase "invoices that are ...".
 
 It refuses to write fields that only the writer may change.
 """
@@ -38,7 +38,7 @@ else:  # Python 3.11 has no defaults of type variables
 _END = datetime(9999, 1, 1, tzinfo=UTC)
 _NOT_OPEN = [status for status in Status if status != Status.CREATED]
 REQUEST_OVERDUE = timedelta(minutes=15)
-"""A requested cancellation that has waited for longer needs attention."""
+"""A requested cancellation that has waited longer than this needs attention."""
 
 
 def refuse_writer_fields(names: Iterable[str]) -> None:
@@ -52,44 +52,44 @@ def refuse_writer_fields(names: Iterable[str]) -> None:
 
 
 def _is_set(name: str) -> Q:
-    """Return the condition that a time is set, so that SQLite uses its index too: for IS NOT NULL it does not."""
+    """Return the condition that a time is set, as a comparison: for IS NOT NULL, SQLite does not use its index."""
     return Q(**{f"{name}__gt": datetime(1970, 1, 2, tzinfo=UTC)})
 
 
 def begin_anew(invoice: Invoice) -> None:
-    """Make a copy of a stored invoice carry the status and bookkeeping of a new one."""
+    """Reset the fields of the writer, in a copy of a stored invoice, to the defaults of a new one."""
     for field in invoice._meta.concrete_fields:
         if field.attname in WRITER_FIELDS:
             setattr(invoice, field.attname, field.get_default())
 
 
 def _is_copy(invoice: Any) -> bool:
-    """Return whether an instance without a key was read from a database before."""
+    """Return whether an instance without a primary key was read from a database."""
     return invoice.pk is None and invoice._state.db is not None
 
 
 def _is_far_ahead(name: str, now: datetime) -> Q:
-    """Return the condition that a time is far ahead: a range with two ends, for which SQLite uses its index."""
+    """Return the condition that a time is far ahead, as a range with two ends, for which SQLite uses its index."""
     return Q(**{f"{name}__range": (now + FURTHEST_AHEAD, _END)})
 
 
 def _is_overdue(now: datetime) -> Q:
-    """Return the condition that a request has waited for too long, or since a time that is far ahead."""
+    """Return the condition that a request has waited too long, or that its time is far ahead."""
     long_ago = _is_set("cancel_requested_at") & Q(cancel_requested_at__lt=now - REQUEST_OVERDUE)
     return long_ago | _is_far_ahead("cancel_requested_at", now)
 
 
 class InvoiceQuerySet(models.QuerySet[InvoiceT]):
-    """Invoices, by what can be done with them."""
+    """Invoices, selected by the actions that apply to them."""
 
     @property
     def _writer(self) -> InvoiceWriter:
-        """Writes status and bookkeeping in this query set's database."""
-        self._for_write = True  # as QuerySet.update does: the router is asked for the writable database
+        """The writer of the status and the log, in the database of this query set."""
+        self._for_write = True  # as QuerySet.update does: the router returns the writable database
         return InvoiceWriter(self.model, self.db)
 
     def as_invoices(self) -> InvoiceQuerySet:
-        """Return the selection as instances of ``Invoice`` itself if these are of a child class with its own table."""
+        """Return the same invoices as instances of ``Invoice``, also for a child class with its own table."""
         own: Any = self.model._meta.get_field("external_id").model
         if self.model._meta.concrete_model is own:
             return self
@@ -97,29 +97,32 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         return InvoiceQuerySet(own, using=using).filter(pk__in=self.order_by().values("id"))
 
     def cancelable(self, *, include_refused: bool = False) -> Self:
-        """Invoices from which a cancel may start; those that were refused before only if asked for.
+        """Invoices that may be canceled: they are ``created``, and the provider has not refused it before.
 
-        Invoices that the provider did not know are among them: it may have been asked with another project's key.
+        Invoices that the provider did not know are included, because the request may have used another project's key.
+
+        Args:
+            include_refused: Include invoices whose last cancellation was refused.
         """
         open_ones = self.filter(status=Status.CREATED)
         return open_ones if include_refused else open_ones.exclude(last_outcome=Outcome.REFUSED)
 
     def in_doubt(self) -> Self:
-        """Invoices of which nobody knows whether the cancel happened."""
+        """Invoices of which it is not known whether the cancel request was carried out."""
         return self.filter(status=Status.IN_DOUBT)
 
     def abandoned(self) -> Self:
-        """Invoices whose claim ran out: the process that held it is gone."""
+        """Invoices with an expired claim, because the process that held it is gone."""
         return self.filter(abandoned())
 
     def due_for_reconciling(self) -> Self:
-        """Invoices in doubt or abandoned that are due, and those that left doubt and want one more lookup.
+        """Invoices that are due for a lookup: in doubt, abandoned, or once more after they have left doubt.
 
-        A doubt without a time for its next check is due, and so is a time that is far ahead.
+        An invoice in doubt is also due if its next check has no time. A time that is far ahead counts as due.
         """
         now = utc_now()
         checked = (Status.IN_DOUBT, Status.CREATED)
-        return self.filter(  # each term by itself a range of the index on status and next_check_at
+        return self.filter(  # each term is one range of the index on status and next_check_at
             Q(status__in=checked, next_check_at__lte=now)
             | Q(_is_far_ahead("next_check_at", now), status__in=checked)
             | Q(status=Status.IN_DOUBT, next_check_at__isnull=True)
@@ -127,16 +130,16 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         )
 
     def requested(self) -> Self:
-        """Open invoices whose cancellation was requested by ``cancel_on_commit`` and not carried out."""
+        """Open invoices with a cancellation that ``cancel_on_commit`` requested and that is not carried out yet."""
         return self.filter(_is_set("cancel_requested_at"), status=Status.CREATED)
 
     def due_for_canceling(self) -> Self:
-        """Invoices whose cancellation was requested and is to be tried now."""
+        """Invoices with a requested cancellation whose next try is due."""
         now = utc_now()
-        return self.filter(  # each term by itself a range of an index
+        return self.filter(  # each term is one range of an index
             Q(_is_set("cancel_requested_at"), status=Status.CREATED, cancel_try_at__lte=now)
             | Q(_is_far_ahead("cancel_try_at", now), _is_set("cancel_requested_at"), status=Status.CREATED)
-            # Not status=...: for that, SQLite would read all open invoices.
+            # Not status=..., for which SQLite would read all open invoices.
             | Q(_is_set("cancel_requested_at"), ~Q(status__in=_NOT_OPEN), cancel_try_at__isnull=True)
         )
 
@@ -145,20 +148,24 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         return self.filter(_is_overdue(utc_now()), status=Status.CREATED)
 
     def unpaid_since(self, when: datetime | timedelta) -> Self:
-        """Invoices issued before ``when`` (an instant, or an age) that nobody paid."""
+        """Open invoices without a payment that were issued before ``when``.
+
+        Args:
+            when: An instant, or an age as a ``timedelta``.
+        """
         instant = as_plain(utc_now() - when) if isinstance(when, timedelta) else when
         return self.filter(status=Status.CREATED, issued_at__lt=instant)
 
     def paid_after_cancel(self) -> Self:
-        """Invoices on which money and a cancellation met, and which nobody has handled."""
+        """Invoices with both a payment and a confirmed cancellation that are not marked as handled."""
         return self.filter(_is_set("paid_after_cancel_at"), paid_after_cancel_handled_at__isnull=True)
 
     def contradicted(self) -> Self:
-        """Invoices that are closed here and that the provider reported as open."""
+        """Invoices that are stored as closed and that the provider reported as open."""
         return self.filter(_is_set("contradicted_at"))
 
     def needing_attention(self) -> Self:
-        """Invoices for which a person or reconcile has something to do."""
+        """Invoices that need an operator or reconciliation."""
         return self.filter(
             doubtful()
             | Q(_is_set("paid_after_cancel_at"), paid_after_cancel_handled_at__isnull=True)
@@ -166,7 +173,7 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
             | _is_set("contradicted_at")
         )
 
-    # -- the bulk cancel --------------------------------------------------------------------------------------
+    # -- bulk cancellation --------------------------------------------------------------------------------------
 
     def cancel(
         self,
@@ -177,9 +184,25 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         on_result: Callable[[CancelResult], None] | None = None,
         limit: int | None = None,
     ) -> BulkReport:
-        """Cancel these invoices at their providers; return one result for each, raising for none of them.
+        """Cancel these invoices at their providers. Errors of a provider or of one row never raise.
 
-        ``on_result`` is called with each result as it comes. For very many, ``bulk.cancel_invoices`` keeps none.
+        All results are kept in memory. For very many invoices use ``bulk.cancel_invoices``.
+
+        Args:
+            actor: A user, a label, or None. It is logged.
+            reason: Required if ``REQUIRE_REASON`` is set. It is logged.
+            trigger: The entry point that is logged.
+            on_result: Called with each result, after it is recorded.
+            limit: Maximum number of invoices.
+
+        Returns:
+            A report with one result for each invoice.
+
+        Raises:
+            CancelInTransaction: Inside a transaction. Nothing was sent or written.
+            TypeError: The query set cannot be read in pages, such as a slice, or ``actor`` or ``reason`` has the wrong
+                type.
+            ValueError: ``limit`` is invalid, or a required reason is missing.
         """
         report = BulkReport()
         results = cancel_invoices(self, actor=actor, reason=reason, trigger=Trigger(trigger), limit=limit)
@@ -225,7 +248,7 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         create_defaults: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> tuple[InvoiceT, bool]:
-        """Do as Django's, but leave the writer's fields alone: Django's names their times in ``update_fields``."""
+        """Do the same as Django without the writer's fields: Django adds their times to ``update_fields``."""
         refuse_writer_fields(defaults or ())
         self._for_write = True
         with transaction.atomic(using=self.db):

@@ -1,4 +1,4 @@
-"""What a shop tells about an invoice, cleaned: ids in their one form, money as Decimal, words that exist."""
+"""Validation of the values of a new invoice: normalized ids, amounts as Decimal, known statuses."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,7 +23,7 @@ _NOT_FINITE = frozenset({"NaN", "sNaN", "Infinity"})
 
 
 class InvoiceFields(TypedDict, total=False):
-    """What is known of an invoice beside its provider and id; None means unknown."""
+    """The data of an invoice besides its provider and id. None means unknown."""
 
     reference: str | int | UUID | None
     amount: Decimal | str | int | None
@@ -37,9 +37,9 @@ FIELDS = ("provider", "external_id", *InvoiceFields.__annotations__)
 
 
 def cleaned_values(values: Mapping[str, Any], model: type[Model]) -> dict[str, Any]:
-    """Return the values of an invoice to register, or raise ``ValidationError`` with what to do, by field.
+    """Return the validated values of an invoice to register, or raise ``ValidationError`` with a text for each field.
 
-    ``model``: the class to register it as; the fields that a child class adds are passed on as they are.
+    ``model`` is the class of the invoice. The values of fields that a child class adds are not changed.
     """
     own = own_names(model)
     unknown = sorted(set(values) - {*FIELDS, *own})
@@ -64,7 +64,7 @@ def own_names(model: type[Model]) -> list[str]:
 
 
 def columns_to_register(model: type[Model]) -> list[str]:
-    """Return the columns of a new instance that ``register`` takes; the database computes the others."""
+    """Return the columns that ``register`` accepts for a new instance. The database computes the others."""
     return [*FIELDS, *(field.attname for field in _own_fields(model) if not getattr(field, "generated", False))]
 
 
@@ -78,8 +78,8 @@ def _own_fields(model: type[Model]) -> list[Any]:
 def id_text(external_id: object) -> object:
     """Return the decimal text of an id that is a whole number, and any other value unchanged.
 
-    Providers put the numbers of invoices into JSON as numbers too. Raises ``InvalidExternalId`` for a number that is
-    too long for every provider, and that Python may refuse to print.
+    Some providers send invoice numbers as JSON numbers. Raises ``InvalidExternalId`` for a number of more than 100
+    digits, which no provider uses and which Python may refuse to print.
     """
     if not isinstance(external_id, int) or isinstance(external_id, bool):
         return external_id
@@ -114,9 +114,9 @@ def _money(amount: Any) -> Decimal:
 
 
 def _instant(name: str, value: Any) -> datetime:
-    """Return a time as a ``DateTimeField`` holds it, or raise ``ValidationError``."""
+    """Return a time in the form of a ``DateTimeField``, or raise ``ValidationError``."""
     if isinstance(value, str):
-        with suppress(ValueError):  # well written, and no such day or hour
+        with suppress(ValueError):  # valid syntax, but the day or hour does not exist
             value = parse_time(value)
     if not isinstance(value, datetime):
         raise ValidationError(

@@ -1,4 +1,4 @@
-"""The append-only log: one row for every change of status, and for every answer that changed nothing."""
+"""The append-only log: one row for each change of status, and for each answer that did not change it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REFUSAL = "The log of transitions is append-only: rows are neither changed nor 
 
 
 class InvoiceTransitionQuerySet(models.QuerySet["InvoiceTransition"]):
-    """Rows of the log: to be read."""
+    """Rows of the log, read-only."""
 
     def update(self, **kwargs: Any) -> Never:
         raise TransitionsAreAppendOnly(_REFUSAL)
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
 
 class InvoiceTransition(models.Model):
-    """What happened to an invoice at one moment: who asked, what the provider said, what became of it."""
+    """One row of the log of an invoice: the actor, the provider's answer, and the change of status."""
 
     id: Number = models.BigAutoField(primary_key=True)
     invoice: models.ForeignKey[Any, Invoice] = models.ForeignKey(

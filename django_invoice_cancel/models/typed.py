@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Rows = TypeVar("Rows", bound=models.QuerySet[Any], covariant=True)
 
     class TypedManager(models.Manager[Row], Generic[Row, Rows]):
-        """A manager made from a query set: each method of Django's that returns one returns that class."""
+        """A manager made from a query set class. Django's methods that return a query set return that class."""
 
         def get_queryset(self) -> Rows: ...
         def none(self) -> Rows: ...
@@ -69,7 +69,7 @@ R = TypeVar("R")
 
 
 def async_twin(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], Coroutine[Any, Any, R]]:
-    """Return the async twin of a method, to be named ``a...``; it calls a child class's override of the method."""
+    """Return the async twin of a method, to be named ``a...``. It calls the method as a child class overrides it."""
     name = method.__name__
 
     async def twin(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""Checks of an invoice's values that Django does not make, for forms, ``register`` and files alike."""
+"""Checks of values that Django does not make, for forms, ``register`` and files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 def parse_time(text: str) -> datetime:
-    """Return the time that a text in ISO 8601 names, a date for its midnight; raise ``ValueError`` for other texts."""
+    """Return the time of a text in ISO 8601. A date is its midnight. Other texts raise ``ValueError``."""
     try:
         when = parse_datetime(text.strip(" "))
-    except ValueError:  # well written, but there is no such day or hour
+    except ValueError:  # valid syntax, but the day or hour does not exist
         when = None
     if when is None:
         raise ValueError(f"{text[:40]!r} is not a time: write 2026-01-31 or 2026-01-31T23:59:59+03:00.")
@@ -32,9 +32,9 @@ def parse_time(text: str) -> datetime:
 
 
 def localize_time(when: datetime) -> datetime:
-    """Return a time as a ``DateTimeField`` holds it; one without an offset is in the current time zone.
+    """Return a time in the form of a ``DateTimeField``. A time without an offset is in the current time zone.
 
-    Raises ``OverflowError`` for a time that leaves the calendar by the conversion.
+    Raises ``OverflowError`` if the converted time is outside of the calendar.
     """
     if not settings.USE_TZ:
         return when if timezone.is_naive(when) else timezone.make_naive(when)
@@ -43,11 +43,11 @@ def localize_time(when: datetime) -> datetime:
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NOT_REPRESENTABLE = frozenset({1300, 1366, 3854, 3988})
-"""Errors of MariaDB and MySQL about a character that the column or the connection cannot represent."""
+"""Error codes of MariaDB and MySQL for a character that the column or the connection cannot represent."""
 
 
 def is_unstorable(text: str) -> bool:
-    """Return whether a text holds NUL or half of a surrogate pair: some database can neither store nor compare it."""
+    """Return whether a text contains NUL or half of a surrogate pair, which a database may not store or compare."""
     return bool(_UNSTORABLE.search(text))
 
 
@@ -57,10 +57,10 @@ def storable(text: str, length: int | None = None) -> str:
 
 
 def write_texts(write: Callable[[list[str]], T], texts: Sequence[str], *, using: str) -> T:
-    """Call ``write`` with the texts; again with ASCII escapes if the database cannot represent them.
+    """Call ``write`` with the texts; if the database cannot represent them, call it again with ASCII escapes.
 
-    Tables of MariaDB and MySQL in utf8mb3 lack emoji, tables in latin1 most alphabets. ``write`` cuts the texts to
-    their columns: an escape is longer than its character.
+    On MariaDB and MySQL, utf8mb3 has no emoji, and latin1 lacks most alphabets. An escape is longer than its character,
+    so ``write`` must cut the texts to the length of their columns.
     """
     if connections[using].vendor != "mysql" or all(text.isascii() for text in texts):
         return write(list(texts))
@@ -83,7 +83,7 @@ def _escape_all(text: str) -> str:
 
 
 def narrow_columns(alias: str, columns: Sequence[tuple[str, str]]) -> list[str]:
-    """Return which of the (table, column) pairs cannot hold every character, as "table.column (character set)"."""
+    """Return the columns that cannot store every character, as "table.column (character set)"."""
     connection = connections[alias]
     if connection.vendor != "mysql":
         return []
@@ -97,7 +97,7 @@ def narrow_columns(alias: str, columns: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def untimely(instance: models.Model, excluded: Collection[str]) -> dict[str, Any]:
-    """Return errors for values of time fields that Django would not even try to read."""
+    """Return errors for values of time fields whose type Django cannot convert."""
     errors: dict[str, Any] = {}
     for field in instance._meta.fields:
         value = getattr(instance, field.attname)
@@ -108,7 +108,7 @@ def untimely(instance: models.Model, excluded: Collection[str]) -> dict[str, Any
 
 
 def unstorable(instance: models.Model, excluded: Collection[str], *, using: str) -> dict[str, Any]:
-    """Return errors for texts and amounts that a database cannot store as they are."""
+    """Return errors for texts and amounts that a database cannot store unchanged."""
     errors: dict[str, Any] = {}
     for field in instance._meta.fields:
         value = getattr(instance, field.attname)

@@ -1,8 +1,8 @@
-"""Stored bulk operations: ``start`` stores one and starts it, ``advance`` works on one slice of it.
+"""Stored bulk operations: ``start`` stores and starts an operation, ``advance`` works on one slice of it.
 
-Any number of processes may call ``advance`` for the same operation at the same time: pages, workers and the sweep do.
+Any number of processes may call ``advance`` for the same operation at the same time, such as pages, workers and sweeps.
 Modules: ``slices`` (the items of a slice and its end), ``screening`` (items that must not be sent), ``work`` (cancel,
-check, resolve), ``pauses`` (when to wait).
+check, resolve), ``pauses`` (the wait before the next slice).
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ def start(
 ) -> BulkOperation:
     """Store a bulk operation on the invoices that a query set selects now, and start it.
 
-    Sends nothing itself. If the setting ``DISPATCH`` is set, the workers get their messages after the commit of the
+    Sends no request itself. If the setting ``DISPATCH`` is set, the workers get their messages after the commit of the
     current transaction; otherwise the caller calls ``advance``, or ``run_bulk_operations`` does the work. An operation
     that could not be dispatched is stored and running, and ``run_bulk_operations`` finds it.
 
     Args:
-        invoices: the selection, in the database of the operations.
-        operation: ``"cancel"``, ``"check"`` (ask the provider for the status) or ``"resolve"``.
-        actor: who asks: a user, a label or None. It is logged with each invoice.
-        reason: why; required if ``REQUIRE_REASON`` is set, and for ``"resolve"``.
-        decision: the status that a person decided, for ``"resolve"`` only.
-        trigger: the entry point that is logged.
-        workers: how many workers are wanted; the setting ``DISPATCH_WORKERS`` by default.
+        invoices: The selection, in the database of the operations.
+        operation: ``"cancel"``, ``"check"`` (look up the status at the provider) or ``"resolve"``.
+        actor: A user, a label, or None. It is logged with each invoice.
+        reason: Required for ``"resolve"``, and for ``"cancel"`` if ``REQUIRE_REASON`` is set. It is logged.
+        decision: The status that a person decided, only for ``"resolve"``.
+        trigger: The entry point that is logged.
+        workers: Number of workers; the setting ``DISPATCH_WORKERS`` by default.
 
     Returns:
         The operation, with the progress ``running``.
 
     Raises:
-        ValueError: an argument that would be refused for a single invoice, or invoices of another database.
-        TypeError: an actor or a text of the wrong type.
+        ValueError: An argument is invalid, or the invoices are in another database.
+        TypeError: ``actor`` or a text has the wrong type.
         ImproperlyConfigured: ``DISPATCH`` is an async function.
     """
     _refuse_arguments(operation, actor, reason, decision, trigger)
@@ -74,7 +74,7 @@ def start(
     _refuse_dispatcher()
     operations = BulkOperation.objects
     database = getattr(invoices, "_db", None)
-    if database not in (None, operations.db):  # its draft would select invoices with these keys in its own database
+    if database not in (None, operations.db):  # the draft would select invoices with the same keys in its own database
         raise ValueError(f"Bulk operations work in {operations.db!r} alone, not on invoices in {database!r}.")
     stored = operations.draft(
         invoices, operation=operation, actor=actor, reason=reason, decision=decision, trigger=trigger
@@ -96,7 +96,7 @@ def _refuse_arguments(operation: str, actor: Any, reason: str, decision: str, tr
 
 
 def _refuse_dispatcher() -> None:
-    """Raise for a dispatcher that would never run; one that cannot be imported is logged when it is called."""
+    """Raise if the dispatcher would never run. A failed import is only logged, when the dispatcher is called."""
     path = conf.get().dispatch
     if path is None:
         return
@@ -112,13 +112,13 @@ class Advance:
     """The state of an operation after a slice."""
 
     has_more: bool
-    """Whether there is more to do."""
+    """True if items remain to be processed."""
     wait_seconds: float = 0.0
-    """Seconds to wait before the next slice: all remaining providers are paused, or other workers hold the rest."""
+    """Seconds to wait before the next slice, if all remaining providers are paused or other workers hold the rest."""
     is_finished: bool = False
-    """Whether this slice finished the operation."""
+    """True if this slice finished the operation."""
     has_enough_workers: bool = False
-    """Whether nothing was done because enough workers are active."""
+    """True if nothing was done because enough workers are active."""
 
 
 def advance(
@@ -129,17 +129,21 @@ def advance(
     stop: threading.Event | None = None,
     is_message: bool = True,
 ) -> Advance:
-    """Work on one slice of an operation, and return what is left. An operation that is not running is ignored.
+    """Work on one slice of an operation. An operation that is not running is ignored.
 
     Args:
+        operation_id: The primary key of the operation.
         limit: Maximum number of items.
         deadline: Seconds after which no more items are leased.
         stop: An event that ends the slice. Requests in flight are recorded.
-        is_message: Whether a message of the dispatcher is the cause. A surplus message does nothing.
+        is_message: True if a message of the dispatcher caused the call. A surplus message does nothing.
+
+    Returns:
+        The state of the operation after the slice.
 
     Raises:
         BulkOperation.DoesNotExist: There is no such operation.
-        CancelInTransaction: Inside a transaction.
+        CancelInTransaction: Inside a transaction. Nothing was sent or written.
         ValueError: ``limit`` or ``deadline`` is invalid.
     """
     check_run_options(limit=limit, deadline=deadline)
@@ -179,5 +183,5 @@ def _work_on_slice(operation: BulkOperation, limit: int, deadline: float, stop: 
 def _touch_heartbeat(operation: BulkOperation) -> None:
     try:
         BulkOperation.objects.filter(pk=operation.pk).update(worked_at=utc_now())
-    except OperationalError:  # its row is locked; the sweep may add a worker
+    except OperationalError:  # the row is locked; a sweep may add a worker
         logger.warning("The heartbeat of bulk operation %s was not written.", operation.pk)

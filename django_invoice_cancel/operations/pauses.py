@@ -33,7 +33,7 @@ def is_sending_disabled(operation: BulkOperation) -> bool:
 
 
 def find_pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, ProviderState]:
-    """Return the states of those providers that are paused, by alias; none for RESOLVE, which sends nothing."""
+    """Return the states of the paused providers, by alias; empty for RESOLVE, which sends nothing."""
     if operation.operation == Operation.RESOLVE:
         return {}
     states = ProviderState.objects.using(operation.database).filter(alias__in=aliases, paused_until__gt=utc_now())
@@ -41,7 +41,7 @@ def find_pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, P
 
 
 def find_corrected_pauses(operation: BulkOperation, aliases: Sequence[str]) -> dict[str, ProviderState]:
-    """Return the same, after pauses that a wrong clock wrote into the future are moved to the present."""
+    """Return the same as ``find_pauses``, after pauses that begin in the future are moved to now."""
     paused = find_pauses(operation, aliases)
     Invoice.objects.all()._writer.correct_pauses(paused.values())
     return paused

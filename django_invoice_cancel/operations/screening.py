@@ -63,4 +63,4 @@ SCREENS: tuple[Callable[[BulkOperation, Sequence[BulkOperationItem]], Conclusion
     find_moved,
     find_refused,
 )
-"""In this order; each sees the items that are left by those before it."""
+"""The screens in their order. Each gets the items that the earlier ones have left."""

@@ -26,9 +26,9 @@ from .screening import SCREENS
 logger = logging.getLogger("django_invoice_cancel")
 
 SLICE_SECONDS = 5.0
-"""Seconds after which a slice leases no more items. Items that are claimed by then are still sent."""
+"""Seconds after which a slice leases no more items. Items that were claimed before are still sent."""
 DRAIN_SECONDS = 5.0
-"""Seconds after that, in which claimed items are sent; then the rest is given back, which costs four rows an item."""
+"""Further seconds in which claimed items are sent. Then the rest is given back, which writes four rows for each."""
 MARGIN_SECONDS = 60.0
 """Seconds by which a lease outlives the slice and the longest request."""
 ITEM_BATCH_SIZE = 200
@@ -61,7 +61,7 @@ class Slice:
         self._unwritten: set[Any] = set()
         """Keys of the invoices whose outcome was not written. Their items keep the lease; the outcome is in the log."""
         self._has_failed = False
-        """Whether the database refused a row."""
+        """True if the database refused a row."""
         aliases = operation.items.providers_left()
         paused = find_corrected_pauses(operation, aliases)
         self.aliases = [alias for alias in aliases if alias not in paused]
@@ -102,7 +102,7 @@ class Slice:
     def conclude_result(self, result: CancelResult) -> None:
         """Write the outcome of a result, unless it is written already or the item is to be retried.
 
-        If the database refuses it, an answer is left to the log, and everything else is retried.
+        If the database refuses the outcome of an answer, the log has it. Other items are retried.
         """
         self._has_failed = self._has_failed or result.code in _NOT_TRIED
         if result.code in _TO_BE_RETRIED or not result.is_recorded or result.invoice_id in self._concluded:
@@ -127,7 +127,7 @@ class Slice:
 
     @property
     def wait_seconds(self) -> float:
-        """Seconds to wait before the next slice, besides pauses: others hold the rest, or the database refused it."""
+        """Seconds to wait before the next slice, if others hold the rest or the database refused it; without pauses."""
         if self._concluded:
             return 0.0
         return RETRY_SECONDS if self._has_failed else 1.0

@@ -27,7 +27,7 @@ def cancel_items(operation: BulkOperation, slice_: Slice) -> None:
     """Cancel the invoices of a slice."""
 
     def conclude(answers: Sequence[Answer]) -> None:
-        # The result and not the reply: the row counts if a payment or a cancellation was recorded concurrently.
+        # The result, not the reply: the row counts if a payment or a cancellation was recorded concurrently.
         results = [result_of_answer(answer) for answer in answers if answer.reply.code != Code.RATE_LIMITED]
         slice_.conclude((result.invoice_id, result.outcome, result.code) for result in results)
 

@@ -1,4 +1,4 @@
-"""One invoice: cancel it, take in what was learned of it, and why something cannot be done with it."""
+"""Actions on one invoice: cancel it, record statuses and lookups, and decide its eligibility."""
 
 from ..domain.outcomes import CancelResult, Code, Outcome
 from .cancel import cancel_invoice

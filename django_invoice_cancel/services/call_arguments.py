@@ -1,4 +1,4 @@
-"""Arguments of the public functions: who acts, and texts. They are checked before anything is written or sent."""
+"""Checks of the arguments of public functions: actors and texts. They run before anything is written or sent."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from ..domain.audit import AuditContext, LoggedActor, Trigger
 
 
 def make_intent(actor: Any, trigger: str, reason: Any = "", *, argument: str = "reason") -> AuditContext:
-    """Return the intent of a call.
+    """Return the audit context of a call.
 
     Args:
         argument: Name of the argument that is passed as ``reason``.
 
     Raises:
-        TypeError: ``actor`` is no user or label, or ``reason`` is no text.
+        TypeError: ``actor`` is not a user or a label, or ``reason`` is not a text.
         ValueError: ``trigger`` is not a ``Trigger``.
     """
     return AuditContext(checked_actor(actor), Trigger(trigger), checked_text(argument, reason))
 
 
 def checked_intent(actor: Any, trigger: str, reason: Any) -> AuditContext:
-    """Return the intent of a cancellation; raise ``ValueError`` too if a reason is required and missing."""
+    """Return the audit context of a cancellation. Raises ``ValueError`` also if a reason is required and missing."""
     intent = make_intent(actor, trigger, reason)
-    settings, _ = conf.read()  # what is wrong with them is said of the invoice: it is misconfigured
+    settings, _ = conf.read()  # their problems are in the result of the invoice: it is misconfigured
     if settings.require_reason and not intent.reason.strip():
         raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
     return intent
 
 
 def checked_text(name: str, value: Any) -> str:
-    """Return a text as a plain ``str``: a lazy one is evaluated, None is empty. Anything else is a ``TypeError``."""
+    """Return a text as a plain ``str``: a lazy text is evaluated, None is empty. Other types raise ``TypeError``."""
     if value is None:
         return ""
     if isinstance(value, Promise):
@@ -45,7 +45,7 @@ def checked_text(name: str, value: Any) -> str:
 
 
 def checked_actor(actor: Any) -> Any:
-    """Return a user, an object that behaves like one, a label, or None. Anything else is a ``TypeError``."""
+    """Return a user, an object that behaves like one, a label, or None. Other types raise ``TypeError``."""
     if isinstance(actor, str | Promise):
         return checked_text("actor", actor)
     is_user = isinstance(actor, get_user_model()) or _behaves_like_user(actor)
@@ -55,7 +55,7 @@ def checked_actor(actor: Any) -> Any:
 
 
 def checked_status_string(provider_status: Any) -> str | None:
-    """Return a provider's status string. A whole number stands for its decimal text: JSON may hold one."""
+    """Return a provider's status string. A whole number, as JSON may contain, is converted to its decimal text."""
     if isinstance(provider_status, int) and not isinstance(provider_status, bool):
         return str(provider_status)
     return None if provider_status is None else checked_text("provider_status", provider_status)

@@ -1,6 +1,6 @@
 """Cancel one invoice: claim it, send the request, record the answer. Bulk runs use the same functions for each request.
 
-Asks a provider only outside of transactions. An answer that is not certain is IN_DOUBT.
+Requests are sent only outside of transactions. An answer that is not certain is IN_DOUBT.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from .results import log_result, make_result, result_for_status, skipped_result
 logger = logging.getLogger("django_invoice_cancel")
 
 FAILURES_THAT_PAUSE = 5
-"""After so many replies in a row that say nothing about an invoice, the provider is paused."""
+"""Number of consecutive inconclusive replies after which the provider is paused."""
 PAUSE_SECONDS = 300.0
-"""The length of that pause, and of the one after rejected credentials."""
+"""Length of that pause, and of the pause after rejected credentials."""
 PAUSES: dict[str, float] = {Code.BAD_CREDENTIALS: PAUSE_SECONDS, Code.RATE_LIMITED: 60.0}
-"""Seconds for which these codes pause a provider at once, unless the reply names a time."""
+"""Codes that pause a provider at once, with the seconds of the pause unless the reply has a ``retry_after``."""
 LEAST_PAUSE_SECONDS = 1.0
-"""A pause is at least so long, also after ``Retry-After: 0``: a receiver that cancels again must meet it."""
+"""Minimum length of a pause, also after ``Retry-After: 0``, so that a receiver that cancels again finds the pause."""
 _OUR_OWN = (Code.LEASE_EXPIRED, Code.MISCONFIGURED)
-"""The codes of replies that the provider has no part in."""
+"""Codes of replies that are not caused by the provider."""
 _SKIPPED = NOT_NOW | {Code.MISCONFIGURED, Code.IN_PROGRESS, Code.NEWER_STATUS}
-"""Codes that leave what is known of an invoice out of the result of a check."""
+"""Codes with which a check returns SKIPPED, and not the outcome that the stored status implies."""
 
 
 # -- cancel ---------------------------------------------------------------------------------------------------
@@ -50,9 +50,22 @@ _SKIPPED = NOT_NOW | {Code.MISCONFIGURED, Code.IN_PROGRESS, Code.NEWER_STATUS}
 def cancel_invoice(
     invoice: InvoicePort, *, actor: Any = None, trigger: Trigger = Trigger.API, reason: str = ""
 ) -> CancelResult:
-    """Cancel one invoice at its provider and return what is known; raises nothing of the provider's.
+    """Cancel one invoice at its provider and return the result. Provider and network errors never raise.
 
-    Raises ``CancelInTransaction`` inside a transaction: nothing was sent or written then.
+    Args:
+        invoice: A saved invoice.
+        actor: A user, a label, or None. It is logged.
+        trigger: The entry point that is logged.
+        reason: Required if ``REQUIRE_REASON`` is set. It is logged.
+
+    Returns:
+        The result, also for an invoice that was not sent, such as a paid one. ``is_recorded`` is False if the answer of
+        the provider could not be stored.
+
+    Raises:
+        CancelInTransaction: Inside a transaction. Nothing was sent or written.
+        TypeError: ``actor`` or ``reason`` has the wrong type.
+        ValueError: The invoice was not saved, or a required reason is missing.
     """
     intent = checked_intent(actor, trigger, reason)
     refuse_unsaved(invoice)
@@ -69,9 +82,11 @@ def claim_and_send(
 ) -> CancelResult | None:
     """Claim an invoice, send its request and record the answer; return None if it was not claimed.
 
-    A claim that is interrupted before its request is given back. A pause is written before the record: a receiver of
-    its signals that cancels again meets it. What interrupted the request (a task's time limit, Ctrl-C) is raised again
-    once the doubt is recorded, or once the claim is given back if certainly nothing was sent.
+    If an interruption (a task's time limit, Ctrl-C) comes before the request, the claim is given back. If it comes
+    during the request, the invoice is recorded as in doubt, or the claim is given back if certainly nothing was sent.
+    Then the interruption is raised again.
+
+    A pause is written before the answer, so that a receiver that cancels again finds the pause.
     """
     claim, has_begun = None, False
     try:
@@ -103,7 +118,7 @@ def claim_and_send(
 
 
 def _give_back(writer: WriterPort, claim: Claim, invoice: InvoicePort) -> None:
-    """Give a claim back for which nothing was sent. If that fails, it is an abandoned claim, and that is logged."""
+    """Give back a claim for which nothing was sent. If that fails, it is logged, and the claim becomes abandoned."""
     try:
         writer.give_back(claim, [invoice])
     except Exception as error:
@@ -115,9 +130,9 @@ def _give_back(writer: WriterPort, claim: Claim, invoice: InvoicePort) -> None:
 def note_reply(
     writer: WriterPort, alias: str, reply: ProviderReply | LookupReply, *, says_nothing: bool, was_failing: bool
 ) -> None:
-    """Write what the reply to a single request says about the provider (P9); an error is only logged.
+    """Update the state of the provider from the reply to a single request (P9). Database errors are only logged.
 
-    Nothing is written for a good reply unless the provider was failing before.
+    A conclusive reply is written only if the provider was failing before.
     """
     try:
         if says_nothing and reply.code in PAUSES:
@@ -132,7 +147,7 @@ def note_reply(
 
 
 def refuse_unsaved(invoice: InvoicePort) -> None:
-    """Raise ``ValueError`` for an invoice that has no row: there is nothing to claim."""
+    """Raise ``ValueError`` if the invoice has no row, because it cannot be claimed."""
     if invoice.id is None:
         raise ValueError("Save the invoice first, or use Invoice.objects.register().")
 
@@ -140,13 +155,13 @@ def refuse_unsaved(invoice: InvoicePort) -> None:
 def ineligible_result(
     wanted: str, invoice: InvoicePort, code: str, account: Account, *, pause: ProviderStatePort | None = None
 ) -> CancelResult:
-    """Return the result of an invoice with which nothing is done; ``code`` is that of ``why_not``."""
+    """Return the result of an ineligible invoice. ``code`` is the one that ``why_not`` returned."""
     if wanted == Wanted.CANCEL and code == Code.ALREADY_CANCELED:
         return make_result(invoice, Outcome.ALREADY_CANCELED, code)
     if wanted != Wanted.CANCEL and code not in _SKIPPED:
         return result_for_status(invoice, code)
     seconds = pause.seconds_left if pause is not None and code == Code.PROVIDER_PAUSED else None
-    if isinstance(account, ImproperlyConfigured):  # its name is not to be looked for in the configuration
+    if isinstance(account, ImproperlyConfigured):  # without a search for its name in the configuration
         detail = str(account)
         return make_result(invoice, Outcome.SKIPPED, code, detail=detail, name=invoice.provider, retry_after=seconds)
     detail = _wrong_id(invoice, account) if code == Code.MISCONFIGURED else ""
@@ -169,9 +184,10 @@ def record_answer(
     may_be_written: bool = False,
     name: str = "",
 ) -> CancelResult:
-    """Record an answer and return its result, marked as not recorded if that failed.
+    """Record an answer and return its result, with ``is_recorded=False`` if that failed.
 
-    An answer that cannot be recorded together with ``on_recorded`` is recorded without it. ``name``: the provider's.
+    An answer that cannot be recorded together with ``on_recorded`` is recorded without it. ``name`` is the name of the
+    provider.
     """
     written = _try_to_record(answer, writer, on_recorded, may_be_written)
     if written is None and on_recorded is not None:
@@ -186,7 +202,7 @@ def _try_to_record(
     try:
         return writer.record([answer], on_recorded=on_recorded, may_be_written=may_be_written)[0]
     except BaseException as error:
-        if is_interruption(error):  # of the database's work, or of a receiver after it: finish it, and raise again
+        if is_interruption(error):  # in the database's work, or in a receiver: record, then raise again
             writer.record([answer], on_recorded=on_recorded, may_be_written=True)
             raise
         logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
@@ -194,7 +210,7 @@ def _try_to_record(
 
 
 def result_of_answer(answer: Answer, *, name: str = "") -> CancelResult:
-    """Return the result of a recorded answer: the row's word where it says more than the reply, else the reply's."""
+    """Return the result of a recorded answer: of the reply, unless the row holds a payment or is canceled."""
     invoice, reply = answer.invoice, answer.reply
     outcome, code = reply.outcome, reply.code
     if invoice.status in PAID_STATUSES:
@@ -216,7 +232,7 @@ def result_of_answer(answer: Answer, *, name: str = "") -> CancelResult:
 
 
 def unclaimed_result(invoice: InvoicePort, account: Account) -> CancelResult:
-    """Return why an invoice could not be claimed, from its row as it is now."""
+    """Return the result of an invoice that could not be claimed, from its current row."""
     writer = invoice._writer
     row = writer.refresh(invoice)
     if row is None:
@@ -228,12 +244,12 @@ def unclaimed_result(invoice: InvoicePort, account: Account) -> CancelResult:
         code = why_not_now(Wanted.CANCEL, account, pause)
     if code:
         return ineligible_result(Wanted.CANCEL, invoice, code, account, pause=pause)
-    # A claim that failed on another one is lost to a process that has returned its claim in the meantime.
+    # Without another reason, the claim was lost to a process that has given its claim back since then.
     return mismatch_result(invoice, row) or skipped_result(invoice, Code.IN_PROGRESS)
 
 
 def mismatch_result(invoice: InvoicePort, row: InvoicePort) -> CancelResult | None:
-    """Return a result if the instance names another invoice than its row: an unsaved edit, or a row that was edited."""
+    """Return a result if the instance and its row name different invoices: one of them was edited. Else None."""
     if (row.provider, row.external_id) == (invoice.provider, invoice.external_id):
         return None
     detail = f"its row is not {invoice.provider} {invoice.external_id}."
@@ -247,7 +263,11 @@ def cancel_on_commit(invoice: InvoicePort, *, actor: Any = None, reason: str = "
     """Request the cancellation in the caller's transaction and send it after the commit.
 
     If the callback does not run (a crash, autocommit off, another callback that raises), ``reconcile_invoices`` sends
-    it. The callback logs errors, so that later callbacks run; only what interrupts it (a task's time limit) is raised.
+    the request. The callback logs its errors, so that later callbacks run; only an interruption (a task's time limit)
+    is raised.
+
+    Returns:
+        False if the invoice is not ``created``. Then nothing is stored.
     """
     refuse_unsaved(invoice)
     intent = checked_intent(actor, Trigger.ON_COMMIT, reason)
@@ -264,17 +284,17 @@ def cancel_on_commit(invoice: InvoicePort, *, actor: Any = None, reason: str = "
 
 
 def cancel_requested(invoice: InvoicePort) -> CancelResult:
-    """Cancel an invoice for the person who requested it last, unless the request was withdrawn or carried out."""
+    """Cancel an invoice under the name of its last requester, unless the request was withdrawn or carried out."""
     writer, account = invoice._writer, account_of(invoice.provider)
     sent = None
     if isinstance(account, Provider) and not why_no_request(invoice, account):
-        claims = writer.claim_requested([invoice], is_try=False, unless_paused=True)  # of one invoice there is one
+        claims = writer.claim_requested([invoice], is_try=False, unless_paused=True)  # at most one for one invoice
         sent = claim_and_send(writer, account, invoice, lambda: next(iter(claims), None))
     return log_result(sent or unclaimed_request_result(invoice, account))
 
 
 def unclaimed_request_result(invoice: InvoicePort, account: Account) -> CancelResult:
-    """Return why an invoice could not be claimed for its request, from its row as it is now."""
+    """Return the result of a requested cancellation whose invoice could not be claimed, from its current row."""
     reason = unclaimed_result(invoice, account)
     if reason.code == Code.IN_PROGRESS and invoice.status == Status.CREATED and invoice.cancel_requested_at is None:
         return skipped_result(invoice, Code.CHANGED)  # withdrawn

@@ -1,7 +1,7 @@
-"""May this be done with this invoice now, and if not, why? One table for pages, previews, single calls and bulk runs.
+"""Eligibility of an invoice for an action. Pages, previews, single calls and bulk runs use the same decision.
 
-It returns codes; sentences for them are looked up by the modules that show them. The reasons are tried in this order:
-status, configuration, id, and last what passes by itself (sending disabled, a pause).
+The functions return codes; the modules that show them look up the texts. The reasons are checked in this order: status,
+configuration, id, and last the temporary ones (sending disabled, a pause).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
 
 Account = Provider | ImproperlyConfigured
-"""The provider of an alias, or why there is none."""
+"""The provider of an alias, or the error of its configuration."""
 
 
 NOT_NOW = frozenset({Code.SENDING_DISABLED, Code.PROVIDER_PAUSED, Code.CONFIGURATION_UNAVAILABLE})
-"""Reasons that pass by themselves: a caller may wait for them."""
+"""Temporary reasons. A caller may wait until they no longer apply."""
 MOST_REPEATS = 3
-"""How often the cancel request is repeated for one doubt if the provider has no lookup."""
+"""Maximum number of repeats of the cancel request for one doubt, at a provider without lookup."""
 
 CONTRADICTED, REFUSED, LATE_MONEY = "contradicted", "refused", "late_money"
-"""States beside the statuses. States of a doubt are named by the code that they give."""
+"""States in addition to the statuses. A state of a doubt has the name of the code that it returns."""
 
 _UNABLE: Mapping[str, Code] = MappingProxyType(
     {
@@ -62,11 +62,12 @@ def why_not(
     *,
     waits_for: Collection[str] = (),
 ) -> str:
-    """Return the code of why this cannot be done with the invoice as it is in memory; empty if it can.
+    """Return the code of the reason why an action does not apply to the invoice in memory; empty if it applies.
 
     Args:
-        account: That of ``account_of``; None: it is read if it is needed.
-        waits_for: Codes of ``NOT_NOW`` that the caller waits for: they are not returned.
+        wanted: The action, one of ``Wanted``.
+        account: The return value of ``account_of``. If it is None, it is read if needed.
+        waits_for: Codes of ``NOT_NOW`` that the caller waits for. They are not returned.
     """
     if account is None and wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT):
         account = account_of(invoice.provider)
@@ -82,15 +83,15 @@ def why_not(
 
 
 def why_not_in(wanted: str, state: str, account: Account, *, waits_for: Collection[str] = ()) -> str:
-    """Return the same for all invoices of an account that are in a state of ``state_in``, whatever their ids are."""
+    """Return the code for all invoices of an account in a state of ``state_in``. Ids are not checked."""
     reason = _why_not_in(wanted, state, account) or why_not_now(wanted, account)
     return "" if reason in waits_for else reason
 
 
 def why_not_now(wanted: str, account: Account | None, pause: ProviderStatePort | None = None) -> str:
-    """Return what must pass first: the setting SEND, or a pause; ``pause`` is the state of a provider.
+    """Return the code of a temporary reason: the setting SEND, or a pause in ``pause``, the state of the provider.
 
-    A pause makes no invoice ineligible, so only callers that do not wait for it pass one.
+    A pause does not make an invoice ineligible, so only callers that do not wait for it pass ``pause``.
     """
     if (wanted == Wanted.CANCEL or _is_repeat(wanted, account)) and not conf.get().send:
         return Code.SENDING_DISABLED
@@ -98,7 +99,7 @@ def why_not_now(wanted: str, account: Account | None, pause: ProviderStatePort |
 
 
 def why_no_request(invoice: InvoicePort, account: Account) -> str:
-    """Return why no request about this invoice can be made, whatever its status is: its configuration or its id."""
+    """Return the code of an invalid configuration or id, with which no request can be sent in any status."""
     return _why_no_account(account) or _why_not_asked(invoice, account)
 
 
@@ -120,7 +121,7 @@ def _why_not_in(wanted: str, state: str, account: Account | None) -> str:
 
 
 def _why_no_answer(wanted: str, state: str, account: Account | None) -> str:
-    """Return why nothing is found out about an invoice in this state at an account that is configured."""
+    """Return the code of the reason why a check of an invoice in this state would find out nothing."""
     if isinstance(account, Provider) and account.supports_lookup:
         return ""
     if _is_repeat(wanted, account) and state in _DOUBTS:
@@ -140,7 +141,7 @@ def _why_not_asked(invoice: InvoicePort, account: Account | None) -> str:
 
 
 def _is_repeat(wanted: str, account: Account | None) -> bool:
-    """Return whether the intention is carried out by a repeat of the cancel request."""
+    """Return whether the action repeats the cancel request."""
     can_repeat = isinstance(account, Provider) and account.is_repeat_harmless and not account.supports_lookup
     return wanted == Wanted.REPEAT and can_repeat
 
@@ -149,7 +150,7 @@ def _is_repeat(wanted: str, account: Account | None) -> bool:
 
 
 def account_of(alias: str) -> Account:
-    """Return the provider of an alias, or why there is none."""
+    """Return the provider of an alias, or the error of its configuration."""
     try:
         return registry.get_provider(alias)
     except ImproperlyConfigured as error:
@@ -157,7 +158,7 @@ def account_of(alias: str) -> Account:
 
 
 def is_stored_well(external_id: str, provider: Provider) -> bool:
-    """Return whether an id is stored in the form in which the provider is asked about it."""
+    """Return whether an id is stored in the form that is sent to the provider."""
     try:
         return provider.clean_id(external_id) == external_id
     except InvalidExternalId:
@@ -208,7 +209,10 @@ def _state_of_doubt(wanted: str, invoice: InvoicePort) -> str:
 def state_in(wanted: str, log: QuerySet[Any], prefix: str = "") -> Case:
     """Return the expression of an invoice's state, for counts by account and state.
 
-    ``log``: the transitions of invoices. ``prefix``: the path to the invoice, as in ``invoice__``.
+    Args:
+        wanted: The action, one of ``Wanted``.
+        log: The transitions of invoices.
+        prefix: The path to the invoice, as in ``invoice__``.
     """
     in_doubt, whens = doubtful(prefix), []
     if wanted == Wanted.REPEAT:
@@ -231,7 +235,7 @@ def state_in(wanted: str, log: QuerySet[Any], prefix: str = "") -> Case:
 
 
 def _in_period(prefix: str) -> Q:
-    """Return the condition that the doubt period of an invoice in doubt is not over, as ``doubt_over_at`` tells."""
+    """Return the condition that the doubt period of an invoice in doubt is not over, as in ``doubt_over_at``."""
     end, over = f"{prefix}claim_expires_at", utc_now() - timedelta(seconds=conf.get().doubt_period)
     since = Q(**{f"{prefix}status": Status.CANCELING}) | Q(**{f"{prefix}status_changed_at__gt": over})
     return Q(**{f"{end}__gt": over}) | (Q(**{f"{end}__isnull": True}) & since)
@@ -248,13 +252,13 @@ def _since_claim(log: QuerySet[Any], prefix: str) -> QuerySet[Any]:
 # -- doubts ---------------------------------------------------------------------------------------------------
 
 ABANDONED_AFTER = timedelta(seconds=60)
-"""How long past its end a claim is left alone: the clocks of two machines differ."""
+"""A claim is abandoned this long after its end, because the clocks of two machines differ."""
 FURTHEST_AHEAD = timedelta(days=1) + ABANDONED_AFTER
-"""No claim ends later, and no check or try of a request is due later: such a time was written by a wrong clock."""
+"""The furthest valid end of a claim or due time of a check or request. A later time was written by a wrong clock."""
 
 
 def is_far_ahead(instant: datetime | None, now: datetime) -> bool:
-    """Return whether no clock that is right can have written the end of a claim or the time of a check."""
+    """Return whether the end of a claim or the time of a check was written by a wrong clock."""
     return instant is not None and instant > now + FURTHEST_AHEAD
 
 
@@ -268,8 +272,8 @@ def is_abandoned(invoice: InvoicePort) -> bool:
 def abandoned(prefix: str = "") -> Q:
     """Return the condition of an invoice that was claimed by a process that is gone (rule 4).
 
-    A claim without an end, or with one that is far ahead, counts as abandoned: its row would never be taken up else.
-    ``prefix``: the path to the invoice, as in ``invoice__``.
+    A claim without an end, or with an end that is far ahead, counts as abandoned, else it would stay claimed forever.
+    ``prefix`` is the path to the invoice, as in ``invoice__``.
     """
     now, end = utc_now(), f"{prefix}claim_expires_at"
     is_over = Q(**{f"{end}__lt": now - ABANDONED_AFTER}) | Q(**{f"{end}__gt": now + FURTHEST_AHEAD})
@@ -277,7 +281,7 @@ def abandoned(prefix: str = "") -> Q:
 
 
 def is_in_doubt(invoice: InvoicePort) -> bool:
-    """Return whether a cancel request of the invoice may have been carried out; true of an abandoned claim."""
+    """Return whether a cancel request of the invoice may have been carried out. True for an abandoned claim."""
     return invoice.status == Status.IN_DOUBT or is_abandoned(invoice)
 
 
@@ -289,7 +293,7 @@ def doubtful(prefix: str = "") -> Q:
 def end_of_claim(invoice: InvoicePort, now: datetime) -> datetime:
     """Return the last instant at which a byte of an abandoned claim's request can have been sent.
 
-    If the row has no usable end, the claim counts as won just now: the doubt period is never too short.
+    If the row has no valid end, the claim counts as won now, so that the doubt period is never too short.
     """
     end: datetime | None = invoice.claim_expires_at
     if end is None or is_far_ahead(end, now):
@@ -298,7 +302,7 @@ def end_of_claim(invoice: InvoicePort, now: datetime) -> datetime:
 
 
 def doubt_over_at(invoice: InvoicePort) -> datetime:
-    """Return when nothing of the invoice's last attempt can be carried out any more."""
+    """Return the end of the doubt period: the provider can no longer carry out the last attempt after it."""
     last_byte: datetime = invoice.claim_expires_at or invoice.status_changed_at
     if invoice.status == Status.CANCELING:
         last_byte = end_of_claim(invoice, utc_now())

@@ -1,4 +1,4 @@
-"""Callbacks after the commit that neither stop those of the project nor hide what interrupts them."""
+"""Callbacks after the commit that neither stop the callbacks of the project nor hide interruptions."""
 
 import logging
 from collections.abc import Callable
@@ -12,13 +12,13 @@ logger = logging.getLogger("django_invoice_cancel")
 
 
 def call_on_commit(callback: Callable[[], object], *, using: str | None, failure: str, about: Any = "") -> None:
-    """Call ``callback`` once the transaction is committed; at once if there is none.
+    """Call ``callback`` after the commit of the transaction, or at once if no transaction is open.
 
-    Its errors are logged, so that later callbacks run; what interrupts it (a task's time limit) is raised. Django's
-    ``robust=True`` would log that too, and the task would go on.
+    Its errors are logged, so that later callbacks run. An interruption (a task's time limit) is raised. Django's
+    ``robust=True`` would log that as well, and the task would go on.
 
     Args:
-        failure: Message of the log if the callback fails, with a ``%s`` for ``about``.
+        failure: Log message if the callback fails, with a ``%s`` for ``about``.
 
     Raises:
         TransactionManagementError: Autocommit is off and no transaction is open.

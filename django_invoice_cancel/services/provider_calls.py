@@ -1,7 +1,7 @@
-"""Asking a provider: one submit, one lookup. Touches no database, so that worker threads may call it.
+"""Calls of a provider's adapter: one cancel request, one lookup. They use no database, so worker threads may call them.
 
-Never raises for an adapter's bug: that says nothing about an invoice, so it is IN_DOUBT, logged with its traceback,
-secrets masked. Exceptions that belong to the caller (a task's time limit, Ctrl-C) are not taken for bugs.
+A bug of an adapter never raises. The outcome is then IN_DOUBT, and the bug is logged with its traceback, secrets
+masked. Exceptions that belong to the caller (a task's time limit, Ctrl-C) are raised.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ R = TypeVar("R", ProviderReply, LookupReply)
 logger = logging.getLogger("django_invoice_cancel")
 
 CODE_LENGTH = 32
-"""How long an adapter's own code may be: the log keeps so much."""
+"""Maximum length of an adapter's own code, as the column of the log."""
 LONGEST_PAUSE = 86_400.0
-"""No answer asks to wait for longer than a day."""
+"""Maximum ``retry_after`` of a reply, in seconds: one day."""
 
 
 def submit(provider: Provider, claim: Claim, invoice: InvoicePort) -> Answer:
-    """Send the one request of a claimed invoice. Raises what interrupts it from outside, such as a time limit."""
+    """Send the cancel request of a claimed invoice. Raises only interruptions from outside, such as a time limit."""
     started = time.monotonic()
     external_id = claim.target(invoice).external_id
     try:
@@ -44,10 +44,10 @@ def submit(provider: Provider, claim: Claim, invoice: InvoicePort) -> Answer:
 
 
 def is_certainly_unsent(provider: Provider, claim: Claim) -> bool:
-    """Return whether no request of the claim was sent: its lease was not asked, by an adapter known to ask for it.
+    """Return whether no request of the claim was sent: the adapter always checks the lease, and has not checked it.
 
-    That is known of the adapters of this package only. A subclass that has its own ``cancel`` or ``ask`` may send
-    without asking.
+    Only the adapters of this package are known to check it. A subclass with its own ``cancel`` or ``ask`` may send
+    without a check.
     """
     kind = type(provider)
     methods = [method for method in (kind.cancel, getattr(kind, "ask", None)) if method is not None]
@@ -56,13 +56,13 @@ def is_certainly_unsent(provider: Provider, claim: Claim) -> bool:
 
 
 def interrupted_answer(claim: Claim, invoice: InvoicePort, interruption: BaseException) -> Answer:
-    """Return the answer of a request that ``interruption`` ended: the provider may have carried it out."""
+    """Return the answer of a request that was interrupted. The provider may have carried it out."""
     message = type(interruption).__name__
     return Answer(claim, invoice, ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER, provider_message=message), 0)
 
 
 def read_reply(provider: Provider, reply: object) -> ProviderReply:
-    """Return an adapter's reply as it may be kept. A contradictory one is in doubt; money that it names is kept."""
+    """Return an adapter's reply in a valid form. A contradictory reply is in doubt; a payment in it is kept."""
     reply = _validated_reply(provider, reply, ProviderReply)
     if reply.status is None or reply.status in PAID_STATUSES:
         return reply
@@ -84,7 +84,7 @@ def _contradictory(reply: ProviderReply) -> ProviderReply:
 
 
 def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupReply]:
-    """Ask for the status of up to a group of invoices; there is a reply for each."""
+    """Look up one group of invoices; return a reply for each external id."""
     try:
         replies = {
             external_id: _read_lookup(provider, reply)
@@ -102,7 +102,7 @@ def look_up(provider: Provider, external_ids: list[str]) -> dict[str, LookupRepl
 
 
 def _read_lookup(provider: Provider, reply: object) -> LookupReply:
-    """Return a reply to a lookup as it may be kept. Money that it names counts, whatever else it states."""
+    """Return a reply to a lookup in a valid form. A payment in it always counts as an answer."""
     reply = _validated_reply(provider, reply, LookupReply)
     if reply.status in INTERNAL_STATUSES:
         return replace(reply, status=None, code=Code.CONTRADICTORY_ANSWER, is_answer=False)
@@ -112,7 +112,7 @@ def _read_lookup(provider: Provider, reply: object) -> LookupReply:
 
 
 def _validated_reply(provider: Provider, reply: object, kind: type[R]) -> R:
-    """Return a reply with its words masked and cut, or raise ``TypeError``: an adapter may be anybody's."""
+    """Return a reply with its texts masked and cut; raise ``TypeError`` if an adapter returns anything else."""
     if not isinstance(reply, kind):
         raise TypeError(f"An adapter answers with a {kind.__name__}, not with {type(reply).__name__}.")
     code: object = reply.code
@@ -133,7 +133,7 @@ def _validated_reply(provider: Provider, reply: object, kind: type[R]) -> R:
 def log_adapter_error(provider: Provider, bug: BaseException) -> str:
     """Log an adapter's bug with its traceback, secrets masked; return the name of its class.
 
-    The exception itself goes no further: its frames hold what must not leave.
+    The exception itself is not passed on, because its frames may hold secrets.
     """
     text = mask("".join(traceback.format_exception(bug)), provider.secrets)
     logger.error("The adapter of %s failed:\n%s", provider.alias, text, extra={"provider": provider.alias})

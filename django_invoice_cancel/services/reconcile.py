@@ -1,6 +1,6 @@
-"""Take in what is learned of an invoice: a status reported from outside, and what the provider says when asked.
+"""Record the status of an invoice: a status reported from outside, or the answer to a lookup.
 
-Reconciling ends doubt: by a lookup, or by repeating the request where the provider has no lookup.
+Reconciliation resolves invoices in doubt by a lookup, or by a repeat of the request if the provider has no lookup.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger("django_invoice_cancel")
 def observe_invoice(
     invoice: InvoicePort, status: str | None = None, *, provider_status: str | None = None, intent: AuditContext
 ) -> bool:
-    """Record a status that was reported from outside; return whether the invoice's status changed. Asks no provider."""
+    """Record a status that was reported from outside; return whether the invoice's status changed. Sends nothing."""
     if provider_status is None:
         return invoice._writer.observe(invoice, observed_status(None, status, None), intent)
     provider = registry.get_provider(invoice.provider)
@@ -37,9 +37,10 @@ def observe_invoice(
 
 
 def observed_status(provider: Provider | None, status: str | None, provider_status: Any) -> Status | None:
-    """Return the status that was reported; None for a status string of the provider that is not known.
+    """Return the status that was reported; None if the status string of the provider is not known.
 
-    Raises ``ValueError`` unless exactly one of both is given, and for a status that no provider can report.
+    Raises ``ValueError`` unless exactly one of ``status`` and ``provider_status`` is given, and for a status that no
+    provider can report.
     """
     status_string = checked_status_string(provider_status)
     if (status is None) == (status_string is None):
@@ -53,7 +54,7 @@ def observed_status(provider: Provider | None, status: str | None, provider_stat
 
 
 def warn_of_lost_payment(alias: str, status: Status | None, problem: str) -> None:
-    """Log that a reported payment, or a status string that may mean one, belongs to no registered invoice."""
+    """Log a reported payment, or an unknown status string that may mean one, without a registered invoice."""
     if status is None or status in PAID_STATUSES:
         logger.warning(
             "A payment was reported to %s and is not recorded (%s): %s",
@@ -67,10 +68,24 @@ def warn_of_lost_payment(alias: str, status: Status | None, problem: str) -> Non
 def reconcile_invoice(
     invoice: InvoicePort, *, resubmit: bool = False, actor: Any = None, trigger: Trigger = Trigger.RECONCILE
 ) -> CancelResult:
-    """Find out at the provider what became of an invoice, and return it; raises nothing of the provider's.
+    """Look one invoice up at its provider, record the answer and return the result.
 
-    ``resubmit`` repeats the cancel where the provider has no lookup, declares a repeat harmless, and the doubt
-    period is over.
+    Provider and network errors never raise.
+
+    Args:
+        invoice: A saved invoice.
+        resubmit: Repeat the cancel request after the doubt period, if the provider has no lookup and its adapter
+            declares a repeat harmless.
+        actor: A user, a label, or None. It is logged.
+        trigger: The entry point that is logged.
+
+    Returns:
+        The result, also for an invoice that was not looked up.
+
+    Raises:
+        CancelInTransaction: Inside a transaction. Nothing was sent or written.
+        TypeError: ``actor`` has the wrong type.
+        ValueError: The invoice was not saved.
     """
     return log_result(reconcile_one(invoice, make_intent(actor, trigger), resubmit=resubmit))
 
@@ -107,7 +122,7 @@ def reconcile_one(invoice: InvoicePort, intent: AuditContext, *, resubmit: bool)
 
 
 def is_to_be_booked(invoice: InvoicePort) -> bool:
-    """Return whether a lookup of the invoice is shared with other processes, which must not repeat it at once."""
+    """Return whether the lookup must be booked, so that other processes do not repeat it at once."""
     return invoice.status == Status.IN_DOUBT or invoice.next_check_at is not None
 
 
@@ -131,7 +146,7 @@ def _look_up(
 
 
 def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
-    """Return the result of a recorded lookup: the stored status, or why the lookup added nothing to it."""
+    """Return the result of a recorded lookup: the stored status, or the reason why the lookup did not change it."""
     if invoice.status == Status.IN_DOUBT:
         code = Code.STILL_OPEN if reply.status == Status.CREATED else reply.code
         result = make_result(invoice, Outcome.IN_DOUBT, code)
@@ -151,6 +166,6 @@ def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
 
 
 def _repeat_cancel(writer: WriterPort, provider: Provider, invoice: InvoicePort, intent: AuditContext) -> CancelResult:
-    """Repeat the cancel of an invoice in doubt: a confirmation counts, a refusal stays in doubt for a person."""
+    """Repeat the cancel request of an invoice in doubt. After a refusal it stays in doubt until a person decides."""
     sent = claim_and_send(writer, provider, invoice, lambda: writer.claim([invoice], intent, before=Status.IN_DOUBT))
     return sent or unclaimed_result(invoice, provider)

@@ -1,4 +1,4 @@
-"""The results that callers get: made from an invoice as it is in memory, raised where raising is asked for."""
+"""Results for callers: make them from an invoice in memory, log them, and raise their exceptions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EXCEPTIONS: dict[Outcome, type[CancelError]] = {
 
 
 def raise_unless_ok(cancel_result: CancelResult) -> CancelResult:
-    """Return the result of a canceled invoice; raise the exception of any other."""
+    """Return the result if the invoice is canceled and recorded; otherwise raise the exception of its outcome."""
     if not cancel_result.is_recorded:
         raise OutcomeNotRecorded(cancel_result)
     if cancel_result.ok:
@@ -58,9 +58,9 @@ def make_result(
     name: str = "",
     **more: Any,
 ) -> CancelResult:
-    """Return a result about an invoice as it is in memory, or as it was claimed if ``target`` is given.
+    """Return a result about an invoice in memory, or about ``target``, its identity when it was claimed.
 
-    ``name``: the provider's, if the configuration must not be read for it.
+    ``name`` is the name of the provider, if the configuration must not be read for it.
     """
     target = target or Target.of(invoice)
     return CancelResult(
@@ -77,7 +77,7 @@ def make_result(
 
 
 def provider_name(alias: str) -> str:
-    """Return what people call the provider of an alias: its name, or the alias where it is not configured."""
+    """Return the display name of an alias's provider, or the alias if it is not configured."""
     known = registry.last_known(alias)
     if known is not None:
         return known.verbose_name
@@ -88,7 +88,7 @@ def provider_name(alias: str) -> str:
 
 
 def log_result(cancel_result: CancelResult) -> CancelResult:
-    """Write the one line of the log file about a result, and return it."""
+    """Log a result in one line, and return it."""
     took = "" if cancel_result.duration_ms is None else f" in {cancel_result.duration_ms} ms"
     logger.log(
         _log_level(cancel_result),
@@ -112,16 +112,16 @@ def log_result(cancel_result: CancelResult) -> CancelResult:
 
 
 def _log_level(cancel_result: CancelResult) -> int:
-    """What nothing was sent for is no news, each minute anew for all that wait for a paused provider."""
+    """Return the log level. Skipped invoices are logged as DEBUG: a paused provider would fill the log each minute."""
     if not cancel_result.is_recorded:
         return logging.ERROR
-    if cancel_result.outcome == Outcome.IN_DOUBT and cancel_result.attempt:  # a lookup of a doubt has none
+    if cancel_result.outcome == Outcome.IN_DOUBT and cancel_result.attempt:  # a lookup has no attempt
         return logging.WARNING
     return logging.DEBUG if cancel_result.outcome == Outcome.SKIPPED else logging.INFO
 
 
 def result_for_status(invoice: InvoicePort, code_if_open: str) -> CancelResult:
-    """Return the result that an invoice's stored status stands for, when nothing new was learned."""
+    """Return the result that an invoice's stored status implies."""
     if not is_known(invoice.status):
         return skipped_result(invoice, Code.NEWER_STATUS)
     status = Status(invoice.status)

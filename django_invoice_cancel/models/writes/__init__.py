@@ -1,8 +1,8 @@
-"""The writer: the only code that changes the status and bookkeeping of invoices.
+"""The writer: the only code that changes the status of invoices and the other ``WRITER_FIELDS``.
 
-``rows`` is the base of its parts, on ``transactions``. The parts are ``claims`` (the sole right to
-submit), ``requests`` (requested cancellations), ``answers`` (replies to cancel requests), ``observations`` (statuses
-learned from outside), ``decisions`` of people, ``registering`` (new invoices) and ``provider_state`` (pauses and
+``rows``, on top of ``transactions``, is the base of its parts. The parts are ``claims`` (the exclusive right to send a
+request), ``requests`` (requested cancellations), ``answers`` (replies to cancel requests), ``observations`` (statuses
+reported from outside), ``decisions`` of people, ``registering`` (new invoices) and ``provider_state`` (pauses and
 rates). ``notices`` are the signals.
 """
 

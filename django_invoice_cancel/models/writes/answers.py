@@ -1,8 +1,8 @@
-"""Record: write what a submit learned. On time by CAS, for a group at once; late, or with money, row by row.
+"""Recording of replies to cancel requests: by CAS for a whole group, or row by row if the reply is late.
 
-Guarded by ``canceling``, the attempt, the provider and the id. What another process wrote concurrently is never
-overwritten: the answer then becomes a row of the log, and moves the invoice only where the table of moves lets a late
-answer do so. An answer about an invoice whose row names another account or id by now leaves it in doubt.
+The UPDATE is guarded by the status ``canceling``, the attempt, the provider and the id, so that changes of other
+processes are never overwritten. A late reply is added to the log, and moves the invoice only if ``MOVES`` allows it. If
+the row was edited to another account or id, the invoice becomes in doubt.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MOST_LOGGED = 5
 
 @dataclass(frozen=True)
 class Conflict:
-    """Values of a registered invoice that differ from those that were given for it; the stored ones are kept."""
+    """Stored values of a registered invoice that differ from the given values. The stored values are kept."""
 
     provider: str
     external_id: str
@@ -52,7 +52,7 @@ class Conflict:
 
 
 def given_values(invoice: InvoicePort, names: Sequence[str]) -> dict[str, Any]:
-    """Return those of the named values of a new instance that say something."""
+    """Return the named values of a new instance, without empty ones."""
     values = {name: getattr(invoice, name) for name in names if name in (*FILLED, "status")}
     return {name: value for name, value in values.items() if value not in (None, "")}
 
@@ -63,9 +63,9 @@ def missing_values(stored: InvoiceRow, given: Mapping[str, Any]) -> dict[str, An
 
 
 def conflict_of(stored: InvoiceRow, given: Mapping[str, Any]) -> Conflict | None:
-    """Return how the given values differ from those of the stored invoice.
+    """Return the difference between the given values and the stored invoice, or None.
 
-    A given status is never written: it counts as a difference unless it is ``created``, or both hold money.
+    A given status is never written. It counts as a difference unless it is ``created``, or both have a payment.
     """
     differing = {
         name: (getattr(stored, name), value) for name, value in given.items() if getattr(stored, name) != value
@@ -85,13 +85,13 @@ def log_conflicts(conflicts: Sequence[Conflict]) -> None:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as it was written: 5 for a stored 5.000000000000000000."""
+    """Return a value without trailing zeros: 5 for a stored 5.000000000000000000."""
     text = f"{value:f}" if isinstance(value, Decimal) else str(value)
     return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and "." in text else text
 
 
 def _is_empty(stored: InvoiceRow, name: str) -> bool:
-    """Return whether a field holds no value of the project; a default ``issued_at`` is the time of registration."""
+    """Return whether a field has no given value. The default of ``issued_at`` is the time of registration."""
     if name == "issued_at":
         return abs(stored.issued_at - stored.created_at) < _AT_ONCE
     return getattr(stored, name) in (None, "")
@@ -100,15 +100,15 @@ def _is_empty(stored: InvoiceRow, name: str) -> bool:
 REQUEST_CLEARED: Mapping[str, Any] = MappingProxyType(
     {"cancel_requested_at": None, "cancel_try_at": None, "cancel_try_count": 0}
 )
-"""The columns of a requested cancellation, as they are without one."""
+"""The columns of a requested cancellation, with their values if no cancellation is requested."""
 FIRST_CHECK = timedelta(minutes=1)
-"""How long after a lost answer reconcile first asks."""
+"""Time from a lost answer to the first lookup."""
 
 
 class _Raced(Exception):
-    """A group's UPDATE found fewer rows than were sent: somebody else moved one of them, or we did.
+    """The UPDATE of a group changed fewer rows than expected, because one of them was moved before.
 
-    It was us where an earlier try was committed although its COMMIT reported an error.
+    Another process moved it, or an earlier try of this one, which was committed although its COMMIT reported an error.
     """
 
     def __init__(self, *, is_repeat: bool) -> None:
@@ -122,16 +122,20 @@ class AnswerWriter(RowWriter):
     def record(
         self, answers: Sequence[Answer], *, on_recorded: OnRecorded | None = None, may_be_written: bool = False
     ) -> Sequence[Answer]:
-        """Write the replies of claimed invoices, each with its row of the log; return the answers as they are written.
+        """Write the replies of claimed invoices, each with its row of the log.
 
-        They differ from ``answers`` for rows that name another account or id since they were claimed.
+        Args:
+            answers: The replies.
+            on_recorded: Called in each transaction with the answers that it records.
+            may_be_written: An earlier call with these answers failed, and may have written some of them.
 
-        ``on_recorded`` is called within the same transaction with the answers that it records. ``may_be_written``: an
-        earlier call with these answers failed, and may have written some of them.
+        Returns:
+            The answers as they were written. They differ from ``answers`` for rows that were edited to another account
+            or id after the claim.
         """
         write, invoices = partial(self._on_time, answers, on_recorded), [answer.invoice for answer in answers]
         try:
-            self.run(write, invoices, waits_again=len(answers) == 1)  # else the caller records each alone
+            self.run(write, invoices, waits_again=len(answers) == 1)  # else the caller records each one separately
         except _Raced as raced:
             may_be_written = may_be_written or raced.is_repeat
             return [self._record_one(answer, on_recorded, may_be_written=may_be_written) for answer in answers]
@@ -157,9 +161,9 @@ class AnswerWriter(RowWriter):
             on_recorded(answers)
 
     def _flag(self, paid: Sequence[Answer], now: datetime) -> set[Any]:
-        """Flag the invoices that hold money by now and were canceled, before or by this very answer; return their keys.
+        """Flag the invoices that have a payment and were canceled, before or by this answer; return their keys.
 
-        Their rows have just been written, so they are ours: who logs a cancel from now on sees the money.
+        This transaction has written their rows, so they are locked. A cancellation logged later will find the payment.
         """
         if not paid:
             return set()
@@ -206,10 +210,10 @@ class AnswerWriter(RowWriter):
 
 
 def consequences(new: str, now: datetime) -> dict[str, Any]:
-    """Return what is written along with a new status, whoever moves the invoice there."""
+    """Return the columns that are written with a new status, for every source of the transition."""
     changes: dict[str, Any] = {"status": new, "status_changed_at": now}
     if new == Status.IN_DOUBT:
-        # The request is over: the doubt period counts from here.
+        # The request is over: the doubt period begins now.
         changes |= {"claim_expires_at": now, "next_check_at": now + FIRST_CHECK, "check_count": 0}
     else:
         changes["contradicted_at"] = None
@@ -219,10 +223,10 @@ def consequences(new: str, now: datetime) -> dict[str, Any]:
 
 
 def append_flagged(writer: RowWriter, row: InvoicePort, changes: dict[str, Any], entry: Entry) -> None:
-    """Write a locked row and its entry in the log; flag it where money and a cancellation have met.
+    """Write a locked row and its entry in the log; flag the row if it has both a payment and a cancellation.
 
-    In either order: money on an invoice whose log holds a confirmed cancel, or a confirmed cancel logged on an
-    invoice that holds money. Somebody handled the money seen then: more of it is to be handled anew.
+    The order does not matter: a payment may follow a confirmed cancellation, or a cancellation may be confirmed after
+    a payment. If a larger payment follows one that was marked as handled, it must be handled again.
     """
     entries = [entry]
     if (
@@ -240,7 +244,7 @@ def append_flagged(writer: RowWriter, row: InvoicePort, changes: dict[str, Any],
 
 
 def was_canceled(writer: RowWriter, row: InvoicePort) -> bool:
-    """Return whether a locked row is canceled or its log holds a confirmed cancellation."""
+    """Return whether a locked row is canceled, or its log contains a confirmed cancellation."""
     if row.status == Status.CANCELED:
         return True
     confirmed = canceled_before(writer, [row.id])
@@ -250,7 +254,7 @@ def was_canceled(writer: RowWriter, row: InvoicePort) -> bool:
 
 
 def canceled_before(writer: RowWriter, keys: Sequence[Any]) -> QuerySet[Any, Any]:
-    """Return the keys of those invoices whose log holds a confirmed cancellation, or that they were canceled before."""
+    """Return the keys of the invoices whose log contains a confirmed cancellation, or the status ``canceled``."""
     confirmed = Q(to_status=Status.CANCELED) | Q(from_status=Status.CANCELED) | Q(outcome__in=CONFIRMS_CANCEL)
     return writer.log.filter(confirmed, invoice_id__in=keys).order_by().values_list("invoice_id", flat=True)
 
@@ -284,7 +288,7 @@ def _ends_request(answer: Answer) -> bool:
 
 
 def _move(row: InvoicePort, answer: Answer) -> tuple[TransitionSource, str]:
-    """Say who moves a locked row where, on this answer."""
+    """Return the source and the new status of the transition of a locked row by this answer."""
     old = row.status
     is_own = row.attempt == answer.claim.attempt
     if is_own and old == Status.CANCELING:
@@ -293,22 +297,22 @@ def _move(row: InvoicePort, answer: Answer) -> tuple[TransitionSource, str]:
         return TransitionSource.LATE_RECORD, old
     named = answer.reply.named_status
     if named in PAID_STATUSES and may_move(TransitionSource.OBSERVE, old, named):
-        return TransitionSource.OBSERVE, named  # money wins, however late the word of it comes
+        return TransitionSource.OBSERVE, named  # a payment always counts, even in a late answer
     if is_own and named is not None and may_move(TransitionSource.LATE_RECORD, old, named):
         return TransitionSource.LATE_RECORD, named
     return TransitionSource.LATE_RECORD, old
 
 
 def _is_about(row: InvoicePort, answer: Answer) -> bool:
-    """Return whether the row still names the account and the id that were asked."""
+    """Return whether the row still has the account and the id of the request."""
     return Target.of(row) == answer.target
 
 
 def _of_other_account(answer: Answer) -> ProviderReply:
-    """Return what is recorded of an answer if the row names another account or id since it was claimed.
+    """Return the reply to record if the row was edited to another account or id after the claim.
 
-    Neither a confirmation nor money counts for the invoice that the row names now: it is in doubt. The log keeps what
-    was answered, and by which account. If certainly nothing happened, the invoice returns to its earlier status.
+    A confirmation or a payment does not count for the invoice that the row names now, so it becomes in doubt. The log
+    stores the reply and its account. If certainly nothing happened, the invoice returns to its earlier status.
     """
     reply, target = answer.reply, answer.target
     stated = ", ".join(filter(None, (reply.code, reply.status)))
@@ -319,16 +323,16 @@ def _of_other_account(answer: Answer) -> ProviderReply:
 
 
 def match_ids(pairs: Iterable[tuple[Any, str]]) -> Q:
-    """Return the condition of rows that name the external id of their pair (primary key, external id).
+    """Return the condition of rows that match one of the pairs (primary key, external id).
 
-    Two lists would also match rows that have exchanged their ids. The list of keys is for the query planner.
+    Two separate lists would also match rows that have exchanged their ids. The list of keys helps the query planner.
     """
     external_ids = dict(pairs)
     return Q(_EachPair(external_ids), pk__in=list(external_ids))
 
 
 class _EachPair(Func):
-    """Written out, since it is part of every claim of a group: by ``Q`` objects it takes 2 ms of CPU more."""
+    """The SQL of pairs, because it is part of each claim of a group: ``Q`` objects would take 2 ms more CPU time."""
 
     output_field = BooleanField()
 
@@ -343,7 +347,7 @@ class _EachPair(Func):
 
 
 def _own(group: Sequence[Answer]) -> Q:
-    """Return the condition of rows that are still claimed, and still name the account and the id that were asked."""
+    """Return the condition of rows that are still claimed, and still have the account and the id of the request."""
     if len(group) == 1:
         target = group[0].target
         own = {"pk": target.key, "provider": target.provider, "external_id": target.external_id}

@@ -1,6 +1,6 @@
-"""Claims: win the sole right to submit, give it back, or mark it as abandoned. Plain CAS, no locks.
+"""Claims: win the exclusive right to send a request, give it back, or mark it as abandoned.
 
-A claim is one conditional UPDATE: of two that try, the database lets one through.
+A claim is one conditional UPDATE (CAS) without a lock. If two processes try it, the UPDATE of only one changes the row.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def _not_refused_since_read(invoices: Iterable[InvoicePort]) -> Q:
-    """Return the condition of rows that were not refused, or that had been refused when they were read."""
+    """Return the condition of rows that were not refused after they were read."""
     seen = (Q(pk=i.id, attempt=i.attempt) for i in invoices if i.last_outcome in LAST_REFUSED)
     return reduce(or_, seen, ~Q(last_outcome__in=LAST_REFUSED))
 
 
 class ClaimWriter(RowWriter):
-    """Moves invoices into ``canceling``, and out of it without an answer."""
+    """Moves invoices to ``canceling``, and out of it without an answer."""
 
     def claim(
         self,
@@ -59,15 +59,19 @@ class ClaimWriter(RowWriter):
         guard: Q = _ANY,
         extra_columns: Mapping[str, Any] = _NOTHING,
     ) -> Claim:
-        """Claim a group of one provider's invoices; the claim returned names those that were won.
+        """Claim a group of invoices of one provider.
 
-        Provider and id are part of the guard: an unsaved edit of the instance in memory must not cancel
-        another invoice. From ``in_doubt`` the attempt in memory, the one that was looked up, is too. None is won if
-        the setting ``SEND`` is False. ``unless_refused``: leave out what was refused since
-        it was read. ``guard``: a further condition. ``extra_columns``: further columns to write; an invoice
-        that is given back gets the old values back.
+        The provider and the external id are part of the condition, so that an unsaved edit of the instance in memory
+        does not cancel another invoice. For ``before=IN_DOUBT``, so is the attempt in memory, which was looked up. If a
+        receiver of the signals is interrupted, the claim is given back before the interruption is raised again.
 
-        If a receiver of the signals is interrupted, the claim is given back before the interruption is raised again.
+        Args:
+            unless_paused: Claim nothing if the provider is paused.
+            unless_refused: Do not claim invoices that were refused after they were read.
+            extra_columns: Further columns to write. An invoice that is given back gets its old values back.
+
+        Returns:
+            The claim with the invoices that were won; none if the setting ``SEND`` is False.
         """
         check_move(TransitionSource.CLAIM, before, Status.CANCELING)
         settings = conf.get()
@@ -91,7 +95,7 @@ class ClaimWriter(RowWriter):
             raise
 
     def give_back(self, claim: Claim, invoices: Sequence[InvoicePort]) -> None:
-        """Undo the claim of invoices for which nothing was sent: they get their earlier status back."""
+        """Undo the claim of invoices for which nothing was sent. They get their earlier status back."""
         changes = {"status": claim.before, "status_changed_at": utc_now()}
         entry = {"attempt": claim.attempt, "outcome": Outcome.NOT_PROCESSED, "code": Code.GIVEN_BACK}
 
@@ -111,14 +115,14 @@ class ClaimWriter(RowWriter):
         return is_own
 
     def is_overtaken(self, claim: Claim, invoice: InvoicePort) -> bool:
-        """Return whether a receiver of the claim's signal took the invoice out of ``canceling``.
+        """Return whether a receiver of the claim's signal moved the invoice out of ``canceling``.
 
-        Reads the row only if there are receivers: without them a claim is followed by its request at once.
+        Reads the row only if there are receivers. Without receivers the request follows the claim at once.
         """
         return invoice_status_changed.has_listeners(self.invoice_model) and not self.is_claimed(claim, invoice)
 
     def count_repeats(self, invoice: InvoicePort) -> int:
-        """Return how often the cancel request was repeated for the doubt that the invoice is in."""
+        """Return the number of repeats of the cancel request for the current doubt."""
         log = self.log.filter(invoice_id=invoice.id).order_by("-id")
         count = 0
         for old, new in list(log.values_list("from_status", "to_status")):
@@ -128,9 +132,9 @@ class ClaimWriter(RowWriter):
         return count
 
     def mark_abandoned(self, invoices: Sequence[InvoicePort], intent: AuditContext) -> list[InvoicePort]:
-        """Move abandoned claims to ``in_doubt``; return those that were moved.
+        """Move abandoned claims to ``in_doubt``; return the invoices that were moved.
 
-        ``claim_expires_at`` stays: it is the last instant at which a byte of that request can have gone out.
+        ``claim_expires_at`` is kept, because a byte of the request can have been sent until that instant.
         """
         now = utc_now()
         common = {
@@ -171,7 +175,7 @@ class ClaimWriter(RowWriter):
     ) -> Claim:
         """Write a claim; return it with the invoices that were won."""
         alias, before = invoices[0].provider, claim.before
-        # If this UPDATE wins, the provider is healthy: a good answer has no count of failures to reset.
+        # If this UPDATE wins, the provider has no failures, so a conclusive reply has no count to reset.
         guards = [guard, *([NotPaused(alias, or_failing=True)] if unless_paused else [])]
         count = self._guarded(invoices, before, guards).update(**changes)
         if unless_paused and not count and self._is_failing(alias):
@@ -198,19 +202,19 @@ class ClaimWriter(RowWriter):
         }
 
     def _undo(self, claim: Claim, invoice: InvoicePort, key: Any) -> None:
-        """Give an invoice the columns back that its claim wrote for a request, unless that was withdrawn since."""
+        """Restore the columns that the claim wrote for a requested cancellation, unless it was withdrawn since."""
         changes = claim.undo.get(key)
         if changes:
             requested = self.invoices.filter(pk=key, cancel_requested_at__isnull=False)
             show(invoice, changes if requested.update(**changes) else REQUEST_CLEARED)
 
     def _guarded(self, invoices: Sequence[InvoicePort], before: Status, guards: Iterable[Any]) -> Any:
-        # One filter(), and exact lookups for one invoice: each further step costs a single cancel 0.1 ms of CPU.
+        # One filter(), and exact lookups for one invoice: each further step takes 0.1 ms of CPU time.
         as_read = self._as_read(invoices, before)
         return self.invoices.filter(as_read, *filter(None, guards), status=before, provider=invoices[0].provider)
 
     def _is_failing(self, alias: str) -> bool:
-        """Return whether the provider has failures that are counted, and no pause."""
+        """Return whether the provider has counted failures and is not paused."""
         states = ProviderState.objects.using(self.using).filter(alias=alias, failures__gt=0)
         return states.filter(Q(paused_until__isnull=True) | Q(paused_until__lte=utc_now())).exists()
 
@@ -223,9 +227,10 @@ class ClaimWriter(RowWriter):
         return match_ids((invoice.id, invoice.external_id) for invoice in invoices)
 
     def _won(self, invoices: Sequence[InvoicePort], attempt: UUID, count: int, is_repeat: bool) -> list[InvoicePort]:
-        """Find out which of a group were won: those that carry our attempt.
+        """Return the invoices of a group that were won: their rows have the attempt of this claim.
 
-        On a repeat none may have been updated and yet be ours: an error at COMMIT says nothing about the commit.
+        On a repeat, the UPDATE may change no row although the claim was won: after an error at COMMIT, the earlier try
+        may have been committed.
         """
         if not count and not is_repeat:
             return []

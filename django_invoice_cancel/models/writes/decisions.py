@@ -1,4 +1,4 @@
-"""Resolve, mark as handled: the decisions of people. All of them work inside any transaction."""
+"""Decisions of people: resolve an invoice, or mark a payment as handled. They work inside any transaction."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class DecisionWriter(RowWriter):
     ) -> None:
         """Write a named person's decision about an invoice, or raise ``ResolveNotPossible`` (see ``is_resolvable``).
 
-        Guarded by the attempt that the instance carries: the one that the person saw. ``on_recorded`` is called within
-        the same transaction.
+        The row must still have the attempt of the instance, which is the one that the person saw. ``on_recorded`` is
+        called in the same transaction.
         """
         refuse_decision(status, intent)
         tries = _Tries(self, invoice, intent, Code.RESOLVED)
@@ -57,10 +57,18 @@ class DecisionWriter(RowWriter):
         self.join(write, [invoice])
 
     def mark_handled(self, invoice: InvoicePort, intent: AuditContext, *, seen: str = "") -> bool:
-        """Note that a named person took care of late money; False where somebody has done so before.
+        """Mark a late payment as handled by a named person.
 
-        Raises ``ResolveNotPossible`` where money and a cancellation have not met, and where more money came than
-        the person saw: ``seen`` is the status by then, where it is known.
+        Args:
+            invoice: An invoice with both a payment and a confirmed cancellation.
+            intent: The audit context: the person and the note.
+            seen: The status that the person saw, if it is known.
+
+        Returns:
+            False if the payment was marked before.
+
+        Raises:
+            ResolveNotPossible: There is no such payment, or the status is no longer ``seen``.
         """
         _require_person(intent, "mark_handled", "note")
         tries = _Tries(self, invoice, intent, Code.HANDLED)
@@ -106,14 +114,14 @@ class DecisionWriter(RowWriter):
         if status == Status.CREATED:
             changes |= {"next_check_at": now + ONE_MORE_LOOKUP, "check_count": 0}
             changes |= {"last_outcome": Outcome.NOT_PROCESSED} if old in CLOSED_STATUSES else {}
-        if status != old:  # a contradiction may be decided for the status that is stored
+        if status != old:  # a contradiction may be resolved to the stored status
             check_move(TransitionSource.RESOLVE, old, status)
         entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
         append_flagged(self, row, changes, entry)
 
 
 class _Tries:
-    """The tries of one decision. An earlier one may have been committed although its COMMIT reported an error."""
+    """The tries of one decision. An earlier try may have been committed although its COMMIT reported an error."""
 
     def __init__(self, writer: RowWriter, invoice: InvoicePort, intent: AuditContext, code: Code) -> None:
         label = named_actor(intent.actor)[1]
@@ -122,7 +130,7 @@ class _Tries:
         self._count = 0
 
     def has_written(self, row: InvoicePort) -> bool:
-        """Return whether an earlier try wrote the decision; call it once in each try, with the locked row."""
+        """Return whether an earlier try wrote the decision. Call it once in each try, with the locked row."""
         self._count += 1
         return self._count > 1 and self._written.filter(attempt=row.attempt).exists()
 
@@ -137,14 +145,14 @@ def _changed() -> ResolveNotPossible:
 
 
 def refuse_decision(status: Status, intent: AuditContext) -> None:
-    """Raise ``ValueError`` for what nobody can decide, and for a decision without its person or reason."""
+    """Raise ``ValueError`` for a status that cannot be decided, and for a decision without a person or reason."""
     if status not in REPORTABLE_STATUSES:
         raise ValueError(f"An invoice cannot be resolved to {status}.")
     _require_person(intent, "resolve", "reason")
 
 
 def _require_person(intent: AuditContext, method: str, argument: str) -> None:
-    """Raise ``ValueError`` unless a named person decides, and says why."""
+    """Raise ``ValueError`` if the person or the reason of a decision is missing."""
     if named_actor(intent.actor) in ((None, ""), (None, "anonymous")):
         raise ValueError(f"{method}() records a named person's decision: pass actor, a user or a label.")
     if not intent.reason.strip():

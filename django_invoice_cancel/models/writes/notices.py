@@ -1,6 +1,6 @@
-"""Signals of committed writes: sent after the commit, or kept in an outbox that a bulk run empties between its work.
+"""Signals of committed writes. They are sent after the commit, or kept in an outbox that a bulk run empties.
 
-Receivers are code of the project and may be slow, may fail, and may be interrupted by a time limit of the caller.
+Receivers are code of the project. They may be slow, fail, or be interrupted by a time limit of the caller.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Notice:
         )
 
     def send(self) -> None:
-        """Call the receivers, each signal's with a copy of the invoice: what they set on it must not be sent.
+        """Call the receivers with a copy of the invoice, so that their changes of it have no effect elsewhere.
 
         Django logs their exceptions; an interruption of the caller is raised again.
         """
@@ -64,7 +64,7 @@ class Notice:
 
 
 class Outbox:
-    """Notices that are not sent yet, oldest first, each with the invoice as it was when its row was written."""
+    """Notices that are not sent yet, oldest first, each with a copy of the invoice from when its row was written."""
 
     def __init__(self) -> None:
         self._notices: deque[Notice] = deque()

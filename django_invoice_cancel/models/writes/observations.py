@@ -1,7 +1,7 @@
-"""Observe and look up: take in what is learned from outside. Every method locks the row first, then decides.
+"""Recording of statuses that were reported from outside and of replies to lookups.
 
-They join the caller's transaction; where none is open, a lost lock is tried again. Money is always taken in, "still
-open" only where nothing can be under way.
+Each method locks the row before it decides, in the caller's transaction or in its own, which is tried again after a
+lost lock. A payment is always recorded. "Still open" counts only if no cancel request can still be carried out.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from .transactions import carry_over, show
 logger = logging.getLogger("django_invoice_cancel")
 
 BACK_OFF = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 360, 1440))
-"""After how long an invoice in doubt is looked up again; then daily, never given up."""
+"""Waits before the lookups of an invoice in doubt. The last one, a day, is used without limit."""
 LOST_LOOKUP_WAIT = timedelta(minutes=5)
-"""After how long an invoice whose lookup was not answered is looked up again, unless the provider names a time."""
+"""Wait after a lookup without an answer, unless the reply has a ``retry_after``."""
 ONE_MORE_LOOKUP = timedelta(hours=1)
-"""When an invoice that left doubt as open is looked up once more."""
+"""Wait before the one further lookup of an invoice that has left doubt as open."""
 
 
 class ObservationWriter(RowWriter):
-    """Records statuses that were learned from outside."""
+    """Records statuses that were reported from outside."""
 
     def observe(self, invoice: InvoicePort, status: Status | None, intent: AuditContext, *, word: str = "") -> bool:
-        """Take in a status (None: ``word``, which nobody knows); return whether the invoice's status changed."""
+        """Record a status, or ``word``, a status string that is not known; return whether the status changed."""
         found: list[str] = []
 
         def write() -> bool:
@@ -55,14 +55,14 @@ class ObservationWriter(RowWriter):
             else:
                 self._take_in(row, invoice, status, intent, word)
             carry_over(row, invoice)
-            return row.status != found[0]  # as the first try found it, which may have been committed
+            return row.status != found[0]  # compared with the first try, which may have been committed
 
         return self.join(write, [invoice])
 
     def book_check(self, invoices: Sequence[InvoicePort]) -> list[InvoicePort]:
-        """Win the right to look up these invoices by moving ``next_check_at`` forward; return those won.
+        """Win the right to look up these invoices by moving ``next_check_at`` forward; return the invoices won.
 
-        CAS on the ``next_check_at`` that was read, so that two reconcilers share the work.
+        It is a CAS on the ``next_check_at`` that was read, so that concurrent processes share the work.
         """
 
         def write(is_repeat: bool) -> list[InvoicePort]:
@@ -73,12 +73,14 @@ class ObservationWriter(RowWriter):
     def record_lookup(
         self, seen: Seen, reply: LookupReply, intent: AuditContext, *, on_recorded: Callable[[], None] | None = None
     ) -> bool:
-        """Write the reply of a lookup; ``on_recorded`` is called within the same transaction.
+        """Write the reply of a lookup; ``on_recorded`` is called in the same transaction.
 
-        Returns False if the row names another account or id than the one that was looked up; what was answered is then
-        a row of the log only.
-        A lookup that was not answered changes nothing, and costs the invoice no turn of its back-off. The next lookup
-        waits for ``LOST_LOOKUP_WAIT``, so that an unreachable provider is not asked each minute.
+        A lookup without an answer only postpones the next lookup, by the ``retry_after`` of the reply or by
+        ``LOST_LOOKUP_WAIT``. It does not count for the back-off.
+
+        Returns:
+            False if the row has another account or id than the one that was looked up. Then the answer is only added
+            to the log.
         """
         if not reply.is_answer:
             self._wait(seen, reply)
@@ -99,9 +101,9 @@ class ObservationWriter(RowWriter):
         return self.run(write, [seen.invoice])
 
     def correct_times(self, invoice: InvoicePort | None = None) -> None:
-        """Let the doubt period of invoices in doubt (of one) count from now if a wrong clock wrote its begin.
+        """Restart the doubt period of invoices in doubt, or of one, whose times were written by a wrong clock.
 
-        It would not be over for as long as that clock was ahead.
+        Otherwise the doubt period would be longer by the error of that clock.
         """
         now = utc_now()
         if invoice is not None and not is_far_ahead(invoice.claim_expires_at or invoice.status_changed_at, now):
@@ -151,7 +153,7 @@ class ObservationWriter(RowWriter):
             self._advance(row)
 
     def _still_open(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
-        """Take in "still open": as a move only from the doubt that was looked up, after its doubt period."""
+        """Record "still open". It ends only the doubt that was looked up, and only after its doubt period."""
         is_as_seen = row.status == seen.status and row.attempt == seen.attempt
         if not is_as_seen or row.status not in (Status.CREATED, Status.IN_DOUBT):
             if row.status in CLOSED_STATUSES:
@@ -172,10 +174,10 @@ class ObservationWriter(RowWriter):
         self.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
 
     def _contradict(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
-        """Log that the provider calls a closed invoice open; store it once the row's last change is old enough."""
+        """Log that the provider reports a closed invoice as open, and store it if the last change is old enough."""
         code = Code.CONTRADICTORY_ANSWER
         self.append([self._observed_entry(row, seen.invoice, row.status, intent, code, reply.provider_status)])
-        if is_far_ahead(row.status_changed_at, now := utc_now()):  # a wrong clock wrote it: it counts from now
+        if is_far_ahead(row.status_changed_at, now := utc_now()):  # written by a wrong clock: it counts from now
             self.write(row, status_changed_at=now)
         counts_from = row.status_changed_at + timedelta(seconds=conf.get().doubt_period)
         if seen.began >= counts_from and row.contradicted_at is None:
@@ -183,7 +185,7 @@ class ObservationWriter(RowWriter):
             self.log_on_commit(logging.WARNING, row, f"the provider calls it open, and it is stored as {row.status}.")
 
     def _agree(self, row: InvoicePort, seen: Seen, status: Status) -> None:
-        """Write that a lookup named a status; one that began after a contradiction and reports it closed ends it."""
+        """Write the time of a lookup's answer. If it began after a contradiction and reports "closed", end that."""
         changes: dict[str, Any] = {"status_confirmed_at": utc_now()}
         since = row.contradicted_at
         if status in CLOSED_STATUSES and since is not None and (seen.began >= since or is_far_ahead(since, seen.began)):
@@ -191,13 +193,13 @@ class ObservationWriter(RowWriter):
         self.write(row, **changes)
 
     def _had_one_more_lookup(self, row: InvoicePort, seen: Seen) -> None:
-        """An invoice that left doubt was looked up again; whoever looks before its time does not do it instead."""
+        """Clear the further lookup of an invoice that has left doubt, unless this lookup came before its time."""
         due = row.status_changed_at + ONE_MORE_LOOKUP
         is_early = row.next_check_at is not None and seen.began < due and not is_far_ahead(due, seen.began)
         self.write(row, next_check_at=due if is_early else None)
 
     def _advance(self, row: InvoicePort) -> None:
-        """Move the back-off on; not past the end of the doubt period, where "still open" begins to count."""
+        """Set the next lookup by the back-off, but not later than the end of the doubt period, when "open" counts."""
         now = utc_now()
         count = min(row.check_count + 1, MOST_COUNTED)
         due = now + BACK_OFF[min(count, len(BACK_OFF) - 1)]
@@ -218,7 +220,7 @@ class ObservationWriter(RowWriter):
     def _take_in(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: AuditContext, word: str) -> None:
         old, now = row.status, utc_now()
         if status == Status.CREATED:
-            return  # a webhook's "open" may be older than what we know
+            return  # "open" in a webhook may be older than the stored status
         changes: dict[str, Any] = {"status_confirmed_at": now}
         if may_move(TransitionSource.OBSERVE, old, status):
             changes |= consequences(status, now)
@@ -233,7 +235,7 @@ class ObservationWriter(RowWriter):
             self.write(row, **changes)
 
     def _with_outcome(self, entry: Entry, status: Status) -> Entry:
-        """Say in the log that a cancel is confirmed, where that is what was learned."""
+        """Return the entry with the outcome of a confirmed cancellation, if the status is ``canceled``."""
         return replace(entry, outcome=Outcome.ALREADY_CANCELED) if status == Status.CANCELED else entry
 
     def _observed_entry(

@@ -1,4 +1,4 @@
-"""Pause: what all processes know about a provider in trouble. Written at once, read in the claim's own guard."""
+"""The shared state of a provider: pauses, failures and slots. A pause is part of the condition of every claim."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ProviderStateWriter(RowWriter):
     """Writes the state of provider accounts."""
 
     def pause(self, alias: str, code: str, seconds: float) -> None:
-        """Pause the provider for ``seconds``; a pause never shortens another."""
+        """Pause the provider for ``seconds``. A pause never shortens another."""
         if self.repeat(partial(self._pause, alias, code, seconds)) and seconds >= 1:
             _log_pause(alias, code, seconds)
 
@@ -40,7 +40,7 @@ class ProviderStateWriter(RowWriter):
         return bool(shorter.update(paused_at=now, paused_until=until, pause_code=code)) and not was_paused
 
     def provider_state(self, alias: str) -> ProviderState | None:
-        """Return what is known about the provider; correct a pause that was written by a wrong clock."""
+        """Return the state of the provider, after the correction of a pause that a wrong clock wrote."""
         state = self._states.filter(alias=alias).first()
         return None if state is None else self._corrected(state)
 
@@ -50,14 +50,14 @@ class ProviderStateWriter(RowWriter):
         return state if state is not None and state.is_paused else None
 
     def correct_pauses(self, states: Iterable[ProviderState]) -> None:
-        """Let pauses that begin in the future begin now, with the same length."""
+        """Move pauses that begin in the future to now, with the same length."""
         for state in states:
             self._corrected(state)
 
     def update_provider_state(self, alias: str, *, seconds: float, code: str, failures: int) -> None:
-        """Write what a run learned about the provider: a pause of ``seconds``, or that it answers (no code).
+        """Write the state of the provider after a run: a pause of ``seconds`` with a code, else its failures.
 
-        An answer ends a pause that is over, never one that another process has just begun.
+        Without failures an expired pause is cleared, but never a pause that another process has just begun.
         """
         now = utc_now()
         heard = {"failures": min(failures, MOST_COUNTED)} | ({} if failures else {"last_success_at": now})
@@ -70,7 +70,7 @@ class ProviderStateWriter(RowWriter):
             self.repeat(lambda: over.update(paused_at=None, paused_until=None, pause_code=""))
 
     def count_failure(self, alias: str, code: str, *, most: int, seconds: float) -> None:
-        """Count a reply that says nothing about an invoice; after ``most`` in a row, pause for ``seconds``."""
+        """Count an inconclusive reply. After ``most`` consecutive ones, pause the provider for ``seconds``."""
         own = self._states.filter(alias=alias)
         one_more = partial(own.update, failures=Least(F("failures") + 1, MOST_COUNTED))
         if not self.repeat(one_more):
@@ -84,10 +84,13 @@ class ProviderStateWriter(RowWriter):
             self.pause(alias, code, seconds)
 
     def reserve(self, alias: str, count: int, rate: float) -> float:
-        """Reserve ``count`` slots at ``rate`` a second; return the first (seconds since the epoch), 0 if none is near.
+        """Reserve ``count`` slots at ``rate`` requests a second.
 
-        CAS on the next free slot: all processes and machines share the rate. Their clocks must agree to within a
-        fraction of a second.
+        It is a CAS on the next free slot, so that all processes and machines share the rate. Their clocks must agree to
+        within a fraction of a second.
+
+        Returns:
+            The first slot in seconds since the epoch, or 0 if no slot is near.
         """
         now = utc_now()
         state = self._states.get_or_create(alias=alias)[0]
@@ -100,7 +103,7 @@ class ProviderStateWriter(RowWriter):
         return time.time() + (start - now).total_seconds()
 
     def touch_heartbeat(self, alias: str) -> None:
-        """Record that reconcile ran for this provider."""
+        """Record that reconciliation ran for this provider."""
         seen = {"last_reconcile_at": utc_now()}
         if not self.repeat(lambda: self._states.filter(alias=alias).update(**seen)):
             self.repeat(lambda: self._states.get_or_create(alias=alias, defaults=seen))
@@ -110,7 +113,7 @@ class ProviderStateWriter(RowWriter):
         return ProviderState.objects.using(self.using)
 
     def _corrected(self, state: ProviderState) -> ProviderState:
-        """Let a pause that begins in the future begin now, with the same length; of two that do it, one does."""
+        """Move a pause that begins in the future to now, with the same length; a CAS, so it is moved once."""
         if state.begins_in_future:
             now, until = utc_now(), state.pause_ends_at
             own = self._states.filter(alias=state.alias, paused_at=state.paused_at, paused_until=state.paused_until)

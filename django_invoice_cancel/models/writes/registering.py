@@ -1,4 +1,4 @@
-"""Register: insert invoices that exist at a provider, once each; through a child class with the row of the child."""
+"""Registration: insert invoices that exist at a provider, once each, with the row of a child class if there is one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .rows import Entry, InvoiceRow, RowWriter
 from .transactions import show
 
 _INVOICE_BATCH_SIZE = 500
-"""How many ids one query asks for."""
+"""Maximum number of ids in one query."""
 
 Key = tuple[str, str]
 Given = Mapping[str, Any]
@@ -27,7 +27,7 @@ class RegistrationWriter(RowWriter):
 
     @property
     def is_child(self) -> bool:
-        """Whether the class has a table of its own."""
+        """True if the class has its own table."""
         return self.model._meta.concrete_model is not self.invoice_model
 
     @property
@@ -36,15 +36,16 @@ class RegistrationWriter(RowWriter):
         return models.QuerySet(self.model, using=self.using)
 
     def find(self, provider: str, external_id: str) -> InvoiceRow | None:
-        """Return the registered invoice, of this class if there is one; None if it is not registered."""
+        """Return the registered invoice, if possible as an instance of this class; None if it is not registered."""
         return self._find_registered(provider, external_id) or self.find_row(provider=provider, external_id=external_id)
 
     def register(
         self, invoice: InvoiceRow, given: Given, intent: AuditContext
     ) -> tuple[InvoiceRow, bool, Conflict | None]:
-        """Insert a valid invoice unless there is one of this class.
+        """Insert a valid invoice unless it is already stored as one of this class.
 
-        Returns the stored invoice, True if it was new, and the difference from the given values, if there is any.
+        Returns:
+            The stored invoice, True if it was inserted, and its conflict with the given values, or None.
         """
         known, is_new = self._find_registered(invoice.provider, invoice.external_id), False
         if known is None:
@@ -54,8 +55,8 @@ class RegistrationWriter(RowWriter):
     def register_many(
         self, invoices: Sequence[tuple[InvoiceRow, Given]], intent: AuditContext
     ) -> tuple[int, list[Conflict]]:
-        """Insert the valid invoices that are not of this class yet; return how many were inserted, and conflicts."""
-        # Before the transaction, which begins with its write.
+        """Insert the valid invoices that are not stored as this class yet; return their number, and all conflicts."""
+        # Read before the transaction, which begins with its write.
         stored = self._stored([invoice for invoice, _given in invoices], self.registered)
         parents = self._stored([invoice for invoice, _ in invoices], self.invoices) if self.is_child else {}
         new: dict[Key, InvoiceRow] = {}
@@ -84,7 +85,7 @@ class RegistrationWriter(RowWriter):
         return count
 
     def _merge(self, stored: InvoiceRow, given: Given) -> Conflict | None:
-        """Fill the empty fields of a stored invoice with given values; return what differs."""
+        """Fill the empty fields of a stored invoice with given values; return the remaining conflict."""
         if missing_values(stored, given):
             self.join(partial(self._fill, stored, given))
         return conflict_of(stored, given)
@@ -103,14 +104,14 @@ class RegistrationWriter(RowWriter):
         return self.first_row(self.registered.filter(provider=provider, external_id=external_id))
 
     def _parent_of(self, invoice: InvoiceRow) -> Any:
-        """Return the key of the registered invoice that the new row of a child class is to belong to, if any."""
+        """Return the key of the registered invoice that the new row of a child class belongs to, if any."""
         found = self.find_row(provider=invoice.provider, external_id=invoice.external_id) if self.is_child else None
         return found and found.id
 
     def _insert_new(self, invoice: InvoiceRow, intent: AuditContext, parent: Any) -> tuple[InvoiceRow, bool]:
         """Insert an invoice, or return the one that another process inserts concurrently.
 
-        Each try works on a copy: ``save()`` leaves its traces on an instance whose transaction is rolled back.
+        Each try works on a copy, because ``save()`` changes the instance even if its transaction is rolled back.
         """
         for is_last in (False, True):
             try:
@@ -138,8 +139,8 @@ class RegistrationWriter(RowWriter):
     def _insert_child_of(self, row: InvoiceRow, invoice: InvoiceRow) -> InvoiceRow:
         """Insert the child's row of a registered invoice, which is locked.
 
-        ``Model.save`` writes the columns of all parents too. The instance carries the values of those that are stored,
-        so that none of them changes.
+        ``Model.save`` also writes the columns of all parents. The instance gets the stored values of the parents, so
+        that none of them changes.
         """
         for parent in self.model._meta.all_parents:
             stored = self._stored_parent(parent, row)
@@ -151,14 +152,14 @@ class RegistrationWriter(RowWriter):
     def _stored_parent(self, parent: type[models.Model], row: InvoiceRow) -> Any:
         if parent is self.invoice_model:
             return row
-        if not issubclass(parent, self.invoice_model):  # an unrelated class of the host's
+        if not issubclass(parent, self.invoice_model):  # an unrelated class of the project
             return None
         return models.QuerySet(parent, using=self.using).filter(id=row.id).first()
 
     def _stored(self, invoices: list[InvoiceRow], among: models.QuerySet[Any, Any]) -> dict[Key, InvoiceRow]:
         """Return those of the invoices that are stored, by provider and external id."""
         stored: dict[Key, InvoiceRow] = {}
-        for start in range(0, len(invoices), _INVOICE_BATCH_SIZE):  # a database takes only so many parameters
+        for start in range(0, len(invoices), _INVOICE_BATCH_SIZE):  # databases limit the number of parameters
             group = invoices[start : start + _INVOICE_BATCH_SIZE]
             providers, ids = {i.provider for i in group}, {i.external_id for i in group}
             stored.update((_key(row), row) for row in among.filter(provider__in=providers, external_id__in=ids))

@@ -1,7 +1,7 @@
-"""Requested cancellations: note a request, claim what was requested, withdraw it.
+"""Requested cancellations: store a request, claim requested invoices, withdraw a request.
 
-A request outlives crashes, pauses and lost answers: ``records.REQUEST_CLEARED`` names the columns that keep it, and
-only the events of rule 13 clear them.
+A request survives crashes, pauses and lost answers. ``answers.REQUEST_CLEARED`` lists its columns; only the events of
+rule 13 clear them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .rows import MOST_COUNTED, Entry
 from .transactions import carry_over, show
 
 FIRST_TRY = timedelta(seconds=60)
-"""How long after a request it is due: the process that committed it sends it at once, if it is still alive."""
+"""Time until a request is due for other processes. The process that committed it sends it at once."""
 
 
 class RequestWriter(ClaimWriter):
     """Records, claims and withdraws requested cancellations."""
 
     def request_cancel(self, invoice: InvoicePort, intent: AuditContext) -> bool:
-        """Note in the caller's transaction that the invoice is to be canceled; return False unless it is ``created``.
+        """Store the request in the caller's transaction. Return False if the invoice is not ``created``.
 
-        A repeated request is logged, and keeps the time of the first and its back-off.
+        A repeated request is logged, and keeps the time and the back-off of the first.
         """
 
         def write() -> bool:
@@ -57,7 +57,7 @@ class RequestWriter(ClaimWriter):
         return self.join(write, [invoice])
 
     def withdraw(self, invoice: InvoicePort, intent: AuditContext) -> bool:
-        """Clear the request; return False if a cancel request was sent that may still succeed."""
+        """Clear the request. Return False if a cancel request was sent that may still succeed."""
 
         def write() -> bool:
             row = self.lock(invoice.id)
@@ -72,7 +72,7 @@ class RequestWriter(ClaimWriter):
         return self.join(write, [invoice])
 
     def is_withdrawn(self, invoice: InvoicePort) -> bool:
-        """Return whether the request was withdrawn after the cancel request that the invoice is in doubt about."""
+        """Return whether the request was withdrawn after the cancel request that left the invoice in doubt."""
         for row in self.log.filter(invoice_id=invoice.id).order_by("-id"):
             if row.code == Code.WITHDRAWN:
                 return True
@@ -83,11 +83,11 @@ class RequestWriter(ClaimWriter):
     def claim_requested(
         self, invoices: Sequence[InvoicePort], *, is_try: bool, unless_paused: bool = False
     ) -> Iterator[Claim]:
-        """Claim invoices of one provider for those who requested it; yield each claim once it is committed.
+        """Claim requested invoices of one provider; yield each claim after its commit.
 
-        A claim has one intent and one log entry for all of its invoices, so there is one for each actor and reason.
-        ``is_try``: the claim moves the back-off on. A request that was withdrawn, or tried by another process since
-        it was read, is not claimed.
+        All invoices of a claim have the same audit context, so there is one claim for each actor and reason. If a
+        request was withdrawn, or tried by another process, after it was read, it is not claimed. With ``is_try`` the
+        claim sets the time of the next try by the back-off.
         """
         for intent, group in self._by_requester(invoices):
             by_count: dict[int, list[InvoicePort]] = defaultdict(list)
@@ -100,7 +100,7 @@ class RequestWriter(ClaimWriter):
                 yield self.claim(some, intent, unless_paused=unless_paused, guard=guard, extra_columns=extra)
 
     def postpone_request(self, invoice: InvoicePort) -> None:
-        """Move the back-off of a request on without a claim: nothing can be sent for this invoice as it is."""
+        """Set the time of the next try without a claim, because nothing can be sent for this invoice now."""
         changes = _next_try(invoice.cancel_try_count, utc_now())
         own = {"pk": invoice.id, "status": Status.CREATED, "cancel_try_count": invoice.cancel_try_count}
 
@@ -111,7 +111,7 @@ class RequestWriter(ClaimWriter):
         self.run(write, [invoice])
 
     def _by_requester(self, invoices: Sequence[InvoicePort]) -> list[tuple[AuditContext, list[InvoicePort]]]:
-        """Return the invoices by the actor and the reason of their latest request."""
+        """Return the invoices, grouped by the actor and the reason of their latest request."""
         log = self.log.filter(invoice_id__in=[invoice.id for invoice in invoices], code=Code.REQUESTED)
         rows = log.order_by("id").values_list("invoice_id", "actor_id", "actor_label", "reason")
         latest = {pk: (key, label, reason) for pk, key, label, reason in rows}
@@ -123,6 +123,6 @@ class RequestWriter(ClaimWriter):
 
 
 def _next_try(count: int, now: datetime) -> dict[str, Any]:
-    """Return the columns after the try that follows ``count`` others."""
+    """Return the columns after a try that was preceded by ``count`` others."""
     due = now + BACK_OFF[min(count, len(BACK_OFF) - 1)]
     return {"cancel_try_at": due, "cancel_try_count": min(count + 1, MOST_COUNTED)}

@@ -1,6 +1,6 @@
 """The base of the writers: reads and writes rows of invoices and of their log, and sends the signals.
 
-Nothing here decides what becomes of an invoice.
+It does not decide the status of an invoice.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from .transactions import Transactions, carry_over, show
 logger = logging.getLogger("django_invoice_cancel")
 
 MOST_COUNTED = 1_000_000
-"""Checks, tries and failures are counted up to this: more than any decision needs, less than a column holds."""
+"""Maximum count of checks, tries and failures: more than any decision needs, less than the limit of the column."""
 _CODE_LENGTH = 32
 _MESSAGE_LENGTH = 500
 
 FREE_TEXTS = ("actor_label", "reason", "code", "provider_message")
-"""The columns of the log that may hold any character."""
+"""The columns of the log that may contain any character."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the log to be: what it says besides the move."""
+    """One row to append to the log."""
 
     invoice: InvoicePort
     old: str
@@ -51,18 +51,18 @@ class Entry:
     provider_message: str = ""
     duration_ms: int | None = None
     is_late_money: bool = False
-    """Whether with this row money and a cancellation met, or more money came after the first was handled."""
+    """True if the invoice now has both a payment and a cancellation, or a larger payment than was handled."""
     key: Any = None
-    """The invoice's id, if the instance may have been changed in memory since it was read."""
+    """The id of the invoice, if the instance in memory may have been changed since it was read."""
 
     @property
     def is_news(self) -> bool:
-        """Whether there is a signal to send."""
+        """True if the entry has a signal to send."""
         return self.old != self.new or self.is_late_money
 
 
 class InvoiceRow(InvoicePort, Protocol):
-    """An instance of ``Invoice`` or of a child class: models are above the writer, which cannot import them."""
+    """An instance of ``Invoice`` or of a child class. The writer cannot import the models, which import it."""
 
     _meta: ClassVar[Any]
 
@@ -76,9 +76,9 @@ class InvoiceRow(InvoicePort, Protocol):
 class RowWriter(Transactions):
     """Reads and writes the rows of invoices and of their log in one database.
 
-    Always rows of ``Invoice`` itself. For a child class Django turns a conditional UPDATE into a SELECT and an UPDATE
-    of the rows that it found, so that two processes may win the same claim. An invoice is named by its ``id``: the
-    primary key of a child class may be another column.
+    It always writes rows of ``Invoice`` itself. For a child class, Django replaces a conditional UPDATE with a SELECT
+    and an UPDATE of the rows found, so that two processes may win the same claim. An invoice is identified by its
+    ``id``, because the primary key of a child class may be another column.
     """
 
     def __init__(self, model: type[models.Model], using: str) -> None:
@@ -89,11 +89,11 @@ class RowWriter(Transactions):
         """The class ``Invoice``, also if the caller works with a child class or a proxy of it."""
         self.log_model: type[Any] = apps.get_model("invoice_cancel", "InvoiceTransition")
         self.outbox: Outbox | None = None
-        """Keeps the signals of committed writes if it is set; otherwise they are sent at once."""
+        """The outbox for signals of committed writes. None: they are sent at once."""
 
     @property
     def invoices(self) -> models.QuerySet[Any, Any]:
-        """All invoices, by a query set that may write the columns that the public one refuses."""
+        """All invoices, as a query set that may write the columns that the public one refuses."""
         return models.QuerySet(self.invoice_model, using=self.using)
 
     @property
@@ -102,7 +102,7 @@ class RowWriter(Transactions):
         return rows
 
     def in_bulk(self) -> Outbox:
-        """Prepare for a bulk run: keep signals in the outbox returned, and do not wait for a lock twice."""
+        """Prepare for a bulk run: keep signals in the returned outbox, and do not try again after a lock time-out."""
         self.outbox, self.waits_again = Outbox(), False
         return self.outbox
 
@@ -111,30 +111,30 @@ class RowWriter(Transactions):
         return self.first_row(self.invoices.filter(**key))
 
     def first_row(self, rows: models.QuerySet[Any, Any]) -> InvoiceRow | None:
-        """Return the first of these rows, also one that was committed after the caller's transaction began to read."""
+        """Return the first of these rows, also if it was committed after the first read of the caller's transaction."""
         found = rows.first()
         return rows.select_for_update().first() if found is None and self.may_read_stale else found
 
     def lock(self, pk: Any) -> InvoiceRow | None:
-        """Lock a row until the end of the transaction and read it; return None if there is none.
+        """Lock a row until the end of the transaction and read it; return None if it does not exist.
 
-        The UPDATE comes first: it takes the write lock on SQLite too, where ``select_for_update`` is ignored,
-        and a transaction that reads before it writes may fail there.
+        The UPDATE comes first, because it takes the write lock on SQLite too. There ``select_for_update`` is ignored,
+        and a transaction that reads before it writes may fail.
         """
         self.invoices.filter(pk=pk).update(check_count=models.F("check_count"))
         return self.invoices.select_for_update().filter(pk=pk).first()
 
     def refresh(self, invoice: InvoicePort) -> InvoiceRow | None:
-        """Make the instance carry its row's status and bookkeeping; return the row, None if it was deleted."""
+        """Copy the writer's fields from the row to the instance; return the row, or None if it was deleted."""
         row = self.find_row(pk=invoice.id)
         if row is not None:
             carry_over(row, invoice)
         return row
 
     def guard_raw_save(self, invoice: InvoicePort) -> None:
-        """Let a raw save of a logged invoice keep its row's bookkeeping; raise ``IntegrityError`` for another status.
+        """Keep the writer's fields in a raw save of a logged invoice. Raise ``IntegrityError`` if its status differs.
 
-        A raw save is one of a fixture, or of an old version that django-reversion restores. Both handle this error.
+        Fixtures and django-reversion make raw saves. Both handle this error.
         """
         in_transaction = connections[self.using].in_atomic_block
         row = self.lock(invoice.pk) if in_transaction else self.invoices.filter(pk=invoice.pk).first()
@@ -149,13 +149,13 @@ class RowWriter(Transactions):
     # -- writing ----------------------------------------------------------------------------------------------
 
     def write(self, row: InvoicePort, **changes: Any) -> None:
-        """Write columns of a locked row, and show them on it."""
+        """Write columns of a locked row, and set them on the instance."""
         if changes:
             self.invoices.filter(pk=row.pk).update(**changes)
             show(row, changes)
 
     def log_on_commit(self, level: int, invoice: InvoicePort, text: str) -> None:
-        """Write a line about an invoice to the log file once the transaction is committed."""
+        """Log a line about an invoice after the commit of the transaction."""
         names = {"provider": invoice.provider, "external_id": invoice.external_id, "invoice_id": invoice.id}
 
         def write() -> None:
@@ -164,7 +164,7 @@ class RowWriter(Transactions):
         call_on_commit(write, using=self.using, failure="A line about %s was not logged.", about=invoice)
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Append rows to the log; their signals go out when the transaction is committed."""
+        """Append rows to the log; their signals are sent after the commit."""
         now = utc_now()
         model = self.log_model
         rows = [model(**_log_values(entry, now)) for entry in entries]
@@ -174,7 +174,7 @@ class RowWriter(Transactions):
             Notice(self.invoice_model, each.invoice, row, each.is_late_money) for each, row in pairs if each.is_news
         ]
         if notices:
-            # Not robust: Django would log an interruption of the caller, rather than raise it. All else is caught.
+            # Not robust: Django would log an interruption of the caller and not raise it. Other errors are caught.
             transaction.on_commit(lambda: self._report(notices), using=self.using)
         for entry in entries:
             if entry.is_late_money:
@@ -182,7 +182,7 @@ class RowWriter(Transactions):
                 self.log_on_commit(logging.ERROR, entry.invoice, text)
 
     def _report(self, notices: Sequence[Notice]) -> None:
-        """Send the signals of a committed transaction, or keep them in the outbox if there is one."""
+        """Send the signals of a committed transaction, or keep them in the outbox."""
         if self.outbox is not None:
             self.outbox.put(notices)
             return

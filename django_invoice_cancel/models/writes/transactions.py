@@ -1,6 +1,6 @@
-"""Transactions on the invoices' database: short, begun with their write, and repeated after a lost lock or connection.
+"""Transactions on the database of invoices. They are short, begin with a write, and are repeated after a lost lock.
 
-The only place that opens them. If a write fails, instances in memory get back what they carried before.
+The writer opens its transactions only here. If a write fails, the instances in memory get their old values.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class Transactions:
     def __init__(self, using: str) -> None:
         self.using = using
         self.waits_again = True
-        """Whether a write is tried again after a lock time-out, for which the database has waited already."""
+        """True if a write is tried again after a lock time-out, for which the database has waited already."""
         self._interruption: BaseException | None = None
 
     @contextmanager
     def durable(self) -> Iterator[None]:
-        """Open a transaction that is committed at its end for certain, or raise ``CancelInTransaction``.
+        """Open a transaction that is certainly committed at its end, or raise ``CancelInTransaction``.
 
-        ``durable=True`` is the right guard: it sees ATOMIC_REQUESTS and is not fooled by a TestCase. With
-        autocommit off it passes and commits nothing, so that is refused by hand.
+        ``durable=True`` detects ATOMIC_REQUESTS, and allows the transaction of a TestCase. With autocommit off it
+        would raise no error and commit nothing, so that is checked separately.
         """
         connection = connections[self.using]
         if not connection.in_atomic_block and not connection.get_autocommit():
@@ -72,16 +72,19 @@ class Transactions:
             yield
 
     def refuse_inside_transaction(self) -> None:
-        """Raise ``CancelInTransaction`` if no provider may be asked now. Sends nothing to the database."""
+        """Raise ``CancelInTransaction`` if no request may be sent now. Sends no query to the database."""
         with self.durable():
             return
 
     def run(self, write: Callable[[bool], T], invoices: Sequence[InvoicePort] = (), *, waits_again: bool = False) -> T:
         """Run a write in a durable transaction, up to three times on a lost lock, deadlock or connection.
 
-        The argument of ``write`` is True if an earlier try may have been committed (an error at COMMIT). If it fails,
-        ``invoices`` in memory get back the values that they had before. ``waits_again``: try again after a lock
-        time-out too, also in a bulk run.
+        If all tries fail, the exception is raised, and the instances in memory have their old values.
+
+        Args:
+            write: Called with True if an earlier try may have been committed (an error at COMMIT).
+            invoices: Instances in memory that ``write`` changes.
+            waits_again: Try again also after a lock time-out, even in a bulk run.
         """
         before = [_carried_values(invoice) for invoice in invoices]
         for tries in range(1, _TRIES + 1):
@@ -104,7 +107,7 @@ class Transactions:
     def repeat(self, call: Callable[[], T]) -> T:
         """Call a function up to three times on a deadlock or a lost connection; in a transaction only once.
 
-        For reads, and for single statements that do no harm if they are carried out twice. They need no transaction.
+        Use it for reads, and for single statements that may be executed twice. They need no transaction.
         """
         for tries in range(1, _TRIES + 1):
             try:
@@ -117,12 +120,12 @@ class Transactions:
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _before_retry(self, tries: int) -> None:
-        if not connections[self.using].in_atomic_block:  # else it is a test case's own
+        if not connections[self.using].in_atomic_block:  # else the transaction belongs to a test case
             connections[self.using].close_if_unusable_or_obsolete()
         time.sleep(random.uniform(0.01, 0.05) * tries)  # noqa: S311 - jitter, not cryptography
 
     def join(self, write: Callable[[], T], invoices: Sequence[InvoicePort] = ()) -> T:
-        """Run a write in the caller's transaction; where none is open in one of its own, tried again like ``run``."""
+        """Run a write in the caller's transaction. If no transaction is open, do the same as ``run``."""
         connection = connections[self.using]
         if connection.in_atomic_block or not connection.get_autocommit():
             with transaction.atomic(using=self.using):
@@ -131,10 +134,10 @@ class Transactions:
 
     @property
     def may_read_stale(self) -> bool:
-        """Whether a plain read may miss what was committed since the caller's transaction began to read.
+        """True if a plain read may miss rows that were committed after the first read of the caller's transaction.
 
-        So it is on MariaDB and MySQL under REPEATABLE READ; a locking read sees it. PostgreSQL refuses to lock a row
-        that changed since then.
+        This happens on MariaDB and MySQL under REPEATABLE READ, where only a locking read returns them. PostgreSQL
+        refuses to lock a row that changed since then.
         """
         connection = connections[self.using]
         return connection.vendor == "mysql" and connection.in_atomic_block
@@ -156,7 +159,7 @@ def _refusal(what: str) -> str:
 
 
 def show(invoice: InvoicePort, changes: Mapping[str, Any]) -> None:
-    """Let the instance in memory carry what was written to its row."""
+    """Set the values that were written to the row on the instance in memory."""
     for name, value in changes.items():
         setattr(invoice, name, value)
 
@@ -167,11 +170,11 @@ def _carried_values(invoice: InvoicePort) -> dict[str, Any]:
 
 def _restore_values(invoice: InvoicePort, carried: dict[str, Any]) -> None:
     for name in set(WRITER_FIELDS) - set(carried):
-        vars(invoice).pop(name, None)  # it was deferred
+        vars(invoice).pop(name, None)  # the field was deferred
     show(invoice, carried)
 
 
 def carry_over(row: InvoicePort, invoice: InvoicePort) -> None:
-    """Let an instance carry the status and bookkeeping of its row; its other fields stay as they are."""
+    """Copy the writer's fields from a row to an instance. Its other fields do not change."""
     if row is not invoice:
         show(invoice, {name: getattr(row, name) for name in WRITER_FIELDS})
