@@ -111,7 +111,7 @@ class HostAdapter(HTTPAdapter):
                 raise NoSocksSupport from error
             raise
 
-    # -- what HTTPAdapter.send asks for ------------------------------------------------------------------------
+    # -- methods that HTTPAdapter.send calls ------------------------------------------------------------------------
 
     def init_poolmanager(self, connections: int, maxsize: int, block: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self._context = make_ssl_context()
