@@ -38,7 +38,7 @@ def describe_pause(state: ProviderState) -> str:
 
 
 def describe_trouble(state: ProviderState) -> str:
-    """Return a text about the provider's pause or about its last failed requests; empty if there are none."""
+    """Return a text about the provider's pause or its last failed requests; empty without such problems."""
     if pause := describe_pause(state):
         return pause
     if not state.failures:

@@ -95,12 +95,12 @@ class InvoiceScope:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the user may not open any list of invoices on this site."""
+        """True if the user may not open any list of invoices on this site."""
         return not self._admins
 
     @property
     def linked_admin(self) -> ModelAdmin[Any] | None:
-        """The admin whose URLs contain the key of an invoice, preferably that of ``Invoice``; None if there is none."""
+        """The admin whose URLs contain the key of an invoice, preferably that of ``Invoice``, or None."""
         admins = [admin for admin in self._admins if _has_key_of_invoice(admin.model)]
         return min(admins, key=lambda admin: admin.model is not Invoice, default=None)
 

@@ -71,7 +71,7 @@ class FireKassa(HTTPProvider):
         return f"/api/v2/invoices/{quote(self.clean_id(external_id), safe='')}/cancel"
 
     def _lookup_path(self, external_id: str) -> str:
-        # Not documented. Four public clients read an invoice by this request. Invoices share their series of ids.
+        # Not documented. Four public clients use it for invoices, whose ids are part of the series of transaction ids.
         return f"/api/v2/transactions/{quote(self.clean_id(external_id), safe='')}"
 
     # statuses

@@ -127,7 +127,7 @@ class HTTPProvider(Provider):
             lease: Required for cancel requests, see ``Provider.cancel``.
 
         Returns:
-            The answer, or the reason why there is none.
+            The answer, or the reason why it is missing.
 
         Raises:
             ValueError: The path is not quoted.

@@ -117,7 +117,7 @@ class AvailableActions:
             yield self._button("withdraw")
 
     def remarks(self) -> Iterator[str]:
-        """Yield the reasons why there is no button to cancel or to check the invoice."""
+        """Yield the reasons why the buttons to cancel or to check the invoice are missing."""
         if self.why_no_cancel:
             yield self._explain_missing("cancel", self.why_no_cancel) if self.can_cancel else self.why_no_cancel
         if self.can_cancel and self.is_in_doubt and self.why_no_check:

@@ -41,7 +41,7 @@ class Item:
 
     text: str
     url: str
-    """The URL of the matching list; empty if there is none."""
+    """The URL of the matching list, or an empty string."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ...services.results import provider_name
 
 
 def search_invoices(invoices: Any, term: str) -> Any:
-    """Return the invoices with this id or reference; if there are none, those whose id or reference begins with it."""
+    """Return the invoices with this id or reference; without a match, those whose id or reference begins with it."""
     term = term.strip()
     if not term:
         return invoices

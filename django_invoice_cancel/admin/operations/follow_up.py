@@ -37,7 +37,7 @@ _UNSETTLED = frozenset(Outcome) - {Outcome.CANCELED, Outcome.ALREADY_CANCELED}
 
 
 def next_step(operation: BulkOperation, outcome: str, code: str) -> Operation | None:
-    """Return the operation that can follow for items with this outcome and code; None if there is none."""
+    """Return the operation that can follow for items with this outcome and code, or None."""
     if operation.progress == Progress.DRAFT:
         return Operation.CHECK if code == Code.IN_DOUBT and operation.operation == Operation.CANCEL else None
     if operation.operation not in _AFTER or outcome not in _UNSETTLED:

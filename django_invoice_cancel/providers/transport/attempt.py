@@ -184,7 +184,7 @@ class Attempt:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether the parent of this forked process made the request. Then this process does not own it."""
+        """True if the parent of this forked process made the request, so that this process does not own it."""
         return self._pid != os.getpid()
 
     @property
@@ -216,7 +216,7 @@ class Attempt:
 
     @property
     def is_unanswerable(self) -> bool:
-        """Whether no received bytes can be the answer to the whole request."""
+        """True if no received bytes can be the answer to the whole request."""
         return self.is_early or (self.is_sent and not self.is_whole)
 
     def before_first_byte(self) -> None:
@@ -241,7 +241,7 @@ class Attempt:
 
 
 def current() -> Attempt | None:
-    """Return the attempt of this thread; None if there is none."""
+    """Return the attempt of this thread, or None."""
     return getattr(_here, "attempt", None)
 
 

@@ -130,7 +130,7 @@ class Exchange:
     is_json: bool = False
     """Whether the whole body is one JSON document. Its value is ``json``."""
     json: Any = field(default=None, repr=False)
-    """The value of the JSON document, unmasked; None if there is none."""
+    """The value of the JSON document, unmasked. None without JSON."""
     is_empty: bool = False
     """Whether the body is empty and certainly complete: ``Content-Length: 0`` or status 204."""
     text: str = ""

@@ -23,7 +23,7 @@ class InvoiceState(StrEnum):
 
 
 class Execution(StrEnum):
-    """Whether, and when, the cancellation is executed."""
+    """Execution of the cancellation: at once, never or late."""
 
     YES = "yes"
     NO = "no"

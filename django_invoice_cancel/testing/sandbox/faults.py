@@ -52,7 +52,7 @@ class Scripts:
             self._steps.setdefault((check_operation(operation), external_id), []).append(iter(steps))
 
     def next(self, parsed: ParsedRequest) -> Step | None:
-        """Remove and return the next step for a request; None if there is none."""
+        """Remove and return the next step for a request, or None."""
         if not self._steps:
             return None
         with self._changed:

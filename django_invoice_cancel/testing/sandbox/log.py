@@ -36,7 +36,7 @@ class LoggedRequest:
 
     @property
     def external_id(self) -> str:
-        """The first id of the request; empty if there is none."""
+        """The first id of the request, or an empty string."""
         return self.external_ids[0] if self.external_ids else ""
 
 
