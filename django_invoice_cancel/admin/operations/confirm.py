@@ -1,7 +1,7 @@
 """Confirmation and start of a bulk operation, shared by the actions and the pages.
 
-Each start adds one entry to the admin's log, for the user who starts the operation. There are no entries for single
-invoices.
+Each start adds one entry to the admin's log, for the user who starts the operation. Single invoices have no entries
+there.
 """
 
 from __future__ import annotations
