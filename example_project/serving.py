@@ -1,7 +1,7 @@
 """The example shop, the admin and the sandbox on 127.0.0.1, until Ctrl-C. ``serve.py`` starts it.
 
-Each start creates a new database: the sandbox stores nothing, so an old database would not match it. ``--workers
-celery`` or ``tasks`` also starts the workers of that recipe (``make serve-celery``, ``make serve-tasks``).
+Each start creates a new database: the sandbox stores nothing, so an old database would not match it.
+``--workers celery`` or ``tasks`` also starts the workers of that recipe (``make serve-celery``, ``make serve-tasks``).
 """
 
 import argparse

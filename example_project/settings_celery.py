@@ -28,7 +28,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True  # the rows of an operation contain its results
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # no task waits for a busy worker while another one is idle
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # a slice takes seconds; none waits for a busy worker while another is idle
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {"task": "shop.tasks.reconcile", "schedule": 60.0},
     "continue": {"task": "shop.tasks.continue_bulk_operations", "schedule": 60.0},

@@ -1,7 +1,7 @@
 """Take the package's texts into its translations, ``messages.py renew``; or say what they lack, ``messages.py check``.
 
 It needs Django and the gettext programs (Debian: ``gettext``). ``check`` works on a copy and changes no files.
-Catalogues contain neither source lines nor the time of a run, so they change only if a text changes.
+Catalogues contain neither line numbers of the source nor the time of a run, so they change only if a text changes.
 """
 
 import argparse

@@ -111,7 +111,7 @@ ID_FORMS = (
     gettext_noop("FireKassa's own number of the invoice, 1 to 19 of 0-9, A-Z, a-z, _ and -"),
     gettext_noop("INV- and 1 to 32 of 0-9 and A-Z, with or without the INV-"),
 )
-"""The forms of ids of this package's adapters. They are translated here, because adapters do not import Django."""
+"""The forms of ids of this package's adapters, marked for translation, because adapters do not import Django."""
 
 
 def describe_invalid_id(provider: str, form: str) -> Any:

@@ -145,7 +145,10 @@ class Stream:
         """Do nothing, because each write is flushed."""
 
     def _lose(self, error: OSError) -> None:
-        """Store the error. Redirect stdout and stderr to the null device if they use the lost file."""
+        """Store the error. If stdout or stderr is the lost file, redirect it to the null device.
+
+        The null device accepts text that is still buffered.
+        """
         self.lost_by = error
         with suppress(OSError, AttributeError, ValueError):  # a target without a file
             lost = self._target.fileno()

@@ -36,7 +36,7 @@ _SETTLED = frozenset(
 )
 """Codes of SKIPPED or NOT_PROCESSED results that a later run would not change. Other codes mean: not tried."""
 _UNKNOWN_LIMIT = 10
-"""An account that does not know at least this many invoices, and knows none, probably belongs to another project."""
+"""An account that reports this many unknown invoices, and no known one, probably belongs to another project."""
 _MAX_REASONS = 5
 _STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WARNING", "not_processed": "WARNING"}
 _NO_LOOKUP_HINT = "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
@@ -197,7 +197,7 @@ class RunSummary:
             self.known.add(result.provider)
 
     def _unknown_accounts(self) -> list[str]:
-        """Return the accounts that did not know at least ten invoices, and knew none."""
+        """Return the accounts that reported ten or more unknown invoices, and no known one."""
         return [alias for alias, n in self.unknown.items() if n >= _UNKNOWN_LIMIT and alias not in self.known]
 
 

@@ -124,7 +124,7 @@ class HTTPProvider(Provider):
             deadline: The end of the time for the request, shared by all requests of one ``cancel`` or ``lookup``.
             document: The JSON body; None: no body.
             headers: More headers.
-            lease: Required for cancel requests, see ``Provider.cancel``.
+            lease: The lease that was passed to ``Provider.cancel``; None for lookups.
 
         Returns:
             The answer, or the reason why it is missing.

@@ -30,7 +30,7 @@ def advance_bulk(self: Any, operation_id: str) -> None:
 
 @app.task
 def reconcile() -> None:
-    with suppress(CommandError):  # invoices still in doubt are no failure of this task
+    with suppress(CommandError):  # invoices still in doubt are no failure: the next run checks them again
         call_command("reconcile_invoices")
 
 

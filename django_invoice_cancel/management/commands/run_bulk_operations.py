@@ -1,6 +1,7 @@
 """Continue stored bulk operations: manually, from cron, or after a crash of their workers.
 
-Without an id it skips operations that are being processed, so runs every minute do not accumulate.
+It is both a worker and the sweep. Without an id it skips operations that are being processed, so runs every minute do
+not accumulate.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ class Command(ReportingCommand):
             self.stdout.write(f"{operation.pk}: dispatched")
 
     def _due_operations(self) -> list[BulkOperation]:
-        """Return operations that no worker processes, except those that must wait: their workers would accumulate."""
+        """Return the due operations that no worker processes, except those that must wait.
+
+        Workers of waiting operations would accumulate with each sweep.
+        """
         interrupted = BulkOperation.objects.interrupted().order_by("created_at")
         return [operation for operation in interrupted if operation.is_dispatch_due and not must_wait(operation)]
 

@@ -13,7 +13,9 @@ class SandboxConfig:
     """Options of a sandbox, which can be set at its start or while it runs."""
 
     firekassa_token: str = "sandbox-firekassa-token"  # noqa: S105 - invented, and public
+    """The token that FireKassa accepts."""
     cryptocloud_key: str = "sandbox-cryptocloud-key"
+    """The API key that CryptoCloud accepts."""
     sign_token: str | None = None
     """If set, FireKassa requires a valid ``Signature``."""
     latency: float | Mapping[str, float] = 0.0
@@ -29,6 +31,7 @@ class SandboxConfig:
     drip_seconds: float = 1.0
     """Interval between two bytes of a ``drip``, in seconds."""
     retry_after_seconds: int = 1
+    """The Retry-After header of a 429, in seconds."""
     repeat_is_ok: bool = False
     """Whether FireKassa confirms a cancel request for a canceled invoice. Its real answer is not documented."""
     keep_requests: bool = True

@@ -21,7 +21,9 @@ class LoggedRequest:
     time: float
     """Seconds since the epoch."""
     monotonic: float
+    """Monotonic time in seconds."""
     dialect: str
+    """``firekassa`` or ``cryptocloud``."""
     operation: str
     """``cancel``, ``lookup``, ``list``, ``create``, ``other``; ``elsewhere`` for a request that followed a redirect."""
     method: str
