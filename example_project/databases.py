@@ -1,7 +1,7 @@
-"""The example's database: an SQLite file, or with ``EXAMPLE_DATABASE_URL`` one on a PostgreSQL or MariaDB server.
+"""The example's database: an SQLite file or, if ``EXAMPLE_DATABASE_URL`` is set, a PostgreSQL or MariaDB database.
 
-``postgres://USER:PASSWORD@HOST:PORT/NAME`` or ``mysql://...`` (MariaDB too). The example makes its database anew, so it
-takes no database whose name does not begin with ``example``.
+``postgres://USER:PASSWORD@HOST:PORT/NAME`` or ``mysql://...`` (MariaDB too). The example deletes and recreates its
+database, so the name of the database must begin with ``example``.
 """
 
 import os
@@ -15,10 +15,10 @@ ENGINES = {"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql
 
 
 def database(file: Path) -> dict[str, Any]:
-    """Return the settings of the server's database that the environment names, else of the file."""
+    """Return the settings of the database in the environment variable, otherwise of the file."""
     url = os.environ.get("EXAMPLE_DATABASE_URL")
     chosen = server(url) if url else sqlite(file)
-    # Every view runs in a transaction, as in most shops: a cancel has to wait for its commit.
+    # Every view runs in a transaction, as in most shops, so a cancel request must wait for its commit.
     return {**chosen, "ATOMIC_REQUESTS": True}
 
 
@@ -27,7 +27,7 @@ def sqlite(file: Path) -> dict[str, Any]:
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": file,
         "OPTIONS": {
-            # Without IMMEDIATE two processes that read and then write meet "database is locked" at once.
+            # Without IMMEDIATE, two processes that read and then write fail at once with "database is locked".
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
@@ -52,7 +52,7 @@ def server(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "127.0.0.1",
         "PORT": str(parts.port or ""),
-        # Whoever has a worker open for days wants a connection that died noticed before it is used.
+        # A worker that runs for days must detect a broken connection before it uses it.
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"charset": "utf8mb4"} if engine == "mysql" else {},
         "TEST": {"NAME": name, "CHARSET": "utf8mb4"} if engine == "mysql" else {"NAME": name},

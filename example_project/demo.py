@@ -1,14 +1,14 @@
-"""``make demo``: cancel invoices at two sandbox providers and show what happened.
+"""``make demo``: cancel invoices at two sandbox providers and show the results.
 
-Starts the sandbox as a process of its own and ends it, whatever happens. The steps are in ``demo_steps.py``.
+It starts the sandbox as a separate process and always stops it at the end. The steps are in ``demo_steps.py``.
 """
 
 import sys
 
-import prelude  # noqa: F401 - stops if this Python cannot run the example; this file has no annotations for it
+import prelude  # noqa: F401 - exits if this Python is too old for the example, so this file has no annotations
 
 DEADLINE = "1.5"
-"""Seconds for one submit: short, because one provider will not answer. 15 is the default."""
+"""Maximum duration of one cancellation in seconds: short, because one provider does not answer. The default is 15."""
 
 
 def main():
@@ -23,9 +23,9 @@ def main():
                 sandbox_url=sandbox.base_url,
                 database=database_file("demo.sqlite3"),
                 deadline=DEADLINE,
-                log_level="CRITICAL",  # its tables show what is logged, late money as an error
+                log_level="CRITICAL",  # the tables of the demo show the logged events, late money as an error
             )
-            from demo_steps import run  # it needs the models
+            from demo_steps import run  # must be imported after django.setup(): it imports models
 
             run(sandbox)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The demo's last steps: 500 invoices, some of them troublesome, canceled by the command and reconciled."""
+"""The last steps of the demo: the commands cancel 500 invoices, some of them with problems, and reconcile them."""
 
 import random
 import sys
@@ -13,7 +13,7 @@ from django_invoice_cancel.testing.sandbox import SandboxProcess, invoice_id
 
 LATENCY_SECONDS = 0.03
 MIX = (
-    # the sandbox's behaviour, how many at CryptoCloud, how many at FireKassa
+    # behaviour of the sandbox, number at CryptoCloud, number at FireKassa
     ("ordinary", 230, 225),
     ("paid", 10, 8),
     ("already_canceled", 8, 0),
@@ -46,7 +46,7 @@ def register_many() -> None:
         for provider, count in zip(ACCOUNTS, counts, strict=True)
         for _ in range(count)
     ]
-    random.Random(17).shuffle(kinds)  # noqa: S311 - the same troubles in the same places each time
+    random.Random(17).shuffle(kinds)  # noqa: S311 - each run has the same problems at the same places
     Invoice.objects.register_many(
         {"provider": provider, "external_id": invoice_id(provider, number, behaviour), "issued_at": LONG_AGO}
         for number, (provider, behaviour) in enumerate(kinds, start=FIRST_NUMBER)
@@ -54,9 +54,9 @@ def register_many() -> None:
 
 
 def run(*arguments: str) -> None:
-    """Run a command; its progress shows on stderr where that is a terminal."""
+    """Run a command. On a terminal its progress is shown on stderr."""
     progress = sys.stderr if sys.stderr.isatty() else sys.stdout
     try:
         call_command(*arguments, stderr=progress)
-    except CommandError as error:  # some are in doubt, as they should be here: exit code 3
+    except CommandError as error:  # exit code 3: some invoices are in doubt, as this demo expects
         print(f"\n  exit code {error.returncode}: {error}")

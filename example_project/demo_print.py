@@ -1,4 +1,4 @@
-"""How the demo prints: columns that read well at 100 characters, colours on a terminal only."""
+"""The output of the demo: columns for a width of 100 characters, colours on a terminal only."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ _steps = itertools.count(1)
 
 
 class painted(str):
-    """A word that has a colour on a terminal."""
+    """A string that has a colour on a terminal."""
 
     __slots__ = ()
 
@@ -41,14 +41,14 @@ def note(text: str) -> None:
 
 
 def cells(first: str, second: str, third: str, fourth: str) -> None:
-    """Print a row; the fourth cell goes on in further lines where it is long."""
+    """Print a row. A long fourth cell continues on further lines."""
     start = "".join(_padded(text, width) for text, width in zip((first, second, third), WIDTHS, strict=True))
     rest = f"\n{' ' * (2 + sum(WIDTHS))}".join(textwrap.wrap(fourth, LAST_WIDTH))
     print(f"  {start}{rest}".rstrip())
 
 
 def history(invoice: Invoice) -> None:
-    """Print the transitions of an invoice, under its row."""
+    """Print the transitions of an invoice below its row."""
     for row in invoice.transitions.all():
         time = timezone.localtime(row.created_at).strftime("%H:%M:%S.%f")[:-3]
         move = f"{row.from_status} > {row.to_status}"

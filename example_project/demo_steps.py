@@ -1,6 +1,6 @@
-"""What the demo does, step by step: register, cancel, reconcile, take in late money, compare with the providers.
+"""The steps of the demo: register, cancel, reconcile, record late money, compare with the providers.
 
-Each step prints what it did. Nothing here is special to the demo but the ids: they pick what the sandbox will do.
+Each step prints its result. Only the ids are specific to the demo: they select the behaviour of the sandbox.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from django_invoice_cancel.services import CancelResult
 from django_invoice_cancel.testing.sandbox import SandboxProcess, invoice_id
 
 CASES = (
-    # account, the sandbox's behaviour, what that is
+    # account, behaviour of the sandbox, description
     ("cryptocloud", "ordinary", "open"),
     ("firekassa", "ordinary", "open"),
     ("cryptocloud", "paid", "paid"),
@@ -65,7 +65,7 @@ def cancel_each(invoices: Sequence[Invoice]) -> None:
 def cancel(invoice: Invoice) -> CancelResult:
     try:
         return invoice.cancel(actor="demo", reason="unpaid for a week")
-    except CancelError as error:  # CancelRefused, CancelInDoubt, ...: the result says the same
+    except CancelError as error:  # CancelRefused, CancelInDoubt, ...: the result contains the same information
         return error.result
 
 

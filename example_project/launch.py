@@ -1,8 +1,8 @@
-"""Common parts of ``demo.py`` and ``serve.py``: signals, the sandbox's address, a fresh database, Django set up.
+"""Common parts of ``demo.py`` and ``serve.py``: signals, the sandbox's address, a new database, Django's setup.
 
-What cannot be used ends the process with one sentence.
+If something is not usable, the process exits with one sentence.
 
-The address and the deadline go through the environment, because ``settings.py`` is read only once.
+The address and the deadline are passed in the environment, because ``settings.py`` is read only once.
 """
 
 import os
@@ -21,10 +21,10 @@ HERE = Path(__file__).resolve().parent
 
 
 def end_on_signals() -> None:
-    """End in good order on Ctrl-C, SIGTERM and a closed terminal."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
+    """Exit cleanly on Ctrl-C, SIGTERM and a closed terminal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts a background job with SIGINT ignored
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored by nohup
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
@@ -34,7 +34,7 @@ def first_line(error: Exception) -> str:
 
 
 def set_up_django(*, sandbox_url: str, database: Path, recipe: str = "settings", **more: str) -> None:
-    """Read the settings with these values, and make the database anew."""
+    """Load the settings with these values, and recreate the database."""
     os.environ["DJANGO_SETTINGS_MODULE"] = recipe
     os.environ["EXAMPLE_SANDBOX_URL"] = sandbox_url
     os.environ["EXAMPLE_DATABASE"] = str(database)
@@ -47,19 +47,19 @@ def set_up_django(*, sandbox_url: str, database: Path, recipe: str = "settings",
 
 
 def make_database() -> None:
-    """Make the example's database anew, with empty tables."""
+    """Recreate the example's database with empty tables."""
     if connection.vendor == "sqlite":
         remove_database(Path(settings.DATABASES["default"]["NAME"]))
         call_command("migrate", verbosity=0)
     else:
-        # Django knows how to replace a database on a server for its tests alone; ours is called what its TEST is.
+        # Django can replace a database on a server only as a test database. The name of ours is the name in its TEST.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a server that does not answer is reported by its error
+            warnings.simplefilter("ignore", RuntimeWarning)  # a server that does not answer raises an exception
             connection.creation.create_test_db(verbosity=0, autoclobber=True)
 
 
 def database_file(name: str) -> Path:
-    """Return where a database of the example lives, unless ``EXAMPLE_VAR`` says otherwise."""
+    """Return the path of a database of the example. ``EXAMPLE_VAR`` sets another folder."""
     folder = var()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,11 +70,11 @@ def database_file(name: str) -> Path:
 
 
 def var() -> Path:
-    """Return the folder of everything that the example writes."""
+    """Return the folder for all files that the example writes."""
     return Path(os.environ.get("EXAMPLE_VAR", HERE / "var")).absolute()
 
 
 def remove_database(database: Path) -> None:
-    """Remove an SQLite file and what it keeps beside it."""
+    """Delete an SQLite file and the files that SQLite creates for it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Django's commands for the example: ``python example_project/manage.py reconcile_invoices``.
 
-Uses the database of ``make serve`` and the sandbox beside it.
+It uses the database and the sandbox of ``make serve``.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Stop with one sentence when this Python cannot run the example. Imported first; runs on Python 2.7 as well."""
+"""Exit with one sentence if this Python is too old for the example. Imported first; runs on Python 2.7 too."""
 
 import sys
 

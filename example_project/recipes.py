@@ -1,6 +1,6 @@
-"""The processes that work on bulk operations beside the shop, by recipe, and how they are started and ended.
+"""The worker processes for bulk operations, by recipe, and their start and stop.
 
-The settings of a recipe are ``settings_<name>.py``; these are its commands, as you would give them to systemd.
+The settings of a recipe are in ``settings_<name>.py``. These are its commands, as systemd would start them.
 """
 
 import os
@@ -17,21 +17,21 @@ MANAGE = [sys.executable, "manage.py"]
 
 COMMANDS: dict[str, list[list[str]]] = {
     "celery": [
-        # Four processes under one parent. The schedule's file is beat's own.
+        # Four processes with one parent. The schedule file belongs to beat.
         [*CELERY, "worker", "--concurrency", "4", "--loglevel", "WARNING"],
         [*CELERY, "beat", "--schedule", str(var() / "celerybeat"), "--loglevel", "WARNING"],
     ],
-    # A worker takes one task at a time, so one process for each worker wanted. What beat does is cron's here.
+    # A worker runs one task at a time, so each of the wanted workers is a process. Cron replaces beat.
     "tasks": [[*MANAGE, "db_worker", "--no-reload", "--no-startup-delay"] for _ in range(4)],
 }
 
 
 def check(recipe: str | None) -> None:
-    """Exit with a sentence if the workers of a recipe could not run."""
+    """Exit with a sentence if the workers of a recipe cannot run."""
     if recipe == "celery":
         url = os.environ.get("EXAMPLE_REDIS_URL", REDIS_URL)
         try:
-            import celery  # noqa: F401 - is it there?
+            import celery  # noqa: F401 - checks that it is installed
             import redis
         except ImportError as error:
             sys.exit(f"{error}: `make serve-celery` installs it.")
@@ -45,7 +45,7 @@ def check(recipe: str | None) -> None:
 
 @contextmanager
 def own_queue(recipe: str | None) -> Iterator[None]:
-    """Empty the queue of the recipe's workers at the start, in case a run was killed, and again at the end."""
+    """Empty the queue of the recipe's workers at the end, and at the start, because a run may have been killed."""
     if recipe == "celery":
         purge()
     try:
@@ -56,7 +56,7 @@ def own_queue(recipe: str | None) -> Iterator[None]:
 
 
 def purge() -> None:
-    """Remove everything of the example's Celery from Redis."""
+    """Delete everything of the example's Celery from Redis."""
     import redis
     from django.conf import settings
 
@@ -67,7 +67,7 @@ def purge() -> None:
 
 @contextmanager
 def workers(recipe: str | None) -> Iterator[None]:
-    """Have the processes of a recipe run beside this one; they read the settings that it has in its environment."""
+    """Run the processes of a recipe in parallel. They get their settings from the environment."""
     with ExitStack() as stack:
         for command in COMMANDS[recipe] if recipe else ():
             child = stack.enter_context(subprocess.Popen(command, cwd=HERE))

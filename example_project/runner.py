@@ -1,7 +1,6 @@
-"""Django's development server, with our own introduction once it listens (the port may have been 0).
+"""Django's development server, which prints our introduction when it listens (the port may have been 0).
 
-What runs beside it is started then and not before: where the port is taken, Django ends the process at once, and would
-leave it behind.
+Other processes are started only then: if the port is in use, Django exits at once and would leave them running.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Sample orders for ``make serve``: of every kind, made by the app itself against the sandbox.
+"""Sample orders of every kind for ``make serve``, created by the app itself with the sandbox.
 
-A table of what each order's invoice is at the provider and what the shop has done with it so far.
+A table defines the state of each order's invoice at the provider, and the actions of the shop so far.
 """
 
 from collections import defaultdict
@@ -24,37 +24,37 @@ SAYS = {behaviour.name: behaviour.description for behaviour in BEHAVIOURS}
 
 @dataclass(frozen=True)
 class Kind:
-    """So many orders of each provider whose invoices are alike."""
+    """A number of orders of each provider with similar invoices."""
 
     behaviour: str
-    """What the sandbox does with them."""
+    """The behaviour of the sandbox."""
     is_registered: bool = True
     is_canceled: bool = False
-    """Whether the shop has asked to cancel them."""
+    """Whether the shop tried to cancel the invoice."""
     then_observed: str = ""
-    """What the shop then heard of them."""
+    """The status that the shop received after that."""
     is_handled: bool = False
-    """Whether somebody took care of their late money."""
+    """Whether the late money was handled."""
     operation: str = ""
-    """The bulk operation that they were selected for (see ``samples_bulk``)."""
+    """The bulk operation that contains the invoices (see ``samples_bulk``)."""
     hours_ago: int = 0
-    """When all of this was; an operation says so itself."""
+    """The age in hours. Operations define their own age."""
     count: int = 1
 
 
 KINDS = (
-    # Yours to cancel: the first four are not even known to the app yet.
+    # You can cancel these. The first four are not registered yet.
     Kind("ordinary", is_registered=False, count=3),
     Kind("silent_after", is_registered=False),
     Kind("paid", is_registered=False),
     Kind("not_found", is_registered=False),
     Kind("ordinary", count=40),
-    # Among them some that the shop has heard nothing of, and that will surprise it.
+    # Some of these are not open at the provider, which the shop does not know yet.
     Kind("paid", count=3),
     Kind("already_canceled", count=2),
     Kind("reset_after", count=3),
     Kind("not_found"),
-    # Bulk operations: one is finished, one was left by whoever worked on it.
+    # Bulk operations: one is finished, one was interrupted.
     Kind("ordinary", operation="finished", count=18),
     Kind("paid", operation="finished", count=2),
     Kind("ordinary", operation="finished", count=4),
@@ -62,17 +62,17 @@ KINDS = (
     Kind("already_canceled", operation="finished"),
     Kind("not_found", operation="finished"),
     Kind("ordinary", operation="interrupted", count=20),
-    # What the shop has seen before.
+    # Cases that the shop has seen before.
     Kind("ordinary", is_canceled=True, hours_ago=28, count=6),
     Kind("already_canceled", is_canceled=True),
     Kind("reset_after", is_canceled=True),
     Kind("paid", then_observed="paid", hours_ago=6, count=4),
     Kind("error_500_before", is_canceled=True),
     Kind("partially_paid", then_observed="partially_paid", hours_ago=2, count=2),
-    # An outage, some hours ago: some cancels were carried out, some were not, and nobody said which.
+    # An outage some hours ago: some cancel requests were executed and some were not, but no answer arrived.
     Kind("reset_after", is_canceled=True, hours_ago=3, count=10),
     Kind("reset_before", is_canceled=True, hours_ago=3, count=4),
-    # And the rest of an ordinary week.
+    # The rest of an ordinary week.
     Kind("overpaid", is_canceled=True, hours_ago=5),
     Kind("expired", then_observed="expired", hours_ago=30, count=4),
     Kind("failed", then_observed="failed", hours_ago=8, count=2),
@@ -83,7 +83,7 @@ KINDS = (
 
 
 def load(user: Any) -> int:
-    """Make the orders, and a few that are paid in cash, in this user's name; return how many there are."""
+    """Create the orders, and a few that are paid in cash, for this user. Return their number."""
     samples_bulk.pause_old_account(user)
     number = 1001
     operations: dict[str, list[Invoice]] = defaultdict(list)
@@ -118,12 +118,12 @@ def make_order(number: int, provider: str, behaviour: str) -> Order:
 
 
 def placed(number: int) -> datetime:
-    """Return when the order was placed: the first ones last."""
+    """Return the time when the order was placed. Lower numbers are more recent."""
     return timezone.now() - timedelta(hours=5 * (number - 1000))
 
 
 def live_through(kind: Kind, order: Order, user: Any) -> Invoice:
-    """Let happen to the order's invoice what its kind says; return it."""
+    """Apply the events of its kind to the order's invoice, and return the invoice."""
     invoice = order.register_invoice()
     assert invoice is not None  # noqa: S101 - make_order gave it an id
     if kind.is_canceled:
@@ -139,9 +139,9 @@ def cancel(invoice: Invoice, user: Any) -> None:
     try:
         invoice.cancel(actor=user, trigger="admin", reason="unpaid for a week")
     except CancelError:
-        samples_bulk.end_pause(invoice.provider)  # the next sample is of another hour
+        samples_bulk.end_pause(invoice.provider)  # the next sample belongs to another hour
 
 
 def make_user(username: str, password: str) -> Any:
-    """Make the user who may do everything."""
+    """Create a user with all permissions."""
     return get_user_model().objects.create_superuser(username, password=password)

@@ -1,6 +1,6 @@
-"""What ran before you came: bulk operations finished, interrupted and paused, and how all of it gets its age.
+"""Earlier bulk operations for ``make serve``: finished, interrupted and paused.
 
-They really run, against the sandbox; then their times are moved back together.
+They really run, with the sandbox. Then all their times are moved back together.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing.sandbox import invoice_id
 
 REVOKED = 30
-"""So many invoices are left at the account whose token was revoked."""
+"""Number of invoices at the account with the revoked token."""
 A_DAY = 24 * 60 * 60
 
 
@@ -28,7 +28,7 @@ def finish_one(invoices: Sequence[Invoice], user: Any) -> None:
 
 
 def interrupt_one(invoices: Sequence[Invoice], user: Any) -> None:
-    """Do a third of it, as if the page that drives it had been closed then."""
+    """Process a third of the operation, as if its page had been closed then."""
     operation = started(invoices, user)
     advance(operation.pk, limit=len(invoices) // 3)
     move_back(invoices, hours=1, operation=operation)
@@ -40,7 +40,7 @@ def started(invoices: Sequence[Invoice], user: Any) -> BulkOperation:
 
 
 def pause_old_account(user: Any) -> None:
-    """Cancel at the account whose token was revoked: the first answer says so, and the others are not even tried."""
+    """Cancel at the account with the revoked token. The first answer rejects it, and the others are not tried."""
     invoices = []
     for number in range(1, REVOKED + 1):
         external_id, reference = invoice_id("firekassa", 900 + number), f"old-{number}"
@@ -50,17 +50,17 @@ def pause_old_account(user: Any) -> None:
         invoices.append(invoice)
     operation = started(invoices, user)
     advance(operation.pk)
-    # A pause is over after five minutes, and the next request would begin another. This one waits for you.
+    # A pause ends after five minutes, and the next request would start another one. This one lasts a day.
     Invoice.objects.all()._writer.pause("firekassa_old", "bad_credentials", A_DAY)
 
 
 def end_pause(alias: str) -> None:
-    """Forget the failures of a provider, and the pause that they led to."""
+    """Delete the failures of a provider and the resulting pause."""
     ProviderState.objects.filter(alias=alias).delete()
 
 
 def move_back(invoices: Iterable[Invoice], *, hours: int, operation: BulkOperation | None = None) -> None:
-    """Let all that happened to these invoices, and the operation, have happened so many hours earlier."""
+    """Move all times of these invoices and of the operation back by some hours."""
     if not hours:
         return
     age, keys = timedelta(hours=hours), [invoice.pk for invoice in invoices]
@@ -73,6 +73,6 @@ def move_back(invoices: Iterable[Invoice], *, hours: int, operation: BulkOperati
 
 def _shift(model: type[models.Model], age: timedelta, *, keep: Sequence[str] = (), **which: Any) -> None:
     fields = [field.name for field in model._meta.concrete_fields if isinstance(field, models.DateTimeField)]
-    # A plain query set: the app's own refuse to change the log and what only its writer may change.
+    # A plain query set: those of the app reject changes to the log and to fields that only its writer may set.
     rows: models.QuerySet[Any] = models.QuerySet(model)
     rows.filter(**which).update(**{name: F(name) - age for name in fields if name not in keep})

@@ -1,11 +1,11 @@
-"""``make serve``: the example shop and the admin on 127.0.0.1, the sandbox beside them, until Ctrl-C.
+"""``make serve``: the example shop, the admin and the sandbox on 127.0.0.1, until Ctrl-C.
 
-Everything is in ``serving.py``. An old Python cannot read that file, but can read this one.
+The code is in ``serving.py``. An old Python cannot parse that file, but it can parse this one.
 """
 
 import sys
 
-import prelude  # noqa: F401 - stops if this Python cannot run the example
+import prelude  # noqa: F401 - exits if this Python is too old for the example
 
 if __name__ == "__main__":
     from serving import main

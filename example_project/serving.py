@@ -1,7 +1,7 @@
-"""The example shop and the admin on 127.0.0.1, the sandbox beside them, until Ctrl-C; started by ``serve.py``.
+"""The example shop, the admin and the sandbox on 127.0.0.1, until Ctrl-C. ``serve.py`` starts it.
 
-Begins anew each time: the sandbox remembers nothing, so an old database would not agree with it.
-``--workers celery`` or ``tasks`` starts that recipe's workers too (``make serve-celery``, ``make serve-tasks``).
+Each start creates a new database: the sandbox stores nothing, so an old database would not match it.
+``--workers celery`` or ``tasks`` also starts the workers of that recipe (``make serve-celery``, ``make serve-tasks``).
 """
 
 import argparse
@@ -50,16 +50,16 @@ def parse() -> argparse.Namespace:
 
 
 def port(text: str) -> int:
-    """Read the number of a port."""
+    """Parse a port number."""
     if not (text.isdecimal() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to 65535.")
     return int(text)
 
 
 def check_port(option: str, number: int) -> None:
-    """Exit with a sentence if the port cannot be listened on."""
+    """Exit with a sentence if the port is not available."""
     with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the servers use it too
         try:
             listening.bind(("127.0.0.1", number))
         except OSError as error:
@@ -75,16 +75,16 @@ def start_sandbox(port: int) -> SandboxProcess:
 
 
 def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
-    """Set everything up, then answer until Ctrl-C."""
+    """Set everything up, then serve until Ctrl-C."""
     database = database_file("example.sqlite3")
     recipe = f"settings_{options.workers}" if options.workers else "settings"
     set_up_django(sandbox_url=sandbox.base_url, database=database, recipe=recipe, deadline=str(options.deadline))
-    import samples  # it needs the models
+    import samples  # must be imported after django.setup(): it imports models
     from runner import Runserver
 
     with ExitStack() as stack:
         stack.enter_context(recipes.own_queue(options.workers))
-        logging.disable(logging.WARNING)  # what the samples lived through is no news
+        logging.disable(logging.WARNING)  # warnings about the sample data are not relevant
         orders = samples.load(samples.make_user(USERNAME, PASSWORD))
         logging.disable(logging.NOTSET)
         os.environ["DJANGO_RUNSERVER_HIDE_WARNING"] = "true"

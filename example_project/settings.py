@@ -1,6 +1,6 @@
-"""Settings of the example shop: one SQLite file, ATOMIC_REQUESTS on, both providers played by the sandbox.
+"""Settings of the example shop: one SQLite file, ATOMIC_REQUESTS is on, and the sandbox simulates both providers.
 
-Every credential here is invented. What ``demo.py`` and ``serve.py`` change comes from the environment.
+All credentials are invented. ``demo.py`` and ``serve.py`` set values in the environment.
 """
 
 import os
@@ -75,7 +75,7 @@ INVOICE_CANCEL = {
                 "base_url": SANDBOX_URL,
                 "api_token": "sandbox-firekassa-token",
                 "deadline": DEADLINE,
-                # Not documented by FireKassa, so off by default. The sandbox has it.
+                # FireKassa does not document it, so it is off by default. The sandbox supports it.
                 "lookup": True,
             },
         },
@@ -85,7 +85,7 @@ INVOICE_CANCEL = {
             "OPTIONS": {"base_url": SANDBOX_URL, "api_token": "revoked-token", "deadline": DEADLINE},
         },
     },
-    # Short, so that you need not wait for a quarter of an hour. In production leave the default.
+    # Short, so that you do not wait for a quarter of an hour. Use the default in production.
     "DOUBT_PERIOD": 60,
 }
 

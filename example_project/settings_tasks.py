@@ -1,6 +1,7 @@
 """The example with database workers: Django's task framework and ``django-tasks-db``. ``make serve-tasks``.
 
-No broker. ``django.tasks`` on Django 6, the package ``django-tasks`` on 5.2; the app's own task serves both.
+It needs no broker. The app's own task works with ``django.tasks`` on Django 6 and with the package ``django-tasks``
+on 5.2.
 """
 
 from settings import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""The shop at the root, the admin beside it."""
+"""The shop at the root, and the admin."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -1,6 +1,6 @@
-"""What every test gets: what it needs or a reason why it is skipped; a child's environment, threads that clean up.
+"""Fixtures of all tests: requirements or the reason for a skip, the environment of child processes, thread cleanup.
 
-Invariant: with ``INVOICE_CANCEL_REQUIRE_SERVICES=1``, as in CI, a skip that begins with "needs" is a failure.
+Invariant: with ``INVOICE_CANCEL_REQUIRE_SERVICES=1``, as in CI, a skip whose reason begins with "needs" is a failure.
 """
 
 import os

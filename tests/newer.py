@@ -1,4 +1,4 @@
-"""Rows of a newer version of this app, as they are left after a rollback of the code."""
+"""Rows of a newer version of this app, as they remain after a rollback of the code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

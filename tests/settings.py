@@ -1,9 +1,9 @@
-"""Settings of the test suite; the database comes from the environment, SQLite where it says nothing.
+"""Settings of the test suite. The environment selects the database; the default is SQLite.
 
 ``INVOICE_CANCEL_TEST_DATABASE_URL`` is ``postgres://USER:PASSWORD@HOST:PORT/NAME``, ``mysql://...`` (MariaDB too) or
-``sqlite:///PATH``. The suite never touches NAME itself but makes ``test_NAME`` (and one for each xdist worker), and
-the same for the second alias, ``other``. A process that a test starts gets the finished databases by the same
-variables: see the fixture ``child_env``.
+``sqlite:///PATH``. The suite never uses NAME itself but creates ``test_NAME`` (and one for each xdist worker), and
+the same for the second alias, ``other``. A child process of a test gets the created databases in the same variables:
+see the fixture ``child_env``.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What is installed says the truth about itself."""
+"""The metadata of the installed package is correct."""
 
 from importlib.metadata import metadata, requires, version
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""What the other tests rely on: a process that a test starts finds the test's own databases."""
+"""An assumption of the other tests: a child process of a test uses the databases of that test."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The admin, and nothing else: what a test needs besides it brings itself with ``@pytest.mark.urls``."""
+"""Only the admin. A test adds other URLs with ``@pytest.mark.urls``."""
 
 from django.contrib import admin
 from django.urls import path

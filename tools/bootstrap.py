@@ -1,8 +1,8 @@
 """Make a virtual environment that runs this project: ``python3 tools/bootstrap.py --groups test``.
 
-Standard library only. The syntax and the imports at the top are those of Python 2.7: an old Python must get far enough
-to start a newer one, or to report that it is too old. Does nothing when nothing has changed since the last time. Uses
-pip as it is configured here, and upgrades nothing that need not be.
+It uses the standard library only. The syntax and the imports at the top work on Python 2.7, so that an old Python can
+start a newer one, or report that it is too old. If nothing has changed since the last run, nothing is done. pip is used
+with its configuration on this machine. Installed packages are upgraded only if necessary.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST = (3, 11)
 NEWER = ("python3.13", "python3.12", "python3.11", "python3.14")
-"""Where to look when the Python that runs this is too old; the one not tested comes last."""
+"""Programs to try if the current Python is too old. The version without tests is the last one."""
 INPUTS = ("pyproject.toml", "constraints.txt", "django_invoice_cancel/__init__.py", "tools/bootstrap.py")
 
 
@@ -46,7 +46,7 @@ def parse(arguments):
 
 
 def start_with_newer_python():
-    """Run this file again with the first newer Python on PATH that really starts (a pyenv shim may not)."""
+    """Restart this file with the first newer Python on PATH that works. A pyenv shim may not work."""
     for name in NEWER:
         path = find_on_path(name)
         if path and starts(path):
@@ -59,7 +59,7 @@ def start_with_newer_python():
 
 
 def check_path():
-    """Fail if Python cannot represent the project's path: without its UTF-8 mode, in a locale such as C."""
+    """Exit if Python cannot represent the project's path, for example in the C locale without UTF-8 mode."""
     try:
         ROOT.encode("utf-8")
     except UnicodeEncodeError:
@@ -67,7 +67,7 @@ def check_path():
 
 
 def find_on_path(name):
-    """Return the first file of this name on PATH, None if there is none: Python 2.7 has no ``shutil.which``."""
+    """Return the first file with this name on PATH, or None. Python 2.7 has no ``shutil.which``."""
     for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -80,7 +80,7 @@ def found_version():
 
 
 def starts(python):
-    """Whether ``python`` is there, runs, and is new enough."""
+    """Return True if ``python`` exists, runs, and is new enough."""
     code = "import sys; sys.exit(sys.version_info < %r)" % (OLDEST,)
     return is_quietly_done([python, "-c", code])
 
@@ -90,13 +90,13 @@ def python_of(venv):
 
 
 def is_usable(venv):
-    """Whether ``venv`` starts, has pip, and is of this very Python and place (a moved one has wrong paths in it)."""
+    """Return True if ``venv`` works, has pip, and belongs to this Python and path (a moved one has wrong paths)."""
     code = "import sys, pip; sys.exit([sys.version_info[:2], sys.prefix] != [%r, %r])"
     return is_quietly_done([python_of(venv), "-c", code % (sys.version_info[:2], venv)])
 
 
 def is_quietly_done(command):
-    """Whether a command can be run and succeeds; it prints nothing."""
+    """Return True if a command runs successfully. Its output is discarded."""
     with open(os.devnull, "wb") as nothing:
         try:
             return subprocess.call(command, stdout=nothing, stderr=nothing) == 0
@@ -118,7 +118,7 @@ def make_venv(venv):
 
 def install(venv, options, requirements):
     say("installing the project with %s%s" % (options.groups, options.django and ", Django " + options.django))
-    # -qq: errors, and no page of warnings about an index that is configured and not there
+    # -qq: only errors, without pages of warnings about a configured index that does not exist
     command = [python_of(venv), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     command += ["--constraint", constraints(venv, options.django), "--editable", ROOT]
     command += requirements
@@ -127,7 +127,7 @@ def install(venv, options, requirements):
 
 
 def requirements_of(groups):
-    """Return the requirements of dependency groups of ``pyproject.toml``: pip before 25.1 cannot read them."""
+    """Return the requirements of dependency groups of ``pyproject.toml``, because pip before 25.1 cannot read them."""
     import tomllib
 
     declared = tomllib.loads(read(os.path.join(ROOT, "pyproject.toml")))["dependency-groups"]
@@ -141,7 +141,7 @@ def requirements_of(groups):
 
 
 def write_paths_in_ascii(venv):
-    """Escape the letters of paths in ``.pth`` files: under ``LC_ALL=C`` Python 3.11 does not start with others."""
+    """Escape non-ASCII letters of paths in ``.pth`` files. With ``LC_ALL=C`` Python 3.11 does not start otherwise."""
     from glob import escape, glob
 
     for name in glob(os.path.join(escape(venv), "lib", "*", "site-packages", "*.pth")):
@@ -152,7 +152,7 @@ def write_paths_in_ascii(venv):
 
 
 def constraints(venv, django):
-    """Return the constraints file; for another Django than its own, a copy that pins that one instead."""
+    """Return the constraints file; for another Django version, a copy with that version."""
     pinned = os.path.join(ROOT, "constraints.txt")
     if not django:
         return pinned
@@ -170,7 +170,7 @@ def fingerprint(options):
 
 
 def read(name):
-    """Return the text of a file; empty if there is none."""
+    """Return the text of a file, or an empty string if the file does not exist."""
     try:
         with io.open(name, encoding="utf-8") as file:
             return file.read()
@@ -179,7 +179,7 @@ def read(name):
 
 
 def write(name, text):
-    """Write a text to a file; make its folder."""
+    """Write a text to a file, and create its folder."""
     if not os.path.isdir(os.path.dirname(name)):
         os.makedirs(os.path.dirname(name))
     with io.open(name, "w", encoding="utf-8") as file:

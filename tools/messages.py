@@ -1,7 +1,7 @@
 """Take the package's texts into its translations, ``messages.py renew``; or say what they lack, ``messages.py check``.
 
-Needs Django and the gettext programs (Debian: ``gettext``). ``check`` works on a copy and changes nothing here. No
-catalogue names a line of source or the time of a run: it changes when a text does, and not otherwise.
+It needs Django and the gettext programs (Debian: ``gettext``). ``check`` works on a copy and changes no files.
+Catalogues contain neither line numbers of the source nor the time of a run, so they change only if a text changes.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> int:
 
 
 def renew() -> int:
-    """Collect the texts, drop those that are gone, compile; say what is to be translated."""
+    """Collect the texts, remove unused ones, compile, and list the missing translations."""
     collect(ROOT / PACKAGE, "--no-obsolete")
     for catalogue in catalogues(ROOT / PACKAGE):
         compile_to(catalogue, catalogue.with_suffix(".mo"))
@@ -33,7 +33,7 @@ def renew() -> int:
 
 
 def check() -> int:
-    """Fail where a text has no translation or an unsure one, or where a ``.mo`` does not say what its ``.po`` says."""
+    """Fail if a text has no translation or a fuzzy one, or if a ``.mo`` does not match its ``.po``."""
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place, PACKAGE)
         shutil.copytree(ROOT / PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -52,7 +52,7 @@ def collect(package: Path, *options: str) -> None:
 
 
 def report(package: Path) -> int:
-    """Print each entry that lacks a translation; 1 if there is one."""
+    """Print each entry without a translation. Return 1 if one was found."""
     found = 0
     for catalogue in catalogues(package):
         for word, options in LACKING.items():

@@ -1,7 +1,7 @@
-"""Take the pictures of the admin that the docs show, anew: ``make screenshots``.
+"""Take the screenshots of the admin for the docs: ``make screenshots``.
 
-Starts the example by itself, opens its pages in Debian's Chromium, and says which page is wider than its window. The
-pictures differ from run to run in their times and ids: commit them when a page has changed.
+It starts the example, opens its pages in Debian's Chromium, and reports pages that are wider than their window. Times
+and ids in the screenshots differ in each run, so commit them only if a page has changed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 LARGEST_BYTES = 150_000
 SHOWN_HEIGHTS = {1200: 780, 400: 1000}
-"""By width: a picture is no higher than this. Below it, the pages repeat themselves."""
+"""Maximum height of a screenshot by its width. Below it, the pages repeat themselves."""
 
 VARIANTS = {
     "": {"viewport": {"width": 1200, "height": 600}},
@@ -30,7 +30,7 @@ VARIANTS = {
     "-narrow": {"viewport": {"width": 400, "height": 600}},
 }
 KEPT = {"-dark": ("list", "report"), "-narrow": ("list", "confirm", "progress", "report", "invoice")}
-"""The pictures of a variant that the docs show; the rest are taken with ``--all``, to be looked at."""
+"""The screenshots of variants that the docs show. ``--all`` takes the others too, for review."""
 
 
 def main() -> int:
@@ -56,7 +56,7 @@ def parse() -> argparse.Namespace:
 
 @contextmanager
 def example() -> Iterator[str]:
-    """Run the example on free ports; yield its address."""
+    """Run the example on free ports. Yield its address."""
     with tempfile.TemporaryDirectory() as var:
         command = [sys.executable, "serve.py", "--port", "0", "--sandbox-port", "0"]
         environment = {**os.environ, "EXAMPLE_VAR": var, "EXAMPLE_LOG_LEVEL": "ERROR", "PYTHONUNBUFFERED": "1"}
@@ -87,7 +87,7 @@ def address_of(serving: subprocess.Popen[str]) -> str:
 
 def log_in(browser: Browser, url: str, **variant: object) -> Page:
     context = browser.new_context(locale="en-US", reduced_motion="reduce", **variant)  # type: ignore[arg-type]
-    # Closed, the list of all models leaves more room to ours.
+    # If the list of all models is closed, our pages have more space.
     context.add_init_script("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
     page = context.new_page()
     page.goto(f"{url}/admin/login/?next=/admin/")
@@ -99,7 +99,7 @@ def log_in(browser: Browser, url: str, **variant: object) -> Page:
 
 
 def take_all(page: Page, url: str, names: Iterable[str], files: Path) -> Iterator[str]:
-    """Take these pictures, each into ``files`` with its name; yield what is wrong with them."""
+    """Take these screenshots into ``files``. Yield a description of each problem."""
     for name in names:
         PICTURES[name](page, f"{url}/admin/invoice_cancel")
         file = Path(str(files) % name)
@@ -132,7 +132,7 @@ def confirm(page: Page, root: str) -> None:
 
 
 def progress(page: Page, root: str) -> None:
-    """Of an operation that waits for a paused provider: it stands still for its picture."""
+    """Show an operation that waits for a paused provider, because it does not change while the screenshot is taken."""
     open_operation(page, root, "running", with_text="30")
     expect(page.locator("#bo-sentence.bo-amber")).to_be_visible()
 
@@ -166,7 +166,7 @@ def handled(page: Page, root: str) -> None:
 
 
 def act(page: Page, action: str) -> None:
-    """Select all that the list finds, and run an action."""
+    """Select all results of the list, and run an action."""
     page.locator("#action-toggle").check()
     across = page.locator(".actions .question a")
     if across.is_visible():
@@ -183,7 +183,7 @@ def open_operation(page: Page, root: str, progress: str, *, with_text: str) -> N
 
 
 PICTURES: dict[str, Callable[[Page, str], None]] = {
-    "operations": operations,  # before the others make drafts
+    "operations": operations,  # before the others create drafts
     "list": change_list,
     "confirm": confirm,
     "progress": progress,
@@ -193,7 +193,7 @@ PICTURES: dict[str, Callable[[Page, str], None]] = {
     "late-money": late_money,
     "handled": handled,
 }
-"""Each page by the name of its picture, and the way to it."""
+"""The function that opens each page, by the name of its screenshot."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The admin: invoices, and bulk operations on them. It decides nothing: it calls services and shows their results.
+"""The admin of invoices and of bulk operations. It makes no decisions: it calls services and shows their results.
 
-``invoices`` has the list and the pages of one invoice, ``operations`` the actions of the list and the pages of a bulk
-operation, ``scope`` the invoices that a user may see and act on.
+``invoices`` contains the list and the pages of one invoice. ``operations`` contains the actions of the list and the
+pages of a bulk operation. ``scope`` selects the invoices that a user may see and act on.
 """
 
 from django.contrib import admin

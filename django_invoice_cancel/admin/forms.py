@@ -1,4 +1,4 @@
-"""Form fields that the pages of one invoice and of many invoices share: the reason and the decision."""
+"""Form fields that are shared by the pages of one invoice and of many invoices: the reason and the decision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..labels.invoices import DECISIONS
 
 
 class ReasonField(forms.CharField):
-    """The reason of an action, stripped and limited in length. Its label says whether it is optional."""
+    """The reason of an action, stripped and limited in length. Its label shows whether it is optional."""
 
     def __init__(self, *, required: bool = True, label: Any = None, rows: int = 3) -> None:
         super().__init__(
@@ -26,7 +26,7 @@ class ReasonField(forms.CharField):
 
 
 class DecisionField(forms.ChoiceField):
-    """A person's decision: the status that the provider's dashboard shows for an invoice."""
+    """A user's decision: the status that the provider's dashboard shows for an invoice."""
 
     def __init__(self, *, without: Collection[Status] = ()) -> None:
         choices = [(str(status), label) for status, label in DECISIONS.items() if status not in without]

@@ -1,4 +1,4 @@
-"""Show the times of the bookkeeping in local time on Django's own pages, whatever ``USE_TZ`` is."""
+"""Show times in local time on Django's own admin pages, with and without ``USE_TZ``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..models.fields import InstantField, is_displayable
 
 
 def localize_columns(model: type[models.Model], names: Iterable[Any]) -> tuple[Any, ...]:
-    """Return columns of an admin page, with instants of the bookkeeping replaced by columns in local time.
+    """Return the columns of an admin page, with an ``InstantField`` replaced by a column in local time.
 
-    Django itself converts aware times for display only under ``USE_TZ``; there the names stay as they are.
+    With ``USE_TZ`` Django itself converts aware times for display, so the names are returned unchanged.
     """
     if settings.USE_TZ:
         return tuple(names)
@@ -29,7 +29,7 @@ def localize_columns(model: type[models.Model], names: Iterable[Any]) -> tuple[A
 
 
 class EdgeTime(datetime):
-    """A time at the end of the calendar, which some zones cannot show: there it is shown as it is stored."""
+    """A time at the end of the calendar that some time zones cannot show. There it is shown as it is stored."""
 
     def astimezone(self, tz: tzinfo | None = None) -> Self:
         try:
@@ -39,8 +39,8 @@ class EdgeTime(datetime):
 
 
 def make_times_displayable(row: models.Model) -> None:
-    """Replace the times of a row that not every zone can show, so that no page fails to convert them."""
-    values = vars(row)  # a deferred column is not read for this
+    """Replace the times of a row that some time zones cannot show, so that no page fails to convert them."""
+    values = vars(row)  # does not load deferred columns
     for field in row._meta.concrete_fields:
         value = values.get(field.attname)
         if isinstance(value, datetime) and timezone.is_aware(value) and not is_displayable(value):
@@ -54,5 +54,5 @@ def _local_column(field: InstantField) -> Callable[[Any], str]:
         when = getattr(row, field.name)
         return "-" if when is None else str(localize(to_local(when)))
 
-    column.__name__ = field.name  # the name of the column's CSS class
+    column.__name__ = field.name  # Django derives the CSS class of the column from it
     return column

@@ -25,11 +25,11 @@ else:  # generic for type checkers only
     _AnyModelAdmin = object
 
 MAX_COUNT = 10_000
-"""Lists count no more rows than this. The confirmation page of an action counts every selected row."""
+"""Maximum number of rows that a list counts. The confirmation page of an action counts all selected rows."""
 
 
 class MoreThan(int):
-    """A count that stopped at its limit; shown with a ``>`` in front of it."""
+    """A count that stopped at its limit. It is shown with a ``>`` in front of it."""
 
     def __str__(self) -> str:
         return f">{int(self)}"  # in front, because USE_THOUSAND_SEPARATOR counts digits from the end
@@ -46,23 +46,23 @@ class BoundedPaginator(_Paginator):
 
 
 class CheckedParameters(_AnyModelAdmin):
-    """The list of a model, for any parameters in its address."""
+    """A change list that accepts any parameters in its URL."""
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Refuse values that some database cannot compare: Django then shows the list without parameters."""
+        """Reject values that some databases cannot compare. Django then shows the list without parameters."""
         texts = (text for name, values in request.GET.lists() for text in (name, *values))
         if any(is_unstorable(text) for text in texts):
             raise IncorrectLookupParameters
         return super().get_changelist_instance(request)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Refuse ranges, since Django's admin passes them a text, which every database refuses."""
+        """Reject ``range`` lookups: Django's admin passes their value as one string, which every database rejects."""
         is_range = lookup.rpartition(LOOKUP_SEP)[2] == "range"
         return not is_range and super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]
 
 
 def admin_view(model_admin: ModelAdmin[Any], view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Return a view that is protected by the admin site, and to which ATOMIC_REQUESTS does not apply."""
+    """Return a view that the admin site protects and to which ATOMIC_REQUESTS does not apply."""
 
     def wrapper(*args: Any, **kwargs: Any) -> HttpResponse:
         return model_admin.admin_site.admin_view(view)(*args, **kwargs)
@@ -76,7 +76,7 @@ def admin_view(model_admin: ModelAdmin[Any], view: Callable[..., HttpResponse]) 
 
 
 def page_context(model_admin: ModelAdmin[Any], request: HttpRequest) -> dict[str, Any]:
-    """Return the context of every page, and make the request resolve URLs within this admin site."""
+    """Return the context of every page, and resolve the URLs of the request within this admin site."""
     request.current_app = model_admin.admin_site.name
     return {
         **model_admin.admin_site.each_context(request),

@@ -14,18 +14,18 @@ from ..services.results import provider_name
 
 
 def account_name(alias: str) -> str:
-    """Return the name of an account's provider, with the alias if another account has the same name."""
+    """Return the name of the account's provider, with the alias if another account has the same provider name."""
     name, others = provider_name(alias), [other for other in conf.read()[0].providers if other != alias]
     return f"{alias} ({name})" if name in map(provider_name, others) else name
 
 
 def sending_warnings() -> list[str]:
-    """Return the warning that the setting SEND forbids cancel requests, if it does."""
+    """Return a warning if the setting SEND disables cancel requests; otherwise an empty list."""
     return [] if conf.read()[0].send else [str(describe_result(Outcome.SKIPPED, Code.SENDING_DISABLED, provider=""))]
 
 
 def describe_pause(state: ProviderState) -> str:
-    """Return until when a provider is paused, and why; empty if it is not paused."""
+    """Return the end and the reason of a provider's pause; empty if it is not paused."""
     end = state.pause_ends_at
     if not state.is_paused or end is None:
         return ""
@@ -38,7 +38,7 @@ def describe_pause(state: ProviderState) -> str:
 
 
 def describe_trouble(state: ProviderState) -> str:
-    """Return that a provider is paused, or how many of its last requests failed; empty if neither is the case."""
+    """Return a text about the provider's pause or its last failed requests; empty without such problems."""
     if pause := describe_pause(state):
         return pause
     if not state.failures:

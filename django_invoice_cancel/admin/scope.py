@@ -1,8 +1,8 @@
 """The invoices, and the items of operations, that one user may see and act on in one admin site.
 
-The site's admins of invoices decide row by row. A row is visible if ``get_queryset(request)`` of an admin of
-``Invoice``, or of a proxy or child class of it, contains it, and if that admin's view permission includes it. Without
-such an admin on the site, no user sees an operation there.
+The invoice admins of the site decide about each row. A row is visible if ``get_queryset(request)`` of an admin of
+``Invoice``, or of a proxy or child class of it, contains the row and the view permission of that admin includes it.
+On a site without such an admin, no user sees an operation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..models.operation import Operation
 from ..models.operation_item import distinct_providers, free_items, left_items
 
 ROW_BATCH_SIZE = 500
-"""How many rows are read by one query."""
+"""Number of rows that one query reads."""
 _NOTHING = Q(pk__in=())
 _VIEW = ("has_view_or_change_permission", "has_view_permission", "has_change_permission")
 
@@ -32,7 +32,7 @@ RowHook = Callable[..., bool]
 
 
 class KeyIn(Func):
-    """The condition that a key is one of many, as one parameter: SQLite limits the number of parameters."""
+    """The condition that a key is in a list. The list is one parameter, because SQLite limits their number."""
 
     output_field = BooleanField()
 
@@ -43,7 +43,7 @@ class KeyIn(Func):
     def as_sql(  # type: ignore[override]
         self, compiler: Any, connection: Any, **kwargs: Any
     ) -> tuple[str, tuple[Any, ...]]:
-        """Return the condition for the database of the connection."""
+        """Return the SQL of the condition for the database of the connection."""
         column, params = compiler.compile(self.source_expressions[0])
         if connection.vendor == "postgresql":
             return f"{column} = ANY(%s)", (*params, self.keys)
@@ -58,24 +58,24 @@ _UNPACKED = {
 
 
 class InvoicePermissions:
-    """The permission hooks of an admin of invoices, or of a model that leads to invoices.
+    """The permission methods of an admin of invoices, or of a model that refers to invoices.
 
-    An override decides by row: ``obj`` is a row of this admin's model, or None for the model as a whole.
+    Overridden methods decide about each row: ``obj`` is a row of this admin's model, or None for the whole model.
     """
 
     def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether this user may cancel and check at the provider."""
+        """Return whether this user may cancel invoices and check them at the provider."""
         return request.user.has_perm("invoice_cancel.cancel_invoice")
 
     def has_resolve_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether this user may decide about invoices manually."""
+        """Return whether this user may resolve invoices manually."""
         return request.user.has_perm("invoice_cancel.resolve_invoice")
 
 
 class InvoiceScope:
-    """The invoices that the user of a request may see on one site, and what the user may do with them.
+    """The invoices that the user of a request may see on one site, and the actions that the user may take on them.
 
-    A child class may have a primary key of its own, so rows are compared by ``id``, which they inherit.
+    A child class may have its own primary key, so rows are compared by ``id``, which they inherit.
     """
 
     def __init__(self, site: AdminSite, request: HttpRequest) -> None:
@@ -87,7 +87,7 @@ class InvoiceScope:
 
     @classmethod
     def of(cls, site: AdminSite, request: HttpRequest) -> InvoiceScope:
-        """Return the scope of a request: one for each site, so that a hook decides once about a row."""
+        """Return the scope of a request for a site. It is cached, so permission methods decide once about a row."""
         scopes: dict[AdminSite, InvoiceScope] = vars(request).setdefault("_invoice_cancel_scopes", {})
         if site not in scopes:
             scopes[site] = cls(site, request)
@@ -95,34 +95,38 @@ class InvoiceScope:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the user may open no list of invoices on this site."""
+        """True if the user may not open any list of invoices on this site."""
         return not self._admins
 
     @property
     def linked_admin(self) -> ModelAdmin[Any] | None:
-        """The admin whose pages are addressed by the key of an invoice; that of ``Invoice`` itself comes first."""
+        """The admin whose URLs contain the key of an invoice, preferably that of ``Invoice``, or None."""
         admins = [admin for admin in self._admins if _has_key_of_invoice(admin.model)]
         return min(admins, key=lambda admin: admin.model is not Invoice, default=None)
 
     def permits(self, operation: str) -> bool:
-        """Return whether the user may do this to invoices at all, before any row is looked at."""
+        """Return whether the user may perform this operation on invoices in general. Single rows are not checked."""
         return any(_hook(admin, operation)(self.request) for admin in self._admins)
 
     def condition(self, field: str, keys: QuerySet[Any], *, using: str, operation: str = "") -> Q:
-        """Return the condition that the invoice whose key is in ``field`` is visible; empty if every invoice is.
+        """Return the condition that the invoice with the key in ``field`` is visible; empty if every invoice is.
 
-        ``operation``: and that the user may do this to it. ``keys``: the keys of the invoices in question. Hooks
-        that decide by row are called for each of them.
+        Args:
+            field: The field with the key of the invoice.
+            keys: The keys of the invoices in question. Permission methods that decide about rows are called for each
+                of them.
+            using: The alias of the database.
+            operation: If given, the user must also be permitted to perform this operation on the invoice.
         """
         conditions = [self._condition_of(admin, field, keys, using, operation) for admin in self._admins]
         return reduce(or_, conditions, _NOTHING) if all(conditions) else Q()
 
     def visible(self, invoices: QuerySet[Any], *, operation: str = "") -> QuerySet[Any]:
-        """Return those of these invoices that the user may see and, if ``operation`` is given, do this to."""
+        """Return the invoices that the user may see and, if ``operation`` is given, perform this operation on."""
         return invoices.filter(self._condition_on(invoices, operation))
 
     def hidden(self, invoices: QuerySet[Any], *, operation: str = "") -> QuerySet[Any]:
-        """Return the other invoices."""
+        """Return the invoices that ``visible`` leaves out."""
         condition = self._condition_on(invoices, operation)
         return invoices.exclude(condition) if condition else invoices.none()
 
@@ -143,7 +147,7 @@ class InvoiceScope:
     def _denied(
         self, admin: ModelAdmin[Any], rows: QuerySet[Any], keys: QuerySet[Any], operation: str, hooks: list[RowHook]
     ) -> list[Any]:
-        """Return the keys of the rows that a hook denies."""
+        """Return the keys of the rows that a permission method denies."""
         decisions = self._decisions[admin, operation]
         wanted = set(keys)
         undecided = sorted(wanted - set(decisions))
@@ -154,7 +158,7 @@ class InvoiceScope:
 
 
 class OperationScope:
-    """The items of one operation that a user may see, and whether the user sees enough of them to act.
+    """The items of one operation that a user may see. The user may act on them if these are all remaining items.
 
     An item without an invoice is visible to the user who selected it, and to users who see every invoice of the
     operation.
@@ -178,7 +182,7 @@ class OperationScope:
         return left_items(self.items)
 
     def free(self) -> QuerySet[BulkOperationItem]:
-        """Return the visible items that have no outcome yet and that no process holds."""
+        """Return the visible items that have no outcome yet and are not leased by a process."""
         return free_items(self.items)
 
     def providers_left(self) -> list[str]:
@@ -196,7 +200,7 @@ class OperationScope:
         return self.operation.total if self.is_complete else self.items.count()
 
     def permits(self, operation: str) -> bool:
-        """Return whether the user sees every item that is left and may do this to each of them."""
+        """Return whether the user sees every remaining item and may perform this operation on each of them."""
         left = left_items(self._every_item)
         using = self.operation.database
         allowed = self.invoice_scope.condition("invoice_id", _keys(left), using=using, operation=operation)
@@ -207,7 +211,7 @@ class OperationScope:
 
 
 def visible_items(items: QuerySet[BulkOperationItem], visible: Q, request: HttpRequest) -> QuerySet[BulkOperationItem]:
-    """Return those of these items whose invoice fulfils the condition, and the visible ones without an invoice."""
+    """Return the items whose invoice fulfils the condition, and the visible items without an invoice."""
     if not visible:
         return items
     same = BulkOperationItem.objects.filter(operation=OuterRef("operation"), invoice__isnull=False)
@@ -231,7 +235,7 @@ def _invoice_admins(site: AdminSite) -> Iterator[ModelAdmin[Any]]:
 
 
 def _has_key_of_invoice(model: type[Any]) -> bool:
-    """Return whether a class has no primary key of its own, as a child of ``Invoice`` may have."""
+    """Return whether a class uses the primary key of ``Invoice``. A child class may have its own."""
     key = model._meta.pk
     while key.remote_field is not None:
         key = key.remote_field.model._meta.pk
@@ -239,14 +243,14 @@ def _has_key_of_invoice(model: type[Any]) -> bool:
 
 
 def _hook(admin: ModelAdmin[Any], operation: str) -> RowHook:
-    """Return the hook that decides about this operation; for a plain ``ModelAdmin``, the permission itself."""
+    """Return the permission method for this operation; for a plain ``ModelAdmin``, a check of the permission itself."""
     name = "has_resolve_permission" if operation == Operation.RESOLVE else "has_cancel_permission"
     hook: RowHook | None = getattr(admin, name, None)
     return hook or getattr(InvoicePermissions, name).__get__(admin)
 
 
 def _row_hooks(admin: ModelAdmin[Any], operation: str) -> Iterator[RowHook]:
-    """Yield the hooks of an admin that may decide by row: those that are overridden."""
+    """Yield the permission methods of an admin that may decide about rows. These are the overridden ones."""
     if any(_function(getattr(admin, name)) is not getattr(ModelAdmin, name) for name in _VIEW):
         yield admin.has_view_or_change_permission
     if operation:
@@ -260,7 +264,7 @@ def _function(hook: Any) -> Any:
 
 
 def _is_everything(rows: QuerySet[Any]) -> bool:
-    """Return whether a query set restricts nothing: then no query needs it as a condition."""
+    """Return whether a query set contains all rows, so that queries do not need it as a condition."""
     query = rows.query
     joined = set(query.alias_map) - {rows.model._meta.db_table}
     narrowing = (query.where, query.is_sliced, query.combinator, query.distinct_fields, query.extra_tables, joined)
@@ -268,7 +272,7 @@ def _is_everything(rows: QuerySet[Any]) -> bool:
 
 
 def iterate_in_batches(rows: QuerySet[Any]) -> Iterator[Any]:
-    """Yield the rows, read in batches by separate queries: a server-side cursor fails behind pgbouncer."""
+    """Yield the rows in batches, one query for each: a server-side cursor does not work behind pgbouncer."""
     ordered = rows.order_by("pk")
     batch = list(ordered[:ROW_BATCH_SIZE])
     while batch:

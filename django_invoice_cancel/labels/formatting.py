@@ -1,4 +1,4 @@
-"""Write numbers, amounts and times in the language of the reader."""
+"""Format numbers, amounts and times in the language of the user."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..domain.clock import utc_now
 
 
 def format_time(when: datetime) -> str:
-    """Return the time of day, with its date unless that is today: 12:41, or 21 Nov 2026, 12:41."""
+    """Return the time of day, with the date unless it is today: 12:41, or 21 Nov 2026, 12:41."""
     local, today = to_local(when), to_local(utc_now()).date()
     return date_format(local, "H:i" if local.date() == today else pgettext("date format", "j M Y, H:i"))
 
 
 def to_local(when: datetime) -> datetime:
-    """Return an aware time in the current time zone; a naive one is local already."""
+    """Return an aware time in the current time zone. A naive time is local already."""
     return timezone.localtime(when) if timezone.is_aware(when) else when
 
 
@@ -36,7 +36,7 @@ def format_age(span: timedelta) -> str:
 
 
 def format_time_ago(when: datetime) -> str:
-    """Return how long ago an instant was: just now, 5 min ago, 3 h ago."""
+    """Return the time since an instant: just now, 5 min ago, 3 h ago."""
     span = utc_now() - when
     if span < timedelta(minutes=1):
         return _("just now")
@@ -44,7 +44,7 @@ def format_time_ago(when: datetime) -> str:
 
 
 def format_milliseconds(milliseconds: int) -> str:
-    """Return the duration of a request: 40 ms, 0.3 s, 15 s. At least 1 ms."""
+    """Return the duration of a request, at least 1 ms: 40 ms, 0.3 s, 15 s."""
     if milliseconds < 100:
         return _("%(count)d ms") % {"count": max(milliseconds, 1)}
     number = milliseconds / 1000
@@ -53,18 +53,18 @@ def format_milliseconds(milliseconds: int) -> str:
 
 
 def format_number(value: int) -> str:
-    """Return a count with its thousands grouped: 1,014."""
+    """Return a count with grouped thousands: 1,014."""
     return number_format(value, use_l10n=True, force_grouping=True)
 
 
 def format_count(text: Any, count: int) -> str:
-    """Fill a count into a text that has plural forms."""
+    """Insert a count into a text that has plural forms."""
     return str(text % {"number": count, "count": format_number(count)})
 
 
 def trim_amount(amount: Decimal) -> Decimal:
-    """Return an amount without trailing zeros, with two places at least: 23.90 for the database's 23.90000000."""
-    whole, _point, places = f"{amount:f}".partition(".")  # rounding fails for more digits than the context has
+    """Return an amount without trailing zeros, but with at least two places: 23.90 for 23.90000000 in the database."""
+    whole, _point, places = f"{amount:f}".partition(".")  # rounding fails beyond the decimal precision
     return Decimal(f"{whole}.{places.rstrip('0').ljust(2, '0')}")
 
 

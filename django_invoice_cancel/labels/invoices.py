@@ -1,4 +1,4 @@
-"""Texts about one invoice: its status, what is known of it, what can be done with it, and the events of its log."""
+"""Texts about one invoice: its status, its situation, its available actions, and the events of its log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DECISIONS: Mapping[Status, Any] = {
     Status.PAID: gettext_lazy("The provider's cabinet shows it paid"),
     Status.OVERPAID: gettext_lazy("The provider's cabinet shows it overpaid"),
 }
-"""The decisions that a person can take about an invoice, by the status that it gets."""
+"""The decisions that a user can take about an invoice, by the resulting status."""
 
 QUESTIONS: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cancel this invoice?"),
@@ -44,7 +44,7 @@ QUESTIONS: Mapping[str, Any] = {
     "handled": gettext_lazy("Mark late money as handled"),
     "withdraw": gettext_lazy("Withdraw the request to cancel this invoice?"),
 }
-"""Titles of the pages that ask for a confirmation."""
+"""Titles of the confirmation pages."""
 CANNOT: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cannot cancel this invoice"),
     "check": gettext_lazy("Cannot check this invoice"),
@@ -63,15 +63,15 @@ BUTTONS: Mapping[str, Any] = {
 
 
 def status_label(status: str) -> str:
-    """Return the label of a status; the status itself if a newer version wrote it."""
+    """Return the label of a status. A status of a newer version is returned unchanged."""
     return str(STATUS_LABELS[Status(status)]) if status in list(Status) else status
 
 
-# -- what is known of an invoice ------------------------------------------------------------------------------
+# -- the situation of an invoice ------------------------------------------------------------------------------
 
 
 class Situation(StrEnum):
-    """What is known of an invoice: its status, and what else matters beside it."""
+    """The known state of an invoice: its status, with other facts that matter."""
 
     OPEN = "open"
     OPEN_REFUSED = "open_refused"
@@ -172,9 +172,9 @@ _REQUEST_SENT: Mapping[str, Any] = {
 _NO_REQUEST = frozenset(
     {*(Code.REQUESTED, Code.WITHDRAWN, Code.GIVEN_BACK), *(Code.ABANDONED, Code.HANDLED, Code.MORE_MONEY)}
 )
-"""Codes of rows that record no request and no answer."""
+"""Codes of rows that record neither a request nor an answer."""
 _WITHOUT_ANSWER = frozenset({Code.NO_ANSWER, Code.UNREACHABLE, Code.ADAPTER_ERROR})
-"""Codes of rows whose message, if no HTTP status came, was written by this app and not by the provider."""
+"""Codes of rows whose message comes from this app and not from the provider, if they have no HTTP status."""
 
 
 def describe_event(
@@ -206,5 +206,5 @@ def describe_event(
 
 
 def message_label(code: str, http_status: int | None) -> str:
-    """Return the heading of the message in a row of the log: a fault found by this app, or the provider's text."""
+    """Return the heading of the message in a row of the log: an error that this app found, or the provider's text."""
     return _("The fault") if http_status is None and code in _WITHOUT_ANSWER else _("The provider's words")

@@ -71,11 +71,11 @@ _FOLLOW_UPS: Mapping[tuple[str, str], Any] = {
     (Wanted.CANCEL, Wanted.CANCEL): gettext_lazy("Continue with these"),
     (Wanted.CHECK, Wanted.CANCEL): gettext_lazy("Cancel these"),
 }
-"""Buttons of a report, by what the operation did and what the next one does."""
+"""Labels of the buttons of a report, by the kinds of this operation and of the next one."""
 
 
 def describe_operation(kind: str, count: int) -> str:
-    """Return the title of an operation; ``kind`` is what it does, which a newer version may have written."""
+    """Return the title of an operation. A newer version may have stored an unknown ``kind``."""
     return format_count(_TITLES[kind], count) if kind in _TITLES else f"{kind}: {format_number(count)}"
 
 
@@ -90,12 +90,12 @@ def confirm_label(kind: str, count: int) -> str:
 
 
 def left_out_title(kind: str, count: int) -> str:
-    """Return the heading above the reasons for which invoices are left out."""
+    """Return the heading of the list of reasons why invoices are left out."""
     return format_count(_LEFT_OUT[kind], count)
 
 
 def started_message(kind: str, count: int) -> str:
-    """Return the entry of the admin's log about the start of an operation."""
+    """Return the text of the entry in the admin's log about the start of an operation."""
     return format_count(_STARTED[kind], count)
 
 
@@ -108,13 +108,19 @@ def outcome_label(kind: str, outcome: str) -> str:
 
 
 def follow_up_label(kind: str, step: str) -> str:
-    """Return the label of the button for the operation that follows one of this kind."""
+    """Return the label of the button that starts the next operation."""
     default = _("Resolve these") if step == Wanted.RESOLVE else _("Check these")
     return str(_FOLLOW_UPS.get((kind, step), default))
 
 
 def describe_report(kind: str, counts: Mapping[str, int], total: int) -> str:
-    """Return the headline of a report on ``total`` invoices; ``counts`` has their number by outcome."""
+    """Return the headline of a report.
+
+    Args:
+        kind: The kind of the operation.
+        counts: The number of invoices by outcome.
+        total: The number of all invoices.
+    """
     if kind == Wanted.CHECK:
         return _describe_checked(counts)
     good = count_successes(kind, counts)
@@ -126,7 +132,7 @@ def describe_report(kind: str, counts: Mapping[str, int], total: int) -> str:
 
 
 def count_successes(kind: str, counts: Mapping[str, int]) -> int:
-    """Return how many invoices ended as intended: canceled, with a known status, or resolved."""
+    """Return the number of invoices with the intended result: canceled, with a known status, or resolved."""
     if kind == Wanted.CANCEL:
         return sum(counts.get(outcome, 0) for outcome in CONFIRMS_CANCEL)
     bad = {NOT_TRIED, Outcome.SKIPPED} | ({Outcome.IN_DOUBT} if kind == Wanted.CHECK else set())

@@ -1,4 +1,4 @@
-"""Texts of outcomes and of codes: of one result, and of many invoices that have the same code."""
+"""Texts of outcomes and codes, for one result and for many invoices with the same code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from ..domain.outcomes import Code, Outcome
 from .formatting import format_count, format_number
 
 NOT_TRIED = ""
-"""The outcome of an invoice that has none yet."""
+"""The outcome of an invoice that has no outcome yet."""
 
 OUTCOME_LABELS: Mapping[str, Any] = {
     Outcome.CANCELED: _("Canceled"),
@@ -83,13 +83,13 @@ _OUTCOME_TEXTS: Mapping[str, Any] = {
 
 _LOOK_IT_UP = _("Look it up in the dashboard of {provider}, then resolve it.")
 _NEEDS_DECISION = frozenset({Code.NO_LOOKUP, Code.WITHDRAWN, Code.TOO_MANY_REPEATS})
-"""Codes of invoices in doubt that neither a lookup nor a repeat will settle."""
+"""Codes of invoices in doubt that neither a lookup nor a repeated cancel request resolves."""
 
 
 def describe_result(outcome: str, code: str, *, provider: str, detail: str = "") -> Any:
     """Return the lazy text of a result.
 
-    A code of an adapter's own gets the text of its outcome; an outcome of a newer version is shown as it is.
+    A code that an adapter defines gets the text of its outcome. An outcome of a newer version is returned unchanged.
     """
     if outcome not in _OUTCOME_TEXTS:
         return f"{outcome} ({code})" if code else outcome
@@ -101,7 +101,7 @@ def describe_result(outcome: str, code: str, *, provider: str, detail: str = "")
 
 
 def last_outcome_label(outcome: str) -> str:
-    """Return the label of an invoice's last outcome; empty if there was none."""
+    """Return the label of an invoice's last outcome, or an empty string."""
     if outcome == Code.NOT_FOUND:
         return str(_("Unknown to the provider"))
     return str(OUTCOME_LABELS.get(outcome, outcome)) if outcome else ""
@@ -111,11 +111,11 @@ ID_FORMS = (
     gettext_noop("FireKassa's own number of the invoice, 1 to 19 of 0-9, A-Z, a-z, _ and -"),
     gettext_noop("INV- and 1 to 32 of 0-9 and A-Z, with or without the INV-"),
 )
-"""The forms of the ids of this package's adapters, marked for translation here: adapters do not import Django."""
+"""The forms of ids of this package's adapters, marked for translation, because adapters do not import Django."""
 
 
 def describe_invalid_id(provider: str, form: str) -> Any:
-    """Return the lazy text for an id that does not have the form of the provider's ids."""
+    """Return the lazy text for an id that does not match the form of the provider's ids."""
     return format_lazy(_("This is not an id of {provider}: an id is {form}."), provider=provider, form=_(form))
 
 
@@ -161,9 +161,9 @@ CODE_COUNTS: Mapping[str, Any] = {
     Code.NO_INVOICE: ngettext_lazy("%(count)s without an invoice", "%(count)s without an invoice", "number"),
     Code.NOT_PERMITTED: ngettext_lazy("%(count)s that you may not touch", "%(count)s that you may not touch", "number"),
 }
-"""How many invoices have a code; equal counts are listed in this order."""
+"""Texts for the number of invoices with a code. Codes with equal counts are listed in this order."""
 
 
 def describe_count(code: str, count: int) -> str:
-    """Return how many invoices have a code; a code without a text of its own is shown as it is."""
+    """Return a text with the number of invoices with a code. A code without a text is shown unchanged."""
     return format_count(CODE_COUNTS[code], count) if code in CODE_COUNTS else f"{format_number(count)} {code}"

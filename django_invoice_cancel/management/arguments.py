@@ -1,4 +1,4 @@
-"""Arguments of the commands. Invalid input is a usage error that names it, before anything is sent."""
+"""Arguments of the commands. Invalid input is a usage error that names the argument, before anything is sent."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ..models.values import localize_time, parse_time
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MAX_LISTED = 20
-"""Maximum number of rows or ids that an error lists."""
+"""Maximum number of rows or ids in an error message."""
 ID_BATCH_SIZE = 500
 """Number of ids in one query."""
 
 
 def age(text: str) -> timedelta:
-    """Read ``90s``, ``45m``, ``36h``, ``2d`` or ``1w``."""
+    """Parse ``90s``, ``45m``, ``36h``, ``2d`` or ``1w``."""
     match = re.fullmatch(r"(\d{1,4})([smhdw])", text)
     if not match or not int(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not an age: write 90s, 45m, 36h, 2d or 1w.")
@@ -37,7 +37,7 @@ def age(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """Read a date or a time in ISO 8601, as ``register_invoices`` does."""
+    """Parse a date or a time in ISO 8601, as ``register_invoices`` does."""
     try:
         return localize_time(parse_time(text))
     except ValueError as error:
@@ -47,7 +47,7 @@ def moment(text: str) -> datetime:
 
 
 def reason(text: str) -> str:
-    """Read a reason, by the rule of the admin's forms: stripped, and limited in length."""
+    """Parse a reason with the rule of the admin's forms: it is stripped, and its length is limited."""
     text = text.strip()
     if len(text) > REASON_LENGTH:
         raise argparse.ArgumentTypeError(f"A reason has at most {REASON_LENGTH} characters, not {len(text):,}.")
@@ -55,7 +55,7 @@ def reason(text: str) -> str:
 
 
 def number_in(range_: NumberRange) -> Callable[[str], float]:
-    """Return a reader for a number in this range."""
+    """Return a parser for numbers in this range."""
 
     def read(text: str) -> float:
         is_readable = text.isdecimal() or not range_.is_whole
@@ -71,7 +71,11 @@ def number_in(range_: NumberRange) -> Callable[[str], float]:
 
 
 def read_texts(options: dict[str, Any], **readers: Callable[[str], Any]) -> None:
-    """Read what ``call_command`` hands on as text as a shell's arguments are read; else raise ``CommandError``."""
+    """Parse texts that ``call_command`` passed on, in the same way as arguments from a shell.
+
+    Raises:
+        CommandError: A text is invalid.
+    """
     for name, read in readers.items():
         if isinstance(options[name], str):
             try:
@@ -81,7 +85,7 @@ def read_texts(options: dict[str, Any], **readers: Callable[[str], Any]) -> None
 
 
 def add_output_arguments(parser: CommandParser) -> None:
-    """Add what both bulk commands take."""
+    """Add the arguments that both bulk commands accept."""
     parser.add_argument(
         "--database", choices=tuple(connections), help="alias of the invoices' database (else the router decides)"
     )
@@ -91,7 +95,7 @@ def add_output_arguments(parser: CommandParser) -> None:
 
 
 def check_numbers(options: dict[str, Any], **ranges: NumberRange) -> None:
-    """Raise ``CommandError`` for an invalid number: ``call_command`` does not parse the values that it passes on."""
+    """Raise ``CommandError`` for an invalid number, because ``call_command`` passes values on unparsed."""
     for name, range_ in ranges.items():
         if options[name] is not None:
             try:
@@ -101,13 +105,13 @@ def check_numbers(options: dict[str, Any], **ranges: NumberRange) -> None:
 
 
 def invoices_in(options: dict[str, Any]) -> Any:
-    """Return all invoices of the database that was named, read where they are written: never from a replica."""
+    """Return all invoices of the selected database. They are read from the write database, never from a replica."""
     invoices = Invoice.objects.all()
     return invoices.using(options["database"] or invoices._writer.using)
 
 
 def refuse_inside_transaction(writer: Any) -> None:
-    """Raise ``CommandError`` where a provider may not be asked: ``call_command`` may be called anywhere."""
+    """Raise ``CommandError`` inside a transaction, because ``call_command`` may be called there."""
     try:
         writer.refuse_inside_transaction()
     except CancelInTransaction as error:
@@ -115,7 +119,7 @@ def refuse_inside_transaction(writer: Any) -> None:
 
 
 def checked_provider(alias: str | None) -> str | None:
-    """Return the alias, or raise ``CommandError`` where it is not configured."""
+    """Return the alias, or raise ``CommandError`` if it is not configured."""
     if alias is not None:
         try:
             registry.get_provider(alias)
@@ -125,14 +129,18 @@ def checked_provider(alias: str | None) -> str | None:
 
 
 def actor(name: str | None) -> Any:
-    """Return the user of this name, else the name as a label."""
+    """Return the user with this name, or else the name as a label."""
     return find_actor(name) if name else None
 
 
 def keys_of(invoices: Any, provider: str, external_ids: Iterable[tuple[str, str]]) -> list[Any]:
-    """Return the primary keys of the invoices with these ids; raise ``CommandError`` for ids that are not there.
+    """Return the primary keys of the invoices with these ids.
 
-    Each id comes with the place where it was read.
+    Args:
+        external_ids: Pairs of the place where an id was read and the id.
+
+    Raises:
+        CommandError: Some ids are not registered.
     """
     keys: set[Any] = set()
     wrong: list[str] = []
@@ -149,7 +157,7 @@ def keys_of(invoices: Any, provider: str, external_ids: Iterable[tuple[str, str]
 
 
 def _find_keys(invoices: Any, provider: str, batch: list[tuple[str, str]]) -> tuple[set[Any], list[str]]:
-    """Return the keys of the ids that are there, and a line for each that is not."""
+    """Return the keys of the registered ids, and a line for each id that is invalid or not registered."""
     known = registry.get_provider(provider)
     clean: dict[str, str] = {}
     wrong: list[str] = []

@@ -1,4 +1,4 @@
-"""Output of commands: a closed terminal, a full disk or a reader that has exited loses the output, not the work."""
+"""Output of commands. If a terminal is closed, a disk is full or a reader has exited, the work continues."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Protocol, Self
 from django.core.management.base import BaseCommand, CommandError
 
 EVERY_SECONDS = 5.0
-"""Interval of progress lines if there is no progress bar."""
+"""Interval of progress lines without a progress bar, in seconds."""
 BAR_EVERY_SECONDS = 0.1
 
 
 class Progress(Protocol):
-    """Shows how many results there are, by outcome."""
+    """Shows the number of results by outcome."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
@@ -25,14 +25,14 @@ class Progress(Protocol):
 
 
 def progress(stream: Any, total: int | None, title: str) -> Progress:
-    """Return a bar where the stream is a terminal and rich is installed (extra ``cli``), else lines."""
+    """Return a progress bar if the stream is a terminal and rich is installed (extra ``cli``), otherwise lines."""
     if stream.isatty() and find_spec("rich") is not None:
         return _Bar(stream, total, title)
     return _Lines(stream, total, title)
 
 
 class NoProgress(nullcontext["NoProgress"]):
-    """Shows nothing."""
+    """Shows no progress."""
 
     def __init__(self) -> None:
         super().__init__(self)
@@ -42,7 +42,7 @@ class NoProgress(nullcontext["NoProgress"]):
 
 
 def format_counts(counts: Counter[str]) -> str:
-    """Return counts by outcome as one line."""
+    """Return the counts by outcome as one line."""
     return " · ".join(f"{count:,} {outcome.replace('_', ' ')}" for outcome, count in counts.most_common())
 
 
@@ -65,7 +65,7 @@ class _Lines(AbstractContextManager["_Lines"]):
 
 
 class _Bar(AbstractContextManager["_Bar"]):
-    """Two lines, from the first result on: the bar, and under it the outcomes so far."""
+    """Two lines that are shown after the first result: the progress bar, and below it the counts by outcome."""
 
     def __init__(self, stream: Any, total: int | None, title: str) -> None:
         from rich.console import Console, Group
@@ -105,11 +105,11 @@ class _Bar(AbstractContextManager["_Bar"]):
 
 
 NOT_REPORTED = 5
-"""Exit code of a command that did its work and could not write what came of it."""
+"""Exit code of a command that finished its work but could not write its output."""
 
 
 class Stream:
-    """A stream to write to. The first write that fails loses it: from then on nothing is written."""
+    """A stream for output. After the first failed write nothing more is written to it."""
 
     def __init__(self, target: Any) -> None:
         """``target``: None if the process was started without this stream (``>&-``)."""
@@ -118,12 +118,12 @@ class Stream:
 
     @property
     def is_absent(self) -> bool:
-        """Whether the process was started without this stream."""
+        """True if the process was started without this stream."""
         return self._target is None
 
     @property
     def encoding(self) -> str:
-        """The encoding of the target; UTF-8 if it takes text as it is."""
+        """The encoding of the target; UTF-8 if it accepts text directly."""
         return getattr(self._target, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
@@ -131,7 +131,7 @@ class Stream:
         return self.lost_by is None and hasattr(self._target, "isatty") and bool(self._target.isatty())
 
     def write(self, text: str) -> int:
-        """Write a text now, unless the stream is lost: a failure at the end of Python could not be handled."""
+        """Write and flush a text unless the stream is lost. An error in a flush at Python's exit cannot be handled."""
         if self._target is not None and self.lost_by is None:
             try:
                 self._target.write(text)
@@ -142,10 +142,13 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: each write is flushed."""
+        """Do nothing, because each write is flushed."""
 
     def _lose(self, error: OSError) -> None:
-        """Remember the error, and let the null device take what is still buffered, in stdout as in stderr."""
+        """Store the error. If stdout or stderr is the lost file, redirect it to the null device.
+
+        The null device accepts text that is still buffered.
+        """
         self.lost_by = error
         with suppress(OSError, AttributeError, ValueError):  # a target without a file
             lost = self._target.fileno()
@@ -156,22 +159,22 @@ class Stream:
 
 
 class ReportingCommand(BaseCommand):
-    """A command whose exit code is 5 if it did its work and its output was lost."""
+    """A command with the exit code 5 if it finished its work but its output was lost."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command; raise ``CommandError`` with the exit code 5 if its output was lost."""
+        """Run the command. Raise ``CommandError`` with the exit code 5 if its output was lost."""
         for name in ("stdout", "stderr"):
             options[name] = Stream(options.get(name) or getattr(getattr(self, name), "_out", None))
         result = super().execute(*args, **options)
         lost_by = options["stdout"].lost_by or options["stderr"].lost_by
-        # There is no work in a preview: a reader that exits has seen enough of it.
+        # A dry run does no work. A reader that exits early has read enough of it.
         if lost_by is not None and not (options.get("dry_run") and isinstance(lost_by, BrokenPipeError)):
             raise CommandError(f"Done, not reported: {reason_of(lost_by)}.", returncode=NOT_REPORTED)
         return result
 
 
 def reason_of(error: OSError) -> str:
-    """Return the reason for which a write failed."""
+    """Return the reason why a write failed."""
     return error.strerror or type(error).__name__
 
 

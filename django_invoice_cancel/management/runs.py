@@ -1,6 +1,7 @@
-"""A bulk run as a command shows it: progress, results, summary, exit code, and signals.
+"""The output of a bulk run in a command: progress, results, summary, exit code, and signals.
 
-Knows nothing of selections. The results go to stdout, everything about them to stderr or, as a table, after them.
+It does not depend on how invoices are selected. Results are written to stdout. All other output is written to stderr
+or, in the table format, to stdout after the results.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..domain.outcomes import CancelResult, Code, Outcome
 from .output import NoProgress, Stream, format_counts, progress, reason_of
 
 INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
-"""Exit codes of a run, the most severe first; 0: every invoice got an answer, 5: see ``output``."""
+"""Exit codes of a run, the most severe first. 0: every invoice got an answer. 5: see ``output``."""
 
 _SETTLED = frozenset(
     {
@@ -33,9 +34,9 @@ _SETTLED = frozenset(
         *(Code.NOT_REGISTERED, Code.CHANGED, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.STILL_OPEN, Code.NO_LOOKUP),
     }
 )
-"""Codes of results with SKIPPED or NOT_PROCESSED that a later run would not improve. All others are not tried."""
+"""Codes of SKIPPED or NOT_PROCESSED results that a later run would not change. Other codes mean: not tried."""
 _UNKNOWN_LIMIT = 10
-"""An account that does not know so many invoices, and knows none, is probably another project's."""
+"""An account that reports this many unknown invoices, and no known one, probably belongs to another project."""
 _MAX_REASONS = 5
 _STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WARNING", "not_processed": "WARNING"}
 _NO_LOOKUP_HINT = "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
@@ -53,7 +54,7 @@ class _SummaryLine:
 
 
 class RunSummary:
-    """Takes in the results of one run."""
+    """Collects the results of one run."""
 
     def __init__(self, command: BaseCommand, options: dict[str, Any], *, title: str, total: int | None) -> None:
         self.command = command
@@ -66,14 +67,15 @@ class RunSummary:
         self.not_recorded = 0
         self.not_tried = 0
         self.reasons: dict[tuple[str, str], _SummaryLine] = {}
-        """Reasons and counts of invoices that were not tried, by account and code."""
+        """Reasons why invoices were not tried, with their counts, by account and code."""
         self.unknown: Counter[str] = Counter()
         self.known: set[str] = set()
 
     def collect(self, results: Generator[CancelResult, None, None], stop: threading.Event | None = None) -> None:
-        """Read the results to their end, showing them as they come.
+        """Read all results, and show them as they arrive.
 
-        Lost progress does not end the run. Lost results do, in good order: a program that reads them cannot go on.
+        If the progress output is lost, the run continues. If the results are lost, the run is stopped and requests in
+        flight are recorded, because a program that reads the results cannot continue.
         """
         err, out = self.command.stderr, self.command.stdout
         bar = NoProgress() if self.is_silent else progress(err, self.total, self.title)
@@ -90,16 +92,16 @@ class RunSummary:
                 stop.set()
 
     def remaining_of(self, limit: int | None) -> int | None:
-        """Return how many of at most ``limit`` invoices have no result yet; None without a limit."""
+        """Return the remaining part of ``limit`` after the results so far; None without a limit."""
         return None if limit is None else max(limit - self.outcomes.total(), 0)
 
     def _lost_by(self) -> OSError | None:
-        """Return the error by which stdout was lost, None if it was not."""
+        """Return the error by which stdout was lost; None if it was not lost."""
         lost_by: OSError | None = getattr(self.command.stdout, "lost_by", None)
         return lost_by
 
     def summarize(self) -> None:
-        """Write the outcomes and the reasons (for jsonl to stderr: stdout holds only results)."""
+        """Write the outcomes and the reasons; for jsonl to stderr, because stdout contains only results."""
         if not self.is_silent:
             self._write_summary(self.command.stderr if self.as_jsonl else self.command.stdout)
 
@@ -120,7 +122,7 @@ class RunSummary:
                 out.write(_encodable(out, f"{indent}{', '.join(line.examples)}{more}"))
 
     def exit_code(self, *, is_interrupted: bool) -> int:
-        """Return the gravest of what happened."""
+        """Return the most severe exit code."""
         if is_interrupted:
             return INTERRUPTED
         if self.outcomes[Outcome.IN_DOUBT] or self.not_recorded:
@@ -128,10 +130,13 @@ class RunSummary:
         return NOT_TRIED if self.not_tried or self._unknown_accounts() else 0
 
     def finish(self, *, is_interrupted: bool, if_in_doubt: str, reported: Container[tuple[str, str]] = ()) -> None:
-        """Summarize, and end the command with its exit code.
+        """Write the summary, and end the command with its exit code.
 
-        ``reported``: accounts and codes that an earlier run has reported. They are not reported again; the exit code
-        stays.
+        Args:
+            is_interrupted: Whether a signal stopped the run.
+            if_in_doubt: Advice that is shown if invoices are in doubt.
+            reported: Accounts and codes that an earlier run has reported. They are not reported again, but the exit
+                code does not change.
         """
         self.summarize()
         code = self.exit_code(is_interrupted=is_interrupted)
@@ -160,7 +165,7 @@ class RunSummary:
             raise CommandError(" ".join(why), returncode=code)
 
     def _not_tried(self, reported: Container[tuple[str, str]]) -> list[str]:
-        """Return how many invoices were not tried, and why, but for what was reported."""
+        """Return the number of invoices that were not tried, and the reasons, except those reported earlier."""
         lines = [(key[0], line) for key, line in self.reasons.items() if key not in reported]
         if not lines:
             return []
@@ -171,7 +176,7 @@ class RunSummary:
         ]
 
     def _count_doubts_without_lookup(self) -> int:
-        """Return how many are in doubt that no lookup settles."""
+        """Return the number of invoices in doubt at accounts without a lookup."""
         doubts = [(alias, line) for (alias, outcome, _), line in self.lines.items() if outcome == Outcome.IN_DOUBT]
         return sum(line.count for alias, line in doubts if not registry.can_look_up(alias))
 
@@ -192,7 +197,7 @@ class RunSummary:
             self.known.add(result.provider)
 
     def _unknown_accounts(self) -> list[str]:
-        """Return the accounts that did not know ten invoices or more, and knew none."""
+        """Return the accounts that reported ten or more unknown invoices, and no known one."""
         return [alias for alias, n in self.unknown.items() if n >= _UNKNOWN_LIMIT and alias not in self.known]
 
 
@@ -201,20 +206,20 @@ def _encoding(stream: Any) -> str:
 
 
 def _encodes_unicode(stream: Any) -> bool:
-    """Say whether a stream takes every character: in a locale of old it does not."""
+    """Return whether a stream accepts every character. With an old locale it may not."""
     return codecs.lookup(_encoding(stream)).name == "utf-8"
 
 
 def _encodable(stream: Any, text: str) -> str:
-    """Return a text with what its stream does not take written out: the run is done, nothing may be lost by a dot."""
+    """Return a text with characters that the stream cannot encode escaped, so that they do not fail a finished run."""
     return text.encode(_encoding(stream), "backslashreplace").decode(_encoding(stream))
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Set the event yielded on SIGINT, SIGTERM or SIGHUP; a second signal ends the process. For the main thread only.
+    """Yield an event that SIGINT, SIGTERM or SIGHUP sets. A second signal ends the process. Main thread only.
 
-    A closed terminal sends SIGHUP. It stays ignored if it was ignored at the start, as ``nohup`` does.
+    A closed terminal sends SIGHUP. If it was ignored at the start, as ``nohup`` does, it stays ignored.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -240,9 +245,9 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _second_signal() -> Any:
-    """Return what a second signal does: the system's default, which ends the process even while it waits in C code.
+    """Return the handler for a second signal: the system's default, which ends the process even while C code waits.
 
-    The system's default does nothing to process 1 of a container: a handler ends it.
+    For process 1 of a container the system's default does nothing, so a handler ends the process.
     """
     return _end if os.getpid() == 1 else signal.SIG_DFL
 

@@ -1,7 +1,7 @@
-"""All that the author of an adapter imports, and the adapters themselves: one module for each provider.
+"""Public names for authors of adapters. Each provider has its own module in this package.
 
-The names are imported when they are first used, so that ``django.setup()`` does not import the HTTP library. Nothing
-here imports Django.
+The names are imported at their first use, so ``django.setup()`` does not import the HTTP library. No module of this
+package imports Django.
 """
 
 from importlib import import_module

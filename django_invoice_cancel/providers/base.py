@@ -1,8 +1,8 @@
 """The base class of adapters. It uses neither HTTP nor Django.
 
-An adapter cancels an invoice and may look up its status. It never raises for provider or network errors; what it cannot
-read is ``IN_DOUBT``. An adapter over HTTP subclasses ``http.HTTPProvider``, which brings the transport and reads the
-answers that have the same meaning at all providers.
+An adapter cancels an invoice and may look up its status. It never raises for provider or network errors. An answer
+that it cannot interpret is ``IN_DOUBT``. Adapters over HTTP subclass ``http.HTTPProvider``, which contains the
+transport and reads the answers that have the same meaning at all providers.
 """
 
 import re
@@ -16,34 +16,44 @@ from ..domain.statuses import INTERNAL_STATUSES, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
 
 Lease = Callable[[float], bool]
-"""``lease(seconds_left)``: may the first byte of the request, with that much of its deadline left, still go out?"""
+"""``lease(seconds_left)``: return whether the request may still be sent. ``seconds_left``: the rest of its deadline."""
 
 MESSAGE_LENGTH = 500
-"""Maximum length of a stored message of a provider."""
+"""Maximum length of a stored provider message, in characters."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Provider:
     """One account at one provider.
 
-    Class attributes are the adapter's declarations. They are checked when an instance is created. Options come as
-    keyword arguments of ``__init__``; those named in ``secret_options`` arrive wrapped in ``Secret``.
+    The class attributes are the declarations of an adapter. They are checked when an instance is created. The
+    arguments below come from ``OPTIONS`` in the settings. Options that are named in ``secret_options`` are passed as
+    ``Secret``.
+
+    Args:
+        alias: The key of the account in ``INVOICE_CANCEL["PROVIDERS"]``.
+        deadline: Maximum duration of one ``cancel`` call in seconds, including its lookups. More than 0, at most 3600.
+        concurrency: Maximum number of requests in flight in a bulk run, from 1 to 1000.
+        rate: Maximum number of requests per second, shared by all processes, from 0.001 to 1000. None: no limit.
+
+    Raises:
+        ProviderMisconfigured: An option or a declaration is invalid.
     """
 
     verbose_name: ClassVar[str] = ""
-    """The provider's name, for people."""
+    """The provider's name, as users see it."""
     secret_options: ClassVar[frozenset[str]] = frozenset()
-    """Names of the options that hold secrets."""
+    """Names of the options that contain secrets."""
     status_words: ClassVar[Mapping[str, Status]] = {}
-    """The provider's status strings. Other strings are unknown."""
+    """Maps the provider's status strings, in lower case, to statuses. Other strings are unknown."""
     postback_status_words: ClassVar[Mapping[str, Status]] = {}
-    """Status strings that only postbacks use; there they take precedence over ``status_words``."""
+    """Maps status strings that only postbacks use. For postbacks they take precedence over ``status_words``."""
     id_form: ClassVar[str] = ""
     """The form of an id, as the end of the sentence "An id is ..."."""
     id_pattern: ClassVar[re.Pattern[str]]
-    """The pattern that a whole id must match after ``normalise_id``."""
+    """The pattern that the whole id must match after ``normalise_id``."""
     supports_lookup: bool = False
-    """Whether ``lookup`` works. May be set on the instance."""
+    """Whether ``lookup`` is available. May be set on the instance."""
     lookup_group_size: int = 1
     """Maximum number of ids in one lookup."""
     is_repeat_harmless: bool = False
@@ -52,36 +62,50 @@ class Provider:
     def __init__(self, alias: str, *, deadline: float = 15.0, concurrency: int = 8, rate: float | None = None) -> None:
         self.alias = alias
         self.deadline = self._number("deadline", deadline, REQUEST_SECONDS)
-        """Seconds for one call of ``cancel``, including the lookups in it."""
+        """Maximum duration of one ``cancel`` call in seconds, including its lookups."""
         self.concurrency = int(self._number("concurrency", concurrency, CONCURRENCY))
         """Maximum number of requests in flight in a bulk run."""
         self.rate = None if rate is None else self._number("rate", rate, RATE)
-        """Requests a second of all processes together; None: no limit."""
+        """Maximum number of requests per second, shared by all processes; None: no limit."""
         self.secrets: list[Secret] = []
         self._check_declarations()
 
     # -- to be implemented by an adapter ---------------------------------------------------------------------------
 
     def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
-        """Send one cancel request within ``deadline`` seconds. Never raises for provider or network errors.
+        """Send one cancel request. Never raises for provider or network errors.
 
-        ``external_id`` is normalised. ``lease`` is called before the first byte of the request is sent; if it returns
-        False, nothing is sent and the reply is NOT_PROCESSED ``lease_expired``.
+        Args:
+            external_id: The normalised id of the invoice.
+            lease: Called with the remaining seconds before the first byte of the request is sent. If it returns
+                False, nothing is sent, and the reply is NOT_PROCESSED with the code ``lease_expired``.
+
+        Returns:
+            The provider's reply, within ``deadline`` seconds.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement cancel().")
 
     def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
-        """Look up the status of at most ``lookup_group_size`` invoices; return a reply for each id."""
+        """Look up the status of at most ``lookup_group_size`` invoices. Never raises for provider or network errors.
+
+        Returns:
+            One reply for each id.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not implement lookup().")
 
     def normalise_id(self, external_id: str) -> str:
-        """Return the id in the form in which it is stored and sent; idempotent."""
-        return external_id.strip(" ")  # a line break or a tab is not a typo: it is refused
+        """Return the id as it is stored and sent. Applying it twice has no further effect."""
+        return external_id.strip(" ")  # a line break or a tab is not a typo: clean_id() rejects it
 
     # -- for adapters -------------------------------------------------------------------------------
 
     def clean_id(self, external_id: object) -> str:
-        """Return the normalised id, or raise ``InvalidExternalId`` with the expected form."""
+        """Return the normalised id.
+
+        Raises:
+            InvalidExternalId: The id is not a string or does not match ``id_pattern``. The message contains the
+                expected form.
+        """
         text = self.normalise_id(external_id) if isinstance(external_id, str) else None
         if text is None or not self.id_pattern.fullmatch(text):
             shown = ascii(external_id)
@@ -90,7 +114,7 @@ class Provider:
         return text
 
     def invalid_id_replies(self, external_ids: Iterable[str]) -> dict[str, LookupReply]:
-        """Return a reply for each invalid id, so that the others can be looked up."""
+        """Return one reply for each invalid id, so that the other ids can still be looked up."""
         replies = {}
         for each in external_ids:
             try:
@@ -100,22 +124,28 @@ class Provider:
         return replies
 
     def status_of(self, word: str) -> Status | None:
-        """Return the status for a provider's status string; None if it is unknown."""
+        """Return the status for a provider's status string, ignoring case; None if it is unknown."""
         return self.status_words.get(word.strip().lower())
 
     def status_of_postback(self, word: str) -> Status | None:
-        """Return the status for the status string of a postback; None if it is unknown."""
+        """Return the status for a postback's status string, ignoring case; None if it is unknown."""
         return self.postback_status_words.get(word.strip().lower()) or self.status_of(word)
 
     def sanitize(self, text: object) -> str:
-        """Return a provider's text in the form in which it is stored: secrets masked, then cut to 500 characters.
+        """Return a provider's text as it is stored: with secrets masked, then truncated to 500 characters.
 
-        Characters that a database refuses (NUL in PostgreSQL, lone surrogates) become U+FFFD.
+        Characters that a database rejects (NUL in PostgreSQL, lone surrogates) become U+FFFD.
         """
         return _UNSTORABLE.sub("\ufffd", mask(str(text), self.secrets))[:MESSAGE_LENGTH]
 
     def found(self, word: object, *, http_status: int | None = None) -> LookupReply:
-        """Return the lookup reply for a known invoice with the provider's status string ``word``."""
+        """Return the lookup reply for a known invoice.
+
+        Args:
+            word: The provider's status string, as it was received. If it is unknown or not a string, the reply has
+                the code ``unknown_status`` and no status.
+            http_status: The HTTP status code of the answer.
+        """
         status = self.status_of(word) if isinstance(word, str) else None
         code = Code.UNKNOWN_STATUS if status is None else Code.OBSERVED
         shown = self.sanitize(word) if isinstance(word, str) else ""
@@ -125,8 +155,8 @@ class Provider:
     def account(self) -> Hashable | None:
         """The account at the provider, for comparison only; None without credentials.
 
-        Two aliases with equal accounts cancel the same invoices. Override it if other options (a merchant id)
-        distinguish accounts that share their credentials.
+        Aliases with equal accounts cancel the same invoices. Override this property if another option (such as a
+        merchant id) distinguishes accounts with the same credentials.
         """
         return (type(self), frozenset(self.secrets)) if self.secrets else None
 
@@ -136,7 +166,7 @@ class Provider:
     # -- checks at construction -------------------------------------------------------------------------------
 
     def misconfigured(self, option: str, problem: str) -> ProviderMisconfigured:
-        """Return the error for an invalid option; ``problem`` must not contain the value of a secret."""
+        """Return the exception for an invalid option. ``problem`` must not contain a secret value."""
         return ProviderMisconfigured(f"Provider {self.alias!r}: option {option!r} {problem}")
 
     def _number(self, option: str, value: Any, range_: NumberRange) -> Any:

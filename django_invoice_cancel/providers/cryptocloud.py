@@ -1,8 +1,8 @@
-"""CryptoCloud (since 2026: Trybit), API v2: cancels an invoice by ``POST /v2/invoice/merchant/canceled``.
+"""CryptoCloud (renamed Trybit in 2026), API v2: cancels an invoice by ``POST /v2/invoice/merchant/canceled``.
 
-Documented at docs.cryptocloud.plus, pages "Cancel invoice", "Invoice information" and "Authorization". Its errors
-are named by keys in the body, not by status codes: bad credentials come as a 400. "Invoice is not created" covers
-paid, canceled and unknown invoices alike, so nothing is concluded from it before a lookup.
+Documented at docs.cryptocloud.plus, pages "Cancel invoice", "Invoice information" and "Authorization". Keys in the
+body identify an error, not status codes: invalid credentials return a 400. "Invoice is not created" is returned for
+paid, canceled and unknown invoices alike, so the adapter looks the invoice up before it draws a conclusion.
 """
 
 import re
@@ -21,12 +21,22 @@ __all__ = ["CryptoCloud"]
 DOCUMENTED_HOST = "https://api.cryptocloud.plus"
 NOT_CREATED = "invoice is not created"
 REJECTED_KEY = frozenset({"signature verification failed", "invalid header padding"})
-"""The texts of ``{"detail": ...}`` that CryptoCloud documents for a key that it cannot verify."""
+"""The documented texts of ``{"detail": ...}`` for a key that CryptoCloud cannot verify."""
 _ERROR_KEYS = frozenset({"error", "errors", "detail", "validate_error", "authorization"})
 
 
 class CryptoCloud(HTTPProvider):
-    """A project at CryptoCloud."""
+    """A project at CryptoCloud.
+
+    Args:
+        alias: The key of the account in ``INVOICE_CANCEL["PROVIDERS"]``.
+        api_key: The API key of the project, sent as ``Authorization: Token <api_key>`` (page "Authorization").
+        base_url: The address of the API, without the version.
+        **common: The other options of ``HTTPProvider`` and ``Provider``.
+
+    Raises:
+        ProviderMisconfigured: An option is invalid.
+    """
 
     verbose_name = "CryptoCloud"
 
@@ -49,9 +59,9 @@ class CryptoCloud(HTTPProvider):
             )
 
     def normalise_id(self, external_id: str) -> str:
-        # Answers carry the INV-, postbacks do not, and every wording of the docs accepts it in requests.
+        # Answers contain the prefix INV-, postbacks do not. All versions of the docs accept it in requests.
         text = super().normalise_id(external_id)
-        return f"INV-{_bare(text)}" if text.isascii() else text  # upper() makes ASCII of some letters that are not
+        return f"INV-{_bare(text)}" if text.isascii() else text  # upper() turns some non-ASCII letters into ASCII
 
     # paths
 
@@ -60,7 +70,7 @@ class CryptoCloud(HTTPProvider):
 
     # statuses
 
-    status_words = {  # page "Invoice statuses": exactly these five
+    status_words = {  # page "Invoice statuses": it lists exactly these five
         "created": Status.CREATED,
         "partial": Status.PARTIALLY_PAID,
         "paid": Status.PAID,
@@ -79,7 +89,7 @@ class CryptoCloud(HTTPProvider):
         if isinstance(_named_errors(exchange).get("validate_error"), str):
             return self.reply(exchange, Outcome.REFUSED, Code.PROVIDER_REFUSED)
         success = _success(exchange)
-        if success.get("result") not in ("ok", ["ok"]):  # "ok" in the table of the page, ["ok"] in its example
+        if success.get("result") not in ("ok", ["ok"]):  # the page has "ok" in its table and ["ok"] in its example
             return self.reply(exchange, Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)
         if _names_error(success) or _names_other_invoice(success, uuid):
             return self.reply(exchange, Outcome.IN_DOUBT, Code.CONTRADICTORY_ANSWER)
@@ -107,8 +117,8 @@ class CryptoCloud(HTTPProvider):
         words: dict[str | None, list[object]] = {}
         for entry in entries:
             words.setdefault(_uuid(entry), []).append(entry.get("status") if isinstance(entry, dict) else None)
-        # An unknown invoice is left out. An entry that was not asked for makes this the answer to another question,
-        # and then nothing follows from what is left out.
+        # Unknown invoices are missing from the answer. An entry for an invoice that was not requested means that the
+        # answer belongs to another request. Then missing entries prove nothing.
         is_ours = words.keys() <= {_bare(each) for each in external_ids}
         missing = self.not_found(exchange) if is_ours else unreadable
         return {each: self._merge_entries(words.get(_bare(each)), missing, unreadable) for each in external_ids}
@@ -116,7 +126,7 @@ class CryptoCloud(HTTPProvider):
     def _merge_entries(
         self, words: Sequence[object] | None, missing: LookupReply, contradictory: LookupReply
     ) -> LookupReply:
-        """Return the reply for one invoice from the status words of its entries, which must agree; money counts."""
+        """Return the reply for one invoice. Its entries must agree, except that a payment always takes precedence."""
         if words is None:
             return missing
         replies = [self.found(word, http_status=200) for word in words]
@@ -148,14 +158,14 @@ class CryptoCloud(HTTPProvider):
 
 
 def _named_errors(exchange: Exchange) -> dict[str, Any]:
-    """Return the errors by their keys: ``{"status": "error", "result": {key: text}}``, with a 400 or a 200."""
+    """Return the errors by key, from ``{"status": "error", "result": {key: text}}`` with status 400 or 200."""
     body = exchange.json if isinstance(exchange.json, dict) and exchange.http_status in (200, 400) else {}
     result = body.get("result") if body.get("status") == "error" else None
     return result if isinstance(result, dict) else {}
 
 
 def _is_key_rejected(exchange: Exchange) -> bool:
-    """Return whether the answer rejects the API key, in either of the two documented shapes."""
+    """Return whether the answer rejects the API key, in one of the two documented forms."""
     if "authorization" in _named_errors(exchange):
         return True
     body = exchange.json if isinstance(exchange.json, dict) and exchange.http_status == 400 else {}
@@ -165,24 +175,24 @@ def _is_key_rejected(exchange: Exchange) -> bool:
 
 
 def _success(exchange: Exchange) -> dict[str, Any]:
-    """Return the body of a success, HTTP 200 *and* ``{"status": "success", ...}``; empty for any other answer."""
+    """Return the body if the answer is HTTP 200 *and* ``{"status": "success", ...}``; otherwise an empty dict."""
     body = exchange.json if isinstance(exchange.json, dict) and exchange.http_status == 200 else {}
     return body if body.get("status") == "success" else {}
 
 
 def _names_other_invoice(body: Mapping[str, Any], uuid: str) -> bool:
-    """Return whether the body carries, at any depth, an id that is not the one of this invoice."""
+    """Return whether the body contains, at any depth, the id of another invoice."""
     named = [value for key, value in _members(body) if key in ("uuid", "invoice_id")]
     return any(not isinstance(each, str) or _bare(each) != _bare(uuid) for each in named)
 
 
 def _names_error(body: Mapping[str, Any]) -> bool:
-    """Return whether the body carries, at any depth, a key that belongs to an error."""
+    """Return whether the body contains, at any depth, a key of an error."""
     return any(key in _ERROR_KEYS for key, _ in _members(body))
 
 
 def _members(value: object) -> Iterator[tuple[str, object]]:
-    """Yield the keys, in lower case, and the values of all objects in a JSON document."""
+    """Yield the keys (in lower case) and the values of all objects in a JSON document."""
     waiting = [value]
     while waiting:
         part = waiting.pop()
@@ -199,5 +209,5 @@ def _uuid(entry: object) -> str | None:
 
 
 def _bare(uuid: str) -> str:
-    """Return an id as it is compared: without regard to case and prefix."""
+    """Return an id for comparison: in upper case, without the prefix."""
     return uuid.upper().removeprefix("INV-")

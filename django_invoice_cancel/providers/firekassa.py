@@ -1,8 +1,8 @@
 """FireKassa, API v2: cancels an invoice by ``POST /api/v2/invoices/{id}/cancel``.
 
-Documented are the request and its success, "Отмена инвойса" on fkassa.gitbook.io/firekassa-api-v2; no error is.
-What else is here was seen in recorded exchanges and public clients, and says so. A refusal is never read by its
-text: the text comes in the language of the request.
+The official page, "Отмена инвойса" on fkassa.gitbook.io/firekassa-api-v2, documents the request and its success, but
+no errors. All other facts come from recorded exchanges and public clients of the API, and are marked as such. The
+adapter never interprets the text of a refusal, because its language depends on the request.
 """
 
 import hashlib
@@ -23,7 +23,19 @@ __all__ = ["FireKassa"]
 
 
 class FireKassa(HTTPProvider):
-    """An account at FireKassa, on the API domain that FireKassa gave to the merchant."""
+    """An account at FireKassa.
+
+    Args:
+        alias: The key of the account in ``INVOICE_CANCEL["PROVIDERS"]``.
+        base_url: The API domain that FireKassa gave to the merchant, without the version.
+        api_token: The token, sent as ``Authorization: Bearer <api_token>``.
+        sign_token: If set, requests have a ``Signature`` header, as two public clients send it.
+        lookup: Whether the status lookup is used. FireKassa does not document it for invoices.
+        **common: The other options of ``HTTPProvider`` and ``Provider``.
+
+    Raises:
+        ProviderMisconfigured: An option is invalid.
+    """
 
     verbose_name = "FireKassa"
 
@@ -35,7 +47,7 @@ class FireKassa(HTTPProvider):
     id_form = "FireKassa's own number of the invoice, 1 to 19 of 0-9, A-Z, a-z, _ and -"
     id_pattern = re.compile(r"[0-9A-Za-z_-]{1,19}")
     is_repeat_harmless = True
-    """A cancel moves no money, and an invoice that is canceled stays so."""
+    """A cancellation moves no money, and a canceled invoice stays canceled."""
 
     def __init__(
         self,
@@ -47,7 +59,6 @@ class FireKassa(HTTPProvider):
         lookup: bool = False,
         **common: Any,
     ) -> None:
-        """Sign requests where ``sign_token`` is set; allow the undocumented lookup where ``lookup`` is True."""
         super().__init__(alias, api_token, sign_token, base_url=base_url, **common)
         if lookup not in (True, False):
             raise self.misconfigured("lookup", "must be True or False.")
@@ -60,7 +71,7 @@ class FireKassa(HTTPProvider):
         return f"/api/v2/invoices/{quote(self.clean_id(external_id), safe='')}/cancel"
 
     def _lookup_path(self, external_id: str) -> str:
-        # Not documented. Four public clients read an invoice so; its id is one of the same growing series.
+        # Not documented. Four public clients use it for invoices, whose ids are part of the series of transaction ids.
         return f"/api/v2/transactions/{quote(self.clean_id(external_id), safe='')}"
 
     # statuses
@@ -91,7 +102,7 @@ class FireKassa(HTTPProvider):
         return self.reply(exchange, Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)  # also 201, 202, 204
 
     def _read_200(self, exchange: Exchange) -> ProviderReply:
-        # "HTTP 200 {}"; PHP writes an empty array as []. An empty body counts where its framing says it is whole.
+        # "HTTP 200 {}"; PHP encodes an empty array as []. An empty body counts if its framing proves it complete.
         if exchange.is_empty or (exchange.is_json and exchange.json in ({}, [])):
             return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
         has_error = isinstance(exchange.json, dict) and (exchange.json.get("error") or exchange.json.get("errors"))
@@ -104,7 +115,7 @@ class FireKassa(HTTPProvider):
         if common := self.read_common_lookup(exchange):
             return common
         entry = exchange.json if exchange.http_status == 200 and isinstance(exchange.json, dict) else {}
-        if str(entry.get("id")) != external_id:  # a string in recordings, a number in one client
+        if str(entry.get("id")) != external_id:  # a string in recordings, a number in one public client
             return self.no_answer(exchange, Code.UNREADABLE_ANSWER)
         return self.found(entry.get("status"), http_status=exchange.http_status)
 
@@ -136,7 +147,7 @@ class FireKassa(HTTPProvider):
         return self._read_lookup(exchange, external_id)
 
     def _signature(self, path: str) -> dict[str, str]:
-        """Return the header by which two public clients sign: HMAC-SHA512 of the path, followed by the body if any."""
+        """Return the signature header of two public clients: HMAC-SHA512 of the path, followed by the body if any."""
         if not self._sign_token:
             return {}
         key = self._sign_token.reveal().encode()
@@ -144,5 +155,8 @@ class FireKassa(HTTPProvider):
 
 
 def _is_unknown_invoice(exchange: Exchange) -> bool:
-    """Recorded: 404 ``{"error": "Transaction not exists"}``. Any other 404 is not FireKassa's API."""
+    """Return whether the answer is a 404 with a JSON ``error``. Recorded: ``{"error": "Transaction not exists"}``.
+
+    Any other 404 does not come from FireKassa's API.
+    """
     return exchange.http_status == 404 and isinstance(exchange.json, dict) and bool(exchange.json.get("error"))

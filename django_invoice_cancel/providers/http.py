@@ -1,7 +1,8 @@
 """The base class of adapters over HTTP: the address, the transport, and the answers with a common meaning.
 
-Each request is sent once and never repeated. Invariant: NOT_PROCESSED only for requests that were never sent and for
-complete answers 401, 403 and 429. What neither this module nor the adapter can read is ``IN_DOUBT``.
+Each request is sent once and never repeated. Invariant: NOT_PROCESSED is used only for requests that were never sent
+and for complete answers with status 401, 403 or 429. An answer that neither this module nor the adapter can interpret
+is ``IN_DOUBT``.
 """
 
 import ipaddress
@@ -25,7 +26,7 @@ _ADDRESS = re.compile(
     r"(?P<path>(?:/[A-Za-z0-9._~-]+)*)/?"
 )
 MIN_POOL_SIZE = 64
-"""Idle connections to keep: a bulk run may use a higher ``concurrency`` than the option."""
+"""Minimum number of idle connections to keep, because a bulk run may use a higher ``concurrency`` than the option."""
 _VERSION_AT_END = re.compile(r"(/api)?/v[0-9]+$", re.IGNORECASE)
 _NOT_PROCESSED: Final = {401: Code.BAD_CREDENTIALS, 403: Code.BAD_CREDENTIALS, 429: Code.RATE_LIMITED}
 _ADDRESS_CODES: Final = frozenset({Code.UNREACHABLE, Code.REDIRECTED, Code.WRONG_ADDRESS})
@@ -33,14 +34,29 @@ _BLOCKED = "Cloudflare blocked the request before the provider saw it (often the
 
 
 class HTTPProvider(Provider):
-    """One account at a provider with an HTTP API and a token in the Authorization header."""
+    """One account at a provider with an HTTP API and a token in the Authorization header.
+
+    Secrets are positional arguments, because only keyword arguments are options in the settings.
+
+    Args:
+        alias: The key of the account in ``INVOICE_CANCEL["PROVIDERS"]``.
+        token: The token for the Authorization header.
+        *more_secrets: Other secrets, which are masked in texts that are stored or logged.
+        base_url: The address of the API, without the version. HTTPS, except for loopback addresses.
+        connect_timeout: Maximum time to connect, in seconds.
+        reuse_connections: Whether a connection may serve more than one request.
+        **common: The options of ``Provider``.
+
+    Raises:
+        ProviderMisconfigured: An option or a declaration is invalid.
+    """
 
     scheme: ClassVar[str] = "Bearer"
-    """The word before the token in the Authorization header."""
+    """The authentication scheme: the word before the token in the Authorization header."""
     token_option: ClassVar[str] = ""
-    """The name of the option that holds the token; one of ``secret_options``."""
+    """Name of the option that contains the token. Must be one of ``secret_options``."""
     address_hint: str = ""
-    """Hint for an unreachable, redirecting or wrong ``base_url``. May be set on the instance."""
+    """Text for the operator if ``base_url`` is unreachable, redirects or is wrong. May be set on the instance."""
 
     def __init__(
         self,
@@ -52,7 +68,6 @@ class HTTPProvider(Provider):
         reuse_connections: bool = True,
         **common: Any,
     ) -> None:
-        """Secrets are positional: only keyword arguments are options in the settings."""
         super().__init__(alias, **common)
         self._token = token
         self.secrets = [secret for secret in (token, *more_secrets) if secret]
@@ -72,17 +87,17 @@ class HTTPProvider(Provider):
                 pool_size=max(self.concurrency, MIN_POOL_SIZE),
                 reuse_connections=reuse_connections,
             )
-        except ValueError as error:  # the address is known to be good
+        except ValueError as error:  # the address was checked above
             raise self.misconfigured(self.token_option, f"is not usable: {error}") from error
 
     @property
     def account(self) -> Hashable:
-        """The normalised address and the token; other secrets and options do not make another account."""
+        """The normalised address and the token. Other secrets and options do not distinguish accounts."""
         return _comparable(self.base_url), self._token
 
     @property
     def is_plain_http(self) -> bool:
-        """Whether the token travels unencrypted (to a loopback address: no other is accepted)."""
+        """Whether the token is sent unencrypted. This is possible for loopback addresses only."""
         return self.base_url.startswith("http://")
 
     def close(self) -> None:
@@ -101,7 +116,22 @@ class HTTPProvider(Provider):
         headers: Mapping[str, str] | None = None,
         lease: Lease | None = None,
     ) -> Exchange:
-        """Send one request, with ``document`` as its JSON body. Never raises for provider or network errors."""
+        """Send one request. Never raises for provider or network errors.
+
+        Args:
+            method: The HTTP method.
+            path: The quoted path, beginning with a slash.
+            deadline: The end of the time for the request, shared by all requests of one ``cancel`` or ``lookup``.
+            document: The JSON body; None: no body.
+            headers: More headers.
+            lease: The lease that was passed to ``Provider.cancel``; None for lookups.
+
+        Returns:
+            The answer, or the reason why it is missing.
+
+        Raises:
+            ValueError: The path is not quoted.
+        """
         all_headers = dict(headers or {})
         body = None
         if document is not None:
@@ -112,12 +142,12 @@ class HTTPProvider(Provider):
     # -- answers ----------------------------------------------------------------------------------------------
 
     def read_common(self, exchange: Exchange) -> ProviderReply | None:
-        """Return the reply to a cancel request if the answer has a common meaning, else None."""
+        """Return the reply to a cancel request if the answer has a common meaning, otherwise None."""
         read = _read_common(exchange)
         return None if read is None else self.reply(exchange, *read)
 
     def read_common_lookup(self, exchange: Exchange) -> LookupReply | None:
-        """Return the reply to a lookup if the answer has a common meaning, else None. It never names a status."""
+        """Return the reply to a lookup if the answer has a common meaning, otherwise None. The reply has no status."""
         read = _read_common(exchange)
         return None if read is None else self.no_answer(exchange, read[1])
 
@@ -132,7 +162,7 @@ class HTTPProvider(Provider):
         )
 
     def not_found(self, exchange: Exchange) -> LookupReply:
-        """Return the reply to a lookup of an unknown invoice."""
+        """Return the reply to a lookup of an invoice that the provider does not know."""
         return replace(self.no_answer(exchange, Code.NOT_FOUND), is_answer=True)
 
     def no_answer(self, exchange: Exchange, code: str) -> LookupReply:
@@ -147,7 +177,7 @@ class HTTPProvider(Provider):
         )
 
     def explain_refusal(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply | None:
-        """Return the refusal with the status that a lookup found, or None if that explains nothing."""
+        """Return the refusal with the reason that a lookup found; None if the lookup does not explain it."""
         if found.status is Status.CANCELED:
             return replace(refusal, outcome=Outcome.ALREADY_CANCELED, code=Code.ALREADY_CANCELED, status=found.status)
         if found.status in PAID_STATUSES:
@@ -157,7 +187,7 @@ class HTTPProvider(Provider):
         return None
 
     def doubt_refusal(self, refusal: ProviderReply, found: LookupReply) -> ProviderReply:
-        """Return IN_DOUBT for a refusal that a lookup did not explain; an open invoice contradicts it."""
+        """Return IN_DOUBT for a refusal that a lookup did not explain. An open invoice contradicts the refusal."""
         unexplained = Code.UNKNOWN_STATUS if found.is_answer else Code.NO_ANSWER
         code = Code.CONTRADICTORY_ANSWER if found.status is Status.CREATED else unexplained
         learned = " ".join(filter(None, (found.code, found.provider_status, found.provider_message)))
@@ -185,8 +215,8 @@ def _read_common(exchange: Exchange) -> tuple[Outcome, str] | None:
     if exchange.kind is Kind.NOT_SENT:
         return Outcome.NOT_PROCESSED, exchange.code
     if exchange.kind is not Kind.ANSWER:
-        # Also where its status line says 401 or 429: an answer that broke off, came encoded or broke its framing
-        # may be another request's. A doubt costs one lookup, a wrong "nothing happened" a second cancel.
+        # Also for status 401 or 429: an incomplete, encoded or wrongly framed answer may belong to another request.
+        # A wrong IN_DOUBT costs one lookup, a wrong NOT_PROCESSED a second cancel request.
         return Outcome.IN_DOUBT, exchange.code
     status = exchange.http_status or 0
     if status in _NOT_PROCESSED:
@@ -201,7 +231,7 @@ def _read_common(exchange: Exchange) -> tuple[Outcome, str] | None:
 
 
 def clean_base_url(value: object) -> str:
-    """Return the address without a trailing slash, or raise ``ValueError`` with the problem."""
+    """Return the address without a trailing slash, or raise ``ValueError`` with the reason."""
     address = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
     if address is None or not 0 < int(address["port"] or 1) < 65536:
         raise ValueError(
@@ -216,7 +246,7 @@ def clean_base_url(value: object) -> str:
 
 
 def _comparable(base_url: str) -> tuple[str, str, int, str]:
-    """Return the parts of an address for comparison."""
+    """Return the parts of an address in a comparable form."""
     parts = urlsplit(base_url)
     host = (parts.hostname or "").removesuffix(".")
     with suppress(ValueError):
@@ -225,7 +255,7 @@ def _comparable(base_url: str) -> tuple[str, str, int, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is a loopback one."""
+    """Return whether a host name or address is a loopback address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,7 +1,7 @@
 """Tools for the tests of a project; not for production. No other module of the app imports them.
 
-Names are imported at their first use: ``python -m django_invoice_cancel.testing.sandbox`` needs no Django, and only
-``ProviderConformance`` needs pytest.
+The names are imported at their first use, so ``python -m django_invoice_cancel.testing.sandbox`` needs no Django, and
+only ``ProviderConformance`` needs pytest.
 """
 
 import sys
@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _rewrite_asserts(*modules: str) -> None:
-    """Have pytest rewrite the asserts of modules; this works only before their import."""
+    """Make pytest rewrite the asserts of modules. This works only before their import."""
     import pytest
 
     pytest.register_assert_rewrite(*(module for module in modules if module not in sys.modules))

@@ -1,7 +1,7 @@
-"""Conformance tests that the author of an adapter over HTTP inherits. They need pytest and no Django settings.
+"""Conformance tests for adapters over HTTP, as a base class. They need pytest, but no Django settings.
 
-The invariant: CANCELED only for the documented success, NOT_PROCESSED only if certainly nothing was done, IN_DOUBT for
-everything else.
+The invariant: CANCELED only for the documented success, NOT_PROCESSED only if it is certain that nothing was done,
+IN_DOUBT for everything else.
 """
 # ruff: noqa: S101 - tests, shipped; testing/__init__.py has pytest rewrite their asserts
 
@@ -31,11 +31,15 @@ NOT_SUCCESS = (201, 202, 203, 206, 300, 302, 400, 401, 402, 403, 404, 405, 409, 
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 REDIRECTS = (301, 302, 303, 307, 308)
 TOLERANCE_SECONDS = 1.0
-"""How long after its deadline an adapter may return."""
+"""Time after its deadline in which an adapter must return, in seconds."""
 
 
 class ProviderConformance(ConformanceBase):
-    """Subclass it as ``TestMyProvider``, fill in what ``ConformanceBase`` lists, and let pytest collect the rest."""
+    """Conformance tests for one adapter.
+
+    Subclass it as ``TestMyProvider`` in a test module, and set the attributes and methods of ``ConformanceBase``.
+    pytest collects the inherited tests.
+    """
 
     # -- declarations ---------------------------------------------------------------------------------------------
 
@@ -136,7 +140,7 @@ class ProviderConformance(ConformanceBase):
         ],
     )
     def test_rate_limit_is_certainly_nothing(self, sent: str, expected: float | None) -> None:
-        """Garbage in Retry-After is bounded or left out; it is never an exception."""
+        """An invalid Retry-After is limited or left out; it never raises an exception."""
         reply, requests = self.cancel_with(answer(429, "{}", Retry_After=sent))
         assert reply.outcome == Outcome.NOT_PROCESSED
         assert reply.code == Code.RATE_LIMITED
@@ -149,7 +153,7 @@ class ProviderConformance(ConformanceBase):
     @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
     @pytest.mark.parametrize("body", ["", "{}", "<html>Bad gateway</html>"], ids=["empty", "json", "html"])
     def test_server_error_is_doubt(self, status: int, body: str) -> None:
-        """Also where it reads like a success: something may have been done before it failed."""
+        """This includes answers with the body of a success: the request may have been executed before the failure."""
         for said in {body, *(success for _, success in self.successes)}:
             reply, requests = self.cancel_with(answer(status, said))
             assert reply.outcome is Outcome.IN_DOUBT
@@ -299,6 +303,6 @@ class ProviderConformance(ConformanceBase):
 
 
 def _encodings(secret: str) -> tuple[str, ...]:
-    """Return a secret as a provider may echo it, in Base64, in a URL and in HTML."""
+    """Return a secret in forms in which a provider may echo it: in Base64, in a URL and in HTML."""
     data = secret.encode()
     return b64encode(data).decode(), "".join(f"%{byte:02X}" for byte in data), "".join(f"&#{byte};" for byte in data)

@@ -1,4 +1,4 @@
-"""The base of the conformance suite: the attributes that an author fills in, and the calls of the adapter.
+"""The base of the conformance tests: the attributes that an author sets, and the calls of the adapter.
 
 The adapter runs against a socket on 127.0.0.1 that sends valid answers, faults or nothing, and counts the requests.
 """
@@ -16,38 +16,50 @@ from ..providers.base import Provider
 from .stub_server import Fault, Handler, StubRequest, StubServer, answer
 
 Response = tuple[int, str]
-"""An HTTP status and a body."""
+"""An HTTP status code and a body."""
 
 
 def may_send(seconds_left: float) -> bool:
-    """A lease that is valid."""
+    """A lease that always permits sending."""
     return True
 
 
 class ConformanceBase:
-    """One adapter, and the stub server that answers it."""
+    """One adapter, and the stub server that answers its requests."""
 
     # -- to fill in -----------------------------------------------------------------------------------------
 
     external_id: ClassVar[str]
-    """An id, in canonical form."""
+    """A valid id, in normalised form."""
     other_id: ClassVar[str]
-    """Another id."""
+    """Another valid id."""
     secrets: ClassVar[Sequence[str]]
-    """The secret values that ``make_provider`` configures: invented ones, of ten characters or more."""
+    """The secret values that ``make_provider`` configures: invented values of at least ten characters."""
     successes: ClassVar[Sequence[Response]]
     """The documented answers to a successful cancel request."""
     refusals: ClassVar[Sequence[Response]] = ()
-    """Answers by which the provider refuses a cancellation."""
+    """Answers with which the provider refuses a cancellation."""
     rejected_credentials: ClassVar[Sequence[Response]] = ((401, "{}"), (403, "{}"))
-    """Answers to a cancel request and to a lookup with an invalid token."""
+    """Answers to a cancel request or a lookup with an invalid token."""
 
     def make_provider(self, base_url: str, **options: Any) -> Provider:
-        """Return your provider, configured for an address; pass ``options`` (``deadline``) on."""
+        """Return your provider, configured for a server.
+
+        Args:
+            base_url: The address of the stub server, without a path. It uses HTTP and a loopback address.
+            **options: Options to pass to the provider, such as ``deadline``.
+        """
         raise NotImplementedError("Implement make_provider(base_url, **options).")
 
     def lookup_answer(self, words: Mapping[str, str]) -> Response:
-        """Return the provider's answer to a lookup, from the status string of each known id."""
+        """Return the provider's answer to a lookup. Required if the adapter declares ``supports_lookup``.
+
+        Args:
+            words: The provider's status string of each known invoice, by id.
+
+        Returns:
+            The HTTP status code and the body.
+        """
         raise NotImplementedError("Implement lookup_answer(words), since the adapter declares supports_lookup.")
 
     # -- calls ------------------------------------------------------------------------------------------------
@@ -60,7 +72,7 @@ class ConformanceBase:
 
     @contextmanager
     def provider_at(self, handler: Handler, **options: Any) -> Iterator[tuple[Provider, StubServer]]:
-        """Start a server with a handler, and make the provider for it."""
+        """Start a server with a handler, and create the provider for it."""
         with StubServer(handler) as server:
             provider = self.make_provider(server.url, **options)
             try:
@@ -69,7 +81,7 @@ class ConformanceBase:
                 getattr(provider, "close", lambda: None)()
 
     def cancel_with(self, response: bytes | Fault, **options: Any) -> tuple[ProviderReply, list[StubRequest]]:
-        """Cancel at a server that sends this answer; return the reply and the received requests."""
+        """Cancel at a server that sends this answer. Return the reply and the received requests."""
         with self.provider_at(self._answer_cancel_only(response), **options) as (provider, server):
             reply = provider.cancel(self.external_id, lease=may_send)
             assert isinstance(reply, ProviderReply), f"cancel() returned a {type(reply).__name__}"
@@ -77,7 +89,7 @@ class ConformanceBase:
             return reply, server.requests
 
     def look_up_with(self, response: bytes | Fault, *external_ids: str, **options: Any) -> Mapping[str, LookupReply]:
-        """Look up at a server that sends this answer; return the replies by id."""
+        """Look up at a server that sends this answer. Return the replies by id."""
         with self.provider_at(lambda request: response, **options) as (provider, _):
             if not provider.supports_lookup:
                 pytest.skip("the adapter declares no lookup")
@@ -87,7 +99,7 @@ class ConformanceBase:
         return replies
 
     def _answer_cancel_only(self, response: bytes | Fault) -> Handler:
-        """Return a handler that answers the cancel request, and a lookup after it with "unknown invoice"."""
+        """Return a handler that answers the cancel request with ``response``, and lookups with "unknown invoice"."""
         cancels: list[StubRequest] = []
 
         def handler(request: StubRequest) -> bytes | Fault:

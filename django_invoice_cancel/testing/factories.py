@@ -1,7 +1,7 @@
-"""Invoices in any state, with a matching log.
+"""Create invoices in any state, with a matching log.
 
-The writer of the app makes the changes, as a cancellation, a webhook or a crash would. With an age, all times are moved
-back together. No request is sent to a provider.
+The app's writer makes the changes, as it does for a cancellation, a webhook or a crash. If an age is given, all times
+are moved back by it. No request is sent to a provider.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,12 +32,22 @@ Scenario = Callable[[Invoice], None]
 def make_invoice(
     status: str = "created", *, age: timedelta = timedelta(), using: str | None = None, **fields: Any
 ) -> Invoice:
-    """Return an invoice in this status, with its log, as it would be ``age`` after it came to be so.
+    """Create an invoice in this state, with its log. Do not call it inside ``transaction.atomic()``.
 
-    ``status``: a status of an invoice, or one of ``abandoned`` (claimed by a process that is gone), ``requested`` (a
-    cancel was asked for on commit and has not begun), ``refused`` (open; the provider said no), ``paid_after_cancel``.
-    ``fields``: those of ``register``; without them an id that fits, at the first provider of the settings. Times
-    that you give are not moved by ``age``. Like ``cancel()``, not to be called inside ``transaction.atomic()``.
+    Args:
+        status: A status of an invoice, or one of ``abandoned`` (claimed by a process that has ended), ``requested``
+            (``cancel_on_commit`` was called, the request is not sent yet), ``refused`` (open, and the provider
+            refused to cancel it) and ``paid_after_cancel``.
+        age: Time since the last change. All times are moved back by it, except those in ``fields``.
+        using: The alias of the database.
+        **fields: Arguments of ``Invoice.objects.register``. By default the first provider of the settings, and a new
+            id in the form of its ids.
+
+    Returns:
+        The invoice.
+
+    Raises:
+        ValueError: The status is unknown, the invoice exists already, or the provider needs an ``external_id``.
     """
     if status not in SCENARIOS:
         raise ValueError(f"make_invoice knows no {status!r}; it knows {', '.join(SCENARIOS)}.")
@@ -71,7 +81,7 @@ def _make_id(alias: str) -> str:
 
 
 def _nothing(invoice: Invoice) -> None:
-    """Nothing happened yet."""
+    """Change nothing."""
 
 
 def _claim(invoice: Invoice) -> None:
@@ -126,14 +136,14 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "paid_after_cancel": _paid_after_cancel,
     }
 )
-"""The changes that lead to each status."""
+"""The changes that lead to each state."""
 
 
 # -- age ----------------------------------------------------------------------------------------------------------
 
 
 def _move_back(invoice: Invoice, age: timedelta, kept: Mapping[str, Any]) -> None:
-    """Move all times of an invoice and of its log back, alike: what was consistent stays so."""
+    """Move all times of an invoice and of its log back by the same span, so that they stay consistent."""
     names = [field.name for field in Invoice._meta.concrete_fields if isinstance(field, models.DateTimeField)]
     times: dict[str, datetime | None] = {name: getattr(invoice, name) for name in names if name not in kept}
     moved = {name: _earlier(time, age) for name, time in times.items() if time is not None}
@@ -147,7 +157,7 @@ def _move_back(invoice: Invoice, age: timedelta, kept: Mapping[str, Any]) -> Non
 
 
 def _earlier(time: datetime, age: timedelta) -> datetime:
-    """Return the time ``age`` before; a naive one by instants, since a local day may have 23 or 25 hours."""
+    """Return the time ``age`` earlier. Naive times are converted, because a local day may have 23 or 25 hours."""
     if timezone.is_aware(time):
         return time - age
     return as_plain(timezone.make_aware(time, timezone.get_default_timezone()).astimezone(UTC) - age)

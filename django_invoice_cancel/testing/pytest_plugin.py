@@ -1,7 +1,7 @@
-"""The pytest fixture ``scripted_provider``. Not an entry point: enable it where you want it, in your conftest.py.
+"""The pytest fixture ``scripted_provider``. It is not an entry point: a project enables it in its conftest.py.
 
-``pytest_plugins = ["django_invoice_cancel.testing.pytest_plugin"]``. While the fixture lives, no alias leads to a real
-provider.
+``pytest_plugins = ["django_invoice_cancel.testing.pytest_plugin"]``. While the fixture is active, no alias leads to a
+real provider.
 """
 
 from typing import Any
@@ -26,10 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def scripted_provider(request: pytest.FixtureRequest, settings: Any) -> ScriptedProvider:
-    """Replace all configured providers by scripted ones; return the first, ``ScriptedProvider.of(alias)`` the others.
+    """Replace all configured providers with scripted ones.
 
-    ``@pytest.mark.scripted_providers("shop", "kiosk", supports_lookup=False)`` names other aliases, or options. The
-    rest of INVOICE_CANCEL stays as it is. Needs pytest-django: its fixture ``settings`` restores what both have set.
+    ``@pytest.mark.scripted_providers("shop", "kiosk", supports_lookup=False)`` sets other aliases or options. The
+    other settings of INVOICE_CANCEL are kept. Requires pytest-django: its ``settings`` fixture restores the settings.
+
+    Returns:
+        The provider of the first alias. Use ``ScriptedProvider.of(alias)`` for the others.
     """
     marker = request.node.get_closest_marker(MARKER) or pytest.mark.scripted_providers().mark
     raw = getattr(settings, conf.SETTING, {})

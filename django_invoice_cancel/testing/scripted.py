@@ -1,7 +1,7 @@
-"""A provider without HTTP, for unit tests: it answers what a test tells it to, and counts what it was asked.
+"""A provider without HTTP, for unit tests. It returns scripted answers, and counts the calls.
 
-Without a script it is a well-behaved provider that cancels what it may. It obeys the lease, keeps a little truth of its
-own (a canceled invoice that is looked up is canceled), sleeps never, and reaches nobody.
+Without a script it acts as a well-behaved provider that cancels open invoices. It obeys the lease and stores its own
+state, so that a lookup of a canceled invoice returns "canceled". It never sleeps, and sends nothing.
 """
 
 import re
@@ -19,7 +19,10 @@ from ..providers.base import Lease, Provider
 Reply = TypeVar("Reply")
 
 CancelAnswer = ProviderReply | str | BaseException | type[BaseException] | Callable[[str], object] | None
-"""A reply, a word, an exception to raise, a function of the id that returns any of these, or None: by the truth."""
+"""A reply, a name from ``CANCEL_WORDS``, an exception to raise, or a function of the id that returns any of these.
+
+None: the answer is derived from ``truth``.
+"""
 LookupAnswer = LookupReply | str | BaseException | type[BaseException] | Callable[[str], object] | None
 
 
@@ -41,7 +44,7 @@ CANCEL_WORDS: Mapping[str, ProviderReply] = MappingProxyType(
         "answer_lost": ProviderReply(Outcome.IN_DOUBT, Code.NO_ANSWER),
     }
 )
-"""``in_doubt``: no answer, and nothing was done; ``answer_lost``: no answer, and the invoice *is* canceled."""
+"""``in_doubt``: no answer, and nothing was done. ``answer_lost``: no answer, but the invoice *is* canceled."""
 
 _CARRIED_OUT = frozenset({"canceled", "already_canceled", "answer_lost"})
 
@@ -64,21 +67,21 @@ LOOKUP_WORDS: Mapping[str, LookupReply] = MappingProxyType(
 
 
 def cancel_reply(answer: object) -> ProviderReply:
-    """Return the reply that a word stands for, or raise ``ValueError`` with the words that exist."""
+    """Return the reply for a name, or raise ``ValueError`` with the known names."""
     if isinstance(answer, ProviderReply):
         return answer
     return _named(CANCEL_WORDS, answer, "cancel")
 
 
 def lookup_reply(answer: object) -> LookupReply:
-    """Return the reply that a word stands for, or raise ``ValueError`` with the words that exist."""
+    """Return the reply for a name, or raise ``ValueError`` with the known names."""
     if isinstance(answer, LookupReply):
         return answer
     return _named(LOOKUP_WORDS, answer, "lookup")
 
 
 def held_after(answer: object, reply: ProviderReply) -> Status | None:
-    """Return what the provider holds after this answer to a cancel; None: as before."""
+    """Return the status at the provider after this answer to a cancel request; None if it is unchanged."""
     if reply.status in PAID_STATUSES:
         return reply.status
     if reply.confirms_cancel or (isinstance(answer, str) and answer in _CARRIED_OUT):
@@ -87,7 +90,7 @@ def held_after(answer: object, reply: ProviderReply) -> Status | None:
 
 
 def by_truth(status: Status | None) -> str:
-    """Return the word by which a provider answers a cancel that nobody scripted, from what it holds."""
+    """Return the name of the answer to an unscripted cancel request, from the status at the provider."""
     if status is None or status is Status.CREATED:
         return "canceled"
     return "already_canceled" if status is Status.CANCELED else str(status)
@@ -103,14 +106,30 @@ Answer = TypeVar("Answer")
 
 
 class ScriptedProvider(Provider):
-    """One scripted account; its options come from ``OPTIONS`` like those of a real one."""
+    """A scripted account. Its options are set in ``OPTIONS``, as for a real provider.
+
+    Scripted answers are replies, exceptions to raise, functions of the id, or names. Names for cancel requests:
+    ``canceled``, ``already_canceled``, ``refused``, ``not_found``, ``not_processed``, ``rate_limited``,
+    ``bad_credentials``, ``in_doubt`` (no answer, nothing was done), ``answer_lost`` (no answer, the invoice is
+    canceled), and the statuses that refuse a cancellation. Names for lookups: the statuses, ``not_found``,
+    ``unknown_status``, ``no_answer``, ``not_processed``, ``rate_limited`` and ``bad_credentials``. An unknown name
+    raises ``ValueError`` when the script is set.
+
+    Args:
+        alias: The key of the account in ``INVOICE_CANCEL["PROVIDERS"]``.
+        supports_lookup: Whether the provider has a status lookup.
+        lookup_group_size: Maximum number of ids in one lookup.
+        is_repeat_harmless: Whether a second cancel request for the same invoice is harmless.
+        record: Whether calls and states are stored. If False, only calls are counted, so memory use stays constant.
+        **common: The options of ``Provider``.
+    """
 
     verbose_name = "Scripted provider"
     id_form = "1 to 100 visible ASCII characters"
     id_pattern = re.compile(r"[!-~]{1,100}")
     status_words: ClassVar[Mapping[str, Status]] = {str(status): status for status in REPORTABLE_STATUSES}
     before_send: Callable[[str], None] | None = None
-    """Called with the id before the lease is asked: where a test lets time pass, or another process act."""
+    """Called with the id before the lease is checked. A test can use it to let time pass or to run another process."""
 
     def __init__(
         self,
@@ -122,7 +141,6 @@ class ScriptedProvider(Provider):
         record: bool = True,
         **common: Any,
     ) -> None:
-        """``record=False`` keeps counts alone, neither calls nor truth: memory stays flat, however many calls."""
         self.supports_lookup = supports_lookup
         self.lookup_group_size = lookup_group_size
         self.is_repeat_harmless = is_repeat_harmless
@@ -133,22 +151,26 @@ class ScriptedProvider(Provider):
 
     @classmethod
     def of(cls, alias: str) -> Self:
-        """Return the instance that the app uses for ``alias``: a new one after each change of the settings."""
+        """Return the instance that the app uses for ``alias``. Each change of the settings creates a new one.
+
+        Raises:
+            TypeError: The alias has a provider of another class.
+        """
         provider = registry.get_provider(alias)
         if not isinstance(provider, cls):
             raise TypeError(f"The provider of {alias!r} is {type(provider).__name__}, not {cls.__name__}.")
         return provider
 
-    # -- what a test says -----------------------------------------------------------------------------------------
+    # -- scripts of a test -----------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Forget scripts, calls and truth."""
+        """Delete scripts, calls and states."""
         self._cancel_script: _Script[CancelAnswer] = _Script()
         self._lookup_script: _Script[LookupAnswer] = _Script()
         self.truth: dict[str, Status] = {}
-        """The status of each invoice at the provider, unless it is open."""
+        """The status of each invoice at the provider, by id. Missing invoices are open."""
         self.cancels: list[str] = []
-        """The id of each cancel that was sent."""
+        """The id of each cancel request."""
         self.lookups: list[tuple[str, ...]] = []
         """The ids of each lookup."""
         self.cancel_count = 0
@@ -156,31 +178,59 @@ class ScriptedProvider(Provider):
         self.before_send = None
 
     def set_status(self, external_id: str, status: str) -> None:
-        """Let the provider hold the invoice in this status: customers pay, invoices expire."""
+        """Set the status of the invoice at the provider, for example after a payment or an expiry.
+
+        Args:
+            external_id: The id of the invoice.
+            status: Any status except ``canceling`` and ``in_doubt``.
+
+        Raises:
+            ValueError: A provider cannot have this status.
+        """
         if status not in REPORTABLE_STATUSES:
             raise ValueError(f"A provider cannot hold {status!r}; it holds {', '.join(REPORTABLE_STATUSES)}.")
         self.truth[self.clean_id(external_id)] = Status(status)
 
     def next_cancels(self, *answers: CancelAnswer, external_id: str | None = None) -> None:
-        """Let the next cancels, of all invoices or of one, be answered so, in turn."""
+        """Script the answers to the next cancel requests, one for each request.
+
+        Args:
+            *answers: The answers, in this order.
+            external_id: The id of one invoice; None: any invoice.
+        """
         self._cancel_script.queue(self._key(external_id), _checked(answers, cancel_reply))
 
     def all_cancels(self, answer: CancelAnswer, external_id: str | None = None) -> None:
-        """Let every cancel, of all invoices or of one, be answered so; None: by the truth again."""
+        """Script the answer to every cancel request that has no answer of its own.
+
+        Args:
+            answer: The answer; None: derive it from ``truth`` again.
+            external_id: The id of one invoice; None: any invoice.
+        """
         self._cancel_script.always(self._key(external_id), *_checked([answer], cancel_reply))
 
     def next_lookups(self, *answers: LookupAnswer, external_id: str | None = None) -> None:
-        """Let the next lookups, of all invoices or of one, be answered so, in turn."""
+        """Script the answers to the next lookups, one for each invoice that is looked up.
+
+        Args:
+            *answers: The answers, in this order.
+            external_id: The id of one invoice; None: any invoice.
+        """
         self._lookup_script.queue(self._key(external_id), _checked(answers, lookup_reply))
 
     def all_lookups(self, answer: LookupAnswer, external_id: str | None = None) -> None:
-        """Let every lookup, of all invoices or of one, be answered so; None: by the truth again."""
+        """Script the answer to every lookup that has no answer of its own.
+
+        Args:
+            answer: The answer; None: derive it from ``truth`` again.
+            external_id: The id of one invoice; None: any invoice.
+        """
         self._lookup_script.always(self._key(external_id), *_checked([answer], lookup_reply))
 
     def _key(self, external_id: str | None) -> str | None:
         return None if external_id is None else self.clean_id(external_id)
 
-    # -- what the app asks ----------------------------------------------------------------------------------------
+    # -- calls of the app ----------------------------------------------------------------------------------------
 
     def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
         if self.before_send is not None:
@@ -220,7 +270,7 @@ class ScriptedProvider(Provider):
 
 
 class _Script(Generic[Answer]):
-    """The scripted answers: first the queues, then the permanent ones; first for one id, then for all."""
+    """The scripted answers. Queued answers come before permanent ones, then those for one id before those for all."""
 
     def __init__(self) -> None:
         self._queues: dict[str | None, deque[Answer]] = {}
@@ -240,14 +290,14 @@ class _Script(Generic[Answer]):
 
 
 def _carried_out(answer: Any, external_id: str) -> Any:
-    """Raise what is to be raised, call what is to be called, return what is to be answered."""
+    """Return the answer itself: raise an exception, or call a function until it returns an answer."""
     if isinstance(answer, BaseException) or (isinstance(answer, type) and issubclass(answer, BaseException)):
         raise answer
     return _carried_out(answer(external_id), external_id) if callable(answer) else answer
 
 
 def _checked(answers: Sequence[Any], read: Callable[[object], object]) -> Sequence[Any]:
-    """Return the answers after a check: a misspelt one raises in the test that passes it."""
+    """Return the answers after a check, so that a misspelt name raises in the line that sets it."""
     for answer in answers:
         if answer is not None and not callable(answer) and not isinstance(answer, BaseException):
             read(answer)

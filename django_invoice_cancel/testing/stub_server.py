@@ -1,6 +1,6 @@
-"""A minimal HTTP server on 127.0.0.1 that answers by a handler and stores the received requests.
+"""A minimal HTTP server on 127.0.0.1 that answers through a handler and stores the received requests.
 
-It works on plain sockets. A handler receives a request and returns the bytes to send, or a ``Fault``.
+It uses plain sockets. A handler receives a request and returns the bytes to send, or a ``Fault``.
 """
 
 import socket
@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class StubRequest:
-    """A request that was received in full."""
+    """A completely received request."""
 
     method: str
     target: str
@@ -26,7 +26,7 @@ class StubRequest:
 
     @property
     def identity(self) -> tuple[str, str, bytes]:
-        """Equal for two requests if the second is a repetition of the first."""
+        """A key that is equal for a request and its repetition."""
         return self.method, self.target, self.body
 
 
@@ -45,7 +45,7 @@ Handler = Callable[[StubRequest], "bytes | Fault"]
 
 
 def answer(status: int, body: str | bytes = "", **headers: str) -> bytes:
-    """Return the bytes of an answer, with its Content-Length; a 204 without a body has none."""
+    """Return the bytes of an answer, with Content-Length. A 204 without a body has none."""
     payload = body.encode() if isinstance(body, str) else body
     named = {"Content-Type": "application/json", "Content-Length": str(len(payload))}
     if status == 204 and not payload:
@@ -56,7 +56,7 @@ def answer(status: int, body: str | bytes = "", **headers: str) -> bytes:
 
 
 class StubServer:
-    """Listens during its ``with`` block, and closes all connections at its end."""
+    """Listens inside its ``with`` block. At the end it closes all connections."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler

@@ -8,4 +8,4 @@ class ShopConfig(AppConfig):
     verbose_name = "Shop"
 
     def ready(self) -> None:
-        from . import receivers  # noqa: F401 - importing it connects them
+        from . import receivers  # noqa: F401 - the import connects the receivers

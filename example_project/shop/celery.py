@@ -1,4 +1,4 @@
-"""The shop's Celery app: ``celery -A shop.celery worker``. Read only where ``settings_celery`` is used."""
+"""The shop's Celery app: ``celery -A shop.celery worker``. It is imported only with ``settings_celery``."""
 
 import os
 

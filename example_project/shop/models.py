@@ -1,6 +1,6 @@
-"""Orders, each with the id of its invoice at a provider in a column of its own: as shops have them.
+"""Orders. As in many shops, a column contains the id of the order's invoice at a provider.
 
-The order's own state follows the invoice's (see ``receivers``); nothing here asks a provider.
+The state of the order follows that of the invoice (see ``receivers``). This module sends no requests to providers.
 """
 
 from django.db import models
@@ -11,7 +11,7 @@ from django_invoice_cancel.models import Invoice
 
 
 class Order(models.Model):
-    """What somebody wants to buy."""
+    """An order of a customer."""
 
     class State(models.TextChoices):
         OPEN = "open", "Awaiting payment"
@@ -40,7 +40,7 @@ class Order(models.Model):
 
     @property
     def invoice_key(self) -> tuple[str, str] | None:
-        """Return (provider, id there); None for an order that is paid in cash."""
+        """Return (provider, external id); None for an order that is paid in cash."""
         if self.cryptocloud_uuid:
             return "cryptocloud", self.cryptocloud_uuid
         if self.firekassa_invoice_id:
@@ -48,7 +48,7 @@ class Order(models.Model):
         return None
 
     def register_invoice(self) -> Invoice | None:
-        """Return the order's invoice, made known to the app if it is not; None where there is none."""
+        """Return the order's invoice, and register it if necessary; None if the order has no invoice."""
         if self.invoice_key is None:
             return None
         provider, external_id = self.invoice_key

@@ -1,7 +1,7 @@
-"""The signature on CryptoCloud's postback: a JWT, HS256 with the project's secret key, valid for five minutes.
+"""The signature of CryptoCloud's postback: a JWT, HS256 with the project's secret key, valid for five minutes.
 
-It proves that CryptoCloud sent *a* postback in the last minutes. No claim is documented that names the invoice, so
-it does not prove which one was paid: before handing over anything dear, ask (``invoice.reconcile()``).
+It proves that CryptoCloud sent *a* postback in the last minutes. No documented claim contains the invoice, so it does
+not prove which invoice was paid. Look the invoice up (``invoice.reconcile()``) before you deliver valuable goods.
 """
 
 import base64
@@ -13,11 +13,11 @@ from typing import Any
 
 VALID_SECONDS = 300
 LEEWAY_SECONDS = 30
-"""How far the provider's clock may be from ours."""
+"""Maximum difference between the provider's clock and ours, in seconds."""
 
 
 class BadToken(ValueError):
-    """The token is not CryptoCloud's, or not of the last minutes."""
+    """The token does not come from CryptoCloud, or has expired."""
 
 
 def check_token(token: str, secret: str) -> None:
@@ -29,7 +29,7 @@ def check_token(token: str, secret: str) -> None:
         is_ours = hmac.compare_digest(signed_with_ours, _decoded(signature))
     except (ValueError, KeyError, TypeError) as error:
         raise BadToken("The token is no JWT.") from error
-    # A token that names its own algorithm must not choose "none".
+    # Do not accept an algorithm from the token: it could be "none".
     if algorithm != "HS256" or not is_ours:
         raise BadToken("The token is not signed with our secret key.")
     if not -LEEWAY_SECONDS < expires_at - time.time() <= VALID_SECONDS + LEEWAY_SECONDS:

@@ -1,6 +1,6 @@
-"""Let orders follow their invoices.
+"""Update orders when their invoices change.
 
-Receivers run after the commit of the change. An exception here is logged and does not undo the cancellation.
+Receivers run after the commit of the change. An exception in a receiver is logged and does not undo the cancellation.
 """
 
 import logging
@@ -20,12 +20,12 @@ ORDER_STATES = {
     "paid": Order.State.PAID,
     "overpaid": Order.State.PAID,
 }
-"""``in_doubt`` is not here: the order stays as it is until it is known."""
+"""``in_doubt`` is missing here: the order does not change until the result is known."""
 
 
 @receiver(invoice_status_changed)
 def follow_invoice(invoice: Invoice, new_status: str, **kwargs: Any) -> None:
-    """Only an open order follows: one that is canceled does not become paid when money arrives late."""
+    """Update an open order. A canceled order does not become paid when money arrives late."""
     if new_status in ORDER_STATES:
         orders = Order.objects.filter(number=invoice.reference, state=Order.State.OPEN)
         orders.update(state=ORDER_STATES[new_status])

@@ -1,6 +1,7 @@
-"""The shop's Celery tasks: one that works on a bulk operation, and what beat calls every minute.
+"""The shop's Celery tasks: one processes a bulk operation, and beat runs the others every minute.
 
-Read only where ``settings_celery`` is used. A task carries an id and nothing else; what it did stands in the rows.
+They are imported only with ``settings_celery``. The only argument of a task is an id. Its results are stored in the
+rows.
 """
 
 import time
@@ -14,7 +15,7 @@ from django_invoice_cancel.operations import advance
 from .celery import app
 
 LONGEST_WAIT_SECONDS = 2.0
-"""Eager mode waits no longer than this within the request that starts an operation."""
+"""Maximum wait in eager mode, in seconds. Eager mode runs in the request that starts an operation."""
 
 
 @app.task(bind=True)
@@ -29,10 +30,10 @@ def advance_bulk(self: Any, operation_id: str) -> None:
 
 @app.task
 def reconcile() -> None:
-    with suppress(CommandError):  # "some are still in doubt" is no failure of this task: the next one asks again
+    with suppress(CommandError):  # invoices still in doubt are no failure: the next run checks them again
         call_command("reconcile_invoices")
 
 
 @app.task
 def continue_bulk_operations() -> None:
-    call_command("run_bulk_operations", "--dispatch")  # hands them to the workers; works on none itself
+    call_command("run_bulk_operations", "--dispatch")  # passes them to the workers and processes none itself

@@ -1,4 +1,4 @@
-"""The shop's addresses."""
+"""The URLs of the shop."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""The shop's pages and its webhook. Each runs in a transaction (ATOMIC_REQUESTS): none of them asks a provider."""
+"""The views and the webhook of the shop. They run in transactions (ATOMIC_REQUESTS) and send no requests."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ def cancel_order(request: HttpRequest, number: str) -> HttpResponse:
     invoice = order.register_invoice()
     if invoice is None:
         Order.objects.filter(pk=order.pk).update(state=Order.State.CANCELED)
-    # The provider is asked once this view's transaction is committed; the order follows by ``receivers``.
+    # The cancel request is sent after the commit of this view's transaction. ``receivers`` updates the order.
     elif not invoice.cancel_on_commit(actor=request.user, reason=request.POST.get("reason", "")):
         messages.warning(request, f"Its invoice cannot be canceled now: {invoice.get_status_display()}.")
     return redirect(order)
@@ -59,22 +59,22 @@ def cancel_order(request: HttpRequest, number: str) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def cryptocloud_webhook(request: HttpRequest) -> HttpResponse:
-    """Record CryptoCloud's postback, which comes after a payment and never after a cancellation."""
+    """Record CryptoCloud's postback, which is sent after a payment and never after a cancellation."""
     postback = _fields(request)
     try:
         check_token(str(postback.get("token", "")), settings.CRYPTOCLOUD_SECRET_KEY)
     except BadToken as error:
         return JsonResponse({"message": str(error)}, status=403)
-    uuid = "INV-" + str(postback.get("invoice_id", "")).removeprefix("INV-")  # postbacks leave the INV- out
+    uuid = "INV-" + str(postback.get("invoice_id", "")).removeprefix("INV-")  # postbacks omit the prefix INV-
     order = Order.objects.filter(cryptocloud_uuid=uuid).first()
-    invoice = order.register_invoice() if order is not None else None  # the postback may be the first to name it
+    invoice = order.register_invoice() if order is not None else None  # the invoice may not be registered yet
     if invoice is not None:
         invoice.observe_status(provider_status=str(postback.get("status")), trigger="webhook")
     return JsonResponse({"message": "Postback received"})
 
 
 def _fields(request: HttpRequest) -> dict[str, Any]:
-    """Return the postback's fields: JSON or a form, as chosen in the project's settings at CryptoCloud."""
+    """Return the fields of the postback: JSON or a form, as configured in the project's settings at CryptoCloud."""
     if request.content_type != "application/json":
         return request.POST.dict()
     try:

@@ -1,4 +1,4 @@
-"""Users that live in another database, and users that were deleted: what they did stays, with their name."""
+"""Users in another database and deleted users: their actions stay logged with their names."""
 
 from io import StringIO
 

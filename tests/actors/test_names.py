@@ -1,4 +1,4 @@
-"""Acting users of every kind: names that are no text, long names, users of a token, users that were deleted."""
+"""Acting users of every kind: non-string names, long names, token users, deleted users."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""What the tests of the invoice's pages share: scripted accounts, and who looks at them."""
+"""Fixtures of the tests about the invoice pages: scripted accounts and users."""
 
 from collections.abc import Callable
 from itertools import count

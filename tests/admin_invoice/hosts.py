@@ -1,4 +1,4 @@
-"""A host's own admin: a site of its own, a subclass with a template, an action and columns of its own."""
+"""A project's own admin: its own site, and a subclass with its own template, action and columns."""
 
 from django.contrib import admin
 from django.urls import path

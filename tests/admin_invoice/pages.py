@@ -1,4 +1,4 @@
-"""Addresses, and reading what a page says: by its elements, not by its source."""
+"""URLs of pages, and functions that read a page by its elements instead of its source."""
 
 import re
 from html.parser import HTMLParser

@@ -1,6 +1,6 @@
-"""``python -m tests.admin_invoice.skinned unfold``: render the pages of an invoice in a skin; print what was seen.
+"""``python -m tests.admin_invoice.skinned unfold``: render the invoice pages with an admin theme, and print the result.
 
-JSON: page -> [HTTP status, the words looked for, or what was there instead].
+The output is JSON: page -> [HTTP status, the expected texts or the text found instead].
 """
 
 import json

@@ -1,4 +1,4 @@
-"""One click: one request at most, one message, one entry in the admin's log; the invoice's log says who and why."""
+"""One click: at most one request, one message, one admin log entry, and user and reason in the invoice's log."""
 
 import re
 from datetime import timedelta

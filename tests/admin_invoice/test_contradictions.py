@@ -1,4 +1,4 @@
-"""Invoices that are closed here and open at the provider: counted, listed, explained, decided by a person (rule 9)."""
+"""Invoices that are closed here and open at the provider are counted, listed, explained and resolved (rule 9)."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Dates at the ends of the calendar, which other systems write for "never": shown as they are stored, in every zone."""
+"""Dates at the ends of the calendar, which other systems use for "never", are shown as stored in every time zone."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""A host may subclass the admin, override each template, use a site of its own, and wear another skin."""
+"""A project may subclass the admin, override each template, use its own site, and use another theme."""
 
 import json
 import subprocess

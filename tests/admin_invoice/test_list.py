@@ -1,4 +1,4 @@
-"""The list: what needs attention above it, filters and search by the indexes, a constant number of queries."""
+"""The list: the box with entries that need attention, filters and search by indexes, a constant number of queries."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Pages show instants of the bookkeeping in local time, with and without ``USE_TZ``."""
+"""Pages show stored times in local time, with and without ``USE_TZ``."""
 
 from datetime import UTC, datetime
 

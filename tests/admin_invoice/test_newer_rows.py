@@ -1,4 +1,4 @@
-"""Rows that a newer version of this app wrote, as after a rollback: every page shows them as they are (P8)."""
+"""Rows of a newer version of this app, after a rollback: every page shows them unchanged (P8)."""
 
 import csv
 import io

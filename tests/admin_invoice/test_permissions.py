@@ -1,4 +1,4 @@
-"""Who may do what: every address, GET and POST, for everybody. What is not permitted writes and sends nothing."""
+"""Permissions: every URL by GET and POST for every kind of user. Without permission nothing is written or sent."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Registering, changing, deleting and the history: what only the writer changes is never written here."""
+"""Registration, changes, deletion and the history: fields that only the writer may change are never changed here."""
 
 from datetime import timedelta
 

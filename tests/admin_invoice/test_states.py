@@ -1,4 +1,4 @@
-"""The page of an invoice says first what is known, then offers what makes sense now, then tells what happened."""
+"""The page of an invoice shows its state first, then the actions that are possible now, then its history."""
 
 from datetime import timedelta
 

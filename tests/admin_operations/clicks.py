@@ -1,4 +1,4 @@
-"""Users by permission, and where they click."""
+"""Users by permission, and the requests of their clicks."""
 
 from itertools import count
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the tests of the operations' pages share: users by permission, invoices in bulk, and the steps of a click."""
+"""Fixtures of the tests about operation pages: users by permission, many invoices, and the steps of a click."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Sites whose admin of invoices hides rows, each in another of Django's ways. To be named by ``urls`` marks.
+"""Sites whose invoice admin hides rows, each in another way that Django supports. For ``urls`` marks.
 
 A row is hidden if its reference is ``hidden``.
 """

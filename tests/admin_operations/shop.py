@@ -1,6 +1,6 @@
-"""A host's own admin: a site of its own, subclasses, a model that leads to invoices. To be named by ``urls`` marks.
+"""A project's own admin: its own site, subclasses, and a model that refers to invoices. For ``urls`` marks.
 
-Items of an operation play the orders: their invoice may be missing, as an order's may.
+Items of an operation are used as orders, because their invoice may be missing, as that of an order.
 """
 
 from typing import Any

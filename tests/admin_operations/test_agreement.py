@@ -1,7 +1,8 @@
-"""Pages, dry run, single call and bulk run decide alike about each invoice.
+"""Pages, dry run, single call and bulk run make the same decision about each invoice.
 
-The cells are the product of the state of an invoice, the kind of its provider account, the form of its stored id and
-what is wanted. ``TABLE`` holds the expected answer of each: the code of why it is not done, or ``""`` if it is done.
+The cases are the product of the invoice's state, the kind of provider account, the form of the stored id and the
+action. ``TABLE`` contains the expected code for each case: the reason why the action is not done, or ``""`` if it is
+done.
 """
 
 from collections.abc import Iterator

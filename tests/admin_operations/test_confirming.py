@@ -1,4 +1,4 @@
-"""From a selection to a confirmed operation: what the page says before anything is done."""
+"""From a selection to a confirmed operation: the texts of the page before anything is done."""
 
 import re
 from datetime import timedelta

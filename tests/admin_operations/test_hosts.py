@@ -1,4 +1,4 @@
-"""What a host may change: its own site, admins, models, templates, and who may touch which row."""
+"""A project may change its site, admins, models, templates, and the permissions for single rows."""
 
 from pathlib import Path
 

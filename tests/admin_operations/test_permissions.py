@@ -1,4 +1,4 @@
-"""Only who may, can: every address of an operation, by GET and POST, for every kind of user."""
+"""Only permitted users can act: every URL of an operation, by GET and POST, for every kind of user."""
 
 import pytest
 from django.contrib.admin.models import LogEntry

@@ -1,4 +1,4 @@
-"""The page that does the work: slices, the sentence, the button, other pages, and what it never does."""
+"""The page that processes an operation: batches, the status text, the button, other pages, and forbidden effects."""
 
 import re
 from datetime import timedelta

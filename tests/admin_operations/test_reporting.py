@@ -1,4 +1,4 @@
-"""What came of an operation: the headline, the groups and their buttons, the table, the file."""
+"""The report of an operation: the headline, the groups with their buttons, the table, the CSV file."""
 
 import csv
 import io

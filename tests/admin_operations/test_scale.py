@@ -1,4 +1,4 @@
-"""Right for 3 and for 100,000: the whole of a long list, a constant number of queries, small forms."""
+"""The pages work for 3 and for 100,000 invoices: complete selections, a constant number of queries, small forms."""
 
 import re
 

@@ -1,6 +1,6 @@
-"""No user acts on rows that are hidden from them: every address, by GET and POST, on sites that hide rows.
+"""No user can act on hidden rows: every URL, by GET and POST, on sites that hide rows.
 
-Each test ends with the number of requests that reached the provider and with the rows that are left.
+Each test ends with the number of requests that reached the provider and with the remaining rows.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Parameters that no database can compare (NUL, halves of surrogate pairs): ignored or without rows, never an error."""
+"""Parameters that no database can compare (NUL, single surrogates) are ignored or match no rows, without errors."""
 
 import pytest
 from django.urls import reverse

@@ -1,6 +1,6 @@
-"""Run as a process: a management command against a sandbox. Arguments: its address, then the command's own.
+"""Runs in a child process: a management command against a sandbox. Arguments: its address, then those of the command.
 
-``INVOICE_CANCEL_TEST_SETTINGS`` (JSON) goes into INVOICE_CANCEL, ``INVOICE_CANCEL_TEST_OPTIONS`` into the OPTIONS.
+``INVOICE_CANCEL_TEST_SETTINGS`` (JSON) is merged into INVOICE_CANCEL, ``INVOICE_CANCEL_TEST_OPTIONS`` into the OPTIONS.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the bulk tests share: scripted accounts, many invoices at once, a clock that tests move, a sandbox process."""
+"""Fixtures of the bulk tests: scripted accounts, many invoices, a clock that tests can move, a sandbox process."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What the bulk tests read afterwards: how many rows of the log there are, and how many invoices in each status."""
+"""Functions that read the result of a bulk test: the number of log rows, and of invoices by status."""
 
 from collections import Counter
 from collections.abc import Iterable

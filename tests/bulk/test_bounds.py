@@ -1,4 +1,4 @@
-"""An unusable limit, concurrency or rate is refused before anything is claimed, and named."""
+"""An invalid limit, concurrency or rate is rejected and named before any invoice is claimed."""
 
 from decimal import Decimal
 

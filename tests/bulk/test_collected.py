@@ -1,4 +1,4 @@
-"""A run that the garbage collector finds, wherever that happens, ends as one that is closed, and nothing hangs."""
+"""A run that is garbage-collected, at any point, ends like a closed run and never hangs."""
 
 import gc
 import threading

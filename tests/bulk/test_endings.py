@@ -1,4 +1,4 @@
-"""However a run ends, what was submitted is recorded or an abandoned claim, and nothing else is touched."""
+"""However a run ends, each submitted invoice is recorded or has an abandoned claim. No other invoice is changed."""
 
 import asyncio
 import threading

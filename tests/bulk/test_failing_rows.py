@@ -1,4 +1,4 @@
-"""F8: a row that the database refuses is skipped or comes later; the other rows are canceled and recorded."""
+"""F8: a row that the database rejects is skipped or delayed. The other rows are canceled and recorded."""
 
 import threading
 from contextlib import contextmanager

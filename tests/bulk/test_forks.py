@@ -1,4 +1,4 @@
-"""P3 and forks: a child that inherits a run closes nothing, writes nothing and sends nothing."""
+"""P3 and forks: a child process that inherits a run closes, writes and sends nothing."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""The Python of docs/howto/bulk.md runs, and does what the page says."""
+"""The Python code of docs/howto/bulk.md runs and does what the page describes."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""P9: a provider in trouble is left alone. The requests it still gets are counted; the rest stays as it was."""
+"""P9: a failing provider is paused. The requests that still reach it are counted, and the other rows do not change."""
 
 import threading
 

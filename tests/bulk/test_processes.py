@@ -1,4 +1,4 @@
-"""P3 and P7 with whole processes, counted at the provider: two at the same invoices, and one that is killed."""
+"""P3 and P7 with real processes, counted at the provider: two with the same invoices, and one that is killed."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The rate is kept by reserving slots in the database: whoever sends, the provider sees no more than it was told."""
+"""Requests reserve slots in the database, so all senders together never exceed the provider's rate."""
 
 import subprocess
 import sys

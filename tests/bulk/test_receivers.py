@@ -1,4 +1,4 @@
-"""F8: receivers of the signals may be slow, fail or be interrupted. Claims do not wait for them, and none is lost."""
+"""F8: signal receivers may be slow, fail or be interrupted. Claims do not wait for them, and no signal is lost."""
 
 import threading
 from collections import Counter

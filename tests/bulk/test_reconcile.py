@@ -1,4 +1,4 @@
-"""Many lookups: in groups of the provider's size, shared with whoever else reconciles, and obeying its pauses."""
+"""Many lookups: in groups of the provider's size, shared with other reconciling processes, respecting pauses."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Answers are recorded in groups; what one row meets, a payment or a failure, costs no other row anything."""
+"""Answers are recorded in groups. A payment or a failure of one row does not affect the other rows."""
 
 import pytest
 from django.db import OperationalError

@@ -1,4 +1,4 @@
-"""P8: a bulk cancel ends with one typed, true result for each invoice, and tells what single cancels tell."""
+"""P8: a bulk cancellation yields one typed, correct result for each invoice, the same as a single cancellation."""
 
 import logging
 

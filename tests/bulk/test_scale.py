@@ -1,4 +1,4 @@
-"""A run needs no more memory for many invoices than for some. (``benchmarks/scale.py`` does it with 200,000.)"""
+"""The memory use of a run does not depend on the number of invoices. (``benchmarks/scale.py`` uses 200,000.)"""
 
 import gc
 import resource

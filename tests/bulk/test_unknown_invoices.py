@@ -1,4 +1,4 @@
-"""P9: ten unknown invoices and none known end a run; invoices that stay unknown hold up no others."""
+"""P9: ten unknown invoices and no known one end a run. Invoices that stay unknown do not block others."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A selection is walked by primary key in pages: everything in it once, nothing twice, and no cursor across a write."""
+"""A selection is read by primary key in pages: every invoice once, none twice, and no cursor is open during a write."""
 
 import pytest
 from django.db import connection

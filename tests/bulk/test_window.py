@@ -1,4 +1,4 @@
-"""P7's bound: how many invoices can be claimed and not yet recorded; and no claim gets old."""
+"""The limit of P7: the number of claimed invoices that are not recorded yet. No claim becomes too old."""
 
 import threading
 from queue import SimpleQueue

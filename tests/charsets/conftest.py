@@ -1,4 +1,4 @@
-"""Fixtures of the tests about character sets: tables and connections that cannot represent every character."""
+"""Fixtures of the tests about character sets: tables and connections that cannot represent all characters."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""MariaDB and MySQL with tables or connections that lack characters: no text loses the record that it belongs to."""
+"""MariaDB and MySQL with tables or connections that lack characters: a text never loses the record that contains it."""
 
 import pytest
 from django.core.checks import run_checks

@@ -1,3 +1,3 @@
-"""A module that cannot be imported, and whose error tells what it should not."""
+"""A module that cannot be imported, and whose exception contains a secret."""
 
 raise ZeroDivisionError("invented-token-5521")

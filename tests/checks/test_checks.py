@@ -1,4 +1,4 @@
-"""Every mistake that a check can find, with the id under which it is found; and that none of them tells a secret."""
+"""Every mistake that a check detects, with the id of the check. No check shows a secret."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Classes of a host's that inherit from ``Invoice``: each kind of inheritance that Django has for a concrete class."""
+"""Models of a project that inherit from ``Invoice``: every kind of inheritance that Django has for a concrete model."""
 
 from django.db import models
 

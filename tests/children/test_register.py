@@ -1,4 +1,4 @@
-"""Register through a child class: the child's row is made, for a new invoice and for one that was registered before."""
+"""Registering through a child class creates the row of the child, for new and for registered invoices."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""What the commands' tests share: invoices and accounts as in the bulk tests, and a call that tells code and output."""
+"""Fixtures of the command tests: invoices and accounts as in the bulk tests, a call that returns code and output."""
 
 import io
 import os

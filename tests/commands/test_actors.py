@@ -1,4 +1,4 @@
-"""``--actor``: the user of this name whatever the type of a name is, else a label."""
+"""``--actor``: the user with this name, for every type of user name, or else a label."""
 
 import pytest
 from django.contrib.auth.models import User

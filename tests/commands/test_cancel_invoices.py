@@ -1,4 +1,4 @@
-"""``cancel_invoices``: what it selects, what it refuses before anything is sent, and that it asks first."""
+"""``cancel_invoices``: its selection, the errors before anything is sent, and the confirmation."""
 
 import io
 import os

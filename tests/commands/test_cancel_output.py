@@ -1,4 +1,4 @@
-"""``cancel_invoices``: what it says while it runs and afterwards, and with which exit code it ends."""
+"""``cancel_invoices``: its output during and after the run, and its exit codes."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Arguments of every kind: each is used, or refused with one sentence before anything is sent."""
+"""Arguments of every kind are used, or rejected with one sentence before anything is sent."""
 
 import pytest
 

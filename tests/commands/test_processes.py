@@ -1,4 +1,4 @@
-"""The commands as processes: signals, exit codes of a shell, and what a terminal shows."""
+"""The commands as processes: signals, exit codes in a shell, and the output on a terminal."""
 
 import fcntl
 import json

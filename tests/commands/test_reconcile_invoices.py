@@ -1,4 +1,4 @@
-"""``reconcile_invoices``: what is due by default, what else may be asked for, and that it leaves its heartbeat."""
+"""``reconcile_invoices``: the default selection, the other selections, and its heartbeat."""
 
 import json
 from datetime import timedelta

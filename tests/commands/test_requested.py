@@ -1,4 +1,4 @@
-"""Requested cancellations from the commands: selection, back-off, options, and one report for both parts."""
+"""Requested cancellations in the commands: selection, backoff, options, and one report for both parts."""
 
 import itertools
 import json

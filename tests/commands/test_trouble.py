@@ -1,4 +1,4 @@
-"""A provider in trouble: exit codes and messages name it, once, and cron is not told the same thing each minute."""
+"""A failing provider: exit codes and messages name it once. Cron does not receive the same message every minute."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""Invoices at an account that is not configured: cron reports them once an hour, and ends with 4 all the while."""
+"""Invoices of an unconfigured account: cron reports them once an hour, and always exits with 4."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What the tests of the models and the rules share: the clock, the other instance, the signals that went out."""
+"""Fixtures of the tests about models and rules: the clock, a second instance, the sent signals."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

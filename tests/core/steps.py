@@ -1,6 +1,6 @@
-"""The steps that the tests of this folder are told in: put an invoice somewhere, claim it, answer, read what is left.
+"""Steps of the tests in this folder: set a state, claim, record an answer, read the result.
 
-Nothing here asserts, and nothing here decides.
+This module contains no assertions and no decisions.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Claim, give back, abandon: one winner, of the right row, for so long (rules 1, 3, 4, 6)."""
+"""Claim, release, abandon: one winner, the correct row, a limited time (rules 1, 3, 4, 6)."""
 
 import threading
 from uuid import uuid4

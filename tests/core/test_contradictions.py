@@ -1,4 +1,4 @@
-"""An invoice that is closed here and open at the provider: stored, listed, decided by a person (rules 9, 10)."""
+"""An invoice that is closed here and open at the provider is stored, listed and resolved by a user (rules 9, 10)."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Times at the ends of the calendar: refused by everything that registers, since not every time zone can show them."""
+"""Times at the ends of the calendar cannot be registered, because some time zones cannot show them."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""Only the writer changes status and bookkeeping (rule 2); a stale instance, or an old key, overwrites nothing."""
+"""Only the writer changes status and bookkeeping (rule 2). A stale instance or an old key overwrites nothing."""
 
 from datetime import timedelta
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Values of invoices: what one database or one reader would not take is refused, with the field and a remedy."""
+"""A value that any database or reader would reject is rejected, with the field and a remedy."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Instants of the bookkeeping come back as they were stored: in both nights, with and without ``USE_TZ``."""
+"""Stored times are read back unchanged: in both nights of a clock change, with and without ``USE_TZ``."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""The invoice as a model: what the database and ``full_clean`` refuse, and how it is kept."""
+"""The invoice as a model: values that the database and ``full_clean`` reject, and the stored form."""
 
 import json
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""REPEATABLE READ: a payment meets a cancellation that the snapshot of the caller's transaction does not show (P6)."""
+"""REPEATABLE READ: a payment during a cancellation that the snapshot of the caller's transaction does not show (P6)."""
 
 import pytest
 from django.db import connection, transaction

@@ -1,4 +1,4 @@
-"""Money and a cancellation on the same invoice are flagged and signalled once, in either order (rule 8)."""
+"""A payment and a cancellation of the same invoice are flagged and signalled once, in either order (rule 8)."""
 
 import pytest
 from django.db import transaction

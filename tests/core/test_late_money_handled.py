@@ -1,4 +1,4 @@
-"""Late money is handled once, by a named person, with a note; more money after that is to be handled anew."""
+"""Late money is handled once, by a named user, with a note. A later payment must be handled again."""
 
 import pytest
 from django.contrib.auth.models import User

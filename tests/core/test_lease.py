@@ -1,4 +1,4 @@
-"""The lease of a claim: asked with the first byte in hand, refused by either clock (rule 3)."""
+"""The lease of a claim: it is checked just before the first byte, and either clock can refuse it (rule 3)."""
 
 import pytest
 import time_machine

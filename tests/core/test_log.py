@@ -1,4 +1,4 @@
-"""The append-only log: what no one can do to it, who stands in it, and that it takes every text."""
+"""The append-only log: forbidden changes, the actors, and texts of every kind."""
 
 import pytest
 from asgiref.sync import async_to_sync

@@ -1,4 +1,4 @@
-"""Lookups: "still open" counts late, everything else at once; the back-off; two reconcilers share the work (rule 7)."""
+"""Lookups: "still open" is accepted after a delay, all other answers at once; backoff; shared work (rule 7)."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""Observe: what webhooks say is taken in, never lost, never a step back (rules 1, 9)."""
+"""Observe: statuses from webhooks are recorded, are never lost, and never set an older status (rules 1, 9)."""
 
 from decimal import Decimal
 from enum import IntEnum

@@ -1,4 +1,4 @@
-"""The outcomes: what each does to the invoice, how a contradictory reply is read, what a result shows."""
+"""Outcomes: their effects on the invoice, the interpretation of a contradictory reply, the texts of a result."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The questions of the query set, on one table of invoices; and no template cancels by asking."""
+"""The filters of the query set on one table of invoices. A template cannot cancel an invoice by reading attributes."""
 
 from datetime import timedelta
 

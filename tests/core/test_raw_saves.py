@@ -1,4 +1,4 @@
-"""Raw saves: a fixture or an old version of an invoice never writes over what its log says; whole dumps load."""
+"""Raw saves: a fixture or an old version of an invoice never overwrites logged changes. Full dumps can be loaded."""
 
 import pytest
 from django.core import serializers

@@ -1,4 +1,4 @@
-"""Record: on time, late, in groups (rules 5, 6, 12). What somebody else wrote meanwhile is never overwritten."""
+"""Record: in time, late, in groups (rules 5, 6, 12). Concurrent changes are never overwritten."""
 
 from uuid import uuid4
 

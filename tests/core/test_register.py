@@ -1,4 +1,4 @@
-"""Register: an existing invoice becomes known, once, with words and money that mean something."""
+"""Register: an existing invoice is registered once, with valid texts and amounts."""
 
 import threading
 from decimal import Decimal

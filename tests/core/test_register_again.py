@@ -1,4 +1,4 @@
-"""Registering a known invoice: what is empty is filled in, what differs is kept and reported."""
+"""Registering a known invoice: empty fields are filled in; different values are kept and reported."""
 
 from decimal import Decimal
 

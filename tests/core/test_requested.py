@@ -1,4 +1,4 @@
-"""A requested cancellation: the columns that keep it, the events that clear it (rule 13), and its withdrawal."""
+"""A requested cancellation: the columns that store it, the events that clear it (rule 13), and its withdrawal."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Resolve and request: what a named person decides, about what that person saw, with a reason (rule 10)."""
+"""Resolve and request: decisions of a named user about the state that was shown, with a reason (rule 10)."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""A lost lock, a deadlock, a connection that breaks at COMMIT: tried again, written once."""
+"""A lost lock, a deadlock, a connection that breaks at COMMIT: the write is retried and is executed once."""
 
 import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction

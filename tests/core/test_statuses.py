@@ -1,4 +1,4 @@
-"""The moves between the statuses: one table, every mover, every pair."""
+"""The transitions between statuses: one table, every source, every pair."""
 
 from itertools import product
 

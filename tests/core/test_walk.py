@@ -1,6 +1,6 @@
-"""A random walk of the methods over one invoice: whatever the order, the log is a chain and no money is lost.
+"""A random walk over the methods of one invoice: in any order, the log is a chain and no payment is lost.
 
-No crash and no provider here: writer, stale instances, late words and the clock.
+It has no crashes and no provider: only the writer, stale instances, late answers and the clock.
 """
 
 import pytest

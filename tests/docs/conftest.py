@@ -1,4 +1,4 @@
-"""The world in which a page's snippets run: the sandbox over HTTP, a user, and stand-ins for the reader's own shop."""
+"""The environment of the code examples in the docs: the sandbox over HTTP, a user, and a minimal shop of the reader."""
 
 import os
 from collections.abc import Callable, Iterator

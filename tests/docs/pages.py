@@ -1,4 +1,4 @@
-"""The project's pages in Markdown, as tests need them: their Python blocks, links, headings and tables."""
+"""The project's Markdown pages for tests: their Python blocks, links, headings and tables."""
 
 import re
 from collections.abc import Iterator

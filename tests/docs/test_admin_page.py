@@ -1,4 +1,4 @@
-"""What the Python of the pages about the admin registers passes the checks of Django."""
+"""The admin classes on the pages about the admin pass Django's checks."""
 
 import re
 

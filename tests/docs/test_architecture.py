@@ -1,4 +1,4 @@
-"""docs/discussions/architecture.md is about the package as it is: its layers, folders, files and names exist."""
+"""docs/discussions/architecture.md matches the package: its layers, folders, files and names exist."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""The Python of the how-to guides does what its page describes."""
+"""The Python code of the how-to guides does what its page describes."""
 
 import pytest
 from asgiref.sync import async_to_sync

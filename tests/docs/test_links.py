@@ -1,4 +1,4 @@
-"""Every link from a page of ours to a file of ours leads somewhere."""
+"""Every link from one of the project's pages to one of its files has an existing target."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The page of public names agrees with each ``__all__``; the pages and the examples import nothing else."""
+"""The page of public names matches each ``__all__``. The pages and the examples import no other names."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The quickstart works as it is written: its settings, its session against the sandbox, and its first tests."""
+"""The quickstart works as written: its settings, its session with the sandbox, and its first tests."""
 
 import doctest
 import re

@@ -1,4 +1,4 @@
-"""The recipes of the workers' page are those of the example, which runs them."""
+"""The recipes on the workers' page match those of the example, which runs them."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""The reference lists all that exists and nothing else: statuses, codes, exceptions, signals, options, exit codes."""
+"""The reference is complete and exact: statuses, codes, exceptions, signals, options, exit codes."""
 
 import re
 from argparse import Action

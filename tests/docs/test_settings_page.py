@@ -1,4 +1,4 @@
-"""docs/reference/settings.md has a row for each setting and each option that the code takes, with its default."""
+"""docs/reference/settings.md has a row for each setting and each option that the code accepts, with its default."""
 
 import dataclasses
 import inspect

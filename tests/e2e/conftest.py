@@ -1,6 +1,6 @@
-"""What the browser's tests share: the site under a strict policy, a sandbox beside it, a window that tells of errors.
+"""Fixtures of the browser tests: the site with a strict policy, a sandbox, a window that reports errors.
 
-A test fails where the browser complains: a violated policy, an exception of a script, a file that is not there.
+A test fails if the browser reports an error: a violated policy, an exception in a script, a missing file.
 """
 
 from collections.abc import Callable, Iterator

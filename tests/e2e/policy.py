@@ -1,4 +1,4 @@
-"""The strict Content-Security-Policy under which the pages are driven: nothing inline, nothing from elsewhere."""
+"""The strict Content-Security-Policy of the tested pages: no inline code, no resources from other hosts."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,7 @@
-"""An operator's way through many invoices, in a real browser: from the selection to the report, and what follows.
+"""An operator's workflow with many invoices in a real browser: from the selection to the report and the next steps.
 
-Told of structure: the same in every language. Every test ends with what reached the providers.
+Elements are found by structure, so the tests work in every language. Every test ends with the requests that reached
+the providers.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""The buttons of one invoice's page, in a real browser. Every test ends with what reached the providers."""
+"""The buttons on an invoice's page in a real browser. Every test ends with the requests that reached the providers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A browser's window on the admin: where things are on its pages, found by structure, never by a language's words."""
+"""A browser window with the admin. Elements of its pages are found by structure, never by the texts of a language."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The example project as a user has it: ``serve.py`` in a process of its own, asked over HTTP.
+"""The example project as a user runs it: ``serve.py`` in its own process, with requests over HTTP.
 
-Its database is read with ``sqlite3``, the providers' truth through the sandbox's controls: what a page says is
-compared with both.
+Its database is read with ``sqlite3``, the providers' state through the controls of the sandbox. The texts of pages
+are compared with both.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""What ``make serve`` begins with: something to see on each page of the admin, and times that are not all now."""
+"""The sample data of ``make serve``: each page of the admin has content, and times are spread over several days."""
 
 import re
 

@@ -1,6 +1,6 @@
-"""``make demo`` and ``make serve`` as a user runs them: what they print, and that nothing stays behind.
+"""``make demo`` and ``make serve`` as a user runs them: their output, and that no process or file is left.
 
-A script's stderr is a pipe that its sandbox inherits: ``communicate`` comes back only when both have ended.
+A script's stderr is a pipe that its sandbox inherits: ``communicate`` returns only when both have exited.
 """
 
 import signal

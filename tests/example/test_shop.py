@@ -1,4 +1,4 @@
-"""The example shop: what a press of its button does at the provider, in the log and to the order."""
+"""The example shop: the effect of its button at the provider, in the log and on the order."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Troubles that stop the example: each is one sentence with a remedy, without a traceback, and no process is left."""
+"""Problems that stop the example: each one is reported with a remedy, without a traceback or a leftover process."""
 
 import importlib.util
 import os

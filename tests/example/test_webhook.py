@@ -1,4 +1,4 @@
-"""The example's webhook: whom it believes, and what its one new line does."""
+"""The example's webhook: its check of signatures, and the effect of its one new line."""
 
 import pytest
 

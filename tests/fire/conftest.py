@@ -1,4 +1,4 @@
-"""What the fire tests share: worlds, on the machine's database servers, that leave nothing behind."""
+"""Fixtures of the fire tests: isolated environments on the machine's database servers that leave nothing behind."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,7 +1,8 @@
-"""What befalls a process of the walk: its clock is ahead, it dies at a statement, it meets another at the same row.
+"""Faults of a process in the random walk: a wrong clock, a crash at a statement, another process at the same row.
 
-One connection plays both processes. The other one's step is taken between two statements of the first, as it would be
-on a database that shows what others have committed; never while the first has the row: then it waits.
+One connection is used for both processes. The step of the other process is executed between two statements of the
+first one, as on a database that shows the committed changes of others. It waits while the first one has locked the
+row.
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """``manage.py`` some seconds later: ``python later.py 7200 reconcile_invoices``. Only this process's clock is moved.
 
-The monotonic clock is not: nothing waits longer.
+The monotonic clock is not moved, so waiting times do not change.
 """
 
 import sys

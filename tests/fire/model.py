@@ -1,6 +1,6 @@
-"""A provider that is nothing but its books: what it holds, what it will still do, what it was asked and when.
+"""A model of a provider: the state of its invoices, its pending actions, and a log of the requests with their times.
 
-The walk reads its promises off these books.
+The random walk checks its promises with these data.
 """
 
 import re

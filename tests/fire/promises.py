@@ -1,4 +1,4 @@
-"""What holds after each step of the walk, read off the rows, the log and the provider's books."""
+"""The promises that hold after each step of the random walk, checked with the rows, the log and the provider's data."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

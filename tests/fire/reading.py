@@ -1,4 +1,4 @@
-"""What a fire test asks at the end: do provider and database agree on every invoice, was each asked at most once?"""
+"""Checks at the end of a fire test: provider and database agree on every invoice, and each got at most one request."""
 
 from collections import Counter
 from typing import Any

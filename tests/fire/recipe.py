@@ -1,7 +1,7 @@
-"""Settings of the processes that the fire tests start: a recipe of the example, with a test's providers in it.
+"""Settings of the processes that the fire tests start: a recipe of the example, with the providers of a test.
 
-``FIRE_RECIPE`` names the example's settings, ``FIRE_INVOICE_CANCEL`` (JSON) is laid over its INVOICE_CANCEL. Read with
-the example as the working directory.
+``FIRE_RECIPE`` names the example's settings. ``FIRE_INVOICE_CANCEL`` (JSON) is merged over its INVOICE_CANCEL. The
+working directory is the example project.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Servers of a test's own, on free ports, in a folder that is removed: a test may kill them without asking anybody.
+"""Servers that belong to a test, on free ports, in a folder that is deleted. A test may kill them at any time.
 
-None of them keeps the machine's own servers from working, and none outlives its ``with`` block.
+They do not affect the machine's own servers, and are stopped at the end of their ``with`` block.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""What a random walk stands on: rows, processes that may fare badly, and the promises.
+"""The state of a random walk: rows, processes with faults, and the promises.
 
-A process dies at any SQL statement, or while it waits for an answer; it meets another at the same row; its clock is
-ahead. After each step the promises are read off the rows, the log and the provider's books; at the end reconcile must
-bring all of it to the truth.
+A process may crash at any SQL statement or while it waits for an answer, meet another process at the same row, or
+have a clock that is ahead. After each step the promises are checked with the rows, the log and the provider's data.
+At the end, reconcile must resolve everything correctly.
 """
 
 import copy

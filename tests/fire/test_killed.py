@@ -1,4 +1,4 @@
-"""Machines that die in the middle: afterwards provider and database agree, and nothing was done twice."""
+"""Machines that crash during a run: afterwards provider and database agree, and nothing was done twice."""
 
 import os
 import random

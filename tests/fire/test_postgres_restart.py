@@ -1,4 +1,4 @@
-"""The database goes away in the middle: no wrong row, and what is left is done once it is back."""
+"""The database restarts during a run: no row is wrong, and the remaining work is done afterwards."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""The recipes of the example on a few invoices, on every Django: what `make serve-celery` and `make serve-tasks` start.
+"""The recipes of the example with a few invoices, on every Django: those of `make serve-celery` and `serve-tasks`.
 
-Celery here is as people run it, one parent with four children; the operations are started and stopped from a shell.
+Celery runs as in production, one parent with four children. The operations are started and stopped from a shell.
 """
 
 import re

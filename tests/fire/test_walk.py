@@ -1,4 +1,4 @@
-"""The walk finds no broken promise; with any one of the rules taken out, it does."""
+"""The random walk finds no broken promise. If any one of the rules is removed, it finds one."""
 
 import logging
 from contextlib import contextmanager

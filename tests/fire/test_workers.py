@@ -1,4 +1,4 @@
-"""Four workers of each recipe on one operation: each invoice requested once, at the rate, to the end."""
+"""Four workers of each recipe process one operation: one request for each invoice, within the rate, to the end."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A random walk over any number of invoices: every door, stale pages, paused processes, a faulty provider."""
+"""A random walk over any number of invoices: every entry point, stale pages, paused processes, a faulty provider."""
 
 import copy
 from contextlib import suppress

@@ -1,6 +1,6 @@
-"""What a fire test stands on: a database of its own, the providers in a process, a recipe's workers as processes.
+"""The environment of a fire test: its own database, the providers in a process, and a recipe's worker processes.
 
-The example's settings and commands are used as they are; what happened is read from the database in this process and
+The example's settings and commands are used unchanged. The results are read from the database in this process and
 counted at the provider.
 """
 

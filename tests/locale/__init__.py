@@ -1,1 +1,1 @@
-"""The translations: complete, kept, compiled, and on the pages."""
+"""The translations: complete, consistent, compiled, and used on the pages."""

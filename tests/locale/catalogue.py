@@ -1,4 +1,4 @@
-"""Reading a catalogue of translations and its compiled form, without the gettext programs."""
+"""Read a catalogue of translations and its compiled form, without the gettext programs."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What a person reads on a page: its text and its labels, without what only programs read."""
+"""The visible text of a page: its text and labels, without the parts that only programs read."""
 
 import re
 from functools import cache

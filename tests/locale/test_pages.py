@@ -1,4 +1,4 @@
-"""Every page of the admin, asked for in Russian, says nothing in English but names. No provider is asked."""
+"""Every page of the admin in Russian contains no English text except names. No request is sent to a provider."""
 
 import csv
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Every text has its Russian words, with the same blanks to fill in, and the compiled catalogue says the same."""
+"""Every text has a Russian translation with the same placeholders, and the compiled catalogue is up to date."""
 
 import re
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""``register_invoices``: what a file may look like, what is told about a bad one, and that it writes all or nothing."""
+"""``register_invoices``: the accepted forms of a file, the errors in an invalid one, and all-or-nothing writes."""
 
 import io
 import sys

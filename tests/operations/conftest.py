@@ -1,4 +1,4 @@
-"""What the tests of stored operations share: invoices in bulk, operations on them."""
+"""Fixtures of the tests about stored operations: many invoices, and operations with them."""
 
 from collections.abc import Callable
 from typing import Any

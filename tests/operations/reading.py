@@ -1,4 +1,4 @@
-"""Slices with time to spare, and what they leave behind: read from the database, by the id at the provider."""
+"""Process slices without a time limit, and read their results from the database, by external id."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""A slice of an operation: what it takes, what it writes, what it leaves, and what it leaves alone."""
+"""A slice of an operation: the items that it processes, the rows that it writes, and the items that it skips."""
 
 import threading
 from collections import Counter

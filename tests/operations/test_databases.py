@@ -1,4 +1,4 @@
-"""A primary and a replica that is behind: whoever works on an operation reads what was written last."""
+"""A primary and a delayed replica: every process that works on an operation reads the latest data."""
 
 from io import StringIO
 

@@ -1,4 +1,4 @@
-"""F8: an operation makes progress while the database refuses a row, and does that row when it is free again."""
+"""F8: an operation makes progress while the database rejects a row, and processes that row when it is free again."""
 
 import pytest
 from django.db import OperationalError, connection, connections

@@ -1,4 +1,4 @@
-"""Exceptions that belong to the caller: what is under way is recorded, then they are raised again."""
+"""Exceptions that belong to the caller: requests in flight are recorded, then the exception is raised again."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""P5: what one account answers never becomes the truth of an invoice that belongs to another account by now."""
+"""P5: the answer of one account is never recorded for an invoice that was moved to another account concurrently."""
 
 import pytest
 from django.db import connections

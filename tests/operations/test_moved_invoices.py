@@ -1,4 +1,4 @@
-"""P5: only the account of an invoice is asked about it, also if the invoice was moved since its selection."""
+"""P5: only the account of an invoice gets requests for it, also if the invoice was moved after its selection."""
 
 import pytest
 from django.conf import settings

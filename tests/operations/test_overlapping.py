@@ -1,4 +1,4 @@
-"""An invoice that was refused since its selection is not asked again by another operation."""
+"""An invoice that was refused after its selection gets no second request from another operation."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""operations.start stores a selection and starts it in one call; it sends nothing itself."""
+"""operations.start stores a selection and starts it in one call. It sends nothing itself."""
 
 import pytest
 from django.db import transaction

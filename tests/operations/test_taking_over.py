@@ -1,4 +1,4 @@
-"""Leases: nobody works on what another holds, and what a dead worker left gets the one outcome that is true."""
+"""Leases: no process works on items of another one, and items of a crashed worker get their one correct outcome."""
 
 import time
 from collections import Counter

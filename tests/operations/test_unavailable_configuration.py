@@ -1,4 +1,4 @@
-"""F8: a configuration that cannot be read for a moment leaves items untried, and is read once in a run."""
+"""F8: if the configuration is temporarily unreadable, items stay untried. It is read once in a run."""
 
 import sqlite3
 import ssl

@@ -1,4 +1,4 @@
-"""P9 in a stored operation: ten unknown invoices and none known end it for an account, across slices and workers."""
+"""P9 in a stored operation: ten unknown invoices and no known one end it for an account, across slices and workers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the adapters' tests share: a web that answers from a table, and a transport that notes what it was handed."""
+"""Fixtures of the adapter tests: HTTP answers from a table, and a transport that stores its arguments."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The contract that every adapter signs: declarations are checked, ids have one form, options are numbers."""
+"""The contract of every adapter: declarations are checked, ids have one form, options are numbers."""
 
 import re
 from decimal import Decimal

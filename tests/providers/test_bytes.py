@@ -1,4 +1,4 @@
-"""What really goes over the wire, head and body, to the last byte: seen from a socket, not from the HTTP library."""
+"""The exact bytes of a request, head and body, as a socket receives them and not as the HTTP library shows them."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""CryptoCloud: every answer that is documented, recorded or imaginable, and the bytes of what is asked."""
+"""CryptoCloud: every documented, recorded or possible answer, and the bytes of the requests."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A server that answers before it was asked: no invoice is canceled, refused, paid or open because of it."""
+"""A server that answers before it received a request: this never makes an invoice canceled, refused, paid or open."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""FireKassa: every answer that is documented, recorded or imaginable, and the bytes of what is asked."""
+"""FireKassa: every documented, recorded or possible answer, and the bytes of the requests."""
 
 import pytest
 import requests

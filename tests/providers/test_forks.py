@@ -1,4 +1,4 @@
-"""A server that forks in C, such as uWSGI, runs no hooks: the child still has providers and connections of its own."""
+"""A server that forks in C, such as uWSGI, runs no hooks. The child still has its own providers and connections."""
 
 import os
 import subprocess

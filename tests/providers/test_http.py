@@ -1,4 +1,4 @@
-"""What all adapters over HTTP share: the address, the token, and the answers that mean the same everywhere."""
+"""Common parts of adapters over HTTP: the address, the token, and the answers with a common meaning."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A provider that sends interim answers now and then: each invoice is recorded from its own answer."""
+"""A provider that sometimes sends interim answers: each invoice is recorded from its own answer."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The adapter that the docs show to authors of their own: it is run, as it stands there."""
+"""The example adapter in the docs for authors works as it is printed there."""
 
 import re
 import sys

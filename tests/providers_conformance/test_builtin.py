@@ -1,4 +1,4 @@
-"""The adapters that come with the app keep the contract that is asked of everybody's."""
+"""The adapters of this package pass the conformance tests for all adapters."""
 
 import json
 from collections.abc import Mapping

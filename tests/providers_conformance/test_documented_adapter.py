@@ -1,4 +1,4 @@
-"""The adapter that the documentation shows passes the suite that its page asks for, filled in as the page shows."""
+"""The adapter in the documentation passes the conformance tests, configured as its page shows."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""An adapter of a provider that confirms a cancellation by 204, without a body and without a Content-Length."""
+"""An adapter for a provider that confirms a cancellation by 204, without a body and without a Content-Length."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""An adapter that breaks the contract is told so: each kind of wrong fails the tests that are about it, by name."""
+"""An adapter that breaks the contract fails: each kind of mistake fails the tests about it, by name."""
 
 from pathlib import Path
 from textwrap import dedent, indent

@@ -1,1 +1,1 @@
-"""An app that replaces Django's ``flush`` in the tests: see its command."""
+"""An app that replaces Django's ``flush`` in the tests, see its command."""

@@ -1,6 +1,6 @@
-"""A client on a bare socket: says what came back over the wire, whole, cut, or not at all.
+"""A client on a plain socket. It returns the received bytes, whether they are complete, truncated or missing.
 
-No HTTP library takes part, so that none can repair, repeat or hide what the sandbox does.
+It uses no HTTP library, because a library could repair, repeat or hide the behaviour of the sandbox.
 """
 
 import json

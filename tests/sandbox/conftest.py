@@ -1,4 +1,4 @@
-"""A sandbox for every test, quick in what it delays."""
+"""A sandbox for every test, with short delays."""
 
 import pytest
 

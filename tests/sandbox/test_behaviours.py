@@ -1,4 +1,4 @@
-"""Every behaviour of the table, in both dialects, by what is heard on the wire and what is true at the provider."""
+"""Every behaviour of the table, in both dialects: the received bytes and the state at the provider."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a test can do to the sandbox: script, hold, pay, slow down, take down, count."""
+"""The controls of the sandbox for a test: script, hold, pay, slow down, take down, count."""
 
 import itertools
 import select

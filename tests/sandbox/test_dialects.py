@@ -1,4 +1,4 @@
-"""The two dialects, body for body, as their documentation and recorded exchanges have them."""
+"""The bodies of the two dialects match the documentation and recorded exchanges."""
 
 import hashlib
 import hmac

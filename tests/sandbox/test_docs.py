@@ -1,4 +1,4 @@
-"""What the documentation says of the sandbox is so."""
+"""The documentation of the sandbox is correct."""
 
 import doctest
 from dataclasses import fields

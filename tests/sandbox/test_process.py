@@ -1,4 +1,4 @@
-"""The sandbox in a process of its own: the command, its controls over HTTP, and its end."""
+"""The sandbox in its own process: the command, its controls over HTTP, and its end."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""Public clients of CryptoCloud, written by others, do their work against the sandbox without a change.
+"""Public clients of CryptoCloud, written by others, work with the sandbox without changes.
 
-They were written against the real provider, so what they demand of its answers is a witness for the sandbox. Both
-take the provider's address in their constructor.
+They were written for the real provider, so their requirements for its answers confirm those of the sandbox. Both
+accept the provider's address in their constructor.
 """
 
 import asyncio

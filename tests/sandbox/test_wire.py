@@ -1,4 +1,4 @@
-"""HTTP by hand: requests in pieces, several on a connection, and bytes that are no request."""
+"""Raw HTTP: requests in several pieces, several on one connection, and bytes that are not a request."""
 
 import pytest
 

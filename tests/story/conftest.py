@@ -1,4 +1,4 @@
-"""What the story's tests share: one sandbox for all, invoices registered with it."""
+"""Fixtures of the story tests: one sandbox for all, and invoices that are registered with it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Run as a process: cancels one invoice and is killed at a seam. Arguments: sandbox, id, seam."""
+"""Runs in a child process: cancels one invoice and is killed at a given point. Arguments: sandbox, id, point."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What the story's tests read afterwards: the log as tuples, the row as it is now, the exception that was raised."""
+"""Functions that read the results of the story tests: the log as tuples, the current row, the raised exception."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""An adapter by anybody: whatever it does, the story ends with one true result, and nothing of its secrets is told."""
+"""A third-party adapter: whatever it does, the call ends with one correct result and shows none of its secrets."""
 
 import asyncio
 import concurrent.futures

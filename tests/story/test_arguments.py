@@ -1,4 +1,4 @@
-"""Texts and actors of every public function: None is empty, lazy texts are read, all else raises and does nothing."""
+"""Texts and actors of every public function: None is empty, lazy texts are evaluated, other types raise an error."""
 
 import pytest
 from django.contrib.auth.models import Group, User

@@ -1,4 +1,4 @@
-"""The async forms: the same story, awaited."""
+"""The async methods do the same as the sync ones."""
 
 import pytest
 from asgiref.sync import async_to_sync

@@ -1,4 +1,4 @@
-"""In the nights when the clocks change, every span of the bookkeeping is as long as on any other day."""
+"""In the nights of a clock change, every stored interval has the same length as on any other day."""
 
 from datetime import datetime, timedelta
 

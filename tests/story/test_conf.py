@@ -1,4 +1,4 @@
-"""INVOICE_CANCEL: its defaults, and a sentence that says what to do for everything that can be wrong in it."""
+"""INVOICE_CANCEL: its defaults, and a message with a remedy for everything that can be wrong in it."""
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured

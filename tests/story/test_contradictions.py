@@ -1,4 +1,4 @@
-"""What reconcile and cancel return about an invoice that is closed here and open at the provider (rule 9)."""
+"""The results of reconcile and cancel for an invoice that is closed here and open at the provider (rule 9)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""P7: killed between any two steps, the app leaves rows that reconcile brings to the truth. Nothing is sent twice."""
+"""P7: after a kill between any two steps, reconcile resolves the remaining rows correctly. Nothing is sent twice."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""More than one database: everything that the story writes goes where the invoice is."""
+"""Several databases: all rows are written to the database of the invoice."""
 
 import pytest
 from django.db import connections, transaction

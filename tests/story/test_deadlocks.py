@@ -1,4 +1,4 @@
-"""P7: a deadlock, at any statement of any write, is tried again and leaves what the write leaves without one."""
+"""P7: a write with a deadlock at any statement is retried, and has the same result as without a deadlock."""
 
 import threading
 from itertools import count

@@ -1,4 +1,4 @@
-"""What is sent and recorded is what was claimed: receivers of signals change neither (P3, P5, P6)."""
+"""Requests and records use the claimed values: receivers of signals cannot change them (P3, P5, P6)."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""P7: Ctrl-C at any line between the claim and the request gives the claim back; nothing was sent."""
+"""P7: Ctrl-C at any line between the claim and the request releases the claim. Nothing was sent."""
 
 import sys
 from datetime import timedelta

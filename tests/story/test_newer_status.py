@@ -1,4 +1,4 @@
-"""A row with a status of a newer version, as after a rollback: skipped, shown as it is, money still recorded (P8)."""
+"""A row with a status of a newer version, after a rollback: skipped, shown unchanged, payments still recorded (P8)."""
 
 from contextlib import suppress
 from io import StringIO

@@ -1,4 +1,4 @@
-"""observe_status, as a webhook's view uses it: in both forms, inside the caller's transaction, asking nobody."""
+"""observe_status of the manager and of an instance, as a webhook view calls it: in its transaction, no requests."""
 
 import pytest
 from django.db import connections, transaction

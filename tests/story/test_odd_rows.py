@@ -1,4 +1,4 @@
-"""Rows that no writer leaves (a raw UPDATE, a restored column) are found, listed and reconciled all the same."""
+"""Rows that no writer creates (a raw UPDATE, a restored column) are still found, listed and reconciled."""
 
 from datetime import timedelta
 

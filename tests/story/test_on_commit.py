@@ -1,4 +1,4 @@
-"""cancel_on_commit: the request is stored in the caller's transaction, the provider is asked after its commit."""
+"""cancel_on_commit: the request is stored in the caller's transaction and is sent to the provider after its commit."""
 
 import logging
 from contextlib import nullcontext

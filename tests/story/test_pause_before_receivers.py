@@ -1,4 +1,4 @@
-"""A receiver that cancels again meets the pause: it is written before the record whose receivers run (P9)."""
+"""A receiver that cancels again is stopped by the pause, which is written before receivers run (P9)."""
 
 from contextlib import nullcontext
 

@@ -1,4 +1,4 @@
-"""P9 for one invoice: a provider that rejects us or asks for patience is left alone; another one is not affected."""
+"""P9 for one invoice: a provider that rejects the credentials or limits the rate is paused; others are not affected."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The promises P1 and P3 to P6 for one invoice: what reached the provider is counted, the rows left are read."""
+"""The promises P1 and P3 to P6 for one invoice: the requests at the provider are counted, the rows are read."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Reconcile: every answer of a lookup, with the row, the log and the back-off it leaves; and repeats without lookup."""
+"""Reconcile: every answer of a lookup, with the resulting row, log and backoff; and repeats without a lookup."""
 
 from datetime import timedelta
 

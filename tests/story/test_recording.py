@@ -1,4 +1,4 @@
-"""The provider answered and our write fails: the caller is told what the provider said, the row is repaired later."""
+"""The provider answered, but our write fails: the caller gets the provider's answer, and the row is repaired later."""
 
 import pytest
 from django.db import DataError, OperationalError

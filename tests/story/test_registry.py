@@ -1,4 +1,4 @@
-"""From alias to provider: one instance for each account and process, and errors that say what to do."""
+"""From alias to provider: one instance for each account and process, and errors with a remedy."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""P12: a requested cancellation is carried out, refused, or visible; never forgotten."""
+"""P12: a requested cancellation is executed, refused, or visible. It is never forgotten."""
 
 import socket
 from contextlib import suppress

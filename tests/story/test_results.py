@@ -1,4 +1,4 @@
-"""What a caller gets: a result or an exception for each outcome, both fit for programs, people, logs and pickles."""
+"""The result or exception for each outcome. Both work in programs, texts, logs and pickles."""
 
 import json
 import pickle

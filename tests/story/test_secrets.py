@@ -1,6 +1,6 @@
-"""P10: no secret leaves, by any way out that we know of, also where the provider or a mistake of ours throws it back.
+"""P10: no secret leaves by any known path, not even if the provider or a bug echoes it.
 
-Each token has a core of letters that no escaping changes, so that one word is looked for in everything.
+Each token contains letters that no escaping changes, so that all outputs can be searched for one string.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Signals come after the commit and change nothing; the log file has one line an attempt."""
+"""Signals are sent after the commit and do not change the result. The log file has one line for each attempt."""
 
 import logging
 

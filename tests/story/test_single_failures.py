@@ -1,4 +1,4 @@
-"""Single requests count like those of a run: five answers in a row that say nothing pause the provider (P9)."""
+"""Single requests count like those of a bulk run: five in a row without a usable answer pause the provider (P9)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What one cancel costs the database: two transactions, and few statements in them."""
+"""The database cost of one cancellation: two transactions with few statements."""
 
 import pytest
 from django.db import connection

@@ -1,4 +1,4 @@
-"""P2: no transaction and no row lock is open while the provider is asked; inside one nothing is sent or written."""
+"""P2: no transaction and no row lock is open during a request. Inside a transaction nothing is sent or written."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""What a machine wrote whose clock was ahead, or was set back since, does not last for as long as it was wrong."""
+"""Times written by a clock that was ahead, or was set back later, do not block for the whole clock error."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Views as a shop has them, for tests that ask for ATOMIC_REQUESTS."""
+"""Views like those of a shop, for tests with ATOMIC_REQUESTS."""
 
 from django.db import transaction
 from django.http import HttpResponse, JsonResponse

@@ -1,4 +1,4 @@
-"""The plugin for these tests alone; a user names it in ``pytest_plugins``, which only the top conftest.py may hold."""
+"""The plugin for these tests only. A user enables it in ``pytest_plugins``, allowed only in the top conftest.py."""
 
 from django_invoice_cancel.testing.pytest_plugin import pytest_configure, scripted_provider
 

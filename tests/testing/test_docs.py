@@ -1,4 +1,4 @@
-"""The examples of docs/howto/testing.md run as they stand there, as the files of a user's test suite."""
+"""The examples of docs/howto/testing.md run unchanged, as files of a user's test suite."""
 
 import re
 from pathlib import Path

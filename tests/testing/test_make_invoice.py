@@ -1,4 +1,4 @@
-"""make_invoice: each status with the log that belongs to it, and times that fit together at any age."""
+"""make_invoice: each status with the matching log, and consistent times at any age."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The room as a whole: what it offers by name, and what each part of it asks of its surroundings."""
+"""The package ``testing`` as a whole: its public names, and the dependencies of each part."""
 
 import subprocess
 import sys

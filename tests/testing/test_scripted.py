@@ -1,4 +1,4 @@
-"""The scripted provider: what a test says is what the app hears, and what is asked is counted."""
+"""The scripted provider: the app receives the scripted answers, and calls are counted."""
 
 import threading
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What the transport's tests share: an environment without proxies, servers and transports that are closed again."""
+"""Fixtures of the transport tests: no proxies in the environment, servers and transports that are closed at the end."""
 
 import os
 from collections.abc import Callable, Iterator

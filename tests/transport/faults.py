@@ -1,7 +1,7 @@
-"""A provider on a real socket that misbehaves as told, and counts the requests that reached it whole.
+"""A provider on a real socket with scripted faults. It counts the requests that it received completely.
 
-Each connection gets a thread that runs one behaviour: a function of its ``Peer``. Nothing here sleeps: a peer that
-waits, waits for the client to hang up or for the server to be closed.
+Each connection has a thread that runs one behaviour: a function of its ``Peer``. It never sleeps: a peer that waits,
+waits until the client closes the connection or the server is closed.
 """
 
 from __future__ import annotations

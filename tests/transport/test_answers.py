@@ -1,4 +1,4 @@
-"""An answer counts only if all of it came, and came readable; its status is kept in any case."""
+"""An answer counts only if it is complete and readable. Its status is kept in any case."""
 
 import gzip
 import json

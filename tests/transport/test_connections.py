@@ -1,4 +1,4 @@
-"""Connections are reused while they are well and fresh, and what arrives unasked is never an answer."""
+"""Connections are reused while they are intact and fresh. Unrequested bytes are never used as an answer."""
 
 import json
 import os

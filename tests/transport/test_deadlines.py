@@ -1,4 +1,4 @@
-"""Whatever the other side does, a request is over at its deadline, and no later than a second after it."""
+"""Whatever the server does, a request ends at its deadline, or at most a second later."""
 
 import socket
 from collections.abc import Iterator

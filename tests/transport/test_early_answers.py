@@ -1,4 +1,4 @@
-"""What arrives before the other side can have had the whole request answers something else, whatever it says."""
+"""Bytes that arrive before the server can have received the whole request are never its answer."""
 
 import socket
 import sys

@@ -1,4 +1,4 @@
-"""What the machine's environment may change (proxies, CAs) and what it may not (credentials, the host)."""
+"""The environment may change proxies and CAs, but neither credentials nor the host."""
 
 import base64
 import socket

@@ -1,4 +1,4 @@
-"""A system check asks whether the connections report; where they cannot, it must be told."""
+"""A system check warns if connections cannot report whether a request was sent."""
 
 import http.client
 

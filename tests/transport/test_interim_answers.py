@@ -1,4 +1,4 @@
-"""Interim answers are skipped, however many come; only the final answer counts, and only for its own request."""
+"""Any number of interim answers is skipped. Only the final answer counts, and only for its own request."""
 
 import json
 from itertools import repeat

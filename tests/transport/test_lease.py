@@ -1,4 +1,4 @@
-"""The lease is asked where the first byte is handed to the socket: after everything that may take long."""
+"""The lease is checked when the first byte is passed to the socket, after all steps that may take long."""
 
 import socket
 import ssl

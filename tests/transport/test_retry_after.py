@@ -1,4 +1,4 @@
-"""Retry-After: whatever a provider writes there, the wait is bounded and nothing is raised."""
+"""Retry-After: for any value of the header, the wait is limited and no exception is raised."""
 
 from datetime import UTC, datetime
 

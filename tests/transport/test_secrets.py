@@ -1,4 +1,4 @@
-"""The token goes to the provider's socket and nowhere else."""
+"""The token is sent to the provider's socket only."""
 
 import asyncio
 import copy

@@ -1,4 +1,4 @@
-"""An answer that could be read in two ways is in doubt, and its connection is not used again."""
+"""An ambiguous answer is in doubt, and its connection is not reused."""
 
 import pytest
 

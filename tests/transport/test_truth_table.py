@@ -1,4 +1,4 @@
-"""Every row of the truth table against a real socket: what we say, what was executed, how long it took."""
+"""Every row of the truth table with a real socket: the reported result, the executed requests, the duration."""
 
 import socket
 from collections.abc import Iterator

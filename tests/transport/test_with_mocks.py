@@ -1,4 +1,4 @@
-"""Unit tests of adapters mock requests with ``responses``: there is no connection then, and types decide."""
+"""Unit tests of adapters mock requests with ``responses``. There is no connection, so exception types decide."""
 
 import pytest
 import requests

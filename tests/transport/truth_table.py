@@ -1,6 +1,6 @@
-"""What proves "not sent"? Sixty ways in which a request can end, and what is known after each.
+"""Proofs of "not sent": sixty ways in which a request can end, and the known facts after each.
 
-``executed`` is how many requests reached the other side whole. A row may never be NOT_SENT where it is 1.
+``executed`` is the number of requests that the server received completely. A row with 1 may never be NOT_SENT.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""The type checkers: each checks files as a project of a user would, and returns what it reports."""
+"""The type checkers. Each checks files as a user's project would, and returns its report."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The type checkers, one after the other; skipped if one of them is not installed."""
+"""Runs the type checkers one after the other. A checker that is not installed is skipped."""
 
 import subprocess
 import sys

@@ -1,5 +1,5 @@
 # pyright: strict
-"""What a project writes with this app. It is never run: type checkers know the type of each expression."""
+"""Code of a project that uses this app. It is never run: type checkers know the type of each expression."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the Python blocks of the pages rely on: imports that a page shows once, and a shop's own order and request."""
+"""Names that the Python blocks of the pages use: imports that a page shows once, and a shop's order and request."""
 
 import os
 from typing import Any, ClassVar

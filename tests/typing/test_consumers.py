@@ -1,4 +1,4 @@
-"""A project that uses the app is type-checked: what exists has its real type, and what does not exist is an error."""
+"""A project that uses the app is type-checked: existing names have their real types, and unknown names are errors."""
 
 import inspect
 import re

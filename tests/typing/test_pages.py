@@ -1,4 +1,4 @@
-"""The Python of README.md and of docs/ is type-checked: what it calls exists, with these arguments."""
+"""The Python code of README.md and docs/ is type-checked: its calls exist and accept these arguments."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the tests of workers share: open invoices of a scripted account, and a dispatcher that notes who it was told."""
+"""Fixtures of the worker tests: open invoices of a scripted account, and a dispatcher that logs its calls."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""``cancel_invoices --background``: the command's selection becomes a stored operation; nothing is sent here."""
+"""``cancel_invoices --background``: the selection becomes a stored operation. The command sends no requests."""
 
 from io import StringIO
 

@@ -1,4 +1,4 @@
-"""At most as many messages of an operation put themselves back as workers are wanted, whatever was dispatched."""
+"""The self-enqueuing messages of an operation are limited to the number of its workers, whatever was dispatched."""
 
 from collections import deque
 from datetime import timedelta

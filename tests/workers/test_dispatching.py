@@ -1,4 +1,4 @@
-"""Who is told of an operation, when, and what becomes of it where telling fails."""
+"""The dispatch of an operation: its messages, their time, and the consequences of a failed dispatch."""
 
 from datetime import timedelta
 from io import StringIO

@@ -1,4 +1,4 @@
-"""Celery's eager mode runs a task in the caller's thread: the documented recipe works in a loop, without nesting."""
+"""Celery's eager mode runs a task in the caller's thread: the documented recipe runs in a loop, without nesting."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""Django's ImmediateBackend runs a task where it is enqueued: the slices of an operation are not nested."""
+"""Django's ImmediateBackend runs a task when it is enqueued: the slices of an operation are not nested."""
 
 import inspect
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The statements of docs/discussions/scaling.md do what the page says, and late money is flagged as before."""
+"""The statements of docs/discussions/scaling.md work as described, and late money is still flagged afterwards."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""``"SEND": False`` refuses every cancel request, writes nothing for it, and leaves lookups and decisions alone."""
+"""``"SEND": False`` rejects every cancel request, writes nothing for it, and does not affect lookups and decisions."""
 
 from contextlib import suppress
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A dispatcher that does not return, fails halfway or never runs: the operation is stored and left to the sweep."""
+"""A dispatcher that never returns, fails halfway or never runs: the operation is stored, and the sweep continues it."""
 
 import functools
 import socket

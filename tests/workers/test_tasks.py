@@ -1,4 +1,4 @@
-"""Django's task framework as the dispatcher, on every Django: one slice a task, and what a check says of TASKS."""
+"""Django's task framework as the dispatcher, on every Django: one slice for each task, and the checks of TASKS."""
 
 import pytest
 from django.apps import apps

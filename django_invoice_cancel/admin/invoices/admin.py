@@ -1,6 +1,7 @@
-"""The admin of invoices: the list, and the page of one invoice. Status and bookkeeping are read-only.
+"""The admin of invoices: the list, and the page of one invoice. The fields that the app's writer sets are read-only.
 
-The list makes a constant number of queries. None of them counts the whole table, or sorts it unless the user asks.
+The list makes a constant number of queries. None of them counts the whole table, or sorts it unless the user requests
+it.
 """
 
 from __future__ import annotations
@@ -40,15 +41,20 @@ else:  # generic for type checkers only
     _ModelAdmin = admin.ModelAdmin
 
 MAX_HISTORY_EVENTS = 500
-"""How many events the history shows."""
+"""Maximum number of events on the history page."""
 _SHOP_FIELDS = ("reference", "amount", "currency", "issued_at", "expires_at")
 _METHOD_COLUMNS = {"last_outcome": "outcome", "status": "state"}
-"""Columns that are shown by a method, since Django shows "-" for a choice that it does not know."""
+"""Columns that a method shows, because Django shows "-" for a choice that it does not know."""
 _BOOKKEEPING = (*(_METHOD_COLUMNS.get(name, name.removesuffix("_id")) for name in WRITER_FIELDS), "created_at")
 
 
 class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _ModelAdmin):
-    """The admin of ``Invoice``, and of your child classes of it."""
+    """The admin of ``Invoice`` and of its child classes.
+
+    To replace the template of a confirmation page, set ``cancel_template``, ``check_template``, ``resolve_template``,
+    ``handled_template`` or ``withdraw_template`` to the name of your template. Override ``has_cancel_permission`` or
+    ``has_resolve_permission`` to decide about single invoices.
+    """
 
     form: type[forms.ModelForm[Invoice]] = InvoiceForm
     list_display: Options = ("external_id", "reference", "provider", "money", "state", "confirmed", "issued_at")
@@ -69,7 +75,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
         return localize_columns(Invoice, super().get_list_display(request))
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """Return newest first, in the order of the index that serves the filter: a million rows are not sorted."""
+        """Return newest first, in the order of the index that the filter uses, so that large tables are not sorted."""
         if self.ordering == InvoiceAdmin.ordering and "status__exact" in request.GET:
             return ("-issued_at", "-pk")
         return super().get_ordering(request)
@@ -124,7 +130,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Invoice | None = None) -> tuple[str, ...]:
-        """Return the bookkeeping fields and, for a registered invoice, those that identify it at its provider."""
+        """Return the fields that the writer sets and, for a registered invoice, the fields that identify it."""
         own = tuple(super().get_readonly_fields(request, obj))
         if obj is None:
             return (*own, *_BOOKKEEPING)
@@ -145,13 +151,13 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Invoice, form: Any, change: bool) -> None:
-        """Save a new invoice by ``register``, so that its log begins with a row."""
+        """Save a new invoice with ``register``, so that its log begins with a row."""
         if change:
             super().save_model(request, obj, form, change)
             return
         values = {name: getattr(obj, name) for name in columns_to_register(self.model)}
         made, _is_new = self.model._default_manager.register(**values, actor=request.user, trigger=Trigger.ADMIN)
-        vars(obj).update(vars(made))  # the keys of all tables of a child class
+        vars(obj).update(vars(made))  # includes the keys of the parent tables of a child class
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -162,7 +168,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _summarize(self, request: HttpRequest, invoice: Invoice) -> dict[str, Any]:
-        """Return the top of an invoice's page: what is known, the possible actions, and the timeline."""
+        """Return the top of an invoice's page: its summary, the available actions, and the timeline."""
         log = read_log(invoice, MAX_EVENTS + 1)
         available = AvailableActions(self, request, invoice)
         return {
@@ -186,7 +192,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
     # -- deleting ---------------------------------------------------------------------------------------------
 
     def has_delete_permission(self, request: HttpRequest, obj: Invoice | None = None) -> bool:
-        """Allow to delete one invoice that has no log and that no report lists; never a selection of invoices."""
+        """Permit deletion of one invoice that has no log and is in no report. A selection can never be deleted."""
         if obj is None or obj.transitions.exists() or _is_reported(obj):
             return False
         allowed: Any = super().has_delete_permission(request, obj)
@@ -194,5 +200,5 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
 
 
 def _is_reported(invoice: Invoice) -> bool:
-    """Return whether the report of an operation lists the invoice: its line would be deleted with it."""
+    """Return whether a report of an operation contains the invoice. Deleting the invoice would delete that row too."""
     return BulkOperationItem.objects.filter(invoice=invoice).exclude(operation__progress=Progress.DRAFT).exists()

@@ -1,4 +1,4 @@
-"""The actions that one user can take on one invoice now, and why the others are not possible.
+"""The actions that a user can take on one invoice now, and the reasons why other actions are not possible.
 
 They decide which buttons a page shows. Views and services check again before they act.
 """
@@ -35,11 +35,11 @@ class Button:
     label: str
     url: str
     is_post: bool = False
-    """Whether it acts at once. Otherwise it leads to a confirmation page."""
+    """Whether the button acts at once. Otherwise it leads to a confirmation page."""
 
 
 class AvailableActions:
-    """The actions that one user can take on one invoice."""
+    """The actions that a user can take on one invoice."""
 
     def __init__(self, admin: InvoiceViews, request: HttpRequest, invoice: Invoice) -> None:
         self.admin = admin
@@ -73,18 +73,18 @@ class AvailableActions:
 
     @cached_property
     def why_no_cancel(self) -> str:
-        """Why the invoice cannot be canceled now; empty if it can."""
+        """The reason why the invoice cannot be canceled now; empty if it can."""
         if not self.can_cancel:
             return _("Your account does not have the permission to cancel this invoice.")
         return self._explain(Wanted.CANCEL)
 
     @cached_property
     def why_no_check(self) -> str:
-        """Why the invoice cannot be checked at its provider now; empty if it can."""
+        """The reason why the invoice cannot be checked at its provider now; empty if it can."""
         return self._explain(Wanted.REPEAT)
 
     def why_not(self, page: str) -> str:
-        """Return why the action of a confirmation page is not possible now; empty if it is."""
+        """Return the reason why the action of a confirmation page is not possible now; empty if it is."""
         if page == "cancel":
             return self.why_no_cancel
         if page == "check":
@@ -95,14 +95,14 @@ class AvailableActions:
 
     @property
     def reopen_from(self) -> str:
-        """The time from which a person may decide that an invoice in doubt is still open; empty if that is now."""
+        """The time from which a user may decide that an invoice in doubt is still open; empty if that is now."""
         is_early = self._code(Wanted.REOPEN) == Code.DOUBT_PERIOD
         return format_time(doubt_over_at(self.invoice)) if is_early else ""
 
     # -- buttons ----------------------------------------------------------------------------------------------
 
     def buttons(self) -> Iterator[Button]:
-        """Yield the buttons of the possible actions, the most likely first."""
+        """Yield the buttons of the available actions, the most likely one first."""
         if not is_known(self.invoice.status):
             return
         if self.has_late_money and self.can_resolve:
@@ -117,7 +117,7 @@ class AvailableActions:
             yield self._button("withdraw")
 
     def remarks(self) -> Iterator[str]:
-        """Yield why the user finds no button to cancel or to check the invoice."""
+        """Yield the reasons why the buttons to cancel or to check the invoice are missing."""
         if self.why_no_cancel:
             yield self._explain_missing("cancel", self.why_no_cancel) if self.can_cancel else self.why_no_cancel
         if self.can_cancel and self.is_in_doubt and self.why_no_check:
@@ -132,7 +132,7 @@ class AvailableActions:
     # -- the decision -----------------------------------------------------------------------------------------
 
     def _code(self, wanted: Wanted) -> str:
-        """Return the code of why this is not possible now; empty if it is."""
+        """Return the code of the reason why this is not possible now; empty if it is possible."""
         if wanted not in self._codes:
             code = why_not(wanted, self.invoice, self._account)
             if not code and wanted in (Wanted.CANCEL, Wanted.REPEAT):

@@ -1,7 +1,7 @@
-"""The box above the list of invoices: what needs attention, and whether ``reconcile_invoices`` runs.
+"""The box above the list of invoices. It shows invoices that need attention, and whether ``reconcile_invoices`` runs.
 
-It is empty if nothing needs attention. It makes a constant number of queries, and each reads only the rows that it
-counts.
+It is empty if nothing needs attention. It makes a constant number of queries, each of which reads only the rows that
+it counts.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from .admin import InvoiceAdmin
 
 MAX_NAMES = 3
-"""How many accounts are named in a warning."""
+"""Maximum number of accounts that a warning names."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something that needs attention."""
+    """One entry of the box."""
 
     text: str
     url: str
-    """The URL of the list of it; empty if there is none."""
+    """The URL of the matching list, or an empty string."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Attention:
 
     items: list[Item]
     troubles: list[str]
-    """Warnings: sending is disabled, a provider is paused or does not answer."""
+    """Warnings about disabled sending and about providers that are paused or do not answer."""
     reconciled: str = ""
-    """When ``reconcile_invoices`` last ran, or that it does not run; empty if no invoice is in doubt."""
+    """Last run of ``reconcile_invoices``, or a warning that it does not run; empty if no invoice is in doubt."""
     is_unattended: bool = False
 
     def __bool__(self) -> bool:
@@ -61,7 +61,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class _Doubt:
-    """The number of invoices of one provider that are in doubt, and since when the oldest of them is."""
+    """The number of one provider's invoices in doubt, and the time since when the oldest one is in doubt."""
 
     alias: str
     count: int
@@ -69,7 +69,7 @@ class _Doubt:
 
 
 def collect_attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
-    """Return what needs attention among the invoices that this user may see."""
+    """Return the entries for the invoices that this user may see."""
     invoices: Any = admin.get_queryset(request)
     doubts = _group_doubts(invoices)
     states = {state.alias: state for state in _read_states(invoices)}
@@ -86,7 +86,7 @@ def collect_attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
 
 
 def _describe_known_trouble(state: ProviderState) -> str:
-    """Return the warning about a provider; a few failures are not worth one."""
+    """Return the warning about a provider. A few failures are not included."""
     return describe_trouble(state) if state.failures >= FAILURES_THAT_PAUSE else describe_pause(state)
 
 
@@ -126,7 +126,7 @@ _NEED_COUNTS: Mapping[Need, Any] = {
 
 
 def _count_needs(invoices: Any) -> dict[Need, tuple[int, datetime | None]]:
-    """Return for each need the number of invoices, and since when the oldest of them has it. One query for all."""
+    """Return the number of invoices for each need, and since when the oldest one has it. This makes one query."""
     parts = {
         Need.ABANDONED: (invoices.abandoned(), "status_changed_at"),
         Need.WAITING: (invoices.requested_long_ago(), "cancel_requested_at"),
@@ -179,9 +179,9 @@ def _group_doubts(invoices: Any) -> list[_Doubt]:
 
 
 def _read_states(invoices: Any) -> Any:
-    """Return the states of accounts in trouble, and of those that were reconciled.
+    """Return the states of accounts that have problems or were reconciled.
 
-    ``is_seen`` is true unless all invoices of the account are hidden from the user.
+    ``is_seen`` is False if all invoices of the account are hidden from the user.
     """
     in_trouble = Q(paused_until__gt=utc_now()) | Q(failures__gte=FAILURES_THAT_PAUSE)
     relevant = in_trouble | Q(last_reconcile_at__isnull=False)
@@ -191,17 +191,17 @@ def _read_states(invoices: Any) -> Any:
 
 
 def _describe_reconcile(doubts: list[_Doubt], states: Mapping[str, ProviderState]) -> tuple[str, bool]:
-    """Return when reconcile last ran for the invoices in doubt, or that it does not run; and whether it does not."""
+    """Return a text about the last run of reconcile for the invoices in doubt, and whether reconcile does not run."""
     if not doubts:
         return "", False
     now = utc_now()
     times = {alias: state.last_reconcile_at for alias, state in states.items() if state.last_reconcile_at}
-    # A time far in the future was written by a clock that is ahead: the time of that run is not known.
+    # A time far in the future was written by a machine with a wrong clock: the time of that run is unknown.
     runs = {alias: run for alias, run in times.items() if run < now + RECONCILE_QUIET}
     latest = max(runs.values(), default=None)
     quiet_since = now - RECONCILE_QUIET
-    # Reconcile writes its time for an alias of a resolver only while that has doubts. For a new doubt at such an alias,
-    # the time of the other aliases counts.
+    # For an alias of a resolver, reconcile stores its time only while the alias has invoices in doubt. For a new one,
+    # the times of the other aliases are used.
     configured = conf.read()[0].providers
     with_time = {doubt.alias for doubt in doubts if doubt.alias in configured or doubt.oldest < quiet_since}
     last_runs = {doubt.alias: runs.get(doubt.alias) if doubt.alias in with_time else latest for doubt in doubts}
@@ -222,7 +222,7 @@ def _describe_all_unattended(latest: datetime | None) -> str:
 
 
 def _describe_unattended(aliases: list[str]) -> str:
-    """Return the warning about some accounts, while reconcile runs for others."""
+    """Return the warning about accounts for which reconcile does not run, although it runs for others."""
     text = _(
         "Nothing is checking invoices in doubt (%(providers)s): "
         "schedule `reconcile_invoices`, or use Check with provider."

@@ -1,4 +1,4 @@
-"""Search and filters of the list of invoices. None of them reads the table of invoices to build its choices."""
+"""Search and filters of the list of invoices. No filter reads the table of invoices to build its choices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ...services.results import provider_name
 
 
 def search_invoices(invoices: Any, term: str) -> Any:
-    """Return the invoices with this id or reference; if there are none, those whose id or reference starts with it."""
+    """Return the invoices with this id or reference; without a match, those whose id or reference begins with it."""
     term = term.strip()
     if not term:
         return invoices
@@ -39,7 +39,7 @@ def search_invoices(invoices: Any, term: str) -> Any:
 def _match_exactly(term: str) -> Q:
     """Return the condition for an id in the form of each provider, or for a reference.
 
-    Every part names the provider, because the index begins with it.
+    Each part names the provider, because the index begins with the provider.
     """
     configured = conf.read()[0].providers
     forms: dict[str, list[str]] = defaultdict(list)
@@ -61,11 +61,11 @@ def _clean_id(alias: str, term: str) -> str:
 
 
 MAX_PROVIDERS = 50
-"""How many accounts the filter lists. A resolver may know thousands: use the search for them."""
+"""Maximum number of accounts in the filter. A resolver may have thousands. The search finds their invoices."""
 
 
 class Need(StrEnum):
-    """Why an invoice may need attention."""
+    """The reasons why an invoice may need attention."""
 
     ANY = "any"
     IN_DOUBT = "in_doubt"
@@ -108,7 +108,7 @@ class AttentionFilter(SimpleListFilter):
 
 
 class ProviderFilter(SimpleListFilter):
-    """Provider accounts: those of the settings, and others that have a state."""
+    """Provider accounts: those of the settings, and others that have a stored state."""
 
     title = _("provider")
     parameter_name = "provider"
@@ -120,8 +120,8 @@ class ProviderFilter(SimpleListFilter):
         value = self.value()
         if not value:
             return None
-        # Most of a million rows may be this provider's. A database without statistics (SQLite) would use the index on
-        # provider and sort all of them. An expression makes it read the rows in the order of the list.
+        # A provider may have most of a million rows. A database without statistics (SQLite) would use the index on the
+        # provider and sort all of them. With an expression it reads the rows in the order of the list.
         rows: QuerySet[Any] = queryset.alias(its_provider=Coalesce("provider", Value(""))).filter(its_provider=value)
         return rows
 
@@ -151,7 +151,7 @@ class IssuedFilter(SimpleListFilter):
 
 
 def known_aliases() -> list[str]:
-    """Return the aliases of the settings, then others that have a state."""
+    """Return the aliases of the settings, followed by others that have a stored state."""
     configured = list(conf.read()[0].providers)
     others = ProviderState.objects.exclude(alias__in=configured).order_by("alias")
     return [*configured, *others.values_list("alias", flat=True)[:MAX_PROVIDERS]]

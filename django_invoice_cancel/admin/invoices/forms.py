@@ -25,7 +25,7 @@ else:  # generic for type checkers only
 
 
 class InvoiceForm(_InvoiceForm):
-    """The values of an invoice that the shop provides."""
+    """The fields of an invoice that the shop provides."""
 
     class Meta:
         model = Invoice
@@ -37,7 +37,7 @@ class InvoiceForm(_InvoiceForm):
             self.initial["amount"] = trim_amount(amount)
 
     def add_error(self, field: str | None, error: Any) -> None:
-        """Leave out errors of fields that are not in this form: a user cannot correct a removed alias here."""
+        """Ignore errors of fields that are not in this form: a user cannot correct a removed alias here."""
         if field is None and hasattr(error, "error_dict"):
             shown = {*self.fields, NON_FIELD_ERRORS}
             kept = {name: errors for name, errors in error.error_dict.items() if name in shown}
@@ -46,7 +46,7 @@ class InvoiceForm(_InvoiceForm):
 
 
 class CancelForm(forms.Form):
-    """The reason of a cancellation, required if the settings say so."""
+    """The reason of a cancellation. The settings can make it required."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,13 +54,13 @@ class CancelForm(forms.Form):
 
 
 class WithdrawForm(forms.Form):
-    """The reason for which a requested cancellation is withdrawn."""
+    """The reason why a requested cancellation is withdrawn."""
 
     reason = ReasonField(required=False)
 
 
 class DecideForm(forms.Form):
-    """A decision about an invoice with its reason, and the attempt that the person saw."""
+    """A decision about an invoice with its reason, and the attempt that was shown to the user."""
 
     attempt = forms.UUIDField(widget=forms.HiddenInput, required=False)
     reason = ReasonField()
@@ -69,7 +69,7 @@ class DecideForm(forms.Form):
     def __init__(self, invoice: Invoice, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["attempt"] = invoice.attempt
-        # "Still open" is not possible while a lost request may still be carried out.
+        # "Still open" is not possible while a lost request may still be executed.
         self.fields["decision"] = DecisionField(without={Status.CREATED} if why_not(Wanted.REOPEN, invoice) else ())
         self.order_fields(self.field_order)
         if invoice.cancel_requested_at is not None:
@@ -79,7 +79,7 @@ class DecideForm(forms.Form):
 
 
 class HandledForm(forms.Form):
-    """What was done about late money, and the status that the person saw."""
+    """The action that the user took about late money, and the status that was shown to the user."""
 
     seen = forms.CharField(widget=forms.HiddenInput, required=False)
     note = ReasonField(label=_("What was done"))

@@ -1,6 +1,6 @@
-"""The summary at the top of an invoice's page: what is known of it, and why an action is not possible.
+"""The summary at the top of an invoice's page: its state, and the reasons why actions are not possible.
 
-It is made from the invoice's row and its log only. An unknown outcome is shown as unknown.
+It is derived from the invoice's row and log only. An unknown outcome is shown as unknown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Log = Sequence[InvoiceTransition]
 
 
 def describe_invoice(invoice: Invoice, log: Log) -> str:
-    """Return what is known of the invoice, in one or two sentences."""
+    """Return the state of the invoice in one or two sentences."""
     if not is_known(invoice.status):
         return str(SITUATIONS[Situation.NEWER_STATUS] % {"status": invoice.status})
     if invoice.paid_after_cancel_at is not None and invoice.status in PAID_STATUSES:
@@ -45,7 +45,7 @@ def describe_invoice(invoice: Invoice, log: Log) -> str:
 
 
 def mark_code(text: str) -> str:
-    """Return a text as escaped HTML, with the parts between backticks as code."""
+    """Return a text as escaped HTML. Parts between backticks become code."""
     parts = text.split("`")
     return format_html_join(
         "", "{}", ((format_html("<code>{}</code>", p) if i % 2 else p,) for i, p in enumerate(parts))
@@ -53,7 +53,7 @@ def mark_code(text: str) -> str:
 
 
 def format_amount(invoice: Invoice) -> str:
-    """Return the invoice's amount with its currency; empty if it is not known."""
+    """Return the invoice's amount with its currency; empty if it is unknown."""
     return "" if invoice.amount is None else format_money(invoice.amount, invoice.currency)
 
 
@@ -63,7 +63,7 @@ def explain_why_not(
     """Return the text for a code of ``eligibility.why_not``; empty if the code is empty.
 
     Args:
-        pause: The state of the provider. If it is paused, the text says until when.
+        pause: The state of the provider. If it is paused, the text contains the end of the pause.
     """
     if code == Code.PROVIDER_PAUSED and pause is not None:
         return describe_pause(pause)
@@ -105,7 +105,7 @@ def _describe_requested(invoice: Invoice, log: Log, since: datetime) -> str:
 
 
 def _find_requester(invoice: Invoice, log: Log) -> str:
-    """Return the name in the latest request for a cancellation."""
+    """Return the name of the user in the latest request for a cancellation."""
     row = next((row for row in log if row.code == Code.REQUESTED), None)
     if row is None:  # older than the rows in ``log``
         row = invoice.transitions.filter(code=Code.REQUESTED).order_by("-id").first()

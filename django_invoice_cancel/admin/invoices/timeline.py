@@ -1,6 +1,6 @@
-"""The timeline of an invoice: one line for each row of its log, newest first, with details that unfold.
+"""The timeline of an invoice: one line for each row of its log, newest first, with details that can be expanded.
 
-Messages of providers are text, never HTML: the templates escape them.
+Messages of providers are plain text: the templates escape them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ...models import Invoice, InvoiceTransition
 from ...services.results import provider_name
 
 MAX_EVENTS = 50
-"""How many events the page of an invoice shows. Its history shows more."""
+"""Maximum number of events on the page of an invoice. The history page shows more."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Event:
     what: str
     reason: str
     status: str
-    """The new status of the invoice; empty if the event changed none."""
+    """The new status of the invoice; empty if it did not change."""
     status_label: str
     row: InvoiceTransition
 
@@ -46,7 +46,7 @@ def read_log(invoice: Invoice, count: int = MAX_EVENTS) -> list[InvoiceTransitio
 
 
 def build_events(invoice: Invoice, log: list[InvoiceTransition]) -> list[Event]:
-    """Return the events of a log, in its order."""
+    """Return the events for the rows of a log, in the same order."""
     name = provider_name(invoice.provider)
     return [_build_event(row, name) for row in log]
 

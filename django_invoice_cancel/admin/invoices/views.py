@@ -1,8 +1,8 @@
 """The views of one invoice: cancel, check, resolve, mark late money as handled, withdraw a requested cancellation.
 
-Each view checks its permission on GET and POST. Services send requests outside any transaction: ATOMIC_REQUESTS does
-not apply to these views. Each POST ends with one message to the user and, if something was done, one entry in the
-admin's log.
+Each view checks its permission on GET and POST. ATOMIC_REQUESTS does not apply to these views, so services send
+requests outside a transaction. Each POST ends with one message to the user and, if it changed something, one entry in
+the admin's log.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ else:  # a mixin of InvoiceAdmin
 
 _LEVELS: Mapping[Outcome, int] = {Outcome.CANCELED: messages.SUCCESS, Outcome.ALREADY_CANCELED: messages.SUCCESS}
 _EXPECTED = frozenset({Code.STILL_OPEN, Code.HAS_PAYMENT, Code.CLOSED})
-"""Codes of a check that are no cause for a warning."""
+"""Codes of a check that are expected and cause no warning."""
 
 Permits = Callable[..., bool]
 
@@ -48,15 +48,15 @@ class InvoiceViews(_ModelAdmin):
     """The views of one invoice, as a mixin of ``InvoiceAdmin``."""
 
     cancel_template = ""
-    """Your template instead of ``admin/invoice_cancel/invoice/cancel.html``."""
+    """Name of your template, instead of ``admin/invoice_cancel/invoice/cancel.html``."""
     check_template = ""
-    """Your template instead of ``check.html`` there."""
+    """Name of your template, instead of ``admin/invoice_cancel/invoice/check.html``."""
     resolve_template = ""
-    """Your template instead of ``resolve.html`` there."""
+    """Name of your template, instead of ``admin/invoice_cancel/invoice/resolve.html``."""
     handled_template = ""
-    """Your template instead of ``handled.html`` there."""
+    """Name of your template, instead of ``admin/invoice_cancel/invoice/handled.html``."""
     withdraw_template = ""
-    """Your template instead of ``withdraw.html`` there."""
+    """Name of your template, instead of ``admin/invoice_cancel/invoice/withdraw.html``."""
 
     if TYPE_CHECKING:
         has_cancel_permission: Permits
@@ -99,7 +99,7 @@ class InvoiceViews(_ModelAdmin):
         return self._show_result(request, invoice, result, "cancel")
 
     def check_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Look the status up at the provider. A confirmation is needed if that repeats the cancel request."""
+        """Look up the status at the provider. If this repeats the cancel request, a confirmation is required."""
         invoice = self._get_permitted(request, pk, self.has_cancel_permission)
         is_repeat = AvailableActions(self, request, invoice).is_repeat
         if request.method != "POST" or (is_repeat and "repeat" not in request.POST):
@@ -108,7 +108,7 @@ class InvoiceViews(_ModelAdmin):
         return self._show_result(request, invoice, result, "check")
 
     def resolve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Record the user's decision about the invoice, unless it changed since the page was shown."""
+        """Record the user's decision about the invoice, unless the invoice changed after the page was shown."""
         invoice = self._get_permitted(request, pk, self.has_resolve_permission)
         form = DecideForm(invoice, request.POST or None)
         if request.method != "POST" or not form.is_valid():
@@ -124,7 +124,7 @@ class InvoiceViews(_ModelAdmin):
         return self._redirect(request, invoice, messages.SUCCESS, message)
 
     def handled_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Record what the user did about late money."""
+        """Record the action that the user took about late money."""
         invoice = self._get_permitted(request, pk, self.has_resolve_permission)
         form = HandledForm(invoice, request.POST or None)
         if request.method != "POST" or not form.is_valid():
@@ -141,7 +141,7 @@ class InvoiceViews(_ModelAdmin):
         return self._redirect(request, invoice, messages.SUCCESS, message)
 
     def withdraw_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Withdraw a requested cancellation. A cancel request that was sent before may still succeed."""
+        """Withdraw a requested cancellation. A cancel request that was sent earlier may still succeed."""
         invoice = self._get_permitted(request, pk, self.has_cancel_permission)
         form = WithdrawForm(request.POST or None)
         if request.method != "POST" or not form.is_valid():
@@ -159,7 +159,7 @@ class InvoiceViews(_ModelAdmin):
     # -- steps -----------------------------------------------------------------------------------------------
 
     def _get_permitted(self, request: HttpRequest, pk: int, permits: Permits) -> Invoice:
-        """Return the invoice, or raise unless the user may see it and has the permission."""
+        """Return the invoice, or raise an exception unless the user may see it and has the permission."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         invoice = self.get_object(request, str(pk))
@@ -170,7 +170,7 @@ class InvoiceViews(_ModelAdmin):
         return invoice
 
     def _show_confirmation(self, request: HttpRequest, invoice: Invoice, page: str, form: Form) -> HttpResponse:
-        """Return the confirmation page of an action, or the page that explains why the action is not possible."""
+        """Return the confirmation page of an action, or a page with the reason why it is not possible."""
         available = AvailableActions(self, request, invoice)
         form.label_suffix = ""
         why_not = available.why_not(page)

@@ -1,7 +1,7 @@
 """The three actions of a change list: cancel, check and resolve the selected invoices.
 
 An action stores the selection as the draft of a bulk operation and redirects to its page. It sends no request to a
-provider, because it may run in a transaction. The selection is evaluated once, here.
+provider, because it may run in a transaction. The selection is evaluated only once, by the action.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..scope import ROW_BATCH_SIZE, InvoicePermissions, InvoiceScope, iterate_in
 from .confirm import needs_confirmation, redirect_to, start_draft
 
 Options = list[Any] | tuple[Any, ...]
-"""An option of an admin class as Django takes it."""
+"""An option of an admin class, in the types that Django accepts."""
 
 
 def _bulk_action(*, permission: str, one: Any, selected: Any) -> Callable[[Any], Any]:
-    """Return a decorator for an action of the change list and, from Django 6.1 on, of the change form."""
+    """Return a decorator for an action of the change list and, since Django 6.1, of the change form."""
 
     def decorate(function: Any) -> Any:
         action = admin.action(permissions=[permission], description=selected)(function)
@@ -40,14 +40,18 @@ def _bulk_action(*, permission: str, one: Any, selected: Any) -> Callable[[Any],
 
 
 class CancelInvoicesAction(InvoicePermissions):
-    """Cancel, check and resolve from the change list of invoices, or of a model that leads to them.
+    """Mixin with the actions "cancel", "check" and "resolve" for a change list of invoices or of a related model.
 
-    On the admin of an order: ``cancel_invoice_path = "invoice"``, the look-up from the order to its invoice. An admin
-    with actions of its own lists these too: ``actions = [*CancelInvoicesAction.actions, "mine"]``.
+    In the admin of a related model, such as an order, set ``cancel_invoice_path`` to the lookup path from the model
+    to its invoice, for example ``"invoice"`` or ``"payment__invoice"``. An admin with its own actions lists both:
+    ``actions = [*CancelInvoicesAction.actions, "mine"]``.
 
-    An override of ``has_cancel_permission`` or ``has_resolve_permission`` decides by row (``obj`` is one of this
-    admin's model, None for the model as a whole): rows that are not permitted are listed and not touched. Invoices
-    that the site's own admin of invoices does not show to the user are not taken, whichever list leads to them.
+    Override ``has_cancel_permission`` or ``has_resolve_permission`` to decide about single rows: ``obj`` is a row of
+    this admin's model, or None for the whole model. Rows without permission are listed but not processed. Invoices
+    that the site's own invoice admin hides from the user are never processed.
+
+    Raises:
+        ImproperlyConfigured: By the actions, if ``BulkOperation`` or ``Invoice`` is not registered on the admin site.
     """
 
     admin_site: AdminSite  # of the ModelAdmin beside this mixin
@@ -132,7 +136,7 @@ class CancelInvoicesAction(InvoicePermissions):
             yield from self._denied_by_own_hook(scope.request, rows, operation)
 
     def _denied_by_own_hook(self, request: HttpRequest, rows: QuerySet[Any], operation: Operation) -> Iterator[Any]:
-        """Yield the keys of invoices whose selected row this admin's own permission hook denies."""
+        """Yield the keys of invoices whose selected row is denied by this admin's own permission method."""
         name = "has_resolve_permission" if operation == Operation.RESOLVE else "has_cancel_permission"
         permits: Callable[..., bool] = getattr(self, name)
         if getattr(type(self), name) is getattr(InvoicePermissions, name):

@@ -27,16 +27,19 @@ from .preview import Preview
 from .progress import Snapshot
 
 ITEM_BATCH_SIZE = 1000
-"""How many items one request takes at most. Other pages and workers can take the rest."""
+"""Maximum number of items that one request processes. Other pages and workers can process the rest."""
 
 
 class BulkOperationAdmin(OperationList):
-    """The admin of bulk operations: their confirmation, progress and report."""
+    """The admin of bulk operations, with the pages for their confirmation, progress and report.
+
+    To replace a template, set ``confirm_template`` or ``operation_template`` to the name of your template.
+    """
 
     confirm_template = ""
-    """Your template instead of ``admin/invoice_cancel/bulkoperation/confirm.html``."""
+    """Name of your template, instead of ``admin/invoice_cancel/bulkoperation/confirm.html``."""
     operation_template = ""
-    """Your template instead of ``operation.html`` there."""
+    """Name of your template, instead of ``admin/invoice_cancel/bulkoperation/operation.html``."""
 
     # -- URLs -------------------------------------------------------------------------------------------------
 
@@ -70,14 +73,14 @@ class BulkOperationAdmin(OperationList):
         return self._operation_page(request, snapshot)
 
     def csv_view(self, request: HttpRequest, pk: UUID) -> Any:
-        """Return the report as a CSV file, for a user who may see every invoice of it."""
+        """Return the report as a CSV file. The user must be permitted to see all its invoices."""
         scope = self._get_scope(request, pk)
         if not scope.is_complete:
             raise PermissionDenied
         return report.csv_response(scope, report.requested_outcome(request))
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Show the admin's log of an operation to a user who may see all its invoices: the log has their number."""
+        """Show the admin's log of an operation. It contains the number of invoices, so the user must see them all."""
         operation = self.get_object(request, object_id)
         if operation is not None and not self._scope_of(request, operation).is_complete:
             raise PermissionDenied
@@ -86,7 +89,7 @@ class BulkOperationAdmin(OperationList):
     # -- actions --------------------------------------------------------------------------------------------
 
     def confirm_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Start the draft if the user who selected it confirms it."""
+        """Start the draft if the user who selected the invoices confirms it."""
         scope = self._get_actionable(request, pk)
         operation = scope.operation
         if request.method != "POST" or operation.progress != Progress.DRAFT:
@@ -101,7 +104,7 @@ class BulkOperationAdmin(OperationList):
         return redirect_to(self.admin_site, operation)
 
     def run_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Process one batch of items, if no dispatcher is configured."""
+        """Process one batch of items, unless a dispatcher is configured."""
         scope = self._get_actionable(request, pk)
         operation = scope.operation
         if request.method == "POST" and Snapshot.of(scope, can_act=True).mode == "drive":
@@ -112,7 +115,7 @@ class BulkOperationAdmin(OperationList):
         return redirect_to(self.admin_site, operation)
 
     def stop_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Stop the operation: no more items are taken."""
+        """Stop the operation, so that no more items are started."""
         operation = self._get_actionable(request, pk).operation
         if request.method == "POST":
             operation.stop()
@@ -126,9 +129,9 @@ class BulkOperationAdmin(OperationList):
         return redirect_to(self.admin_site, operation)
 
     def again_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Create the draft that follows a group of the report, or that checks the invoices in doubt of a draft.
+        """Create a draft that continues with a group of the report, or that checks the invoices in doubt of a draft.
 
-        It has only invoices that the user may see.
+        The new draft contains only invoices that the user may see.
         """
         scope = self._get_scope(request, pk)
         operation = scope.operation
@@ -147,10 +150,10 @@ class BulkOperationAdmin(OperationList):
     # -- steps ------------------------------------------------------------------------------------------------
 
     def _get_scope(self, request: HttpRequest, pk: UUID) -> OperationScope:
-        """Return what the user may see of an operation, or raise ``Http404`` if that is nothing."""
+        """Return the visible part of an operation, or raise ``Http404`` if it is empty."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        # The operations of the list, without the counts that the list shows.
+        # The same operations as in the list, but without the annotated counts.
         operation = BulkOperation.objects.filter(pk__in=self.get_queryset(request).filter(pk=pk).values("pk")).first()
         if operation is None:
             raise Http404
@@ -162,14 +165,14 @@ class BulkOperationAdmin(OperationList):
         return OperationScope(InvoiceScope.of(self.admin_site, request), operation)
 
     def _get_actionable(self, request: HttpRequest, pk: UUID) -> OperationScope:
-        """Return the same, or raise unless the user may act on every remaining invoice."""
+        """Return the scope, or raise an exception unless the user may act on every remaining invoice."""
         scope = self._get_scope(request, pk)
         if not self._can_work(request, scope):
             raise PermissionDenied
         return scope
 
     def _has_permission(self, request: HttpRequest, step: str, scope: OperationScope) -> bool:
-        """Return whether both this admin and the site's admin of invoices permit the step."""
+        """Return whether both this admin and the site's invoice admin permit the step."""
         return self.has_step_permission(request, step, scope.operation) and scope.invoice_scope.permits(step)
 
     def _can_work(self, request: HttpRequest, scope: OperationScope) -> bool:
@@ -235,5 +238,5 @@ class BulkOperationAdmin(OperationList):
 
 
 def _is_own(request: HttpRequest, draft: BulkOperation) -> bool:
-    """Return whether this user created the draft: the selection was checked with that user's permissions."""
+    """Return whether this user created the draft. The selection was checked with the permissions of its creator."""
     return draft.actor_id is not None and draft.actor_id == request.user.pk

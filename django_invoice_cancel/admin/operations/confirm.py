@@ -1,6 +1,7 @@
 """Confirmation and start of a bulk operation, shared by the actions and the pages.
 
-Each start writes one entry to the admin's log, under the user who starts it; there is none for each invoice.
+Each start adds one entry to the admin's log, for the user who starts the operation. Single invoices have no entries
+there.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from ..forms import DecisionField, ReasonField
 from .preview import Preview
 
 TYPED_COUNT_ABOVE = 20
-"""A user who resolves more invoices than this has to type their number."""
+"""A user who resolves more invoices than this must enter their number."""
 
 
 class ConfirmForm(forms.Form):
-    """The confirmation of a draft, with a reason that the settings may require."""
+    """The confirmation of a draft, with a reason. The settings can make the reason required."""
 
     def __init__(self, preview: Preview, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -41,7 +42,7 @@ class ConfirmForm(forms.Form):
 
 
 class ResolveForm(ConfirmForm):
-    """One decision about all invoices of a draft, with its reason and, if they are many, with their number."""
+    """One decision about all invoices of a draft, with its reason and, for many invoices, their number."""
 
     field_order = ("decision", "reason", "typed_count")
 
@@ -97,14 +98,14 @@ def redirect_to(site: AdminSite, operation: BulkOperation) -> HttpResponse:
 
 
 def needs_confirmation(draft: BulkOperation) -> bool:
-    """Return whether a user has to confirm a draft. Only lookups need none: they change nothing at a provider."""
+    """Return whether a user must confirm a draft. Pure lookups need no confirmation, because they change nothing."""
     if draft.operation != Operation.CHECK:
         return True
     return not all(registry.can_look_up(alias) for alias in draft.items.providers_left())
 
 
 def start_draft(site: AdminSite, request: HttpRequest, draft: BulkOperation, **fields: Any) -> bool:
-    """Start a draft as the user of the request, and log it; return False if it was started concurrently."""
+    """Start a draft as the user of the request, and log the start. Return False if it was started concurrently."""
     trigger = Trigger.OPERATOR if draft.operation == Operation.RESOLVE else Trigger.ADMIN
     if not draft.confirm(trigger=trigger, **fields):
         return False

@@ -1,4 +1,4 @@
-"""The operation that follows another one, for a group of its items: for example a check after a cancellation."""
+"""The operation that continues with a group of another operation's items, for example a check after a cancellation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..scope import OperationScope
 from .preview import Preview, annotate_state
 
 ID_BATCH_SIZE = 1000
-"""How many ids are read by one query."""
+"""Number of ids that one query reads."""
 _NEEDS_A_PERSON = frozenset(
     {
         *(Code.NO_LOOKUP, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.PROVIDER_REFUSED, Code.CONTRADICTORY_ANSWER),
@@ -30,14 +30,14 @@ _SETTLED = frozenset(
         Code.NEWER_STATUS,
     }
 )
-"""Codes after which there is nothing left to do."""
+"""Codes after which no further operation is useful."""
 _NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.SENDING_DISABLED, Code.DATABASE_ERROR, Code.UNKNOWN_INVOICES})
-"""Codes of invoices that were left out for a temporary reason: the cancellation may be tried again."""
+"""Codes of invoices that were left out for a temporary reason. The cancellation can be tried again."""
 _UNSETTLED = frozenset(Outcome) - {Outcome.CANCELED, Outcome.ALREADY_CANCELED}
 
 
 def next_step(operation: BulkOperation, outcome: str, code: str) -> Operation | None:
-    """Return the operation that may follow for items with this outcome and code; None if there is none."""
+    """Return the operation that can follow for items with this outcome and code, or None."""
     if operation.progress == Progress.DRAFT:
         return Operation.CHECK if code == Code.IN_DOUBT and operation.operation == Operation.CANCEL else None
     if operation.operation not in _AFTER or outcome not in _UNSETTLED:
@@ -71,7 +71,7 @@ _AFTER = {
 
 
 def select_items(scope: OperationScope, outcome: str, code: str, provider: str) -> QuerySet[BulkOperationItem]:
-    """Return the visible items of a group of the report, or those of a draft that are in doubt."""
+    """Return the visible items of a group of the report; for a draft, its items in doubt."""
     items = scope.items.filter(invoice__isnull=False)
     if scope.operation.progress == Progress.DRAFT:
         return items.filter(doubtful("invoice__"), outcome="")
@@ -79,7 +79,7 @@ def select_items(scope: OperationScope, outcome: str, code: str, provider: str) 
 
 
 def is_feasible(items: QuerySet[BulkOperationItem], step: Operation) -> bool:
-    """Return whether at least one of these items is eligible for the step."""
+    """Return whether at least one of these items is eligible for the next operation."""
     following = BulkOperation(operation=step)
     groups = annotate_state(items.filter(invoice__isnull=False), following.wanted).order_by()
     for alias, state in groups.values_list("invoice__provider", "state").distinct():
@@ -95,7 +95,7 @@ def is_feasible(items: QuerySet[BulkOperationItem], step: Operation) -> bool:
 
 
 def iterate_external_ids(items: QuerySet[Any]) -> Iterator[str]:
-    """Yield the external ids of the items' invoices. The first one is read alone, because it is often enough."""
+    """Yield the external ids of the items' invoices. The first one is read alone, because it is often sufficient."""
     rows: Any = items.order_by("pk").values_list("pk", "invoice__external_id")
     batch = list(rows[:1])
     while batch:
@@ -104,13 +104,13 @@ def iterate_external_ids(items: QuerySet[Any]) -> Iterator[str]:
 
 
 def find_check_step(preview: Preview) -> Operation | None:
-    """Return the step that checks the invoices of a draft that are in doubt; None if none of them is eligible."""
+    """Return the operation that checks the invoices in doubt of a draft; None if none of them is eligible."""
     step = next_step(preview.draft, "", Code.IN_DOUBT) if Code.IN_DOUBT in preview.left_out_codes else None
     return step if step is not None and is_feasible(select_items(preview.scope, "", "", ""), step) else None
 
 
 def create_draft(scope: OperationScope, step: Operation, items: QuerySet[BulkOperationItem]) -> BulkOperation:
-    """Create the draft of the operation that follows, as the user of the request, of invoices that this user sees."""
+    """Create the draft of the next operation for the user of the request, with visible invoices only."""
     operation, invoice_scope = scope.operation, scope.invoice_scope
     invoices: Any = Invoice.objects.using(operation.database).filter(pk__in=items.values("invoice_id"))
     denied = invoice_scope.hidden(invoices, operation=step)

@@ -34,7 +34,7 @@ else:  # generic for type checkers only
 
 
 class InterruptedFilter(admin.SimpleListFilter):
-    """Running operations that no page and no worker processes."""
+    """Running operations that no page and no worker is processing."""
 
     title = gettext_lazy("needs attention")
     parameter_name = "attention"
@@ -50,7 +50,7 @@ class InterruptedFilter(admin.SimpleListFilter):
 
 
 class OperationList(CheckedParameters, _ModelAdmin):
-    """The list of operations. Users cannot add, change or delete them here."""
+    """The list of operations. Users cannot add, change or delete operations here."""
 
     list_display: Options = ("name", "by", "created_at", "state", "result")
     list_display_links: Options | None = None
@@ -71,7 +71,7 @@ class OperationList(CheckedParameters, _ModelAdmin):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may act, or has ``view_bulkoperation``; both need access to this site's invoices."""
+        """Return whether the user may act or has ``view_bulkoperation``, and may see invoices on this site."""
         can_act = self.has_cancel_permission(request, obj) or self.has_resolve_permission(request, obj)
         can_view = can_act or super().has_view_permission(request, obj)
         return can_view and not InvoiceScope.of(self.admin_site, request).is_empty
@@ -85,7 +85,7 @@ class OperationList(CheckedParameters, _ModelAdmin):
         return request.user.has_perm("invoice_cancel.resolve_invoice")
 
     def has_step_permission(self, request: HttpRequest, operation: str, obj: Any = None) -> bool:
-        """Return whether the user may do what an operation of this kind does."""
+        """Return whether the user may perform an operation of this kind."""
         if operation == Operation.RESOLVE:
             return self.has_resolve_permission(request, obj)
         return self.has_cancel_permission(request, obj)
@@ -96,7 +96,7 @@ class OperationList(CheckedParameters, _ModelAdmin):
         return localize_columns(BulkOperation, super().get_list_display(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
-        """Return the operations with at least one visible invoice, annotated with the counts of the visible ones."""
+        """Return the operations with at least one visible invoice, annotated with the counts of visible invoices."""
         scope = InvoiceScope.of(self.admin_site, request)
         operations: QuerySet[BulkOperation] = super().get_queryset(request)
         if scope.is_empty:
@@ -114,7 +114,7 @@ class OperationList(CheckedParameters, _ModelAdmin):
         )
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Refuse a lookup of ``total``, because it counts hidden invoices too."""
+        """Reject lookups of ``total``, because it includes hidden invoices."""
         is_total = lookup.partition(LOOKUP_SEP)[0] == "total"
         return not is_total and super().lookup_allowed(lookup, value, request)
 
@@ -145,14 +145,14 @@ class OperationList(CheckedParameters, _ModelAdmin):
         return text % {name: format_number(count) for name, count in counts.items()}
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Replace Django's title "Select ... to view": nothing is selected here."""
+        """Replace Django's title "Select ... to view", because this list has no selection."""
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Redirect links of the admin's log, and bookmarks, to the page of the operation."""
+        """Redirect bookmarks and links of the admin's log to the page of the operation."""
         operation = self.get_object(request, object_id)
         if operation is None:
             raise Http404
@@ -160,7 +160,7 @@ class OperationList(CheckedParameters, _ModelAdmin):
 
 
 def _relevant_items(request: HttpRequest) -> QuerySet[BulkOperationItem]:
-    """Return the items whose invoices are checked for a request: those of one operation if the page is about it."""
+    """Return the items whose invoices are checked for a request: on the page of one operation, only its items."""
     pk = request.resolver_match.kwargs.get("pk") if request.resolver_match else None
     return BulkOperationItem.objects.filter(operation=pk) if isinstance(pk, UUID) else BulkOperationItem.objects.all()
 

@@ -1,6 +1,7 @@
-"""Preview of a draft: how many invoices it would process at which providers, and which are left out, and why.
+"""Preview of a draft: the invoices that it would process at each provider, and those that are left out.
 
-It counts by grouped queries and shows ten invoices of each group, whatever the size of the selection.
+It counts with grouped queries and shows ten invoices of each group, so its cost does not depend on the selection's
+size.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..provider_state import account_name, describe_trouble, sending_warnings
 from ..scope import OperationScope
 
 SAMPLE_SIZE = 10
-"""How many invoices of each group are shown."""
+"""Maximum number of invoices of each group that are shown."""
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Sample:
-    """Some invoices of a group, and how many more it has."""
+    """Some invoices of a group, and the number of the others."""
 
     examples: list[BulkOperationItem]
     more: int
@@ -62,13 +63,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class LeftOutGroup(Sample):
-    """Selected invoices that are left out for one reason."""
+    """Selected invoices that are left out for the same reason."""
 
     text: str
 
 
 class Preview:
-    """The effect of a draft if it was confirmed now, on the invoices that the user may see."""
+    """The effect of a draft if it were confirmed now, on the invoices that the user may see."""
 
     def __init__(self, scope: OperationScope) -> None:
         self.scope = scope
@@ -77,7 +78,7 @@ class Preview:
         self._accounts: dict[str, Account] = {}
         self._left_out: Counter[str] = Counter()
         self._groups: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
-        """Accounts and states of items, by the code of why they are left out; the code of eligible items is empty."""
+        """Accounts and states of items, by the code why they are left out. Eligible items have an empty code."""
         self._classify_items()
 
     @property
@@ -98,14 +99,14 @@ class Preview:
         return Sample(*self._take_sample("", self.count)) if self.count else Sample([], 0)
 
     def left_out_groups(self) -> Iterator[LeftOutGroup]:
-        """Yield the groups of invoices that are left out, the largest first."""
+        """Yield the groups of invoices that are left out, the largest one first."""
         order = {code: number for number, code in enumerate(CODE_COUNTS)}
         for code, count in sorted(self._left_out.items(), key=lambda each: (-each[1], order.get(each[0], len(order)))):
             yield LeftOutGroup(*self._take_sample(code, count), describe_count(code, count))
 
     @cached_property
     def warnings(self) -> list[str]:
-        """Warnings about what the invoices would wait for: disabled sending, providers that are paused or fail."""
+        """Warnings about causes of delay: disabled sending, and providers that are paused or fail."""
         states = ProviderState.objects.using(self.draft.database).filter(alias__in=self.shares)
         if self.draft.operation == Operation.RESOLVE:
             return []
@@ -122,7 +123,7 @@ class Preview:
 
     @cached_property
     def repeats(self) -> list[str]:
-        """Warnings about providers at which a check repeats the cancel request."""
+        """Warnings about providers for which a check repeats the cancel request."""
         if self.draft.operation != Operation.CHECK:
             return []
         text = _(
@@ -167,7 +168,7 @@ class Preview:
         return examples, count - len(examples)
 
     def _items(self, code: str) -> QuerySet[BulkOperationItem]:
-        """Return the items that are left out with this code; for an empty code the eligible ones."""
+        """Return the items that are left out with this code; for an empty code, the eligible items."""
         if code not in self._groups:  # left out when the draft was created
             return self.scope.items.filter(code=code)
         pairs = (Q(provider=alias, state=state) for alias, state in self._groups[code])

@@ -1,4 +1,4 @@
-"""Progress of an operation: the bar, a sentence about its state, and a button; for the page and for its script."""
+"""Progress of an operation, for the page and for its script: the progress bar, a text about its state, and a button."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ..scope import OperationScope
 
 OUTCOME_ORDER = (*Outcome, NOT_TRIED)
 SHORTEST_PAUSE_SECONDS = 3.0
-"""A shorter pause is not shown."""
+"""Shorter pauses are not shown."""
 HELD_POLL_SECONDS = 2.0
-"""How often a page checks whether items that others hold are free again."""
+"""Interval in which a page checks whether items that are leased by others are free again."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The progress of an operation at one moment, as one user may see it."""
+    """The progress of an operation at one moment, limited to the items that one user may see."""
 
     scope: OperationScope
     counts: Mapping[str, int]
@@ -64,7 +64,7 @@ class Snapshot:
 
     @property
     def percent(self) -> int:
-        """Rounded down: 100 means done."""
+        """The progress in percent, rounded down, so that 100 means done."""
         return 100 * self.done // self.total if self.total else 100
 
     @property
@@ -77,7 +77,7 @@ class Snapshot:
 
     @property
     def mode(self) -> str:
-        """What the page's script does: ``drive`` (process items), ``watch`` (poll), or nothing."""
+        """The task of the page's script: ``drive`` (process items), ``watch`` (poll), or empty."""
         if self.is_stopping:
             return "watch"
         if not self.is_running:
@@ -86,7 +86,7 @@ class Snapshot:
 
     @property
     def button(self) -> str:
-        """The button to show: ``stop``, ``continue``, or none."""
+        """The button to show: ``stop``, ``continue``, or empty."""
         if not self.can_act or self.is_over:
             return ""
         if self.is_running and not self._waits_for_worker:
@@ -95,7 +95,7 @@ class Snapshot:
 
     @cached_property
     def paused(self) -> list[ProviderState]:
-        """The states of the remaining providers, if all of them are paused."""
+        """The states of the remaining providers if all of them are paused; otherwise empty."""
         if not self.is_running:
             return []
         aliases = self.scope.providers_left()
@@ -105,12 +105,12 @@ class Snapshot:
 
     @property
     def is_disabled(self) -> bool:
-        """Whether the operation is running and the setting SEND forbids its requests."""
+        """Whether the operation is running and the setting SEND disables its requests."""
         return self.is_running and self.left > 0 and is_sending_disabled(self.operation)
 
     @cached_property
     def _leased(self) -> tuple[int, bool]:
-        """The number of remaining items that were leased and not returned, and whether a lease is still valid."""
+        """The number of remaining items with an unreturned lease, and whether a lease is still valid."""
         taken = self.scope.left().filter(token__isnull=False)
         found = taken.aggregate(count=Count("pk"), until=Max("leased_until"))
         return found["count"], found["until"] is not None and found["until"] > utc_now()
@@ -122,7 +122,7 @@ class Snapshot:
 
     @cached_property
     def is_held(self) -> bool:
-        """Whether this page would process items and all remaining ones are leased by others."""
+        """Whether this page should process items, but others have leased all remaining ones."""
         return self.mode == "drive" and self.left > 0 and not self.paused and not self.scope.free().exists()
 
     @property
@@ -133,7 +133,7 @@ class Snapshot:
 
     @property
     def sentence(self) -> str:
-        """The state of the operation, in one sentence or two."""
+        """The state of the operation, in one or two sentences."""
         if self.is_over or not self.operation.is_known:
             return self.headline
         if self.is_stopping:
@@ -163,7 +163,7 @@ class Snapshot:
 
     @property
     def amount_done(self) -> str:
-        """The number of finished invoices, for the text of the bar."""
+        """The number of finished invoices, for the text of the progress bar."""
         text = ngettext("%(done)s of %(count)s done", "%(done)s of %(count)s done", self.total)
         return text % {"done": format_number(self.done), "count": format_number(self.total)}
 
@@ -200,7 +200,7 @@ class Snapshot:
 
     @property
     def state(self) -> str:
-        """The state of the page. Its script reloads the page when this changes."""
+        """The state of the page. If it changes, the page's script reloads the page."""
         paused = " paused" if self.paused else ""
         return f"{self.operation.progress} {self.mode} {self.button}{paused}"
 
@@ -214,7 +214,7 @@ class Snapshot:
         )
 
     def _describe_rest(self) -> str:
-        """Return how many invoices were not tried, and for how many the result is not known yet."""
+        """Return a text about the invoices that were not tried, and about those whose result is not known yet."""
         leased = self._leased[0]
         not_tried = self.left - leased
         sentences = []

@@ -1,6 +1,6 @@
 """Report of an operation: groups by reason, a table, and a CSV file.
 
-Outcomes are those of the operation; statuses are those of now.
+Outcomes are those of the operation. Statuses are the current ones.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from .progress import OUTCOME_ORDER, Snapshot
 
 ROWS_PER_PAGE = 100
 NOT_TRIED_KEY = "untried"
-"""The outcome of items that have none, in URLs and CSS classes."""
+"""The outcome of items without an outcome, in URLs and CSS classes."""
 ROW_BATCH_SIZE = 2000
-"""How many rows of the file are read by one query."""
+"""Number of rows of the file that one query reads."""
 _INVOICE = tuple(f"invoice__{name}" for name in ("external_id", "reference", "amount", "currency", "status"))
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -52,12 +52,12 @@ class Group:
 
     @property
     def key(self) -> str:
-        """The outcome, in CSS classes."""
+        """The outcome as a CSS class."""
         return self.outcome or NOT_TRIED_KEY
 
 
 def build_groups(scope: OperationScope, can_take: Callable[[Operation], bool]) -> list[Group]:
-    """Return the groups of the visible items, the largest first, each with its next step if the user may take it."""
+    """Return the groups of visible items, the largest one first, with the next operation if the user may start it."""
     items = scope.items.order_by().annotate(is_leased=Q(outcome="", token__isnull=False))
     rows = items.values("outcome", "code", "provider", "is_leased").annotate(count=Count("pk"))
     ordered = sorted(rows, key=lambda row: (-row["count"], row["outcome"], row["code"], row["provider"]))
@@ -82,7 +82,7 @@ def _build_group(scope: OperationScope, row: Mapping[str, Any], can_take: Callab
 
 
 def describe_item(outcome: str, code: str, provider: str, *, is_leased: bool = False) -> str:
-    """Return the result of an item as text. ``is_leased``: a worker has taken it, so its request may have been sent."""
+    """Return the result of an item as text. ``is_leased``: a worker leased it, so its request may have been sent."""
     if not outcome and is_leased:
         return _("It was in hand: what became of it is not known yet.")
     if not outcome:
@@ -101,13 +101,13 @@ class TableRow:
     item: BulkOperationItem
     amount: str
     key: str
-    """The outcome, in CSS classes."""
+    """The outcome as a CSS class."""
     label: str
     reason: str
 
 
 def build_table(snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
-    """Return the requested page of the table, and its filters. The counts are those of the snapshot."""
+    """Return the requested page of the table, and its filters. The counts are taken from the snapshot."""
     chosen = requested_outcome(request)
     count = snapshot.total if chosen is None else snapshot.counts.get(chosen, 0)
     paginator = Paginator(select_rows(snapshot.scope, chosen), ROWS_PER_PAGE)
@@ -123,7 +123,7 @@ def build_table(snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
 
 
 def requested_outcome(request: HttpRequest) -> str | None:
-    """Return the outcome in the query string; None if it is missing or unknown, which means all."""
+    """Return the outcome in the query string. None, if it is missing or unknown, selects all items."""
     key = request.GET.get("outcome", "")
     if key == NOT_TRIED_KEY:
         return NOT_TRIED
@@ -169,7 +169,7 @@ def _build_row(operation: BulkOperation, item: BulkOperationItem) -> TableRow:
 
 
 def csv_response(scope: OperationScope, outcome: str | None) -> StreamingHttpResponse:
-    """Return the items as a CSV file for spreadsheets, written while it is sent."""
+    """Return the items as a CSV file for spreadsheets. It is streamed."""
     operation = scope.operation
     response = StreamingHttpResponse(_csv_lines(scope, outcome), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{operation.operation}-{operation.pk}.csv"'
@@ -177,7 +177,7 @@ def csv_response(scope: OperationScope, outcome: str | None) -> StreamingHttpRes
 
 
 class _Echo:
-    """A file whose ``write`` returns the text."""
+    """A file object whose ``write`` returns the text."""
 
     def write(self, text: str) -> str:
         return text
@@ -185,7 +185,7 @@ class _Echo:
 
 def _csv_lines(scope: OperationScope, outcome: str | None) -> Iterator[str]:
     writer: Any = csv.writer(_Echo())
-    yield "\ufeff"  # without it, Excel reads the file in its own code page
+    yield "\ufeff"  # without it, Excel reads the file in a legacy code page
     yield writer.writerow(_header())
     texts = _CellTexts(scope.operation)
     rows = select_rows(scope, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label", "token")
@@ -202,7 +202,7 @@ def _header() -> list[str]:
 
 
 class _CellTexts:
-    """The texts of the cells; each is made once."""
+    """The texts of cells. Each text is created once."""
 
     def __init__(self, operation: BulkOperation) -> None:
         self._status = cache(status_label)
@@ -218,5 +218,5 @@ class _CellTexts:
 
 
 def escape_formula(cell: str) -> str:
-    """Return a cell that no spreadsheet interprets as a formula."""
+    """Return a cell that spreadsheets do not interpret as a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -1,4 +1,4 @@
-"""Cancel invoices at their providers, from a shell or from cron. Selects and confirms; the bulk run does the rest."""
+"""Cancel invoices at their providers, from a shell or cron: select them, ask for confirmation, start the run."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Command(ReportingCommand):
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
 
     def _refuse_background(self, options: dict[str, Any]) -> None:
-        """Raise ``CommandError`` for what a stored operation cannot keep, and for a place where nobody finds it."""
+        """Raise ``CommandError`` for options that a stored operation does not support, and for another database."""
         if options["requested"]:
             raise CommandError("--background does not carry out requests: leave it out, or leave out --requested.")
         if options["concurrency"] or options["rate"]:
@@ -121,9 +121,9 @@ class Command(ReportingCommand):
     def _start(
         self, readers: dict[str, SelectionReader], intent: AuditContext, using: str, options: dict[str, Any]
     ) -> None:
-        """Freeze the selection as a bulk operation and start it; only its id is written to stdout.
+        """Store the selection as a bulk operation and start it. Only its id is written to stdout.
 
-        Nothing is stored if nothing is selected.
+        If nothing is selected, nothing is stored.
         """
         fields = {"actor": intent.actor, "trigger": intent.trigger, "reason": intent.reason}
         with transaction.atomic(using=using):
@@ -143,13 +143,13 @@ class Command(ReportingCommand):
 
     def _intent(self, options: dict[str, Any]) -> AuditContext:
         if options["requested"]:
-            return AuditContext(trigger=Trigger.ON_COMMIT)  # each is logged under the one who requested it
+            return AuditContext(trigger=Trigger.ON_COMMIT)  # each one is logged for the user who requested it
         try:
             return checked_intent(actor(options["actor"]), Trigger.COMMAND, options["reason"])
         except ValueError as error:
             raise CommandError(f"{error} (--reason)") from error
 
-    # -- what is selected -------------------------------------------------------------------------------------
+    # -- the selection -------------------------------------------------------------------------------------
 
     def _selection(self, options: dict[str, Any]) -> tuple[dict[str, SelectionReader], Counter[str]]:
         if not any(_is_given(options[name]) for name in _SELECTORS):
@@ -172,7 +172,7 @@ class Command(ReportingCommand):
         return {provider: KeyListReader(invoices, keys)}, Counter({provider: len(keys)})
 
     def _ids(self, options: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield the ids with the place where each was read."""
+        """Yield pairs of the place where an id was read and the id."""
         for external_id in options["external_ids"]:
             yield "", external_id
         source = options["from_file"]
@@ -188,7 +188,7 @@ class Command(ReportingCommand):
             raise CommandError(f"Nothing was sent. {error}") from error
 
     def _filtered(self, provider: str | None, options: dict[str, Any]) -> Any:
-        # A refusal clears the request: one that stands was made later, or is to be tried again.
+        # A refusal clears the request. A request that is still stored was made later, or must be tried again.
         is_wanted = options["include_refused"] or options["requested"]
         invoices = invoices_in(options).cancelable(include_refused=is_wanted)
         if provider:
@@ -212,11 +212,11 @@ class Command(ReportingCommand):
             self.stderr.write("")
             raise CommandError("Not confirmed: nothing was sent.", returncode=INTERRUPTED) from None
         if not answer.endswith("\n"):
-            self.stderr.write("")  # the question's line has no end yet
+            self.stderr.write("")  # the line of the question is not complete yet
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError("Not confirmed: nothing was sent. Use --noinput where nobody can answer.")
 
 
 def _is_given(value: Any) -> bool:
-    """Say whether an option was given: an empty file name, of a variable that is not set, must not mean "all"."""
+    """Return whether an option was given. An empty file name, from an unset variable, must not mean "all"."""
     return value == "" or bool(value)

@@ -1,4 +1,4 @@
-"""Settle invoices in doubt and carry out requested cancellations. For cron: every minute, on any number of machines."""
+"""Resolve invoices in doubt and send requested cancellations. For cron: every minute, on any number of machines."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from ..output import ReportingCommand
 from ..runs import RunSummary, stop_on_signals
 
 _UNUSABLE = (Code.MISCONFIGURED, Code.CONFIGURATION_UNAVAILABLE)
-"""Codes of accounts that cannot be asked until the configuration is repaired."""
+"""Codes of accounts that cannot be used until the configuration is repaired."""
 _REPORTED_FOR = timedelta(hours=1) - timedelta(seconds=30)
-"""Time in which a report about such an account is not repeated; cron does not start to the second."""
+"""Period in which the report about such an account is not repeated. Cron does not start at the exact second."""
 
 
 class Command(ReportingCommand):
@@ -85,14 +85,14 @@ class Command(ReportingCommand):
                 writer.touch_heartbeat(alias)
             for alias, code in run.reasons:
                 if code in _UNUSABLE and (alias, code) not in reported:
-                    writer.pause(alias, code, 0.0)  # stops nothing: it keeps when this was reported
+                    writer.pause(alias, code, 0.0)  # does not stop anything: it stores the time of this report
         in_doubt = "They are asked about again, ever more rarely."
         run.finish(is_interrupted=stop.is_set(), if_in_doubt=in_doubt, reported=reported)
 
     def _requested(self, provider: str | None, options: dict[str, Any]) -> Any:
         """Return the invoices whose requested cancellation is due.
 
-        None if a status was named, which only asks, or if nothing may be sent.
+        The result is empty if a status was selected, because such a run only makes lookups, or if sending is disabled.
         """
         invoices = invoices_in(options)
         if options["status"] or not conf.get().send:
@@ -114,9 +114,10 @@ class Command(ReportingCommand):
 
 
 def _reported_before(using: str) -> set[tuple[str, str]]:
-    """Return what earlier runs have reported, as (alias, code).
+    """Return the reports of earlier runs as (alias, code).
 
-    A pause, if a run has ended since it began; an account that cannot be used, if that was reported within an hour.
+    A pause was reported if a run ended after its start. An unusable account was reported if that happened within the
+    last hour.
     """
     states = ProviderState.objects.using(using)
     met = {state.alias for state in states.filter(paused_at__lte=F("last_reconcile_at")) if state.is_paused}
@@ -126,9 +127,10 @@ def _reported_before(using: str) -> set[tuple[str, str]]:
 
 
 def _aliases_to_reconcile(invoices: Any) -> list[str]:
-    """Return the aliases that a run for all looks after: those in the settings, and a resolver's with something to do.
+    """Return the aliases that a run without ``--provider`` handles.
 
-    An alias that is not configured any more is not among them: nobody can be asked there.
+    These are the aliases in the settings, and the aliases of a resolver that have invoices in doubt or requested
+    cancellations. Aliases that are no longer configured are left out, because no request can be sent for them.
     """
     unsettled = invoices.filter(doubtful()) | invoices.requested()
     unsettled = unsettled.order_by().values_list("provider", flat=True)

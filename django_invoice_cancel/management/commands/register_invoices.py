@@ -1,4 +1,4 @@
-"""``register_invoices``: register the invoices of a file. Writes nothing unless every line is good."""
+"""``register_invoices``: register the invoices of a file. Nothing is written unless every line is valid."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from django_invoice_cancel.models.writes.answers import Conflict
 
 ID = "external_id"
 MEMORY_BYTES = 8_000_000
-"""Bytes of a pipe that are kept in memory, about 500,000 ids."""
+"""Maximum number of bytes of a pipe that are kept in memory, about 500,000 ids."""
 _DELIMITERS = ",;\t"
 _TITLE = re.compile(r"[a-z_ ]+")
-"""Names of columns that must not be read as an id, such as "uuid"."""
+"""Names of columns, such as "uuid", that must not be read as an id."""
 
 
 class BadRows(Exception):
-    """A file is not usable; the message says what is wrong, a line for each."""
+    """A file is not usable. The message has one line for each problem."""
 
 
 class BadValue(Exception):
-    """A row is not usable: in which column, and why."""
+    """A row is not usable: the column and the problem."""
 
     def __init__(self, column: str, problem: str) -> None:
         super().__init__(column, problem)
@@ -60,10 +60,10 @@ class Row:
 
 
 class CsvRows:
-    """The rows of an open file, which can be read again and again."""
+    """The rows of an open file. It can be iterated more than once."""
 
     def __init__(self, stream: TextIO, columns: Collection[str] = (ID,)) -> None:
-        """``columns``: those that are known; one that is not is an error, ``external_id`` is required."""
+        """``columns``: the known columns. An unknown column is an error, and ``external_id`` is required."""
         self._stream = stream
         self._columns = columns
 
@@ -77,7 +77,7 @@ class CsvRows:
             raise BadRows(f"This is not a CSV file in UTF-8: {error}.") from error
 
     def check(self, read: Callable[[Mapping[str, str]], object]) -> int:
-        """Hand every row to ``read``, which raises ``BadValue``; return their number, or raise ``BadRows``."""
+        """Call ``read``, which raises ``BadValue``, for every row. Return the number of rows, or raise ``BadRows``."""
         count, bad = 0, []
         for count, row in enumerate(self, start=1):  # noqa: B007 - the number of rows, after the loop
             try:
@@ -104,7 +104,7 @@ class CsvRows:
             yield Row(reader.line_num, _values(header, cells, reader.line_num))
 
     def _header(self, cells: list[str]) -> list[str]:
-        """Return the columns; a file of one column may go without naming it, and is a file of ids then."""
+        """Return the columns. A file with one column may have no header, and is then a file of ids."""
         if len(cells) == 1 and cells[0] not in self._columns and not _TITLE.fullmatch(cells[0]):
             return [ID]
         for name in cells:
@@ -118,7 +118,7 @@ class CsvRows:
 
 @contextmanager
 def open_rows(path: str, columns: Collection[str] = (ID,), *, stdin: TextIO | None = None) -> Iterator[CsvRows]:
-    """Open a file, or stdin for ``-``; a byte order mark is no part of it. Raises ``BadRows`` where it cannot."""
+    """Open a file, or stdin for ``-``, without a byte order mark. Raise ``BadRows`` if it cannot be opened."""
     try:
         with _open_bytes(path, stdin) as stream:
             yield CsvRows(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), columns)
@@ -147,7 +147,7 @@ def _open_bytes(path: str, stdin: TextIO | None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _spooled(source: Any) -> Iterator[IO[bytes]]:
-    """Keep what can be read only once: in memory, beyond ``MEMORY_BYTES`` in a temporary file."""
+    """Keep the content of a pipe in memory or, if it is larger than ``MEMORY_BYTES``, in a temporary file."""
     with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as kept:
         while piece := source.read(65536):
             try:
@@ -159,7 +159,7 @@ def _spooled(source: Any) -> Iterator[IO[bytes]]:
 
 
 def _delimiter(line: str) -> str:
-    """Return what separates the cells of a line: what stands in it most often, the comma where nothing does."""
+    """Return the delimiter of the cells: the one that occurs most often, by default the comma."""
     return max(_DELIMITERS, key=line.count)
 
 
@@ -174,7 +174,7 @@ TIMES = ("issued_at", "expires_at")
 ROW_BATCH_SIZE = 500
 """Number of rows that are registered together."""
 _REFUSALS = (Error, ValueError)
-"""Exceptions of a database or driver for a value that it refuses."""
+"""Exceptions of a database or driver for a value that it rejects."""
 
 
 class Command(ReportingCommand):
@@ -212,7 +212,7 @@ class Command(ReportingCommand):
         self._list(conflicts)
 
     def _list(self, conflicts: list[Conflict]) -> None:
-        """List invoices whose stored values differ from the file: they are kept as they are."""
+        """List the invoices whose stored values differ from the file. The stored values are kept."""
         if not conflicts:
             return
         self.stderr.write(f"{len(conflicts):,} of the known differ from the file, and were kept:")
@@ -222,11 +222,11 @@ class Command(ReportingCommand):
             self.stderr.write(f"  and {len(conflicts) - MAX_LISTED:,} more")
 
     def _register(self, rows: CsvRows, read: _Reader, using: str) -> tuple[int, list[Conflict]]:
-        """Register the rows in batches, all in one transaction; return how many were new, or raise ``BadRows``."""
+        """Register the rows in batches, in one transaction. Return the number of new invoices, or raise ``BadRows``."""
         new, remaining = 0, iter(rows)
         conflicts: list[Conflict] = []
         with transaction.atomic(using=using):
-            # SQLite refuses to write in a transaction that began to read while another process wrote.
+            # SQLite refuses to write in a transaction that started with a read, if another process wrote in between.
             Invoice.objects.using(using).filter(pk=0).update(reference="")
             while batch := list(islice(remaining, ROW_BATCH_SIZE)):
                 try:
@@ -238,7 +238,7 @@ class Command(ReportingCommand):
 
 
 def _register_batch(batch: list[Row], read: _Reader, using: str, conflicts: list[Conflict]) -> int:
-    """Register some rows within a savepoint, so that they can be tried one by one after an error."""
+    """Register some rows in a savepoint, so that they can be tried one by one after an error."""
     manager, values = Invoice.objects.db_manager(using), [read(row.values) for row in batch]
     options: dict[str, Any] = {"actor": "register_invoices", "trigger": Trigger.COMMAND}
     with transaction.atomic(using=using):
@@ -247,7 +247,7 @@ def _register_batch(batch: list[Row], read: _Reader, using: str, conflicts: list
 
 
 def _refused_rows(batch: list[Row], read: _Reader, using: str) -> Iterator[str]:
-    """Yield a line for each row that the database refuses; none if the connection is lost."""
+    """Yield a line for each row that the database rejects. If the connection is lost, yield none."""
     for row in batch if connections[using].is_usable() else ():
         try:
             _register_batch([row], read, using, [])
@@ -256,7 +256,7 @@ def _refused_rows(batch: list[Row], read: _Reader, using: str) -> Iterator[str]:
 
 
 class _Reader:
-    """Makes the values that ``register`` takes of a line of text."""
+    """Converts the text of a line to the arguments of ``register``."""
 
     def __init__(self, provider: str, using: str) -> None:
         self.provider = provider
@@ -270,13 +270,13 @@ class _Reader:
         return read
 
     def check(self, values: Mapping[str, str]) -> None:
-        """Raise ``BadValue`` for what would not be registered."""
+        """Raise ``BadValue`` for a value that cannot be registered."""
         read = self(values)
         if ID not in values:
             raise BadValue(ID, "is missing.")
         try:
             invoice = Invoice(**cleaned_values(read, Invoice))
-            invoice._state.db = self.using  # some checks are those of the database
+            invoice._state.db = self.using  # some checks depend on the database
             invoice.clean_fields()
         except ValidationError as error:
             column, problems = next(iter(error.message_dict.items()))

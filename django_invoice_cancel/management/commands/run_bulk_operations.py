@@ -1,6 +1,7 @@
-"""Continue stored bulk operations: by hand, from cron, after a crash. A worker and a sweep in one.
+"""Continue stored bulk operations: manually, from cron, or after a crash of their workers.
 
-Without an id it leaves alone what somebody works on now, so that a run every minute never piles up.
+It is both a worker and the sweep. Without an id it skips operations that are being processed, so runs every minute do
+not accumulate.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Command(ReportingCommand):
             raise CommandError(f"{text!r} is not a bulk operation.") from error
 
     def _dispatch(self, ids: list[str]) -> None:
-        """Hand operations to the dispatcher; of those not named, only those that are due."""
+        """Pass operations to the dispatcher. Without ids, only those that are due are passed."""
         if conf.get().dispatch is None:
             raise CommandError("--dispatch needs INVOICE_CANCEL['DISPATCH'].")
         for operation in [self._named(text) for text in ids] or self._due_operations():
@@ -69,13 +70,16 @@ class Command(ReportingCommand):
                 continue
             try:
                 operation.dispatch_again(is_sweep=not ids)
-            except Exception as error:  # whatever a broker that is down raises
+            except Exception as error:  # a broker that is down may raise any exception
                 logger.exception("A bulk operation was not dispatched: %s.", operation.pk)
                 raise CommandError(f"{operation.pk}: not dispatched, {type(error).__name__} is raised.") from error
             self.stdout.write(f"{operation.pk}: dispatched")
 
     def _due_operations(self) -> list[BulkOperation]:
-        """Return what nobody works on, but for what can only wait: workers that wait pile up with each sweep."""
+        """Return the due operations that no worker processes, except those that must wait.
+
+        Workers of waiting operations would accumulate with each sweep.
+        """
         interrupted = BulkOperation.objects.interrupted().order_by("created_at")
         return [operation for operation in interrupted if operation.is_dispatch_due and not must_wait(operation)]
 
@@ -103,7 +107,7 @@ class Command(ReportingCommand):
             raise CommandError(f"{paused:,} {wait} for {what}.", returncode=NOT_TRIED)
 
     def _work(self, operation: BulkOperation, stop: Any) -> bool:
-        """Work on one operation to its end; return whether it waits for a paused provider."""
+        """Work on one operation until it ends. Return whether it waits for a paused provider."""
         left = Advance(has_more=True)
         while left.has_more and not stop.is_set():
             try:

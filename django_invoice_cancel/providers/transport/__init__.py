@@ -1,7 +1,7 @@
-"""HTTP to a provider, with proof whether a request was sent and whether its answer is complete.
+"""HTTP requests to a provider. An ``Exchange`` proves whether a request was sent and whether its answer is complete.
 
-The only package that imports the HTTP library. ``Transport.request`` returns an ``Exchange`` for all network errors; no
-object of the library leaves the package.
+This is the only package that imports the HTTP library. ``Transport.request`` returns an ``Exchange`` for all network
+errors. No object of the library leaves the package.
 """
 
 from .attempt import Deadline

@@ -1,6 +1,6 @@
-"""Read an answer into an ``Exchange``: complete and readable, or in doubt with its status code.
+"""Read an answer into an ``Exchange``: either complete and readable, or in doubt with its status code.
 
-``200`` alone proves nothing: http.client reads an answer that is cut within its head as an empty success.
+A status of 200 proves nothing: http.client reads an answer with a truncated head as an empty success.
 """
 
 import json
@@ -19,12 +19,12 @@ from .response import BODILESS, check_length
 from .silence import EarlyAnswer
 
 MAX_SECONDS = 3600.0
-"""No provider holds us off for longer at a time."""
+"""Maximum time to wait after one answer, in seconds."""
 _DATE_LENGTH = 40
 
 
 def retry_after_seconds(value: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds to wait, from 0 to 3600; None where the header is absent or says nothing readable."""
+    """Return the seconds to wait, from 0 to 3600; None if the header is missing or unreadable."""
     value = (value or "").strip()
     if value.isascii() and value.isdigit():
         digits = value.lstrip("0") or "0"
@@ -47,13 +47,13 @@ _PIECE = 16_384
 
 
 class Unreadable(Exception):
-    """An answer's body is too long, encoded or incomplete."""
+    """The body of an answer is too long, encoded or incomplete."""
 
 
 def read_body(raw: Any) -> bytes:
-    """Return the whole body of a urllib3 response, as it came over the wire.
+    """Return the whole body of a urllib3 response, undecoded.
 
-    ``read1`` gives what one ``recv`` gave, so that nothing waits for bytes that do not come.
+    ``read1`` returns the bytes of one ``recv``, so it does not wait for bytes that never arrive.
     """
     if raw.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise Unreadable("encoded")
@@ -65,30 +65,30 @@ def read_body(raw: Any) -> bytes:
         if len(body) > MAX_BYTES:
             raise Unreadable("too long")
         if raw.length_remaining == 0:
-            break  # this read has given the connection back already
+            break  # the last read has already returned the connection to its pool
     return body
 
 
 def is_framed(raw: Any) -> bool:
-    """Return whether the answer itself states the end of its body."""
+    """Return whether the answer itself defines the end of its body."""
     return raw.chunked or raw.status in BODILESS or bool(content_length(raw))
 
 
 def content_length(raw: Any) -> str:
-    """Return the header as it came, trimmed; empty where there is none."""
+    """Return the Content-Length header without surrounding spaces; empty if it is missing."""
     return str(raw.headers.get("Content-Length", "")).strip()
 
 
 def parse_body(body: bytes, secrets: Sequence[Secret]) -> tuple[bool, Any, str]:
     """Return whether the body is JSON, its value, and its text.
 
-    The value is read first and stays as it came: with a short token in it masked, ``["ok"]`` would not be "ok" any
-    more. In the text, which may be kept, secrets are masked.
+    The value is parsed before secrets are masked: if a short token is part of ``["ok"]``, the masked value would no
+    longer be "ok". The text may be stored, so secrets in it are masked.
     """
     text = body.decode("utf-8-sig", errors="replace")
     try:
         value = _DECODER.decode(text)
-        if "\\" in text:  # letters of other alphabets, for people
+        if "\\" in text:  # decode escaped letters of other alphabets for operators
             text = json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
         return False, None, mask(text, secrets)
@@ -105,7 +105,7 @@ def _finite(digits: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object, unless a key is there twice: which of its values counts is undefined."""
+    """Return the object, or refuse a duplicate key: JSON does not define which of its values is valid."""
     known = dict(pairs)
     return known if len(known) == len(pairs) else _refuse("An object with a key twice")
 
@@ -114,27 +114,27 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_
 
 
 class CutAnswer(Exception):
-    """The body ended without anything that proves it whole."""
+    """The body ended, but nothing proves that it is complete."""
 
 
 class SurplusBytes(Exception):
-    """Bytes that may be the real answer follow it: a second answer, or anything on a used connection."""
+    """More bytes follow the answer: a second answer, or any bytes on a used connection. They may be the real answer."""
 
 
 class InterimAnswer(Exception):
-    """The HTTP library took an interim answer for the final one."""
+    """The HTTP library returned an interim answer as the final one."""
 
 
 class DeadlinePassed(Exception):
-    """The watchdog ended the answer; what looks like its end may be our own doing."""
+    """The watchdog shut the connection down, so the end of the answer may not be its real end."""
 
 
 def read_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret]) -> Exchange:
-    """Return the exchange of a urllib3 response; close its connection unless all of it was read and well."""
+    """Return the exchange for a urllib3 response. The connection is closed unless the answer was read completely."""
     head = _head(raw, secrets)
     try:
         return _whole_answer(raw, attempt, secrets, head)
-    except BaseException as error:  # urllib3, http.client, ssl and OSError; the status is known by now
+    except BaseException as error:  # exceptions of urllib3, http.client, ssl and OSError; the status is known
         raw.close()
         if is_interruption(error):
             raise
@@ -166,10 +166,10 @@ def _whole_answer(raw: Any, attempt: Attempt, secrets: Sequence[Secret], head: d
     if attempt.is_inherited:
         raise OtherProcess
     is_json, value, text = parse_body(content, secrets)
-    # no end but the connection's: only a document that is complete in itself tells it from a cut one
+    # Only the end of the connection ends this body. Without JSON, a truncated body looks the same as a complete one.
     if attempt.is_real and not is_json and not is_framed(raw):
         raise CutAnswer
-    # untracked connections do not tell a head that was cut behind its "Content-Length: 0" from a whole one
+    # untracked connections cannot detect a head that was cut off after its "Content-Length: 0"
     is_proven = attempt.is_tracked or not attempt.is_real
     is_empty = is_proven and not content and (raw.status == 204 or content_length(raw) == "0")
     return Exchange(Kind.ANSWER, is_json=is_json, json=value, is_empty=is_empty, text=text[:TEXT_KEPT], **head)

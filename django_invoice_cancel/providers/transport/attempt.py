@@ -1,7 +1,7 @@
-"""The facts about one request, shared by the caller, the connection and the watchdog.
+"""The state of one request, shared by the caller, the connection and the watchdog.
 
-An attempt belongs to one thread, which finds it by ``current()``; only ``expire`` is called from another one. Once
-``release`` has run, the attempt has no socket any more, so that a reused connection is never hit.
+An attempt belongs to one thread, which gets it from ``current()``. Only ``expire`` is called from another thread.
+After ``release`` the attempt no longer has a socket, so the watchdog never shuts a reused connection down.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from ...domain.processes import PerProcess
 
 
 class Deadline:
-    """The end of the time that a submit may take, ``seconds`` from now."""
+    """The end of the time for one ``cancel`` or ``lookup``.
+
+    Args:
+        seconds: The time from now on, in seconds.
+    """
 
     __slots__ = ("at",)
 
@@ -27,7 +31,7 @@ class Deadline:
         self.at = monotonic() + seconds
 
     def left(self) -> float:
-        """Return how many seconds are left; negative once it is over."""
+        """Return the remaining seconds; negative after the deadline."""
         return self.at - monotonic()
 
     def __repr__(self) -> str:
@@ -35,7 +39,7 @@ class Deadline:
 
 
 class Watchdog:
-    """A heap of attempts by deadline, and a daemon thread that is started by the first of them."""
+    """A heap of attempts, ordered by deadline, and a daemon thread that the first attempt starts."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Attempt]] = []
@@ -55,7 +59,7 @@ class Watchdog:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="invoice-cancel-deadlines", daemon=True)
-        thread.start()  # may fail: then the next attempt tries again
+        thread.start()  # may fail; the next attempt tries again
         self._thread = thread
 
     def _run(self) -> None:
@@ -73,17 +77,17 @@ class Watchdog:
             self._wake.wait(left)
 
     def _drop_released(self) -> None:
-        # nearly all are over long before their deadline: without this the thread would wake up for each of them
+        # Nearly all attempts end long before their deadline. Without this, the thread would wake up for each of them.
         while self._heap and self._heap[0][2].is_released:
             heapq.heappop(self._heap)
 
 
 _watchdog = PerProcess(Watchdog)
-"""The thread of a parent does not exist in its forked child."""
+"""A forked child process needs its own watchdog: it does not inherit the thread of its parent."""
 
 
 def watch(attempt: Attempt) -> None:
-    """Have the watchdog of this process end ``attempt`` at its deadline."""
+    """Register ``attempt`` with the watchdog of this process, which ends it at its deadline."""
     _watchdog.get().add(attempt)
 
 
@@ -91,27 +95,27 @@ _here = threading.local()
 
 
 class LeaseRefused(Exception):
-    """The lease said no: the first byte was not handed out."""
+    """The lease was refused before the first byte was sent."""
 
 
 class DeadlineOver(Exception):
-    """The time was over before the whole request was handed out."""
+    """The deadline passed before the whole request was sent."""
 
 
 class LeaseEnded(Exception):
-    """The lease said no after a part of the request was handed out: the rest is not sent."""
+    """The lease was refused after a part of the request was sent. The rest is not sent."""
 
 
 class SentTwice(Exception):
-    """The HTTP library asked to send a request for the second time."""
+    """The HTTP library tried to send a request for the second time."""
 
 
 class OtherProcess(Exception):
-    """The request was begun by the process from which this one was forked."""
+    """The parent of this forked process started the request."""
 
 
 class Attempt:
-    """The facts of one request; a flag that is set stays set."""
+    """The state of one request. A flag is never cleared after it was set."""
 
     __slots__ = (
         "_lease",
@@ -148,39 +152,39 @@ class Attempt:
         self._pid = os.getpid()
         self._sock: socket.socket | None = None
         self.is_begun = False
-        """The HTTP library was called; before that, nothing can have been sent."""
+        """The HTTP library was called. Before that, nothing can have been sent."""
         self.is_real = False
-        """The adapter itself took the request, not a mock of it."""
+        """A real HTTP adapter handles the request, not a mock."""
         self.is_tracked = False
-        """Its connections report to us, so that ``is_sent`` can be believed."""
+        """The connection reports to this attempt, so ``is_sent`` is reliable."""
         self.is_sent = False
-        """The first byte of the request was handed to the socket."""
+        """The first byte of the request was passed to the socket."""
         self.is_whole = False
-        """The last byte of the request was handed to the socket."""
+        """The last byte of the request was passed to the socket."""
         self.is_early = False
-        """Bytes of the answer had arrived before the other side had received the whole request."""
+        """Bytes of an answer arrived before the server had received the whole request."""
         self.is_refused = False
-        """The lease said no."""
+        """The lease was refused before the first byte."""
         self.is_expired = False
-        """The watchdog found the attempt still busy at its deadline."""
+        """The attempt was not finished at its deadline."""
         self.is_released = False
-        """The request is over, and its connection may serve another one."""
+        """The request is finished, and its connection may serve another one."""
         self.has_interim_answer = False
-        """An answer with a status below 200 came before the final one."""
+        """An answer with a status below 200 arrived before the final one."""
         self.has_surplus = False
-        """Bytes had arrived behind the end of the answer."""
+        """More bytes arrived after the end of the answer."""
         self.has_second_answer = False
-        """These bytes begin as another answer."""
+        """These bytes look like the beginning of another answer."""
         self.is_on_used_connection = False
         """The connection has served an earlier request."""
         self.is_plain = False
-        """The final answer was read to its framed end, and nothing but it came."""
+        """The final answer was read to its framed end, and no other bytes arrived."""
         self.http_status: int | None = None
         """The status of the last status line that could be read."""
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this process was forked while its parent made the request, and so does not own it."""
+        """True if the parent of this forked process made the request, so that this process does not own it."""
         return self._pid != os.getpid()
 
     @property
@@ -189,20 +193,20 @@ class Attempt:
         return self.may_reuse and self.is_plain and not self.is_inherited
 
     def watch(self, sock: socket.socket) -> None:
-        """Let the watchdog shut ``sock`` down at the deadline; at once if it has been here already."""
+        """Register the socket for the watchdog to shut down at the deadline; if it has passed, shut it down now."""
         with self._lock:
             self._sock = sock
             if self.is_expired:
                 shut_down(sock)
 
     def release(self) -> None:
-        """Take the socket out of the watchdog's reach, for good."""
+        """Detach the socket, so that the watchdog cannot shut it down."""
         with self._lock:
             self.is_released = True
             self._sock = None
 
     def expire(self) -> None:
-        """End the attempt unless it is released. Called by the watchdog's thread."""
+        """End the attempt unless it was released. Called by the watchdog's thread."""
         with self._lock:
             if self.is_released:
                 return
@@ -212,17 +216,17 @@ class Attempt:
 
     @property
     def is_unanswerable(self) -> bool:
-        """Whether nothing that arrives can be the answer to the whole request."""
+        """True if no received bytes can be the answer to the whole request."""
         return self.is_early or (self.is_sent and not self.is_whole)
 
     def before_first_byte(self) -> None:
-        """Raise unless the first byte may still go out."""
+        """Raise an exception unless the first byte may still be sent."""
         if not self._may_send():
             self.is_refused = True
             raise LeaseRefused
 
     def before_more_bytes(self) -> None:
-        """Raise unless the rest of a request may still go out."""
+        """Raise an exception unless the rest of the request may still be sent."""
         if not self._may_send():
             raise LeaseEnded
 
@@ -237,19 +241,19 @@ class Attempt:
 
 
 def current() -> Attempt | None:
-    """Return the attempt of this thread, if there is one."""
+    """Return the attempt of this thread, or None."""
     return getattr(_here, "attempt", None)
 
 
 def make_current(attempt: Attempt | None) -> Attempt | None:
-    """Make ``attempt`` the one of this thread and return the one before it."""
+    """Set the attempt of this thread and return the previous one."""
     before = current()
     _here.attempt = attempt
     return before
 
 
 def shut_down(sock: socket.socket) -> None:
-    """End both directions of ``sock``; a thread that waits on it wakes up."""
-    with suppress(OSError):  # closed or never connected: nobody waits on it
-        # unbound: an SSLSocket's own method would unwrap the TLS layer under the thread that reads from it
+    """Shut down both directions of ``sock``, which wakes up a thread that waits for it."""
+    with suppress(OSError):  # closed or never connected: no thread waits for it
+        # Unbound, because the method of an SSLSocket would unwrap the TLS layer while another thread reads from it.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,6 +1,7 @@
-"""The function that uses the network. It returns an ``Exchange`` for all provider and network errors.
+"""The transport: sends requests and returns an ``Exchange``, also for all provider and network errors.
 
-Nothing is sent twice, no redirect is followed, and what is not proven to be unsent or answered is in doubt.
+A request is never sent twice, and redirects are not followed. A request is in doubt unless it is proven that it was
+not sent or was answered.
 """
 
 import re
@@ -27,7 +28,7 @@ from .exchange import Exchange, exchange_of
 
 
 class HiddenValue(str):
-    """A header's value that ``repr`` does not show and that is not pickled."""
+    """A header value that ``repr`` does not show and that cannot be pickled."""
 
     __slots__ = ()
 
@@ -58,7 +59,7 @@ class TokenAuth(AuthBase):
 
 
 def _check(value: str, what: str) -> None:
-    """Refuse what requests and http.client would refuse with the value in the message, or send garbled."""
+    """Raise ``ValueError`` for a value that requests or http.client would show in an error message or send garbled."""
     if not value or not all("!" <= character <= "~" for character in value):
         raise ValueError(f"The {what} must be printable ASCII without spaces, and not empty.")
 
@@ -68,7 +69,7 @@ _PATH = re.compile(r"/[!-~]*")
 
 
 class _Shared:
-    """State that the threads of one process share."""
+    """The state that all threads of one process share."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -76,7 +77,7 @@ class _Shared:
 
 
 class Transport:
-    """Requests to one provider with one token, over connections that are shared by all threads of the process."""
+    """Sends requests to one provider with one token. All threads of the process share its connections."""
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class Transport:
 
     @property
     def tracks_connections(self) -> bool:
-        """Whether "sent or not" is known from the connections, not guessed from exceptions."""
+        """Whether connections report if a request was sent. Otherwise this is derived from exceptions."""
         return not hooks_missing()
 
     def request(
@@ -117,11 +118,21 @@ class Transport:
         deadline: Deadline,
         lease: Lease | None = None,
     ) -> Exchange:
-        """Send one request, once, and return what became of it, within ``deadline``.
+        """Send one request once, and return its exchange within ``deadline``.
 
-        ``path`` starts with a slash and is quoted already. ``lease`` is asked when the first byte is handed to the
-        socket. Raises ValueError for an invalid path. Never raises for provider or network errors; what interrupts
-        the request from outside (Ctrl-C, a task's time limit) is raised again, without the frames that hold the token.
+        Args:
+            method: The HTTP method.
+            path: The quoted path, beginning with a slash.
+            body: The body, if any.
+            headers: More headers.
+            deadline: The end of the time for the request.
+            lease: Called when the first byte is passed to the socket.
+
+        Raises:
+            ValueError: The path is invalid.
+
+        Never raises for provider or network errors. Interruptions from outside (Ctrl-C, the time limit of a task) are
+        raised again, without the frames that contain the token.
         """
         if not _PATH.fullmatch(path):
             raise ValueError("A path must start with a slash and be quoted.")
@@ -132,7 +143,7 @@ class Transport:
         return outcome
 
     def close(self) -> None:
-        """Close the idle connections; the next request opens new ones."""
+        """Close the idle connections. The next request opens new ones."""
         shared = self._shared.get()
         with shared.lock:
             adapter, shared.adapter = shared.adapter, None
@@ -180,14 +191,14 @@ class Transport:
 
     @contextmanager
     def _opened(self) -> Iterator[HostAdapter]:
-        """Give the adapter that all threads share, or one for this request if its connections do not report."""
+        """Yield the adapter that all threads share, or one for this request only if its connections do not report."""
         shared = self._shared.get()
         adapter = shared.adapter or self._open(shared)
         try:
             yield adapter
         finally:
             if not adapter.is_tracked:
-                adapter.close()  # a stray answer on an idle connection would not be noticed
+                adapter.close()  # on an idle connection, an unrequested answer would not be detected
 
     def _open(self, shared: _Shared) -> HostAdapter:
         with shared.lock:
@@ -215,7 +226,7 @@ def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and _is_visible(url)
-    except ValueError:  # a bad port or bracket
+    except ValueError:  # an invalid port or bracket
         return False
 
 

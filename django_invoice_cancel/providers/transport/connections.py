@@ -1,7 +1,7 @@
-"""urllib3's connections, made to report what was sent, and on which socket.
+"""Connections of urllib3 that report whether a request was sent, and on which socket.
 
-"Sent" means that the first byte of the request was handed to the socket; DNS, connect, TLS and CONNECT come before it
-and prove "not sent". A connection is used again only after a plain exchange, and only for a short time.
+"Sent" means that the first byte of the request was passed to the socket. DNS, connect, TLS and CONNECT happen before
+that, so their errors prove "not sent". A connection is reused only after a plain exchange, and only for a short time.
 """
 
 import http.client
@@ -44,7 +44,7 @@ _HOOKS = (
 
 
 def hooks_missing() -> list[str]:
-    """Return the names of the hooks that this requests, urllib3 or Python does not have; empty if all is well."""
+    """Return the names of hooks that the installed requests, urllib3 or Python lacks; empty if all exist."""
     missing = [f"{owner.__name__}.{name}" for owner, names in _HOOKS for name in names if not hasattr(owner, name)]
     if not hasattr(PoolManager(), "pool_classes_by_scheme"):
         missing.append("PoolManager.pool_classes_by_scheme")
@@ -55,14 +55,14 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 def make_ssl_context() -> ssl.SSLContext:
-    """Return a verifying context with the CAs that the environment names, else those of certifi."""
+    """Return a verifying SSL context with the CAs that the environment configures, otherwise those of certifi."""
     named = next(filter(None, map(os.environ.get, CA_VARIABLES)), None) or certifi.where()
     return _context_of(named, os.getpid())
 
 
 @lru_cache(maxsize=4)
 def _context_of(named: str, pid: int) -> ssl.SSLContext:
-    """Load the CAs once for all accounts of a process, which takes 40 ms of CPU. A forked child loads its own."""
+    """Load the CAs once per process, because this takes 40 ms of CPU. A forked child loads its own."""
     context = create_urllib3_context()
     is_directory = Path(named).is_dir()
     context.load_verify_locations(cafile=None if is_directory else named, capath=named if is_directory else None)
@@ -70,17 +70,17 @@ def _context_of(named: str, pid: int) -> ssl.SSLContext:
 
 
 class NoSocksSupport(Exception):
-    """The environment names a SOCKS proxy, and the library for it is missing."""
+    """The environment configures a SOCKS proxy, but the library for it is not installed."""
 
     detail = "The environment names a SOCKS proxy (such as ALL_PROXY): install requests[socks], or unset it."
 
 
 def is_this_machine(url: str) -> bool:
-    """Return whether the host of an address is this machine: no proxy of the environment could reach it."""
+    """Return whether an address is on this machine. A proxy of the environment could not reach it."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    with suppress(OSError):  # "127.1" and "2130706433" are addresses for the resolver, but not for ipaddress
+    with suppress(OSError):  # the resolver accepts addresses such as "127.1" and "2130706433", ipaddress does not
         host = socket.inet_ntoa(socket.inet_aton(host))
     try:
         address = ipaddress.ip_address(host)
@@ -91,7 +91,7 @@ def is_this_machine(url: str) -> bool:
 
 
 class HostAdapter(HTTPAdapter):
-    """Sends requests to ``base_url`` and nowhere else."""
+    """Sends requests to ``base_url`` only."""
 
     def __init__(self, base_url: str, pool_size: int) -> None:
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0, pool_block=False)
@@ -111,7 +111,7 @@ class HostAdapter(HTTPAdapter):
                 raise NoSocksSupport from error
             raise
 
-    # -- what HTTPAdapter.send asks for ------------------------------------------------------------------------
+    # -- methods that HTTPAdapter.send calls ------------------------------------------------------------------------
 
     def init_poolmanager(self, connections: int, maxsize: int, block: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self._context = make_ssl_context()
@@ -135,13 +135,13 @@ class HostAdapter(HTTPAdapter):
         return self._pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: the context verifies, whatever is asked for."""
+        """Do nothing: the SSL context always verifies."""
 
     def request_url(self, request: Any, proxies: Any) -> str:
         return str(request.url if self._is_forwarded else request.path_url)
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """Wrap without parsing cookies, encodings or redirects."""
+        """Create the response without parsing cookies, encodings or redirects."""
         response = Response()
         response.raw = resp
         response.status_code = resp.status
@@ -155,14 +155,14 @@ class HostAdapter(HTTPAdapter):
 
 
 MAX_IDLE_SECONDS = 2.0
-"""A server may close an idle connection at any time, and a request that is lost then may have been executed."""
+"""A server may close an idle connection at any time. A request that is lost then may have been executed."""
 PIECE_BYTES = 16_384
-"""Bytes that are sent at a time: one TLS record. A longer request checks the lease before each piece."""
+"""Number of bytes sent at a time: one TLS record. For a longer request the lease is checked before each piece."""
 NEVER = -math.inf
 
 
 class TrackedConnection(HTTPConnection):
-    """Reports to the attempt of its thread; see the module."""
+    """Reports to the attempt of its thread, see the module."""
 
     response_class = TrackedResponse
     _last_used = NEVER
@@ -180,7 +180,7 @@ class TrackedConnection(HTTPConnection):
         super().connect()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Send head and body in one go, so that nothing is left to be sent once the claim is over."""
+        """Send head and body at once, so that no part of the request is sent after the claim has expired."""
         attempt = current()
         if attempt is None:
             super().request(*args, **kwargs)
@@ -219,7 +219,7 @@ class TrackedConnection(HTTPConnection):
         attempt.is_whole = True
 
     def _expect_silence_of_new_connection(self, attempt: Attempt) -> None:
-        """Notice a server that answers as soon as it accepts: its bytes need a round trip, too."""
+        """Detect a server that sends an answer as soon as it accepts. Its bytes need a round trip to arrive."""
         seconds = quiet_seconds(monotonic() - self._opening_since, is_tls=isinstance(self, HTTPSConnection))
         expect_silence(self.sock, min(seconds, attempt.deadline.left()))
 
@@ -244,8 +244,8 @@ class TrackedConnection(HTTPConnection):
     def _open_socket(self) -> socket.socket:
         """Connect to the first address that answers.
 
-        Addresses that follow an unreachable one still get their share of the time, and both families are tried early
-        (the order of RFC 8305, one after the other).
+        Addresses are tried one after the other, in the order of RFC 8305, which alternates IPv6 and IPv4. Each one
+        gets a share of the remaining time, so an unreachable address does not use up all of it.
         """
         failure: OSError = OSError("The host has no address.")
         addresses = interleave(self._addresses())
@@ -289,7 +289,7 @@ class TrackedConnection(HTTPConnection):
 
 
 def interleave(addresses: Sequence[Any]) -> list[Any]:
-    """Return ``getaddrinfo``'s addresses with their families in turn, each family in its own order."""
+    """Return ``getaddrinfo``'s addresses with alternating families, each family in its own order."""
     by_family: dict[int, list[Any]] = {}
     for address in addresses:
         by_family.setdefault(address[0], []).append(address)
@@ -298,11 +298,11 @@ def interleave(addresses: Sequence[Any]) -> list[Any]:
 
 
 class TrackedHTTPSConnection(TrackedConnection, HTTPSConnection):
-    """The same over TLS."""
+    """A tracked connection over TLS."""
 
 
 class _ReleasingPool:
-    """Takes a connection out of the watchdog's reach before another thread can get it; closes it unless reusable."""
+    """Releases the attempt before another thread can get the connection, and closes it unless it is reusable."""
 
     def _put_conn(self, conn: Any) -> None:
         attempt = current()

@@ -1,9 +1,9 @@
-"""The result of the transport: a frozen record of one request and its outcome.
+"""The result of the transport: a frozen record of one request and its answer.
 
-It holds plain values only: no exception, response or frame of the HTTP library, whose attributes hold the token.
-``json`` is the answer as it came, in which the provider may echo the token: it is neither shown nor pickled, and what
-an adapter takes from it goes through ``Provider.sanitize`` before it is kept. Everything that is not proven to be
-something else is ``IN_DOUBT``.
+It contains plain values only. Exceptions, responses and frames of the HTTP library are left out, because their
+attributes contain the token. ``json`` is the unmasked answer, in which the provider may echo the token. It is not
+part of ``repr``, an exchange cannot be pickled, and an adapter applies ``Provider.sanitize`` to each text that it
+takes from it. The kind is ``IN_DOUBT`` unless another one is proven.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEVER_SENT = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
 )
-"""Types that only arise before the first byte of a request."""
+"""Exception types that occur only before the first byte of a request."""
 
 _UNREADABLE_HEAD = (
     EarlyAnswer,
@@ -46,10 +46,10 @@ _DEPTH = 6
 
 
 def exchange_of(error: BaseException, attempt: Attempt) -> Exchange:
-    """Return what is known of a request that ended in ``error`` before its answer's head was read."""
+    """Return the exchange for a request that raised ``error`` before the head of its answer was read."""
     chain = list(_chain(error))
     detail = _names(chain)
-    if attempt.is_inherited:  # the parent may have sent it
+    if attempt.is_inherited:  # the parent process may have sent it
         return Exchange(Kind.IN_DOUBT, Code.NO_ANSWER, detail=detail)
     if attempt.is_refused:
         return Exchange(Kind.NOT_SENT, Code.LEASE_EXPIRED, detail=detail)
@@ -59,7 +59,7 @@ def exchange_of(error: BaseException, attempt: Attempt) -> Exchange:
 
 
 def detail_of(error: BaseException) -> str:
-    """Return the names of the classes of ``error`` and its causes; never a message, which may hold the token."""
+    """Return the class names of ``error`` and its causes. Messages are left out, because they may contain the token."""
     return _names(_chain(error))
 
 
@@ -85,7 +85,7 @@ def _code(chain: list[BaseException]) -> Code:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and its causes, as requests and urllib3 store them."""
+    """Yield the exception and its causes, in the attributes in which requests and urllib3 store them."""
     link: BaseException | None = error
     for _ in range(_DEPTH):
         if link is None:
@@ -100,45 +100,45 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 TEXT_KEPT = 500
-"""Number of characters of a body that are kept for an operator."""
+"""Maximum number of characters of a body that are kept for an operator."""
 SERVER_KEPT = 50
-"""Number of characters of the ``Server`` header that are kept."""
+"""Maximum number of characters of the ``Server`` header that are kept."""
 
 
 class Kind(StrEnum):
-    """The kinds of outcome of a request."""
+    """The kinds of results of a request."""
 
     ANSWER = "answer"
-    """A whole answer came, of whatever status."""
+    """A complete answer was received, with any status."""
     NOT_SENT = "not_sent"
-    """Certainly not one byte of the request was handed to the socket."""
+    """It is certain that no byte of the request was passed to the socket."""
     IN_DOUBT = "in_doubt"
-    """Anything else: the other side may have carried the request out."""
+    """All other cases: the provider may have executed the request."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and what became of it."""
+    """One request and its answer."""
 
     kind: Kind
     code: str = ""
-    """NOT_SENT: ``unreachable``, ``lease_expired``. IN_DOUBT: ``no_answer``, ``unreadable_answer``. Else empty."""
+    """NOT_SENT: ``unreachable``, ``lease_expired``. IN_DOUBT: ``no_answer``, ``unreadable_answer``. Otherwise empty."""
     http_status: int | None = None
-    """The code of the status line; also set if the rest of the answer could not be read."""
+    """The HTTP status code. Also set if the rest of the answer was unreadable."""
     retry_after: float | None = None
-    """Seconds, from 0 to 3600; None where absent or unreadable."""
+    """Seconds to wait, from 0 to 3600; None if the header is missing or unreadable."""
     is_json: bool = False
-    """Whether the whole body is one JSON document; it is in ``json``."""
+    """Whether the whole body is one JSON document. Its value is ``json``."""
     json: Any = field(default=None, repr=False)
-    """The value of that document, unmasked; None if there is none."""
+    """The value of the JSON document, unmasked. None without JSON."""
     is_empty: bool = False
-    """Whether the body is empty and certainly complete: ``Content-Length: 0``, or status 204."""
+    """Whether the body is empty and certainly complete: ``Content-Length: 0`` or status 204."""
     text: str = ""
-    """The beginning of the body, for an operator: secrets masked, then cut."""
+    """The beginning of the body, for an operator: with secrets masked, then truncated."""
     server: str = ""
-    """The beginning of the ``Server`` header, to say who answered."""
+    """The beginning of the ``Server`` header, which shows which server answered."""
     detail: str = ""
-    """The error, for operators and logs: names of exception classes, never their messages."""
+    """The error for operators and logs: names of exception classes, or advice. Never messages of exceptions."""
 
     def __reduce_ex__(self, protocol: Any) -> Never:
         raise TypeError("An Exchange is not pickled: its answer may echo the token.")

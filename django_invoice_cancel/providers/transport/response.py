@@ -1,8 +1,8 @@
-"""http.client's response, read strictly: one final answer, in plain HTTP/1.1 syntax, with one unambiguous length.
+"""A strict response for http.client: one final answer, in plain HTTP/1.1 syntax, with one unambiguous length.
 
-http.client skips only the interim status 100, accepts lengths such as ``+2`` and ``1_0``, and takes a head that was cut
-for a whole one. Each of these makes the answer to one request the answer to the next. Whatever deviates raises an
-``UnreadableAnswer`` here, and its connection is closed.
+http.client skips only the interim status 100, accepts lengths such as ``+2`` and ``1_0``, and accepts a truncated
+head. Each of these can assign the answer of one request to the next one. Therefore any deviation raises an
+``UnreadableAnswer``, and the connection is closed.
 """
 
 import http.client
@@ -18,7 +18,7 @@ from .silence import acknowledge, is_request_on_its_way
 MAX_LINE = 65_536
 MAX_HEADERS = 99  # the limit of http.client, which counts the empty line
 BODILESS = frozenset({204, 304})
-"""Final statuses whose answers end with their heads (RFC 9110, 8.6 and 15.4.5)."""
+"""Final statuses whose answers have no body (RFC 9110, 8.6 and 15.4.5)."""
 
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: " + _TEXT + rb")?\r?\n")
@@ -29,31 +29,31 @@ _LENGTH = re.compile("[0-9]{1,15}")
 
 
 class UnreadableAnswer(http.client.HTTPException):
-    """An answer that does not keep to HTTP/1.1. Holds no text of it, which may echo the token."""
+    """The answer violates HTTP/1.1. The exception contains no text of the answer, which may echo the token."""
 
 
 class MalformedHead(UnreadableAnswer):
-    """A status line or header in another syntax, or too many headers."""
+    """A status line or header has invalid syntax, or there are too many headers."""
 
 
 class TruncatedHead(UnreadableAnswer):
-    """The connection ended before the head's empty line."""
+    """The connection ended before the empty line after the head."""
 
 
 class AmbiguousLength(UnreadableAnswer):
-    """The headers do not state the body's end, or state it more than once."""
+    """The headers define the end of the body ambiguously."""
 
 
 class ProtocolSwitched(UnreadableAnswer):
-    """Status 101: what follows is not HTTP/1.1."""
+    """Status 101: the following bytes are not HTTP/1.1."""
 
 
 class MalformedChunk(UnreadableAnswer):
-    """A chunk without a plain size, or without its line end."""
+    """A chunk has no plain size or no line end."""
 
 
 class TrackedResponse(http.client.HTTPResponse):
-    """Skips interim answers, and reports to the attempt whether its connection may serve another request."""
+    """Skips interim answers, and reports to the attempt whether the connection may serve another request."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -61,7 +61,7 @@ class TrackedResponse(http.client.HTTPResponse):
         self._reader = self.fp
         self._has_begun = False
         self._is_last = False
-        """The server closes the connection, or the answer has a status after which it is not trusted."""
+        """The server closes the connection, or the status does not allow the connection to be reused."""
         self._chunk_left = 0
         self._has_all_chunks = False
 
@@ -133,7 +133,7 @@ class TrackedResponse(http.client.HTTPResponse):
         attempt = current()
         surplus = self._surplus()
         if surplus:
-            shut_down(self._tracked_sock)  # else it would be read as the answer to the next request
+            shut_down(self._tracked_sock)  # otherwise it would be read as the answer to the next request
             if attempt is not None:
                 attempt.has_surplus = True
                 attempt.has_second_answer = is_start_of_answer(surplus)
@@ -147,13 +147,17 @@ class TrackedResponse(http.client.HTTPResponse):
             self._tracked_sock.settimeout(0)
             return bytes(self._reader.peek(1))
         except (OSError, ValueError):
-            return b""  # nothing there, or closed already
+            return b""  # no bytes, or already closed
 
 
 def check_length(status: int, lengths: Sequence[str], encodings: Sequence[str], is_old: bool) -> None:
-    """Raise ``AmbiguousLength`` unless the headers state at most one end of the body, in plain syntax.
+    """Raise ``AmbiguousLength`` unless the headers define at most one end of the body, in plain syntax.
 
-    ``lengths`` and ``encodings`` are the values of each Content-Length and Transfer-Encoding; ``is_old``: HTTP/1.0.
+    Args:
+        status: The HTTP status code.
+        lengths: All values of Content-Length.
+        encodings: All values of Transfer-Encoding.
+        is_old: Whether the answer is HTTP/1.0.
     """
     if len(lengths) + len(encodings) > 1:
         raise AmbiguousLength
@@ -164,13 +168,13 @@ def check_length(status: int, lengths: Sequence[str], encodings: Sequence[str], 
 
 
 def is_start_of_answer(data: bytes) -> bool:
-    """Return whether bytes begin as an answer does, after empty lines."""
+    """Return whether bytes begin like an answer, after empty lines."""
     start = data.lstrip(b"\r\n")[:5]
     return bool(start) and b"HTTP/".startswith(start)
 
 
 def _read_head(reader: Any) -> list[bytes]:
-    """Return the lines of a head, its empty line included."""
+    """Return the lines of a head, including the empty line at its end."""
     lines: list[bytes] = []
     while len(lines) <= MAX_HEADERS + 1:
         line = reader.readline(MAX_LINE + 1)
@@ -185,7 +189,7 @@ def _read_head(reader: Any) -> list[bytes]:
 
 
 def _parse_status_line(line: bytes) -> tuple[bool, int]:
-    """Return whether the answer is HTTP/1.0, and its status."""
+    """Return whether the answer is HTTP/1.0, and its status code."""
     parts = _STATUS_LINE.fullmatch(line)
     if parts is None:
         raise MalformedHead
@@ -193,7 +197,7 @@ def _parse_status_line(line: bytes) -> tuple[bool, int]:
 
 
 def _parse_fields(lines: Sequence[bytes]) -> dict[str, list[str]]:
-    """Return the values of each header by its lower-case name; trailing blanks stay, so that no length has them."""
+    """Return the values of headers by lower-case name. Trailing spaces are kept, which makes a length invalid."""
     fields: dict[str, list[str]] = {}
     values: list[str] | None = None
     for line in lines:
@@ -211,5 +215,5 @@ def _note_interim(attempt: Attempt | None) -> None:
     if attempt is None:
         return
     attempt.has_interim_answer = True
-    if attempt.deadline.left() <= 0:  # a peer that floods never lets a read time out
+    if attempt.deadline.left() <= 0:  # with a flood of interim answers no read ever times out
         raise TimeoutError

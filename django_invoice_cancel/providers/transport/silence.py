@@ -1,6 +1,6 @@
-"""Whether the other side sends before it can have read our request. Whatever it sends then answers something else.
+"""Detect bytes that arrive before the server can have read the request. They cannot be its answer.
 
-HTTP/1.1 does not number answers, so the time at which the bytes arrive is the only evidence.
+HTTP/1.1 does not number answers, so the arrival time of bytes is the only evidence.
 """
 
 import http.client
@@ -20,31 +20,37 @@ if sys.platform == "linux":
 
 MIN_SECONDS = 0.02
 MAX_SECONDS = 0.1
-"""Bounds of the time in which a new connection must stay silent."""
+"""Limits of the time in which a new connection must stay silent, in seconds."""
 _ACK_SECONDS = 0.001
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
 
 
 class EarlyAnswer(http.client.HTTPException):
-    """Bytes arrived before the other side had the whole request."""
+    """Bytes arrived before the server had received the whole request."""
 
 
 class EarlyClose(OSError):
-    """The other side closed the connection before it had the whole request. Without an errno, which urllib3 ignores."""
+    """The server closed the connection before it had received the whole request.
+
+    It has no errno, because urllib3 ignores some errors by their errno.
+    """
 
 
 def quiet_seconds(setup_seconds: float, *, is_tls: bool) -> float:
-    """Return how long a new connection must stay silent: one round trip, within the bounds.
+    """Return the time in which a new connection must stay silent, in seconds: one round trip, within the limits.
 
-    ``setup_seconds`` is what opening it took: one round trip, with TLS (and a proxy's tunnel) at least two.
+    Args:
+        setup_seconds: Duration of opening the connection: one round trip, with TLS (and the tunnel of a proxy) at
+            least two.
+        is_tls: Whether the connection uses TLS.
     """
     return min(max(setup_seconds / (2 if is_tls else 1), MIN_SECONDS), MAX_SECONDS)
 
 
 def expect_silence(sock: Any, seconds: float = 0.0) -> None:
-    """Raise ``EarlyAnswer`` or ``EarlyClose`` unless nothing arrives within ``seconds``.
+    """Raise ``EarlyAnswer`` or ``EarlyClose`` if anything arrives within ``seconds``.
 
-    Through TLS, session tickets are read and do not count. What is read is lost, so the connection must be closed.
+    With TLS, session tickets are read and ignored. Received bytes are lost, so the caller must close the connection.
     """
     end = monotonic() + seconds
     timeout = sock.gettimeout()
@@ -63,10 +69,10 @@ def _wait_for_read(sock: Any, seconds: float) -> bool:
 
 
 def acknowledge(sock: Any) -> None:
-    """Acknowledge what was read at once, if the system can.
+    """Acknowledge received bytes at once, if the system supports it.
 
-    A server holds back small pieces until those before them are acknowledged (Nagle's algorithm): what follows its
-    TLS session tickets, or a second answer, which would else arrive just behind the next request.
+    A server delays small packets until earlier ones are acknowledged (Nagle's algorithm). Without this, bytes that
+    follow its TLS session tickets, or a second answer, could arrive just after the next request.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
@@ -84,10 +90,10 @@ def _check(sock: Any) -> None:
 
 
 def is_request_on_its_way(sock: Any) -> bool:
-    """Return whether the other side's kernel has certainly not received all that was sent, where the system can tell.
+    """Return whether the kernel of the server has certainly not received the whole request. Only Linux reports this.
 
-    Each segment acknowledges what its sender has received. A system may hand out the bytes of a segment just before it
-    counts their acknowledgement, so this looks twice.
+    Each segment acknowledges the bytes that its sender has received. A system may deliver the bytes of a segment just
+    before it processes their acknowledgement, so this function checks twice.
     """
     if not _has_unacknowledged(sock):
         return False
@@ -100,5 +106,5 @@ def _has_unacknowledged(sock: Any) -> bool:
         return False
     try:
         return bool(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
-    except (OSError, ValueError):  # no TCP, or closed by now
+    except (OSError, ValueError):  # not TCP, or already closed
         return False

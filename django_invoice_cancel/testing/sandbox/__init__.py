@@ -1,7 +1,7 @@
-"""The provider sandbox: a stand-in for FireKassa and CryptoCloud that answers on real sockets.
+"""The provider sandbox: simulates FireKassa and CryptoCloud on real sockets.
 
-It stores the provider's own truth, in the provider's status strings, so that a test can compare it with the database.
-It does not import Django or other modules of the app. It is not for production and listens on 127.0.0.1 only.
+It stores the state of each invoice as the provider's status string, so that a test can compare it with the database.
+It imports neither Django nor other modules of the app. It is not for production, and listens on 127.0.0.1 only.
 """
 
 from .behaviours import BEHAVIOURS, Behaviour, invoice_id

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command's options."""
+    """Return the parser for the options of the command."""
     command = argparse.ArgumentParser(
         prog="python -m django_invoice_cancel.testing.sandbox",
         description="A stand-in for FireKassa and CryptoCloud on 127.0.0.1, with invented invoices.",
@@ -63,14 +63,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def port(text: str) -> int:
-    """Read the number of a port."""
+    """Parse a port number."""
     if not (text.isdecimal() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to 65535.")
     return int(text)
 
 
 def read_config(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the configuration that the command's options name."""
+    """Return the configuration from the options of the command."""
     text = sys.stdin.readline() if options.config == "-" else options.config
     chosen: dict[str, Any] = json.loads(text) if text else {}
     if options.latency is not None:

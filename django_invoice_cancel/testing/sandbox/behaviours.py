@@ -1,6 +1,6 @@
-"""The table of behaviours. The last two characters of an invoice's id select one.
+"""The table of behaviours. The last two characters of an invoice id select one; other ids are ordinary.
 
-Other ids are ordinary. Faults apply to the first cancel request of an invoice; later ones are answered ordinarily.
+Faults apply to the first cancel request of an invoice. Later ones get the ordinary answer.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class InvoiceState(StrEnum):
 
 
 class Execution(StrEnum):
-    """Whether the cancellation is carried out."""
+    """Execution of the cancellation: at once, never or late."""
 
     YES = "yes"
     NO = "no"
@@ -54,14 +54,14 @@ class AnswerKind(StrEnum):
 
 @dataclass(frozen=True)
 class Behaviour:
-    """A row of the table."""
+    """One row of the table."""
 
     code: str
     name: str
     description: str
-    """The invoice and its first cancel request, in words."""
+    """The state of the invoice and the result of its first cancel request, as text."""
     initial_state: InvoiceState | None = InvoiceState.OPEN
-    """The state of an invoice with this code at its first request; None: unknown to the provider."""
+    """The state of an invoice with this code at its first request; None: the provider does not know it."""
     execution: Execution = Execution.YES
     answer: AnswerKind = AnswerKind.ORDINARY
     is_paid_before_answer: bool = False
@@ -133,7 +133,7 @@ def behaviour_of(external_id: str) -> Behaviour:
 
 
 def behaviour_named(name: str) -> Behaviour:
-    """Return the behaviour with this name or code; ``ValueError`` lists the known ones."""
+    """Return the behaviour with this name or code; ``ValueError`` lists the known names."""
     found = BY_NAME.get(name) or BY_CODE.get(name)
     if found is None:
         raise ValueError(f"{name!r} is not a behaviour of the sandbox; choose from {', '.join(BY_NAME)}.")
@@ -141,7 +141,7 @@ def behaviour_named(name: str) -> Behaviour:
 
 
 def invoice_id(dialect: str, number: int, behaviour: str = "ordinary") -> str:
-    """Return an id with a behaviour; each ``number`` gives another id."""
+    """Return an id with this behaviour. Each ``number`` results in another id."""
     code = behaviour_named(behaviour).code
     if dialect == "firekassa":
         return f"{7_000_000 + number}{code}"

@@ -10,29 +10,32 @@ CREDENTIALS = frozenset({"firekassa_token", "cryptocloud_key", "sign_token"})
 
 @dataclass(frozen=True)
 class SandboxConfig:
-    """Options of a sandbox, at its start and while it runs."""
+    """Options of a sandbox, which can be set at its start or while it runs."""
 
     firekassa_token: str = "sandbox-firekassa-token"  # noqa: S105 - invented, and public
+    """The token that FireKassa accepts."""
     cryptocloud_key: str = "sandbox-cryptocloud-key"
+    """The API key that CryptoCloud accepts."""
     sign_token: str | None = None
     """If set, FireKassa requires a valid ``Signature``."""
     latency: float | Mapping[str, float] = 0.0
-    """Seconds between execution and answer; a mapping sets it by dialect."""
+    """Delay between execution and answer, in seconds. A mapping sets it for each dialect."""
     rate: float | None = None
-    """Requests a second that each dialect accepts; the rest get 429."""
+    """Maximum number of requests per second for each dialect. More requests get a 429."""
     down: str = ""
-    """``silent``: no request is answered or executed; ``refuse``: no connection is accepted."""
+    """``silent``: requests are neither answered nor executed. ``refuse``: connections are refused."""
     late_seconds: float = 3.0
-    """Delay of the execution of a ``late`` cancel request."""
+    """Delay of the execution of a ``late`` cancel request, in seconds."""
     slow_seconds: float = 2.0
-    """Delay of a ``slow`` answer."""
+    """Delay of a ``slow`` answer, in seconds."""
     drip_seconds: float = 1.0
-    """Seconds between two bytes of a ``drip``."""
+    """Interval between two bytes of a ``drip``, in seconds."""
     retry_after_seconds: int = 1
+    """The Retry-After header of a 429, in seconds."""
     repeat_is_ok: bool = False
-    """Whether FireKassa confirms a cancel request for a canceled invoice (its answer is not documented)."""
+    """Whether FireKassa confirms a cancel request for a canceled invoice. Its real answer is not documented."""
     keep_requests: bool = True
-    """Whether requests are stored in full, or only their times and counts."""
+    """Whether requests are stored completely, or only their times and counts."""
 
     def __post_init__(self) -> None:
         if self.down not in ("", "silent", "refuse"):

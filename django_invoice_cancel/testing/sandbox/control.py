@@ -1,6 +1,6 @@
-"""The HTTP interface to a sandbox: JSON under ``/_sandbox/``, for tests and benchmarks in other processes.
+"""The HTTP interface of a sandbox: JSON under ``/_sandbox/``, for tests and benchmarks in other processes.
 
-Control requests call ``ProviderSandbox``. They are not logged, counted or delayed.
+Control requests call methods of ``ProviderSandbox``. They are not logged, counted or delayed.
 """
 
 import itertools
@@ -36,13 +36,13 @@ def answer(sandbox: "ProviderSandbox", request: Request) -> Reply:
 
 
 def requests(sandbox: "ProviderSandbox", parameters: Parameters) -> object:
-    """Return all counts; with ``totals`` in the query only those by operation."""
+    """Return all counts; with ``totals`` in the query, only the counts by operation."""
     summary = sandbox.summary()
     return summary["totals"] if "totals" in parameters else summary
 
 
 def count(sandbox: "ProviderSandbox", parameters: Parameters) -> object:
-    """Return the count of an operation, of one invoice if ``id`` is given, and how often it was executed."""
+    """Return the number of requests for an operation. With ``id``: for this invoice, and how often it was executed."""
     external_id = parameters.get("id")
     executed = sandbox.executed(external_id) if external_id else None
     return {"count": sandbox.count(parameters.get("operation", CANCEL), external_id), "executed": executed}

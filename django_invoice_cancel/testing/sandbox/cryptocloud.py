@@ -1,7 +1,8 @@
-"""CryptoCloud's dialect (API v2, now Trybit). All requests are POST, with the id in the body and a Token header.
+"""The dialect of CryptoCloud (API v2, now Trybit): POST requests with a JSON body and a Token header.
 
-Bodies are the documented ones. Bad credentials get 400, not 401. "Invoice is not created" is the answer for every
-invoice that cannot be canceled; here also for an unknown one, whose answer is not documented.
+The bodies are documented. Invalid credentials get a 400, not a 401. "Invoice is not created" is the documented answer
+for every invoice that cannot be canceled. The sandbox uses it for unknown invoices too, whose answer is not
+documented.
 """
 
 import json
@@ -35,7 +36,7 @@ class CryptoCloudDialect(Dialect):
         InvoiceState.PAID: "paid",
         InvoiceState.OVERPAID: "overpaid",
         InvoiceState.CANCELED: "canceled",
-        # It has no status for these two: an unpaid invoice becomes canceled when it expires.
+        # CryptoCloud has no status for these two: an unpaid invoice becomes canceled when it expires.
         InvoiceState.EXPIRED: "canceled",
         InvoiceState.FAILED: "canceled",
         InvoiceState.ODD: "on_hold",
@@ -115,7 +116,7 @@ class CryptoCloudDialect(Dialect):
 
     def reply_created(self, invoice: "StoredInvoice", base_url: str) -> Reply:
         link = {"link": f"{base_url}/pay/{invoice.external_id}", "invoice_id": None, "is_email_required": False}
-        # One public client requires this key, which the documented example lacks.
+        # One public client requires this key, which is missing in the documented example.
         return _success(_common(invoice) | _issued(invoice) | link | {"side_commission_service": "client"})
 
     def reply_canceled(self) -> Reply:
@@ -163,7 +164,7 @@ class CryptoCloudDialect(Dialect):
 
 
 def _fields(request: Request) -> Mapping[str, Any]:
-    # The documentation wants JSON; create is also called with a form by a public client.
+    # The documentation requires JSON, but one public client sends a form to create an invoice.
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         return dict(parse_qsl(request.body.decode("utf-8", "replace")))
     try:

@@ -1,6 +1,6 @@
 """Scripted steps, and gates that hold requests until a test releases them.
 
-A step is consumed by one request. A gate holds every request that it matches until it is released. Both apply to cancel
+One request consumes one step. A gate holds every request that it matches until it is released. Both apply to cancel
 requests by default, and both are thread-safe.
 """
 
@@ -13,8 +13,10 @@ from .log import LoggedRequest
 from .store import CANCEL, OPERATIONS, ParsedRequest
 
 Step = str | bytes | Callable[[LoggedRequest], "str | bytes | None"]
-"""A behaviour's name or code; raw bytes, after which the connection is closed; or a function that returns either
-(None: ordinary). The function runs in the sandbox's thread."""
+"""The name or code of a behaviour; raw bytes, after which the connection is closed; or a function that returns either.
+
+The function runs in the sandbox's thread. If it returns None, the request gets the ordinary answer.
+"""
 
 EVERY = "*"
 
@@ -43,14 +45,14 @@ class Scripts:
         self._steps: dict[tuple[str, str], list[Iterator[Step]]] = {}
 
     def add(self, external_id: str, steps: Iterable[Step], operation: str = CANCEL) -> None:
-        """Append steps to the queue; an endless iterator overrides the behaviour of the id forever."""
+        """Append steps to the queue. An infinite iterator permanently overrides the behaviour of the id."""
         if isinstance(steps, list | tuple):
             steps = [check_step(step) for step in steps]
         with self._changed:
             self._steps.setdefault((check_operation(operation), external_id), []).append(iter(steps))
 
     def next(self, parsed: ParsedRequest) -> Step | None:
-        """Remove and return the next step for a request; None if there is none."""
+        """Remove and return the next step for a request, or None."""
         if not self._steps:
             return None
         with self._changed:
@@ -61,7 +63,7 @@ class Scripts:
         return None
 
     def clear(self) -> None:
-        """Drop all steps."""
+        """Delete all steps."""
         with self._changed:
             self._steps.clear()
 
@@ -77,7 +79,7 @@ class Scripts:
 
 
 class Gate:
-    """Holds requests until a test releases them."""
+    """Holds requests until a test releases them. As a context manager, it releases them at the end of the block."""
 
     def __init__(self, changed: Condition, external_id: str, operation: str, when: str) -> None:
         self._changed = changed
@@ -87,13 +89,21 @@ class Gate:
         self._is_open = False
 
     def wait_arrived(self, timeout: float = 10.0, *, count: int = 1) -> None:
-        """Wait until ``count`` requests have arrived; ``TimeoutError`` after ``timeout`` seconds."""
+        """Wait until requests have arrived.
+
+        Args:
+            timeout: Maximum waiting time in seconds.
+            count: Number of requests.
+
+        Raises:
+            TimeoutError: Fewer requests arrived in time.
+        """
         with self._changed:
             if not self._changed.wait_for(lambda: self._arrived >= count, timeout):
                 raise TimeoutError(f"{self._arrived} of {count} requests arrived within {timeout} s.")
 
     def release(self) -> None:
-        """Release the waiting requests, and hold no further ones."""
+        """Release the held requests, and stop holding requests."""
         with self._changed:
             self._is_open = True
             waiting, self._waiting = self._waiting, []
@@ -107,7 +117,7 @@ class Gate:
         self.release()
 
     def holds(self, parsed: ParsedRequest, when: str, proceed: Callable[[], None]) -> bool:
-        """Store ``proceed`` until the release if this gate holds the request; return whether it does."""
+        """Hold a matching request by storing ``proceed`` until the release. Return whether it is held."""
         if when != self._when or parsed.operation != self._operation:
             return False
         if self._external_id != EVERY and self._external_id not in parsed.external_ids:
@@ -139,7 +149,7 @@ class Gates:
         return gate
 
     def pass_through(self, parsed: ParsedRequest, when: str, proceed: Callable[[], None]) -> None:
-        """Call ``proceed`` at once, or when the first gate that holds the request is released."""
+        """Call ``proceed`` now, or when the first gate that holds the request is released."""
         for gate in self._gates:
             if gate.holds(parsed, when, proceed):
                 return

@@ -1,7 +1,8 @@
-"""FireKassa's dialect (API v2), with the id in the path, a Bearer token and an optional request signature.
+"""The dialect of FireKassa (API v2): the id in the path, a Bearer token and an optional signature.
 
-The success and the bodies of 404 and 422 are documented or recorded. The answers to a refused cancel request, to bad
-credentials and to too many requests are not published; here they have the shape of its other errors.
+The success and the bodies of 404 and 422 are documented or recorded. The answers to a refused cancel request, to
+invalid credentials and to too many requests are not published. The sandbox sends them in the form of FireKassa's
+other errors.
 """
 
 import hashlib
@@ -135,7 +136,7 @@ class FireKassaDialect(Dialect):
 
 
 def transaction(invoice: "StoredInvoice", words: Mapping[InvoiceState, str]) -> dict[str, Any]:
-    """Return an invoice as ``GET /api/v2/transactions/{id}`` shows it."""
+    """Return an invoice in the form of ``GET /api/v2/transactions/{id}``."""
     holds_money = invoice.status in (
         words[InvoiceState.PARTIALLY_PAID],
         words[InvoiceState.PAID],

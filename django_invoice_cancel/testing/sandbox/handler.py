@@ -17,7 +17,7 @@ from .wire import Connection, Reply, Request, render
 
 
 class RequestHandler:
-    """One request, from its arrival to its answer."""
+    """Handles one request, from arrival to answer."""
 
     __slots__ = ("connection", "dialect", "entry", "parsed", "request", "state")
 
@@ -44,14 +44,14 @@ class RequestHandler:
             self.apply(self.behaviour_of_id())
 
     def rejection(self) -> Reply | None:
-        """Return the answer that rejects the request (credentials, rate, syntax), or None."""
+        """Return the answer that rejects the request (credentials, rate, syntax); None if it is accepted."""
         error = self.dialect.credentials_error(self.request)
         if error is None and not self.state.accept_within_rate(self.dialect):
             error = self.dialect.reply_rate_limited(self.state.config.retry_after_seconds)
         return error or self.parsed.error
 
     def behaviour_of_id(self) -> Behaviour:
-        """Return the behaviour that the id selects; faults apply only to the first cancel request."""
+        """Return the behaviour that the id selects. Faults apply only to the first cancel request."""
         if self.parsed.operation != CANCEL:
             return ORDINARY
         invoice = self.state.store.find(self.parsed.external_ids[0])
@@ -69,7 +69,7 @@ class RequestHandler:
             self.apply_whole(behaviour_named(result or ORDINARY.name))
 
     def apply_whole(self, behaviour: Behaviour) -> None:
-        """Apply a behaviour with its initial state, whatever the id selects."""
+        """Apply a behaviour including its initial state. The behaviour that the id selects is ignored."""
         if behaviour.initial_state is None:
             self.finish(ORDINARY, self.not_found())
         elif behaviour.initial_state is InvoiceState.OPEN:
@@ -84,8 +84,8 @@ class RequestHandler:
             self.state.store.set_state(external_id, state)
 
     def apply(self, behaviour: Behaviour) -> None:
-        """Execute the request as the behaviour defines, then answer."""
-        reply = Reply(500, b"", "text/plain")  # replaced by the answer of a behaviour that does not execute
+        """Execute the request as the behaviour defines, then answer it."""
+        reply = Reply(500, b"", "text/plain")  # replaced unless the behaviour does not execute the request
         if behaviour.execution is Execution.YES:
             reply = self.carry_out()
         elif behaviour.execution is Execution.LATE:
@@ -95,7 +95,7 @@ class RequestHandler:
         self.finish(behaviour, reply)
 
     def finish(self, behaviour: Behaviour, reply: Reply) -> None:
-        """Send the answer unless a gate holds it."""
+        """Send the answer now, or after the release if a gate holds it."""
         if self.state.before_answer is not None:
             self.state.before_answer(self.entry.public())
         self.state.gates.pass_through(self.parsed, "after", lambda: self.answer(behaviour.answer, reply))
@@ -136,7 +136,7 @@ class RequestHandler:
         return dialect.reply_canceled() if is_repeat and self.state.config.repeat_is_ok else dialect.reply_not_open()
 
     def not_found(self) -> Reply:
-        """Return the answer about an invoice that the provider does not know."""
+        """Return the answer for an invoice that the provider does not know."""
         is_lookup = self.parsed.operation == LOOKUP
         return self.dialect.reply_lookup([]) if is_lookup else self.dialect.reply_not_found()
 
@@ -151,7 +151,7 @@ class RequestHandler:
             self.connection.send(render(_REPLIES[answer](self) if answer in _REPLIES else reply))
 
     def cut_body(self, reply: Reply) -> None:
-        """Close the connection before the whole body is sent."""
+        """Close the connection before the whole body was sent."""
         cut = reply._replace(body=reply.body[:1])
         self.connection.send(render(cut, length=len(reply.body)), close=True)
 
@@ -203,13 +203,13 @@ class SandboxState:
         self._accepted: dict[str, deque[float]] = {name: deque() for name in dialects}
 
     def dialect_at(self, path: str) -> Dialect | None:
-        """Return the dialect of a path."""
+        """Return the dialect for a path."""
         if path.startswith("/api/v2/"):
             return self.firekassa
         return self.cryptocloud if path.startswith("/v2/") else None
 
     def accept_within_rate(self, dialect: Dialect) -> bool:
-        """Count a request; return False if the rate of this second is used up."""
+        """Count a request. Return False if the rate of the current second is exceeded."""
         if self.config.rate is None:
             return True
         now, accepted = time.monotonic(), self._accepted[dialect.name]
@@ -221,7 +221,7 @@ class SandboxState:
         return True
 
     def receive(self, request: Request, connection: Connection) -> None:
-        """Handle a request that arrived at the providers' port."""
+        """Handle a request to the port of the providers."""
         dialect = self.dialect_at(request.path)
         if dialect is None:
             connection.send(render(reply_page(404, b"<h1>404 Not Found</h1>")))
@@ -229,6 +229,6 @@ class SandboxState:
             RequestHandler(self, dialect, request, connection).arrive()
 
     def receive_elsewhere(self, request: Request, connection: Connection) -> None:
-        """Log a request to the target of a redirect, and answer with 200."""
+        """Log a request to the target of a redirect, and answer it with 200."""
         self.log.enter(LogEntry(request, "", "elsewhere", ()), keep=self.config.keep_requests)
         connection.send(render(Reply(200, b"{}")))

@@ -1,7 +1,7 @@
-"""The log of received requests, in full or as times and counts.
+"""The log of received requests, either complete or as times and counts.
 
-A request is logged before it is handled, so that a test that saw it arrive can count it. ``executed`` is set when the
-cancellation is carried out.
+A request is logged before it is handled, so a test that detects its arrival can count it. ``executed`` is set when
+the cancellation is executed.
 """
 
 import time
@@ -21,22 +21,24 @@ class LoggedRequest:
     time: float
     """Seconds since the epoch."""
     monotonic: float
+    """Monotonic time in seconds."""
     dialect: str
+    """``firekassa`` or ``cryptocloud``."""
     operation: str
-    """``cancel``, ``lookup``, ``list``, ``create``, ``other``; ``elsewhere`` if it followed a redirect."""
+    """``cancel``, ``lookup``, ``list``, ``create``, ``other``; ``elsewhere`` for a request that followed a redirect."""
     method: str
     path: str
-    """With the query string."""
+    """The path with the query string."""
     headers: Mapping[str, str]
-    """With lower-case names."""
+    """The headers, with lower-case names."""
     body: bytes
     external_ids: tuple[str, ...]
     executed: bool
-    """Whether it changed an invoice at the provider."""
+    """Whether the request changed an invoice at the provider."""
 
     @property
     def external_id(self) -> str:
-        """The first id of the request; empty if there is none."""
+        """The first id of the request, or an empty string."""
         return self.external_ids[0] if self.external_ids else ""
 
 
@@ -84,7 +86,7 @@ class RequestLog:
             self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def enter(self, entry: LogEntry, *, keep: bool) -> None:
-        """Log a request, in full if ``keep`` is set, else its time and the counts."""
+        """Log a request: completely if ``keep`` is set, otherwise only its time and counts."""
         with self._changed:
             if keep:
                 self._entries.append(entry)

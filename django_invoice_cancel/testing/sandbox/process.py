@@ -1,7 +1,7 @@
 """``SandboxProcess``: the sandbox as a child process, with the same controls as ``ProviderSandbox``.
 
-For tests and benchmarks in which several processes send requests to one provider, and for speed: the child has its
-own interpreter. The child exits at the end of the ``with`` block, or when this process is killed.
+It is for tests and benchmarks in which several processes send requests to one provider. It is also faster, because
+the child has its own interpreter. The child exits at the end of the ``with`` block, or when this process is killed.
 """
 
 import http.client
@@ -21,7 +21,12 @@ END_SECONDS = 10.0
 
 
 class SandboxProcess:
-    """A sandbox in a process of its own. Keyword arguments are the fields of ``SandboxConfig``."""
+    """A sandbox in a child process. A ``with`` block starts and stops it.
+
+    Args:
+        port: The port of the providers; 0: any free port.
+        **config: The fields of ``SandboxConfig``.
+    """
 
     def __init__(self, *, port: int = 0, **config: Any) -> None:
         self._first_config = SandboxConfig(**config)
@@ -32,7 +37,11 @@ class SandboxProcess:
     # -- start and stop ---------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Start the child and wait until it prints its addresses."""
+        """Start the child and wait until it reports its addresses.
+
+        Raises:
+            RuntimeError: The child did not start.
+        """
         module = "django_invoice_cancel.testing.sandbox"
         config = json.dumps(asdict(self._first_config))
         arguments = ["--port", str(self._port), "--exit-with-parent", "--json", "--config", "-"]
@@ -62,7 +71,7 @@ class SandboxProcess:
         return self._child.pid
 
     def close(self) -> None:
-        """Terminate the child and wait for its exit. Does nothing if it was closed before."""
+        """Terminate the child and wait for its exit. Does nothing if it is closed already."""
         child, self._child = self._child, None
         if child is None:
             return
@@ -82,29 +91,50 @@ class SandboxProcess:
         self.close()
 
     def settings(self, **options: Any) -> dict[str, dict[str, Any]]:
-        """Return ``INVOICE_CANCEL["PROVIDERS"]`` with ``firekassa`` and ``cryptocloud``; options go to both."""
+        """Return ``INVOICE_CANCEL["PROVIDERS"]`` with the aliases ``firekassa`` and ``cryptocloud``.
+
+        Args:
+            **options: More ``OPTIONS``, for both providers.
+        """
         return provider_settings(self._first_config, self.base_url, **options)
 
     # -- controls -----------------------------------------------------------------------------------------
 
     def configure(self, **changes: Any) -> None:
-        """Set fields of ``SandboxConfig``, other than the credentials, from the next request on."""
+        """Change fields of ``SandboxConfig`` from the next request on.
+
+        Args:
+            **changes: The new values by field.
+
+        Raises:
+            ValueError: A field is a credential, which can be set at the start only.
+        """
         self._post("control", {"configure": changes})
 
     def script(
         self, external_id: str, steps: Iterable[str | bytes], *, operation: str = CANCEL, forever: bool = False
     ) -> None:
-        """Apply one step to each of the next requests for an invoice (``"*"``: any invoice), once or forever."""
+        """Script the next requests for an invoice, one step for each request.
+
+        Args:
+            external_id: The id of the invoice; ``"*"``: any invoice.
+            steps: Names or codes of behaviours, or raw bytes.
+            operation: ``cancel``, ``lookup``, ``list``, ``create`` or ``other``.
+            forever: Whether the steps are repeated without end.
+
+        Raises:
+            ValueError: A step, the operation or the id is invalid.
+        """
         plain = [step if isinstance(step, str) else {"raw": step.decode("latin-1")} for step in steps]
         script = {"id": external_id, "steps": plain, "operation": operation, "forever": forever}
         self._post("control", {"script": [script]})
 
     def set_status(self, external_id: str, word: str) -> None:
-        """Set the provider's status string of an invoice, known or not."""
+        """Set the provider's status string of an invoice. Unknown strings are allowed."""
         self._post("control", {"set_status": {external_id: word}})
 
     def pay(self, external_id: str) -> None:
-        """Mark the invoice as paid, whatever its status is."""
+        """Mark the invoice as paid, regardless of its status."""
         self._post("control", {"pay": [external_id]})
 
     def reset(self) -> None:
@@ -112,22 +142,27 @@ class SandboxProcess:
         self._post("reset", {})
 
     def truth(self, external_id: str) -> str | None:
-        """Return the provider's status string of an invoice; None if the provider does not know it."""
+        """Return the provider's status string of an invoice; None if the provider does not know the invoice."""
         word: str | None = self._get("truth", id=external_id)[external_id]
         return word
 
     def truths(self) -> dict[str, str]:
-        """Return the status of every known invoice, by id."""
+        """Return the provider's status string of every known invoice, by id."""
         words: dict[str, str] = self._get("truth")
         return words
 
     def count(self, operation: str, external_id: str | None = None) -> int:
-        """Return the number of requests for an operation, of all invoices or of one."""
+        """Return the number of requests for an operation.
+
+        Args:
+            operation: ``cancel``, ``lookup``, ``list``, ``create``, ``other`` or ``elsewhere``.
+            external_id: The id of one invoice; None: all invoices.
+        """
         named = {} if external_id is None else {"id": external_id}
         return int(self._get("count", operation=operation, **named)["count"])
 
     def executed(self, external_id: str) -> int:
-        """Return how many cancel requests changed the invoice at the provider."""
+        """Return the number of cancel requests that changed the invoice at the provider."""
         return int(self._get("count", id=external_id)["executed"])
 
     def summary(self) -> dict[str, dict[str, Any]]:
@@ -136,12 +171,21 @@ class SandboxProcess:
         return summary
 
     def timeline(self) -> list[tuple[float, str, str]]:
-        """Return (monotonic time, operation, first id) of every request, in order of arrival."""
+        """Return (monotonic time in seconds, operation, first id) of every request, in order of arrival."""
         return [(seconds, operation, first) for seconds, operation, first in self._get("timeline")]
 
     @staticmethod
     def wait_until(condition: Callable[[], object], timeout: float = 10.0, *, every: float = 0.02) -> None:
-        """Poll ``condition()`` each ``every`` seconds; raise ``TimeoutError`` after ``timeout`` seconds."""
+        """Evaluate ``condition()`` repeatedly until it is true.
+
+        Args:
+            condition: A function without arguments.
+            timeout: Maximum waiting time in seconds.
+            every: Interval between two evaluations, in seconds.
+
+        Raises:
+            TimeoutError: The condition was still false.
+        """
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:

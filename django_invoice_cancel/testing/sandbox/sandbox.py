@@ -1,7 +1,8 @@
-"""``ProviderSandbox``: the stand-in for both providers, as a server in a thread of this process.
+"""``ProviderSandbox``: simulates both providers, as a server in a thread of this process.
 
-It listens on 127.0.0.1, on two ports. The first is the providers' address. The second receives requests that followed
-a redirect, and control requests, so that these work while the providers are down. Every method is thread-safe.
+It listens on two ports of 127.0.0.1. The first one is the address of the providers. The second one receives control
+requests, which therefore work while the providers are down, and requests that followed a redirect. All methods are
+thread-safe.
 """
 
 import itertools
@@ -23,8 +24,11 @@ from .wire import Connection, Request, render
 class ProviderSandbox:
     """FireKassa and CryptoCloud on one port, with documented answers and with faults.
 
-    ``with ProviderSandbox() as sandbox`` starts and stops it. Keyword arguments are the fields of ``SandboxConfig``.
-    An exception in a step, a hook or the sandbox itself is raised at the end of the ``with`` block.
+    A ``with`` block starts and stops it. At its end, an exception in a step, a hook or the sandbox itself is raised.
+
+    Args:
+        port: The port of the providers; 0: any free port.
+        **config: The fields of ``SandboxConfig``.
     """
 
     def __init__(self, *, port: int = 0, **config: Any) -> None:
@@ -37,7 +41,7 @@ class ProviderSandbox:
     # -- start and stop ---------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Listen, and answer in a separate thread."""
+        """Start a thread that listens and answers."""
         self._port, elsewhere_port = self._server.start(self._port)
         self._state.base_url = self.base_url
         self._state.elsewhere_url = f"http://127.0.0.1:{elsewhere_port}"
@@ -46,7 +50,7 @@ class ProviderSandbox:
         return self
 
     def close(self) -> None:
-        """Close all connections and stop the thread. Does nothing if it was closed before."""
+        """Close all connections and stop the thread. Does nothing if the sandbox is closed already."""
         self._server.close()
 
     def __enter__(self) -> Self:
@@ -66,11 +70,15 @@ class ProviderSandbox:
 
     @property
     def control_url(self) -> str:
-        """The address of control requests; it works also while the providers are down."""
+        """The address of control requests. It works also while the providers are down."""
         return f"{self._state.elsewhere_url}/_sandbox"
 
     def settings(self, **options: Any) -> dict[str, dict[str, Any]]:
-        """Return ``INVOICE_CANCEL["PROVIDERS"]`` with ``firekassa`` and ``cryptocloud``; options go to both."""
+        """Return ``INVOICE_CANCEL["PROVIDERS"]`` with the aliases ``firekassa`` and ``cryptocloud``.
+
+        Args:
+            **options: More ``OPTIONS``, for both providers.
+        """
         return provider_settings(self.config, self.base_url, **options)
 
     # -- behaviour -----------------------------------------------------------------------------------------
@@ -81,7 +89,14 @@ class ProviderSandbox:
         return self._state.config
 
     def configure(self, **changes: Any) -> None:
-        """Set fields of ``SandboxConfig``, other than the credentials, from the next request on."""
+        """Change fields of ``SandboxConfig`` from the next request on.
+
+        Args:
+            **changes: The new values by field.
+
+        Raises:
+            ValueError: A field is a credential, which can be set at the start only.
+        """
         fixed = CREDENTIALS & changes.keys()
         if fixed:
             raise ValueError(f"{', '.join(sorted(fixed))} can be set at the start only.")
@@ -93,16 +108,34 @@ class ProviderSandbox:
             self._server.accept_again()
 
     def script(self, external_id: str, steps: Iterable[Step], *, operation: str = CANCEL) -> None:
-        """Apply one step to each of the next requests for an invoice (``"*"``: any invoice)."""
+        """Script the next requests for an invoice, one step for each request.
+
+        Args:
+            external_id: The id of the invoice; ``"*"``: any invoice.
+            steps: Names or codes of behaviours, raw bytes, or functions of the request that return either.
+            operation: ``cancel``, ``lookup``, ``list``, ``create`` or ``other``.
+
+        Raises:
+            ValueError: A step, the operation or the id is invalid.
+        """
         self._state.scripts.add(self._id(external_id), steps, operation)
 
     def hold(self, external_id: str = EVERY, *, operation: str = CANCEL, when: str = "before") -> Gate:
-        """Hold requests about an invoice ``before`` or ``after`` they are carried out, until released."""
+        """Hold requests for an invoice until the gate is released.
+
+        Args:
+            external_id: The id of the invoice; ``"*"``: any invoice.
+            operation: The operation of the requests.
+            when: ``before`` or ``after`` the execution of the request.
+
+        Returns:
+            The gate. Its ``wait_arrived`` waits for requests, its ``release`` lets them continue.
+        """
         return self._state.gates.add(self._id(external_id), operation, when)
 
     @property
     def before_answer(self) -> Callable[[LoggedRequest], None] | None:
-        """A hook that is called in the sandbox's thread, after a request is executed and before its answer is sent."""
+        """A hook that runs in the sandbox's thread, after a request was executed and before its answer is sent."""
         return self._state.before_answer
 
     @before_answer.setter
@@ -120,39 +153,49 @@ class ProviderSandbox:
     # -- invoices at the provider ---------------------------------------------------------------------------------
 
     def new_id(self, dialect: str, behaviour: str = "ordinary") -> str:
-        """Return an id that was not used before, of an invoice with this behaviour."""
+        """Return a new id of an invoice.
+
+        Args:
+            dialect: ``firekassa`` or ``cryptocloud``.
+            behaviour: The name or code of the behaviour that the id selects.
+        """
         return invoice_id(dialect, next(self._new_ids), behaviour)
 
     def truth(self, external_id: str) -> str | None:
-        """Return the provider's status string of an invoice; None if the provider does not know it."""
+        """Return the provider's status string of an invoice; None if the provider does not know the invoice."""
         invoice = self._state.store.find(self._id(external_id))
         return None if invoice is None else invoice.status
 
     def truths(self) -> dict[str, str]:
-        """Return the status of every known invoice, by id."""
+        """Return the provider's status string of every known invoice, by id."""
         return {invoice.external_id: invoice.status for invoice in self._state.store}
 
     def set_status(self, external_id: str, word: str) -> None:
-        """Set the provider's status string of an invoice, known or not."""
+        """Set the provider's status string of an invoice. Unknown strings are allowed."""
         self._state.store.set_status(self._id(external_id), word)
 
     def pay(self, external_id: str) -> None:
-        """Mark the invoice as paid, whatever its status is."""
+        """Mark the invoice as paid, regardless of its status."""
         self._state.store.set_state(self._id(external_id), InvoiceState.PAID)
 
     def carry_out(self, external_id: str) -> bool:
-        """Cancel the invoice at the provider, without a request; return whether that changed it."""
+        """Cancel the invoice at the provider without a request. Return whether it was changed."""
         return self._state.store.carry_out(self._id(external_id))
 
     # -- received requests --------------------------------------------------------------------------------------
 
     @property
     def requests(self) -> list[LoggedRequest]:
-        """The requests that reached the providers, in order of arrival; a copy."""
+        """A copy of the list of requests that reached the providers, in order of arrival."""
         return self._state.log.requests()
 
     def count(self, operation: str, external_id: str | None = None) -> int:
-        """Return the number of requests for an operation, of all invoices or of one."""
+        """Return the number of requests for an operation.
+
+        Args:
+            operation: ``cancel``, ``lookup``, ``list``, ``create``, ``other`` or ``elsewhere``.
+            external_id: The id of one invoice; None: all invoices.
+        """
         return self._state.log.count(operation, None if external_id is None else self._id(external_id))
 
     def summary(self) -> dict[str, dict[str, object]]:
@@ -161,16 +204,24 @@ class ProviderSandbox:
         return {**self._state.log.summary(), "executed": executed}
 
     def executed(self, external_id: str) -> int:
-        """Return how many cancel requests changed the invoice at the provider."""
+        """Return the number of cancel requests that changed the invoice at the provider."""
         invoice = self._state.store.find(self._id(external_id))
         return 0 if invoice is None else invoice.executed
 
     def timeline(self) -> list[tuple[float, str, str]]:
-        """Return (monotonic time, operation, first id) of every request, in order of arrival."""
+        """Return (monotonic time in seconds, operation, first id) of every request, in order of arrival."""
         return self._state.log.timeline()
 
     def wait_until(self, condition: Callable[[], object], timeout: float = 10.0) -> None:
-        """Wait until ``condition()`` is true; raise ``TimeoutError`` after ``timeout`` seconds."""
+        """Wait until ``condition()`` is true. It is evaluated again after each event in the sandbox.
+
+        Args:
+            condition: A function without arguments.
+            timeout: Maximum waiting time in seconds.
+
+        Raises:
+            TimeoutError: The condition was still false.
+        """
         with self._state.changed:
             if not self._state.changed.wait_for(condition, timeout):
                 raise TimeoutError(f"The condition was not met within {timeout} s.")

@@ -1,7 +1,7 @@
-"""Two listening sockets on 127.0.0.1 and a thread that serves them.
+"""Two listening sockets on 127.0.0.1, and a thread that serves them.
 
-The second port works also while the first refuses connections; a refusing port stays bound. An exception in a callback
-is appended to ``errors``.
+The second port still works while the first one refuses connections. A port that refuses stays bound. Exceptions in
+callbacks are appended to ``errors``.
 """
 
 import asyncio
@@ -45,16 +45,16 @@ class Server:
         return self._port, self._elsewhere.getsockname()[1]
 
     def close(self) -> None:
-        """Close all connections and stop the thread. Does nothing if it was closed before."""
+        """Close all connections and stop the thread. Does nothing if the server is closed already."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
 
     def refuse(self) -> None:
-        """Refuse connections on the first port and close the open ones. Does nothing if not started.
+        """Refuse connections on the first port and close the open ones. Does nothing if the server is not started.
 
-        They are closed when this returns, unless it is called by a control request on one of them.
+        When it returns, the connections are closed, unless a control request on one of them called it.
         """
         if self._thread is None or threading.current_thread() is self._thread:
             self._in_loop(self._refuse)
@@ -62,7 +62,7 @@ class Server:
             asyncio.run_coroutine_threadsafe(self._refuse_and_wait(), self._loop).result()
 
     def accept_again(self) -> None:
-        """Accept connections on the first port again. Does nothing if not started."""
+        """Accept connections on the first port again. Does nothing if the server is not started."""
         self._in_loop(self._accept_again)
 
     # -- in the thread ----------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class Server:
             await asyncio.sleep(0)
 
     def _listen(self, sock: socket.socket, receive: Receiver, connections: set[Connection]) -> None:
-        # Not asyncio's create_server: that takes a turn of the loop, for which refuse() must not wait.
+        # Not asyncio's create_server: it needs an iteration of the loop, and refuse() must not wait for that.
         sock.setblocking(False)  # noqa: FBT003 - its only parameter
         sock.listen(BACKLOG)
         self._loop.add_reader(sock, self._accept, sock, lambda: Connection(receive, connections))
@@ -97,7 +97,7 @@ class Server:
                 client, _ = sock.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            # The loop itself keeps no reference to a task.
+            # The loop keeps only weak references to tasks.
             task = self._loop.create_task(self._loop.connect_accepted_socket(make_connection, client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -116,10 +116,10 @@ class Server:
     def _refuse(self) -> None:
         self._loop.remove_reader(self._here)
         self._here.close()
-        self._here = _bind(self._port)  # a bound socket that does not listen refuses, and keeps the port
-        # Not at once: the control request that asked for it may use this port, and its answer is sent first.
+        self._here = _bind(self._port)  # a bound socket that does not listen refuses connections and keeps the port
+        # Not now: the control request that called this may use this port, and its answer must be sent first.
         self._loop.call_soon(self._drop)
-        for task in self._tasks:  # accepted, without a connection object yet
+        for task in self._tasks:  # accepted, but without a connection object yet
             task.add_done_callback(lambda _: self._drop())
 
     async def _refuse_and_wait(self) -> None:

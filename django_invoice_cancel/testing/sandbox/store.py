@@ -1,7 +1,7 @@
-"""The invoices of both providers, with the provider's status strings, and the interface of a dialect.
+"""The invoices of both providers with the provider's status strings, and the interface of a dialect.
 
-An unknown id is created at its first request, in the state that its code names. A cancel request changes only an open
-invoice. One lock guards the store; it may be shared.
+An unknown id is created at its first request, in the state that its code selects. A cancel request changes only an
+open invoice. One lock protects the store. It may be shared.
 """
 
 import json
@@ -29,9 +29,9 @@ class ParsedRequest(NamedTuple):
 
     operation: str
     external_ids: tuple[str, ...] = ()
-    """In canonical form; invalid ids are left out."""
+    """The ids in canonical form. Invalid ids are left out."""
     error: Reply | None = None
-    """The answer to an invalid request with valid credentials."""
+    """The answer to an invalid request that has valid credentials."""
     fields: Mapping[str, Any] = {}
 
 
@@ -40,7 +40,7 @@ class Dialect(ABC):
 
     name: ClassVar[str]
     words: ClassVar[Mapping[InvoiceState, str]]
-    """Its status strings."""
+    """The provider's status strings."""
     currency: ClassVar[str]
     """The default currency."""
 
@@ -53,7 +53,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def make_id(self, number: int) -> str:
-        """Return the id of the ``number``-th created invoice, with ordinary behaviour."""
+        """Return the id of created invoice ``number``, with ordinary behaviour."""
 
     @abstractmethod
     def read(self, request: Request) -> ParsedRequest:
@@ -79,7 +79,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def reply_lookup(self, invoices: Sequence["StoredInvoice"]) -> Reply:
-        """Return the answer to a lookup; unknown invoices are left out."""
+        """Return the answer to a lookup. Unknown invoices are left out."""
 
     @abstractmethod
     def reply_bad_credentials(self) -> Reply: ...
@@ -95,7 +95,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def reply_echo(self, header: str) -> Reply:
-        """Return an error that contains the request's Authorization header."""
+        """Return an error that echoes the Authorization header of the request."""
 
 
 def reply_json(status: int, data: object, *headers: tuple[str, str]) -> Reply:
@@ -104,7 +104,7 @@ def reply_json(status: int, data: object, *headers: tuple[str, str]) -> Reply:
 
 
 def reply_page(status: int, page: bytes = CLOUDFLARE_PAGE) -> Reply:
-    """Return a reply with a web page, as a proxy in front of the provider sends it."""
+    """Return a reply with a web page, as a proxy in front of the provider would send it."""
     return Reply(status, page, "text/html; charset=UTF-8", (("Server", "cloudflare"),))
 
 
@@ -117,13 +117,13 @@ class StoredInvoice:
     amount: str = "100.00"
     currency: str = ""
     order_id: str = "None"
-    """The string ``None`` if there is none, as at CryptoCloud."""
+    """The string ``None`` if it is not set, as at CryptoCloud."""
     created_at: float = field(default_factory=time.time)
     changed_at: float = field(default_factory=time.time)
     executed: int = 0
-    """Number of cancel requests that changed it."""
+    """Number of cancel requests that changed the invoice."""
     cancels: int = 0
-    """Number of cancel requests."""
+    """Number of cancel requests for the invoice."""
 
 
 class InvoiceStore:
@@ -169,7 +169,7 @@ class InvoiceStore:
             return invoice
 
     def carry_out(self, external_id: str) -> bool:
-        """Cancel the invoice if it is open; return whether that changed it."""
+        """Cancel the invoice if it is open. Return whether it was changed."""
         words = self.dialect_of(external_id).words
         with self._changed:
             invoice = self.find(external_id)
@@ -180,17 +180,17 @@ class InvoiceStore:
             return True
 
     def set_state(self, external_id: str, state: InvoiceState) -> None:
-        """Set the state of an invoice, whatever its status is."""
+        """Set the state of an invoice, regardless of its current one."""
         self.set_status(external_id, self.dialect_of(external_id).words[state])
 
     def set_status(self, external_id: str, word: str) -> None:
-        """Set the provider's status string, known or not, whatever the invoice's status is."""
+        """Set the provider's status string of an invoice, regardless of its status. Unknown strings are allowed."""
         with self._changed:
             invoice = self.find(external_id) or self._add(external_id, InvoiceState.OPEN)
             self._write(invoice, word)
 
     def count_cancel(self, invoice: StoredInvoice) -> bool:
-        """Count a cancel request; return whether it is the first one."""
+        """Count a cancel request. Return whether it is the first one."""
         with self._changed:
             invoice.cancels += 1
             return invoice.cancels == 1

@@ -1,7 +1,7 @@
 """HTTP/1.1 on a plain socket, so that an answer can fail at any byte.
 
-A connection passes on whole requests and sends the bytes that it receives. It reads the next request only after the
-previous one was answered; without an answer it stays silent until it is closed.
+A connection passes complete requests on, and sends the bytes that it receives. It reads the next request after the
+previous one was answered. Without an answer it stays silent until it is closed.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ MAX_BODY = 1024 * 1024
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A whole request, with lower-case names of headers."""
+    """A complete request, with lower-case header names."""
 
     method: str
     path: str
@@ -37,7 +37,7 @@ class Reply(NamedTuple):
 
 
 class BadRequest(Exception):
-    """The request cannot be read; ``status`` is the status code of the answer."""
+    """The request is unreadable. ``status`` is the HTTP status code of the answer."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
     # -- answering --------------------------------------------------------------------------------------------
 
     def send(self, data: bytes, *, close: bool = False) -> None:
-        """Send an answer, and read the next request unless the connection is closed."""
+        """Send an answer. Then read the next request, or close the connection if ``close`` is set."""
         if self._transport.is_closing():
             return
         self._transport.write(data)
@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
 
 
 def parse_head(head: str) -> Request:
-    """Parse a head (without its empty line)."""
+    """Parse the head of a request, without its empty line."""
     first, *lines = head.split("\r\n")
     parts = first.split(" ")
     if len(parts) != 3 or not parts[1].startswith("/"):

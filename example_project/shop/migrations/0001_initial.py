@@ -1,4 +1,4 @@
-"""The shop's table, as it was before django_invoice_cancel came."""
+"""The table of the shop before it used django_invoice_cancel."""
 
 import django.utils.timezone
 from django.db import migrations, models

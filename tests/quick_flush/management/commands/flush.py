@@ -1,7 +1,7 @@
-"""Empty the tables after a transactional test, without making content types and permissions again.
+"""Empty the tables after a transactional test without recreating content types and permissions.
 
 Django's own ``flush`` truncates every table and then emits ``post_migrate``, which takes longer than most tests. This
-one deletes the rows of the tables that have any, and keeps what ``migrate`` has made.
+command deletes the rows of non-empty tables, and keeps the rows that ``migrate`` created.
 """
 
 from typing import Any
