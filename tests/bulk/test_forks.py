@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import signal
+import sys
 import threading
 from contextlib import closing
 
@@ -20,6 +21,18 @@ FORKS = [
     pytest.param(os.fork, id="os.fork"),
     pytest.param(ctypes.PyDLL(None).fork, id="a fork in C"),  # no hook of Python runs
 ]
+
+
+@pytest.fixture(autouse=True)
+def threads_wait_for_their_turn():
+    """No thread asks another one for the interpreter while a child is forked.
+
+    A child forked in C inherits such a request, and then waits forever for the thread that made it.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    yield
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture
