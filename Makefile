@@ -10,7 +10,7 @@ BIN := .venv/bin
 WORKERS ?= $(shell n=$$(($$(nproc 2>/dev/null || echo 2) + 1)); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
 # All dependency groups, for the pins: they include `test` and `lint` by `dev`.
-GROUPS := $(addprefix --group ,dev postgres mysql celery tasks-db e2e docs)
+GROUPS := $(addprefix --group ,dev postgres mysql celery tasks-db browser docs)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve serve-celery serve-tasks test coverage lint format types imports migrations messages matrix
@@ -72,7 +72,7 @@ matrix:  ## the tests on every Django and Python that is supported
 	@bash .ci/run matrix
 
 screenshots:  ## take the docs' pictures of the admin anew (needs Debian's chromium)
-	@$(PYTHON) tools/bootstrap.py --groups test,e2e
+	@$(PYTHON) tools/bootstrap.py --groups test,browser
 	@$(BIN)/python tools/screenshots.py $(ARGS)
 
 constraints:  ## pin anew what the tests run with (needs uv on PATH)

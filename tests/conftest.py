@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
+pytest_plugins = ["django_invoice_cancel.testing.pytest_plugin"]
+
 REQUIRE_SERVICES = os.environ.get("INVOICE_CANCEL_REQUIRE_SERVICES") == "1"
 VENDORS = {"postgres": "postgresql", "mysql": "mysql"}
 NIGHTS = {
@@ -48,8 +50,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         variable = f"INVOICE_CANCEL_TEST_{mark.args[0].upper()}_URL"
         if not os.environ.get(variable):
             pytest.skip(f"needs {mark.args[0]}: set {variable}")
-    if item.get_closest_marker("e2e") and not (shutil.which("chromium") and find_spec("playwright")):
-        pytest.skip("needs chromium and the dependency group e2e")
+    if item.get_closest_marker("browser") and not (shutil.which("chromium") and find_spec("playwright")):
+        pytest.skip("needs chromium and the dependency group browser")
 
 
 @pytest.hookimpl(wrapper=True)

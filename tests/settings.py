@@ -72,8 +72,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_invoice_cancel",
-    "tests.child_models",
-    "tests.quick_flush",
+    "tests.apps.child_models",
+    "tests.apps.quick_flush",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -16,7 +16,7 @@ _NAME = re.compile(r"^\| `([\w.]+)` \| ", re.MULTILINE)
 _DOTTED = re.compile(rf"\b{PACKAGE}(?:\.\w+)+\b(?!/)")
 _IMPORT = re.compile(rf"\bfrom ({PACKAGE}[\w.]*) import ([\w, ]+)")
 EXAMPLES = sorted(path for path in ROOT.glob("example_project/**/*.py") if "migrations" not in path.parts)
-ADAPTERS = [ROOT / "tests/providers_conformance/test_no_content.py"]
+ADAPTERS = [ROOT / "tests/unit/providers/conformance/test_no_content.py"]
 
 
 def listed() -> dict[str, list[str]]:

@@ -1,0 +1,92 @@
+"""The buttons on an invoice's page in a real browser. Every test ends with the requests that reached the providers."""
+
+import pytest
+
+from django_invoice_cancel.testing import make_invoice
+from django_invoice_cancel.testing.sandbox import invoice_id
+from tests.browser.window import expect
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.parametrize("locale", ["en-US", "ru-RU"], ids=["English", "Russian"]),
+]
+
+
+@pytest.fixture
+def window(open_window, locale):
+    return open_window(locale=locale)
+
+
+def made(status, provider):
+    return make_invoice(status, provider=provider, external_id=invoice_id(provider, 1), amount="100.00", currency="USD")
+
+
+def test_cancel_asks_first_and_says_what_came_of_it(window, sandbox):
+    invoice = made("created", "firekassa")
+    window.open_invoice(invoice.pk)
+    window.offer("cancel").click()
+    assert sandbox.count("cancel") == 0
+
+    window.answer(reason="ordered twice")
+
+    window.expect_status("canceled")
+    expect(window.page.locator(".messagelist li.success")).to_have_count(1)
+    expect(window.page.locator(".ic-timeline li").first).to_contain_text("ordered twice")
+    assert sandbox.count("cancel", invoice.external_id) == 1
+
+
+def test_check_finds_out_at_once_where_the_provider_can_be_asked(window, sandbox):
+    invoice = made("in_doubt", "cryptocloud")
+    sandbox.set_status(invoice.external_id, "canceled")
+    window.open_invoice(invoice.pk)
+    window.expect_status("in_doubt")
+    expect(window.offer("cancel")).to_have_count(0)
+
+    window.offer("check").click()
+
+    window.expect_status("canceled")
+    assert sandbox.count("cancel") == 0
+    assert sandbox.count("lookup", invoice.external_id) == 1
+
+
+def test_check_asks_first_where_it_repeats_the_cancel(window, sandbox):
+    invoice = made("in_doubt", "firekassa")
+    window.open_invoice(invoice.pk)
+    window.offer("check").click()
+    assert sandbox.count("cancel") == 0
+
+    window.answer()
+
+    window.expect_status("canceled")
+    assert sandbox.count("cancel", invoice.external_id) == 1
+
+
+def test_resolve_takes_a_decision_with_its_reason_and_asks_nobody(window, sandbox):
+    invoice = made("in_doubt", "firekassa")
+    window.open_invoice(invoice.pk)
+    window.offer("resolve").click()
+    window.answer(decision="paid")
+    expect(window.page.locator(".ic-field.errors")).to_have_count(1)
+
+    window.answer(decision="paid", reason="the cabinet shows the money")
+
+    window.expect_status("paid")
+    expect(window.page.locator(".ic-timeline li").first).to_contain_text("the cabinet shows the money")
+    assert sandbox.summary()["totals"] == {}
+
+
+def test_late_money_is_marked_as_handled_with_a_note(window, sandbox):
+    invoice = made("paid_after_cancel", "cryptocloud")
+    window.open_list()
+    window.page.locator(".ic-attention .ic-items a").click()
+    window.page.locator("#result_list tbody th a").click()
+    window.offer("handled").click()
+
+    window.answer(note="delivered all the same")
+
+    expect(window.page.locator(".messagelist li.success")).to_have_count(1)
+    expect(window.offer("handled")).to_have_count(0)
+    invoice.refresh_from_db()
+    assert invoice.status == "paid"
+    assert invoice.paid_after_cancel_handled_at is not None
+    assert sandbox.summary()["totals"] == {}

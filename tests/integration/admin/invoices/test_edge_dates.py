@@ -1,0 +1,87 @@
+"""Dates at the ends of the calendar, which other systems use for "never", are shown as stored in every time zone."""
+
+from datetime import UTC, datetime
+
+import pytest
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.urls import path
+from django.utils import timezone
+
+from django_invoice_cancel.admin import BulkOperationAdmin, InvoiceAdmin
+from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.testing import make_invoice
+from tests.support.html import element_texts
+from tests.support.invoice_pages import changelist_url, invoice_url
+from tests.support.invoices import stored
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+
+ZONES = ("Pacific/Kiritimati", "Pacific/Pago_Pago", "Europe/Berlin", "UTC")
+TIMES = {
+    "last instant": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+    "last day": datetime(9999, 12, 31, tzinfo=UTC),
+    "first instant": datetime(1, 1, 1, tzinfo=UTC),
+    "first day": datetime(1, 1, 1, 12, tzinfo=UTC),
+}
+
+
+class HostAdmin(InvoiceAdmin):
+    """Lists every date, and lets none be changed."""
+
+    list_display = (*InvoiceAdmin.list_display, "expires_at")
+    readonly_fields = ("issued_at", "expires_at")
+
+
+host = admin.AdminSite(name="host")
+host.register(Invoice, HostAdmin)
+host.register(BulkOperation, BulkOperationAdmin)
+urlpatterns = [path("admin/", admin.site.urls), path("host/", host.urls)]
+
+
+@pytest.fixture(params=ZONES)
+def zone(request, settings):
+    if not settings.USE_TZ:
+        pytest.skip("without time zones, no time is converted")
+    with timezone.override(request.param):
+        yield request.param
+
+
+@pytest.fixture(params=TIMES.values(), ids=TIMES)
+def dated(request, shop):
+    """An invoice whose dates are at the end of the calendar, as they were before registering refused them."""
+    invoice = make_invoice()
+    QuerySet(Invoice).filter(pk=invoice.pk).update(issued_at=request.param, expires_at=request.param)
+    return stored(invoice)
+
+
+@pytest.mark.parametrize("site", ["admin", "host"])
+@pytest.mark.parametrize("actions", [("view",), ("view", "change", "cancel", "resolve")], ids=["viewer", "editor"])
+def test_every_page_shows_such_a_date_without_converting_it(zone, dated, client_with, site, actions):
+    client = client_with(*actions)
+    pages = [
+        changelist_url(site=site),
+        changelist_url("?o=7", site=site),
+        invoice_url(dated, site=site),
+        invoice_url(dated, "history", site=site),
+    ]
+    if "cancel" in actions:
+        pages += [invoice_url(dated, name, site=site) for name in ("cancel", "check", "resolve")]
+    assert {client.get(address).status_code for address in pages} == {200}
+    year = "9999" if dated.issued_at.year == 9999 else "1,"
+    assert year in element_texts(client.get(changelist_url(site=site)), "field-issued_at")[0]
+    assert stored(dated).expires_at == dated.expires_at
+
+
+def test_such_a_date_is_refused_when_the_page_is_saved(zone, dated, client_with):
+    client = client_with("view", "change")
+    form = client.get(invoice_url(dated)).context["adminform"].form
+    values = [form["issued_at"].value(), form["expires_at"].value()]
+    assert {(value.year, value.month) for value in values} <= {(9999, 12), (1, 1)}
+    data = {"reference": "new", "amount": "", "currency": "", "issued_at_0": "2026-01-02", "issued_at_1": "03:04:05"}
+    refused = client.post(invoice_url(dated), {**data, "expires_at_0": "9999-12-31", "expires_at_1": "23:59:59"})
+    assert refused.status_code == 200
+    assert "leave it empty if there is none" in element_texts(refused, "errorlist")[0]
+    assert client.post(invoice_url(dated), {**data, "expires_at_0": "", "expires_at_1": ""}).status_code == 302
+    assert stored(dated).reference == "new"
+    assert stored(dated).expires_at is None

@@ -1,0 +1,170 @@
+"""A project may change its site, admins, models, templates, and the permissions for single rows."""
+
+from pathlib import Path
+
+import pytest
+from django.contrib import admin
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse
+
+from django_invoice_cancel import operations
+from django_invoice_cancel.admin import BulkOperationAdmin
+from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
+from tests.support.html import page_text
+from tests.support.invoices import count_statuses
+from tests.support.logs import count_answers
+from tests.support.operation_pages import operation_url, run_slice
+from tests.support.users import client_of, user_with
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.integration.admin.operations.shop")]
+
+TEMPLATES = Path(__file__).parent / "templates"
+INVOICES = "shop_admin:invoice_cancel_invoice_changelist"
+ORDERS = "shop_admin:invoice_cancel_bulkoperationitem_changelist"
+
+
+@pytest.fixture
+def own_templates(settings):
+    settings.TEMPLATES = [settings.TEMPLATES[0] | {"DIRS": [TEMPLATES]}]
+
+
+def select(client, address, rows, action="cancel_selected_invoices"):
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    answer = client.post(reverse(address), data)
+    assert answer.status_code == 302
+    return BulkOperation.objects.latest("created_at")
+
+
+def left(operation):
+    rows = operation.items.select_related("invoice").order_by("pk")
+    return [(row.invoice.reference if row.invoice else row.label, row.outcome, row.code) for row in rows]
+
+
+def test_a_site_of_ones_own_keeps_to_itself(scripted_provider, own_templates, browser, invoices):
+    draft = select(browser, INVOICES, invoices(1))
+    shown = page_text(browser.get(operation_url(draft, site="shop_admin")))
+    assert 'href="/shop/invoice_cancel/bulkoperation/"' in shown
+    assert f'action="{operation_url(draft, "confirm", "shop_admin")}"' in shown
+    assert operation_url(draft, "confirm", "shop_admin").startswith("/shop/")
+    assert '="/admin/' not in shown
+    browser.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
+    answer = browser.post(operation_url(draft, "run", "shop_admin"))
+    assert answer.headers["Location"] == operation_url(draft, site="shop_admin")
+    assert scripted_provider.cancel_count == 1
+
+
+def test_templates_can_be_overridden_and_named(scripted_provider, own_templates, browser, invoices):
+    draft = select(browser, INVOICES, invoices(1))
+    assert "Branded" in page_text(browser.get(operation_url(draft, site="shop_admin")))
+    assert "Branded" not in page_text(browser.get(operation_url(draft)))
+    browser.post(operation_url(draft, "confirm"), {"reason": "x"})
+    browser.post(operation_url(draft, "run"))
+    assert "Our own summary" in page_text(browser.get(operation_url(draft)))
+
+
+def test_the_hook_decides_row_by_row(scripted_provider, own_templates, browser, invoices):
+    rows = [*invoices(1, reference="mine"), *invoices(2, reference="not mine")]
+    draft = select(browser, INVOICES, rows)
+    assert left(draft) == [
+        ("mine", "", ""),
+        ("not mine", "skipped", "not_permitted"),
+        ("not mine", "skipped", "not_permitted"),
+    ]
+    shown = page_text(browser.get(operation_url(draft, site="shop_admin")))
+    assert "Cancel 1 invoice?" in shown
+    assert "2 that you may not touch" in shown
+    browser.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
+    assert run_slice(browser, draft)["state"] == "finished  "
+    assert [invoice.status for invoice in Invoice.objects.order_by("pk")] == ["canceled", "created", "created"]
+    assert scripted_provider.cancel_count == 1
+
+
+def test_the_hook_holds_for_what_follows(scripted_provider, browser, invoices):
+    """Somebody else's report: its button selects by the permissions of whoever presses it."""
+    invoices(1, reference="mine")
+    invoices(1, reference="not mine")
+    scripted_provider.all_cancels("not_processed")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
+    run_slice(browser, operation)
+    group = {"outcome": "not_processed", "code": "unreachable", "provider": "firekassa"}
+    browser.post(operation_url(operation, "again", "shop_admin"), group)
+    made = BulkOperation.objects.exclude(pk=operation.pk).get()
+    assert left(made) == [("mine", "", ""), ("not mine", "skipped", "not_permitted")]
+    assert scripted_provider.cancel_count == 2
+    assert count_statuses() == {"created": 2}
+    assert count_answers() == {"unreachable": 2}
+
+
+@pytest.mark.parametrize("name", ["operation", "csv", "confirm", "run", "stop", "continue", "again"])
+def test_an_operation_that_a_host_does_not_list_has_no_pages(scripted_provider, browser, invoices, monkeypatch, name):
+    invoices(1)
+    running = operations.start(Invoice.objects.all(), actor="Ada")
+    of_ones_own = BulkOperationAdmin.get_queryset
+    monkeypatch.setattr(
+        BulkOperationAdmin, "get_queryset", lambda self, request: of_ones_own(self, request).filter(actor=request.user)
+    )
+    assert [getattr(browser, method)(operation_url(running, name)).status_code for method in ("get", "post")] == [
+        404,
+        404,
+    ]
+    running.refresh_from_db()
+    assert running.progress == "running"
+    assert BulkOperation.objects.count() == 1
+    assert scripted_provider.cancel_count == 0
+
+
+def test_orders_without_an_invoice_are_listed(scripted_provider, own_templates, browser, invoices):
+    orders = order_each(invoices(2, reference="order"), labels=("", "secret"), without=("cash 1", "<cash> 2"))
+    draft = select(browser, ORDERS, orders)
+    assert left(draft) == [
+        ("order", "", ""),
+        ("order", "skipped", "not_permitted"),
+        ("cash 1: -", "skipped", "no_invoice"),
+        ("<cash> 2: -", "skipped", "no_invoice"),
+    ]
+    shown = page_text(browser.get(operation_url(draft, site="shop_admin")))
+    assert "2 without an invoice · 1 that you may not touch" in shown
+    assert "&lt;cash&gt; 2" in shown
+    assert "<cash>" not in shown
+    browser.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
+    run_slice(browser, draft)
+    assert "1 of 4 canceled." in page_text(browser.get(operation_url(draft, site="shop_admin")))
+    assert scripted_provider.cancel_count == 1
+
+
+def order_each(invoices, labels, without):
+    """Return items of an old operation: they play the orders."""
+    old = BulkOperation.objects.create(progress="finished")
+    pairs = [*zip(labels, invoices, strict=True), *((label, None) for label in without)]
+    return [BulkOperationItem.objects.create(operation=old, label=label, invoice=each) for label, each in pairs]
+
+
+def test_a_host_keeps_its_own_actions(browser, invoices):
+    order_each(invoices(1), labels=("",), without=())
+    shown = browser.get(reverse(ORDERS)).content.decode()
+    assert 'value="print_labels"' in shown
+    assert 'value="cancel_selected_invoices"' in shown
+
+
+def test_a_site_without_the_pages_says_what_to_register(scripted_provider, browser, invoices):
+    (invoice,) = invoices(1)
+    data = {"action": "cancel_selected_invoices", "_selected_action": [invoice.pk]}
+    with pytest.raises(ImproperlyConfigured, match="register BulkOperation with BulkOperationAdmin"):
+        browser.post(reverse("bare_admin:invoice_cancel_invoice_changelist"), data)
+    assert BulkOperation.objects.count() == 0
+    assert scripted_provider.cancel_count == 0
+
+
+@pytest.mark.skipif(not hasattr(admin, "ActionLocation"), reason="Django 6.1 has actions on the change form")
+def test_the_actions_are_on_the_change_form_too(scripted_provider, invoices):
+    (invoice,) = invoices(1)
+    client = client_of(user_with("view_invoice", "change_invoice", "cancel_invoice"))
+    address = reverse("admin:invoice_cancel_invoice_change", args=[invoice.pk])
+    shown = page_text(client.get(address))
+    assert "Cancel this invoice" in shown
+    data = {"CHANGE_FORM-action": "cancel_selected_invoices", "_selected_action": [invoice.pk]}
+    answer = client.post(address, data)
+    draft = BulkOperation.objects.get()
+    assert answer.headers["Location"] == operation_url(draft)
+    assert draft.total == 1
+    assert scripted_provider.cancel_count == 0

@@ -1,0 +1,343 @@
+"""The page that processes an operation: batches, the status text, the button, other pages, and forbidden effects."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.urls import reverse
+
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from tests.support.html import page_text
+from tests.support.invoices import count_statuses
+from tests.support.logs import count_answers, count_invoices_by_log_rows
+from tests.support.operation_pages import operation_url, poll_progress, run_slice
+from tests.support.users import client_of, user_with
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DRIVES = "This page is doing the work: closing it pauses, nothing is lost."
+dispatched: list[str] = []
+
+
+def dispatch(operation_id: str) -> None:
+    dispatched.append(operation_id)
+
+
+def listed(answer):
+    return [operation.progress for operation in answer.context["cl"].result_list]
+
+
+def test_a_click_on_the_head_sorts_the_list_by_progress(scripted_provider, browser, invoices, running):
+    running(1)
+    BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada")
+    BulkOperation.objects.filter(pk=running(1).pk).update(progress="finished")
+    answer = browser.get(reverse("admin:invoice_cancel_bulkoperation_changelist"))
+    assert listed(answer) == ["finished", "draft", "running"]
+    [address] = re.findall(r'column-state.*?href="(\?[^"]*)"', page_text(answer))
+    assert listed(browser.get(answer.request["PATH_INFO"] + address)) == ["draft", "finished", "running"]
+
+
+@pytest.fixture
+def dispatcher(settings):
+    """A dispatcher whose workers never come."""
+    dispatched.clear()
+    settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"DISPATCH": f"{__name__}.dispatch"}
+    return dispatched
+
+
+@pytest.fixture
+def running(browser, invoices, choose):
+    """Return a function that selects and confirms so many invoices."""
+
+    def start(number):
+        draft = choose(browser, invoices(number))
+        browser.post(operation_url(draft, "confirm"), {"reason": "too old"})
+        draft.refresh_from_db()
+        return draft
+
+    return start
+
+
+def test_the_page_drives_slices_until_all_is_done(scripted_provider, browser, running, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
+    operation = running(5)
+    shown = page_text(browser.get(operation_url(operation)))
+    assert DRIVES in shown
+    assert 'data-mode="drive"' in shown
+    assert "<title>0% · Cancel 5 invoices" in shown
+    assert 'max="5" value="0"' in shown
+    seen = [run_slice(browser, operation) for _slice in range(3)]
+    assert [(now["done"], now["total"], now["tab_title"]) for now in seen] == [
+        (2, 5, "40% · Cancel 5 invoices"),
+        (4, 5, "80% · Cancel 5 invoices"),
+        (5, 5, "Cancel 5 invoices"),
+    ]
+    assert [now["state"] for now in seen] == ["running drive stop", "running drive stop", "finished  "]
+    assert seen[1]["counts"] == [
+        {"outcome": "canceled", "label": "Canceled", "count": "4"},
+        {"outcome": "untried", "label": "Not tried", "count": "1"},
+    ]
+    assert scripted_provider.cancel_count == 5
+
+
+def test_without_javascript_the_button_does_a_slice(scripted_provider, browser, running):
+    operation = running(3)
+    shown = page_text(browser.get(operation_url(operation)))
+    assert operation_url(operation, "run") in shown
+    assert "<noscript><p>JavaScript is off: this page does a part of the work with each click on Continue." in shown
+    answer = browser.post(operation_url(operation, "run"))
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == operation_url(operation)
+    assert "3 of 3 canceled." in page_text(browser.get(operation_url(operation)))
+    assert scripted_provider.cancel_count == 3
+
+
+def test_one_message_at_the_end_and_one_log_entry(scripted_provider, browser, running, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
+    operation = running(5)
+    told = []
+    for _slice in range(5):
+        answer = browser.post(operation_url(operation, "run"), follow=True)
+        told += [str(message) for message in get_messages(answer.wsgi_request)]
+    assert told == ["5 of 5 canceled."]
+    assert LogEntry.objects.count() == 1
+    assert scripted_provider.cancel_count == 5
+
+
+@pytest.mark.parametrize(
+    ("answers", "level", "said"),
+    [
+        (["canceled", "already_canceled"], "success", "2 of 2 canceled."),
+        (["canceled", "paid"], "warning", "1 of 2 canceled."),
+    ],
+    ids=["all", "some"],
+)
+def test_only_what_went_as_meant_is_called_a_success(scripted_provider, browser, running, answers, level, said):
+    scripted_provider.next_cancels(*answers)
+    operation = running(2)
+    answer = browser.post(operation_url(operation, "run"), follow=True)
+    assert [(message.level_tag, str(message)) for message in get_messages(answer.wsgi_request)] == [(level, said)]
+    assert scripted_provider.cancel_count == 2
+
+
+def test_every_view_in_a_transaction_stops_nothing(scripted_provider, browser, running):
+    """ATOMIC_REQUESTS: the pages that ask a provider are exempt; the action writes its draft inside."""
+    connection.settings_dict["ATOMIC_REQUESTS"] = True
+    try:
+        operation = running(3)
+        now = run_slice(browser, operation)
+    finally:
+        connection.settings_dict["ATOMIC_REQUESTS"] = False
+    assert now["state"] == "finished  "
+    assert scripted_provider.cancel_count == 3
+
+
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+def test_two_pages_share_the_work(scripted_provider, browser, clerk, running, in_thread, monkeypatch):
+    """The second tab does a slice while a request of the first one is out."""
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 10)
+    operation = running(20)
+    second, tab = [], client_of(clerk)
+
+    def meanwhile(external_id):
+        scripted_provider.before_send = None
+        second.append(in_thread(run_slice, tab, operation).result())
+
+    scripted_provider.before_send = meanwhile
+    run_slice(browser, operation)
+    assert second[0]["done"] == 10
+    assert page_text(browser.get(operation_url(operation))).count("20 of 20 canceled.") >= 1
+    assert sorted(scripted_provider.cancels) == sorted(Invoice.objects.values_list("external_id", flat=True))
+    assert count_statuses() == {"canceled": 20}
+    assert count_invoices_by_log_rows() == {2: 20}
+
+
+def test_stop_and_continue(scripted_provider, browser, running, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
+    operation = running(5)
+    run_slice(browser, operation)
+    browser.post(operation_url(operation, "stop"))
+    shown = page_text(browser.get(operation_url(operation)))
+    assert "Stopped. 3 invoices were not tried and are unchanged." in shown
+    assert f'action="{operation_url(operation, "continue")}"' in shown
+    assert f'action="{operation_url(operation, "stop")}"' not in shown
+    assert '<script src="/static/invoice_cancel' not in shown
+    assert run_slice(browser, operation)["done"] == 2
+    browser.post(operation_url(operation, "continue"))
+    while run_slice(browser, operation)["state"].startswith("running"):
+        pass
+    assert "5 of 5 canceled." in page_text(browser.get(operation_url(operation)))
+    assert scripted_provider.cancel_count == 5
+    assert count_statuses() == {"canceled": 5}
+    assert count_invoices_by_log_rows() == {2: 5}
+
+
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+def test_stop_is_seen_by_a_slice_under_way(scripted_provider, browser, clerk, running, in_thread, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
+    operation = running(60)
+    tab = client_of(clerk)
+
+    def meanwhile(external_id):
+        scripted_provider.before_send = None
+        in_thread(tab.post, operation_url(operation, "stop")).result()
+
+    scripted_provider.before_send = meanwhile
+    now = run_slice(browser, operation)
+    assert now["state"] == "stopped  continue"
+    assert now["done"] == scripted_provider.cancel_count < 60
+    assert count_statuses() == {"canceled": now["done"], "created": 60 - now["done"]}
+    assert count_answers() == {"canceled": now["done"]}
+
+
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+def test_stopping_says_that_what_is_under_way_is_still_answered(
+    scripted_provider, browser, clerk, running, in_thread, monkeypatch
+):
+    """Stop was pressed while a request was out: nobody says of it that it was not tried."""
+    monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
+    operation = running(60)
+    tab, stopping = client_of(clerk), []
+
+    def meanwhile(external_id):
+        scripted_provider.before_send = None
+        in_thread(tab.post, operation_url(operation, "stop")).result()
+        stopping.append(
+            in_thread(lambda: (page_text(tab.get(operation_url(operation))), poll_progress(tab, operation))).result()
+        )
+
+    scripted_provider.before_send = meanwhile
+    run_slice(browser, operation)
+    [(shown, now)] = stopping
+    assert "Stopping: no more is sent; what is under way is still answered." in shown
+    assert "not tried and" not in shown
+    assert "By reason" not in shown
+    assert '<script src="/static/invoice_cancel' in shown
+    assert now["state"] == "stopped watch continue"
+    after, left = poll_progress(browser, operation), 60 - scripted_provider.cancel_count
+    assert after["state"] == "stopped  continue"
+    assert after["sentence"] == f"Stopped. {left} invoices were not tried and are unchanged."
+    assert count_statuses() == {"canceled": 60 - left, "created": left}
+    assert count_answers() == {"canceled": 60 - left}
+
+
+def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_provider, browser, running):
+    operation = running(3)
+    operation.items.lease(2, seconds=-1)
+    browser.post(operation_url(operation, "stop"))
+    said = poll_progress(browser, operation)["sentence"]
+    assert said == (
+        "Stopped. 1 invoice was not tried and is unchanged. "
+        "2 invoices were in hand: what became of them is not known yet."
+    )
+    shown = browser.get(operation_url(operation))
+    assert [(group.count, group.text) for group in shown.context["groups"]] == [
+        ("2", "It was in hand: what became of it is not known yet."),
+        ("1", "It was not tried and is unchanged."),
+    ]
+    assert [row.reason for row in shown.context["rows"]].count("It was not tried and is unchanged.") == 1
+    written = browser.get(operation_url(operation, "csv")).getvalue().decode()
+    assert written.count("It was in hand: what became of it is not known yet.") == 2
+    assert scripted_provider.cancel_count == 0
+    assert count_statuses() == {"created": 3}
+    assert count_invoices_by_log_rows() == {}
+
+
+def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, browser, running):
+    """Another page holds all that is left: this one looks again later, and does not ask for slice after slice."""
+    operation = running(3)
+    operation.items.lease(3, seconds=60)
+    for now in (run_slice(browser, operation), poll_progress(browser, operation)):
+        assert now["sentence"].startswith("Another page, or one that was closed, has the rest in hand")
+        assert now["state"] == "running drive stop"
+        assert now["wait_seconds"] == 2.0
+        assert now["is_held"] is True
+    operation.items.update(leased_until=utc_now() - timedelta(seconds=1))
+    now = poll_progress(browser, operation)
+    assert now["sentence"] == DRIVES
+    assert now["wait_seconds"] == 0.0
+    assert now["is_held"] is False
+    assert run_slice(browser, operation)["state"] == "finished  "
+    assert scripted_provider.cancel_count == 3
+    assert count_statuses() == {"canceled": 3}
+    assert count_invoices_by_log_rows() == {2: 3}
+
+
+def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider, browser, running):
+    """While paused it shows the reasons and an amber line: both are of then, and go when the work goes on."""
+    operation = running(40)
+    scripted_provider.all_cancels("bad_credentials")
+    assert run_slice(browser, operation)["state"] == "running drive stop paused"
+    ProviderState.objects.update(paused_until=utc_now())
+    assert poll_progress(browser, operation)["state"] == "running drive stop"
+    assert scripted_provider.cancel_count < 40
+    assert count_statuses() == {"created": 40}
+    assert count_answers() == {"bad_credentials": scripted_provider.cancel_count}
+
+
+def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, browser, running):
+    operation = running(40)
+    scripted_provider.all_cancels("bad_credentials")
+    now = run_slice(browser, operation)
+    left = 40 - scripted_provider.cancel_count
+    assert now["sentence"].startswith("Paused until ")
+    assert now["sentence"].endswith(
+        f"firekassa (Scripted provider) rejected our credentials. {left} invoices were not tried and are unchanged."
+    )
+    assert 200 < now["wait_seconds"] <= 300
+    shown = page_text(browser.get(operation_url(operation)))
+    assert "Not processed: firekassa (Scripted provider) rejected our credentials." in shown
+    assert 0 < scripted_provider.cancel_count < 40
+    assert count_statuses() == {"created": 40}
+    assert count_answers() == {"bad_credentials": scripted_provider.cancel_count}
+
+
+def test_a_viewer_watches(scripted_provider, running):
+    operation = running(2)
+    viewer = client_of(user_with("view_invoice", "view_bulkoperation"))
+    shown = page_text(viewer.get(operation_url(operation)))
+    assert 'data-mode="watch"' in shown
+    assert "Another page does the work, as long as it is open." in shown
+    assert '<form method="post" action="/admin/invoice_cancel' not in shown
+    assert viewer.get(operation_url(operation) + "?format=json").json()["state"] == "running watch "
+    assert scripted_provider.cancel_count == 0
+
+
+def test_with_a_dispatcher_the_page_only_looks(scripted_provider, browser, dispatcher, running):
+    operation = running(2)
+    assert dispatcher == [str(operation.pk)]
+    shown = page_text(browser.get(operation_url(operation)))
+    assert "A worker is doing the work; you can close this page." in shown
+    assert 'data-mode="watch"' in shown
+    assert run_slice(browser, operation)["done"] == 0
+    assert scripted_provider.cancel_count == 0
+
+
+def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, browser, dispatcher, running):
+    operation = running(2)
+    BulkOperation.objects.update(started_at=utc_now() - timedelta(minutes=5))
+    shown = page_text(browser.get(operation_url(operation)))
+    assert "No worker has worked on it lately. 2 invoices were not tried and are unchanged." in shown
+    browser.post(operation_url(operation, "continue"))
+    assert dispatcher == [str(operation.pk)] * 2
+    assert scripted_provider.cancel_count == 0
+    assert count_statuses() == {"created": 2}
+    assert count_invoices_by_log_rows() == {}
+
+
+def test_a_dead_page_is_taken_over(scripted_provider, browser, running):
+    """The process of a page died with two items in its hands; another page waits, and then takes them."""
+    operation = running(3)
+    operation.items.lease(2, seconds=60)
+    run_slice(browser, operation)
+    assert run_slice(browser, operation)["state"] == "running drive stop"
+    assert scripted_provider.cancel_count == 1
+    operation.items.filter(outcome="").update(leased_until=utc_now() - timedelta(seconds=1))
+    assert run_slice(browser, operation)["state"] == "finished  "
+    assert scripted_provider.cancel_count == 3
+    assert count_statuses() == {"canceled": 3}
+    assert count_invoices_by_log_rows() == {2: 3}

@@ -1,0 +1,245 @@
+"""The report of an operation: the headline, the groups with their buttons, the table, the CSV file."""
+
+import csv
+import io
+from decimal import Decimal
+
+import pytest
+from django.utils.translation import override
+
+from django_invoice_cancel.admin.operations.report import escape_formula
+from django_invoice_cancel.domain.outcomes import Outcome, ProviderReply
+from django_invoice_cancel.labels.formatting import format_money, format_number
+from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.support.html import page_text
+from tests.support.invoices import count_statuses, set_columns
+from tests.support.logs import count_answers
+from tests.support.operation_pages import operation_url, run_slice
+from tests.support.users import client_of, user_with
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def reported(scripted_provider, browser, invoices, choose):
+    """Return a function that cancels invoices that are answered so, and returns the operation."""
+
+    def report(*answers, **fields):
+        chosen = invoices(len(answers), **fields)
+        for invoice, answer in zip(chosen, answers, strict=True):
+            scripted_provider.next_cancels(answer, external_id=invoice.external_id)
+        draft = choose(browser, chosen)
+        browser.post(operation_url(draft, "confirm"), {"reason": "too old"})
+        run_slice(browser, draft)
+        draft.refresh_from_db()
+        return draft
+
+    return report
+
+
+def lines(answer):
+    return list(csv.reader(io.StringIO(answer.getvalue().decode("utf-8-sig"))))
+
+
+def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported):
+    operation = reported("canceled", "canceled", "canceled", "in_doubt", "in_doubt", "paid")
+    shown = page_text(browser.get(operation_url(operation)))
+    assert "3 of 6 canceled." in shown
+    groups = [
+        "<b>3</b> <span>Canceled: firekassa (Scripted provider) confirmed the cancellation.",
+        "<b>2</b> <span>In doubt: No answer from firekassa (Scripted provider): it may or may not be canceled.",
+        "<b>1</b> <span>Refused: It holds money.",
+    ]
+    places = [shown.index(group) for group in groups]
+    assert places == sorted(places)
+    assert shown.count("Check these") == 1
+    assert '<li class="bo-in_doubt" id="bo-group-2"> <b>2</b>' in shown
+    assert ' aria-describedby="bo-group-2">Check these</button>' in shown
+    assert scripted_provider.cancel_count == 6
+    assert count_statuses() == {"canceled": 3, "in_doubt": 2, "paid": 1}
+    assert count_answers() == {"canceled": 3, "no_answer": 2, "has_payment": 1}
+
+
+@pytest.mark.scripted_providers("firekassa", "kiosk")
+def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, browser, invoices, choose):
+    draft = choose(browser, [*invoices(2), *invoices(1, provider="kiosk")])
+    browser.post(operation_url(draft, "confirm"))
+    run_slice(browser, draft)
+    shown = page_text(browser.get(operation_url(draft)))
+    assert "<b>2</b> <span>Canceled: firekassa (Scripted provider) confirmed the cancellation." in shown
+    assert "<b>1</b> <span>Canceled: kiosk (Scripted provider) confirmed the cancellation." in shown
+    assert scripted_provider.cancel_count == 2
+    assert ScriptedProvider.of("kiosk").cancel_count == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "group", "button", "kind", "progress"),
+    [
+        ("in_doubt", {"outcome": "in_doubt", "code": "no_answer"}, "Check these", "check", "running"),
+        ("refused", {"outcome": "refused", "code": "provider_refused"}, "Check these", "check", "running"),
+        (
+            "not_processed",
+            {"outcome": "not_processed", "code": "unreachable"},
+            "Continue with these",
+            "cancel",
+            "draft",
+        ),
+    ],
+)
+def test_a_group_has_the_one_sensible_button(
+    scripted_provider, browser, reported, answer, group, button, kind, progress
+):
+    operation = reported(answer, "canceled")
+    assert page_text(browser.get(operation_url(operation))).count(f">{button}</button>") == 1
+    answer = browser.post(operation_url(operation, "again"), {**group, "provider": "firekassa"})
+    made = BulkOperation.objects.exclude(pk=operation.pk).get()
+    assert answer.headers["Location"] == operation_url(made)
+    assert made.operation == kind
+    assert made.progress == progress
+    assert made.total == 1
+    assert made.continues == operation
+    left = "in_doubt" if group["outcome"] == "in_doubt" else "created"
+    assert scripted_provider.cancel_count == 2
+    assert count_statuses() == {"canceled": 1, left: 1}
+    assert count_answers() == {"canceled": 1, group["code"]: 1}
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        {"outcome": "canceled", "code": "canceled"},
+        {"outcome": "refused", "code": "has_payment"},
+        {"outcome": "in_doubt", "code": "made_up"},
+        {},
+    ],
+    ids=str,
+)
+def test_no_new_operation_where_none_is_sensible(scripted_provider, browser, reported, group):
+    operation = reported("canceled", "paid")
+    browser.post(operation_url(operation, "again"), {**group, "provider": "firekassa"})
+    assert BulkOperation.objects.get() == operation
+    assert scripted_provider.cancel_count == 2
+
+
+def test_a_stubborn_doubt_leads_to_resolve_for_who_may(scripted_provider, browser, judges_browser, invoices, choose):
+    (invoice,) = invoices(1)
+    set_columns(invoice, status="in_doubt")
+    scripted_provider.all_lookups("not_found")
+    operation = choose(browser, [invoice], "check_selected_invoices")
+    run_slice(browser, operation)
+    group = {"outcome": "in_doubt", "code": "not_found", "provider": "firekassa"}
+    assert "1 invoice checked; in doubt: 1." in page_text(browser.get(operation_url(operation)))
+    assert "Resolve these" not in page_text(browser.get(operation_url(operation)))
+    assert browser.post(operation_url(operation, "again"), group).status_code == 403
+    assert "Resolve these" in page_text(judges_browser.get(operation_url(operation)))
+    judges_browser.post(operation_url(operation, "again"), group)
+    made = BulkOperation.objects.exclude(pk=operation.pk).get()
+    assert made.operation == "resolve"
+    assert made.progress == "draft"
+    assert scripted_provider.cancel_count == 0
+    assert scripted_provider.lookup_count == 1
+    assert count_statuses() == {"in_doubt": 1}
+    assert count_answers() == {"not_found": 1}
+
+
+def test_the_table_shows_outcome_then_and_status_now(scripted_provider, browser, reported):
+    operation = reported("in_doubt")
+    invoice = Invoice.objects.get()
+    invoice.observe_status("paid")
+    shown = page_text(browser.get(operation_url(operation)))
+    row = shown[shown.index(f">{invoice.external_id}<") :]
+    row = row[: row.index("</tr>")]
+    assert "In doubt</span>" in row
+    assert "<td>Paid</td>" in row
+    assert '<td class="bo-number">10.00 USD</td>' in row
+    assert scripted_provider.cancel_count == 1
+    assert count_statuses() == {"paid": 1}
+    assert count_answers() == {"no_answer": 1, "observed": 1}
+
+
+def test_the_table_is_filtered_by_outcome_and_paged(scripted_provider, browser, reported):
+    operation = reported(*["canceled"] * 105, "refused")
+    first, second, last = (
+        browser.get(operation_url(operation), {"outcome": "canceled", "page": number}) for number in (1, 2, 99)
+    )
+    assert [answer.context["page"].number for answer in (first, second, last)] == [1, 2, 2]
+    assert [len(answer.context["rows"]) for answer in (first, second)] == [100, 5]
+    assert len(browser.get(operation_url(operation), {"outcome": "refused"}).context["rows"]) == 1
+    assert len(browser.get(operation_url(operation), {"outcome": "no such"}).context["rows"]) == 100
+    assert scripted_provider.cancel_count == 106
+
+
+def test_the_file_has_a_line_for_each_invoice(scripted_provider, browser, reported):
+    operation = reported("canceled", "paid", reference="order-17")
+    answer = browser.get(operation_url(operation, "csv"))
+    head, first, second = lines(answer)
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert head[:7] == ["Provider", "External id", "Reference", "Amount", "Currency", "Outcome then", "Code"]
+    assert first[2:] == [
+        *("order-17", "10.00", "USD", "Canceled", "canceled"),
+        *("firekassa (Scripted provider) confirmed the cancellation.", "Canceled", ""),
+    ]
+    assert second[5:] == ["Refused", "has_payment", "It holds money.", "Paid", ""]
+    assert len(lines(browser.get(operation_url(operation, "csv"), {"outcome": "refused"}))) == 2
+    assert scripted_provider.cancel_count == 2
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_no_cell_is_a_formula(scripted_provider, browser, reported, cell):
+    operation = reported("canceled", reference=cell)
+    assert lines(browser.get(operation_url(operation, "csv")))[1][2] == f"'{cell}"
+    assert escape_formula(cell) == f"'{cell}"
+    assert escape_formula("order-17") == "order-17"
+    assert scripted_provider.cancel_count == 1
+
+
+def test_what_others_wrote_is_not_html(scripted_provider, judges_browser, judge, invoices, choose):
+    """A reference, a currency, a reason and a provider's own code and words come from strangers."""
+    evil = "<script>alert(1)</script>"
+    (invoice,) = invoices(1, reference=evil, currency="<b>")
+    reply = ProviderReply(Outcome.REFUSED, "<i>", provider_message=evil)
+    scripted_provider.next_cancels(reply)
+    draft = choose(judges_browser, [invoice])
+    pages = [judges_browser.get(operation_url(draft)).content.decode()]
+    judges_browser.post(operation_url(draft, "confirm"), {"reason": evil})
+    run_slice(judges_browser, draft)
+    pages.append(judges_browser.get(operation_url(draft)).content.decode())
+    for shown in pages:
+        assert evil not in shown
+        assert "<b></" not in shown
+        assert "<i>" not in shown
+    assert "&lt;script&gt;" in pages[1]
+    assert scripted_provider.cancel_count == 1
+
+
+def test_past_operations_are_listed(scripted_provider, browser, reported):
+    reported("canceled", "canceled", "refused")
+    answer = browser.get("/admin/invoice_cancel/bulkoperation/")
+    shown = page_text(answer)
+    assert "Cancel 3 invoices</a>" in shown
+    assert "2 canceled, 3 of 3 done" in shown
+    assert "Finished" in shown
+
+
+@pytest.mark.parametrize(("language", "title"), [("en", "Bulk operations"), ("ru", "Массовые операции")])
+def test_the_list_of_operations_has_a_title_in_good_language(browser, language, title):
+    """Django's "Выберите массовая операция" wants another case."""
+    shown = page_text(browser.get("/admin/invoice_cancel/bulkoperation/", headers={"accept-language": language}))
+    assert f"<h1>{title}</h1>" in shown
+
+
+def test_numbers_are_those_of_the_language():
+    with override("de"):
+        assert format_number(1014) == "1.014"
+        assert format_money(Decimal("1501.5"), "EUR") == "1.501,50 EUR"
+
+
+def test_a_viewer_reads_the_report_without_buttons(scripted_provider, reported):
+    operation = reported("in_doubt")
+    shown = page_text(client_of(user_with("view_invoice", "view_bulkoperation")).get(operation_url(operation)))
+    assert "0 of 1 canceled." in shown
+    assert "Check these" not in shown
+    assert scripted_provider.cancel_count == 1
+    assert count_statuses() == {"in_doubt": 1}
+    assert count_answers() == {"no_answer": 1}

@@ -1,0 +1,319 @@
+"""P9: a failing provider is paused. The requests that still reach it are counted, and the other rows do not change."""
+
+import threading
+
+import pytest
+
+from django_invoice_cancel.bulk import cancel, cancel_invoices, run, workers
+from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
+from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.support.invoices import count_statuses
+from tests.support.logs import count_answers, count_invoices_by_log_rows, count_log_rows
+from tests.support.results import count_codes
+
+pytestmark = pytest.mark.django_db
+
+
+def limited(retry_after=None):
+    return ProviderReply(Outcome.NOT_PROCESSED, Code.RATE_LIMITED, http_status=429, retry_after=retry_after)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch):
+    """429 pauses for hundredths of a second."""
+    monkeypatch.setattr(workers, "MIN_RATE_PAUSE_SECONDS", 0.02)
+
+
+def test_rejected_credentials_stop_the_provider_at_once(scripted, make):
+    """401 at the 50th of 500: at most ``concurrency`` more requests, the pause is written, the others are unchanged."""
+    shop = scripted(concurrency=8)
+    shop.next_cancels(*["canceled"] * 49)
+    shop.all_cancels("bad_credentials")
+    results = list(cancel_invoices(make(500)))
+    said = count_codes(results)
+    assert 50 <= shop.cancel_count <= 50 + 8
+    assert said == {
+        "canceled": 49,
+        "bad_credentials": shop.cancel_count - 49,
+        "provider_paused": 500 - shop.cancel_count,
+    }
+    assert count_statuses() == {"canceled": 49, "created": 451}
+    state = ProviderState.objects.get()
+    assert state.pause_code == "bad_credentials"
+    assert 295 < state.seconds_left <= 300
+    assert all(result.retry_after > 290 for result in results if result.code == "provider_paused")
+    assert count_log_rows("given_back") <= 66
+    assert count_answers() == {"canceled": 49, "bad_credentials": shop.cancel_count - 49}
+
+
+def test_other_provider_goes_on(scripted, make):
+    broken, good = scripted("broken", "good"), ScriptedProvider.of("good")
+    broken.all_cancels("bad_credentials")
+    make(100, "broken")
+    make(100, "good")
+    list(cancel_invoices(Invoice.objects.all()))
+    assert good.cancel_count == Invoice.objects.filter(provider="good", status="canceled").count() == 100
+    assert broken.cancel_count <= 1 + 8
+    assert count_statuses() == {"canceled": 100, "created": 100}
+    assert count_answers() == {"canceled": 100, "bad_credentials": broken.cancel_count}
+
+
+def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, make, clock):
+    """5,000 invoices, no answer to any: at most 5 + concurrency are in doubt. When it is back the next run goes on."""
+    shop = scripted(concurrency=8)
+    shop.all_cancels("in_doubt")
+    invoices = make(5000)
+    results = list(cancel_invoices(invoices))
+    lost = shop.cancel_count
+    assert 5 <= lost <= 5 + 8
+    assert count_codes(results) == {"no_answer": lost, "provider_paused": 5000 - lost}
+    assert count_statuses() == {"in_doubt": lost, "created": 5000 - lost}
+
+    clock.advance(301)
+    shop.all_cancels("canceled")
+    results = list(cancel_invoices(invoices.filter(status="created")))
+    assert count_codes(results) == {"canceled": 5000 - lost}
+    assert shop.cancel_count == 5000
+    assert ProviderState.objects.get().pause_code == ""
+    assert count_statuses() == {"in_doubt": lost, "canceled": 5000 - lost}
+    assert count_answers() == {"no_answer": lost, "canceled": 5000 - lost}
+
+
+def test_after_a_pause_one_probe_goes_first(scripted, make, clock, monkeypatch):
+    """It is still down: one claim, one request, however long its answer takes, and the pause begins anew."""
+    shop = scripted(concurrency=8)
+    shop.all_cancels("in_doubt")
+    invoices = make(200)
+    list(cancel_invoices(invoices))
+    lost = shop.cancel_count
+    clock.advance(301)
+    waited, claimed, answer = [], [], threading.Event()
+
+    def wait(self, timeout):
+        waited.append(timeout)
+        claimed.append(count_statuses().get("canceling", 0))
+        if len(waited) == 10:
+            answer.set()
+        collect(self, timeout)
+
+    collect = run.BulkRun._collect_jobs
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", wait)
+    shop.before_send = lambda external_id: answer.wait(10)
+    results = list(cancel_invoices(invoices.filter(status="created")))
+    assert shop.cancel_count == lost + 1
+    assert count_codes(results)["no_answer"] == 1
+    assert max(claimed) == 1
+    assert ProviderState.objects.get().seconds_left > 290
+    assert count_statuses() == {"in_doubt": lost + 1, "created": 199 - lost}
+    assert count_answers() == {"no_answer": lost + 1}
+
+
+def test_five_lost_answers_pause_and_four_do_not(scripted, make):
+    shop = scripted(concurrency=1)
+    shop.next_cancels(*["in_doubt"] * 4, "canceled", *["in_doubt"] * 4)
+    make(50).cancel()
+    assert shop.cancel_count == 50
+    assert count_statuses() == {"canceled": 42, "in_doubt": 8}
+    assert count_answers() == {"canceled": 42, "no_answer": 8}
+    assert ProviderState.objects.get().failures == 0
+
+
+def test_answer_about_the_invoice_ends_the_count_whatever_it_says(scripted, make):
+    shop = scripted(concurrency=1)
+    shop.next_cancels(*["in_doubt", "in_doubt", "in_doubt", "in_doubt", "refused"] * 4)
+    make(20).cancel()
+    assert shop.cancel_count == 20
+    assert count_statuses() == {"created": 4, "in_doubt": 16}
+    assert count_answers() == {"provider_refused": 4, "no_answer": 16}
+
+
+def test_pause_of_another_process_is_read_before_each_group(shop, make):
+    """The other process meets the trouble while this one runs; its pause holds here with the next group."""
+    invoices = make(500)
+    results = cancel_invoices(invoices)
+    next(results)
+    invoices._writer.pause("shop", "bad_credentials", 300)
+    rest = list(results)
+    assert shop.cancel_count <= shop.concurrency * 2 + workers.INVOICE_BATCH_SIZE + workers.INVOICE_BATCH_SIZE
+    assert count_codes(rest)["provider_paused"] == 500 - shop.cancel_count
+    assert count_statuses() == {"canceled": shop.cancel_count, "created": 500 - shop.cancel_count}
+    assert count_answers() == {"canceled": shop.cancel_count}
+
+
+def test_pause_that_is_there_before_sends_nothing(shop, make):
+    invoices = make(120)
+    invoices._writer.pause("shop", "rate_limited", 61)
+    assert count_codes(cancel_invoices(invoices)) == {"provider_paused": 120}
+    assert shop.cancel_count == 0
+    assert count_statuses() == {"created": 120}
+    assert count_invoices_by_log_rows() == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected", "status", "rows"),
+    [(59, {"canceled": 9}, "canceled", {2: 9}), (61, {"provider_paused": 9}, "created", {})],
+)
+def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
+    shop, make, clock, monkeypatch, seconds, expected, status, rows
+):
+    """Waiting moves the clock on, ten seconds at a time."""
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
+    invoices = make(9)
+    invoices._writer.pause("shop", "rate_limited", seconds)
+    assert count_codes(cancel_invoices(invoices)) == expected
+    assert (shop.cancel_count, clock.moved >= 50) == ((9, True) if seconds < 60 else (0, False))
+    assert count_statuses() == {status: 9}
+    assert count_invoices_by_log_rows() == rows
+
+
+def test_limit_of_nothing_waits_for_no_pause(shop, make, clock, monkeypatch):
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
+    invoices = make(9)
+    invoices._writer.pause("shop", "rate_limited", 59)
+    assert list(cancel_invoices(invoices, limit=0)) == []
+    assert shop.cancel_count == 0
+    assert clock.moved == 0.0
+    assert count_statuses() == {"created": 9}
+    assert count_invoices_by_log_rows() == {}
+
+
+def ticking(collect, clock):
+    def tick(self, timeout):
+        if timeout and not any(queue.is_busy for queue in self._queues.values()):
+            clock.advance(10)
+            timeout = 0.0
+        collect(self, timeout)
+
+    return tick
+
+
+def test_429_for_a_moment_costs_one_more_try_each(scripted, make, short_pauses):
+    """No invoice without a final answer, none accepted twice, and only those that met the 429 are sent again."""
+    shop = scripted(concurrency=8)
+    shop.next_cancels(*["canceled"] * 60, *[limited(retry_after=0.05)] * 3)
+    results = list(cancel_invoices(make(300)))
+    assert count_codes(results) == {"canceled": 300}
+    sent = [shop.cancels.count(each) for each in set(shop.cancels)]
+    again = shop.cancel_count - 300
+    assert again == 3
+    assert len(sent) == 300
+    assert max(sent) == 2
+    assert sum(count == 2 for count in sent) == again
+    assert count_statuses() == {"canceled": 300}
+    assert count_answers() == {"canceled": 300, "rate_limited": 3}
+
+
+@pytest.mark.slow
+def test_429_on_a_real_socket_is_waited_for(sandbox, at_sandbox):
+    invoices = at_sandbox(150, provider="firekassa")
+    sandbox.script("*", ["ordinary"] * 40 + ["rate_limited"] * 2)
+    report = invoices.cancel()
+    summary = sandbox.summary()
+    assert report.ok is True
+    assert count_statuses() == {"canceled": 150}
+    assert set(summary["executed"].values()) == {1}
+    assert summary["totals"]["cancel"] == 152
+    assert max(summary["counts"]["cancel"].values()) == 2
+    assert count_answers() == {"canceled": 150, "rate_limited": 2}
+
+
+def test_invoice_meets_two_429_and_is_not_processed(scripted, make, short_pauses):
+    shop = scripted(concurrency=1)
+    invoices = make(3)
+    shop.next_cancels(limited(0.01), limited(0.01), external_id="000001")
+    results = list(cancel_invoices(invoices))
+    assert {r.external_id: r.outcome for r in results} == {
+        "000000": "canceled",
+        "000001": "not_processed",
+        "000002": "canceled",
+    }
+    assert shop.cancel_count == 4
+    assert count_statuses() == {"canceled": 2, "created": 1}
+    assert count_answers() == {"canceled": 2, "rate_limited": 2}
+
+
+def test_endless_429_is_probed_ever_more_rarely_and_then_passed_over(scripted, make, monkeypatch, clock):
+    """Retry-After says one second, each time: 1, 2, 4 ... 64 seconds between the probes, then the rest is skipped."""
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
+    shop = scripted(concurrency=4)
+    shop.all_cancels(limited(retry_after=1.0))
+    results = list(cancel_invoices(make(500)))
+    assert shop.cancel_count <= 4 + 7
+    assert count_codes(results).keys() == {"rate_limited", "provider_paused"}
+    assert len(results) == 500
+    assert count_statuses() == {"created": 500}
+    assert count_answers() == {"rate_limited": shop.cancel_count}
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "given_back"), [(4.0, False), (6.0, True)], ids=["up to 5 s they wait", "longer: given back"]
+)
+def test_claims_that_meet_a_pause_are_given_back_where_it_is_long(
+    scripted, make, clock, monkeypatch, retry_after, given_back
+):
+    shop = scripted(concurrency=1)
+    shop.next_cancels("canceled", limited(retry_after))
+    seen = []
+
+    def tick(self, timeout):
+        collect(self, timeout)
+        if timeout and self._queues["shop"].pool.paused_seconds:
+            seen.append(count_statuses().get("canceling", 0))
+            clock.advance(1 if len(seen) > 8 else 0)
+
+    collect = run.BulkRun._collect_jobs
+    monkeypatch.setattr(run.BulkRun, "_collect_jobs", tick)
+    report = make(10).cancel()
+    assert report.ok is True
+    assert shop.cancel_count == 11
+    assert (min(seen) == 0) == given_back
+    assert (count_log_rows("given_back") > 0) == given_back
+    assert count_statuses() == {"canceled": 10}
+    assert count_answers() == {"canceled": 10, "rate_limited": 1}
+
+
+def test_given_back_invoice_that_was_paid_meanwhile_is_told_as_its_row_says(scripted, make, monkeypatch):
+    """The webhook comes between claim and give-back: money wins, and the result says so."""
+    shop = scripted(concurrency=1)
+    shop.next_cancels("bad_credentials")
+    give_back = cancel.CancelRun._give_back
+
+    def paid_first(self, queue, pool, jobs):
+        Invoice.objects.observe_status("shop", "000002", "paid", trigger="webhook")
+        return give_back(self, queue, pool, jobs)
+
+    monkeypatch.setattr(cancel.CancelRun, "_give_back", paid_first)
+    results = {result.external_id: result.code for result in cancel_invoices(make(4))}
+    assert results == {
+        "000000": "bad_credentials",
+        "000001": "provider_paused",
+        "000002": "has_payment",
+        "000003": "provider_paused",
+    }
+    assert shop.cancel_count == 1
+    assert count_statuses() == {"created": 3, "paid": 1}
+    assert count_answers() == {"bad_credentials": 1, "observed": 1}
+
+
+def test_unreachable_provider_pauses_after_five(scripted, make):
+    shop = scripted(concurrency=2)
+    shop.all_cancels("not_processed")
+    results = list(cancel_invoices(make(100)))
+    assert 5 <= shop.cancel_count <= 7
+    assert count_codes(results) == {"unreachable": shop.cancel_count, "provider_paused": 100 - shop.cancel_count}
+    assert count_statuses() == {"created": 100}
+    assert count_answers() == {"unreachable": shop.cancel_count}
+
+
+def test_waiting_for_a_pause_asks_the_database_for_nothing(shop, make, django_assert_max_num_queries):
+    invoices = make(3)
+    invoices._writer.pause("shop", "rate_limited", 30)
+    stop = threading.Event()
+    results = cancel_invoices(invoices, stop=stop)
+    threading.Timer(0.5, stop.set).start()
+    with django_assert_max_num_queries(8):
+        assert list(results) == []
+    assert shop.cancel_count == 0
+    assert count_statuses() == {"created": 3}
+    assert count_invoices_by_log_rows() == {}

@@ -1,0 +1,144 @@
+"""Answers are recorded in groups. A payment or a failure of one row does not affect the other rows."""
+
+import pytest
+from django.db import OperationalError
+from django.db.models import Count
+
+from django_invoice_cancel.bulk import cancel_invoices
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.writes.answers import AnswerWriter
+from django_invoice_cancel.models.writes.provider_state import ProviderStateWriter
+from django_invoice_cancel.models.writes.rows import RowWriter
+from tests.support.invoices import count_statuses
+from tests.support.logs import count_invoices_by_log_rows
+from tests.support.results import count_codes
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_row_that_cannot_be_recorded_costs_that_one_row(shop, make, monkeypatch):
+    invoices = make(60)
+    append = RowWriter.append
+
+    def refuse(self, entries):
+        if any(entry.outcome and entry.invoice.external_id == "000017" for entry in entries):
+            raise ZeroDivisionError
+        append(self, entries)
+
+    monkeypatch.setattr(RowWriter, "append", refuse)
+    results = list(cancel_invoices(invoices))
+    assert [(r.external_id, r.outcome) for r in results if not r.is_recorded] == [("000017", "canceled")]
+    assert len(results) == shop.cancel_count == 60
+    assert count_statuses() == {"canceled": 59, "canceling": 1}
+    assert count_invoices_by_log_rows() == {1: 1, 2: 59}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("when", ["before it is written", "within the transaction", "after it is written"])
+def test_answers_that_ctrl_c_meets_while_they_are_recorded_are_recorded_in_the_end(shop, make, monkeypatch, when):
+    """Outside of the commands it is a KeyboardInterrupt; what the provider has said must not become doubt by it."""
+    run, interrupted = RowWriter.run, []
+
+    def interrupt(point, write):
+        if write.__name__ == "_on_time" and point == when and not interrupted:
+            interrupted.append(point)
+            raise KeyboardInterrupt
+
+    def interrupted_run(self, write, invoices=(), **options):
+        def within(is_repeat):
+            done = write(is_repeat)
+            interrupt("within the transaction", name)
+            return done
+
+        name = getattr(write, "func", write)
+        interrupt("before it is written", name)
+        done = run(self, within, invoices, **options)
+        interrupt("after it is written", name)
+        return done
+
+    monkeypatch.setattr(RowWriter, "run", interrupted_run)
+    with pytest.raises(KeyboardInterrupt):
+        make(500).cancel()
+    sent = shop.cancel_count
+    assert 1 <= sent < 500
+    assert count_statuses() == {"canceled": sent, "created": 500 - sent}
+    assert sorted(Invoice.objects.filter(status="canceled").values_list("external_id", flat=True)) == sorted(
+        shop.cancels
+    )
+    assert Invoice.objects.filter(status="canceled").annotate(rows=Count("transitions")).exclude(rows=2).count() == 0
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Return a function that lets a webhook say something of one invoice before its group's answers are recorded."""
+
+    def say(external_id, status):
+        record = AnswerWriter.record
+
+        def recorded_after(self, answers, **options):
+            if any(answer.invoice.external_id == external_id for answer in answers):
+                Invoice.objects.observe_status("shop", external_id, status, trigger="webhook")
+            return record(self, answers, **options)
+
+        monkeypatch.setattr(AnswerWriter, "record", recorded_after)
+
+    return say
+
+
+@pytest.mark.django_db(transaction=True)
+def test_group_of_which_a_part_was_written_is_not_written_twice(shop, make, monkeypatch, meanwhile):
+    """A payment lets the group go row by row; of those one fails: the ones before it are in the log already."""
+    meanwhile("000003", "paid")
+    rows = AnswerWriter._record_one
+    failed = []
+
+    def fail_once(self, answer, also, **options):
+        if len(answered) == 10 and not failed:
+            failed.append(answer)
+            raise ZeroDivisionError
+        answered.append(answer)
+        return rows(self, answer, also, **options)
+
+    answered = []
+    monkeypatch.setattr(AnswerWriter, "_record_one", fail_once)
+    results = list(cancel_invoices(make(20)))
+    assert len(failed) == 1
+    assert count_codes(results) == {"canceled": 19, "has_payment": 1}
+    assert shop.cancel_count == 20
+    assert count_invoices_by_log_rows() == {2: 19, 3: 1}
+    assert count_statuses() == {"canceled": 19, "paid": 1}
+
+
+def test_payment_between_claim_and_record_wins(shop, make, meanwhile):
+    """One row of the group is moved by the webhook: money is never overwritten, and the others are recorded."""
+    meanwhile("000003", "paid")
+    said = {result.external_id: result for result in cancel_invoices(make(20))}
+    assert said["000003"].outcome == "refused"
+    assert said["000003"].code == "has_payment"
+    assert shop.cancel_count == 20
+    assert count_statuses() == {"canceled": 19, "paid": 1}
+    assert Invoice.objects.get(external_id="000003").paid_after_cancel_at is not None
+    assert count_invoices_by_log_rows() == {2: 19, 3: 1}
+
+
+def test_webhook_that_says_canceled_before_us_is_no_failure(shop, make, meanwhile):
+    meanwhile("000003", "canceled")
+    report = make(20).cancel()
+    assert report.ok is True
+    assert shop.cancel_count == 20
+    assert count_statuses() == {"canceled": 20}
+    assert count_invoices_by_log_rows() == {2: 19, 3: 1}
+
+
+def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise OperationalError("locked")
+
+    monkeypatch.setattr(ProviderStateWriter, "update_provider_state", fail)
+    report = make(60).cancel()
+    assert report.ok is True
+    assert shop.cancel_count == 60
+    assert count_statuses() == {"canceled": 60}
+    assert count_invoices_by_log_rows() == {2: 60}
+    assert "The state of provider shop was not written." in caplog.messages

@@ -1,0 +1,219 @@
+"""``cancel_invoices``: its output during and after the run, and its exit codes."""
+
+import io
+import json
+
+import pytest
+from django.core.management import call_command
+
+from django_invoice_cancel.models.writes.answers import AnswerWriter
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.support.invoices import count_statuses
+from tests.support.logs import count_answers, count_invoices_by_log_rows
+
+pytestmark = pytest.mark.django_db
+
+ALL = ["cancel_invoices", "--all", "--noinput"]
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def test_dry_run_says_what_would_be_done_and_does_nothing(shop, make, manage, django_assert_max_num_queries):
+    make(120)
+    make(1, status="paid")
+    with django_assert_max_num_queries(8):
+        ended = manage("cancel_invoices", "--provider", "shop", "--dry-run", "000120", "000001", "--format", "jsonl")
+    said = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["external_id"], line["outcome"], line["code"]) for line in said] == [
+        ("000001", "skipped", "dry_run"),
+        ("000120", "skipped", "has_payment"),
+    ]
+    assert manage("cancel_invoices", "--all", "--dry-run", "--limit", "70").out.startswith("70 invoices: 70 skipped")
+    assert ended.code == 0
+    assert shop.cancel_count == 0
+    assert count_invoices_by_log_rows() == {}
+
+
+def test_jsonl_puts_results_and_nothing_else_on_stdout(shop, make, manage):
+    shop.next_cancels("refused")
+    make(3)
+    ended = manage(*ALL, "--format", "jsonl", "--concurrency", "1")
+    said = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["external_id"], line["outcome"]) for line in said] == [
+        ("000000", "refused"),
+        ("000001", "canceled"),
+        ("000002", "canceled"),
+    ]
+    assert said[0]["message"] == "Scripted provider refused to cancel it."
+    assert "3 invoices: 2 canceled · 1 refused" in ended.err
+    assert shop.cancel_count == 3
+
+
+def in_ascii(*arguments):
+    """Call a command whose stdout takes ASCII alone, as in a locale of old; return what it wrote there."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    call_command(*arguments, stdout=out, stderr=io.StringIO())
+    out.seek(0)
+    return out.read()
+
+
+def test_stdout_that_takes_ascii_alone_gets_all_of_it(shop, make):
+    shop.next_cancels("refused")
+    make(3, reference="Заказ № 5 \N{CREDIT CARD}")
+    said = [json.loads(line) for line in in_ascii(*ALL, "--format", "jsonl", "--concurrency", "1").splitlines()]
+    assert [line["reference"] for line in said] == ["Заказ № 5 \N{CREDIT CARD}"] * 3
+    assert shop.cancel_count == 3
+    assert count_statuses() == {"canceled": 2, "created": 1}
+
+
+def test_summary_is_written_where_only_ascii_goes(shop, make):
+    shop.next_cancels("refused")
+    make(3)
+    assert in_ascii(*ALL, "--concurrency", "1").startswith("3 invoices: 2 canceled \\xb7 1 refused\n")
+    assert shop.cancel_count == 3
+    assert count_statuses() == {"canceled": 2, "created": 1}
+
+
+def test_summary_groups_the_reasons_and_gives_examples(shop, make, manage):
+    make(9)
+    for number in range(5):
+        shop.next_cancels("not_found", external_id=f"00000{number}")
+    shop.next_cancels("paid", external_id="000005")
+    ended = manage(*ALL, "--concurrency", "1")
+    assert ended.out == (
+        "9 invoices: 6 refused · 3 canceled\n"
+        "        5  shop  refused   Scripted provider does not know this invoice.\n"
+        "                           000000, 000001, 000002 and 2 more\n"
+        "        3  shop  canceled  Scripted provider confirmed the cancellation.\n"
+        "        1  shop  refused   It holds money.\n"
+        "                           000005\n"
+    )
+    assert ended.code == 0
+    assert shop.cancel_count == 9
+
+
+def test_nothing_is_said_at_verbosity_0_but_what_is_wrong(shop, make, manage):
+    make(3)
+    shop.next_cancels("in_doubt")
+    ended = manage(*ALL, "-v", "0")
+    assert ended.code == 3
+    assert ended.out == ""
+    assert ended.err == "1 in doubt. Do not cancel them again: reconcile_invoices finds out."
+    assert shop.cancel_count == 3
+    assert count_statuses() == {"canceled": 2, "in_doubt": 1}
+    assert count_answers() == {"canceled": 2, "no_answer": 1}
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(shop, make, manage, monkeypatch):
+    monkeypatch.setattr("django_invoice_cancel.management.output.EVERY_SECONDS", 0.0)
+    make(3)
+    ended = manage(*ALL, "--concurrency", "1")
+    assert ended.err.splitlines()[-1] == "Canceling: 3 of 3 (3 canceled)"
+    assert shop.cancel_count == 3
+
+
+# -- how it ends ------------------------------------------------------------------------------------------------------
+
+ENDS = {
+    # answers, exit code: how many were sent, what is left of the five invoices, what their log says
+    "all answered": (
+        ["canceled", "paid", "refused", "not_found", "expired"],
+        0,
+        5,
+        {"canceled": 1, "paid": 1, "created": 2, "expired": 1},
+        {"canceled": 1, "has_payment": 1, "provider_refused": 1, "not_found": 1, "closed": 1},
+    ),
+    "some in doubt": (
+        ["canceled", "in_doubt"],
+        3,
+        5,
+        {"canceled": 4, "in_doubt": 1},
+        {"canceled": 4, "no_answer": 1},
+    ),
+    "in doubt outweighs not tried": (
+        ["in_doubt", "bad_credentials"],
+        3,
+        2,
+        {"in_doubt": 1, "created": 4},
+        {"no_answer": 1, "bad_credentials": 1},
+    ),
+    "credentials rejected": (["bad_credentials"], 4, 1, {"created": 5}, {"bad_credentials": 1}),
+    "not processed twice": (["not_processed"] * 5, 4, 5, {"created": 5}, {"unreachable": 5}),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_exit_code_is_the_gravest(scripted, make, manage, case):
+    script, code, sent, left, told = ENDS[case]
+    shop = scripted(concurrency=1)
+    make(5)
+    shop.next_cancels(*script)
+    if script[-1] == "bad_credentials":
+        shop.all_cancels("bad_credentials")
+    ended = manage(*ALL)
+    assert ended.code == code
+    assert (ended.err == "") == (code == 0)
+    assert shop.cancel_count == sent
+    assert count_statuses() == left
+    assert count_answers() == told
+
+
+def test_who_settles_the_doubt_is_told_by_whether_the_provider_can_be_asked(settings, make, manage):
+    """FireKassa cannot be asked: reconcile_invoices alone would never find out."""
+    backend = "django_invoice_cancel.testing.ScriptedProvider"
+    mute = {"BACKEND": backend, "OPTIONS": {"supports_lookup": False}}
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": {"BACKEND": backend}, "mute": mute}}
+    for alias, count in (("shop", 2), ("mute", 3)):
+        ScriptedProvider.of(alias).all_cancels("in_doubt")
+        make(count, alias)
+    ended = manage(*ALL)
+    assert ended.code == 3
+    assert count_statuses() == {"in_doubt": 5}
+    assert "2 in doubt. Do not cancel them again: reconcile_invoices finds out." in ended.err
+    assert "3 in doubt at a provider that cannot be asked. Do not cancel them again: " in ended.err
+    assert [ScriptedProvider.of(alias).cancel_count for alias in ("shop", "mute")] == [2, 3]
+    assert count_answers() == {"no_answer": 5}
+
+
+def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(AnswerWriter, "record", fail)
+    make(2)
+    ended = manage(*ALL)
+    assert ended.code == 3
+    assert shop.cancel_count == 2
+    assert count_statuses() == {"canceling": 2}
+    assert count_invoices_by_log_rows() == {1: 2}
+    assert ended.err == "2 not recorded: reconcile_invoices repairs that."
+
+
+def test_what_was_not_tried_is_told_beside_the_doubt(scripted, make, manage):
+    shop = scripted(concurrency=1)
+    shop.next_cancels("in_doubt", "bad_credentials")
+    make(5)
+    ended = manage(*ALL, "-v", "0")
+    assert ended.code == 3
+    assert shop.cancel_count == 2
+    assert count_statuses() == {"in_doubt": 1, "created": 4}
+    assert count_answers() == {"no_answer": 1, "bad_credentials": 1}
+    assert ended.err == (
+        "1 in doubt. Do not cancel them again: reconcile_invoices finds out. "
+        "4 not tried or not processed: unchanged. Run the command again later. "
+        "shop: Scripted provider rejected our credentials. "
+        "shop: Scripted provider is paused after trouble; nothing was sent."
+    )
+
+
+def test_misconfigured_alias_is_not_tried(scripted, make, manage):
+    shop = scripted()
+    make(2)
+    make(3, "nobody")
+    ended = manage(*ALL)
+    assert ended.code == 4
+    assert shop.cancel_count == 2
+    assert count_statuses() == {"canceled": 2, "created": 3}
+    assert count_invoices_by_log_rows() == {2: 2}
+    assert "3 not tried or not processed: unchanged." in ended.err

@@ -1,0 +1,268 @@
+"""``reconcile_invoices``: the default selection, the other selections, and its heartbeat."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+
+from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.testing import ScriptedProvider, make_invoice
+from tests.support.invoices import count_statuses
+from tests.support.logs import count_answers, count_log_rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def doubtful(shop):
+    """Two invoices in doubt, one of them due; an abandoned one, a paid one and an open one."""
+    make_invoice("in_doubt", provider="shop", external_id="due", age=timedelta(minutes=3))
+    make_invoice("in_doubt", provider="shop", external_id="not-due")
+    make_invoice("abandoned", provider="shop", external_id="abandoned")
+    make_invoice("paid", provider="shop", external_id="paid")
+    make_invoice("created", provider="shop", external_id="open")
+    shop.reset()
+
+
+SELECTED = {
+    "": "abandoned due",
+    "--now": "abandoned due not-due",
+    "--status created": "open",
+    "--status paid": "paid",
+    "--provider shop": "abandoned due",
+    "--limit 1": "due",
+}
+
+
+@pytest.mark.parametrize("arguments", SELECTED)
+def test_selectors(doubtful, shop, manage, arguments):
+    manage("reconcile_invoices", *arguments.split())
+    assert " ".join(sorted(each for ids in shop.lookups for each in ids)) == SELECTED[arguments]
+    assert shop.cancel_count == 0
+
+
+BAD = {
+    "unknown alias": (["--provider", "nobody"], "'nobody'"),
+    "status of ours": (["--status", "in_doubt"], "in_doubt"),
+    "limit 0": (["--limit", "0"], "'0' is not a whole number from 1 to 1000000000"),
+    "unknown database": (["--database", "elsewhere"], "elsewhere"),
+}
+
+
+@pytest.mark.parametrize("wrong", BAD)
+def test_bad_input_is_named_before_anything_is_asked(doubtful, shop, manage, wrong):
+    arguments, named = BAD[wrong]
+    ended = manage("reconcile_invoices", *arguments)
+    assert ended.code == 1
+    assert shop.lookup_count == 0
+    assert named in ended.err
+
+
+def test_limit_0_given_by_call_command_is_no_limit_of_none(doubtful, shop, manage):
+    assert manage("reconcile_invoices", limit=0).code == 1
+    assert shop.lookup_count == 0
+
+
+def test_it_leaves_its_heartbeat_for_every_alias(scripted, manage):
+    scripted("shop", "kiosk")
+    assert manage("reconcile_invoices").code == 0
+    beats = dict(ProviderState.objects.values_list("alias", "last_reconcile_at"))
+    assert sorted(beats) == ["kiosk", "shop"]
+    assert all(beats.values()) is True
+    assert ScriptedProvider.of("shop").lookup_count == 0
+
+
+GONE = []
+"""Accounts that the resolver knows no more."""
+
+
+def account(alias):
+    return None if alias in GONE else {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
+
+
+@pytest.fixture
+def with_resolver(settings, monkeypatch):
+    """Return a function that configures these accounts, and a resolver for all others, some of which have doubts."""
+
+    def configure(*aliases):
+        settings.INVOICE_CANCEL = {
+            "PROVIDERS": {alias: account(alias) for alias in aliases},
+            "PROVIDER_RESOLVER": f"{__name__}.account",
+        }
+        for alias in ("kiosk", "closed", "booth"):
+            make_invoice("in_doubt", provider=alias)  # not due yet
+        make_invoice("abandoned", provider="stall")
+        make_invoice("created", provider="idle")
+        Invoice.objects.all()._writer.pause("stall", "rate_limited", 300)
+        monkeypatch.setattr(f"{__name__}.GONE", ["closed"])
+
+    return configure
+
+
+def beats():
+    return sorted(ProviderState.objects.filter(last_reconcile_at__isnull=False).values_list("alias", flat=True))
+
+
+@pytest.mark.parametrize("aliases", [[], ["shop"]], ids=["resolver only", "beside the settings"])
+def test_it_leaves_one_for_each_account_of_a_resolver_with_something_to_do(with_resolver, manage, aliases):
+    with_resolver(*aliases)
+    manage("reconcile_invoices")
+    assert beats() == ["booth", "kiosk", *aliases, "stall"]
+
+
+def test_a_run_for_one_account_leaves_one_for_that_alone(with_resolver, manage):
+    with_resolver("shop")
+    manage("reconcile_invoices", "--provider", "kiosk")
+    assert beats() == ["kiosk"]
+
+
+@pytest.mark.parametrize("arguments", [["--status", "created"], ["--dry-run"]], ids=" ".join)
+def test_what_is_no_reconcile_leaves_none(doubtful, shop, manage, arguments):
+    manage("reconcile_invoices", *arguments)
+    assert not ProviderState.objects.filter(last_reconcile_at__isnull=False).exists()
+    assert shop.lookup_count == (arguments != ["--dry-run"])
+
+
+def test_nothing_due_is_quiet_at_verbosity_0(shop, manage):
+    ended = manage("reconcile_invoices", "-v", "0")
+    assert ended.code == 0
+    assert ended.out == ""
+    assert ended.err == ""
+    assert shop.lookup_count == 0
+    assert manage("reconcile_invoices").out == "0 invoices: nothing to do\n"
+
+
+def test_run_whose_reader_is_gone_is_no_heartbeat(scripted, manage, unread):
+    """``| head -1``: it ends there, and did not look at all that there is."""
+    shop = scripted(concurrency=1, lookup_group_size=1)
+    for _ in range(60):
+        make_invoice("in_doubt", provider="shop", age=timedelta(days=1))
+    shop.reset()
+    assert manage("reconcile_invoices", "--format", "jsonl", stdout=unread).code == 130
+    assert 0 < shop.lookup_count < 60
+    assert beats() == []
+    looked = shop.lookup_count
+    assert shop.cancel_count == 0
+    assert count_statuses() == {"created": looked, "in_doubt": 60 - looked}
+    assert count_answers() == {"no_answer": 60, "still_open": looked}
+
+
+def test_what_stays_in_doubt_ends_with_3(doubtful, shop, manage):
+    shop.all_lookups("no_answer")
+    ended = manage("reconcile_invoices")
+    assert ended.code == 3
+    assert shop.lookup_count == 1
+    assert ended.err == "2 in doubt. They are asked about again, ever more rarely."
+    assert shop.cancel_count == 0
+    assert count_statuses() == {"created": 1, "in_doubt": 3, "paid": 1}
+    assert count_answers() == {"no_answer": 2, "abandoned": 1, "observed": 1}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--status", "created"]], ids=["in doubt", "open"])
+def test_still_open_is_an_answer(shop, manage, arguments):
+    """Nothing is wrong, and running it again would bring nothing: cron stays quiet."""
+    make_invoice("created" if arguments else "in_doubt", provider="shop", age=timedelta(minutes=30))
+    shop.reset()
+    ended = manage("reconcile_invoices", "-v", "0", *arguments)
+    assert ended.code == 0
+    assert ended.err == ""
+    assert shop.lookup_count == 1
+    assert shop.cancel_count == 0
+    assert count_statuses() == {"created": 1}
+
+
+def test_paused_provider_ends_with_4(doubtful, shop, manage):
+    Invoice.objects.all()._writer.pause("shop", "bad_credentials", 300)
+    ended = manage("reconcile_invoices")
+    assert ended.code == 4
+    assert shop.lookup_count == 0
+    assert shop.cancel_count == 0
+    assert count_statuses() == {"canceling": 1, "created": 1, "in_doubt": 2, "paid": 1}
+    assert count_answers() == {"no_answer": 2, "observed": 1}
+
+
+def test_jsonl_puts_results_and_nothing_else_on_stdout(doubtful, shop, manage):
+    ended = manage("reconcile_invoices", "--format", "jsonl")
+    assert sorted(json.loads(line)["external_id"] for line in ended.out.splitlines()) == ["abandoned", "due"]
+    assert shop.lookup_count == 1
+    assert "2 invoices" in ended.err
+
+
+def test_dry_run_asks_nobody(doubtful, shop, manage):
+    ended = manage("reconcile_invoices", "--dry-run", "--now")
+    assert ended.out.startswith("3 invoices: 3 skipped\n")
+    assert ended.code == 0
+    assert shop.lookup_count == 0
+    assert count_statuses()["in_doubt"] == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_a_transaction_it_is_an_error(shop, manage):
+    with transaction.atomic():
+        ended = manage("reconcile_invoices")
+    assert ended.code == 1
+    assert shop.lookup_count == 0
+
+
+# -- a provider that cannot be asked ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mute(scripted):
+    """A provider without lookup that declares a repeat harmless, with two invoices in doubt and an abandoned one."""
+    shop = scripted("shop", supports_lookup=False, is_repeat_harmless=True)
+    make_invoice("in_doubt", provider="shop", age=timedelta(minutes=30))
+    make_invoice("in_doubt", provider="shop", age=timedelta(minutes=30))
+    make_invoice("abandoned", provider="shop")
+    shop.reset()
+    return shop
+
+
+def test_cron_is_not_told_every_minute_of_what_nobody_can_look_up(mute, manage):
+    """An abandoned claim becomes doubt; after that only --resubmit, a person or --provider speaks of them."""
+    ended = manage("reconcile_invoices")
+    assert ended.code == 3
+    assert count_statuses() == {"in_doubt": 3}
+    assert ended.err == (
+        "1 in doubt at a provider that cannot be asked. "
+        "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
+    )
+    ended = manage("reconcile_invoices", "-v", "0")
+    assert ended.code == 0
+    assert ended.err == ""
+    assert mute.cancel_count == 0
+    assert manage("reconcile_invoices", "--provider", "shop", "--now").code == 3
+    assert mute.cancel_count == 0
+    assert count_statuses() == {"in_doubt": 3}
+    assert count_log_rows("abandoned") == 1
+
+
+def test_resubmit_repeats_where_it_does_no_harm(mute, manage):
+    ended = manage("reconcile_invoices", "--resubmit")
+    assert mute.cancel_count == 2  # the doubt period of the abandoned one is not over
+    assert ended.code == 3
+    assert count_statuses() == {"canceled": 2, "in_doubt": 1}
+    assert count_answers() == {"no_answer": 2, "abandoned": 1, "canceled": 2}
+
+
+def test_dry_run_knows_who_can_be_asked(mute, manage):
+    said = manage("reconcile_invoices", "--provider", "shop", "--now", "--dry-run", "--format", "jsonl").out
+    assert {json.loads(line)["code"] for line in said.splitlines()} == {"no_lookup"}
+    said = manage("reconcile_invoices", "--resubmit", "--now", "--dry-run", "--format", "jsonl").out
+    assert {json.loads(line)["code"] for line in said.splitlines()} == {"dry_run", "doubt_period"}
+    assert mute.cancel_count == 0
+
+
+@pytest.mark.slow
+def test_firekassa_is_repeated_at_a_real_socket(sandbox, settings, manage, clock):
+    sandbox.configure(repeat_is_ok=True)
+    settings.INVOICE_CANCEL = {"PROVIDERS": sandbox.settings(deadline=0.3)}
+    Invoice.objects.create(provider="firekassa", external_id="70000110")  # silent_after
+    assert manage("cancel_invoices", "--all", "--noinput", "-v", "0").code == 3
+    clock.advance(16 * 60)
+    assert manage("reconcile_invoices", "--resubmit", "-v", "0").code == 0
+    assert count_statuses() == {"canceled": 1}
+    assert sandbox.count("cancel") == 2
+    assert sandbox.executed("70000110") == 1
+    assert count_answers() == {"no_answer": 1, "canceled": 1}

@@ -1,0 +1,145 @@
+"""Invoices of an unconfigured account: cron reports them once an hour, and always exits with 4."""
+
+from datetime import timedelta
+
+import pytest
+
+from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.testing import ScriptedProvider, make_invoice
+from tests.support.invoices import count_statuses
+
+pytestmark = pytest.mark.django_db
+MINUTE = 60.0
+UNAVAILABLE = []
+"""Not empty: the resolver has lost its own database."""
+
+
+def account(alias):
+    if UNAVAILABLE:
+        raise ConnectionError("the directory of accounts is down")
+    return {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"} if alias == "tenant" else None
+
+
+@pytest.fixture
+def removed(scripted):
+    """Return a function that makes invoices at the account ``old``, and removes it from the settings."""
+
+    def prepare(kind="in_doubt", count=3):
+        scripted("shop", "old")
+        for _ in range(count):
+            make_invoice(kind, provider="old", age=timedelta(minutes=2))
+        return scripted("shop")
+
+    return prepare
+
+
+def run_cron(manage, clock, minutes, *arguments):
+    """Run cron each minute; return the exit codes that there were, and what was written, by minute."""
+    codes, written = set(), {}
+    for minute in range(minutes):
+        ended = manage("reconcile_invoices", *(arguments or ("-v", "0")))
+        codes.add(ended.code)
+        if ended.out or ended.err:
+            written[minute] = ended.out + ended.err
+        clock.advance(MINUTE)
+    return codes, written
+
+
+@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("kind", ["in_doubt", "abandoned"])
+def test_account_that_is_no_longer_configured_is_reported_once_an_hour(removed, manage, clock, kind, count):
+    shop = removed(kind, count)
+    codes, written = run_cron(manage, clock, 130)
+    assert codes == {4}
+    assert list(written) == [0, 60, 120]
+    assert f"{count} not tried or not processed: unchanged." in written[0]
+    assert "old: " in written[0]
+    assert "configured" in written[0]
+    assert shop.lookup_count == 0
+    assert shop.cancel_count == 0
+    assert Invoice.objects.filter(provider="old", status="created").count() == 0
+
+
+def test_requested_cancellations_there_are_not_reported_more_often(removed, manage, clock):
+    removed("requested", 5)
+    codes, written = run_cron(manage, clock, 59)
+    assert codes <= {0, 4}
+    assert list(written) == [0]
+    assert count_statuses() == {"created": 5}
+
+
+def test_account_that_is_configured_again_is_asked_at_once(removed, scripted, manage, clock):
+    removed()
+    run_cron(manage, clock, 3)
+    scripted("shop", "old")
+    old = ScriptedProvider.of("old")
+    old.all_lookups("canceled")
+    ended = manage("reconcile_invoices", "-v", "0")
+    assert ended.code == 0
+    assert ended.err == ""
+    assert old.lookup_count == 1
+    assert count_statuses() == {"canceled": 3}
+
+
+def test_report_hides_no_other_trouble(removed, scripted, manage, clock):
+    shop = removed()
+    run_cron(manage, clock, 2)
+    make_invoice("requested", provider="shop", age=timedelta(minutes=2))
+    shop.all_cancels("not_processed")
+    ended = manage("reconcile_invoices", "-v", "0")
+    assert ended.code == 4
+    assert "shop: Scripted provider could not be reached" in ended.err
+    assert "old" not in ended.err
+    assert shop.cancel_count == 1
+
+
+def test_accounts_are_reported_each(scripted, manage, clock):
+    scripted("shop", "old", "older")
+    make_invoice("in_doubt", provider="old", age=timedelta(minutes=2))
+    scripted("shop", "older")
+    assert list(run_cron(manage, clock, 5)[1]) == [0]
+    make_invoice("in_doubt", provider="older", age=timedelta(minutes=2))
+    scripted("shop")
+    written = run_cron(manage, clock, 5)[1]
+    assert list(written) == [0]
+    assert "older: " in written[0]
+    assert "old: " not in written[0]
+
+
+def test_without_v_0_each_run_reports_it(removed, manage, clock):
+    removed()
+    codes, written = run_cron(manage, clock, 3, "-v", "1")
+    assert codes == {4}
+    assert list(written) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("arguments", [["--dry-run"], ["--status", "created", "-v", "0"]], ids=" ".join)
+def test_dry_run_and_questions_about_a_status_are_no_report(removed, manage, clock, arguments):
+    removed()
+    manage("reconcile_invoices", *arguments)
+    assert list(run_cron(manage, clock, 2)[1]) == [0]
+
+
+def test_resolver_that_fails_is_reported_once_an_hour(settings, manage, clock, monkeypatch):
+    settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
+    for _ in range(3):
+        make_invoice("in_doubt", provider="tenant", age=timedelta(minutes=2))
+    tenant = ScriptedProvider.of("tenant")
+    tenant.reset()
+    monkeypatch.setattr(f"{__name__}.UNAVAILABLE", ["yes"])
+    codes, written = run_cron(manage, clock, 65)
+    assert codes == {4}
+    assert list(written) == [0, 60]
+    monkeypatch.setattr(f"{__name__}.UNAVAILABLE", [])
+    tenant.all_lookups("canceled")
+    assert manage("reconcile_invoices", "-v", "0").code == 0
+    assert tenant.lookup_count == 1
+    assert count_statuses() == {"canceled": 3}
+
+
+def test_report_is_no_pause_and_no_heartbeat(removed, manage):
+    removed()
+    manage("reconcile_invoices", "-v", "0")
+    state = ProviderState.objects.get(alias="old")
+    assert state.is_paused is False
+    assert state.last_reconcile_at is None

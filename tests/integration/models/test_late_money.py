@@ -1,0 +1,152 @@
+"""A payment and a cancellation of the same invoice are flagged and signalled once, in either order (rule 8)."""
+
+import pytest
+from django.db import transaction
+
+from django_invoice_cancel.models import Invoice
+from tests.support.invoices import invoice_in_status, set_columns_and_refresh, stored
+from tests.support.logs import log_changes
+from tests.support.writes import NOON, OPERATOR, observe_elsewhere, open_claim, record_answer, record_lookup, seconds
+
+pytestmark = pytest.mark.django_db
+
+
+def _by_record(invoice, status):
+    set_columns_and_refresh(invoice, status="created", attempt=None)
+    opened = open_claim(invoice)
+    record_answer(opened, invoice, *_reply(status))
+
+
+def _by_late_record(invoice, status):
+    """The reply of a claim comes after somebody has moved the invoice on."""
+    before = stored(invoice).status
+    set_columns_and_refresh(invoice, status="created", attempt=None)
+    opened = open_claim(invoice)
+    set_columns_and_refresh(stored(invoice), status=before)
+    record_answer(opened, invoice, *_reply(status))
+
+
+def _by_strangers_late_record(invoice, status):
+    """Likewise, and by then another claim's attempt stands on the row."""
+    before = stored(invoice).status
+    set_columns_and_refresh(invoice, status="created", attempt=None)
+    opened = open_claim(invoice)
+    set_columns_and_refresh(stored(invoice), status=before, attempt="00000000-0000-4000-8000-000000000000")
+    record_answer(opened, invoice, *_reply(status))
+
+
+def _by_resolve(invoice, status):
+    set_columns_and_refresh(invoice, status="in_doubt")
+    invoice._writer.resolve(invoice, status, OPERATOR)
+
+
+def _reply(status):
+    return ("canceled",) if status == "canceled" else ("refused", status)
+
+
+OBSERVERS = {"observe": observe_elsewhere, "lookup": record_lookup}
+RECORDERS = {"late record": _by_late_record, "stranger's late record": _by_strangers_late_record}
+ANY_STATUS = OBSERVERS | RECORDERS
+FROM_OWN_STATUS = {"record": _by_record, "resolve": _by_resolve}
+
+
+@pytest.mark.parametrize("money", ["partially_paid", "paid", "overpaid"])
+@pytest.mark.parametrize("second", ANY_STATUS)
+@pytest.mark.parametrize("first", ANY_STATUS | FROM_OWN_STATUS)
+@pytest.mark.parametrize("order", ["cancel, then money", "money, then cancel"])
+def test_money_and_a_cancel_meet(clock, sent_signals, django_capture_on_commit_callbacks, order, first, second, money):
+    invoice = invoice_in_status()
+    words = ("canceled", money) if order == "cancel, then money" else (money, "canceled")
+    by = ANY_STATUS | FROM_OWN_STATUS
+    with django_capture_on_commit_callbacks(execute=True):
+        by[first](invoice, words[0])
+        assert stored(invoice).paid_after_cancel_at is None
+        clock.shift(5)
+        by[second](stored(invoice), words[1])
+    row = stored(invoice)
+    assert row.status == money
+    assert row.paid_after_cancel_at == NOON + seconds(5)
+    assert log_changes(invoice)[-1][1] == money
+    assert sent_signals.count("paid_after_cancel") == 1
+    assert list(Invoice.objects.paid_after_cancel()) == [invoice]
+
+
+@pytest.mark.parametrize("money", ["paid", "overpaid"])
+@pytest.mark.parametrize("first", ["record", "resolve"])
+def test_a_cancel_in_the_log_counts_even_if_the_invoice_is_not_canceled_any_more(
+    sent_signals, django_capture_on_commit_callbacks, first, money
+):
+    """A stranger's late word made it a row of the log only; then a method that leaves "canceling" brings the money."""
+    invoice = invoice_in_status()
+    with django_capture_on_commit_callbacks(execute=True):
+        set_columns_and_refresh(invoice, status="expired")
+        observe_elsewhere(invoice, "canceled")
+        assert log_changes(invoice) == [("expired", "expired", "already_canceled")]
+        FROM_OWN_STATUS[first](stored(invoice), money)
+    assert stored(invoice).paid_after_cancel_at is not None
+    assert sent_signals.count("paid_after_cancel") == 1
+
+
+@pytest.mark.parametrize("again", ANY_STATUS)
+@pytest.mark.parametrize("word", ["canceled", "overpaid"])
+def test_what_is_flagged_is_not_flagged_again(clock, sent_signals, django_capture_on_commit_callbacks, again, word):
+    invoice = invoice_in_status()
+    with django_capture_on_commit_callbacks(execute=True):
+        observe_elsewhere(invoice, "canceled")
+        observe_elsewhere(invoice, "paid")
+        clock.shift(5)
+        ANY_STATUS[again](stored(invoice), word)
+    assert stored(invoice).paid_after_cancel_at == NOON
+    assert sent_signals.count("paid_after_cancel") == 1
+
+
+@pytest.mark.parametrize("status", ["created", "in_doubt", "expired", "failed", "paid"])
+@pytest.mark.parametrize("by", ANY_STATUS)
+def test_money_without_a_cancel_is_not_flagged(sent_signals, django_capture_on_commit_callbacks, by, status):
+    invoice = invoice_in_status(status)
+    with django_capture_on_commit_callbacks(execute=True):
+        ANY_STATUS[by](invoice, "overpaid")
+    assert stored(invoice).status == "overpaid"
+    assert stored(invoice).paid_after_cancel_at is None
+    assert "paid_after_cancel" not in sent_signals
+
+
+@pytest.mark.parametrize("outcome", ["refused", "not_processed", "in_doubt"])
+def test_money_after_a_cancel_that_did_not_happen_is_not_flagged(outcome):
+    invoice = invoice_in_status()
+    record_answer(open_claim(invoice), invoice, outcome)
+    observe_elsewhere(invoice, "paid")
+    assert stored(invoice).status == "paid"
+    assert stored(invoice).paid_after_cancel_at is None
+    assert log_changes(invoice)[-1][1:] == ("paid", "observed")
+
+
+def test_a_canceled_that_is_heard_twice_on_a_paid_invoice_is_one_row():
+    invoice = invoice_in_status()
+    observe_elsewhere(invoice, "paid")
+    for _ in range(3):
+        observe_elsewhere(invoice, "canceled")
+    assert log_changes(invoice) == [("created", "paid", "observed"), ("paid", "paid", "already_canceled")]
+
+
+def test_each_change_of_status_is_signalled_once_and_in_order(sent_signals, django_capture_on_commit_callbacks):
+    invoice = invoice_in_status()
+    with django_capture_on_commit_callbacks(execute=True):
+        opened = open_claim(invoice)
+        observe_elsewhere(invoice, "paid")
+        record_answer(opened, invoice, "canceled")
+        observe_elsewhere(invoice, "overpaid")
+        observe_elsewhere(invoice, "paid")
+    assert sent_signals == ["created > canceling", "canceling > paid", "paid_after_cancel", "paid > overpaid"]
+    assert stored(invoice).status == "overpaid"
+    assert [step[1] for step in log_changes(invoice)] == ["canceling", "paid", "paid", "overpaid"]
+
+
+def test_nothing_is_signalled_for_what_was_rolled_back(sent_signals, django_capture_on_commit_callbacks):
+    invoice = invoice_in_status("canceled")
+    with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
+        observe_elsewhere(invoice, "paid")
+        transaction.set_rollback(True)
+    assert sent_signals == []
+    assert stored(invoice).status == "canceled"
+    assert log_changes(invoice) == []

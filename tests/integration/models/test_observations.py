@@ -1,0 +1,230 @@
+"""Observe: statuses from webhooks are recorded, are never lost, and never set an older status (rules 1, 9)."""
+
+from decimal import Decimal
+from enum import IntEnum
+from uuid import UUID
+
+import pytest
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.test.utils import CaptureQueriesContext
+
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.models import Invoice
+from tests.support.invoices import invoice_in_status, set_columns_and_refresh, stored
+from tests.support.logs import log_changes
+from tests.support.writes import NOON, observe_elsewhere, seconds
+
+pytestmark = pytest.mark.django_db
+
+STATUSES = (
+    "created", "canceling", "in_doubt", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed",
+)  # fmt: skip
+TAKEN_IN = {
+    "created": "canceled expired failed partially_paid paid overpaid",
+    "canceling": "canceled expired failed partially_paid paid overpaid",
+    "in_doubt": "canceled expired failed partially_paid paid overpaid",
+    "canceled": "partially_paid paid overpaid",
+    "expired": "partially_paid paid overpaid",
+    "failed": "partially_paid paid overpaid",
+    "partially_paid": "paid overpaid",
+    "paid": "overpaid",
+    "overpaid": "",
+}
+"""What is taken in from where: money only grows, and nothing that a webhook calls open."""
+
+
+@pytest.mark.parametrize("word", [word for word in STATUSES if word not in ("canceling", "in_doubt")])
+@pytest.mark.parametrize("old", STATUSES)
+def test_a_webhook_moves_the_invoice_or_is_ignored(clock, old, word):
+    invoice = invoice_in_status(old)
+    clock.shift(5)
+    moves = word in TAKEN_IN[old].split()
+    assert invoice.observe_status(word) is moves
+    row = stored(invoice)
+    assert row.status == invoice.status == (word if moves else old)
+    assert row.status_changed_at == (NOON + seconds(5) if moves else NOON)
+    assert [step[:2] for step in log_changes(invoice) if step[0] != step[1]] == ([(old, word)] if moves else [])
+
+
+@pytest.mark.parametrize("status", ["paid", "canceled", "expired"])
+def test_hearing_the_same_again_confirms_it(clock, status):
+    invoice = invoice_in_status(status)
+    clock.shift(5)
+    assert invoice.observe_status(status) is False
+    assert stored(invoice).status_confirmed_at == NOON + seconds(5)
+    assert log_changes(invoice) == []
+
+
+@pytest.mark.parametrize("status", ["created", "in_doubt"])
+def test_a_webhooks_open_confirms_nothing(status):
+    """It may have been under way for longer than what is known here."""
+    invoice = invoice_in_status(status)
+    assert invoice.observe_status("created") is False
+    assert stored(invoice).status_confirmed_at is None
+    assert log_changes(invoice) == []
+
+
+def test_a_closing_clears_what_was_pending():
+    invoice = invoice_in_status(cancel_requested_at=NOON, next_check_at=NOON, check_count=2)
+    observe_elsewhere(invoice, "expired")
+    row = stored(invoice)
+    assert row.cancel_requested_at is None
+    assert row.next_check_at is None
+    assert row.check_count == 0
+
+
+def test_a_stale_instance_reports_whether_the_row_changed():
+    stale = invoice_in_status()
+    observe_elsewhere(stale, "paid")
+    assert stale.observe_status("paid") is False
+    assert stale.status == "paid"
+
+
+@pytest.mark.parametrize("word", ["cancelled", "", "PAID", "in_doubt", "canceling"])
+def test_a_word_of_ours_that_does_not_exist_or_is_ours_alone_is_an_error(word):
+    invoice = invoice_in_status()
+    with pytest.raises(ValueError, match=word or "is not a valid Status"):
+        invoice.observe_status(word)
+    assert stored(invoice).status == "created"
+    assert log_changes(invoice) == []
+
+
+@pytest.mark.parametrize("both", [{}, {"status": "paid", "provider_status": "paid"}])
+def test_either_our_word_or_the_providers(both):
+    with pytest.raises(ValueError, match="Pass either"):
+        invoice_in_status().observe_status(**both)
+
+
+def test_an_unknown_word_of_the_provider_is_a_row_without_a_move():
+    invoice = invoice_in_status("paid")
+    assert invoice.observe_status(provider_status="Refunded") is False
+    row = invoice.transitions.get()
+    assert row.from_status == "paid"
+    assert row.to_status == "paid"
+    assert row.code == "unknown_status"
+    assert row.provider_message == "Refunded"
+
+
+def test_the_managers_form_takes_the_providers_words_and_returns_the_invoice():
+    invoice = invoice_in_status(external_id="INV-89UX09KA")
+    seen = Invoice.objects.observe_status("cryptocloud", "89ux09ka", provider_status="Partial")
+    assert seen == invoice
+    assert seen.status == "partially_paid"
+    assert stored(invoice).status == "partially_paid"
+    assert invoice.transitions.get().trigger == "webhook"
+
+
+@pytest.mark.parametrize("number", [511727028, IntEnum("Ids", {"PAID": 511727028}).PAID], ids=["int", "IntEnum"])
+@pytest.mark.parametrize("reported", [{"status": "paid"}, {"provider_status": "paid"}], ids=["ours", "the provider's"])
+def test_a_number_is_the_id_that_it_spells(number, reported):
+    """JSON of FireKassa names invoices by numbers."""
+    invoice = invoice_in_status(provider="firekassa", external_id="511727028")
+    assert Invoice.objects.observe_status("firekassa", number, **reported) == invoice
+    assert stored(invoice).status == "paid"
+
+
+@pytest.mark.parametrize(
+    "external_id",
+    [True, False, None, 511727028.0, Decimal(511727028), b"511727028", ["511727028"], UUID(int=17)],
+    ids=repr,
+)
+def test_an_id_of_another_type_is_an_error(external_id):
+    with pytest.raises(ValueError, match="external_id must be a string or a whole number, not"):
+        Invoice.objects.observe_status("firekassa", external_id, "paid")
+
+
+LOST = [
+    ("INV-404", "'INV-404' is not registered."),
+    (404, "404 is not registered."),
+    ("../x", "'../x' is not an id of CryptoCloud"),
+    ("INV-1\nforged line", r"'INV-1\nforged line' is not an id of CryptoCloud"),
+    ("", "'' is not an id of CryptoCloud"),
+    (-1, "'-1' is not an id of CryptoCloud"),
+    (10**5000, "A number of more than 100 digits is not an id"),
+]
+
+
+@pytest.mark.parametrize(("external_id", "problem"), LOST, ids=[problem for _, problem in LOST])
+@pytest.mark.parametrize("reported", [{"status": "paid"}, {"provider_status": "success"}, {"provider_status": "odd"}])
+def test_a_payment_that_belongs_to_no_invoice_is_logged_as_a_warning(external_id, problem, reported, caplog):
+    invoice_in_status()
+    assert Invoice.objects.observe_status("cryptocloud", external_id, **reported) is None
+    (line,) = caplog.records
+    assert line.levelname == "WARNING"
+    assert line.provider == "cryptocloud"
+    assert line.getMessage().startswith("A payment was reported to cryptocloud and is not recorded")
+    assert problem in line.getMessage()
+    assert "\n" not in line.getMessage()
+    assert set(Invoice.objects.values_list("status", flat=True)) == {"created"}
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired", "created"])
+def test_any_other_status_of_an_unknown_invoice_is_no_warning(status, caplog):
+    assert Invoice.objects.observe_status("cryptocloud", "INV-404", status) is None
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("status", ["void", "in_doubt"])
+def test_a_status_that_cannot_be_observed_is_an_error_whatever_the_id(status):
+    with pytest.raises(ValueError, match=status):
+        Invoice.objects.observe_status("cryptocloud", "INV-404", status)
+
+
+def test_a_payment_of_an_invoice_that_is_gone_or_was_never_stored_is_a_warning(caplog):
+    gone = invoice_in_status()
+    Invoice.objects.filter(pk=gone.pk).delete()
+    for invoice in (gone, Invoice(provider="firekassa", external_id="9")):
+        caplog.clear()
+        assert invoice.observe_status("expired") is False
+        assert caplog.records == []
+        assert invoice.observe_status("paid") is False
+        assert [each.levelname for each in caplog.records] == ["WARNING"]
+        assert f"'{invoice.external_id}' has no row" in caplog.text
+    assert Invoice.objects.count() == 0
+
+
+def test_money_on_a_reopened_invoice_that_was_created_as_canceled_is_flagged():
+    invoice = Invoice.objects.create(provider="cryptocloud", external_id="INV-1", status="canceled")
+    QuerySet(Invoice).filter(pk=invoice.pk).update(contradicted_at=utc_now())
+    invoice = stored(invoice)
+    invoice.resolve("created", actor="Ada", reason="still open there")
+    assert invoice.observe_status("paid") is True
+    left = stored(invoice)
+    assert left.status == "paid"
+    assert left.paid_after_cancel_at is not None
+
+
+def test_observe_joins_the_callers_transaction():
+    invoice = invoice_in_status()
+    with transaction.atomic():
+        observe_elsewhere(invoice, "paid")
+        assert stored(invoice).status == "paid"
+        transaction.set_rollback(True)
+    assert stored(invoice).status == "created"
+    assert log_changes(invoice) == []
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(lambda invoice: invoice.observe_status("paid"), id="observe"),
+        pytest.param(lambda invoice: invoice.resolve("paid", actor="Ada", reason="seen"), id="resolve"),
+    ],
+)
+def test_a_method_that_must_know_where_it_comes_from_writes_before_it_reads(method):
+    """Else two of them read the same row, and on SQLite one of them fails (rule 11)."""
+    invoice = invoice_in_status("in_doubt")
+    with CaptureQueriesContext(connection) as asked:
+        method(invoice)
+    words = [
+        query["sql"].split()[0] for query in asked if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN"))
+    ]
+    assert words[:2] == ["UPDATE", "SELECT"]
+
+
+def test_what_the_row_holds_counts_and_not_what_the_instance_remembers():
+    stale = invoice_in_status()
+    set_columns_and_refresh(stored(stale), status="paid")
+    assert stale.observe_status("canceled") is False
+    assert stored(stale).status == "paid"

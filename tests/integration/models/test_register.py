@@ -1,0 +1,221 @@
+"""Register: an existing invoice is registered once, with valid texts and amounts."""
+
+import threading
+from decimal import Decimal
+from enum import IntEnum
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from django_invoice_cancel.models import Invoice, InvoiceTransition, registrations
+from django_invoice_cancel.models.writes.registering import RegistrationWriter
+from tests.support.invoices import invoice_in_status
+from tests.support.logs import log_changes
+from tests.support.writes import LOCAL_NOON, observe_elsewhere, seconds
+
+pytestmark = pytest.mark.django_db
+
+
+def register(**fields):
+    return Invoice.objects.register(**{"provider": "cryptocloud", "external_id": "89UX09KA"} | fields)
+
+
+def test_an_invoice_is_registered_whole():
+    invoice, created = register(
+        reference="order-17",
+        amount="100.00",
+        currency="USD",
+        issued_at=LOCAL_NOON,
+        expires_at=LOCAL_NOON + seconds(60),
+    )
+    row = Invoice.objects.get()
+    assert created is True
+    assert row.pk == invoice.pk
+    assert row.external_id == "INV-89UX09KA"
+    assert row.reference == "order-17"
+    assert row.amount == Decimal(100)
+    assert row.currency == "USD"
+    assert row.status == "created"
+    assert row.issued_at == LOCAL_NOON
+    assert row.expires_at == LOCAL_NOON + seconds(60)
+    assert log_changes(row) == []
+
+
+@pytest.mark.parametrize("number", [17, IntEnum("Ids", {"ID": 17}).ID], ids=["int", "IntEnum"])
+def test_a_number_is_the_id_that_it_spells(number):
+    invoice, _ = Invoice.objects.register(provider="firekassa", external_id=number)
+    again, is_new = Invoice.objects.register(provider="firekassa", external_id="17")
+    assert invoice.external_id == "17"
+    assert again == invoice
+    assert is_new is False
+    assert Invoice.objects.register_many([{"provider": "firekassa", "external_id": number}]) == (0, 1)
+
+
+def test_registering_again_changes_nothing():
+    first, _ = register(reference="order-17", amount="100")
+    observe_elsewhere(first, "paid")
+    second, created = register(external_id="inv-89ux09ka", reference="order-18", amount="5", status="expired")
+    assert second.pk == first.pk
+    assert created is False
+    assert second.reference == "order-17"
+    assert second.amount == 100
+    assert second.status == "paid"
+    assert Invoice.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "words"),
+    [
+        ({"amount": 1.5}, "amount", "Money is not a float"),
+        ({"amount": "abc"}, "amount", "'abc' is not an amount"),
+        ({"amount": ""}, "amount", "is not an amount"),
+        ({"amount": ["1"]}, "amount", "is not an amount"),
+        ({"amount": "NaN"}, "amount", "NaN is not an amount"),
+        ({"amount": "sNaN"}, "amount", "is not an amount"),
+        ({"amount": "Infinity"}, "amount", "Infinity is not an amount"),
+        ({"amount": "-0.01"}, "amount", "not below 0"),
+        ({"amount": "0.1234567890123456789"}, "amount", "no more than 18 decimal places"),
+        ({"amount": "1e40"}, "amount", "no more than 38 digits"),
+        ({"status": "cancelled"}, "status", "'cancelled' is not a status"),
+        ({"status": "in_doubt"}, "status", "'in_doubt' is not a status to register with"),
+        ({"status": "canceling"}, "status", "'canceling' is not a status to register with"),
+        ({"external_id": "../x"}, "external_id", "is not an id of CryptoCloud"),
+        ({"external_id": True}, "external_id", "True is not an id of CryptoCloud"),
+        ({"external_id": 17.0}, "external_id", "17.0 is not an id of CryptoCloud"),
+        ({"external_id": -17}, "external_id", "'-17' is not an id of CryptoCloud"),
+        ({"external_id": 10**5000}, "external_id", "A number of more than 100 digits is not an id"),
+        ({"external_id": None}, "external_id", "None is not an id of CryptoCloud"),
+        ({"provider": "stripe"}, "provider", "No provider 'stripe' is configured"),
+        ({"currency": "A" * 17}, "currency", "at most 16 characters"),
+        ({"issued_at": "yesterday"}, "issued_at", "'yesterday' is not a time"),
+        ({"attempt": "x"}, "attempt", "Unknown field"),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True], ids=["register", "register_many"])
+def test_a_value_that_is_not_acceptable_is_refused(fields, field, words, many):
+    values = {"provider": "cryptocloud", "external_id": "1"} | fields
+    with pytest.raises(ValidationError) as caught:
+        Invoice.objects.register_many([values]) if many else Invoice.objects.register(**values)
+    assert words in str(caught.value.message_dict[field])
+    assert not Invoice.objects.exists()
+
+
+@pytest.mark.parametrize("amount", ["0", 12, Decimal("0.000000000000000001"), "9999999.99999999"])
+def test_an_amount_is_kept_to_the_last_place(amount):
+    register(amount=amount)
+    assert Invoice.objects.get().amount == Decimal(amount)
+
+
+@pytest.mark.parametrize("status", ["canceled", "paid", "partially_paid", "overpaid", "expired", "failed"])
+def test_an_invoice_that_is_born_in_another_status_says_so_in_the_log(status):
+    invoice, _ = register(status=status, actor="import", trigger="command")
+    row = invoice.transitions.get()
+    assert row.from_status == ""
+    assert row.to_status == status
+    assert row.actor_label == "import"
+    assert row.trigger == "command"
+
+
+def test_money_on_an_invoice_that_was_registered_as_canceled_is_flagged():
+    invoice, _ = register(status="canceled")
+    observe_elsewhere(invoice, "paid")
+    assert Invoice.objects.paid_after_cancel().get() == invoice
+
+
+def test_a_duplicate_leaves_the_callers_transaction_usable():
+    """The insert that hits the constraint has a savepoint of its own."""
+    invoice_in_status(external_id="INV-1")
+    with transaction.atomic():
+        invoice = _register_blindly("INV-1")
+        Invoice.objects.filter(pk=invoice.pk).update(reference="written after the duplicate")
+    assert Invoice.objects.get().reference == "written after the duplicate"
+
+
+def _register_blindly(external_id):
+    """Register as somebody does who looked before the other inserted."""
+    with pytest.MonkeyPatch.context() as patch:
+        honest, is_first = RegistrationWriter._find_registered, iter([True])
+        patch.setattr(
+            RegistrationWriter, "_find_registered", lambda *args: None if next(is_first, False) else honest(*args)
+        )
+        invoice, created = Invoice.objects.register(provider="cryptocloud", external_id=external_id)
+    assert created is False
+    return invoice
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread, monkeypatch):
+    barrier, insert = threading.Barrier(2, timeout=20), RegistrationWriter._insert_new
+
+    def wait_until_both_have_looked(*args):
+        barrier.wait()
+        return insert(*args)
+
+    monkeypatch.setattr(RegistrationWriter, "_insert_new", wait_until_both_have_looked)
+    found = [shop.result() for shop in [in_thread(register) for _ in range(2)]]
+    assert sorted(created for _, created in found) == [False, True]
+    assert {invoice.pk for invoice, _ in found} == {Invoice.objects.get().pk}
+    assert Invoice.objects.get().status == "created"
+    assert InvoiceTransition.objects.count() == 0
+
+
+def test_another_integrity_error_is_not_taken_for_a_duplicate(monkeypatch):
+    monkeypatch.setattr(Invoice, "full_clean", lambda *args, **kwargs: None)
+    monkeypatch.setattr(registrations, "_status", lambda word: word)
+    with pytest.raises(IntegrityError):
+        register(status="void")
+    assert not Invoice.objects.exists()
+
+
+# -- many -------------------------------------------------------------------------------------------------------
+
+
+def test_many_are_registered_at_once_and_counted():
+    invoice_in_status(external_id="INV-1", reference="order-1")
+    rows = [{"provider": "cryptocloud", "external_id": i, "reference": "new"} for i in ("1", "2", "inv-2", "3")]
+    rows.append({"provider": "firekassa", "external_id": "1"})
+    assert Invoice.objects.register_many(rows) == (3, 2)
+    assert sorted(Invoice.objects.values_list("provider", "external_id", "reference")) == [
+        ("cryptocloud", "INV-1", "order-1"),
+        ("cryptocloud", "INV-2", "new"),
+        ("cryptocloud", "INV-3", "new"),
+        ("firekassa", "1", ""),
+    ]
+
+
+def test_one_bad_row_among_many_registers_none():
+    rows = [{"provider": "cryptocloud", "external_id": "1"}, {"provider": "cryptocloud", "external_id": "2/3"}]
+    with pytest.raises(ValidationError):
+        Invoice.objects.register_many(rows)
+    assert not Invoice.objects.exists()
+
+
+def test_of_many_only_those_born_in_another_status_are_in_the_log():
+    statuses = {"1": "created", "2": "paid", "3": "canceled"}
+    rows = [{"provider": "cryptocloud", "external_id": i, "status": s} for i, s in statuses.items()]
+    Invoice.objects.register_many(rows)
+    Invoice.objects.register_many(rows)
+    births = InvoiceTransition.objects.values_list("invoice__external_id", "from_status", "to_status")
+    assert sorted(births) == [("INV-2", "", "paid"), ("INV-3", "", "canceled")]
+
+
+def test_many_rows_need_few_questions(django_assert_max_num_queries):
+    rows = [{"provider": "firekassa", "external_id": str(i)} for i in range(1, 1101)]
+    with django_assert_max_num_queries(50):
+        assert Invoice.objects.register_many(rows) == (1100, 0)
+
+
+# -- another database -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_an_invoice_is_registered_in_the_database_that_was_asked():
+    invoice, _ = Invoice.objects.db_manager("other").register(
+        provider="cryptocloud", external_id="1", status="canceled"
+    )
+    Invoice.objects.db_manager("other").register_many([{"provider": "cryptocloud", "external_id": "2"}])
+    assert invoice._state.db == "other"
+    assert sorted(Invoice.objects.using("other").values_list("external_id", flat=True)) == ["INV-1", "INV-2"]
+    assert log_changes(invoice) == [("", "canceled", "")]
+    assert not Invoice.objects.exists()

@@ -1,0 +1,232 @@
+"""F8: if the configuration is temporarily unreadable, items stay untried. It is read once in a run."""
+
+import sqlite3
+import ssl
+
+import django.db
+import pytest
+import requests
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from django_invoice_cancel import operations
+from django_invoice_cancel.bulk import cancel_invoices
+from django_invoice_cancel.exceptions import CancelNotPossible, ProviderMisconfigured
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.support.invoices import statuses_by_id
+from tests.support.operations import advance_slice, item_outcomes, stored_progress
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CONFIG = {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
+CALLS: list[str] = []
+FAILURES: list[BaseException] = []
+
+
+class Fragile(ScriptedProvider):
+    """An adapter that reads its secrets when it is made."""
+
+    def __init__(self, alias, **common):
+        if FAILURES:
+            raise FAILURES[0]
+        super().__init__(alias, **common)
+
+
+class VaultSealed(Exception):
+    """Stands for an exception of a client library."""
+
+
+class TimeLimit(Exception):
+    __module__, __qualname__ = "billiard.exceptions", "SoftTimeLimitExceeded"
+
+
+def resolve(alias):
+    CALLS.append(alias)
+    if FAILURES:
+        raise FAILURES[0]
+    return CONFIG if alias == "shop" else None
+
+
+@pytest.fixture(autouse=True)
+def _resolver():
+    CALLS.clear()
+    FAILURES.clear()
+    resolver = f"{__name__}.resolve"
+    with override_settings(INVOICE_CANCEL={"PROVIDERS": {}, "PROVIDER_RESOLVER": resolver}):
+        yield
+
+
+@pytest.mark.parametrize("error", [ConnectionError("vault"), KeyError("shop"), TimeoutError()], ids=repr)
+def test_resolver_that_fails_for_a_moment_leaves_items_untried(invoices, error):
+    invoices(30, provider="shop")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
+    FAILURES.append(error)
+    left = advance_slice(operation.pk)
+    assert left.has_more is True
+    assert left.is_finished is False
+    assert left.wait_seconds >= 1.0
+    assert set(item_outcomes(operation).values()) == {""}
+    assert stored_progress(operation) == "running"
+    FAILURES.clear()
+    assert advance_slice(operation.pk).is_finished
+    assert set(item_outcomes(operation).values()) == {"canceled canceled"}
+    assert ScriptedProvider.of("shop").cancel_count == 30
+
+
+def test_resolver_that_fails_during_a_run_costs_no_invoice(invoices):
+    made = invoices(300, provider="shop")
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
+    shop = ScriptedProvider.of("shop")
+    shop.before_send = lambda external_id: external_id == "101" and FAILURES.append(ConnectionError("vault"))
+    advance_slice(operation.pk)
+    FAILURES.clear()
+    assert not [each for each in item_outcomes(operation).values() if "misconfigured" in each]
+    assert shop.cancel_count == 300
+    assert len(made) == 300
+
+
+@pytest.mark.parametrize("alias", ["gone", "shop"], ids=["unknown to the resolver", "refused by it"])
+def test_configuration_that_was_read_and_is_wrong_is_final(invoices, alias):
+    invoices(3, provider=alias)
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
+    if alias == "shop":
+        FAILURES.append(ImproperlyConfigured("no such merchant"))
+    assert advance_slice(operation.pk).is_finished
+    assert set(item_outcomes(operation).values()) == {"skipped misconfigured"}
+    assert set(statuses_by_id().values()) == {"created"}
+
+
+def test_bulk_run_without_configuration_skips_and_names_it(invoices):
+    invoices(3, provider="shop")
+    FAILURES.append(ConnectionError("secret-vault-address"))
+    results = list(cancel_invoices(Invoice.objects.all()))
+    assert {result.code for result in results} == {"configuration_unavailable"}
+    assert len(CALLS) <= 2
+    assert "ConnectionError" in str(results[0].message)
+    assert "secret-vault-address" not in str(results[0].message)
+    assert set(statuses_by_id().values()) == {"created"}
+
+
+def test_resolver_is_called_once_in_a_run(invoices):
+    invoices(200, provider="shop")
+    CALLS.clear()
+    results = list(cancel_invoices(Invoice.objects.all()))
+    assert len(results) == 200
+    assert {result.code for result in results} == {"canceled"}
+    assert len(CALLS) <= 2
+
+
+@pytest.fixture
+def fragile():
+    own = {"BACKEND": f"{__name__}.Fragile"}
+    with override_settings(INVOICE_CANCEL={"PROVIDERS": {"shop": own}}):
+        yield
+
+
+MOMENTARY = [
+    PermissionError("/run/secrets/token"),
+    FileNotFoundError("/run/secrets/token"),
+    TimeoutError(),
+    requests.ConnectionError("vault"),
+    ssl.SSLCertVerificationError("vault"),  # a ValueError, too
+    django.db.OperationalError("locked"),
+    sqlite3.OperationalError("locked"),
+    EOFError(),
+    VaultSealed(),
+]
+FINAL = [
+    ImproperlyConfigured("no token"),
+    ProviderMisconfigured("no token"),
+    ValueError("token"),
+    UnicodeError("token"),
+    TypeError("token"),
+    KeyError("token"),
+    AttributeError("token"),
+    NotImplementedError(),
+    ImportError("vault"),
+    AssertionError(),
+    ZeroDivisionError(),
+]
+
+
+@pytest.mark.parametrize("error", MOMENTARY, ids=lambda error: type(error).__qualname__)
+def test_adapter_that_cannot_be_made_for_a_moment_leaves_items_untried(fragile, invoices, error):
+    invoices(30, provider="shop")
+    FAILURES.append(error)
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
+    left = advance_slice(operation.pk)
+    assert left.has_more is True
+    assert left.is_finished is False
+    assert left.wait_seconds >= 1.0
+    assert set(item_outcomes(operation).values()) == {""}
+    assert stored_progress(operation) == "running"
+    FAILURES.clear()
+    assert advance_slice(operation.pk).is_finished
+    assert set(item_outcomes(operation).values()) == {"canceled canceled"}
+    assert ScriptedProvider.of("shop").cancel_count == 30
+
+
+@pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__qualname__)
+def test_adapter_that_refuses_its_options_is_final(fragile, invoices, error):
+    invoices(3, provider="shop")
+    FAILURES.append(error)
+    operation = operations.start(Invoice.objects.all(), actor="Ada")
+    assert advance_slice(operation.pk).is_finished
+    assert set(item_outcomes(operation).values()) == {"skipped misconfigured"}
+    FAILURES.clear()
+    assert set(statuses_by_id().values()) == {"created"}
+    assert ScriptedProvider.of("shop").cancel_count == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(PermissionError(13, "secret-path"), "configuration_unavailable"), (ValueError("token"), "misconfigured")],
+    ids=["momentary", "final"],
+)
+@pytest.mark.parametrize("in_bulk", [False, True], ids=["single", "bulk"])
+def test_adapter_that_cannot_be_made_is_named_by_the_result(fragile, invoices, error, code, in_bulk):
+    [invoice] = invoices(1, provider="shop")
+    FAILURES.append(error)
+    if in_bulk:
+        [result] = cancel_invoices(Invoice.objects.all())
+    else:
+        with pytest.raises(CancelNotPossible) as caught:
+            invoice.cancel()
+        result = caught.value.result
+    assert result.outcome == "skipped"
+    assert result.code == code
+    assert type(error).__name__ in str(result.message)
+    assert statuses_by_id() == {"101": "created"}
+    assert invoice.transitions.count() == 0
+    FAILURES.clear()
+    assert invoice.cancel().code == "canceled"
+    assert ScriptedProvider.of("shop").cancel_count == 1
+
+
+@pytest.mark.parametrize("in_bulk", [False, True], ids=["single", "bulk"])
+def test_time_limit_while_an_adapter_is_made_is_raised_again(fragile, invoices, in_bulk):
+    [invoice] = invoices(1, provider="shop")
+    FAILURES.append(TimeLimit())
+    with pytest.raises(TimeLimit):
+        list(cancel_invoices(Invoice.objects.all())) if in_bulk else invoice.cancel()
+    FAILURES.clear()
+    assert statuses_by_id() == {"101": "created"}
+    assert ScriptedProvider.of("shop").cancel_count == 0
+
+
+def test_adapter_whose_module_cannot_be_imported_for_a_moment_leaves_items_untried(invoices, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    secrets = tmp_path / "token"
+    (tmp_path / "module_with_secrets.py").write_text(
+        f"from django_invoice_cancel.testing import ScriptedProvider as Shop\nTOKEN = open({str(secrets)!r}).close()\n"
+    )
+    invoices(3, provider="shop")
+    with override_settings(INVOICE_CANCEL={"PROVIDERS": {"shop": {"BACKEND": "module_with_secrets.Shop"}}}):
+        operation = operations.start(Invoice.objects.all(), actor="Ada")
+        assert not advance_slice(operation.pk).is_finished
+        assert set(item_outcomes(operation).values()) == {""}
+        secrets.write_text("token")
+        assert advance_slice(operation.pk).is_finished
+        assert ScriptedProvider.of("shop").cancel_count == 3
+    assert set(item_outcomes(operation).values()) == {"canceled canceled"}

@@ -1,0 +1,162 @@
+"""P9 in a stored operation: ten unknown invoices and no known one end it for an account, across slices and workers."""
+
+import pytest
+
+from django_invoice_cancel import operations
+from django_invoice_cancel.bulk import cancel
+from django_invoice_cancel.models import BulkOperation, Invoice
+from django_invoice_cancel.operations import advance, slices
+from django_invoice_cancel.testing import ScriptedProvider
+from tests.integration.bulk.conftest import make, scripted
+from tests.support.invoices import count_statuses
+from tests.support.logs import count_answers
+
+__all__ = ["make", "scripted"]
+
+pytestmark = pytest.mark.django_db
+
+
+def finish(operation, limit):
+    for _ in range(100):
+        if advance(operation.pk, limit=limit).is_finished:
+            return
+    raise AssertionError("The operation does not end.")
+
+
+def outcomes(operation):
+    """Return how many items have which outcome and code."""
+    found = {}
+    for pair in operation.items.values_list("outcome", "code"):
+        found[pair] = found.get(pair, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 3, 9, 10, 25])
+def test_account_that_knows_none_gets_ten_requests_in_all_slices_together(scripted, make, limit):
+    shop = scripted(concurrency=1)
+    make(60)
+    shop.all_cancels("not_found")
+    operation = operations.start(Invoice.objects.all())
+    finish(operation, limit)
+    assert shop.cancel_count == 10
+    assert outcomes(operation) == {("refused", "not_found"): 10, ("skipped", "unknown_invoices"): 50}
+    assert count_statuses() == {"created": 60}
+    assert count_answers() == {"not_found": 10}
+
+
+@pytest.mark.parametrize("first", ["canceled", "already_canceled", "refused", "paid"])
+def test_one_known_invoice_in_an_earlier_slice_lets_the_operation_go_on(scripted, make, first):
+    shop = scripted(concurrency=1)
+    make(40)
+    shop.next_cancels(first)
+    shop.all_cancels("not_found")
+    operation = operations.start(Invoice.objects.all())
+    finish(operation, 5)
+    assert shop.cancel_count == 40
+    assert outcomes(operation)[("refused", "not_found")] == 39
+
+
+@pytest.mark.parametrize("first", ["in_doubt", "not_processed"])
+def test_answer_about_nothing_in_an_earlier_slice_is_no_known_invoice(scripted, make, first):
+    shop = scripted(concurrency=1)
+    make(40)
+    shop.next_cancels(first)
+    shop.all_cancels("not_found")
+    operation = operations.start(Invoice.objects.all())
+    finish(operation, 5)
+    assert shop.cancel_count == 11
+    assert outcomes(operation)[("skipped", "unknown_invoices")] == 29
+
+
+def test_invoice_that_was_canceled_before_is_no_known_invoice(scripted, make):
+    """Nothing was sent for it: the account did not say that it knows it."""
+    shop = scripted(concurrency=1)
+    [known] = make(1)
+    known.cancel()
+    make(39)
+    shop.cancel_count = 0
+    shop.all_cancels("not_found")
+    operation = operations.start(Invoice.objects.all())
+    finish(operation, 5)
+    assert shop.cancel_count == 10
+    assert outcomes(operation) == {
+        ("already_canceled", "already_canceled"): 1,
+        ("refused", "not_found"): 10,
+        ("skipped", "unknown_invoices"): 29,
+    }
+
+
+@pytest.fixture
+def at_batch(monkeypatch):
+    """Return a function that lets something happen when a slice takes its n-th batch of three items."""
+    monkeypatch.setattr(slices, "ITEM_BATCH_SIZE", 3)
+    monkeypatch.setattr(cancel, "INVOICE_BATCH_SIZE", 3)
+    lease = slices.Slice.lease
+    batches = []
+
+    def set_up(number, action):
+        def count_and_lease(self, alias):
+            batches.append(alias)
+            if len(batches) == number:
+                action()
+            return lease(self, alias)
+
+        monkeypatch.setattr(slices.Slice, "lease", count_and_lease)
+
+    return set_up
+
+
+def test_other_workers_of_the_operation_are_counted_during_a_slice(scripted, make, at_batch):
+    shop = scripted(concurrency=1)
+    make(60)
+    shop.all_cancels("not_found")
+    operation = operations.start(Invoice.objects.all())
+    at_batch(2, lambda: advance(operation.pk, limit=6))
+    finish(operation, 50)
+    assert 10 <= shop.cancel_count <= 10 + 3
+    assert outcomes(operation) == {
+        ("refused", "not_found"): shop.cancel_count,
+        ("skipped", "unknown_invoices"): 60 - shop.cancel_count,
+    }
+    assert count_statuses() == {"created": 60}
+
+
+def test_known_invoice_of_another_worker_lets_a_slice_go_on(scripted, make, at_batch):
+    shop = scripted(concurrency=1)
+    make(40)
+    shop.all_cancels("not_found")
+    operation = operations.start(Invoice.objects.all())
+    last = Invoice.objects.order_by("pk").last()
+
+    def work_elsewhere():
+        shop.next_cancels("canceled", external_id=last.external_id)
+        other = BulkOperation.objects.get(pk=operation.pk)
+        other.items.filter(invoice=last).update(outcome="canceled", code="confirmed")
+
+    at_batch(4, work_elsewhere)
+    finish(operation, 1000)
+    assert shop.cancel_count == 39
+    assert outcomes(operation) == {("refused", "not_found"): 39, ("canceled", "confirmed"): 1}
+
+
+def test_account_that_knows_none_does_not_end_the_others(scripted, make):
+    scripted("shop", "kiosk", concurrency=1)
+    make(30)
+    make(30, "kiosk")
+    ScriptedProvider.of("kiosk").all_cancels("not_found")
+    operation = operations.start(Invoice.objects.all())
+    finish(operation, 7)
+    assert ScriptedProvider.of("shop").cancel_count == 30
+    assert ScriptedProvider.of("kiosk").cancel_count == 10
+    assert count_statuses() == {"canceled": 30, "created": 30}
+
+
+def test_next_operation_begins_to_count_at_zero(scripted, make):
+    shop = scripted(concurrency=1)
+    make(30)
+    shop.all_cancels("not_found")
+    finish(operations.start(Invoice.objects.all()), 5)
+    shop.all_cancels(None)
+    finish(operations.start(Invoice.objects.all()), 5)
+    assert shop.cancel_count == 40
+    assert count_statuses() == {"canceled": 30}

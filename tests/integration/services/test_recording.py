@@ -1,0 +1,117 @@
+"""The provider answered, but our write fails: the caller gets the provider's answer, and the row is repaired later."""
+
+import pytest
+from django.db import DataError, OperationalError
+
+from django_invoice_cancel.exceptions import OutcomeNotRecorded
+from django_invoice_cancel.models.writes.rows import RowWriter
+from tests.support.clock import travel_forward
+from tests.support.invoices import stored
+from tests.support.logs import CANCELED_LOG, log_entries, status_and_log
+from tests.support.results import cancel_error
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return a function that lets the n-th and following writes of the log fail, so many times."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    calls = []
+
+    def fail(error, *, at, times=10**6):
+        append = RowWriter.append
+
+        def broken(self, entries):
+            calls.append(entries)
+            if at <= len(calls) < at + times:
+                raise error
+            append(self, entries)
+
+        monkeypatch.setattr(RowWriter, "append", broken)
+        return calls
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"), [(OperationalError("deadlock"), 3), (DataError("too long"), 1), (RuntimeError("a bug"), 1)]
+)
+@pytest.mark.parametrize("behaviour", ["ordinary", "error_500_after"])
+def test_failed_record_tells_the_answer_and_is_repaired(
+    sandbox, register, failing, caplog, monkeypatch, error, tries, behaviour
+):
+    invoice = register(behaviour)
+    calls = failing(error, at=2)
+    raised = cancel_error(invoice.cancel)
+    assert type(raised) is OutcomeNotRecorded
+    said = {"ordinary": ("canceled", 200), "error_500_after": ("in_doubt", 500)}[behaviour]
+    assert (raised.result.outcome, raised.result.http_status) == said
+    assert raised.result.is_recorded is False
+    assert len(calls) == 1 + tries
+    assert invoice.status == "canceling"
+    assert stored(invoice).status == "canceling"
+    assert invoice.attempt == stored(invoice).attempt
+    assert "ERROR" in {record.levelname for record in caplog.records if record.name == "django_invoice_cancel"}
+    assert log_entries(invoice) == CANCELED_LOG[:1]
+
+    monkeypatch.undo()
+    with travel_forward(minutes=22):
+        found = stored(invoice).reconcile()
+    assert found.outcome == "already_canceled"
+    assert found.status == "canceled"
+    assert log_entries(invoice) == [
+        ("created", "canceling", "", ""),
+        ("canceling", "in_doubt", "in_doubt", "abandoned"),
+        ("in_doubt", "canceled", "already_canceled", "observed"),
+    ]
+    assert stored(invoice).status == "canceled"
+    assert sandbox.count("cancel") == 1
+    assert sandbox.executed(invoice.external_id) == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_claim_that_fails_at_first_works(sandbox, register, failing, times):
+    invoice = register()
+    failing(OperationalError("deadlock"), at=1, times=times)
+    assert invoice.cancel().ok
+    assert status_and_log(invoice) == ("canceled", CANCELED_LOG)
+    assert sandbox.count("cancel") == 1
+
+
+def test_claim_that_fails_for_good_sends_nothing(sandbox, register, failing):
+    invoice = register()
+    failing(OperationalError("disk full"), at=1)
+    with pytest.raises(OperationalError):
+        invoice.cancel()
+    assert invoice.status == "created"
+    assert invoice.attempt is None
+    assert stored(invoice).status == "created"
+    assert log_entries(invoice) == []
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_record_that_fails_at_first_is_written_once(sandbox, register, failing, times):
+    invoice = register()
+    failing(OperationalError("deadlock"), at=2, times=times)
+    assert invoice.cancel().is_recorded
+    assert (invoice.status, *status_and_log(invoice)) == ("canceled", "canceled", CANCELED_LOG)
+    assert sandbox.count("cancel") == 1
+
+
+def test_pause_that_cannot_be_written_hides_no_outcome(sandbox, register, monkeypatch, caplog):
+    """What became of the invoice is in its row; only the pause is missing, and the log says so."""
+    invoice = register("rate_limited")
+
+    def broken(self, alias, code, seconds):
+        raise OperationalError("disk full")
+
+    monkeypatch.setattr("django_invoice_cancel.models.writes.provider_state.ProviderStateWriter.pause", broken)
+    raised = cancel_error(invoice.cancel)
+    assert raised.result.code == "rate_limited"
+    assert raised.result.is_recorded is True
+    assert "What a reply says about cryptocloud was not written." in caplog.text
+    answered = ("canceling", "created", "not_processed", "rate_limited")
+    assert status_and_log(invoice) == ("created", [CANCELED_LOG[0], answered])
+    assert sandbox.count("cancel") == 1

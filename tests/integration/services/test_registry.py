@@ -1,0 +1,213 @@
+"""From alias to provider: one instance for each account and process, and errors with a remedy."""
+
+import subprocess
+import sys
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from django_invoice_cancel import registry
+from django_invoice_cancel.exceptions import CancelNotPossible
+from django_invoice_cancel.models import Invoice
+from tests.support.logs import status_and_log
+from tests.support.results import cancel_error
+
+FIREKASSA = "django_invoice_cancel.providers.firekassa.FireKassa"
+GOOD = {"base_url": "http://127.0.0.1:9", "api_token": "invented"}
+ACCOUNTS = {}
+
+
+def resolve(alias):
+    """What a shop with many accounts has: it finds them in a table of its own."""
+    if alias == "broken":
+        raise LookupError("the table is locked")
+    return ACCOUNTS.get(alias)
+
+
+@pytest.fixture
+def use(settings):
+    def use(options=None, *, backend=FIREKASSA, **more):
+        entry = {"BACKEND": backend, "OPTIONS": GOOD if options is None else options}
+        settings.INVOICE_CANCEL = {"PROVIDERS": {"fk": entry}, **more}
+
+    return use
+
+
+WRONG = [
+    (FIREKASSA, {"base_url": "http://127.0.0.1:9"}, "OPTIONS of provider 'fk': 'api_token' is missing."),
+    (
+        FIREKASSA,
+        GOOD | {"api_tokn": "x"},
+        "OPTIONS of provider 'fk': 'api_tokn' is unknown; the known ones are api_token, base_url, concurrency, "
+        "connect_timeout, deadline, lookup, rate, reuse_connections, sign_token.",
+    ),
+    (FIREKASSA, GOOD | {"api_token": 7}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
+    (FIREKASSA, GOOD | {"api_token": None}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
+    (FIREKASSA, GOOD | {"api_token": ""}, "Provider 'fk': option 'api_token' is not usable"),
+    (FIREKASSA, GOOD | {"api_token": "with space"}, "Provider 'fk': option 'api_token' is not usable"),
+    (FIREKASSA, GOOD | {"base_url": "ftp://x"}, "Provider 'fk': option 'base_url' must be an address"),
+    (FIREKASSA, GOOD | {"base_url": "http://example.com"}, "Provider 'fk': option 'base_url' must begin with https://"),
+    (
+        FIREKASSA,
+        GOOD | {"deadline": 0},
+        "Provider 'fk': option 'deadline' must be a number of seconds greater than",
+    ),
+    (FIREKASSA, GOOD | {"concurrency": 1.5}, "Provider 'fk': option 'concurrency' must be a whole number from 1 to"),
+    (FIREKASSA, GOOD | {"lookup": "yes"}, "Provider 'fk': option 'lookup' must be True or False."),
+    ("nowhere.Provider", GOOD, "'nowhere.Provider' in INVOICE_CANCEL cannot be imported: No module named 'nowhere'"),
+    (
+        "datetime.datetime",
+        GOOD,
+        "BACKEND of 'fk', 'datetime.datetime', is not a subclass of django_invoice_cancel.providers.Provider.",
+    ),
+    ("not a path", GOOD, "'not a path' in INVOICE_CANCEL cannot be imported"),
+]
+
+
+@pytest.mark.parametrize(("backend", "options", "sentence"), WRONG, ids=[str(number) for number in range(len(WRONG))])
+def test_what_is_wrong_is_said(use, backend, options, sentence):
+    use(options, backend=backend)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        registry.get_provider("fk")
+    assert sentence in str(caught.value)
+
+
+def test_unknown_alias_names_the_known_ones(use):
+    use()
+    with pytest.raises(ImproperlyConfigured, match=r"No provider 'fx' is configured \(known: fk\): add it to"):
+        registry.get_provider("fx")
+    assert registry.aliases() == ["fk"]
+
+
+@pytest.mark.django_db
+def test_one_broken_setting_makes_every_invoice_misconfigured(use, web):
+    """A typed result, as for everything else that keeps a cancel from being sent."""
+    use(CLAIM_TTL=-1)
+    invoice = Invoice.objects.create(provider="fk", external_id="17")
+    error = cancel_error(invoice.cancel)
+    assert type(error) is CancelNotPossible
+    assert error.result.code == "misconfigured"
+    assert "INVOICE_CANCEL['CLAIM_TTL'] must be a number of seconds" in str(error)
+    assert (*status_and_log(invoice), len(web.calls)) == ("created", [], 0)
+
+
+def test_instance_is_made_once(use):
+    use()
+    assert registry.get_provider("fk") is registry.get_provider("fk")
+
+
+def test_override_of_settings_makes_a_new_instance(use):
+    use()
+    first = registry.get_provider("fk")
+    other = {"PROVIDERS": {"fk": {"BACKEND": FIREKASSA, "OPTIONS": GOOD | {"deadline": 3.0}}}}
+    with override_settings(INVOICE_CANCEL=other):
+        assert registry.get_provider("fk").deadline == 3.0
+    assert registry.get_provider("fk").deadline == first.deadline == 15.0
+
+
+# -- many accounts --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def resolver(use, monkeypatch):
+    use(PROVIDER_RESOLVER=f"{__name__}.resolve")
+    monkeypatch.setitem(ACCOUNTS, "shop-1", {"BACKEND": FIREKASSA, "OPTIONS": GOOD})
+    monkeypatch.setitem(ACCOUNTS, "shop-2", {"BACKEND": FIREKASSA, "OPTIONS": GOOD | {"api_token": "another"}})
+    return monkeypatch
+
+
+def test_resolver_gives_each_alias_its_account(resolver):
+    one, two = registry.get_provider("shop-1"), registry.get_provider("shop-2")
+    assert one.alias == "shop-1"
+    assert two.alias == "shop-2"
+    assert registry.get_provider("fk").alias == "fk"
+    assert one is not two
+    assert one is registry.get_provider("shop-1")
+
+
+def test_changed_options_make_a_new_instance(resolver):
+    first = registry.get_provider("shop-1")
+    resolver.setitem(ACCOUNTS, "shop-1", {"BACKEND": FIREKASSA, "OPTIONS": GOOD | {"api_token": "rotated"}})
+    second = registry.get_provider("shop-1")
+    assert second is not first
+    assert [secret.reveal() for secret in second.secrets] == ["rotated"]
+
+
+def test_oldest_instances_are_let_go(resolver):
+    resolver.setattr(registry, "_MAX_CACHED", 2)
+    first, fk = registry.get_provider("shop-1"), registry.get_provider("fk")
+    registry.get_provider("shop-2")
+    assert registry.get_provider("fk") is fk
+    assert registry.get_provider("shop-1") is not first
+
+
+@pytest.mark.parametrize(
+    ("alias", "answer", "sentence"),
+    [
+        ("shop-9", None, "No provider 'shop-9' is configured"),
+        ("shop-9", "a string", "needs for 'shop-9' a dict with \"BACKEND\""),
+        ("shop-9", {"BACKEND": FIREKASSA, "OPTIONS": {}}, "OPTIONS of provider 'shop-9': 'base_url' is missing."),
+        ("broken", None, "failed for 'broken': LookupError."),
+    ],
+)
+@pytest.mark.django_db
+def test_what_a_resolver_does_wrong_is_said(resolver, web, alias, answer, sentence):
+    """Whatever it raises, the invoice is skipped, with a result."""
+    resolver.setitem(ACCOUNTS, alias, answer)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        registry.get_provider(alias)
+    assert sentence in str(caught.value)
+    invoice = Invoice.objects.create(provider=alias, external_id="17")
+    error = cancel_error(invoice.cancel)
+    assert type(error) is CancelNotPossible
+    assert error.result.code == ("configuration_unavailable" if alias == "broken" else "misconfigured")
+    assert sentence in str(error)
+    assert (*status_and_log(invoice), len(web.calls)) == ("created", [], 0)
+
+
+# -- processes ------------------------------------------------------------------------------------------------
+
+FORK = """
+import os, django
+django.setup()
+from django_invoice_cancel import registry
+parents = registry.get_provider("firekassa")
+child = os.fork()
+if child == 0:
+    own = registry.get_provider("firekassa")
+    os._exit(0 if own is not parents and own is registry.get_provider("firekassa") else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), registry.get_provider("firekassa") is parents)
+"""
+
+
+def test_forked_child_makes_its_own_instance(child_env):
+    told = subprocess.check_output([sys.executable, "-c", FORK], env=child_env(), text=True, timeout=60)
+    assert told.split() == ["0", "True"]
+
+
+FORK_WHILE_LOCKED = """
+import os, django, threading
+django.setup()
+from django_invoice_cancel import registry
+locked, go_on = threading.Event(), threading.Event()
+def hold():
+    with registry._cache.get().lock:
+        locked.set()
+        go_on.wait(30)
+thread = threading.Thread(target=hold)
+thread.start()
+locked.wait(30)
+child = os.fork()
+if child == 0:
+    registry.get_provider("firekassa")
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+go_on.set()
+thread.join()
+"""
+
+
+def test_child_forked_while_another_thread_made_a_provider_does_not_hang(child_env):
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_WHILE_LOCKED]
+    assert subprocess.check_output(command, env=child_env(), text=True, timeout=60).strip() == "7"

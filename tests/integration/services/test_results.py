@@ -1,0 +1,296 @@
+"""The result or exception for each outcome. Both work in programs, texts, logs and pickles."""
+
+import json
+import pickle
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.utils import translation
+
+from django_invoice_cancel.domain.audit import AuditContext
+from django_invoice_cancel.domain.outcomes import Code, Outcome
+from django_invoice_cancel.exceptions import (
+    CancelError,
+    CancelInDoubt,
+    CancelNotPossible,
+    CancelNotProcessed,
+    CancelRefused,
+    OutcomeNotRecorded,
+)
+from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.services.results import EXCEPTIONS, make_result, raise_unless_ok
+from tests.support.invoices import stored
+from tests.support.logs import log_entries, status_and_log
+from tests.support.results import cancel_error
+
+pytestmark = pytest.mark.django_db
+
+
+def as_it_is(invoice):
+    pass
+
+
+def misconfigured(invoice):
+    Invoice.objects.filter(pk=invoice.pk).update(provider="nobody")
+    invoice.refresh_from_db()
+
+
+def stored_otherwise(invoice):
+    Invoice.objects.filter(pk=invoice.pk).update(external_id=invoice.external_id.lower())
+    invoice.refresh_from_db()
+
+
+def paused(invoice):
+    invoice._writer.pause(invoice.provider, "rate_limited", 60)
+
+
+def deleted(invoice):
+    Invoice.objects.filter(pk=invoice.pk).delete()
+
+
+def observed(status):
+    def observe(invoice):
+        stored(invoice).observe_status(status)
+
+    observe.__name__ = status
+    return observe
+
+
+def claimed(invoice):
+    invoice._writer.claim([stored(invoice)], AuditContext())
+
+
+NOT_POSSIBLE = [
+    (misconfigured, "misconfigured", "created", "It cannot be asked for: No provider 'nobody' is configured"),
+    (stored_otherwise, "misconfigured", "created", "It cannot be asked for: its id is stored as 'inv-"),
+    (paused, "provider_paused", "created", "CryptoCloud is paused after trouble; nothing was sent."),
+    (deleted, "not_registered", "created", "It is not registered any more."),
+    (claimed, "in_progress", "canceling", "It is being canceled right now."),
+    (observed("paid"), "has_payment", "paid", "It holds money."),
+    (observed("partially_paid"), "has_payment", "partially_paid", "It holds money."),
+    (observed("overpaid"), "has_payment", "overpaid", "It holds money."),
+    (observed("expired"), "closed", "expired", "It is closed already: expired or failed."),
+    (observed("failed"), "closed", "failed", "It is closed already: expired or failed."),
+]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code", "status", "message"), NOT_POSSIBLE, ids=[case[0].__name__ for case in NOT_POSSIBLE]
+)
+def test_skipped_raises_cancel_not_possible(sandbox, register, prepare, code, status, message):
+    invoice = register()
+    prepare(invoice)
+    log = log_entries(invoice)
+    error = cancel_error(invoice.cancel)
+    assert type(error) is CancelNotPossible
+    assert error.result.outcome == "skipped"
+    assert error.result.code == code
+    assert error.result.status == status
+    assert str(error.result.message).startswith(message)
+    assert str(error).startswith(f"{invoice.provider} invoice {invoice.external_id}: {message}")
+    assert error.result.attempt is None
+    assert error.result.duration_ms is None
+    assert error.result.is_recorded is True
+    assert log_entries(invoice) == log
+    assert list(Invoice.objects.values_list("status", flat=True)) == [status] * (prepare is not deleted)
+    assert sandbox.requests == []
+
+
+ANSWERED = [
+    ("cryptocloud", "not_found", CancelRefused, "refused", "not_found", "created", 400, "CryptoCloud does not know"),
+    ("firekassa", "not_found", CancelRefused, "refused", "not_found", "created", 404, "FireKassa does not know"),
+    ("firekassa", "paid", CancelRefused, "refused", "provider_refused", "created", 422, "FireKassa refused to cancel"),
+    ("cryptocloud", "paid", CancelRefused, "refused", "has_payment", "paid", 400, "It holds money."),
+    ("cryptocloud", "rate_limited", CancelNotProcessed, "not_processed", "rate_limited", "created", 429, "CryptoCl"),
+    ("firekassa", "bad_credentials", CancelNotProcessed, "not_processed", "bad_credentials", "created", 401, "FireKa"),
+    ("cryptocloud", "bad_credentials", CancelNotProcessed, "not_processed", "bad_credentials", "created", 400, "Crypt"),
+    ("firekassa", "forbidden", CancelNotProcessed, "not_processed", "bad_credentials", "created", 403, "FireKassa rej"),
+    ("cryptocloud", "unavailable", CancelInDoubt, "in_doubt", "provider_error", "in_doubt", 503, "CryptoCloud failed"),
+    ("cryptocloud", "odd_status", CancelInDoubt, "in_doubt", "unknown_status", "in_doubt", 400, "CryptoCloud named a"),
+]
+
+
+@pytest.mark.parametrize(
+    ("provider", "behaviour", "kind", "outcome", "code", "status", "http_status", "message"),
+    ANSWERED,
+    ids=[f"{case[0]} {case[1]}" for case in ANSWERED],
+)
+def test_answer_raises_the_exception_of_its_outcome(
+    sandbox, register, provider, behaviour, kind, outcome, code, status, http_status, message
+):
+    invoice = register(behaviour, provider=provider)
+    error = cancel_error(invoice.cancel)
+    assert type(error) is kind
+    assert isinstance(error, CancelError)
+    got = error.result
+    assert got.outcome == outcome
+    assert got.code == code
+    assert got.status == status
+    assert got.http_status == http_status
+    assert str(got.message).startswith(message)
+    assert got.attempt == str(stored(invoice).attempt)
+    assert stored(invoice).status == status
+    assert stored(invoice).last_outcome == ("not_found" if code == "not_found" else outcome)
+    assert log_entries(invoice)[-1] == ("canceling", status, outcome, code)
+    assert sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+def test_unreachable_provider_raises_cancel_not_processed(sandbox, register, provider):
+    sandbox.configure(down="refuse")
+    invoice = register(provider=provider)
+    error = cancel_error(invoice.cancel)
+    assert type(error) is CancelNotProcessed
+    assert error.result.code == "unreachable"
+    assert error.result.status == "created"
+    assert stored(invoice).status == "created"
+    assert log_entries(invoice)[-1] == ("canceling", "created", "not_processed", "unreachable")
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+def test_canceled_returns_the_result(sandbox, register, provider):
+    invoice = register(provider=provider)
+    got = invoice.cancel()
+    assert got.ok is True
+    assert got.outcome == "canceled"
+    assert got.code == "canceled"
+    assert got.status == "canceled"
+    assert got.http_status == 200
+    assert got.provider == provider
+    assert got.external_id == invoice.external_id
+    assert got.reference == "order-17"
+    assert got.invoice_id == invoice.pk
+    assert got.retry_after is None
+    assert got.is_recorded is True
+    assert got.attempt == str(stored(invoice).attempt)
+    assert got.duration_ms >= 0
+    assert sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize("how", ["locally", "at the provider"])
+def test_canceled_before_returns_already_canceled(sandbox, register, how):
+    invoice = register("already_canceled" if how == "at the provider" else "ordinary")
+    if how == "locally":
+        invoice.cancel()
+    got = stored(invoice).cancel()
+    assert got.ok is True
+    assert got.outcome == "already_canceled"
+    assert got.code == "already_canceled"
+    assert got.status == "canceled"
+    assert str(got.message) == "It was already canceled."
+    assert sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize(("behaviour", "provider", "seconds"), [("rate_limited", "firekassa", 7.0)])
+def test_retry_after_is_told(sandbox, register, behaviour, provider, seconds):
+    sandbox.configure(retry_after_seconds=7)
+    invoice = register(behaviour, provider=provider)
+    error = cancel_error(invoice.cancel)
+    assert error.result.retry_after == seconds
+    claimed, answered = ("created", "canceling", "", ""), ("canceling", "created", "not_processed", "rate_limited")
+    assert (*status_and_log(invoice), sandbox.count("cancel")) == ("created", [claimed, answered], 1)
+
+
+def test_every_outcome_but_the_good_ones_has_its_exception():
+    assert {outcome: EXCEPTIONS.get(outcome) for outcome in Outcome} == {
+        Outcome.CANCELED: None,
+        Outcome.ALREADY_CANCELED: None,
+        Outcome.REFUSED: CancelRefused,
+        Outcome.NOT_PROCESSED: CancelNotProcessed,
+        Outcome.IN_DOUBT: CancelInDoubt,
+        Outcome.SKIPPED: CancelNotPossible,
+    }
+
+
+def a_result(outcome, code, **more):
+    invoice = Invoice(pk=7, provider="firekassa", external_id="511727028", status="created", reference="order-17")
+    return make_result(invoice, outcome, code, **more)
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_result_is_json_and_pickles(outcome):
+    """Also with a code of a third-party adapter."""
+    for code in (*Code, "card_network_down"):
+        told = a_result(outcome, code, http_status=200, retry_after=1.5, duration_ms=12)
+        again = pickle.loads(pickle.dumps(told))  # noqa: S301 - our own
+        assert again == told
+        assert json.loads(json.dumps(told.as_dict())) == told.as_dict()
+        assert told.as_dict()["code"] == str(code)
+        assert told.as_dict()["outcome"] == str(outcome)
+        assert "{" not in str(told.message)
+        assert len(str(again.message)) > 5
+
+
+@pytest.mark.parametrize("kind", [*EXCEPTIONS.values(), OutcomeNotRecorded])
+def test_every_exception_pickles_with_its_result(kind):
+    error = kind(a_result(Outcome.IN_DOUBT, Code.NO_ANSWER))
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert type(again) is kind
+    assert again.result == error.result
+    assert str(again) == str(error)
+
+
+def test_unrecorded_outcome_is_raised_before_everything_else():
+    with pytest.raises(OutcomeNotRecorded):
+        raise_unless_ok(a_result(Outcome.CANCELED, Code.CANCELED, is_recorded=False))
+
+
+def test_message_is_translated_when_it_is_shown():
+    told = a_result(Outcome.IN_DOUBT, Code.NO_ANSWER)
+    with translation.override("en"):
+        assert str(told.message) == "No answer from FireKassa: it may or may not be canceled."
+
+
+def test_unsaved_invoice_is_a_value_error(sandbox):
+    invoice = Invoice(provider="firekassa", external_id="511727028")
+    for call in (invoice.cancel, invoice.cancel_on_commit, invoice.reconcile):
+        with pytest.raises(ValueError, match=r"Save the invoice first"):
+            call()
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("field", ["external_id", "provider"])
+def test_unsaved_edit_cancels_no_other_invoice(sandbox, register, field):
+    """The id in memory is somebody else's; the row's own is not asked for either."""
+    invoice, other = register(), register(provider="cryptocloud" if field == "external_id" else "firekassa")
+    setattr(invoice, field, getattr(other, field))
+    error = cancel_error(invoice.cancel)
+    assert type(error) is CancelNotPossible
+    assert error.result.code == "misconfigured"
+    assert stored(invoice).status == "created"
+    assert stored(other).status == "created"
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_required_reason_is_required(sandbox, register, configure, reason):
+    configure(REQUIRE_REASON=True)
+    invoice = register()
+    for call in (invoice.cancel, invoice.cancel_on_commit):
+        with pytest.raises(ValueError, match=r"REQUIRE_REASON"):
+            call(reason=reason)
+    assert log_entries(invoice) == []
+    assert sandbox.requests == []
+    assert invoice.cancel(reason="changed their mind").ok
+    assert sandbox.count("cancel") == 1
+
+
+def test_unusable_actor_is_a_type_error_before_anything_is_sent(sandbox, register):
+    invoice = register()
+    with pytest.raises(TypeError, match="actor must be a user"):
+        invoice.cancel(actor=object())
+    assert stored(invoice).status == "created"
+    assert invoice.status == "created"
+    assert log_entries(invoice) == []
+    assert sandbox.requests == []
+
+
+def test_actor_is_kept_as_key_and_as_text(sandbox, register):
+    user = User.objects.create(username="ada")
+    cases = [(user, user.pk, "ada"), (AnonymousUser(), None, "anonymous"), ("till 3", None, "till 3"), (None, None, "")]
+    for actor, key, label in cases:
+        invoice = register()
+        invoice.cancel(actor=actor)
+        assert set(invoice.transitions.values_list("actor_id", "actor_label")) == {(key, label)}
+    assert sandbox.count("cancel") == 4

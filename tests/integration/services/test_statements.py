@@ -1,0 +1,55 @@
+"""The database cost of one cancellation: two transactions with few statements."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.support.invoices import stored
+from tests.support.logs import log_entries
+from tests.support.results import cancel_error
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def statements(call, **kwargs):
+    """Return how often a transaction was begun, and the other statements, of a call."""
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        call(**kwargs)
+    texts = [query["sql"] for query in captured]
+    own = [text for text in texts if text.split(None, 1)[0].rstrip(";") not in ("BEGIN", "COMMIT", "SET")]
+    return sum(text.startswith("BEGIN") for text in texts), sum(text.startswith("COMMIT") for text in texts), own
+
+
+@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+def test_cancel_takes_two_transactions_and_four_statements(sandbox, register, provider):
+    invoice = register(provider=provider)
+    begun, committed, own = statements(invoice.cancel, actor="till 3", reason="changed their mind")
+    assert begun == 2
+    assert committed == 2
+    assert [text.split(None, 1)[0] for text in own] == ["UPDATE", "INSERT", "UPDATE", "INSERT"]
+    assert sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "outcome", "code"),
+    [
+        ("paid", "paid", "refused", "has_payment"),
+        ("error_500_before", "in_doubt", "in_doubt", "provider_error"),
+        ("not_found", "created", "refused", "not_found"),
+        ("expired", "canceled", "already_canceled", "already_canceled"),
+        ("already_canceled", "canceled", "already_canceled", "already_canceled"),
+    ],
+)
+def test_no_outcome_takes_more_than_six_statements(sandbox, register, behaviour, status, outcome, code):
+    """Money that is first heard of also asks the log if the invoice was canceled: that is the fifth."""
+    invoice = register(behaviour)
+    cancel = invoice.cancel if behaviour in ("expired", "already_canceled") else (lambda: cancel_error(invoice.cancel))
+    begun, committed, own = statements(cancel)
+    assert begun == 2
+    assert committed == 2
+    assert len(own) <= 6, own
+    assert sandbox.count("cancel") == 1
+    assert stored(invoice).status == status
+    assert log_entries(invoice)[-1] == ("canceling", status, outcome, code)

@@ -1,0 +1,299 @@
+"""The dispatch of an operation: its messages, their time, and the consequences of a failed dispatch."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import transaction
+
+from django_invoice_cancel import operations
+from django_invoice_cancel.domain.clock import utc_now
+from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
+from django_invoice_cancel.operations import Advance, advance
+from django_invoice_cancel.signals import invoice_status_changed
+from tests.integration.tasks.conftest import cancels
+from tests.support.logs import count_invoices_by_log_rows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOTE, REFUSE = "tests.integration.tasks.conftest.note", "tests.integration.tasks.conftest.refuse"
+
+
+def sweep(*arguments):
+    out, err = StringIO(), StringIO()
+    call_command("run_bulk_operations", *arguments, stdout=out, stderr=err)
+    return out.getvalue() + err.getvalue()
+
+
+def worked(operation, **ago):
+    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=utc_now() - timedelta(**ago))
+
+
+def pause(minutes=10):
+    until = utc_now() + timedelta(minutes=minutes)
+    ProviderState.objects.update_or_create(alias="firekassa", defaults={"paused_until": until})
+
+
+def statuses():
+    return set(Invoice.objects.values_list("status", flat=True))
+
+
+def test_start_tells_as_many_as_are_wanted_after_the_commit(invoices, dispatch, dispatched):
+    dispatch(NOTE, DISPATCH_WORKERS=3)
+    with transaction.atomic():
+        operation = operations.start(invoices(5), actor="clerk", reason="season over")
+        assert dispatched == []
+    assert dispatched == [str(operation.pk)] * 3
+    assert cancels() == 0
+
+
+def test_start_that_is_rolled_back_tells_nobody(invoices, dispatch, dispatched):
+    dispatch(NOTE)
+    with transaction.atomic():
+        operations.start(invoices(5))
+        transaction.set_rollback(True)
+    assert dispatched == []
+    assert BulkOperation.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"reason": " "}, "REQUIRE_REASON"),
+        ({"trigger": "nightly", "reason": "season over"}, "nightly"),
+        ({"operation": "check", "trigger": "nightly"}, "nightly"),
+        ({"operation": "resolve", "actor": "Ada", "reason": "seen"}, "'' is not a valid Status"),
+        ({"operation": "resolve", "actor": "Ada", "reason": "seen", "decision": "canceling"}, "canceling"),
+        ({"operation": "resolve", "actor": "Ada", "decision": "canceled"}, "pass reason"),
+        ({"operation": "resolve", "reason": "seen", "decision": "canceled"}, "pass actor"),
+    ],
+)
+def test_what_would_be_refused_of_one_invoice_is_not_started_for_many(invoices, dispatch, dispatched, wrong, said):
+    """No worker could say it to anybody: each would fail, and the operation never end."""
+    dispatch(NOTE, REQUIRE_REASON=True)
+    with pytest.raises(ValueError, match=said):
+        operations.start(invoices(2), **wrong)
+    assert BulkOperation.objects.count() == 0
+    assert dispatched == []
+    assert cancels() == 0
+    assert count_invoices_by_log_rows() == {}
+
+
+@pytest.mark.parametrize("workers", [0, -1, 2.5, "2"])
+def test_number_of_workers_that_is_none_starts_nothing(invoices, dispatch, dispatched, workers):
+    dispatch(NOTE)
+    with pytest.raises(ValueError, match=f"workers must be .* not {workers!r}"):
+        operations.start(invoices(2), workers=workers)
+    assert BulkOperation.objects.count() == 0
+    assert dispatched == []
+    assert cancels() == 0
+    assert count_invoices_by_log_rows() == {}
+
+
+def test_number_of_workers_can_be_said_for_one_operation(invoices, dispatch, dispatched):
+    dispatch(NOTE, DISPATCH_WORKERS=3)
+    operations.start(invoices(5), workers=2)
+    assert len(dispatched) == 2
+
+
+def test_resume_tells_again(invoices, dispatch, dispatched):
+    dispatch(NOTE)
+    operation = operations.start(invoices(5))
+    operation.stop()
+    operation.resume()
+    assert len(dispatched) == 2
+
+
+class TimeLimit(Exception):
+    """Stands for Celery's, which is known by its name."""
+
+    __module__, __qualname__ = "billiard.exceptions", "SoftTimeLimitExceeded"
+
+
+def interrupt(operation_id):
+    raise TimeLimit
+
+
+def test_time_limit_of_a_task_that_dispatches_is_raised_and_leaves_the_operation_to_the_sweep(invoices, dispatch):
+    dispatch(f"{__name__}.interrupt")
+    with pytest.raises(TimeLimit):
+        operations.start(invoices(5))
+    operation = BulkOperation.objects.get()
+    assert operation.progress == "running"
+    assert statuses() == {"created"}
+    assert cancels() == 0
+
+    dispatch(None)
+    sweep()
+
+    operation.refresh_from_db()
+    assert operation.progress == "finished"
+    assert statuses() == {"canceled"}
+    assert cancels() == 5
+
+
+def test_broker_that_is_down_leaves_the_operation_to_the_sweep(invoices, dispatch, caplog):
+    dispatch(REFUSE)
+    operation = operations.start(invoices(5))
+    operation.refresh_from_db()
+    assert operation.progress == "running"
+    assert "the broker is down" in caplog.text
+
+    sweep()
+
+    operation.refresh_from_db()
+    assert operation.progress == "finished"
+    assert statuses() == {"canceled"}
+    assert cancels() == 5
+    assert count_invoices_by_log_rows() == {2: 5}
+
+
+def test_sweep_leaves_alone_what_somebody_works_on(invoices):
+    """Every minute, for an operation of hours: it must not pile up."""
+    operation = operations.start(invoices(5))
+    worked(operation, seconds=30)
+    assert "1 more operation is being worked on; name it to join in." in sweep()
+    assert cancels() == 0
+
+    sweep(str(operation.pk))  # named: it joins in
+    assert statuses() == {"canceled"}
+    assert cancels() == 5
+    assert count_invoices_by_log_rows() == {2: 5}
+
+
+@pytest.mark.parametrize(
+    ("count", "dispatched"),
+    [(1, "1 operation waits for a paused provider."), (2, "2 operations wait for a paused provider.")],
+)
+def test_sweep_says_how_many_wait_for_a_paused_provider(invoices, count, dispatched):
+    selected = invoices(5)
+    for _ in range(count):
+        operations.start(selected)
+    pause()
+    with pytest.raises(CommandError) as raised:
+        sweep()
+    assert str(raised.value) == dispatched
+    assert raised.value.returncode == 4
+    assert cancels() == 0
+
+
+def test_sweep_goes_on_with_the_others_where_one_is_removed(invoices):
+    """In the middle of its work: what is in flight is recorded, and the operations after it have their turn."""
+    selected = invoices(5)
+    first = operations.start(selected.filter(external_id="100"))
+    second = operations.start(selected.exclude(external_id="100"))
+
+    def remove(**said):
+        BulkOperation.objects.filter(pk=first.pk).delete()
+
+    invoice_status_changed.connect(remove)
+    try:
+        dispatched = sweep()
+    finally:
+        invoice_status_changed.disconnect(remove)
+
+    assert dispatched.splitlines() == [f"{first.pk}: removed meanwhile", f"{second.pk}: 4 of 4, finished"]
+    assert statuses() == {"canceled"}
+    assert cancels() == 5
+    assert count_invoices_by_log_rows() == {2: 5}
+
+
+def test_slice_of_an_operation_that_is_removed_meanwhile_ends(invoices):
+    operation = operations.start(invoices(5))
+
+    def remove(**said):
+        BulkOperation.objects.filter(pk=operation.pk).delete()
+
+    invoice_status_changed.connect(remove)
+    try:
+        left = advance(operation.pk)
+    finally:
+        invoice_status_changed.disconnect(remove)
+
+    assert left == Advance(has_more=False)
+    assert statuses() == {"canceled"}
+    assert cancels() == 5
+    assert count_invoices_by_log_rows() == {2: 5}
+
+
+def test_sweep_takes_what_its_worker_left(invoices):
+    operation = operations.start(invoices(5))
+    worked(operation, minutes=3)
+    sweep()
+    assert statuses() == {"canceled"}
+    assert cancels() == 5
+    assert count_invoices_by_log_rows() == {2: 5}
+
+
+def test_sweep_that_dispatches_does_so_once_for_a_while(invoices, dispatch, dispatched):
+    dispatch(NOTE, DISPATCH_WORKERS=2)
+    operation = operations.start(invoices(5))
+    del dispatched[:]
+    worked(operation, minutes=3)
+    for _ in range(2):
+        sweep("--dispatch")
+    assert dispatched == [str(operation.pk)] * 2
+    assert cancels() == 0
+
+
+def test_sweep_tells_nobody_while_the_provider_is_paused(invoices, dispatch, dispatched):
+    """A Celery task waits for the end of the pause: a sweep each minute would add more each time."""
+    dispatch(NOTE, DISPATCH_WORKERS=2)
+    operation = operations.start(invoices(5))
+    del dispatched[:]
+    worked(operation, minutes=3)
+    pause()
+    assert sweep("--dispatch") == ""
+    assert dispatched == []
+
+    sweep("--dispatch", str(operation.pk))  # named: somebody wants it
+    assert dispatched == [str(operation.pk)] * 2
+    del dispatched[:]
+    worked(operation, minutes=3)
+    pause(minutes=-1)  # over
+    sweep("--dispatch")
+    assert dispatched == [str(operation.pk)] * 2
+
+
+def test_operation_with_one_provider_that_is_not_paused_is_dispatched(invoices, dispatch, dispatched):
+    dispatch(NOTE)
+    invoices(2), invoices(2, provider="cryptocloud")
+    operation = operations.start(Invoice.objects.all())
+    worked(operation, minutes=3)
+    pause()
+    del dispatched[:]
+    sweep("--dispatch")
+    assert dispatched == [str(operation.pk)]
+
+
+@pytest.mark.parametrize("progress", ["draft", "stopped", "finished"])
+def test_operation_that_does_not_run_is_not_dispatched(invoices, dispatch, dispatched, progress):
+    dispatch(NOTE)
+    operation = BulkOperation.objects.draft(invoices(2))
+    BulkOperation.objects.update(progress=progress)
+    assert sweep("--dispatch", str(operation.pk)) == f"{operation.pk}: not dispatched, {progress}\n"
+    assert dispatched == []
+    assert BulkOperation.objects.get().worked_at is None
+
+
+def test_sweep_that_cannot_dispatch_says_so_and_may_try_again(invoices, dispatch, dispatched):
+    dispatch(NOTE)
+    operation = operations.start(invoices(5))
+    worked(operation, minutes=3)
+    dispatch(REFUSE)
+    with pytest.raises(CommandError, match="not dispatched, ConnectionError"):
+        sweep("--dispatch")
+    dispatch(NOTE)
+    del dispatched[:]
+    sweep("--dispatch")
+    assert dispatched == [str(operation.pk)]
+    assert statuses() == {"created"}
+    assert cancels() == 0
+    assert count_invoices_by_log_rows() == {}
+
+
+def test_dispatching_needs_a_dispatcher(invoices):
+    operations.start(invoices(5))
+    with pytest.raises(CommandError, match="needs INVOICE_CANCEL\\['DISPATCH'\\]"):
+        sweep("--dispatch")

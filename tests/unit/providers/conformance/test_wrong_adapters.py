@@ -1,0 +1,228 @@
+"""An adapter that breaks the contract fails: each kind of mistake fails the tests about it, by name."""
+
+from pathlib import Path
+from textwrap import dedent, indent
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+WRONG = {
+    "any 200 is a success": (
+        """
+        def _read_200(self, exchange):
+            return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
+        """,
+        "test_other_words_with_the_status_of_success_are_doubt",
+    ),
+    "an empty object is a success, whatever the status": (
+        """
+        def _read_cancel(self, exchange):
+            if exchange.json == {}:
+                return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
+            return super()._read_cancel(exchange)
+        """,
+        "test_success_with_another_status_is_none",
+    ),
+    "a server error is a refusal": (
+        """
+        def _read_cancel(self, exchange):
+            if (exchange.http_status or 0) >= 500:
+                return self.reply(exchange, Outcome.REFUSED, Code.PROVIDER_REFUSED)
+            return super()._read_cancel(exchange)
+        """,
+        "test_server_error_is_doubt",
+    ),
+    "no answer is nothing done": (
+        """
+        def _read_cancel(self, exchange):
+            reply = super()._read_cancel(exchange)
+            if reply.http_status is None:
+                return self.reply(exchange, Outcome.NOT_PROCESSED, Code.UNREACHABLE)
+            return reply
+        """,
+        "test_no_answer_by_the_deadline_is_doubt",
+        "test_answer_that_breaks_off_is_doubt",
+    ),
+    "a lost answer is asked for again": (
+        """
+        def cancel(self, external_id, *, lease):
+            reply = super().cancel(external_id, lease=lease)
+            return reply if reply.http_status else super().cancel(external_id, lease=lease)
+        """,
+        "test_answer_that_breaks_off_is_doubt",
+    ),
+    "a success is asked for twice": (
+        """
+        def cancel(self, external_id, *, lease):
+            super().cancel(external_id, lease=lease)
+            return super().cancel(external_id, lease=lease)
+        """,
+        "test_documented_success_is_canceled_by_one_request",
+        "test_lease_is_asked_once_with_what_is_left_of_the_deadline",
+    ),
+    "the lease is not asked": (
+        """
+        def cancel(self, external_id, *, lease):
+            return super().cancel(external_id, lease=lambda seconds_left: True)
+        """,
+        "test_lease_that_is_over_lets_nothing_out",
+        "test_lease_is_asked_once_with_what_is_left_of_the_deadline",
+    ),
+    "the deadline is not kept": (
+        """
+        def cancel(self, external_id, *, lease):
+            self.deadline = 1.6
+            return super().cancel(external_id, lease=lease)
+        """,
+        "test_no_answer_by_the_deadline_is_doubt",
+    ),
+    "it logs its token": (
+        """
+        def cancel(self, external_id, *, lease):
+            logging.getLogger("shop").debug("asking with %s", self.secrets[0].reveal())
+            return super().cancel(external_id, lease=lease)
+        """,
+        "test_secret_that_the_provider_echoes_stays_inside",
+    ),
+    "it keeps an answer as it came": (
+        """
+        def _read_cancel(self, exchange):
+            return dataclasses.replace(super()._read_cancel(exchange), provider_message=str(exchange.json))
+        """,
+        "test_secret_that_the_provider_echoes_stays_inside",
+    ),
+    "any id will do": (
+        """
+        id_pattern = re.compile(r".*", re.DOTALL)
+        """,
+        "test_id_that_could_change_the_request_is_refused",
+        "test_id_with_something_at_its_end_is_refused",
+    ),
+    "an id grows each time": (
+        """
+        def normalise_id(self, external_id):
+            return "0" + super().normalise_id(external_id)
+        """,
+        "test_id_has_one_form",
+    ),
+    "a rejected token is a refusal": (
+        """
+        def _read_cancel(self, exchange):
+            if exchange.http_status in (401, 403):
+                return self.reply(exchange, Outcome.REFUSED, Code.PROVIDER_REFUSED)
+            return super()._read_cancel(exchange)
+        """,
+        "test_rejected_credentials_are_certainly_nothing",
+    ),
+    "a rate limit is doubt": (
+        """
+        def _read_cancel(self, exchange):
+            if exchange.http_status == 429:
+                return self.reply(exchange, Outcome.IN_DOUBT, Code.PROVIDER_ERROR)
+            return super()._read_cancel(exchange)
+        """,
+        "test_rate_limit_is_certainly_nothing",
+    ),
+    "an unknown word is open": (
+        """
+        def status_of(self, word):
+            return super().status_of(word) or Status.CREATED
+        """,
+        "test_lookup_of_a_word_that_nobody_knows_names_no_status",
+    ),
+    "no answer is no invoice": (
+        """
+        def no_answer(self, exchange, code):
+            return LookupReply(None, Code.NOT_FOUND, is_answer=True)
+        """,
+        "test_lookup_without_an_answer_teaches_nothing",
+        "test_lookup_with_rejected_credentials_teaches_nothing",
+    ),
+    "another invoice's status is this one's": (
+        """
+        def _read_lookup(self, exchange, external_id):
+            if isinstance(exchange.json, dict) and "status" in exchange.json:
+                return self.found(exchange.json["status"])
+            return super()._read_lookup(exchange, external_id)
+        """,
+        "test_lookup_of_another_invoice_says_nothing_about_this_one",
+    ),
+    "some ids have no reply": (
+        """
+        def lookup(self, external_ids):
+            found = super().lookup(external_ids)
+            return {each: reply for each, reply in found.items() if reply.status}
+        """,
+        "test_lookup_of_an_unknown_invoice_says_so",
+    ),
+    "it speaks HTTP by itself": (
+        """
+        def cancel(self, external_id, *, lease):
+            token = self.secrets[0].reveal()
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = requests.post(self.base_url + self._cancel_path(external_id), headers=headers, timeout=5)
+            outcome = Outcome.CANCELED if answer.ok else Outcome.REFUSED
+            return ProviderReply(outcome, outcome, http_status=answer.status_code, provider_message=answer.text[:500])
+        """,
+        "test_redirect_is_doubt_and_followed_nowhere",
+        "test_success_with_another_status_is_none",
+        "test_other_words_with_the_status_of_success_are_doubt",
+        "test_server_error_is_doubt",
+        "test_nobody_there_is_certainly_nothing",
+        "test_lease_that_is_over_lets_nothing_out",
+        "test_secret_that_the_provider_echoes_stays_inside",
+    ),
+}
+
+HEAD = """
+import dataclasses
+import logging
+import re
+import requests
+from django_invoice_cancel.providers import Code, LookupReply, Outcome, ProviderReply, Secret, Status
+from django_invoice_cancel.providers.firekassa import FireKassa
+from tests.unit.providers.conformance.test_builtin import TestFireKassaWithLookup as Suite
+
+
+class Base(Suite):
+    __test__ = False
+
+    def make_provider(self, base_url, **options):
+        api_token, sign_token = map(Secret, self.secrets)
+        tokens = {"api_token": api_token, "sign_token": sign_token}
+        return self.adapter("shop", base_url=base_url, lookup=True, **tokens, **options)
+"""
+CLASSES = """
+
+class Adapter{number}(FireKassa):
+    pass
+{body}
+
+class TestAdapter{number}(Base):
+    __test__ = True
+    adapter = Adapter{number}
+"""
+
+
+@pytest.mark.slow
+def test_each_wrong_adapter_fails_the_tests_that_are_about_it_and_a_right_one_none(pytester: pytest.Pytester):
+    """All in one run of pytest, of the tests that are named alone: the last adapter is right."""
+    pytester.syspathinsert(Path(__file__).parents[4])
+    all_names = sorted({name for _, *names in WRONG.values() for name in names})
+    adapters = [*WRONG.values(), ("", *all_names)]
+    bodies = [indent(dedent(body), "    ") for body, *_ in adapters]
+    pytester.makepyfile(test_wrong=HEAD + "".join(map(_classes, range(len(bodies)), bodies)))
+    nodes = [f"test_wrong.py::TestAdapter{n}::{name}" for n, (_, *names) in enumerate(adapters) for name in names]
+
+    run = pytester.inline_run("-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:django", *nodes)
+
+    _, _, failed = run.listoutcomes()
+    told = {report.nodeid.partition("[")[0] for report in failed}
+    expected = {node for node in nodes if f"::TestAdapter{len(WRONG)}::" not in node}
+    assert expected - told == set()
+    assert told - expected == set()
+
+
+def _classes(number: int, body: str) -> str:
+    return CLASSES.format(number=number, body=body)
