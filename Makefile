@@ -9,11 +9,14 @@ BIN := .venv/bin
 # One more than there are cores, 4 at most: many tests wait for the clock and for each other.
 WORKERS ?= $(shell n=$$(($$(nproc 2>/dev/null || echo 2) + 1)); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
+# What needs a browser, clients of others, type checkers or servers that may be killed runs in .ci/run only.
+ALL_TESTS := not destructive and not browser and not third_party and not types
+
 # All dependency groups, for the pins: they include `test` and `lint` by `dev`.
 GROUPS := $(addprefix --group ,dev postgres mysql celery tasks-db browser docs)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve serve-celery serve-tasks test coverage lint format types imports migrations messages matrix
+.PHONY: help demo serve serve-celery serve-tasks test test-all coverage lint format types imports migrations messages matrix
 .PHONY: docs docs-serve screenshots constraints clean setup setup-workers setup-lint setup-docs
 
 help:  ## say what there is
@@ -31,12 +34,15 @@ serve-celery: setup-workers  ## the same with Celery workers and beat (needs Red
 serve-tasks: setup-workers  ## the same with database workers of Django's task framework
 	@$(BIN)/python example_project/serve.py --workers tasks $(ARGS)
 
-test: setup  ## run the tests
+test: setup  ## run the tests, without those marked slow
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-all: setup  ## run the slow tests too
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$(ALL_TESTS)" $(ARGS)
 
 coverage: setup  ## run the tests and ask for 95 % of the branches
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -m "$(ALL_TESTS)" $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=95
 
