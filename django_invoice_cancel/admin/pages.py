@@ -83,3 +83,13 @@ def page_context(model_admin: ModelAdmin[Any], request: HttpRequest) -> dict[str
         "opts": model_admin.opts,
         "breadcrumb_list": django.VERSION >= (6, 1),
     }
+
+
+def parent_template(model_admin: ModelAdmin[Any], owner: type[Any], attribute: str, default: str) -> str:
+    """Return the template that ``owner``'s own template extends: that of a class beside it, or Django's.
+
+    The class beside it is, for example, django-guardian's in ``class MyAdmin(InvoiceAdmin, GuardedModelAdmin)``.
+    """
+    mro = type(model_admin).__mro__
+    beside = mro[mro.index(owner) + 1 :]
+    return next((vars(each)[attribute] for each in beside if vars(each).get(attribute)), default)

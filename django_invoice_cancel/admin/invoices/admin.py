@@ -26,7 +26,7 @@ from ...models.registrations import columns_to_register
 from ...models.writes.transactions import WRITER_FIELDS
 from ..local_times import localize_columns, make_times_displayable
 from ..operations.actions import CancelInvoicesAction, Options
-from ..pages import BoundedPaginator, CheckedParameters
+from ..pages import BoundedPaginator, CheckedParameters, parent_template
 from .available_actions import AvailableActions
 from .dashboard import collect_attention
 from .filters import AttentionFilter, IssuedFilter, ProviderFilter, search_invoices
@@ -54,6 +54,9 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
     To replace the template of a confirmation page, set ``cancel_template``, ``check_template``, ``resolve_template``,
     ``handled_template`` or ``withdraw_template`` to the name of your template. Override ``has_cancel_permission`` or
     ``has_resolve_permission`` to decide about single invoices.
+
+    Name it before the admin class of another package: ``class MyAdmin(InvoiceAdmin, GuardedModelAdmin)``. Its
+    templates then extend those of the other class.
     """
 
     form: type[forms.ModelForm[Invoice]] = InvoiceForm
@@ -65,6 +68,10 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
     paginator: ClassVar[type[Any]] = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    # Named here, because Django finds templates by name only for this app's own model, not for its child classes.
+    change_list_template: ClassVar[Any] = "admin/invoice_cancel/invoice/change_list.html"
+    change_form_template: ClassVar[Any] = "admin/invoice_cancel/invoice/change_form.html"
+    object_history_template: ClassVar[Any] = "admin/invoice_cancel/invoice/object_history.html"
 
     class Media:
         css = {"all": ("invoice_cancel/invoice.css",)}
@@ -103,7 +110,8 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         shown = {"attention": collect_attention(self, request)} if self.has_view_or_change_permission(request) else {}
-        return super().changelist_view(request, {**shown, **(extra_context or {})})
+        parent = self._parent_template("change_list")
+        return super().changelist_view(request, {**shown, **parent, **(extra_context or {})})
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist: Any = super().get_changelist_instance(request)
@@ -165,6 +173,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
         invoice = context.get("original")
         if invoice is not None:
             context["summary"] = self._summarize(request, invoice)
+        context.update(self._parent_template("change_form"))
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _summarize(self, request: HttpRequest, invoice: Invoice) -> dict[str, Any]:
@@ -183,11 +192,15 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Show the log of the invoice above the admin's own log."""
+        context = self._parent_template("object_history")
         invoice = self.get_object(request, object_id)
-        if invoice is None or not self.has_view_or_change_permission(request, invoice):
-            return super().history_view(request, object_id, extra_context)
-        log = read_log(invoice, MAX_HISTORY_EVENTS)
-        return super().history_view(request, object_id, {"events": build_events(invoice, log), **(extra_context or {})})
+        if invoice is not None and self.has_view_or_change_permission(request, invoice):
+            context["events"] = build_events(invoice, read_log(invoice, MAX_HISTORY_EVENTS))
+        return super().history_view(request, object_id, {**context, **(extra_context or {})})
+
+    def _parent_template(self, page: str) -> dict[str, Any]:
+        template = parent_template(self, InvoiceAdmin, f"{page}_template", f"admin/{page}.html")
+        return {"parent_template": template}
 
     # -- deleting ---------------------------------------------------------------------------------------------
 

@@ -25,20 +25,6 @@ Options = list[Any] | tuple[Any, ...]
 """An option of an admin class, in the types that Django accepts."""
 
 
-def _bulk_action(*, permission: str, one: Any, selected: Any) -> Callable[[Any], Any]:
-    """Return a decorator for an action of the change list and, since Django 6.1, of the change form."""
-
-    def decorate(function: Any) -> Any:
-        action = admin.action(permissions=[permission], description=selected)(function)
-        locations = getattr(admin, "ActionLocation", None)
-        if locations is not None:
-            action.locations = [locations.CHANGE_LIST, locations.CHANGE_FORM]
-            action.short_description, action.plural_description = one, selected
-        return action
-
-    return decorate
-
-
 class CancelInvoicesAction(InvoicePermissions):
     """Mixin with the actions "cancel", "check" and "resolve" for a change list of invoices or of a related model.
 
@@ -58,23 +44,16 @@ class CancelInvoicesAction(InvoicePermissions):
     cancel_invoice_path = ""
     actions: Any = ("cancel_selected_invoices", "check_selected_invoices", "resolve_selected_invoices")
 
-    @_bulk_action(permission="cancel", one=_("Cancel this invoice"), selected=_("Cancel selected invoices"))
+    # Not on the change form, where Django 6.1 would make "Run" its first button: Enter in a field would run the action.
+    @admin.action(permissions=["cancel"], description=_("Cancel selected invoices"))
     def cancel_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         return self._create_draft(request, queryset, Operation.CANCEL)
 
-    @_bulk_action(
-        permission="cancel",
-        one=_("Check this invoice with provider"),
-        selected=_("Check selected invoices with provider"),
-    )
+    @admin.action(permissions=["cancel"], description=_("Check selected invoices with provider"))
     def check_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         return self._create_draft(request, queryset, Operation.CHECK)
 
-    @_bulk_action(
-        permission="resolve",
-        one=_("Resolve this invoice in doubt"),
-        selected=_("Resolve selected invoices in doubt"),
-    )
+    @admin.action(permissions=["resolve"], description=_("Resolve selected invoices in doubt"))
     def resolve_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         return self._create_draft(request, queryset, Operation.RESOLVE)
 

@@ -233,8 +233,8 @@ class BulkOperationAdmin(OperationList):
         return reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=self.admin_site.name)
 
     def _templates(self, own: str, name: str) -> list[str]:
-        chain = (f"{self.opts.app_label}/{self.opts.model_name}/", f"{self.opts.app_label}/", "")
-        return [own] if own else [f"admin/{folder}{name}" for folder in chain]
+        folders = (f"{self.opts.app_label}/{self.opts.model_name}", self.opts.app_label, "invoice_cancel/bulkoperation")
+        return [own] if own else [f"admin/{folder}/{name}" for folder in folders]
 
 
 def _is_own(request: HttpRequest, draft: BulkOperation) -> bool:

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django import VERSION
 from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from django.urls import reverse
@@ -114,21 +113,16 @@ def test_an_invoice_of_a_provider_that_is_gone_can_still_be_changed(shop, editor
     assert stored(invoice).reference == "new"
 
 
-@pytest.mark.skipif(VERSION < (6, 1), reason="Django has actions on the change form since 6.1")
-def test_the_actions_are_on_the_change_form(shop, client_with):
+def test_change_form_has_no_actions(shop, client_with):
+    """With actions, Django 6.1 makes "Run" the first button of the form, and Enter in a field loses the edit."""
     client = client_with("view", "change", "cancel", "resolve")
     invoice = make_invoice()
-    response = client.get(invoice_url(invoice))
-    assert {"Cancel this invoice", "Check this invoice with provider", "Resolve this invoice in doubt"} <= set(
-        element_texts(response, "option")
-    )
+    assert not [text for text in element_texts(client.get(invoice_url(invoice)), "option") if "invoice" in text]
     data = {"CHANGE_FORM-action": "cancel_selected_invoices", "_selected_action": invoice.pk}
-    response = client.post(invoice_url(invoice), data)
-    operation = BulkOperation.objects.get()
-    assert response.status_code == 302
-    assert operation.total == 1
-    assert operation.progress == "draft"
+    client.post(invoice_url(invoice), data)
+    assert BulkOperation.objects.count() == 0
     assert shop.cancel_count == 0
+    assert stored(invoice).status == "created"
 
 
 # -- deleting -------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse
 
@@ -14,7 +13,6 @@ from tests.support.html import page_text
 from tests.support.invoices import count_statuses
 from tests.support.logs import count_answers
 from tests.support.operation_pages import operation_url, run_slice
-from tests.support.users import client_of, user_with
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.integration.admin.operations.shop")]
 
@@ -152,19 +150,4 @@ def test_a_site_without_the_pages_says_what_to_register(scripted_provider, brows
     with pytest.raises(ImproperlyConfigured, match="register BulkOperation with BulkOperationAdmin"):
         browser.post(reverse("bare_admin:invoice_cancel_invoice_changelist"), data)
     assert BulkOperation.objects.count() == 0
-    assert scripted_provider.cancel_count == 0
-
-
-@pytest.mark.skipif(not hasattr(admin, "ActionLocation"), reason="Django 6.1 has actions on the change form")
-def test_the_actions_are_on_the_change_form_too(scripted_provider, invoices):
-    (invoice,) = invoices(1)
-    client = client_of(user_with("view_invoice", "change_invoice", "cancel_invoice"))
-    address = reverse("admin:invoice_cancel_invoice_change", args=[invoice.pk])
-    shown = page_text(client.get(address))
-    assert "Cancel this invoice" in shown
-    data = {"CHANGE_FORM-action": "cancel_selected_invoices", "_selected_action": [invoice.pk]}
-    answer = client.post(address, data)
-    draft = BulkOperation.objects.get()
-    assert answer.headers["Location"] == operation_url(draft)
-    assert draft.total == 1
     assert scripted_provider.cancel_count == 0
