@@ -24,7 +24,7 @@ from ..domain.ports import InvoicePort, NoticePort, WriterPort
 from ..domain.statuses import PAID_STATUSES
 from ..registry import ConfigurationUnavailable
 from ..services.cancel import ineligible_result, record_answer, result_of_answer, unclaimed_result
-from ..services.eligibility import why_not
+from ..services.eligibility import find_obstacle
 from ..services.provider_calls import submit
 from ..services.results import log_result, skipped_result
 from .queues import ProviderQueue
@@ -48,7 +48,7 @@ class CancelRun(BulkRun):
     def __init__(
         self,
         writer: WriterPort,
-        intent: AuditContext,
+        audit: AuditContext,
         done: SimpleQueue[Job],
         *,
         on_recorded: Callable[[Sequence[Answer]], None] | None = None,
@@ -57,7 +57,7 @@ class CancelRun(BulkRun):
         max_tries: int = 2,
         **bounds: Any,
     ) -> None:
-        super().__init__(writer, intent, done, **bounds)
+        super().__init__(writer, audit, done, **bounds)
         self.on_recorded = on_recorded
         """Called in each transaction that records answers."""
         self.count_unknown = count_unknown
@@ -136,7 +136,7 @@ class CancelRun(BulkRun):
 
     def _claim(self, invoices: list[InvoicePort]) -> Iterable[Claim]:
         """Claim a batch; return its claims."""
-        return [self.writer.claim(invoices, self.intent, unless_paused=False, unless_refused=True)]
+        return [self.writer.claim(invoices, self.audit, unless_paused=False, unless_refused=True)]
 
     def _on_claim_error(self, queue: ProviderQueue, invoices: list[InvoicePort], error: Exception) -> None:
         """Queue invoices whose claim the database refused, to claim them one by one.
@@ -242,7 +242,7 @@ class CancelRun(BulkRun):
         return answer
 
     def _is_sendable(self, queue: ProviderQueue, invoice: InvoicePort) -> bool:
-        code = why_not(Wanted.CANCEL, invoice, queue.account)
+        code = find_obstacle(Wanted.CANCEL, invoice, queue.account)
         if code:
             self._finish(queue, invoice, ineligible_result(Wanted.CANCEL, invoice, code, queue.account))
         return not code

@@ -20,7 +20,7 @@ from ..domain.interruptions import is_interruption
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
 from ..domain.ports import InvoicePort, WriterPort
 from ..services.cancel import ineligible_result
-from ..services.eligibility import why_not
+from ..services.eligibility import find_obstacle
 from ..services.provider_calls import look_up
 from ..services.reconcile import is_to_be_booked, reconcile_one, result_of_lookup
 from ..services.results import skipped_result
@@ -37,14 +37,14 @@ class ReconcileRun(BulkRun):
     def __init__(
         self,
         writer: WriterPort,
-        intent: AuditContext,
+        audit: AuditContext,
         done: SimpleQueue[Job],
         *,
         resubmit: bool = False,
         on_recorded: Callable[[CancelResult], None] | None = None,
         **bounds: Any,
     ) -> None:
-        super().__init__(writer, intent, done, **bounds)
+        super().__init__(writer, audit, done, **bounds)
         self.resubmit = resubmit
         self.wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
         self.on_recorded = on_recorded
@@ -93,7 +93,7 @@ class ReconcileRun(BulkRun):
         refused: list[InvoicePort] = []
         abandoned = [invoice for invoice in invoices if invoice.is_abandoned]
         if abandoned:
-            _, refused = self._write_each(partial(self.writer.mark_abandoned, intent=self.intent), abandoned)
+            _, refused = self._write_each(partial(self.writer.mark_abandoned, audit=self.audit), abandoned)
         ready = [invoice for invoice in invoices if invoice not in refused and self._is_ready(invoice)]
         due = [invoice for invoice in ready if is_to_be_booked(invoice)]
         booked, not_booked = self._write_each(self.writer.book_check, due) if due else ([], [])
@@ -110,7 +110,7 @@ class ReconcileRun(BulkRun):
             self._add_result(skipped_result(invoice, Code.BEING_CHECKED))
             return False
         account = self._queues[invoice.provider].account
-        code = why_not(self.wanted, invoice, account)
+        code = find_obstacle(self.wanted, invoice, account)
         if code:
             self._add_result(ineligible_result(self.wanted, invoice, code, account))
         return not code
@@ -130,7 +130,7 @@ class ReconcileRun(BulkRun):
         for invoice in self._take(queue, 1):
             if not self.resubmit and not invoice.is_abandoned and not self._is_ready(invoice):
                 continue
-            if not why_not(self.wanted, invoice, pool.provider) and not self._wait_for_slot(pool):
+            if not find_obstacle(self.wanted, invoice, pool.provider) and not self._wait_for_slot(pool):
                 queue.retries.append(invoice)
                 return False
             pause_generation = pool.pause_generation
@@ -146,7 +146,7 @@ class ReconcileRun(BulkRun):
 
     def _reconcile_one(self, invoice: InvoicePort) -> CancelResult:
         try:
-            return reconcile_one(invoice, self.intent, resubmit=self.resubmit)
+            return reconcile_one(invoice, self.audit, resubmit=self.resubmit)
         except DATABASE_ERRORS as error:
             self._raise_if_database_is_lost(invoice.provider)
             logger.warning("The database refused to write an invoice (%s): %s.", type(error).__name__, invoice)
@@ -188,7 +188,7 @@ class ReconcileRun(BulkRun):
         invoice, is_recorded = seen.invoice, True
         try:
             if not self.writer.record_lookup(
-                seen, reply, self.intent, on_recorded=partial(self._call_on_recorded, invoice, reply)
+                seen, reply, self.audit, on_recorded=partial(self._call_on_recorded, invoice, reply)
             ):
                 return skipped_result(invoice, Code.CHANGED)
         except Exception as error:

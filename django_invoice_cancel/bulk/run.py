@@ -56,14 +56,14 @@ class BulkRun(ABC):
     def __init__(
         self,
         writer: WriterPort,
-        intent: AuditContext,
+        audit: AuditContext,
         done: SimpleQueue[Job],
         *,
         should_stop: ShouldStop = never,
         limit: int | None = None,
     ) -> None:
         self.writer = writer
-        self.intent = intent
+        self.audit = audit
         self.should_stop = should_stop
         self.remaining = float("inf") if limit is None else limit
         self.outbox = writer.in_bulk()

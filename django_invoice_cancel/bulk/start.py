@@ -14,9 +14,9 @@ from ..domain.audit import AuditContext, Trigger, Wanted
 from ..domain.numbers import check_run_options
 from ..domain.outcomes import CancelResult, Code
 from ..domain.ports import SelectionPort, WriterPort
-from ..services.call_arguments import checked_intent, make_intent
+from ..services.call_arguments import build_audit_context, build_checked_audit_context
 from ..services.cancel import ineligible_result
-from ..services.eligibility import account_of, why_not
+from ..services.eligibility import account_of, find_obstacle
 from ..services.results import skipped_result
 from .cancel import CancelRun
 from .queues import ProviderQueue
@@ -60,14 +60,14 @@ def cancel_invoices(
         TypeError: The query set cannot be read in pages, such as a slice, or an argument has the wrong type.
         ValueError: A number is invalid, or the setting ``REQUIRE_REASON`` is on and ``reason`` is empty.
     """
-    intent = checked_intent(actor, trigger, reason)
+    audit = build_checked_audit_context(actor, trigger, reason)
     selection = prepare_selection(invoices)
     writer = selection._writer
     writer.refuse_inside_transaction()
     readers = make_readers(selection.using(writer.using))
     should_stop = never if stop is None else stop.is_set
     return cancel_selection(
-        writer, readers, intent, limit=limit, should_stop=should_stop, concurrency=concurrency, rate=rate
+        writer, readers, audit, limit=limit, should_stop=should_stop, concurrency=concurrency, rate=rate
     )
 
 
@@ -100,14 +100,14 @@ def reconcile_invoices(
         TypeError: The query set cannot be read in pages, such as a slice, or ``actor`` has the wrong type.
         ValueError: The limit is invalid.
     """
-    intent = make_intent(actor, trigger)
+    audit = build_audit_context(actor, trigger)
     selection = prepare_selection(invoices)
     writer = selection._writer
     writer.refuse_inside_transaction()
     writer.correct_times()
     readers = make_readers(selection.using(writer.using))
     should_stop = never if stop is None else stop.is_set
-    return reconcile_selection(writer, readers, intent, resubmit=resubmit, limit=limit, should_stop=should_stop)
+    return reconcile_selection(writer, readers, audit, resubmit=resubmit, limit=limit, should_stop=should_stop)
 
 
 # -- by the readers of a selection ----------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def reconcile_invoices(
 def cancel_selection(
     writer: WriterPort,
     readers: Mapping[str, InvoiceReader],
-    intent: AuditContext,
+    audit: AuditContext,
     *,
     limit: int | None = None,
     should_stop: ShouldStop = never,
@@ -127,7 +127,7 @@ def cancel_selection(
     """Cancel the invoices of readers, by alias. ``options`` are those of ``CancelRun``."""
     check_run_options(limit=limit, concurrency=concurrency, rate=rate)
     done: SimpleQueue[Job] = SimpleQueue()
-    run = CancelRun(writer, intent, done, limit=limit, should_stop=should_stop, **options)
+    run = CancelRun(writer, audit, done, limit=limit, should_stop=should_stop, **options)
     return run.run(_make_queues(readers, done, concurrency=concurrency, rate=rate))
 
 
@@ -150,7 +150,7 @@ def cancel_requested_selection(
 def reconcile_selection(
     writer: WriterPort,
     readers: Mapping[str, InvoiceReader],
-    intent: AuditContext,
+    audit: AuditContext,
     *,
     limit: int | None = None,
     should_stop: ShouldStop = never,
@@ -159,7 +159,7 @@ def reconcile_selection(
     """Look up the invoices of readers, by alias. ``options`` are those of ``ReconcileRun``."""
     check_run_options(limit=limit)
     done: SimpleQueue[Job] = SimpleQueue()
-    run = ReconcileRun(writer, intent, done, limit=limit, should_stop=should_stop, **options)
+    run = ReconcileRun(writer, audit, done, limit=limit, should_stop=should_stop, **options)
     return run.run(_make_queues(readers, done))
 
 
@@ -173,7 +173,7 @@ def preview_selection(
         while left > 0 and (invoices := reader.take(int(min(left, INVOICE_BATCH_SIZE)))):
             left -= len(invoices)
             for invoice in invoices:
-                code = why_not(wanted, invoice, account)
+                code = find_obstacle(wanted, invoice, account)
                 yield (
                     ineligible_result(wanted, invoice, code, account) if code else skipped_result(invoice, Code.DRY_RUN)
                 )

@@ -53,7 +53,7 @@ class Target:
 class Claim:
     """The exclusive right to send the cancel requests of a group of invoices of one provider, won by one UPDATE."""
 
-    intent: AuditContext
+    audit: AuditContext
     before: Status
     """The status from which the invoices were claimed."""
     ttl: float
@@ -72,7 +72,7 @@ class Claim:
     _asked: list[float] = field(default_factory=list)  # shared by the copies that replace() makes
     _targets: dict[int, tuple[Any, Target]] = field(default_factory=dict)  # kept with the instance: its id() is unique
 
-    def freeze(self, invoices: Iterable[Claimable]) -> None:
+    def snapshot(self, invoices: Iterable[Claimable]) -> None:
         """Store the identities of the invoices before they are claimed."""
         self._targets.update((id(invoice), (invoice, Target.of(invoice))) for invoice in invoices)
 

@@ -138,6 +138,6 @@ def check_move(mover: TransitionSource, old: str, new: str) -> None:
         raise IllegalMove(f"{mover} may not move an invoice from {old} to {new}.")
 
 
-def holds_money(status: str) -> bool:
+def has_payment(status: str) -> bool:
     """Return whether an invoice in this status has received a payment."""
     return status in PAID_STATUSES

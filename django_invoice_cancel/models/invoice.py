@@ -21,19 +21,19 @@ from ..domain import statuses
 from ..domain.audit import Trigger, Wanted
 from ..domain.clock import utc_now
 from ..domain.outcomes import CancelResult
-from ..domain.statuses import CLOSED_STATUSES, INTERNAL_STATUSES, Status, holds_money
+from ..domain.statuses import CLOSED_STATUSES, INTERNAL_STATUSES, Status, has_payment
 from ..exceptions import InvalidExternalId
 from ..labels.invoices import STATUS_LABELS
 from ..labels.results import describe_invalid_id
 from ..services import results
-from ..services.call_arguments import checked_text, make_intent
+from ..services.call_arguments import build_audit_context, checked_text
 from ..services.cancel import cancel_invoice, cancel_on_commit
-from ..services.eligibility import is_abandoned, why_not
+from ..services.eligibility import find_obstacle, is_abandoned
 from ..services.reconcile import observe_invoice, reconcile_invoice
 from .actors import acting_user
 from .fields import AmountField, ExactCharField, InstantField, displayable
 from .manager import InvoiceManager
-from .queryset import begin_anew, refuse_writer_fields
+from .queryset import refuse_writer_fields, reset_writer_fields
 from .typed import async_twin
 from .values import unstorable, untimely
 from .writes import InvoiceWriter
@@ -147,7 +147,7 @@ class Invoice(models.Model):
         """
         using = kwargs.get("using")
         if self._state.adding and self._state.db is not None:
-            begin_anew(self)
+            reset_writer_fields(self)
         if self._state.adding or (using and using != self._state.db):
             kwargs["force_insert"] = (models.Model,)  # also in the tables of all parents
         elif update_fields is None:
@@ -197,9 +197,9 @@ class Invoice(models.Model):
         return self.status in CLOSED_STATUSES
 
     @property
-    def holds_money(self) -> bool:
+    def has_payment(self) -> bool:
         """True if a payment has been received."""
-        return holds_money(self.status)
+        return has_payment(self.status)
 
     @property
     def is_abandoned(self) -> bool:
@@ -209,7 +209,7 @@ class Invoice(models.Model):
     @property
     def is_resolvable(self) -> bool:
         """True if ``resolve`` applies: in doubt, contradicted, or refused by a provider without lookup."""
-        return not why_not(Wanted.RESOLVE, self)
+        return not find_obstacle(Wanted.RESOLVE, self)
 
     @property
     def _writer(self) -> InvoiceWriter:
@@ -270,7 +270,7 @@ class Invoice(models.Model):
         Returns:
             False if a cancel request was sent that may still succeed.
         """
-        return self._writer.withdraw(self, make_intent(actor, trigger, reason))
+        return self._writer.withdraw(self, build_audit_context(actor, trigger, reason))
 
     def observe_status(
         self,
@@ -299,8 +299,8 @@ class Invoice(models.Model):
             TypeError: ``actor``, ``reason`` or ``provider_status`` has the wrong type.
             ImproperlyConfigured: ``provider_status`` is given, and the alias is not configured.
         """
-        intent = make_intent(actor, trigger, reason)
-        return observe_invoice(self, status, provider_status=provider_status, intent=intent)
+        audit = build_audit_context(actor, trigger, reason)
+        return observe_invoice(self, status, provider_status=provider_status, audit=audit)
 
     def reconcile(self, *, resubmit: bool = False, actor: Any = None) -> CancelResult:
         """Look the invoice up at its provider and record the answer. Provider and network errors never raise.
@@ -332,7 +332,7 @@ class Invoice(models.Model):
                 the doubt period is not over.
             ValueError: An argument is invalid or missing.
         """
-        self._writer.resolve(self, Status(status), make_intent(actor, Trigger.OPERATOR, reason))
+        self._writer.resolve(self, Status(status), build_audit_context(actor, Trigger.OPERATOR, reason))
 
     def mark_handled(self, *, actor: Any, note: str, seen: str = "") -> bool:
         """Record that a named person has handled a payment on an invoice whose cancellation was confirmed.
@@ -349,8 +349,8 @@ class Invoice(models.Model):
             ResolveNotPossible: There is no such payment, or the status is no longer ``seen``.
             ValueError: An argument is invalid.
         """
-        intent = make_intent(actor, Trigger.OPERATOR, note, argument="note")
-        return self._writer.mark_handled(self, intent, seen=checked_text("seen", seen))
+        audit = build_audit_context(actor, Trigger.OPERATOR, note, argument="note")
+        return self._writer.mark_handled(self, audit, seen=checked_text("seen", seen))
 
     acancel = async_twin(cancel)
     awithdraw = async_twin(withdraw)

@@ -11,7 +11,7 @@ from django.db import models
 from .. import registry
 from ..domain.audit import Trigger
 from ..exceptions import InvalidExternalId
-from ..services.call_arguments import checked_text, make_intent
+from ..services.call_arguments import build_audit_context, checked_text
 from ..services.reconcile import observed_status, warn_of_lost_payment
 from .queryset import InvoiceQuerySet, InvoiceT
 from .registrations import InvoiceFields, cleaned_values, id_text
@@ -81,7 +81,7 @@ class InvoiceManager(_Manager[InvoiceT]):
         """
         values = {"provider": provider, "external_id": external_id, **fields}
         writer = self.get_queryset()._writer
-        invoice, is_new, conflict = writer.register(*self._valid(values), make_intent(actor, trigger))
+        invoice, is_new, conflict = writer.register(*self._valid(values), build_audit_context(actor, trigger))
         _report([conflict] if conflict else [], on_conflict)
         return cast("InvoiceT", invoice), is_new
 
@@ -109,9 +109,9 @@ class InvoiceManager(_Manager[InvoiceT]):
             ValidationError: A value of a row is not valid.
             TypeError: ``actor`` has the wrong type.
         """
-        intent = make_intent(actor, trigger)
+        audit = build_audit_context(actor, trigger)
         invoices = [self._valid(row) for row in rows]
-        new, conflicts = self.get_queryset()._writer.register_many(invoices, intent)
+        new, conflicts = self.get_queryset()._writer.register_many(invoices, audit)
         _report(conflicts, on_conflict)
         return new, len(invoices) - new
 
@@ -152,7 +152,7 @@ class InvoiceManager(_Manager[InvoiceT]):
         """
         if isinstance(external_id, bool) or not isinstance(external_id, str | int):
             raise ValueError(f"external_id must be a string or a whole number, not {type(external_id).__name__}.")
-        make_intent(actor, trigger, reason)  # raises before the invoice is searched
+        build_audit_context(actor, trigger, reason)  # raises before the invoice is searched
         account = registry.get_provider(checked_text("provider", provider))
         observed = observed_status(account, status, provider_status)
         writer = self.get_queryset()._writer

@@ -21,7 +21,7 @@ from ..domain.clock import utc_now
 from ..domain.outcomes import Code, Outcome
 from ..providers.base import Provider
 from ..services.call_arguments import checked_text
-from ..services.eligibility import NOT_NOW, account_of, is_stored_well, why_not
+from ..services.eligibility import NOT_NOW, account_of, find_obstacle, is_normalized_id
 from ..services.on_commit import call_on_commit
 from .actors import acting_user
 from .dispatch import QUIET, Dispatched
@@ -95,7 +95,7 @@ class BulkOperation(Dispatched):
         return self.operation in Operation.values and self.progress in Progress.values
 
     @property
-    def intent(self) -> AuditContext:
+    def audit(self) -> AuditContext:
         """The audit context for the log. If the user was deleted, the label is the actor."""
         return AuditContext(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
 
@@ -122,12 +122,12 @@ class BulkOperation(Dispatched):
 
     # -- the selection ----------------------------------------------------------------------------------------
 
-    def freeze(self, invoices: models.QuerySet[Any]) -> None:
+    def snapshot(self, invoices: models.QuerySet[Any]) -> None:
         """Write an item for each invoice."""
-        BulkOperationItem.objects.db_manager(self.database).freeze(self.pk, invoices)
+        BulkOperationItem.objects.db_manager(self.database).snapshot(self.pk, invoices)
         self._count()
 
-    def add_strangers(self, labels: Iterable[str], code: Code = Code.NO_INVOICE) -> None:
+    def add_unmatched(self, labels: Iterable[str], code: Code = Code.NO_INVOICE) -> None:
         """Write a skipped item for each selected object without an invoice, so that the report lists it."""
         skipped = {"outcome": Outcome.SKIPPED, "code": code, "done_at": utc_now()}
         items = BulkOperationItem.objects.using(self.database)
@@ -140,13 +140,13 @@ class BulkOperation(Dispatched):
             write_texts(write, batch, using=self.database)
         self._count()
 
-    def refuse(self, keys: Iterable[Any]) -> None:
+    def skip_not_permitted(self, keys: Iterable[Any]) -> None:
         """Skip these invoices of the selection, because the user has no permission to change them."""
         keys = iter(keys)
         while batch := list(islice(keys, ITEM_BATCH_SIZE)):
             self.items.conclude((key, Outcome.SKIPPED, Code.NOT_PERMITTED) for key in batch)
 
-    def leave_out_misstored(self) -> None:
+    def skip_invalid_ids(self) -> None:
         """Conclude the items whose external id is not stored in the form that is sent to the provider.
 
         No query can count them, so all ids are read once, in batches. A confirmation page counts the remaining items.
@@ -156,23 +156,23 @@ class BulkOperation(Dispatched):
         for alias in self.items.providers_left():
             account = account_of(alias)
             if isinstance(account, Provider):
-                self._leave_out_misstored(alias, account)
+                self._skip_invalid_ids_of(alias, account)
 
-    def _leave_out_misstored(self, alias: str, provider: Provider) -> None:
+    def _skip_invalid_ids_of(self, alias: str, provider: Provider) -> None:
         rows: Any = self.items.left().filter(provider=alias, invoice__isnull=False).order_by("pk")
         rows = rows.values_list("pk", "invoice__external_id", "invoice_id")
         batch = list(rows[:ID_BATCH_SIZE])
         while batch:
             last = batch[-1][0] if len(batch) == ID_BATCH_SIZE else None
-            suspects = iter([key for _pk, external_id, key in batch if not is_stored_well(external_id, provider)])
+            suspects = iter([key for _pk, external_id, key in batch if not is_normalized_id(external_id, provider)])
             while keys := list(islice(suspects, ITEM_BATCH_SIZE)):
-                self._leave_out(keys, provider)
+                self._skip_ineligible_ids(keys, provider)
             batch = [] if last is None else list(rows.filter(pk__gt=last)[:ID_BATCH_SIZE])
 
-    def _leave_out(self, keys: list[Any], provider: Provider) -> None:
+    def _skip_ineligible_ids(self, keys: list[Any], provider: Provider) -> None:
         """Conclude the invoices that are ineligible because of their id, and not because of their status."""
         found = {
-            invoice.pk: why_not(self.wanted, invoice, provider, waits_for=self.waits_for)
+            invoice.pk: find_obstacle(self.wanted, invoice, provider, waits_for=self.waits_for)
             for invoice in Invoice.objects.using(self.database).filter(pk__in=keys)
         }
         wrong = [key for key, code in found.items() if code == Code.MISCONFIGURED]

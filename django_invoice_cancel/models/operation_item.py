@@ -45,7 +45,7 @@ def distinct_providers(items: "QuerySet[BulkOperationItem]") -> list[str]:
 class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
     """Stores a selection, leases items to workers, and writes their outcomes. ``operation.items`` is such a manager."""
 
-    def freeze(self, operation_id: UUID, invoices: QuerySet[Any]) -> None:
+    def snapshot(self, operation_id: UUID, invoices: QuerySet[Any]) -> None:
         """Insert an item for each invoice in one statement, so that the selection is that of one instant.
 
         Workers take the items in this order. Invoices that the provider did not know at the last request come last.

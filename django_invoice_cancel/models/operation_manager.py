@@ -52,7 +52,7 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         invoices: models.QuerySet[Any],
         *,
         operation: str = Operation.CANCEL,
-        strangers: Iterable[str] = (),
+        unmatched: Iterable[str] = (),
         hidden: Iterable[str] = (),
         not_permitted: Iterable[Any] = (),
         **fields: Any,
@@ -71,16 +71,16 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         actor_id, actor_label = named_actor(actor)
         reason = storable(checked_text("reason", fields.pop("reason", "")))
         fields["decision"] = checked_text("decision", fields.get("decision"))
-        strangers, hidden, not_permitted = list(strangers), list(hidden), list(not_permitted)  # read once, for each try
+        unmatched, hidden, not_permitted = list(unmatched), list(hidden), list(not_permitted)  # read once, for each try
         self.forget_drafts()
 
         def make() -> BulkOperation:
             made = self._create([actor_label, reason], operation=Operation(operation), actor_id=actor_id, **fields)
-            made.freeze(invoices)
-            made.add_strangers(strangers)
-            made.add_strangers(hidden, code=Code.NOT_PERMITTED)
-            made.refuse(not_permitted)
-            made.leave_out_misstored()
+            made.snapshot(invoices)
+            made.add_unmatched(unmatched)
+            made.add_unmatched(hidden, code=Code.NOT_PERMITTED)
+            made.skip_not_permitted(not_permitted)
+            made.skip_invalid_ids()
             return made
 
         return Transactions(self.db).join(make)

@@ -56,7 +56,7 @@ def _is_set(name: str) -> Q:
     return Q(**{f"{name}__gt": datetime(1970, 1, 2, tzinfo=UTC)})
 
 
-def begin_anew(invoice: Invoice) -> None:
+def reset_writer_fields(invoice: Invoice) -> None:
     """Reset the fields of the writer, in a copy of a stored invoice, to the defaults of a new one."""
     for field in invoice._meta.concrete_fields:
         if field.attname in WRITER_FIELDS:
@@ -236,7 +236,7 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         refuse_writer_fields(update_fields or ())
         objs = list(objs)
         for copied in (each for each in objs if _is_copy(each)):
-            begin_anew(copied)
+            reset_writer_fields(copied)
         return super().bulk_create(objs, batch_size, ignore_conflicts, update_conflicts, update_fields, unique_fields)
 
     cancel.alters_data = True  # type: ignore[attr-defined]

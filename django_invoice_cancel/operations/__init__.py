@@ -26,7 +26,7 @@ from ..models.dispatch import dispatcher
 from ..models.operation import Operation
 from ..models.queryset import InvoiceQuerySet
 from ..models.writes.decisions import refuse_decision
-from ..services.call_arguments import checked_intent, checked_text, make_intent
+from ..services.call_arguments import build_audit_context, build_checked_audit_context, checked_text
 from .pauses import DISABLED_SECONDS, is_sending_disabled, wait_seconds
 from .slices import SLICE_SECONDS, Slice, is_running
 from .work import WORK
@@ -88,11 +88,11 @@ def _refuse_arguments(operation: str, actor: Any, reason: str, decision: str, tr
     if decision and operation != Operation.RESOLVE:
         raise ValueError(f"Pass decision with operation={str(Operation.RESOLVE)!r} only.")
     if operation == Operation.RESOLVE:
-        refuse_decision(Status(decision), make_intent(actor, trigger, reason))
+        refuse_decision(Status(decision), build_audit_context(actor, trigger, reason))
     elif operation == Operation.CANCEL:
-        checked_intent(actor, trigger, reason)
+        build_checked_audit_context(actor, trigger, reason)
     else:
-        make_intent(actor, trigger, reason)
+        build_audit_context(actor, trigger, reason)
 
 
 def _refuse_dispatcher() -> None:

@@ -34,7 +34,7 @@ def cancel_items(operation: BulkOperation, slice_: Slice) -> None:
     results = cancel_selection(
         Invoice.objects.all()._writer,
         slice_.make_readers(),
-        operation.intent,
+        operation.audit,
         should_stop=slice_.should_stop,
         on_recorded=conclude,
         count_unknown=operation.items.unknown_so_far,
@@ -55,7 +55,7 @@ def check_items(operation: BulkOperation, slice_: Slice) -> None:
     results = reconcile_selection(
         Invoice.objects.all()._writer,
         slice_.make_readers(),
-        operation.intent,
+        operation.audit,
         should_stop=slice_.should_stop,
         on_recorded=conclude,
         resubmit=True,
@@ -83,7 +83,7 @@ def _resolve_one(operation: BulkOperation, slice_: Slice, invoice: Invoice) -> N
         slice_.conclude([(invoice.pk, result.outcome, Code.RESOLVED)])
 
     try:
-        invoice._writer.resolve(invoice, Status(operation.decision), operation.intent, on_recorded=conclude)
+        invoice._writer.resolve(invoice, Status(operation.decision), operation.audit, on_recorded=conclude)
     except ResolveNotPossible as error:
         slice_.conclude([(invoice.pk, Outcome.SKIPPED, error.code)])
     except DatabaseError as error:

@@ -11,7 +11,7 @@ from .. import conf
 from ..domain.audit import AuditContext, LoggedActor, Trigger
 
 
-def make_intent(actor: Any, trigger: str, reason: Any = "", *, argument: str = "reason") -> AuditContext:
+def build_audit_context(actor: Any, trigger: str, reason: Any = "", *, argument: str = "reason") -> AuditContext:
     """Return the audit context of a call.
 
     Args:
@@ -24,13 +24,13 @@ def make_intent(actor: Any, trigger: str, reason: Any = "", *, argument: str = "
     return AuditContext(checked_actor(actor), Trigger(trigger), checked_text(argument, reason))
 
 
-def checked_intent(actor: Any, trigger: str, reason: Any) -> AuditContext:
+def build_checked_audit_context(actor: Any, trigger: str, reason: Any) -> AuditContext:
     """Return the audit context of a cancellation. Raises ``ValueError`` also if a reason is required and missing."""
-    intent = make_intent(actor, trigger, reason)
+    audit = build_audit_context(actor, trigger, reason)
     settings, _ = conf.read()  # their problems are in the result of the invoice: it is misconfigured
-    if settings.require_reason and not intent.reason.strip():
+    if settings.require_reason and not audit.reason.strip():
         raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
-    return intent
+    return audit
 
 
 def checked_text(name: str, value: Any) -> str:

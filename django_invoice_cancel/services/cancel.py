@@ -22,8 +22,8 @@ from ..domain.ports import InvoicePort, ProviderStatePort, WriterPort
 from ..domain.statuses import PAID_STATUSES, Status
 from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
-from .call_arguments import checked_intent
-from .eligibility import NOT_NOW, Account, account_of, why_no_request, why_not, why_not_now
+from .call_arguments import build_checked_audit_context
+from .eligibility import NOT_NOW, Account, account_of, find_obstacle, find_request_obstacle, find_temporary_obstacle
 from .on_commit import call_on_commit
 from .provider_calls import interrupted_answer, is_certainly_unsent, submit
 from .results import log_result, make_result, result_for_status, skipped_result
@@ -67,13 +67,13 @@ def cancel_invoice(
         TypeError: ``actor`` or ``reason`` has the wrong type.
         ValueError: The invoice was not saved, or a required reason is missing.
     """
-    intent = checked_intent(actor, trigger, reason)
+    audit = build_checked_audit_context(actor, trigger, reason)
     refuse_unsaved(invoice)
     writer, account = invoice._writer, account_of(invoice.provider)
-    if not isinstance(account, Provider) or why_no_request(invoice, account):
+    if not isinstance(account, Provider) or find_request_obstacle(invoice, account):
         writer.refuse_inside_transaction()
         return log_result(unclaimed_result(invoice, account))
-    sent = claim_and_send(writer, account, invoice, lambda: writer.claim([invoice], intent))
+    sent = claim_and_send(writer, account, invoice, lambda: writer.claim([invoice], audit))
     return log_result(sent or unclaimed_result(invoice, account))
 
 
@@ -107,10 +107,10 @@ def claim_and_send(
         _give_back(writer, claim, invoice)
         raise interruption
     reply = answer.reply
-    says_nothing = (
+    is_inconclusive = (
         reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in PAID_STATUSES
     )
-    note_reply(writer, provider.alias, reply, says_nothing=says_nothing, was_failing=claim.is_provider_failing)
+    note_reply(writer, provider.alias, reply, is_inconclusive=is_inconclusive, was_failing=claim.is_provider_failing)
     result = record_answer(answer, writer, name=provider.verbose_name)
     if interruption is not None:
         raise interruption
@@ -128,19 +128,19 @@ def _give_back(writer: WriterPort, claim: Claim, invoice: InvoicePort) -> None:
 
 
 def note_reply(
-    writer: WriterPort, alias: str, reply: ProviderReply | LookupReply, *, says_nothing: bool, was_failing: bool
+    writer: WriterPort, alias: str, reply: ProviderReply | LookupReply, *, is_inconclusive: bool, was_failing: bool
 ) -> None:
     """Update the state of the provider from the reply to a single request (P9). Database errors are only logged.
 
     A conclusive reply is written only if the provider was failing before.
     """
     try:
-        if says_nothing and reply.code in PAUSES:
+        if is_inconclusive and reply.code in PAUSES:
             seconds = PAUSES[reply.code] if reply.retry_after is None else reply.retry_after
             writer.pause(alias, reply.code, max(seconds, LEAST_PAUSE_SECONDS))
-        elif says_nothing and reply.code not in _OUR_OWN:
+        elif is_inconclusive and reply.code not in _OUR_OWN:
             writer.count_failure(alias, reply.code, most=FAILURES_THAT_PAUSE, seconds=PAUSE_SECONDS)
-        elif was_failing and not says_nothing:
+        elif was_failing and not is_inconclusive:
             writer.update_provider_state(alias, seconds=0.0, code="", failures=0)
     except Error:
         logger.exception("What a reply says about %s was not written.", alias)
@@ -155,7 +155,7 @@ def refuse_unsaved(invoice: InvoicePort) -> None:
 def ineligible_result(
     wanted: str, invoice: InvoicePort, code: str, account: Account, *, pause: ProviderStatePort | None = None
 ) -> CancelResult:
-    """Return the result of an ineligible invoice. ``code`` is the one that ``why_not`` returned."""
+    """Return the result of an ineligible invoice. ``code`` is the one that ``find_obstacle`` returned."""
     if wanted == Wanted.CANCEL and code == Code.ALREADY_CANCELED:
         return make_result(invoice, Outcome.ALREADY_CANCELED, code)
     if wanted != Wanted.CANCEL and code not in _SKIPPED:
@@ -238,10 +238,10 @@ def unclaimed_result(invoice: InvoicePort, account: Account) -> CancelResult:
     if row is None:
         return skipped_result(invoice, Code.NOT_REGISTERED)
     pause = None
-    code = why_not(Wanted.CANCEL, invoice, account)
+    code = find_obstacle(Wanted.CANCEL, invoice, account)
     if not code:
         pause = writer.paused(invoice.provider)
-        code = why_not_now(Wanted.CANCEL, account, pause)
+        code = find_temporary_obstacle(Wanted.CANCEL, account, pause)
     if code:
         return ineligible_result(Wanted.CANCEL, invoice, code, account, pause=pause)
     # Without another reason, the claim was lost to a process that has given its claim back since then.
@@ -270,9 +270,9 @@ def cancel_on_commit(invoice: InvoicePort, *, actor: Any = None, reason: str = "
         False if the invoice is not ``created``. Then nothing is stored.
     """
     refuse_unsaved(invoice)
-    intent = checked_intent(actor, Trigger.ON_COMMIT, reason)
+    audit = build_checked_audit_context(actor, Trigger.ON_COMMIT, reason)
     writer = invoice._writer
-    if not writer.request_cancel(invoice, intent):
+    if not writer.request_cancel(invoice, audit):
         return False
 
     failure = "A requested cancellation waits for reconcile_invoices: %s."
@@ -287,7 +287,7 @@ def cancel_requested(invoice: InvoicePort) -> CancelResult:
     """Cancel an invoice under the name of its last requester, unless the request was withdrawn or carried out."""
     writer, account = invoice._writer, account_of(invoice.provider)
     sent = None
-    if isinstance(account, Provider) and not why_no_request(invoice, account):
+    if isinstance(account, Provider) and not find_request_obstacle(invoice, account):
         claims = writer.claim_requested([invoice], is_try=False, unless_paused=True)  # at most one for one invoice
         sent = claim_and_send(writer, account, invoice, lambda: next(iter(claims), None))
     return log_result(sent or unclaimed_request_result(invoice, account))

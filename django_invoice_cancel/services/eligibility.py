@@ -55,7 +55,7 @@ _DECIDABLE = _DOUBTS | {CONTRADICTED}
 # -- the decision ---------------------------------------------------------------------------------------------
 
 
-def why_not(
+def find_obstacle(
     wanted: str,
     invoice: InvoicePort,
     account: Account | None = None,
@@ -76,19 +76,19 @@ def why_not(
     state = state_of(wanted, invoice)
     if account is None and state == REFUSED:
         account = account_of(invoice.provider)
-    reason = _why_not_in(wanted, state, account)
+    reason = _find_state_obstacle(wanted, state, account)
     if not reason and wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT):
-        reason = _why_not_asked(invoice, account) or why_not_now(wanted, account)
+        reason = _find_id_obstacle(invoice, account) or find_temporary_obstacle(wanted, account)
     return "" if reason in waits_for else reason
 
 
-def why_not_in(wanted: str, state: str, account: Account, *, waits_for: Collection[str] = ()) -> str:
+def find_obstacle_in_state(wanted: str, state: str, account: Account, *, waits_for: Collection[str] = ()) -> str:
     """Return the code for all invoices of an account in a state of ``state_in``. Ids are not checked."""
-    reason = _why_not_in(wanted, state, account) or why_not_now(wanted, account)
+    reason = _find_state_obstacle(wanted, state, account) or find_temporary_obstacle(wanted, account)
     return "" if reason in waits_for else reason
 
 
-def why_not_now(wanted: str, account: Account | None, pause: ProviderStatePort | None = None) -> str:
+def find_temporary_obstacle(wanted: str, account: Account | None, pause: ProviderStatePort | None = None) -> str:
     """Return the code of a temporary reason: the setting SEND, or a pause in ``pause``, the state of the provider.
 
     A pause does not make an invoice ineligible, so only callers that do not wait for it pass ``pause``.
@@ -98,12 +98,12 @@ def why_not_now(wanted: str, account: Account | None, pause: ProviderStatePort |
     return Code.PROVIDER_PAUSED if pause is not None and pause.is_paused else ""
 
 
-def why_no_request(invoice: InvoicePort, account: Account) -> str:
+def find_request_obstacle(invoice: InvoicePort, account: Account) -> str:
     """Return the code of an invalid configuration or id, with which no request can be sent in any status."""
-    return _why_no_account(account) or _why_not_asked(invoice, account)
+    return _find_account_obstacle(account) or _find_id_obstacle(invoice, account)
 
 
-def _why_not_in(wanted: str, state: str, account: Account | None) -> str:
+def _find_state_obstacle(wanted: str, state: str, account: Account | None) -> str:
     if not is_known(state) and state not in _STATES:
         return Code.NEWER_STATUS
     if wanted == Wanted.HANDLED:
@@ -114,13 +114,13 @@ def _why_not_in(wanted: str, state: str, account: Account | None) -> str:
         is_open_to_decision = state == REFUSED and isinstance(account, Provider) and not account.supports_lookup
         return "" if is_open_to_decision or state in _DECIDABLE else Code.NOT_IN_DOUBT
     if wanted == Wanted.CANCEL:
-        return _UNABLE.get(state, "") or _why_no_account(account)
+        return _UNABLE.get(state, "") or _find_account_obstacle(account)
     if state == Status.CANCELING:
         return Code.IN_PROGRESS
-    return _why_no_account(account) or _why_no_answer(wanted, state, account)
+    return _find_account_obstacle(account) or _find_lookup_obstacle(wanted, state, account)
 
 
-def _why_no_answer(wanted: str, state: str, account: Account | None) -> str:
+def _find_lookup_obstacle(wanted: str, state: str, account: Account | None) -> str:
     """Return the code of the reason why a check of an invoice in this state would find out nothing."""
     if isinstance(account, Provider) and account.supports_lookup:
         return ""
@@ -129,15 +129,17 @@ def _why_no_answer(wanted: str, state: str, account: Account | None) -> str:
     return Code.NO_LOOKUP if state in _DOUBTS else _WITHOUT_LOOKUP.get(state, Code.NO_LOOKUP)
 
 
-def _why_no_account(account: Account | None) -> str:
+def _find_account_obstacle(account: Account | None) -> str:
     if isinstance(account, Provider):
         return ""
     is_momentary = isinstance(account, registry.ConfigurationUnavailable)
     return Code.CONFIGURATION_UNAVAILABLE if is_momentary else Code.MISCONFIGURED
 
 
-def _why_not_asked(invoice: InvoicePort, account: Account | None) -> str:
-    return "" if isinstance(account, Provider) and is_stored_well(invoice.external_id, account) else Code.MISCONFIGURED
+def _find_id_obstacle(invoice: InvoicePort, account: Account | None) -> str:
+    return (
+        "" if isinstance(account, Provider) and is_normalized_id(invoice.external_id, account) else Code.MISCONFIGURED
+    )
 
 
 def _is_repeat(wanted: str, account: Account | None) -> bool:
@@ -157,7 +159,7 @@ def account_of(alias: str) -> Account:
         return error
 
 
-def is_stored_well(external_id: str, provider: Provider) -> bool:
+def is_normalized_id(external_id: str, provider: Provider) -> bool:
     """Return whether an id is stored in the form that is sent to the provider."""
     try:
         return provider.clean_id(external_id) == external_id

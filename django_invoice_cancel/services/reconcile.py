@@ -16,9 +16,9 @@ from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
 from ..domain.ports import InvoicePort, WriterPort
 from ..domain.statuses import INTERNAL_STATUSES, PAID_STATUSES, Status
 from ..providers.base import Provider
-from .call_arguments import checked_status_string, make_intent
+from .call_arguments import build_audit_context, checked_status_string
 from .cancel import claim_and_send, ineligible_result, mismatch_result, note_reply, refuse_unsaved, unclaimed_result
-from .eligibility import account_of, why_not, why_not_now
+from .eligibility import account_of, find_obstacle, find_temporary_obstacle
 from .provider_calls import look_up
 from .results import log_result, make_result, result_for_status, skipped_result
 
@@ -26,14 +26,14 @@ logger = logging.getLogger("django_invoice_cancel")
 
 
 def observe_invoice(
-    invoice: InvoicePort, status: str | None = None, *, provider_status: str | None = None, intent: AuditContext
+    invoice: InvoicePort, status: str | None = None, *, provider_status: str | None = None, audit: AuditContext
 ) -> bool:
     """Record a status that was reported from outside; return whether the invoice's status changed. Sends nothing."""
     if provider_status is None:
-        return invoice._writer.observe(invoice, observed_status(None, status, None), intent)
+        return invoice._writer.observe(invoice, observed_status(None, status, None), audit)
     provider = registry.get_provider(invoice.provider)
     observed = observed_status(provider, status, provider_status)
-    return invoice._writer.observe(invoice, observed, intent, word=provider.sanitize(provider_status))
+    return invoice._writer.observe(invoice, observed, audit, word=provider.sanitize(provider_status))
 
 
 def observed_status(provider: Provider | None, status: str | None, provider_status: Any) -> Status | None:
@@ -87,10 +87,10 @@ def reconcile_invoice(
         TypeError: ``actor`` has the wrong type.
         ValueError: The invoice was not saved.
     """
-    return log_result(reconcile_one(invoice, make_intent(actor, trigger), resubmit=resubmit))
+    return log_result(reconcile_one(invoice, build_audit_context(actor, trigger), resubmit=resubmit))
 
 
-def reconcile_one(invoice: InvoicePort, intent: AuditContext, *, resubmit: bool) -> CancelResult:
+def reconcile_one(invoice: InvoicePort, audit: AuditContext, *, resubmit: bool) -> CancelResult:
     """Reconcile one invoice and return the result, without logging it."""
     refuse_unsaved(invoice)
     writer = invoice._writer
@@ -102,9 +102,9 @@ def reconcile_one(invoice: InvoicePort, intent: AuditContext, *, resubmit: bool)
         writer.correct_times(invoice)
     wanted = Wanted.REPEAT if resubmit else Wanted.CHECK
     account, target = account_of(invoice.provider), Target.of(invoice)
-    code, wrong = why_not(wanted, invoice, account), mismatch_result(invoice, row)
+    code, wrong = find_obstacle(wanted, invoice, account), mismatch_result(invoice, row)
     if invoice.is_abandoned:
-        writer.mark_abandoned([invoice], intent)
+        writer.mark_abandoned([invoice], audit)
     if invoice.status == Status.CANCELING:
         return skipped_result(invoice, Code.IN_PROGRESS)
     if wrong is not None and code != Code.NEWER_STATUS:
@@ -112,13 +112,13 @@ def reconcile_one(invoice: InvoicePort, intent: AuditContext, *, resubmit: bool)
     if code or not isinstance(account, Provider):
         return ineligible_result(wanted, invoice, code, account)
     state = writer.provider_state(target.provider)
-    code = why_not_now(wanted, account, state)
+    code = find_temporary_obstacle(wanted, account, state)
     if code:
         return ineligible_result(wanted, invoice, code, account, pause=state)
     if account.supports_lookup:
         was_failing = state is not None and state.failures > 0
-        return _look_up(writer, account, invoice, target, intent, was_failing=was_failing)
-    return _repeat_cancel(writer, account, invoice, intent)
+        return _look_up(writer, account, invoice, target, audit, was_failing=was_failing)
+    return _repeat_cancel(writer, account, invoice, audit)
 
 
 def is_to_be_booked(invoice: InvoicePort) -> bool:
@@ -131,7 +131,7 @@ def _look_up(
     provider: Provider,
     invoice: InvoicePort,
     target: Target,
-    intent: AuditContext,
+    audit: AuditContext,
     *,
     was_failing: bool,
 ) -> CancelResult:
@@ -139,8 +139,8 @@ def _look_up(
         writer.book_check([invoice])
     seen = Seen.now(invoice, target)
     reply = look_up(provider, [target.external_id])[target.external_id]
-    note_reply(writer, target.provider, reply, says_nothing=not reply.is_answer, was_failing=was_failing)
-    if not writer.record_lookup(seen, reply, intent):
+    note_reply(writer, target.provider, reply, is_inconclusive=not reply.is_answer, was_failing=was_failing)
+    if not writer.record_lookup(seen, reply, audit):
         return skipped_result(invoice, Code.CHANGED)
     return result_of_lookup(invoice, reply)
 
@@ -165,7 +165,7 @@ def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
     )
 
 
-def _repeat_cancel(writer: WriterPort, provider: Provider, invoice: InvoicePort, intent: AuditContext) -> CancelResult:
+def _repeat_cancel(writer: WriterPort, provider: Provider, invoice: InvoicePort, audit: AuditContext) -> CancelResult:
     """Repeat the cancel request of an invoice in doubt. After a refusal it stays in doubt until a person decides."""
-    sent = claim_and_send(writer, provider, invoice, lambda: writer.claim([invoice], intent, before=Status.IN_DOUBT))
+    sent = claim_and_send(writer, provider, invoice, lambda: writer.claim([invoice], audit, before=Status.IN_DOUBT))
     return sent or unclaimed_result(invoice, provider)

@@ -55,33 +55,33 @@ class ProviderConformance(ConformanceBase):
             said = set(provider.status_words.values())
             assert {Status.CREATED, Status.PAID, Status.CANCELED} <= said, "a lookup must tell open, paid and canceled"
 
-    def test_unencrypted_address_is_refused(self) -> None:
+    def test_unencrypted_address_is_rejected(self) -> None:
         with pytest.raises(ProviderMisconfigured):
             self.make_provider("http://provider.example")
 
     # -- ids ------------------------------------------------------------------------------------------------------
 
-    def test_id_has_one_form(self) -> None:
+    def test_id_has_one_normalized_form(self) -> None:
         provider = self.make_provider(f"http://{HOST}:9")
         assert provider.clean_id(self.external_id) == self.external_id
         assert provider.clean_id(f" {self.external_id} ") == self.external_id
         assert provider.clean_id(self.other_id) == self.other_id != self.external_id
 
     @pytest.mark.parametrize("bad", [*BAD_IDS, *NOT_TEXT], ids=ascii)
-    def test_id_that_could_change_the_request_is_refused(self, bad: object) -> None:
+    def test_id_that_could_change_the_request_is_rejected(self, bad: object) -> None:
         provider = self.make_provider(f"http://{HOST}:9")
         with pytest.raises(InvalidExternalId):
             provider.clean_id(bad)
 
     @pytest.mark.parametrize("end", ["/", "/..", "?a=1", "#a", "%2f", "\n", "\r\n", "\0", " 1", "1" * 101], ids=ascii)
-    def test_id_with_something_at_its_end_is_refused(self, end: str) -> None:
+    def test_id_with_trailing_characters_is_rejected(self, end: str) -> None:
         provider = self.make_provider(f"http://{HOST}:9")
         with pytest.raises(InvalidExternalId):
             provider.clean_id(self.external_id + end)
 
     # -- cancel: answers of the provider ---------------------------------------------------------------------------
 
-    def test_documented_success_is_canceled_by_one_request(self) -> None:
+    def test_documented_success_is_canceled_with_one_request(self) -> None:
         assert self.successes, "fill in successes"
         for status, body in self.successes:
             reply, requests = self.cancel_with(answer(status, body))
@@ -90,14 +90,14 @@ class ProviderConformance(ConformanceBase):
             assert len(requests) == 1
 
     @pytest.mark.parametrize("count", [1, 3])
-    def test_success_after_interim_answers_is_canceled_by_one_request(self, count: int) -> None:
+    def test_success_after_interim_responses_is_canceled_with_one_request(self, count: int) -> None:
         for status, body in self.successes:
             reply, requests = self.cancel_with(INTERIM * count + answer(status, body))
             assert reply.outcome == Outcome.CANCELED
             assert reply.http_status == status
             assert len(requests) == 1
 
-    def test_success_with_a_key_twice_is_doubt(self) -> None:
+    def test_success_with_a_duplicate_key_is_in_doubt(self) -> None:
         for status, body in self.successes:
             if body.startswith("{"):
                 rest = body[1:] if body == "{}" else f", {body[1:]}"
@@ -105,26 +105,26 @@ class ProviderConformance(ConformanceBase):
                 assert reply.outcome is Outcome.IN_DOUBT
 
     @pytest.mark.parametrize("status", NOT_SUCCESS)
-    def test_success_with_another_status_is_none(self, status: int) -> None:
+    def test_success_body_with_another_http_status_is_not_canceled(self, status: int) -> None:
         for documented, body in self.successes:
             if status not in {each for each, _ in self.successes}:
                 reply, _ = self.cancel_with(answer(status, body))
                 assert not reply.confirms_cancel, f"{body} counts with {documented} alone"
 
     @pytest.mark.parametrize("body", JUNK, ids=ascii)
-    def test_other_words_with_the_status_of_success_are_doubt(self, body: str) -> None:
+    def test_other_body_with_the_http_status_of_success_is_in_doubt(self, body: str) -> None:
         for status in {status for status, _ in self.successes}:
             if (status, body) not in self.successes:
                 reply, _ = self.cancel_with(answer(status, body))
                 assert reply.outcome is Outcome.IN_DOUBT
 
-    def test_refusal_is_refused(self) -> None:
+    def test_documented_refusal_is_refused(self) -> None:
         for status, body in self.refusals:
             reply, _ = self.cancel_with(answer(status, body))
             assert reply.outcome is Outcome.REFUSED
             assert reply.status not in {Status.CREATED, *INTERNAL_STATUSES}
 
-    def test_rejected_credentials_are_certainly_nothing(self) -> None:
+    def test_rejected_credentials_are_not_processed(self) -> None:
         for status, body in self.rejected_credentials:
             reply, requests = self.cancel_with(answer(status, body))
             assert reply.outcome == Outcome.NOT_PROCESSED
@@ -139,7 +139,7 @@ class ProviderConformance(ConformanceBase):
             *((bad, None) for bad in ("-1", "1.5", "soon", "9" * 30, "Fri, 31 Dec 9999 23:59:59 GMT")),
         ],
     )
-    def test_rate_limit_is_certainly_nothing(self, sent: str, expected: float | None) -> None:
+    def test_rate_limit_is_not_processed(self, sent: str, expected: float | None) -> None:
         """An invalid Retry-After is limited or left out; it never raises an exception."""
         reply, requests = self.cancel_with(answer(429, "{}", Retry_After=sent))
         assert reply.outcome == Outcome.NOT_PROCESSED
@@ -152,7 +152,7 @@ class ProviderConformance(ConformanceBase):
 
     @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 599])
     @pytest.mark.parametrize("body", ["", "{}", "<html>Bad gateway</html>"], ids=["empty", "json", "html"])
-    def test_server_error_is_doubt(self, status: int, body: str) -> None:
+    def test_server_error_is_in_doubt(self, status: int, body: str) -> None:
         """This includes answers with the body of a success: the request may have been executed before the failure."""
         for said in {body, *(success for _, success in self.successes)}:
             reply, requests = self.cancel_with(answer(status, said))
@@ -160,7 +160,7 @@ class ProviderConformance(ConformanceBase):
             assert len(requests) == 1
 
     @pytest.mark.parametrize("status", REDIRECTS)
-    def test_redirect_is_doubt_and_followed_nowhere(self, status: int) -> None:
+    def test_redirect_is_in_doubt_and_not_followed(self, status: int) -> None:
         with StubServer(lambda request: answer(*self.successes[0])) as elsewhere:
             reply, requests = self.cancel_with(answer(status, "", Location=f"{elsewhere.url}/elsewhere"))
         assert reply.outcome is Outcome.IN_DOUBT
@@ -170,27 +170,27 @@ class ProviderConformance(ConformanceBase):
     # -- cancel: network faults ----------------------------------------------------------------------------
 
     @pytest.mark.parametrize("fault", [Fault.CLOSES, Fault.RESETS, Fault.CUTS_HEAD, Fault.CUTS_BODY])
-    def test_answer_that_breaks_off_is_doubt(self, fault: Fault) -> None:
+    def test_truncated_response_is_in_doubt(self, fault: Fault) -> None:
         reply, requests = self.cancel_with(fault)
         assert reply.outcome is Outcome.IN_DOUBT
         assert len(requests) == 1
 
     @pytest.mark.parametrize("fault", [Fault.HANGS, Fault.DRIPS])
-    def test_no_answer_by_the_deadline_is_doubt(self, fault: Fault) -> None:
+    def test_missing_response_at_the_deadline_is_in_doubt(self, fault: Fault) -> None:
         began = time.monotonic()
         reply, requests = self.cancel_with(fault, deadline=0.5)
         assert reply.outcome is Outcome.IN_DOUBT
         assert time.monotonic() - began < 0.5 + TOLERANCE_SECONDS, "the deadline is for the whole of a cancel"
         assert len(requests) == 1
 
-    def test_nobody_there_is_certainly_nothing(self) -> None:
+    def test_refused_connection_is_not_processed(self) -> None:
         with socket.create_server((HOST, 0)) as listener:
             port = listener.getsockname()[1]
         reply = self.make_provider(f"http://{HOST}:{port}").cancel(self.external_id, lease=may_send)
         assert reply.outcome == Outcome.NOT_PROCESSED
         assert reply.code == Code.UNREACHABLE
 
-    def test_lease_is_asked_once_with_what_is_left_of_the_deadline(self) -> None:
+    def test_lease_is_checked_once_with_the_remaining_seconds(self) -> None:
         asked: list[float] = []
 
         def lease(seconds_left: float) -> bool:
@@ -202,7 +202,7 @@ class ProviderConformance(ConformanceBase):
         assert len(asked) == 1
         assert 0 < asked[0] <= 10
 
-    def test_lease_that_is_over_lets_nothing_out(self) -> None:
+    def test_expired_lease_sends_nothing(self) -> None:
         with self.provider_at(lambda request: answer(*self.successes[0])) as (provider, server):
             reply = provider.cancel(self.external_id, lease=lambda seconds_left: False)
         assert reply.outcome == Outcome.NOT_PROCESSED
@@ -212,13 +212,13 @@ class ProviderConformance(ConformanceBase):
     # -- secrets --------------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("status", [200, 400, 401, 404, 409, 422, 429, 500])
-    def test_secret_that_the_provider_echoes_stays_inside(self, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    def test_echoed_secret_is_masked(self, status: int, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         for said in self._echoes():
             reply, _ = self.cancel_with(answer(status, said, X_Echo="".join(self.secrets)))
             self._assert_no_secret(repr(reply), pickle.dumps(reply), caplog.text)
 
-    def test_secret_is_not_in_the_provider_as_it_is_shown(self) -> None:
+    def test_secret_is_not_in_the_repr(self) -> None:
         provider = self.make_provider(f"http://{HOST}:9")
         self._assert_no_secret(repr(provider), str(provider), repr(vars(provider)))
 
@@ -243,26 +243,26 @@ class ProviderConformance(ConformanceBase):
             pytest.skip("the adapter declares no lookup")
         return provider.status_words
 
-    def test_lookup_reads_each_of_the_providers_words(self) -> None:
+    def test_lookup_reads_each_status_string(self) -> None:
         for word, status in self._words().items():
             reply = self._look_up({self.external_id: word})[self.external_id]
             assert (reply.status, reply.is_answer) == (status, True), f"the provider's word is {word!r}"
 
-    def test_lookup_of_a_word_that_nobody_knows_names_no_status(self) -> None:
+    def test_lookup_with_an_unknown_status_string_has_no_status(self) -> None:
         self._words()
         reply = self._look_up({self.external_id: "unheard-of"})[self.external_id]
         assert reply.status is None
         assert reply.code == Code.UNKNOWN_STATUS
         assert reply.is_answer is True
 
-    def test_lookup_of_an_unknown_invoice_says_so(self) -> None:
+    def test_lookup_of_an_unknown_invoice_is_not_found(self) -> None:
         self._words()
         reply = self._look_up({})[self.external_id]
         assert reply.status is None
         assert reply.code == Code.NOT_FOUND
         assert reply.is_answer is True
 
-    def test_lookup_of_another_invoice_says_nothing_about_this_one(self) -> None:
+    def test_lookup_that_answers_for_another_invoice_has_no_status(self) -> None:
         paid = next(word for word, status in self._words().items() if status is Status.PAID)
         assert self._look_up({self.other_id: paid})[self.external_id].status is None
 
@@ -281,17 +281,17 @@ class ProviderConformance(ConformanceBase):
             *(pytest.param(answer(status, "{}"), id=str(status)) for status in (*REDIRECTS, 401, 403, 429, 500, 503)),
         ],
     )
-    def test_lookup_without_an_answer_teaches_nothing(self, said: bytes | Fault) -> None:
+    def test_lookup_without_a_usable_response_is_no_answer(self, said: bytes | Fault) -> None:
         (reply,) = self.look_up_with(said, deadline=0.5).values()
         assert reply.status is None
         assert reply.is_answer is False
 
     @pytest.mark.parametrize("body", [body for body in JUNK if body.startswith('{"')])
-    def test_lookup_with_other_words_names_no_status(self, body: str) -> None:
+    def test_lookup_with_another_body_has_no_status(self, body: str) -> None:
         (reply,) = self.look_up_with(answer(200, body)).values()
         assert reply.status is None
 
-    def test_lookup_with_rejected_credentials_teaches_nothing(self) -> None:
+    def test_lookup_with_rejected_credentials_is_no_answer(self) -> None:
         for said in self.rejected_credentials:
             (reply,) = self.look_up_with(answer(*said)).values()
             assert reply.status is None

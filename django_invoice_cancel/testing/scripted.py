@@ -80,7 +80,7 @@ def lookup_reply(answer: object) -> LookupReply:
     return _named(LOOKUP_WORDS, answer, "lookup")
 
 
-def held_after(answer: object, reply: ProviderReply) -> Status | None:
+def status_after(answer: object, reply: ProviderReply) -> Status | None:
     """Return the status at the provider after this answer to a cancel request; None if it is unchanged."""
     if reply.status in PAID_STATUSES:
         return reply.status
@@ -246,7 +246,7 @@ class ScriptedProvider(Provider):
         if answer is None:
             answer = by_truth(self.truth.get(external_id))
         reply = cancel_reply(answer)
-        held = held_after(answer, reply)
+        held = status_after(answer, reply)
         if held is not None and self._is_recording:
             self.truth[external_id] = held
         return reply

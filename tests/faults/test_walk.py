@@ -86,11 +86,11 @@ def claimed_whatever_the_status(self, invoices, *guards):
 
 
 @transaction.atomic
-def abandoned_is_open(self, invoices, intent):
+def abandoned_is_open(self, invoices, audit):
     for invoice in invoices:
         claimed = self.invoices.filter(eligibility.abandoned(), pk=invoice.pk, attempt=invoice.attempt)
         if claimed.update(status=Status.CREATED):
-            self.append([answers.Entry(invoice, Status.CANCELING, Status.CREATED, intent, invoice.attempt)])
+            self.append([answers.Entry(invoice, Status.CANCELING, Status.CREATED, audit, invoice.attempt)])
             invoice.status = Status.CREATED
     return list(invoices)
 
@@ -107,11 +107,11 @@ def back_to_open(self, before):
     return self.named_status or Status.CREATED
 
 
-def open_is_taken_in(self, row, invoice, status, intent, word):
+def open_is_taken_in(self, row, invoice, status, audit, word):
     if status == Status.CREATED and row.status == Status.IN_DOUBT:
-        self.append([self._observed_entry(row, invoice, status, intent, "observed", word)])
+        self.append([self._observed_entry(row, invoice, status, audit, "observed", word)])
         self.write(row, status=Status.CREATED)
-    return TAKE_IN(self, row, invoice, status, intent, word)
+    return TAKE_IN(self, row, invoice, status, audit, word)
 
 
 def read_and_not_taken(self, pk):

@@ -21,8 +21,15 @@ from ...labels.invoices import BUTTONS, CANNOT
 from ...labels.results import CODE_TEXTS
 from ...models import Invoice, ProviderState
 from ...providers.base import Provider
-from ...services.eligibility import Account, account_of, doubt_over_at, is_in_doubt, why_not, why_not_now
-from .summary import explain_why_not
+from ...services.eligibility import (
+    Account,
+    account_of,
+    doubt_over_at,
+    find_obstacle,
+    find_temporary_obstacle,
+    is_in_doubt,
+)
+from .summary import explain_obstacle
 
 if TYPE_CHECKING:
     from .views import InvoiceViews
@@ -72,23 +79,23 @@ class AvailableActions:
         return isinstance(self._account, Provider) and not self._account.supports_lookup
 
     @cached_property
-    def why_no_cancel(self) -> str:
+    def cancel_obstacle(self) -> str:
         """The reason why the invoice cannot be canceled now; empty if it can."""
         if not self.can_cancel:
             return _("Your account does not have the permission to cancel this invoice.")
         return self._explain(Wanted.CANCEL)
 
     @cached_property
-    def why_no_check(self) -> str:
+    def check_obstacle(self) -> str:
         """The reason why the invoice cannot be checked at its provider now; empty if it can."""
         return self._explain(Wanted.REPEAT)
 
-    def why_not(self, page: str) -> str:
+    def explain_obstacle(self, page: str) -> str:
         """Return the reason why the action of a confirmation page is not possible now; empty if it is."""
         if page == "cancel":
-            return self.why_no_cancel
+            return self.cancel_obstacle
         if page == "check":
-            return self.why_no_check
+            return self.check_obstacle
         if page == "withdraw" and is_known(self.invoice.status):
             return "" if self.has_request else _("Its cancellation is not requested.")
         return str(CODE_TEXTS[Code.NEWER_STATUS]) if page == "withdraw" else self._explain(Wanted(page))
@@ -107,9 +114,9 @@ class AvailableActions:
             return
         if self.has_late_money and self.can_resolve:
             yield self._button("handled")
-        if not self.why_no_cancel:
+        if not self.cancel_obstacle:
             yield self._button("cancel")
-        if self.can_cancel and not self.why_no_check:
+        if self.can_cancel and not self.check_obstacle:
             yield self._button("check", is_post=not self.is_repeat)
         if self.can_resolve and not self._code(Wanted.RESOLVE):
             yield self._button("resolve")
@@ -118,10 +125,10 @@ class AvailableActions:
 
     def remarks(self) -> Iterator[str]:
         """Yield the reasons why the buttons to cancel or to check the invoice are missing."""
-        if self.why_no_cancel:
-            yield self._explain_missing("cancel", self.why_no_cancel) if self.can_cancel else self.why_no_cancel
-        if self.can_cancel and self.is_in_doubt and self.why_no_check:
-            yield self._explain_missing("check", self.why_no_check)
+        if self.cancel_obstacle:
+            yield self._explain_missing("cancel", self.cancel_obstacle) if self.can_cancel else self.cancel_obstacle
+        if self.can_cancel and self.is_in_doubt and self.check_obstacle:
+            yield self._explain_missing("check", self.check_obstacle)
 
     def _explain_missing(self, page: str, reason: str) -> str:
         return f"{CANNOT[page]}. {reason}"
@@ -134,16 +141,16 @@ class AvailableActions:
     def _code(self, wanted: Wanted) -> str:
         """Return the code of the reason why this is not possible now; empty if it is possible."""
         if wanted not in self._codes:
-            code = why_not(wanted, self.invoice, self._account)
+            code = find_obstacle(wanted, self.invoice, self._account)
             if not code and wanted in (Wanted.CANCEL, Wanted.REPEAT):
-                code = why_not_now(wanted, self._account, self._pause)
+                code = find_temporary_obstacle(wanted, self._account, self._pause)
             self._codes[wanted] = code
         return self._codes[wanted]
 
     def _explain(self, wanted: Wanted) -> str:
         code = self._code(wanted)
         pause = self._pause if code == Code.PROVIDER_PAUSED else None
-        return explain_why_not(wanted, self.invoice, code, self._account, pause)
+        return explain_obstacle(wanted, self.invoice, code, self._account, pause)
 
     @cached_property
     def _account(self) -> Account:

@@ -15,7 +15,7 @@ from ...domain.statuses import REPORTABLE_STATUSES, Status
 from ...labels.formatting import trim_amount
 from ...labels.invoices import STATUS_LABELS
 from ...models import Invoice
-from ...services.eligibility import why_not
+from ...services.eligibility import find_obstacle
 from ..forms import DecisionField, ReasonField
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class DecideForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.initial["attempt"] = invoice.attempt
         # "Still open" is not possible while a lost request may still be executed.
-        self.fields["decision"] = DecisionField(without={Status.CREATED} if why_not(Wanted.REOPEN, invoice) else ())
+        self.fields["decision"] = DecisionField(
+            without={Status.CREATED} if find_obstacle(Wanted.REOPEN, invoice) else ()
+        )
         self.order_fields(self.field_order)
         if invoice.cancel_requested_at is not None:
             self.fields["decision"].help_text = _(

@@ -57,10 +57,10 @@ def format_amount(invoice: Invoice) -> str:
     return "" if invoice.amount is None else format_money(invoice.amount, invoice.currency)
 
 
-def explain_why_not(
+def explain_obstacle(
     wanted: str, invoice: Invoice, code: str, account: Account, pause: ProviderState | None = None
 ) -> str:
-    """Return the text for a code of ``eligibility.why_not``; empty if the code is empty.
+    """Return the text for a code of ``eligibility.find_obstacle``; empty if the code is empty.
 
     Args:
         pause: The state of the provider. If it is paused, the text contains the end of the pause.

@@ -173,16 +173,16 @@ class InvoiceViews(_ModelAdmin):
         """Return the confirmation page of an action, or a page with the reason why it is not possible."""
         available = AvailableActions(self, request, invoice)
         form.label_suffix = ""
-        why_not = available.why_not(page)
+        obstacle = available.explain_obstacle(page)
         context = {
             **page_context(self, request),
-            "title": CANNOT[page] if why_not else QUESTIONS[page],
+            "title": CANNOT[page] if obstacle else QUESTIONS[page],
             "invoice": invoice,
             "amount": format_amount(invoice),
             "provider": provider_name(invoice.provider),
             "state": mark_code(describe_invoice(invoice, read_log(invoice))),
             "available": available,
-            "why_not": why_not,
+            "obstacle": obstacle,
             "reopen_from": available.reopen_from,
             "form": form,
             "back": self.invoice_url(invoice),

@@ -68,7 +68,7 @@ class CancelInvoicesAction(InvoicePermissions):
             scope.visible(invoices),
             operation=operation,
             actor=request.user,
-            strangers=self._without_invoice(rows),
+            unmatched=self._without_invoice(rows),
             hidden=self._with_hidden_invoice(rows, scope.hidden(invoices)),
             not_permitted=self._not_permitted(scope, rows, operation),
         )

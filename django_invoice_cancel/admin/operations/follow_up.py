@@ -11,7 +11,7 @@ from ...domain.outcomes import Code, Outcome
 from ...models import BulkOperation, BulkOperationItem, Invoice
 from ...models.operation import Operation, Progress
 from ...providers.base import Provider
-from ...services.eligibility import account_of, doubtful, is_stored_well, why_not_in
+from ...services.eligibility import account_of, doubtful, find_obstacle_in_state, is_normalized_id
 from ..scope import OperationScope
 from .preview import Preview, annotate_state
 
@@ -84,12 +84,12 @@ def is_feasible(items: QuerySet[BulkOperationItem], step: Operation) -> bool:
     groups = annotate_state(items.filter(invoice__isnull=False), following.wanted).order_by()
     for alias, state in groups.values_list("invoice__provider", "state").distinct():
         account = account_of(alias)
-        if why_not_in(following.wanted, state, account, waits_for=following.waits_for):
+        if find_obstacle_in_state(following.wanted, state, account, waits_for=following.waits_for):
             continue
         ids = iterate_external_ids(groups.filter(invoice__provider=alias, state=state))
         if step == Operation.RESOLVE or not isinstance(account, Provider):
             return True
-        if any(is_stored_well(external_id, account) for external_id in ids):
+        if any(is_normalized_id(external_id, account) for external_id in ids):
             return True
     return False
 

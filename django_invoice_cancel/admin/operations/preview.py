@@ -24,7 +24,7 @@ from ...labels.formatting import format_money, format_number
 from ...labels.results import CODE_COUNTS, describe_count, describe_result
 from ...models import BulkOperationItem, InvoiceTransition, ProviderState
 from ...models.operation import Operation
-from ...services.eligibility import Account, account_of, state_in, why_not_in
+from ...services.eligibility import Account, account_of, find_obstacle_in_state, state_in
 from ..provider_state import account_name, describe_trouble, sending_warnings
 from ..scope import OperationScope
 
@@ -142,7 +142,7 @@ class Preview:
         groups = self._items_with_state().values("provider", "state", "invoice__currency")
         for group in groups.annotate(count=Count("pk"), sum=Sum("invoice__amount")).order_by():
             account = self._account_of(group["provider"])
-            code = why_not_in(self.draft.wanted, group["state"], account, waits_for=self.draft.waits_for)
+            code = find_obstacle_in_state(self.draft.wanted, group["state"], account, waits_for=self.draft.waits_for)
             self._groups[code].add((group["provider"], group["state"]))
             if code:
                 self._left_out[code] += group["count"]

@@ -27,7 +27,7 @@ from ..scope import OperationScope
 OUTCOME_ORDER = (*Outcome, NOT_TRIED)
 SHORTEST_PAUSE_SECONDS = 3.0
 """Shorter pauses are not shown."""
-HELD_POLL_SECONDS = 2.0
+LEASED_POLL_SECONDS = 2.0
 """Interval in which a page checks whether items that are leased by others are free again."""
 
 
@@ -121,7 +121,7 @@ class Snapshot:
         return self.operation.progress == Progress.STOPPED and self._leased[1]
 
     @cached_property
-    def is_held(self) -> bool:
+    def is_leased_elsewhere(self) -> bool:
         """Whether this page should process items, but others have leased all remaining ones."""
         return self.mode == "drive" and self.left > 0 and not self.paused and not self.scope.free().exists()
 
@@ -129,7 +129,10 @@ class Snapshot:
     def wait_seconds(self) -> float:
         if self.is_disabled:
             return DISABLED_SECONDS
-        return min((state.seconds_left for state in self.paused), default=HELD_POLL_SECONDS if self.is_held else 0.0)
+        return min(
+            (state.seconds_left for state in self.paused),
+            default=LEASED_POLL_SECONDS if self.is_leased_elsewhere else 0.0,
+        )
 
     @property
     def sentence(self) -> str:
@@ -144,7 +147,7 @@ class Snapshot:
             return " ".join([*sending_warnings(), self._describe_rest()])
         if self.paused:
             return self._describe_pauses()
-        if self.is_held:
+        if self.is_leased_elsewhere:
             return _("Another page, or one that was closed, has the rest in hand: this page waits until it lets go.")
         if self.mode == "drive":
             return _("This page is doing the work: closing it pauses, nothing is lost.")
@@ -195,7 +198,7 @@ class Snapshot:
             "tab_title": self.tab_title,
             "counts": self.rows(),
             "wait_seconds": self.wait_seconds,
-            "is_held": self.is_held,
+            "is_leased_elsewhere": self.is_leased_elsewhere,
         }
 
     @property

@@ -16,7 +16,7 @@ from ...bulk.start import cancel_requested_selection, cancel_selection, make_rea
 from ...domain.audit import AuditContext, Trigger
 from ...domain.numbers import COMMAND_LIMIT, CONCURRENCY, RATE
 from ...models import BulkOperation, Invoice
-from ...services.call_arguments import checked_intent
+from ...services.call_arguments import build_checked_audit_context
 from ..arguments import (
     actor,
     add_output_arguments,
@@ -84,7 +84,7 @@ class Command(ReportingCommand):
         read_texts(options, older_than=age, expires_before=moment, reason=reason)
         if options["background"]:
             self._refuse_background(options)
-        intent = self._intent(options)
+        audit = self._audit_context(options)
         readers, counts = self._selection(options)
         total = min(counts.total(), options["limit"] or counts.total())
         run = RunSummary(self, options, title="Canceling", total=total)
@@ -97,14 +97,14 @@ class Command(ReportingCommand):
         if total and not options["noinput"]:
             self._confirm(counts, options)
         if options["background"]:
-            self._start(readers, intent, writer.using, options)
+            self._start(readers, audit, writer.using, options)
             return
         bounds = {name: options[name] for name in ("limit", "concurrency", "rate")}
         with stop_on_signals() as stop:
             if options["requested"]:
                 results = cancel_requested_selection(writer, readers, should_stop=stop.is_set, **bounds)
             else:
-                results = cancel_selection(writer, readers, intent, should_stop=stop.is_set, **bounds)
+                results = cancel_selection(writer, readers, audit, should_stop=stop.is_set, **bounds)
             run.collect(results, stop)
         run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
 
@@ -119,20 +119,20 @@ class Command(ReportingCommand):
             raise CommandError(f"--background works in {own!r} alone: nobody looks for operations elsewhere.")
 
     def _start(
-        self, readers: dict[str, SelectionReader], intent: AuditContext, using: str, options: dict[str, Any]
+        self, readers: dict[str, SelectionReader], audit: AuditContext, using: str, options: dict[str, Any]
     ) -> None:
         """Store the selection as a bulk operation and start it. Only its id is written to stdout.
 
         If nothing is selected, nothing is stored.
         """
-        fields = {"actor": intent.actor, "trigger": intent.trigger, "reason": intent.reason}
+        fields = {"actor": audit.actor, "trigger": audit.trigger, "reason": audit.reason}
         with transaction.atomic(using=using):
             operation = BulkOperation.objects.db_manager(using).draft(Invoice.objects.none(), **fields)
             for reader in readers.values():
                 left = options["limit"] and options["limit"] - operation.total
                 for selected in reader.querysets(left) if left != 0 else ():
-                    operation.freeze(cast("InvoiceQuerySet", selected))
-            operation.leave_out_misstored()
+                    operation.snapshot(cast("InvoiceQuerySet", selected))
+            operation.skip_invalid_ids()
             transaction.set_rollback(operation.total == 0, using=using)
         if operation.total == 0:
             if options["verbosity"]:
@@ -141,11 +141,11 @@ class Command(ReportingCommand):
         operation.confirm()
         self.stdout.write(str(operation.pk))
 
-    def _intent(self, options: dict[str, Any]) -> AuditContext:
+    def _audit_context(self, options: dict[str, Any]) -> AuditContext:
         if options["requested"]:
             return AuditContext(trigger=Trigger.ON_COMMIT)  # each one is logged for the user who requested it
         try:
-            return checked_intent(actor(options["actor"]), Trigger.COMMAND, options["reason"])
+            return build_checked_audit_context(actor(options["actor"]), Trigger.COMMAND, options["reason"])
         except ValueError as error:
             raise CommandError(f"{error} (--reason)") from error
 

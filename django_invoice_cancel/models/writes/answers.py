@@ -264,7 +264,7 @@ def _confirms(entry: Entry) -> bool:
 
 
 def _more_money(entry: Entry) -> Entry:
-    same = (entry.invoice, entry.new, entry.new, entry.intent, entry.attempt)
+    same = (entry.invoice, entry.new, entry.new, entry.audit, entry.attempt)
     return Entry(*same, code=Code.MORE_MONEY, key=entry.key)
 
 
@@ -368,7 +368,7 @@ def _entry(answer: Answer, old: str, new: str) -> Entry:
         answer.invoice,
         old,
         new,
-        claim.intent,
+        claim.audit,
         claim.attempt,
         outcome=reply.outcome,
         code=reply.code,

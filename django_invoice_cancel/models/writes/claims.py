@@ -51,7 +51,7 @@ class ClaimWriter(RowWriter):
     def claim(
         self,
         invoices: Sequence[InvoicePort],
-        intent: AuditContext,
+        audit: AuditContext,
         *,
         before: Status = Status.CREATED,
         unless_paused: bool = True,
@@ -76,10 +76,10 @@ class ClaimWriter(RowWriter):
         check_move(TransitionSource.CLAIM, before, Status.CANCELING)
         settings = conf.get()
         if not settings.send:
-            return Claim(intent, before, settings.claim_ttl)
+            return Claim(audit, before, settings.claim_ttl)
         invoices = list({invoice.id: invoice for invoice in invoices}.values())  # one row, one request
-        claim = Claim(intent, before, settings.claim_ttl)
-        claim.freeze(invoices)
+        claim = Claim(audit, before, settings.claim_ttl)
+        claim.snapshot(invoices)
         if unless_refused:
             guard = guard & _not_refused_since_read(invoices)
         if extra_columns:
@@ -105,7 +105,7 @@ class ClaimWriter(RowWriter):
                 if self._own_claim(claim, key).update(**changes):
                     show(invoice, changes)
                     self._undo(claim, invoice, key)
-                    self.append([Entry(invoice, Status.CANCELING, claim.before, claim.intent, key=key, **entry)])  # type: ignore[arg-type]
+                    self.append([Entry(invoice, Status.CANCELING, claim.before, claim.audit, key=key, **entry)])  # type: ignore[arg-type]
 
         self.run(write, invoices)
 
@@ -131,7 +131,7 @@ class ClaimWriter(RowWriter):
             count += old == Status.IN_DOUBT and new == Status.CANCELING
         return count
 
-    def mark_abandoned(self, invoices: Sequence[InvoicePort], intent: AuditContext) -> list[InvoicePort]:
+    def mark_abandoned(self, invoices: Sequence[InvoicePort], audit: AuditContext) -> list[InvoicePort]:
         """Move abandoned claims to ``in_doubt``; return the invoices that were moved.
 
         ``claim_expires_at`` is kept, because a byte of the request can have been sent until that instant.
@@ -155,7 +155,7 @@ class ClaimWriter(RowWriter):
                     moved.append(invoice)
             entry = {"outcome": Outcome.IN_DOUBT, "code": Code.ABANDONED}
             self.append(
-                [Entry(i, Status.CANCELING, Status.IN_DOUBT, intent, i.attempt, **entry) for i in moved]  # type: ignore[arg-type]
+                [Entry(i, Status.CANCELING, Status.IN_DOUBT, audit, i.attempt, **entry) for i in moved]  # type: ignore[arg-type]
             )
             return moved
 
@@ -183,7 +183,7 @@ class ClaimWriter(RowWriter):
             count = self._guarded(invoices, before, [guard, NotPaused(alias)]).update(**changes)
         won = list(invoices) if count == len(invoices) else self._won(invoices, claim.attempt, count, is_repeat)
         if count:
-            self.append([Entry(invoice, before, Status.CANCELING, claim.intent, claim.attempt) for invoice in won])
+            self.append([Entry(invoice, before, Status.CANCELING, claim.audit, claim.attempt) for invoice in won])
         for invoice in won:
             show(invoice, changes)
         claim.invoices[:] = won  # shared by the copies that replace() makes

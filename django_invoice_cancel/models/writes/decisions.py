@@ -13,7 +13,7 @@ from ...domain.ports import InvoicePort
 from ...domain.statuses import CLOSED_STATUSES, REPORTABLE_STATUSES, Status, TransitionSource, check_move
 from ...exceptions import ResolveNotPossible
 from ...labels.results import describe_result
-from ...services.eligibility import end_of_claim, is_abandoned, why_not
+from ...services.eligibility import end_of_claim, find_obstacle, is_abandoned
 from ...services.results import provider_name
 from ..actors import named_actor
 from ..values import storable
@@ -30,7 +30,7 @@ class DecisionWriter(RowWriter):
         self,
         invoice: InvoicePort,
         status: Status,
-        intent: AuditContext,
+        audit: AuditContext,
         *,
         on_recorded: Callable[[], None] | None = None,
     ) -> None:
@@ -39,8 +39,8 @@ class DecisionWriter(RowWriter):
         The row must still have the attempt of the instance, which is the one that the person saw. ``on_recorded`` is
         called in the same transaction.
         """
-        refuse_decision(status, intent)
-        tries = _Tries(self, invoice, intent, Code.RESOLVED)
+        refuse_decision(status, audit)
+        tries = _Tries(self, invoice, audit, Code.RESOLVED)
 
         def write() -> None:
             row = self.lock(invoice.id)
@@ -48,15 +48,15 @@ class DecisionWriter(RowWriter):
                 raise _changed()
             if not tries.has_written(row):
                 if is_abandoned(row):
-                    self._abandon_row(row, invoice, intent)
-                self._resolve_row(row, invoice, status, intent)
+                    self._abandon_row(row, invoice, audit)
+                self._resolve_row(row, invoice, status, audit)
             carry_over(row, invoice)
             if on_recorded is not None:
                 on_recorded()
 
         self.join(write, [invoice])
 
-    def mark_handled(self, invoice: InvoicePort, intent: AuditContext, *, seen: str = "") -> bool:
+    def mark_handled(self, invoice: InvoicePort, audit: AuditContext, *, seen: str = "") -> bool:
         """Mark a late payment as handled by a named person.
 
         Args:
@@ -70,12 +70,12 @@ class DecisionWriter(RowWriter):
         Raises:
             ResolveNotPossible: There is no such payment, or the status is no longer ``seen``.
         """
-        _require_person(intent, "mark_handled", "note")
-        tries = _Tries(self, invoice, intent, Code.HANDLED)
+        _require_person(audit, "mark_handled", "note")
+        tries = _Tries(self, invoice, audit, Code.HANDLED)
 
         def write() -> bool:
             row = self.lock(invoice.id)
-            code = Code.NO_LATE_MONEY if row is None else why_not(Wanted.HANDLED, row)
+            code = Code.NO_LATE_MONEY if row is None else find_obstacle(Wanted.HANDLED, row)
             if row is None or code not in ("", Code.HANDLED):
                 raise _not_possible(invoice, code)
             if tries.has_written(row):
@@ -85,27 +85,27 @@ class DecisionWriter(RowWriter):
             if is_first and seen and row.status != seen:
                 raise _changed()
             if is_first:
-                by, _label = named_actor(intent.actor)
+                by, _label = named_actor(audit.actor)
                 handled = {"paid_after_cancel_handled_at": utc_now(), "paid_after_cancel_handled_by_id": by}
                 self.write(row, **handled)
-                self.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.HANDLED)])
+                self.append([Entry(invoice, row.status, row.status, audit, row.attempt, code=Code.HANDLED)])
             carry_over(row, invoice)
             return is_first
 
         return self.join(write, [invoice])
 
-    def _abandon_row(self, row: InvoicePort, invoice: InvoicePort, intent: AuditContext) -> None:
+    def _abandon_row(self, row: InvoicePort, invoice: InvoicePort, audit: AuditContext) -> None:
         now = utc_now()
         changes = consequences(Status.IN_DOUBT, now) | {"last_outcome": Outcome.IN_DOUBT}
         changes["claim_expires_at"] = end_of_claim(row, now)
-        entry = Entry(invoice, row.status, Status.IN_DOUBT, intent, row.attempt, Outcome.IN_DOUBT, Code.ABANDONED)
+        entry = Entry(invoice, row.status, Status.IN_DOUBT, audit, row.attempt, Outcome.IN_DOUBT, Code.ABANDONED)
         self.write(row, **changes)
         self.append([entry])
 
-    def _resolve_row(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: AuditContext) -> None:
-        code = why_not(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
+    def _resolve_row(self, row: InvoicePort, invoice: InvoicePort, status: Status, audit: AuditContext) -> None:
+        code = find_obstacle(Wanted.REOPEN if status == Status.CREATED else Wanted.RESOLVE, row)
         if code:
-            is_open = row.status == Status.CREATED == status and not why_not(Wanted.RESOLVE, row)
+            is_open = row.status == Status.CREATED == status and not find_obstacle(Wanted.RESOLVE, row)
             if is_open:
                 raise ResolveNotPossible(code, _("This invoice is open already."))
             raise _not_possible(row, code)
@@ -116,17 +116,17 @@ class DecisionWriter(RowWriter):
             changes |= {"last_outcome": Outcome.NOT_PROCESSED} if old in CLOSED_STATUSES else {}
         if status != old:  # a contradiction may be resolved to the stored status
             check_move(TransitionSource.RESOLVE, old, status)
-        entry = Entry(invoice, row.status, status, intent, row.attempt, code=Code.RESOLVED)
+        entry = Entry(invoice, row.status, status, audit, row.attempt, code=Code.RESOLVED)
         append_flagged(self, row, changes, entry)
 
 
 class _Tries:
     """The tries of one decision. An earlier try may have been committed although its COMMIT reported an error."""
 
-    def __init__(self, writer: RowWriter, invoice: InvoicePort, intent: AuditContext, code: Code) -> None:
-        label = named_actor(intent.actor)[1]
+    def __init__(self, writer: RowWriter, invoice: InvoicePort, audit: AuditContext, code: Code) -> None:
+        label = named_actor(audit.actor)[1]
         log = writer.log.filter(invoice_id=invoice.id, code=code, actor_label=label, created_at__gte=utc_now())
-        self._written = log.filter(reason=storable(intent.reason))
+        self._written = log.filter(reason=storable(audit.reason))
         self._count = 0
 
     def has_written(self, row: InvoicePort) -> bool:
@@ -144,16 +144,16 @@ def _changed() -> ResolveNotPossible:
     return ResolveNotPossible("changed", _("The invoice has changed since you looked at it: look again."))
 
 
-def refuse_decision(status: Status, intent: AuditContext) -> None:
+def refuse_decision(status: Status, audit: AuditContext) -> None:
     """Raise ``ValueError`` for a status that cannot be decided, and for a decision without a person or reason."""
     if status not in REPORTABLE_STATUSES:
         raise ValueError(f"An invoice cannot be resolved to {status}.")
-    _require_person(intent, "resolve", "reason")
+    _require_person(audit, "resolve", "reason")
 
 
-def _require_person(intent: AuditContext, method: str, argument: str) -> None:
+def _require_person(audit: AuditContext, method: str, argument: str) -> None:
     """Raise ``ValueError`` if the person or the reason of a decision is missing."""
-    if named_actor(intent.actor) in ((None, ""), (None, "anonymous")):
+    if named_actor(audit.actor) in ((None, ""), (None, "anonymous")):
         raise ValueError(f"{method}() records a named person's decision: pass actor, a user or a label.")
-    if not intent.reason.strip():
+    if not audit.reason.strip():
         raise ValueError(f"{method}() records a decision with its reason: pass {argument}.")

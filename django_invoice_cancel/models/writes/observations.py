@@ -40,7 +40,7 @@ ONE_MORE_LOOKUP = timedelta(hours=1)
 class ObservationWriter(RowWriter):
     """Records statuses that were reported from outside."""
 
-    def observe(self, invoice: InvoicePort, status: Status | None, intent: AuditContext, *, word: str = "") -> bool:
+    def observe(self, invoice: InvoicePort, status: Status | None, audit: AuditContext, *, word: str = "") -> bool:
         """Record a status, or ``word``, a status string that is not known; return whether the status changed."""
         found: list[str] = []
 
@@ -51,9 +51,9 @@ class ObservationWriter(RowWriter):
                 return False
             found.append(row.status)
             if status is None:
-                self.append([self._observed_entry(row, invoice, row.status, intent, Code.UNKNOWN_STATUS, word)])
+                self.append([self._observed_entry(row, invoice, row.status, audit, Code.UNKNOWN_STATUS, word)])
             else:
-                self._take_in(row, invoice, status, intent, word)
+                self._take_in(row, invoice, status, audit, word)
             carry_over(row, invoice)
             return row.status != found[0]  # compared with the first try, which may have been committed
 
@@ -71,7 +71,7 @@ class ObservationWriter(RowWriter):
         return self.run(write, invoices)
 
     def record_lookup(
-        self, seen: Seen, reply: LookupReply, intent: AuditContext, *, on_recorded: Callable[[], None] | None = None
+        self, seen: Seen, reply: LookupReply, audit: AuditContext, *, on_recorded: Callable[[], None] | None = None
     ) -> bool:
         """Write the reply of a lookup; ``on_recorded`` is called in the same transaction.
 
@@ -90,9 +90,9 @@ class ObservationWriter(RowWriter):
             row = self.lock(seen.target.key)
             if row is not None:
                 if Target.of(row) != seen.target:
-                    self._log_other_account(row, seen, reply, intent)
+                    self._log_other_account(row, seen, reply, audit)
                     return False
-                self._take_in_answer(row, seen, reply, intent)
+                self._take_in_answer(row, seen, reply, audit)
                 carry_over(row, seen.invoice)
             if on_recorded is not None:
                 on_recorded()
@@ -131,39 +131,39 @@ class ObservationWriter(RowWriter):
 
         self.run(write, [seen.invoice])
 
-    def _log_other_account(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
+    def _log_other_account(self, row: InvoicePort, seen: Seen, reply: LookupReply, audit: AuditContext) -> None:
         stated = reply.status or reply.provider_status or reply.code
         word = f"{seen.target.provider} {seen.target.external_id}: {stated}"
-        self.append([self._observed_entry(row, seen.invoice, row.status, intent, Code.CHANGED, word)])
+        self.append([self._observed_entry(row, seen.invoice, row.status, audit, Code.CHANGED, word)])
         self.log_on_commit(logging.WARNING, row, f"edited while it was looked up at {word}")
 
     # -- a lookup's answer ------------------------------------------------------------------------------------
 
-    def _take_in_answer(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
+    def _take_in_answer(self, row: InvoicePort, seen: Seen, reply: LookupReply, audit: AuditContext) -> None:
         if reply.status is None:
-            entry = self._observed_entry(row, seen.invoice, row.status, intent, reply.code, reply.provider_status)
+            entry = self._observed_entry(row, seen.invoice, row.status, audit, reply.code, reply.provider_status)
             self.append([entry])
         elif reply.status == Status.CREATED:
-            self._still_open(row, seen, reply, intent)
+            self._still_open(row, seen, reply, audit)
         else:
             self._agree(row, seen, reply.status)
-            self._take_in(row, seen.invoice, reply.status, intent, reply.provider_status)
+            self._take_in(row, seen.invoice, reply.status, audit, reply.provider_status)
         wants_another = row.status == Status.IN_DOUBT or (reply.status is None and row.next_check_at is not None)
         if wants_another and row.attempt == seen.attempt:
             self._advance(row)
 
-    def _still_open(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
+    def _still_open(self, row: InvoicePort, seen: Seen, reply: LookupReply, audit: AuditContext) -> None:
         """Record "still open". It ends only the doubt that was looked up, and only after its doubt period."""
         is_as_seen = row.status == seen.status and row.attempt == seen.attempt
         if not is_as_seen or row.status not in (Status.CREATED, Status.IN_DOUBT):
             if row.status in CLOSED_STATUSES:
-                self._contradict(row, seen, reply, intent)
+                self._contradict(row, seen, reply, audit)
             return
         self.write(row, status_confirmed_at=utc_now())
         if row.status == Status.CREATED:
             self._had_one_more_lookup(row, seen)
             return
-        entry = self._observed_entry(row, seen.invoice, Status.IN_DOUBT, intent, Code.STILL_OPEN, reply.provider_status)
+        entry = self._observed_entry(row, seen.invoice, Status.IN_DOUBT, audit, Code.STILL_OPEN, reply.provider_status)
         if seen.began < doubt_over_at(row):
             self.append([entry])
             return
@@ -173,10 +173,10 @@ class ObservationWriter(RowWriter):
         self.write(row, **changes)
         self.append([replace(entry, new=Status.CREATED, outcome=Outcome.NOT_PROCESSED)])
 
-    def _contradict(self, row: InvoicePort, seen: Seen, reply: LookupReply, intent: AuditContext) -> None:
+    def _contradict(self, row: InvoicePort, seen: Seen, reply: LookupReply, audit: AuditContext) -> None:
         """Log that the provider reports a closed invoice as open, and store it if the last change is old enough."""
         code = Code.CONTRADICTORY_ANSWER
-        self.append([self._observed_entry(row, seen.invoice, row.status, intent, code, reply.provider_status)])
+        self.append([self._observed_entry(row, seen.invoice, row.status, audit, code, reply.provider_status)])
         if is_far_ahead(row.status_changed_at, now := utc_now()):  # written by a wrong clock: it counts from now
             self.write(row, status_changed_at=now)
         counts_from = row.status_changed_at + timedelta(seconds=conf.get().doubt_period)
@@ -217,7 +217,7 @@ class ObservationWriter(RowWriter):
 
     # -- a status ---------------------------------------------------------------------------------------------
 
-    def _take_in(self, row: InvoicePort, invoice: InvoicePort, status: Status, intent: AuditContext, word: str) -> None:
+    def _take_in(self, row: InvoicePort, invoice: InvoicePort, status: Status, audit: AuditContext, word: str) -> None:
         old, now = row.status, utc_now()
         if status == Status.CREATED:
             return  # "open" in a webhook may be older than the stored status
@@ -226,10 +226,10 @@ class ObservationWriter(RowWriter):
             changes |= consequences(status, now)
             if status == Status.CANCELED:
                 changes["last_outcome"] = Outcome.ALREADY_CANCELED
-            entry = self._observed_entry(row, invoice, status, intent, Code.OBSERVED, word)
+            entry = self._observed_entry(row, invoice, status, audit, Code.OBSERVED, word)
             append_flagged(self, row, changes, self._with_outcome(entry, status))
         elif status == Status.CANCELED and old != status and not was_canceled(self, row):
-            entry = self._observed_entry(row, invoice, old, intent, Code.OBSERVED, word)
+            entry = self._observed_entry(row, invoice, old, audit, Code.OBSERVED, word)
             append_flagged(self, row, {}, self._with_outcome(entry, status))
         elif status == old:
             self.write(row, **changes)
@@ -239,6 +239,6 @@ class ObservationWriter(RowWriter):
         return replace(entry, outcome=Outcome.ALREADY_CANCELED) if status == Status.CANCELED else entry
 
     def _observed_entry(
-        self, row: InvoicePort, invoice: InvoicePort, new: str, intent: AuditContext, code: str, word: str
+        self, row: InvoicePort, invoice: InvoicePort, new: str, audit: AuditContext, code: str, word: str
     ) -> Entry:
-        return Entry(invoice, row.status, new, intent, row.attempt, code=code, provider_message=word, key=row.id)
+        return Entry(invoice, row.status, new, audit, row.attempt, code=code, provider_message=word, key=row.id)

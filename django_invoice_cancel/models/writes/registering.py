@@ -40,7 +40,7 @@ class RegistrationWriter(RowWriter):
         return self._find_registered(provider, external_id) or self.find_row(provider=provider, external_id=external_id)
 
     def register(
-        self, invoice: InvoiceRow, given: Given, intent: AuditContext
+        self, invoice: InvoiceRow, given: Given, audit: AuditContext
     ) -> tuple[InvoiceRow, bool, Conflict | None]:
         """Insert a valid invoice unless it is already stored as one of this class.
 
@@ -49,11 +49,11 @@ class RegistrationWriter(RowWriter):
         """
         known, is_new = self._find_registered(invoice.provider, invoice.external_id), False
         if known is None:
-            known, is_new = self._insert_new(invoice, intent, self._parent_of(invoice))
+            known, is_new = self._insert_new(invoice, audit, self._parent_of(invoice))
         return known, is_new, self._merge(known, given)
 
     def register_many(
-        self, invoices: Sequence[tuple[InvoiceRow, Given]], intent: AuditContext
+        self, invoices: Sequence[tuple[InvoiceRow, Given]], audit: AuditContext
     ) -> tuple[int, list[Conflict]]:
         """Insert the valid invoices that are not stored as this class yet; return their number, and all conflicts."""
         # Read before the transaction, which begins with its write.
@@ -67,21 +67,21 @@ class RegistrationWriter(RowWriter):
                 repeated.append((first, given))
 
         def write() -> tuple[int, list[Conflict]]:
-            count = self._insert_many([copy(invoice) for invoice in new.values()], parents, intent)
+            count = self._insert_many([copy(invoice) for invoice in new.values()], parents, audit)
             conflicts = [self._merge(first, given) for first, given in repeated]
             return count, [conflict for conflict in conflicts if conflict is not None]
 
         return self.join(write)
 
-    def _insert_many(self, new: list[InvoiceRow], parents: dict[Key, InvoiceRow], intent: AuditContext) -> int:
+    def _insert_many(self, new: list[InvoiceRow], parents: dict[Key, InvoiceRow], audit: AuditContext) -> int:
         if not self.is_child:
             self.invoices.bulk_create(new, ignore_conflicts=True)
-            self._log_births([invoice for invoice in new if invoice.status != Status.CREATED], intent)
+            self._log_births([invoice for invoice in new if invoice.status != Status.CREATED], audit)
             return len(new)
         count = 0
         for invoice in new:  # Django inserts the rows of a child class one by one
             parent = parents.get(_key(invoice))
-            count += self._insert_new(invoice, intent, parent and parent.id)[1]
+            count += self._insert_new(invoice, audit, parent and parent.id)[1]
         return count
 
     def _merge(self, stored: InvoiceRow, given: Given) -> Conflict | None:
@@ -108,14 +108,14 @@ class RegistrationWriter(RowWriter):
         found = self.find_row(provider=invoice.provider, external_id=invoice.external_id) if self.is_child else None
         return found and found.id
 
-    def _insert_new(self, invoice: InvoiceRow, intent: AuditContext, parent: Any) -> tuple[InvoiceRow, bool]:
+    def _insert_new(self, invoice: InvoiceRow, audit: AuditContext, parent: Any) -> tuple[InvoiceRow, bool]:
         """Insert an invoice, or return the one that another process inserts concurrently.
 
         Each try works on a copy, because ``save()`` changes the instance even if its transaction is rolled back.
         """
         for is_last in (False, True):
             try:
-                return self.join(partial(self._insert_row, invoice, intent, parent))
+                return self.join(partial(self._insert_row, invoice, audit, parent))
             except IntegrityError:
                 known = self._find_registered(invoice.provider, invoice.external_id)
                 if known is not None:
@@ -125,13 +125,13 @@ class RegistrationWriter(RowWriter):
                 parent = self._parent_of(invoice)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _insert_row(self, invoice: InvoiceRow, intent: AuditContext, parent: Any) -> tuple[InvoiceRow, bool]:
+    def _insert_row(self, invoice: InvoiceRow, audit: AuditContext, parent: Any) -> tuple[InvoiceRow, bool]:
         invoice = copy(invoice)
         row = None if parent is None else self.lock(parent)
         if row is None:
             invoice.save(using=self.using)
             if invoice.status != Status.CREATED:
-                self.append([Entry(invoice, "", invoice.status, intent)])
+                self.append([Entry(invoice, "", invoice.status, audit)])
             return invoice, True
         known = self.registered.filter(id=row.id).first()
         return (known, False) if known is not None else (self._insert_child_of(row, invoice), True)
@@ -165,11 +165,11 @@ class RegistrationWriter(RowWriter):
             stored.update((_key(row), row) for row in among.filter(provider__in=providers, external_id__in=ids))
         return stored
 
-    def _log_births(self, invoices: list[InvoiceRow], intent: AuditContext) -> None:
+    def _log_births(self, invoices: list[InvoiceRow], audit: AuditContext) -> None:
         for invoice in invoices:
             row = self.invoices.get(provider=invoice.provider, external_id=invoice.external_id)
             if not self.log.filter(invoice_id=row.id).exists():
-                self.append([Entry(row, "", row.status, intent)])
+                self.append([Entry(row, "", row.status, audit)])
 
 
 def _key(invoice: Any) -> Key:

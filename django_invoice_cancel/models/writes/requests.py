@@ -32,7 +32,7 @@ FIRST_TRY = timedelta(seconds=60)
 class RequestWriter(ClaimWriter):
     """Records, claims and withdraws requested cancellations."""
 
-    def request_cancel(self, invoice: InvoicePort, intent: AuditContext) -> bool:
+    def request_cancel(self, invoice: InvoicePort, audit: AuditContext) -> bool:
         """Store the request in the caller's transaction. Return False if the invoice is not ``created``.
 
         A repeated request is logged, and keeps the time and the back-off of the first.
@@ -51,12 +51,12 @@ class RequestWriter(ClaimWriter):
                 changes = {"cancel_requested_at": now, "cancel_try_at": now + FIRST_TRY, "cancel_try_count": 0}
                 self.write(row, **changes)
                 carry_over(row, invoice)
-            self.append([Entry(invoice, row.status, row.status, intent, code=Code.REQUESTED)])
+            self.append([Entry(invoice, row.status, row.status, audit, code=Code.REQUESTED)])
             return True
 
         return self.join(write, [invoice])
 
-    def withdraw(self, invoice: InvoicePort, intent: AuditContext) -> bool:
+    def withdraw(self, invoice: InvoicePort, audit: AuditContext) -> bool:
         """Clear the request. Return False if a cancel request was sent that may still succeed."""
 
         def write() -> bool:
@@ -65,7 +65,7 @@ class RequestWriter(ClaimWriter):
                 return True
             if row.cancel_requested_at is not None:
                 self.write(row, **REQUEST_CLEARED)
-                self.append([Entry(invoice, row.status, row.status, intent, row.attempt, code=Code.WITHDRAWN)])
+                self.append([Entry(invoice, row.status, row.status, audit, row.attempt, code=Code.WITHDRAWN)])
             carry_over(row, invoice)
             return row.status not in INTERNAL_STATUSES
 
@@ -89,7 +89,7 @@ class RequestWriter(ClaimWriter):
         request was withdrawn, or tried by another process, after it was read, it is not claimed. With ``is_try`` the
         claim sets the time of the next try by the back-off.
         """
-        for intent, group in self._by_requester(invoices):
+        for audit, group in self._by_requester(invoices):
             by_count: dict[int, list[InvoicePort]] = defaultdict(list)
             for invoice in group:
                 by_count[invoice.cancel_try_count if is_try else 0].append(invoice)
@@ -97,7 +97,7 @@ class RequestWriter(ClaimWriter):
                 guard, extra = Q(cancel_requested_at__isnull=False), {}
                 if is_try:
                     guard, extra = guard & Q(cancel_try_count=count), _next_try(count, utc_now())
-                yield self.claim(some, intent, unless_paused=unless_paused, guard=guard, extra_columns=extra)
+                yield self.claim(some, audit, unless_paused=unless_paused, guard=guard, extra_columns=extra)
 
     def postpone_request(self, invoice: InvoicePort) -> None:
         """Set the time of the next try without a claim, because nothing can be sent for this invoice now."""

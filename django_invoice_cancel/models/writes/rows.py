@@ -43,7 +43,7 @@ class Entry:
     invoice: InvoicePort
     old: str
     new: str
-    intent: AuditContext
+    audit: AuditContext
     attempt: UUID | None = None
     outcome: Outcome | None = None
     code: str = ""
@@ -205,7 +205,7 @@ class RowWriter(Transactions):
 
 
 def _log_values(entry: Entry, now: datetime) -> dict[str, Any]:
-    actor_id, actor_label = named_actor(entry.intent.actor)
+    actor_id, actor_label = named_actor(entry.audit.actor)
     return {
         "invoice_id": entry.invoice.id if entry.key is None else entry.key,
         "from_status": entry.old,
@@ -213,9 +213,9 @@ def _log_values(entry: Entry, now: datetime) -> dict[str, Any]:
         "attempt": entry.attempt,
         "actor_id": actor_id,
         "actor_label": actor_label,
-        "trigger": entry.intent.trigger,
-        "reason": storable(entry.intent.reason),
-        "operation": entry.intent.operation,
+        "trigger": entry.audit.trigger,
+        "reason": storable(entry.audit.reason),
+        "operation": entry.audit.operation,
         "outcome": entry.outcome or "",
         "code": storable(entry.code, _CODE_LENGTH),
         "http_status": entry.http_status,

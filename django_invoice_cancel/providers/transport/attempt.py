@@ -234,10 +234,10 @@ class Attempt:
         left = self.deadline.left()
         if left <= 0:
             raise DeadlineOver
-        is_held = self._lease is None or self._lease(left)
+        is_leased_elsewhere = self._lease is None or self._lease(left)
         if self.is_inherited:
             raise OtherProcess
-        return is_held
+        return is_leased_elsewhere
 
 
 def current() -> Attempt | None:

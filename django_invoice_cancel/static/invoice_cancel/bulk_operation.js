@@ -49,7 +49,7 @@
         bar.textContent = now.amount_done;
         document.title = now.tab_title;
         say("bo-amount", now.amount_done);
-        if (!(isOurs && now.is_held)) {  // what is in hand is in ours
+        if (!(isOurs && now.is_leased_elsewhere)) {  // what is in hand is in ours
             say("bo-sentence", now.sentence);
         }
         document.getElementById("bo-counts").replaceChildren(...now.counts.map((row) => {

@@ -137,7 +137,7 @@ class FireKassaDialect(Dialect):
 
 def transaction(invoice: "StoredInvoice", words: Mapping[InvoiceState, str]) -> dict[str, Any]:
     """Return an invoice in the form of ``GET /api/v2/transactions/{id}``."""
-    holds_money = invoice.status in (
+    has_payment = invoice.status in (
         words[InvoiceState.PARTIALLY_PAID],
         words[InvoiceState.PAID],
         words[InvoiceState.OVERPAID],
@@ -152,7 +152,7 @@ def transaction(invoice: "StoredInvoice", words: Mapping[InvoiceState, str]) -> 
         "order_id": invoice.order_id,
         "account": None,
         "amount": invoice.amount,
-        "payment_amount": invoice.amount if holds_money else "0.00",
+        "payment_amount": invoice.amount if has_payment else "0.00",
         "commission": "0.00",
         "comment": None,
         "status": invoice.status,

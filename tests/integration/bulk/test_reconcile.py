@@ -188,9 +188,9 @@ def test_abandoned_claim_that_another_process_takes_up_first_is_said_to_be_check
     shop.reset()
     abandon = ClaimWriter.mark_abandoned
 
-    def other_first(self, invoices, intent):
-        abandon(self, [Invoice.objects.get(pk=invoice.pk)], intent)
-        return abandon(self, invoices, intent)
+    def other_first(self, invoices, audit):
+        abandon(self, [Invoice.objects.get(pk=invoice.pk)], audit)
+        return abandon(self, invoices, audit)
 
     monkeypatch.setattr(ClaimWriter, "mark_abandoned", other_first)
     assert count_codes(reconcile_invoices(due())) == {"being_checked": 1}
@@ -255,11 +255,11 @@ def test_row_that_cannot_be_recorded_stops_no_other(scripted, doubtful, monkeypa
     doubtful(5, shop, "answer_lost")
     lock, refused = ObservationWriter.record_lookup, []
 
-    def refuse(self, seen, reply, intent, **options):
+    def refuse(self, seen, reply, audit, **options):
         if seen.invoice.external_id == "000002":
             refused.append(seen)
             raise ZeroDivisionError
-        lock(self, seen, reply, intent, **options)
+        lock(self, seen, reply, audit, **options)
 
     monkeypatch.setattr(ObservationWriter, "record_lookup", refuse)
     with travel_forward(minutes=2):

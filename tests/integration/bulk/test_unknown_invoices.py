@@ -91,7 +91,7 @@ def test_preview_run_and_stored_operation_agree_on_a_limited_selection(deleted_f
 
     frozen = BulkOperation.objects.draft(Invoice.objects.none())
     for part in readers()["shop"].querysets(limit):
-        frozen.freeze(part)
+        frozen.snapshot(part)
     stored = list(frozen.items.order_by("pk").values_list("invoice_id", flat=True))
     previewed = [each.invoice_id for each in preview_selection(readers(), limit=limit)]
     assert len(previewed) == (limit or 42)

@@ -82,7 +82,7 @@ def test_bulk_operation_is_stored_and_carried_out_in_tables_of(charset, scripted
     tables_in(charset)
     scripted_provider.all_cancels(confirmation(TEXT))
     invoices = [make_invoice() for _ in range(3)]
-    operation = BulkOperation.objects.draft(Invoice.objects.all(), actor=TEXT, strangers=[TEXT])
+    operation = BulkOperation.objects.draft(Invoice.objects.all(), actor=TEXT, unmatched=[TEXT])
     assert operation.confirm(reason=TEXT)
     advance(operation.pk)
     operation.refresh_from_db()

@@ -137,7 +137,7 @@ def test_confirmation(read_page, client, operation):
         Invoice(provider="firekassa", external_id=f"9{i}", status="in_doubt") for i in range(25)
     )
     draft = BulkOperation.objects.draft(
-        Invoice.objects.all(), operation=operation, actor=client.user, strangers=["заказ без счёта"]
+        Invoice.objects.all(), operation=operation, actor=client.user, unmatched=["заказ без счёта"]
     )
     text = read_page("invoice_cancel_bulkoperation_operation", draft.pk)
     assert "потому что:" in text

@@ -94,17 +94,17 @@ def test_loaddata_restores_status_and_bookkeeping(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "is_closed", "holds_money"),
+    ("status", "is_closed", "has_payment"),
     [
         ("created", False, False), ("canceling", False, False), ("in_doubt", False, False),
         ("canceled", True, False), ("expired", True, False), ("failed", True, False),
         ("partially_paid", False, True), ("paid", False, True), ("overpaid", False, True),
     ],
 )  # fmt: skip
-def test_an_invoice_knows_whether_it_is_closed_or_holds_money(status, is_closed, holds_money):
+def test_an_invoice_knows_whether_it_is_closed_or_holds_money(status, is_closed, has_payment):
     invoice = invoice_in_status(status)
     assert invoice.is_closed == is_closed
-    assert invoice.holds_money == holds_money
+    assert invoice.has_payment == has_payment
 
 
 def test_an_invoice_is_named_by_provider_and_id():

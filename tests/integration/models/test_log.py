@@ -102,9 +102,9 @@ def test_an_actor_is_kept_as_key_and_as_text(actor, is_user, label):
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(lambda invoice, intent: invoice._writer.claim([invoice], intent), id="claim"),
-        pytest.param(lambda invoice, intent: invoice._writer.observe(invoice, "paid", intent), id="observe"),
-        pytest.param(lambda invoice, intent: invoice._writer.request_cancel(invoice, intent), id="request_cancel"),
+        pytest.param(lambda invoice, audit: invoice._writer.claim([invoice], audit), id="claim"),
+        pytest.param(lambda invoice, audit: invoice._writer.observe(invoice, "paid", audit), id="observe"),
+        pytest.param(lambda invoice, audit: invoice._writer.request_cancel(invoice, audit), id="request_cancel"),
     ],
 )
 def test_an_actor_of_the_wrong_type_leaves_nothing_behind(method, actor):

@@ -153,7 +153,7 @@ def test_what_was_given_back_is_tried_again(scripted_provider, invoices, started
     (invoice,) = invoices(1)
     operation = started()
     operation.items.lease(1, seconds=-1)
-    claim = invoice._writer.claim([invoice], operation.intent)
+    claim = invoice._writer.claim([invoice], operation.audit)
     invoice._writer.give_back(claim, [invoice])
     assert advance_slice(operation.pk).is_finished
     assert item_outcomes(operation) == {"101": "canceled canceled"}

@@ -77,7 +77,7 @@ def test_operation_of_a_deleted_user_is_carried_out_under_the_name(scripted_prov
     operation = BulkOperation.objects.get()
     assert operation.actor is None
     assert operation.actor_label == "ada"
-    assert operation.intent.actor == "ada"
+    assert operation.audit.actor == "ada"
     assert advance(operation.pk).is_finished
     assert {row.actor_label for row in invoice.transitions.all()} == {"ada"}
     assert Invoice.objects.get().status == "canceled"

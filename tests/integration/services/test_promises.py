@@ -40,16 +40,16 @@ def test_intent_is_committed_before_request_arrives(sandbox, register, in_thread
         cancel = in_thread(invoice.cancel, actor="till 3", reason="changed their mind")
         held.wait_arrived()
         claimed = stored(invoice)
-        intent = claimed.transitions.get()
+        audit = claimed.transitions.get()
         executed = sandbox.executed(invoice.external_id)
     cancel.result()
     assert claimed.status == "canceling"
     assert executed == 0
-    assert intent.to_status == "canceling"
-    assert intent.actor_label == "till 3"
-    assert intent.trigger == "api"
-    assert intent.reason == "changed their mind"
-    assert intent.attempt == claimed.attempt
+    assert audit.to_status == "canceling"
+    assert audit.actor_label == "till 3"
+    assert audit.trigger == "api"
+    assert audit.reason == "changed their mind"
+    assert audit.attempt == claimed.attempt
     assert log_entries(invoice) == CANCELED_LOG
     assert sandbox.count("cancel") == 1
 

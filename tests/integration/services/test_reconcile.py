@@ -126,7 +126,7 @@ NO_ANSWER = [
 
 
 @pytest.mark.parametrize(("fault", "code", "pause"), NO_ANSWER, ids=[case[0] for case in NO_ANSWER])
-def test_lookup_without_an_answer_teaches_nothing(sandbox, in_doubt, configure, fault, code, pause):
+def test_lookup_without_a_usable_response_is_no_answer(sandbox, in_doubt, configure, fault, code, pause):
     """Not even the back-off moves on. It counts against the provider, as the lost answer before, or pauses it."""
     invoice = in_doubt()
     configure(deadline=0.8 if fault == "silent_before" else 10.0)

@@ -10,7 +10,7 @@ from django_invoice_cancel.domain.statuses import (
     Status,
     TransitionSource,
     check_move,
-    holds_money,
+    has_payment,
     may_move,
 )
 from django_invoice_cancel.exceptions import IllegalMove
@@ -69,7 +69,7 @@ def test_a_move_in_the_table_does_not_raise():
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_money_and_closed_are_told_apart(status):
-    assert holds_money(status) is (status in SOME_MONEY.split())
+    assert has_payment(status) is (status in SOME_MONEY.split())
     assert (Status(status) in CLOSED_STATUSES) is (status in ("canceled", "expired", "failed"))
 
 

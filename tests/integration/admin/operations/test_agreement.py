@@ -242,13 +242,13 @@ def request_of_boss(rf: RequestFactory) -> Any:
     return request
 
 
-def made(state: str, alias: str, is_stored_well: bool) -> Invoice:
+def made(state: str, alias: str, is_normalized_id: bool) -> Invoice:
     """Return an invoice of the table."""
     kind, age, afterwards = STATES.get(state, (state, timedelta(), None))
     invoice = make_invoice(kind, age=age, provider="looks_up")
     if afterwards is not None:
         afterwards(invoice)
-    set_columns(invoice, provider=alias, **({} if is_stored_well else {"external_id": f"inv {next(_numbers)}"}))
+    set_columns(invoice, provider=alias, **({} if is_normalized_id else {"external_id": f"inv {next(_numbers)}"}))
     return Invoice.objects.get(pk=invoice.pk)
 
 
@@ -330,12 +330,12 @@ def follow_ups(operation: BulkOperation, request: Any) -> list[Preview]:
 # -- the cells ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("wanted", "state", "alias", "is_stored_well", "code"), list(cells()))
+@pytest.mark.parametrize(("wanted", "state", "alias", "is_normalized_id", "code"), list(cells()))
 def test_pages_dry_run_call_and_run_agree(
-    wanted: str, state: str, alias: str, is_stored_well: bool, code: str, database_of: Any, request_of_boss: Any
+    wanted: str, state: str, alias: str, is_normalized_id: bool, code: str, database_of: Any, request_of_boss: Any
 ) -> None:
     database_of(state)
-    one, other = made(state, alias, is_stored_well), made(state, alias, is_stored_well)
+    one, other = made(state, alias, is_normalized_id), made(state, alias, is_normalized_id)
     status = other.status
     draft = (
         draft_of(other, wanted, request_of_boss, decision="expired" if wanted == "resolve" else "")
@@ -355,7 +355,7 @@ def test_pages_dry_run_call_and_run_agree(
     if wanted in BUTTONS:
         page, label = BUTTONS[wanted]
         available = AvailableActions(site.get_model_admin(Invoice), request_of_boss, one)
-        assert bool(available.why_not(page)) == bool(code)
+        assert bool(available.find_obstacle(page)) == bool(code)
         assert (label in [button.label for button in available.buttons()]) == (not code)
     assert asked() == (0, 0)
     assert Invoice.objects.get(pk=other.pk).status == status
@@ -433,7 +433,7 @@ def test_pause_leaves_no_invoice_out_and_the_page_says_until_when(request_of_bos
     assert by_dry_run(invoice, "cancel") == ""
     assert services.cancel_invoice(invoice).code == "provider_paused"
     available = AvailableActions(site.get_model_admin(Invoice), request_of_boss, invoice)
-    assert "is paused until" in available.why_no_cancel
+    assert "is paused until" in available.cancel_obstacle
     preview.draft.confirm()
     assert advance(preview.draft.pk).wait_seconds > 500
     assert preview.draft.items.get().outcome == ""

@@ -255,12 +255,12 @@ def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, browse
         assert now["sentence"].startswith("Another page, or one that was closed, has the rest in hand")
         assert now["state"] == "running drive stop"
         assert now["wait_seconds"] == 2.0
-        assert now["is_held"] is True
+        assert now["is_leased_elsewhere"] is True
     operation.items.update(leased_until=utc_now() - timedelta(seconds=1))
     now = poll_progress(browser, operation)
     assert now["sentence"] == DRIVES
     assert now["wait_seconds"] == 0.0
-    assert now["is_held"] is False
+    assert now["is_leased_elsewhere"] is False
     assert run_slice(browser, operation)["state"] == "finished  "
     assert scripted_provider.cancel_count == 3
     assert count_statuses() == {"canceled": 3}

@@ -388,7 +388,7 @@ def test_orders_on_a_site_without_an_admin_of_invoices_lead_nowhere(scripted_pro
 
 
 def test_names_of_another_users_selection_are_not_shown_with_a_part_of_it(scripted_provider, client, visible, hidden):
-    made = BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada", strangers=["order of a hidden customer"])
+    made = BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada", unmatched=["order of a hidden customer"])
     made.confirm()
     assert "hidden customer" not in page_text(client.get(operation_url(made, site="narrow"), {"outcome": "skipped"}))
     made.items.filter(invoice__in=hidden).delete()

@@ -13,7 +13,7 @@ WRONG = {
         def _read_200(self, exchange):
             return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
         """,
-        "test_other_words_with_the_status_of_success_are_doubt",
+        "test_other_body_with_the_http_status_of_success_is_in_doubt",
     ),
     "an empty object is a success, whatever the status": (
         """
@@ -22,7 +22,7 @@ WRONG = {
                 return self.reply(exchange, Outcome.CANCELED, Code.CANCELED)
             return super()._read_cancel(exchange)
         """,
-        "test_success_with_another_status_is_none",
+        "test_success_body_with_another_http_status_is_not_canceled",
     ),
     "a server error is a refusal": (
         """
@@ -31,7 +31,7 @@ WRONG = {
                 return self.reply(exchange, Outcome.REFUSED, Code.PROVIDER_REFUSED)
             return super()._read_cancel(exchange)
         """,
-        "test_server_error_is_doubt",
+        "test_server_error_is_in_doubt",
     ),
     "no answer is nothing done": (
         """
@@ -41,8 +41,8 @@ WRONG = {
                 return self.reply(exchange, Outcome.NOT_PROCESSED, Code.UNREACHABLE)
             return reply
         """,
-        "test_no_answer_by_the_deadline_is_doubt",
-        "test_answer_that_breaks_off_is_doubt",
+        "test_missing_response_at_the_deadline_is_in_doubt",
+        "test_truncated_response_is_in_doubt",
     ),
     "a lost answer is asked for again": (
         """
@@ -50,7 +50,7 @@ WRONG = {
             reply = super().cancel(external_id, lease=lease)
             return reply if reply.http_status else super().cancel(external_id, lease=lease)
         """,
-        "test_answer_that_breaks_off_is_doubt",
+        "test_truncated_response_is_in_doubt",
     ),
     "a success is asked for twice": (
         """
@@ -58,16 +58,16 @@ WRONG = {
             super().cancel(external_id, lease=lease)
             return super().cancel(external_id, lease=lease)
         """,
-        "test_documented_success_is_canceled_by_one_request",
-        "test_lease_is_asked_once_with_what_is_left_of_the_deadline",
+        "test_documented_success_is_canceled_with_one_request",
+        "test_lease_is_checked_once_with_the_remaining_seconds",
     ),
     "the lease is not asked": (
         """
         def cancel(self, external_id, *, lease):
             return super().cancel(external_id, lease=lambda seconds_left: True)
         """,
-        "test_lease_that_is_over_lets_nothing_out",
-        "test_lease_is_asked_once_with_what_is_left_of_the_deadline",
+        "test_expired_lease_sends_nothing",
+        "test_lease_is_checked_once_with_the_remaining_seconds",
     ),
     "the deadline is not kept": (
         """
@@ -75,7 +75,7 @@ WRONG = {
             self.deadline = 1.6
             return super().cancel(external_id, lease=lease)
         """,
-        "test_no_answer_by_the_deadline_is_doubt",
+        "test_missing_response_at_the_deadline_is_in_doubt",
     ),
     "it logs its token": (
         """
@@ -83,28 +83,28 @@ WRONG = {
             logging.getLogger("shop").debug("asking with %s", self.secrets[0].reveal())
             return super().cancel(external_id, lease=lease)
         """,
-        "test_secret_that_the_provider_echoes_stays_inside",
+        "test_echoed_secret_is_masked",
     ),
     "it keeps an answer as it came": (
         """
         def _read_cancel(self, exchange):
             return dataclasses.replace(super()._read_cancel(exchange), provider_message=str(exchange.json))
         """,
-        "test_secret_that_the_provider_echoes_stays_inside",
+        "test_echoed_secret_is_masked",
     ),
     "any id will do": (
         """
         id_pattern = re.compile(r".*", re.DOTALL)
         """,
-        "test_id_that_could_change_the_request_is_refused",
-        "test_id_with_something_at_its_end_is_refused",
+        "test_id_that_could_change_the_request_is_rejected",
+        "test_id_with_trailing_characters_is_rejected",
     ),
     "an id grows each time": (
         """
         def normalise_id(self, external_id):
             return "0" + super().normalise_id(external_id)
         """,
-        "test_id_has_one_form",
+        "test_id_has_one_normalized_form",
     ),
     "a rejected token is a refusal": (
         """
@@ -113,7 +113,7 @@ WRONG = {
                 return self.reply(exchange, Outcome.REFUSED, Code.PROVIDER_REFUSED)
             return super()._read_cancel(exchange)
         """,
-        "test_rejected_credentials_are_certainly_nothing",
+        "test_rejected_credentials_are_not_processed",
     ),
     "a rate limit is doubt": (
         """
@@ -122,22 +122,22 @@ WRONG = {
                 return self.reply(exchange, Outcome.IN_DOUBT, Code.PROVIDER_ERROR)
             return super()._read_cancel(exchange)
         """,
-        "test_rate_limit_is_certainly_nothing",
+        "test_rate_limit_is_not_processed",
     ),
     "an unknown word is open": (
         """
         def status_of(self, word):
             return super().status_of(word) or Status.CREATED
         """,
-        "test_lookup_of_a_word_that_nobody_knows_names_no_status",
+        "test_lookup_with_an_unknown_status_string_has_no_status",
     ),
     "no answer is no invoice": (
         """
         def no_answer(self, exchange, code):
             return LookupReply(None, Code.NOT_FOUND, is_answer=True)
         """,
-        "test_lookup_without_an_answer_teaches_nothing",
-        "test_lookup_with_rejected_credentials_teaches_nothing",
+        "test_lookup_without_a_usable_response_is_no_answer",
+        "test_lookup_with_rejected_credentials_is_no_answer",
     ),
     "another invoice's status is this one's": (
         """
@@ -146,7 +146,7 @@ WRONG = {
                 return self.found(exchange.json["status"])
             return super()._read_lookup(exchange, external_id)
         """,
-        "test_lookup_of_another_invoice_says_nothing_about_this_one",
+        "test_lookup_that_answers_for_another_invoice_has_no_status",
     ),
     "some ids have no reply": (
         """
@@ -154,7 +154,7 @@ WRONG = {
             found = super().lookup(external_ids)
             return {each: reply for each, reply in found.items() if reply.status}
         """,
-        "test_lookup_of_an_unknown_invoice_says_so",
+        "test_lookup_of_an_unknown_invoice_is_not_found",
     ),
     "it speaks HTTP by itself": (
         """
@@ -165,13 +165,13 @@ WRONG = {
             outcome = Outcome.CANCELED if answer.ok else Outcome.REFUSED
             return ProviderReply(outcome, outcome, http_status=answer.status_code, provider_message=answer.text[:500])
         """,
-        "test_redirect_is_doubt_and_followed_nowhere",
-        "test_success_with_another_status_is_none",
-        "test_other_words_with_the_status_of_success_are_doubt",
-        "test_server_error_is_doubt",
-        "test_nobody_there_is_certainly_nothing",
-        "test_lease_that_is_over_lets_nothing_out",
-        "test_secret_that_the_provider_echoes_stays_inside",
+        "test_redirect_is_in_doubt_and_not_followed",
+        "test_success_body_with_another_http_status_is_not_canceled",
+        "test_other_body_with_the_http_status_of_success_is_in_doubt",
+        "test_server_error_is_in_doubt",
+        "test_refused_connection_is_not_processed",
+        "test_expired_lease_sends_nothing",
+        "test_echoed_secret_is_masked",
     ),
 }
 
