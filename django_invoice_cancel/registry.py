@@ -24,7 +24,7 @@ from .providers.base import Provider
 
 logger = logging.getLogger("django_invoice_cancel")
 
-_MAX_CACHED = 1000
+MAX_CACHED = 1000
 """Maximum number of cached instances, for a resolver with many accounts."""
 
 
@@ -96,7 +96,7 @@ def get_provider(alias: str) -> Provider:
         if kept is None or kept[0] != config:
             kept = own.providers[alias] = (config, build(config))
         own.providers.move_to_end(alias)
-        while len(own.providers) > _MAX_CACHED:
+        while len(own.providers) > MAX_CACHED:
             own.providers.popitem(last=False)
         return kept[1]
 

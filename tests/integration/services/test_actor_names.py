@@ -1,4 +1,4 @@
-"""Acting users of every kind: non-string names, long names, token users, deleted users."""
+"""The log names actors of every kind: names that are no strings, long names, users without a row."""
 
 import uuid
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.scripted_prov
 
 
 class PhoneNumber:
-    """A name that is an object of its own, as phonenumber_field returns it."""
+    """A user name that is an object, as phonenumber_field returns it."""
 
     def __init__(self, text):
         self.text = text
@@ -23,7 +23,7 @@ class PhoneNumber:
 
 
 class TokenUser:
-    """A user made of a token alone, as simplejwt makes one: no row, no model, every other attribute is None."""
+    """A user that is built from a token, as by simplejwt: no row, no model, every other attribute is None."""
 
     is_anonymous = False
     is_authenticated = True
@@ -39,8 +39,8 @@ class TokenUser:
         return None
 
 
-class UserWithoutName(User):
-    """A user model that has no field of a name."""
+class UserWithoutNameField(User):
+    """A user model without a field for the name."""
 
     USERNAME_FIELD = None
 
@@ -49,30 +49,30 @@ class UserWithoutName(User):
         app_label = "auth"
 
 
-def named(name):
+def user_named(name):
     """Return a stored user whose name is ``name``: the value that USERNAME_FIELD has on its instance."""
     user = User.objects.create(username=f"row-{uuid.uuid4()}")
     user.get_username = lambda: name
     return user
 
 
-def without_name_field():
-    return UserWithoutName.objects.create(username="unused")
+def user_without_name_field():
+    return UserWithoutNameField.objects.create(username="unused")
 
 
 KEY = object()
-"""Stands for the text of the user's primary key."""
+"""Stands for the user's primary key."""
 ACTORS = {
-    "number": (lambda: named(4711), "4711"),
-    "zero": (lambda: named(0), "0"),
-    "UUID": (lambda: named(uuid.UUID(int=7)), "00000000-0000-0000-0000-000000000007"),
-    "phone number": (lambda: named(PhoneNumber("+49301234567")), "+49301234567"),
-    "None": (lambda: named(None), KEY),
-    "empty": (lambda: named(""), KEY),
-    "blank": (lambda: named("  "), KEY),
-    "200 characters": (lambda: named("n" * 200), "n" * 150),
-    "NUL, which PostgreSQL refuses": (lambda: named("a\0da"), "ada"),
-    "no field of a name": (without_name_field, KEY),
+    "number": (lambda: user_named(4711), "4711"),
+    "zero": (lambda: user_named(0), "0"),
+    "UUID": (lambda: user_named(uuid.UUID(int=7)), "00000000-0000-0000-0000-000000000007"),
+    "phone number": (lambda: user_named(PhoneNumber("+49301234567")), "+49301234567"),
+    "None": (lambda: user_named(None), KEY),
+    "empty": (lambda: user_named(""), KEY),
+    "blank": (lambda: user_named("  "), KEY),
+    "200 characters": (lambda: user_named("n" * 200), "n" * 150),
+    "NUL, which PostgreSQL refuses": (lambda: user_named("a\0da"), "ada"),
+    "no field for the name": (user_without_name_field, KEY),
     "token with a name": (lambda: TokenUser("ada", "17"), "ada"),
     "token without a name": (lambda: TokenUser("", "17"), "17"),
     "token with a number": (lambda: TokenUser(None, 17), "17"),
@@ -112,13 +112,14 @@ def observe_by_id(actor):
 
 
 def register(actor):
-    invoice, _ = Invoice.objects.register(provider="shop", external_id="registered", status="paid", actor=actor)
+    invoice, _ = Invoice.objects.register(provider="shop", external_id=uuid.uuid4().hex, status="paid", actor=actor)
     return invoice.transitions.all()
 
 
 def register_many(actor):
-    Invoice.objects.register_many([{"provider": "shop", "external_id": "many", "status": "paid"}], actor=actor)
-    return Invoice.objects.get(external_id="many").transitions.all()
+    external_id = uuid.uuid4().hex
+    Invoice.objects.register_many([{"provider": "shop", "external_id": external_id, "status": "paid"}], actor=actor)
+    return Invoice.objects.get(external_id=external_id).transitions.all()
 
 
 def reconcile(actor, scripted_provider):
@@ -155,17 +156,16 @@ ENTRY_POINTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("make_actor", [pytest.param(case, id=name) for name, case in ACTORS.items()])
 @pytest.mark.parametrize("act", ENTRY_POINTS, ids=lambda act: act.__name__)
-def test_actor_is_logged_as_text_at_every_entry_point(scripted_provider, act, make_actor):
-    make, label = make_actor
-    actor = make()
-    row = act(actor).get()
-    assert row.actor_label == (str(actor.pk) if label is KEY else label)
-    assert row.actor_id == (actor.pk if isinstance(actor, User) else None)
+def test_actor_is_logged_as_text_at_every_entry_point(scripted_provider, act):
+    for name, (make_actor, label) in ACTORS.items():
+        actor = make_actor()
+        row = act(actor).get()
+        assert row.actor_label == (str(actor.pk) if label is KEY else label), name
+        assert row.actor_id == (actor.pk if isinstance(actor, User) else None), name
 
 
-def test_reconciliation_logs_a_user_of_a_token(scripted_provider):
+def test_lookup_logs_a_user_that_is_built_from_a_token(scripted_provider):
     row = reconcile(TokenUser(None, 17), scripted_provider).get()
     assert row.actor_id is None
     assert row.actor_label == "17"

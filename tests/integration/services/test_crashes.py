@@ -1,4 +1,4 @@
-"""P7: after a kill between any two steps, reconcile resolves the remaining rows correctly. Nothing is sent twice."""
+"""P7: after a crash between any two steps, reconcile stores the provider's status. Nothing is sent twice."""
 
 import subprocess
 import sys
@@ -14,8 +14,8 @@ from tests.support.invoices import stored
 from tests.support.logs import CANCELED_LOG, log_entries, status_and_log
 from tests.support.results import cancel_error
 
-SEAMS = {
-    # seam: (requests sent, status left, status after reconcile)
+POINTS = {
+    # point of the crash: (requests sent, status after the crash, status after reconcile)
     "in the claim": (0, "created", "created"),
     "after the claim": (0, "canceling", "created"),
     "after the answer": (1, "canceling", "canceled"),
@@ -37,7 +37,7 @@ LOGS = {
     "after the record": CANCELED_LOG,
 }
 LOGS["in the record"] = LOGS["after the answer"]
-INTERRUPTED = {  # unlike a process that is killed, an interrupted thread records what it knows
+INTERRUPTED = {  # unlike a killed process, an interrupted thread still writes
     "after the claim": (0, "created", "created"),
     "after the answer": (1, "in_doubt", "canceled"),
 }
@@ -51,51 +51,57 @@ LOGS_OF_INTERRUPTED = {
 }
 
 
-def bring_to_the_truth(sandbox, invoice, seam, seams=SEAMS, logs=LOGS):
-    sent, remaining, becomes = seams[seam]
+def reconcile_and_check(sandbox, invoice, point, points=POINTS, logs=LOGS):
+    sent, remaining, final = points[point]
     assert stored(invoice).status == remaining
     assert sandbox.count("cancel") == sent
-    with travel_forward(
-        minutes=7
-    ):  # past the claim, within the doubt period: a claim that is open is not looked through
+    # after the end of the claim, within the doubt period
+    with travel_forward(minutes=7):
         stored(invoice).reconcile()
     with travel_forward(minutes=22):
         stored(invoice).reconcile()
-    assert stored(invoice).status == becomes
-    assert [step for step in log_entries(invoice) if step[0] != step[1]] == logs[seam]
+    assert stored(invoice).status == final
+    assert [step for step in log_entries(invoice) if step[0] != step[1]] == logs[point]
     assert sandbox.count("cancel") == sent
     assert sandbox.executed(invoice.external_id) == sent
 
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("seam", SEAMS)
-def test_killed_process_leaves_rows_that_reconcile_brings_to_the_truth(sandbox, register, child_env, seam):
+@pytest.mark.parametrize("point", POINTS)
+def test_rows_of_a_killed_process_are_reconciled(sandbox, register, child_env, point):
     invoice = register()
-    arguments = [sys.executable, "-m", "tests.integration.services.killed", sandbox.base_url, invoice.external_id, seam]
+    arguments = [
+        sys.executable,
+        "-m",
+        "tests.integration.services.crashing_process",
+        sandbox.base_url,
+        invoice.external_id,
+        point,
+    ]
     assert subprocess.run(arguments, env=child_env(), timeout=60).returncode == 9
-    bring_to_the_truth(sandbox, invoice, seam)
+    reconcile_and_check(sandbox, invoice, point)
 
 
 class Killed(KeyboardInterrupt):
     """Ends the thread as Ctrl-C does."""
 
 
-def kill_at(monkeypatch, seam):
+def kill_at(monkeypatch, point):
     submit, append, appended = cancel.submit, RowWriter.append, []
 
     def killing_submit(*args):
-        if seam == "after the claim":
+        if point == "after the claim":
             raise Killed
         answer = submit(*args)
-        if seam == "after the answer":
+        if point == "after the answer":
             raise Killed
         return answer
 
     def killing_append(self, entries):
         append(self, entries)
         appended.append(entries)
-        if seam == "in the claim" or (seam == "in the record" and len(appended) > 1):  # also when it is tried again
+        if point == "in the claim" or (point == "in the record" and len(appended) > 1):  # also when it is tried again
             raise Killed
 
     def killing_result(*args, **kwargs):
@@ -103,24 +109,24 @@ def kill_at(monkeypatch, seam):
 
     monkeypatch.setattr(cancel, "submit", killing_submit)
     monkeypatch.setattr(RowWriter, "append", killing_append)
-    if seam == "after the record":
+    if point == "after the record":
         monkeypatch.setattr(cancel, "result_of_answer", killing_result)
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("seam", SEAMS)
-def test_interrupted_thread_leaves_rows_that_reconcile_brings_to_the_truth(sandbox, register, monkeypatch, seam):
+@pytest.mark.parametrize("point", POINTS)
+def test_rows_of_an_interrupted_thread_are_reconciled(sandbox, register, monkeypatch, point):
     invoice = register()
     with monkeypatch.context() as killing:
-        kill_at(killing, seam)
+        kill_at(killing, point)
         with pytest.raises(Killed):
             Invoice.objects.get(pk=invoice.pk).cancel()
-    bring_to_the_truth(sandbox, invoice, seam, SEAMS | INTERRUPTED, LOGS | LOGS_OF_INTERRUPTED)
+    reconcile_and_check(sandbox, invoice, point, POINTS | INTERRUPTED, LOGS | LOGS_OF_INTERRUPTED)
 
 
 @pytest.mark.django_db
-def test_open_claim_of_a_dead_process_is_not_sent_again(sandbox, register, monkeypatch):
-    """Also when its time is over: only reconcile takes it up."""
+def test_claim_of_a_dead_process_is_not_sent_again(sandbox, register, monkeypatch):
+    """Also after the end of the claim. Only reconcile may change the invoice."""
     invoice = register()
     with monkeypatch.context() as killing:
         kill_at(killing, "in the record")

@@ -14,76 +14,87 @@ from tests.support.logs import status_and_log
 from tests.support.results import cancel_error
 
 FIREKASSA = "django_invoice_cancel.providers.firekassa.FireKassa"
-GOOD = {"base_url": "http://127.0.0.1:9", "api_token": "invented"}
+VALID = {"base_url": "http://127.0.0.1:9", "api_token": "invented"}
 ACCOUNTS = {}
 
 
 def resolve(alias):
-    """What a shop with many accounts has: it finds them in a table of its own."""
+    """Return the account of an alias, as from a table of a shop with many accounts."""
     if alias == "broken":
         raise LookupError("the table is locked")
     return ACCOUNTS.get(alias)
 
 
 @pytest.fixture
-def use(settings):
-    def use(options=None, *, backend=FIREKASSA, **more):
-        entry = {"BACKEND": backend, "OPTIONS": GOOD if options is None else options}
+def configure(settings):
+    def configure(options=None, *, backend=FIREKASSA, **more):
+        entry = {"BACKEND": backend, "OPTIONS": VALID if options is None else options}
         settings.INVOICE_CANCEL = {"PROVIDERS": {"fk": entry}, **more}
 
-    return use
+    return configure
 
 
-WRONG = [
+INVALID = [
     (FIREKASSA, {"base_url": "http://127.0.0.1:9"}, "OPTIONS of provider 'fk': 'api_token' is missing."),
     (
         FIREKASSA,
-        GOOD | {"api_tokn": "x"},
+        VALID | {"api_tokn": "x"},
         "OPTIONS of provider 'fk': 'api_tokn' is unknown; the known ones are api_token, base_url, concurrency, "
         "connect_timeout, deadline, lookup, rate, reuse_connections, sign_token.",
     ),
-    (FIREKASSA, GOOD | {"api_token": 7}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
-    (FIREKASSA, GOOD | {"api_token": None}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
-    (FIREKASSA, GOOD | {"api_token": ""}, "Provider 'fk': option 'api_token' is not usable"),
-    (FIREKASSA, GOOD | {"api_token": "with space"}, "Provider 'fk': option 'api_token' is not usable"),
-    (FIREKASSA, GOOD | {"base_url": "ftp://x"}, "Provider 'fk': option 'base_url' must be an address"),
-    (FIREKASSA, GOOD | {"base_url": "http://example.com"}, "Provider 'fk': option 'base_url' must begin with https://"),
+    (FIREKASSA, VALID | {"api_token": 7}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
+    (FIREKASSA, VALID | {"api_token": None}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
+    (FIREKASSA, VALID | {"api_token": ""}, "Provider 'fk': option 'api_token' is not usable"),
+    (FIREKASSA, VALID | {"api_token": "with space"}, "Provider 'fk': option 'api_token' is not usable"),
+    (FIREKASSA, VALID | {"base_url": "ftp://x"}, "Provider 'fk': option 'base_url' must be an address"),
     (
         FIREKASSA,
-        GOOD | {"deadline": 0},
+        VALID | {"base_url": "http://example.com"},
+        "Provider 'fk': option 'base_url' must begin with https://",
+    ),
+    (
+        FIREKASSA,
+        VALID | {"deadline": 0},
         "Provider 'fk': option 'deadline' must be a number of seconds greater than",
     ),
-    (FIREKASSA, GOOD | {"concurrency": 1.5}, "Provider 'fk': option 'concurrency' must be a whole number from 1 to"),
-    (FIREKASSA, GOOD | {"lookup": "yes"}, "Provider 'fk': option 'lookup' must be True or False."),
-    ("nowhere.Provider", GOOD, "'nowhere.Provider' in INVOICE_CANCEL cannot be imported: No module named 'nowhere'"),
+    (
+        FIREKASSA,
+        VALID | {"concurrency": 1.5},
+        "Provider 'fk': option 'concurrency' must be a whole number from 1 to",
+    ),
+    (FIREKASSA, VALID | {"lookup": "yes"}, "Provider 'fk': option 'lookup' must be True or False."),
+    (
+        "nowhere.Provider",
+        VALID,
+        "'nowhere.Provider' in INVOICE_CANCEL cannot be imported: No module named 'nowhere'",
+    ),
     (
         "datetime.datetime",
-        GOOD,
+        VALID,
         "BACKEND of 'fk', 'datetime.datetime', is not a subclass of django_invoice_cancel.providers.Provider.",
     ),
-    ("not a path", GOOD, "'not a path' in INVOICE_CANCEL cannot be imported"),
+    ("not a path", VALID, "'not a path' in INVOICE_CANCEL cannot be imported"),
 ]
 
 
-@pytest.mark.parametrize(("backend", "options", "sentence"), WRONG, ids=[str(number) for number in range(len(WRONG))])
-def test_what_is_wrong_is_said(use, backend, options, sentence):
-    use(options, backend=backend)
+@pytest.mark.parametrize(("backend", "options", "message"), INVALID, ids=map(str, range(len(INVALID))))
+def test_error_names_the_wrong_option(configure, backend, options, message):
+    configure(options, backend=backend)
     with pytest.raises(ImproperlyConfigured) as caught:
         registry.get_provider("fk")
-    assert sentence in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_unknown_alias_names_the_known_ones(use):
-    use()
+def test_unknown_alias_names_the_known_ones(configure):
+    configure()
     with pytest.raises(ImproperlyConfigured, match=r"No provider 'fx' is configured \(known: fk\): add it to"):
         registry.get_provider("fx")
     assert registry.aliases() == ["fk"]
 
 
 @pytest.mark.django_db
-def test_one_broken_setting_makes_every_invoice_misconfigured(use, web):
-    """A typed result, as for everything else that keeps a cancel from being sent."""
-    use(CLAIM_TTL=-1)
+def test_invalid_setting_makes_every_invoice_misconfigured(configure, web):
+    configure(CLAIM_TTL=-1)
     invoice = Invoice.objects.create(provider="fk", external_id="17")
     error = cancel_error(invoice.cancel)
     assert type(error) is CancelNotPossible
@@ -92,28 +103,25 @@ def test_one_broken_setting_makes_every_invoice_misconfigured(use, web):
     assert (*status_and_log(invoice), len(web.calls)) == ("created", [], 0)
 
 
-def test_instance_is_made_once(use):
-    use()
+def test_instance_is_made_once(configure):
+    configure()
     assert registry.get_provider("fk") is registry.get_provider("fk")
 
 
-def test_override_of_settings_makes_a_new_instance(use):
-    use()
+def test_override_of_settings_makes_a_new_instance(configure):
+    configure()
     first = registry.get_provider("fk")
-    other = {"PROVIDERS": {"fk": {"BACKEND": FIREKASSA, "OPTIONS": GOOD | {"deadline": 3.0}}}}
+    other = {"PROVIDERS": {"fk": {"BACKEND": FIREKASSA, "OPTIONS": VALID | {"deadline": 3.0}}}}
     with override_settings(INVOICE_CANCEL=other):
         assert registry.get_provider("fk").deadline == 3.0
     assert registry.get_provider("fk").deadline == first.deadline == 15.0
 
 
-# -- many accounts --------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
-def resolver(use, monkeypatch):
-    use(PROVIDER_RESOLVER=f"{__name__}.resolve")
-    monkeypatch.setitem(ACCOUNTS, "shop-1", {"BACKEND": FIREKASSA, "OPTIONS": GOOD})
-    monkeypatch.setitem(ACCOUNTS, "shop-2", {"BACKEND": FIREKASSA, "OPTIONS": GOOD | {"api_token": "another"}})
+def resolver(configure, monkeypatch):
+    configure(PROVIDER_RESOLVER=f"{__name__}.resolve")
+    monkeypatch.setitem(ACCOUNTS, "shop-1", {"BACKEND": FIREKASSA, "OPTIONS": VALID})
+    monkeypatch.setitem(ACCOUNTS, "shop-2", {"BACKEND": FIREKASSA, "OPTIONS": VALID | {"api_token": "another"}})
     return monkeypatch
 
 
@@ -128,14 +136,14 @@ def test_resolver_gives_each_alias_its_account(resolver):
 
 def test_changed_options_make_a_new_instance(resolver):
     first = registry.get_provider("shop-1")
-    resolver.setitem(ACCOUNTS, "shop-1", {"BACKEND": FIREKASSA, "OPTIONS": GOOD | {"api_token": "rotated"}})
+    resolver.setitem(ACCOUNTS, "shop-1", {"BACKEND": FIREKASSA, "OPTIONS": VALID | {"api_token": "rotated"}})
     second = registry.get_provider("shop-1")
     assert second is not first
     assert [secret.reveal() for secret in second.secrets] == ["rotated"]
 
 
-def test_oldest_instances_are_let_go(resolver):
-    resolver.setattr(registry, "_MAX_CACHED", 2)
+def test_least_recently_used_instance_is_dropped(resolver):
+    resolver.setattr(registry, "MAX_CACHED", 2)
     first, fk = registry.get_provider("shop-1"), registry.get_provider("fk")
     registry.get_provider("shop-2")
     assert registry.get_provider("fk") is fk
@@ -143,7 +151,7 @@ def test_oldest_instances_are_let_go(resolver):
 
 
 @pytest.mark.parametrize(
-    ("alias", "answer", "sentence"),
+    ("alias", "answer", "message"),
     [
         ("shop-9", None, "No provider 'shop-9' is configured"),
         ("shop-9", "a string", "needs for 'shop-9' a dict with \"BACKEND\""),
@@ -152,21 +160,18 @@ def test_oldest_instances_are_let_go(resolver):
     ],
 )
 @pytest.mark.django_db
-def test_what_a_resolver_does_wrong_is_said(resolver, web, alias, answer, sentence):
-    """Whatever it raises, the invoice is skipped, with a result."""
+def test_error_of_a_resolver_names_the_alias(resolver, web, alias, answer, message):
     resolver.setitem(ACCOUNTS, alias, answer)
     with pytest.raises(ImproperlyConfigured) as caught:
         registry.get_provider(alias)
-    assert sentence in str(caught.value)
+    assert message in str(caught.value)
     invoice = Invoice.objects.create(provider=alias, external_id="17")
     error = cancel_error(invoice.cancel)
     assert type(error) is CancelNotPossible
     assert error.result.code == ("configuration_unavailable" if alias == "broken" else "misconfigured")
-    assert sentence in str(error)
+    assert message in str(error)
     assert (*status_and_log(invoice), len(web.calls)) == ("created", [], 0)
 
-
-# -- processes ------------------------------------------------------------------------------------------------
 
 FORK = """
 import os, django
@@ -181,9 +186,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), registry.get_provider(
 """
 
 
+@pytest.mark.slow
 def test_forked_child_makes_its_own_instance(child_env):
-    told = subprocess.check_output([sys.executable, "-c", FORK], env=child_env(), text=True, timeout=60)
-    assert told.split() == ["0", "True"]
+    output = subprocess.check_output([sys.executable, "-c", FORK], env=child_env(), text=True, timeout=60)
+    assert output.split() == ["0", "True"]
 
 
 FORK_WHILE_LOCKED = """
@@ -208,6 +214,7 @@ thread.join()
 """
 
 
-def test_child_forked_while_another_thread_made_a_provider_does_not_hang(child_env):
+@pytest.mark.slow
+def test_child_forked_while_another_thread_holds_the_lock_does_not_hang(child_env):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_WHILE_LOCKED]
     assert subprocess.check_output(command, env=child_env(), text=True, timeout=60).strip() == "7"

@@ -1,4 +1,4 @@
-"""The database cost of one cancellation: two transactions with few statements."""
+"""One cancellation takes two transactions with few statements."""
 
 import pytest
 from django.db import connection
@@ -11,11 +11,9 @@ from tests.support.results import cancel_error
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def statements(call, **kwargs):
-    """Return how often a transaction was begun, and the other statements, of a call."""
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
+def count_statements(call, **kwargs):
+    """Return the numbers of BEGIN and COMMIT in a call, and its other statements."""
+    with CaptureQueriesContext(connection) as captured:
         call(**kwargs)
     texts = [query["sql"] for query in captured]
     own = [text for text in texts if text.split(None, 1)[0].rstrip(";") not in ("BEGIN", "COMMIT", "SET")]
@@ -25,7 +23,7 @@ def statements(call, **kwargs):
 @pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
 def test_cancel_takes_two_transactions_and_four_statements(sandbox, register, provider):
     invoice = register(provider=provider)
-    begun, committed, own = statements(invoice.cancel, actor="till 3", reason="changed their mind")
+    begun, committed, own = count_statements(invoice.cancel, actor="till 3", reason="changed their mind")
     assert begun == 2
     assert committed == 2
     assert [text.split(None, 1)[0] for text in own] == ["UPDATE", "INSERT", "UPDATE", "INSERT"]
@@ -43,10 +41,10 @@ def test_cancel_takes_two_transactions_and_four_statements(sandbox, register, pr
     ],
 )
 def test_no_outcome_takes_more_than_six_statements(sandbox, register, behaviour, status, outcome, code):
-    """Money that is first heard of also asks the log if the invoice was canceled: that is the fifth."""
+    """The first report of a payment also reads the log, to find a cancellation before it."""
     invoice = register(behaviour)
     cancel = invoice.cancel if behaviour in ("expired", "already_canceled") else (lambda: cancel_error(invoice.cancel))
-    begun, committed, own = statements(cancel)
+    begun, committed, own = count_statements(cancel)
     assert begun == 2
     assert committed == 2
     assert len(own) <= 6, own

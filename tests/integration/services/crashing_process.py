@@ -1,4 +1,4 @@
-"""Runs in a child process: cancels one invoice and is killed at a given point. Arguments: sandbox, id, point."""
+"""Cancel one invoice in a child process that dies at a given point. Arguments: sandbox URL, external id, point."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import sys
 import django
 
 
-def main(base_url, external_id, seam):
+def main(base_url, external_id, point):
     django.setup()
     from django.conf import settings
 
@@ -24,20 +24,20 @@ def main(base_url, external_id, seam):
     def append(self, entries):
         rows_append(self, entries)
         appended.append(entries)
-        if seam == ("in the claim", "in the record")[len(appended) - 1]:
+        if point == ("in the claim", "in the record")[len(appended) - 1]:
             die()
 
     def submit(*args):
-        if seam == "after the claim":
+        if point == "after the claim":
             die()
         answer = real_submit(*args)
-        if seam == "after the answer":
+        if point == "after the answer":
             die()
         return answer
 
     rows_append, RowWriter.append = RowWriter.append, append
     real_submit, cancel.submit = cancel.submit, submit
-    if seam == "after the record":
+    if point == "after the record":
         cancel.result_of_answer = die
     Invoice.objects.get(external_id=external_id).cancel()
 

@@ -1,6 +1,6 @@
-"""In the nights of a clock change, every stored interval has the same length as on any other day."""
+"""Stored intervals have their usual length when daylight saving time begins or ends."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -13,24 +13,56 @@ from django_invoice_cancel.testing import make_invoice
 from tests.support.invoices import stored
 from tests.support.results import cancel_error
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("use_tz")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
-BEFORE_THE_CHANGE = [0, 30, 1810]
-"""Seconds before the change of the clocks at which a span begins: those around it, and those in the repeated hour."""
+CLOCK_CHANGES = {
+    "Berlin, forward": ("Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
+    "Berlin, back": ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
+    "Lord Howe, half an hour forward": ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
+    "Lord Howe, half an hour back": ("Australia/Lord_Howe", datetime(2027, 4, 3, 15, tzinfo=UTC)),
+}
+"""(time zone, instant of the change)"""
+SECONDS_BEFORE = (0, 30, 1810)
+"""Seconds before the change at which an interval begins. 1810 is in the hour that is repeated."""
+IN_MAKE_TEST = {
+    ("Berlin, forward", 30, False),
+    ("Berlin, back", 1810, False),
+    ("Berlin, back", 30, True),
+    ("Lord Howe, half an hour back", 0, False),
+}
+"""The combinations that are not slow: each column that is stored without a time zone would fail in one of them."""
 
 
-@pytest.fixture(params=BEFORE_THE_CHANGE, ids=lambda seconds: f"{seconds} s before")
-def begin(request, night):
-    return night - timedelta(seconds=request.param)
+def parametrize_clock_change(*, seconds_before=SECONDS_BEFORE):
+    cases = [
+        pytest.param(
+            (change, seconds, use_tz),
+            id=f"{change}, {seconds} s before, USE_TZ={use_tz}",
+            marks=() if (change, seconds, use_tz) in IN_MAKE_TEST or seconds_before == (0,) else pytest.mark.slow,
+        )
+        for change in CLOCK_CHANGES
+        for seconds in seconds_before
+        for use_tz in (True, False)
+    ]
+    return pytest.mark.parametrize("begin", cases, indirect=True)
+
+
+@pytest.fixture
+def begin(request, settings):
+    """Set the time zone and USE_TZ, and return the instant at which an interval begins."""
+    change, seconds, settings.USE_TZ = request.param
+    settings.TIME_ZONE, instant = CLOCK_CHANGES[change]
+    return instant - timedelta(seconds=seconds)
 
 
 def at(begin: datetime, seconds: float = 0.0) -> time_machine.travel:
-    """Travel so many seconds past ``begin``; by a timestamp, which leaves the machine's time zone alone."""
+    """Move the clock to ``begin`` plus ``seconds``. By a timestamp: a datetime would also set the time zone."""
     return time_machine.travel((begin + timedelta(seconds=seconds)).timestamp(), tick=False)
 
 
-def test_a_live_claim_is_not_abandoned(shop, begin):
-    """CLAIM_TTL 300 s and a minute for clocks that differ."""
+@parametrize_clock_change()
+def test_claim_counts_as_abandoned_after_its_lifetime_and_a_minute(shop, begin):
+    """CLAIM_TTL is 300 s; a minute is added for clocks that differ."""
     with at(begin):
         invoice = make_invoice("canceling")
     with at(begin, 359):
@@ -47,8 +79,9 @@ def test_a_live_claim_is_not_abandoned(shop, begin):
     assert stored(invoice).status == "canceling"
 
 
-def test_the_doubt_period_is_over_when_it_is_over(shop, begin):
-    """900 s after the request could last have been sent; "still open" counts from then on."""
+@parametrize_clock_change()
+def test_doubt_period_lasts_900_seconds(shop, begin):
+    """After the last moment at which the request can have been sent. Then a lookup that returns "open" is believed."""
     with at(begin):
         invoice = make_invoice("in_doubt")
     with at(begin, 899):
@@ -63,8 +96,9 @@ def test_the_doubt_period_is_over_when_it_is_over(shop, begin):
     assert stored(invoice).status == "canceled"
 
 
-def test_an_abandoned_claim_is_not_sent_again_before_its_doubt_period_is_over(shop, begin):
-    """The last byte can have gone out at the end of the claim, 300 s after it was won."""
+@parametrize_clock_change()
+def test_doubt_period_of_an_abandoned_claim_begins_at_the_end_of_the_claim(shop, begin):
+    """The request can have been sent until the end of the claim, 300 s after its begin."""
     with at(begin):
         invoice = make_invoice("canceling")
     with at(begin, 361):
@@ -77,7 +111,8 @@ def test_an_abandoned_claim_is_not_sent_again_before_its_doubt_period_is_over(sh
     assert shop.lookup_count == 3
 
 
-def test_a_pause_of_a_minute_lasts_a_minute(shop, begin):
+@parametrize_clock_change()
+def test_pause_of_a_minute_lasts_a_minute(shop, begin):
     with at(begin):
         invoice = make_invoice()
         invoice._writer.pause("shop", "rate_limited", 60)
@@ -96,12 +131,13 @@ def test_a_pause_of_a_minute_lasts_a_minute(shop, begin):
     assert stored(invoice).status == "canceled"
 
 
-def test_the_back_off_keeps_its_steps(shop, begin):
+@parametrize_clock_change()
+def test_lookups_in_doubt_keep_their_intervals(shop, begin):
     with at(begin):
         invoice = make_invoice("in_doubt")
         assert stored(invoice).next_check_at == begin + timedelta(minutes=1)
     shop.all_lookups("unknown_status")
-    gaps, now = [], begin
+    minutes, now = [], begin
     for _number in range(6):
         now = stored(invoice).next_check_at
         with at(now, -1):
@@ -109,11 +145,12 @@ def test_the_back_off_keeps_its_steps(shop, begin):
         with at(now):
             assert Invoice.objects.due_for_reconciling().exists()
             stored(invoice).reconcile()
-        gaps.append(round((stored(invoice).next_check_at - now).total_seconds() / 60))
-    assert gaps == [5, 9, 60, 360, 1440, 1440]
+        minutes.append(round((stored(invoice).next_check_at - now).total_seconds() / 60))
+    assert minutes == [5, 9, 60, 360, 1440, 1440]
 
 
-def test_a_lease_of_items_lasts_as_long_as_it_was_taken_for(shop, begin):
+@parametrize_clock_change()
+def test_lease_of_items_lasts_its_number_of_seconds(shop, begin):
     with at(begin):
         make_invoice()
         operation = operations.start(Invoice.objects.all(), actor="Ada")
@@ -126,7 +163,8 @@ def test_a_lease_of_items_lasts_as_long_as_it_was_taken_for(shop, begin):
     assert shop.cancel_count == 0
 
 
-def test_an_operation_is_interrupted_after_two_quiet_minutes(shop, begin):
+@parametrize_clock_change()
+def test_operation_counts_as_interrupted_after_two_minutes_without_a_heartbeat(shop, begin):
     with at(begin):
         make_invoice()
         operation = operations.start(Invoice.objects.all(), actor="Ada")
@@ -137,7 +175,8 @@ def test_an_operation_is_interrupted_after_two_quiet_minutes(shop, begin):
             assert BulkOperation.objects.interrupted().exists() is is_interrupted
 
 
-def test_slots_of_a_rate_are_as_far_apart_as_it_demands(shop, begin):
+@parametrize_clock_change()
+def test_requests_keep_the_interval_of_the_rate_limit(shop, begin):
     with at(begin):
         writer = make_invoice()._writer
         assert writer.reserve("shop", 1, 0.1) == begin.timestamp()
@@ -150,19 +189,21 @@ def test_slots_of_a_rate_are_as_far_apart_as_it_demands(shop, begin):
         assert writer.reserve("shop", 1, 0.1) == begin.timestamp() + 25
 
 
-@pytest.mark.parametrize("age", [timedelta(hours=6), timedelta(days=2)], ids=str)
-def test_an_age_is_counted_in_hours_that_have_passed(shop, night, age):
-    """``issued_at`` is a plain column: without ``USE_TZ`` it cannot tell the halves of a repeated hour apart."""
-    issued = night - timedelta(hours=2)
+@parametrize_clock_change(seconds_before=(0,))
+def test_age_is_counted_in_elapsed_hours(shop, begin):
+    """``issued_at`` is a plain column: without USE_TZ it is ambiguous within a repeated hour, so begin before it."""
+    issued = begin - timedelta(hours=2)
     with at(issued):
         make_invoice()
-    with at(issued, age.total_seconds() - 1):
-        assert not Invoice.objects.unpaid_since(age).exists()
-    with at(issued, age.total_seconds() + 1):
-        assert Invoice.objects.unpaid_since(age).exists()
+    for age in (timedelta(hours=6), timedelta(days=2)):
+        with at(issued, age.total_seconds() - 1):
+            assert not Invoice.objects.unpaid_since(age).exists(), age
+        with at(issued, age.total_seconds() + 1):
+            assert Invoice.objects.unpaid_since(age).exists(), age
 
 
-def test_the_clock_of_the_bookkeeping_does_not_jump(begin):
+@parametrize_clock_change()
+def test_utc_clock_does_not_jump(begin):
     with at(begin, -1):
         earlier = utc_now()
     with at(begin, 7200):
