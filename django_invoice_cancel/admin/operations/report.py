@@ -6,6 +6,7 @@ Outcomes are those of the operation. Statuses are the current ones.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -34,7 +35,9 @@ NOT_TRIED_KEY = "untried"
 ROW_BATCH_SIZE = 2000
 """Number of rows of the file that one query reads."""
 _INVOICE = tuple(f"invoice__{name}" for name in ("external_id", "reference", "amount", "currency", "status"))
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SIGNS = r"=+\-@\t\uff0b\uff0d\uff1d\uff20"
+_FORMULA = re.compile(rf"\A(?=[{_SIGNS}\r\n])|(?<=[\r\n])(?=[{_SIGNS}])")
+"""The places before a character that begins a formula, at the start of a cell or of a line in it."""
 
 
 @dataclass(frozen=True)
@@ -219,4 +222,4 @@ class _CellTexts:
 
 def escape_formula(cell: str) -> str:
     """Return a cell that spreadsheets do not interpret as a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return _FORMULA.sub("'", cell)
