@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Exists, F, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import Coalesce
@@ -152,9 +153,14 @@ class OperationList(CheckedParameters, _ModelAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Redirect bookmarks and links of the admin's log to the page of the operation."""
+        """Redirect bookmarks and links of the admin's log to the page of the operation.
+
+        The response does not reveal whether an operation exists that the user may not view.
+        """
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         operation = self.get_object(request, object_id)
-        if operation is None:
+        if operation is None or not self.has_view_permission(request, operation):
             raise Http404
         return redirect_to(self.admin_site, operation)
 
