@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.slow  # the example runs in a process of its own
+
 OUTCOMES = "SELECT DISTINCT outcome FROM invoice_cancel_bulkoperationitem WHERE operation_id IN ({})"
 FINISHED = "SELECT id FROM invoice_cancel_bulkoperation WHERE progress = 'finished'"
 

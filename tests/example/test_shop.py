@@ -5,6 +5,8 @@ import re
 import pytest
 import requests
 
+pytestmark = pytest.mark.slow  # the example runs in a process of its own
+
 CANCELED_ON_COMMIT = [
     ("created", "created", "on_commit", "requested"),
     ("created", "canceling", "on_commit", ""),

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow  # the example runs in a process of its own
+
 FORGERIES = {
     "signed with another key": {"key": "not-the-secret"},
     "without a signature": {"algorithm": "none"},

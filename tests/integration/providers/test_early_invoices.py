@@ -11,7 +11,7 @@ from django_invoice_cancel.providers.transport import silence
 from django_invoice_cancel.testing import make_invoice
 from tests.integration.providers.transport.faults import FaultServer, Peer, answer, make_certificates
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 IDS = {"firekassa": "511727028", "cryptocloud": "INV-89UX09KA"}
 KEYS = {"firekassa": {"api_token": "invented-token", "lookup": True}, "cryptocloud": {"api_key": "invented-key"}}

@@ -43,6 +43,7 @@ cancel("parent", "2")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["os.fork", "fork in C"])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only if processes can fork")
 def test_forked_child_makes_providers_of_its_own(how):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from django_invoice_cancel.domain.secrets import Secret
-from django_invoice_cancel.providers.transport import Transport
+from django_invoice_cancel.providers.transport import Transport, silence
 
 from .faults import Behaviour, Certificates, FaultServer, make_certificates
 
@@ -21,10 +21,16 @@ Connect = Callable[..., Transport]
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away what this machine's environment says about proxies and certificates."""
+    """Remove this machine's proxies and certificates."""
     for name in list(os.environ):
         if name.lower().endswith(SEEN_BY_REQUESTS):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_minimum_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a new connection wait only one round trip for early bytes. The tests of early answers set a long time."""
+    monkeypatch.setattr(silence, "MIN_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

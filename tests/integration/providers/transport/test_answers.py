@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from time import monotonic
 
 import pytest
 from urllib3 import HTTPConnectionPool
@@ -156,20 +157,28 @@ exchange = transport.request("POST", "/cancel", deadline=Deadline(2))
 print(exchange.kind, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 HUGE = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
+ENDLESS = {
+    "body": floods(HUGE, b"x" * 65_536),
+    "chunks": floods(CHUNKED, b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
+    "chunk": floods(CHUNKED + b"fffffffff\r\n", b"x" * 65_536),
+    "header": floods(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 65_536),
+    "gzip bomb": replies(answer(BOMB, "200 OK", "Content-Encoding: gzip")),
+    "double gzip bomb": replies(answer(BOMB, "200 OK", "Content-Encoding: gzip, gzip")),
+}
 
 
-@pytest.mark.parametrize(
-    "behave",
-    [
-        floods(HUGE, b"x" * 65_536),
-        floods(CHUNKED, b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
-        floods(CHUNKED + b"fffffffff\r\n", b"x" * 65_536),
-        floods(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 65_536),
-        replies(answer(BOMB, "200 OK", "Content-Encoding: gzip")),
-        replies(answer(BOMB, "200 OK", "Content-Encoding: gzip, gzip")),
-    ],
-    ids=["endless", "endless chunks", "endless chunk", "endless header", "gzip bomb", "double bomb"],
-)
+@pytest.mark.parametrize("behave", ENDLESS.values(), ids=ENDLESS)
+def test_endless_answer_is_in_doubt_long_before_its_deadline(serve: Serve, connect: Connect, behave: Behaviour) -> None:
+    begin = monotonic()
+
+    exchange = connect(serve(behave).url).request("POST", "/cancel", deadline=Deadline(30))
+
+    assert exchange.kind is Kind.IN_DOUBT
+    assert monotonic() - begin < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behave", ENDLESS.values(), ids=ENDLESS)
 def test_endless_answer_takes_less_than_20_mb(serve: Serve, behave: Behaviour) -> None:
     server = serve(
         lambda peer: (replies(answer(b"", "200 OK", "Connection: close")) if peer.number == 1 else behave)(peer)

@@ -49,6 +49,11 @@ EARLY = {
 
 
 @pytest.fixture
+def no_minimum_silence() -> None:
+    """Keep the minimum: these tests are about it."""
+
+
+@pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait until the other side has sent, however slow this machine is."""
     monkeypatch.setattr(silence, "MIN_SECONDS", 5)

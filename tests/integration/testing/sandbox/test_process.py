@@ -133,14 +133,12 @@ def test_wrong_control_call_raises_here(process):
         process.script("*", ["lost"])
 
 
-def test_two_thousand_requests_are_counted_one_by_one(process, dialect, record_property):
-    ids = [invoice_id(dialect, number) for number in range(2000)]
-    before = time.perf_counter()
+def test_each_of_many_requests_on_one_connection_is_counted(process, dialect):
+    ids = [invoice_id(dialect, number) for number in range(300)]
     with connect(process.base_url) as connection:
         for external_id in ids:
             connection.sendall(cancel_bytes(dialect, external_id))
             assert hear(connection).status == 200
-    record_property("requests_a_second_on_one_connection", round(2000 / (time.perf_counter() - before)))
     assert process.summary()["counts"]["cancel"] == dict.fromkeys(ids, 1)
     assert process.summary()["executed"] == dict.fromkeys(ids, 1)
 
@@ -181,6 +179,7 @@ def test_process_that_cannot_start_is_an_error(running, capfd):
     assert "in use" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_sandbox_ends_with_a_parent_that_is_killed():
     source = (
         f"import sys\nfrom {MODULE} import SandboxProcess\n"
@@ -200,6 +199,7 @@ def test_sandbox_ends_with_a_parent_that_is_killed():
         connect(base_url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("options", [[], ["--exit-with-parent"]], ids=["alone", "with parent"])
 def test_command_ends_in_order_when_told_to(number, options):
@@ -222,6 +222,7 @@ def test_command_tells_its_addresses_credentials_and_behaviours():
     assert [row.code for row in BEHAVIOURS if f"  {row.code}  {row.name} " not in done.stdout] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--behaviours", "--help"])
 def test_command_prints_the_table_and_ends(option):
     done = subprocess.run(
