@@ -1,10 +1,11 @@
-"""Requests and records use the claimed values: receivers of signals cannot change them (P3, P5, P6)."""
+"""P3, P5, P6: a receiver of a signal cannot change which invoice is requested or recorded, and can record payments."""
 
 from contextlib import contextmanager
 
 import pytest
 from django.db import transaction
 
+from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
 from tests.support.clock import travel_forward
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def on_status(status, action):
-    """Call ``action(invoice)`` in a receiver, with its argument, each time that an invoice enters this status."""
+def receiver_on(status, action):
+    """Connect a receiver that calls ``action(invoice)`` each time an invoice enters this status."""
 
     def receive(invoice, new_status, **kwargs):
         if new_status == status:
@@ -41,7 +42,7 @@ EDITS = {
 
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("status", ["canceling", "canceled"])
-def test_an_edit_in_a_receiver_reaches_neither_the_request_nor_the_record(sandbox, register, edit, status):
+def test_edit_by_a_receiver_changes_neither_the_request_nor_the_record(sandbox, register, edit, status):
     invoice, other = register(), register()
     values = {"external_id": other.external_id} if edit == "id" else EDITS[edit]
 
@@ -49,7 +50,7 @@ def test_an_edit_in_a_receiver_reaches_neither_the_request_nor_the_record(sandbo
         for name, value in values.items():
             setattr(received, name, value)
 
-    with on_status(status, change):
+    with receiver_on(status, change):
         result = invoice.cancel()
     assert result.external_id == invoice.external_id
     assert result.provider == "cryptocloud"
@@ -62,8 +63,8 @@ def test_an_edit_in_a_receiver_reaches_neither_the_request_nor_the_record(sandbo
 
 
 @pytest.mark.parametrize("edit", ["id", "alias", "key"])
-def test_an_edit_of_the_callers_own_instance_reaches_neither(sandbox, register, edit):
-    """A receiver may reach the instance on which ``cancel()`` was called by other ways than its argument."""
+def test_edit_of_the_callers_instance_changes_neither_the_request_nor_the_record(sandbox, register, edit):
+    """A receiver may hold the instance on which ``cancel()`` was called, besides its argument."""
     invoice, other = register(), register()
     before = stored(invoice)
 
@@ -74,7 +75,7 @@ def test_an_edit_of_the_callers_own_instance_reaches_neither(sandbox, register, 
             for name, value in EDITS[edit].items():
                 setattr(invoice, name, value)
 
-    with on_status("canceling", change):
+    with receiver_on("canceling", change):
         result = invoice.cancel()
     assert result.external_id == before.external_id
     assert result.provider == "cryptocloud"
@@ -85,21 +86,21 @@ def test_an_edit_of_the_callers_own_instance_reaches_neither(sandbox, register, 
     assert sandbox.count("cancel") == 1
 
 
-def test_a_refused_credential_pauses_the_provider_that_was_asked(sandbox, register):
-    sandbox_invoice = register("bad_credentials")
+def test_rejected_credentials_pause_the_provider_of_the_request(sandbox, register):
+    invoice = register("bad_credentials")
 
     def change(received):
-        sandbox_invoice.provider = "firekassa"
+        invoice.provider = "firekassa"
 
-    with on_status("canceling", change):
-        cancel_error(sandbox_invoice.cancel)
+    with receiver_on("canceling", change):
+        cancel_error(invoice.cancel)
     writer = Invoice.objects.all()._writer
     assert writer.paused("firekassa") is None
     assert writer.paused("cryptocloud").pause_code == "bad_credentials"
 
 
 @pytest.mark.parametrize("signal", [invoice_status_changed, invoice_paid_after_cancel])
-def test_receivers_get_a_copy_that_carries_the_row(sandbox, register, signal):
+def test_receivers_get_a_copy_with_all_columns(sandbox, register, signal):
     invoice, received = register(), []
 
     def receive(sender, **kwargs):
@@ -121,18 +122,18 @@ def test_receivers_get_a_copy_that_carries_the_row(sandbox, register, signal):
     assert copy._state.adding is False
 
 
-PAY = {
-    "its copy": lambda received, invoice: received.observe_status("paid"),
+RECORD_PAYMENT = {
+    "the receiver's copy": lambda received, invoice: received.observe_status("paid"),
     "another instance": lambda received, invoice: stored(invoice).observe_status("paid"),
-    "the callers instance": lambda received, invoice: invoice.observe_status("paid"),
-    "its id": lambda received, invoice: Invoice.objects.observe_status("cryptocloud", invoice.external_id, "paid"),
+    "the caller's instance": lambda received, invoice: invoice.observe_status("paid"),
+    "the manager": lambda received, invoice: Invoice.objects.observe_status("cryptocloud", invoice.external_id, "paid"),
 }
 
 
-@pytest.mark.parametrize("way", PAY)
-def test_a_payment_that_a_receiver_records_stops_the_request(sandbox, register, way):
+@pytest.mark.parametrize("recorder", RECORD_PAYMENT)
+def test_payment_that_a_receiver_records_prevents_the_request(sandbox, register, recorder):
     invoice = register()
-    with on_status("canceling", lambda received: PAY[way](received, invoice)):
+    with receiver_on("canceling", lambda received: RECORD_PAYMENT[recorder](received, invoice)):
         error = cancel_error(invoice.cancel)
     assert error.result.outcome == "skipped"
     assert error.result.code == "has_payment"
@@ -143,17 +144,17 @@ def test_a_payment_that_a_receiver_records_stops_the_request(sandbox, register, 
     assert sandbox.count("cancel") == 0
 
 
-def test_a_payment_that_a_receiver_records_stops_the_request_on_commit(sandbox, register):
+def test_payment_that_a_receiver_records_prevents_the_request_on_commit(sandbox, register):
     invoice = register()
-    with on_status("canceling", lambda received: received.observe_status("paid")), transaction.atomic():
+    with receiver_on("canceling", lambda received: received.observe_status("paid")), transaction.atomic():
         invoice.cancel_on_commit()
     assert stored(invoice).status == "paid"
     assert sandbox.count("cancel") == 0
 
 
 @pytest.mark.parametrize("edit", [{"external_id": "INV-OTHER"}, {"provider": "firekassa"}], ids=["id", "alias"])
-def test_an_unsaved_edit_of_the_instance_looks_up_nothing(sandbox, register, edit):
-    """The answer about another invoice must not become the status of this one."""
+def test_instance_with_an_unsaved_edit_is_not_looked_up(sandbox, register, edit):
+    """The status of another invoice must not be stored for this one."""
     invoice, other = register("error_500_before"), register()
     cancel_error(invoice.cancel)
     stored(other).cancel()
@@ -169,53 +170,44 @@ def test_an_unsaved_edit_of_the_instance_looks_up_nothing(sandbox, register, edi
     assert sandbox.count("lookup") == 0
 
 
-def test_an_edit_in_a_receiver_of_an_abandoned_claim_does_not_reach_the_lookup(sandbox, register, settings):
+def test_edit_by_a_receiver_of_an_abandoned_claim_does_not_change_the_lookup(sandbox, register, settings):
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"CLAIM_TTL": 60}
     invoice, other = register(), register()
     stored(other).cancel()
     claimed = stored(invoice)
-    claimed._writer.claim([claimed], claimed_intent())
+    claimed._writer.claim([claimed], AuditContext("clerk"))
     before = stored(invoice)
 
     def change(received):
         claimed.external_id = other.external_id
 
-    with travel_forward(minutes=30), on_status("in_doubt", change):
+    with travel_forward(minutes=30), receiver_on("in_doubt", change):
         claimed.reconcile()
     assert stored(before).status == "created"
-    assert [question.external_ids for question in sandbox.requests if question.operation == "lookup"] == [
+    assert [request.external_ids for request in sandbox.requests if request.operation == "lookup"] == [
         (before.external_id,)
     ]
 
 
-def claimed_intent():
-    from django_invoice_cancel.domain.audit import AuditContext
-
-    return AuditContext("clerk")
-
-
-# -- a receiver of the claim that is interrupted ----------------------------------------------------------------
-
-
 class Interruption(BaseException):
-    """What no receiver is expected to raise, and Django does not catch."""
+    """An exception that Django does not catch in receivers."""
 
 
 def interrupt(received):
     raise Interruption
 
 
-@pytest.mark.parametrize("repeat", [False, True], ids=["cancel", "repeat of a doubt"])
-def test_an_interrupted_receiver_of_the_claim_gives_the_claim_back_first(sandbox, register, repeat):
+@pytest.mark.parametrize("is_repeated_request", [False, True], ids=["first request", "repeated request"])
+def test_claim_is_released_if_its_receiver_is_interrupted(sandbox, register, is_repeated_request):
     """Nothing was sent, so the invoice must not wait until its claim counts as abandoned."""
-    invoice = register("error_500_before", provider="firekassa") if repeat else register()
-    if repeat:
+    invoice = register("error_500_before", provider="firekassa") if is_repeated_request else register()
+    if is_repeated_request:
         cancel_error(invoice.cancel)
     sent, before = sandbox.count("cancel"), stored(invoice).status
-    with travel_forward(minutes=16), on_status("canceling", interrupt), pytest.raises(Interruption):
-        stored(invoice).reconcile(resubmit=True) if repeat else stored(invoice).cancel()
+    with travel_forward(minutes=16), receiver_on("canceling", interrupt), pytest.raises(Interruption):
+        stored(invoice).reconcile(resubmit=True) if is_repeated_request else stored(invoice).cancel()
     assert stored(invoice).status == before
-    assert before == ("in_doubt" if repeat else "created")
+    assert before == ("in_doubt" if is_repeated_request else "created")
     assert log_entries(invoice)[-2:] == [
         (before, "canceling", "", ""),
         ("canceling", before, "not_processed", "given_back"),

@@ -1,4 +1,4 @@
-"""Times written by a clock that was ahead, or was set back later, do not block for the whole clock error."""
+"""Times that a fast clock wrote, or a clock that was set back later, do not block for the whole clock error."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,11 +26,11 @@ AHEAD = {
     "an hour": timedelta(hours=1),
     "a year": timedelta(days=365),
 }
-each_wrong_clock = pytest.mark.parametrize("ahead", AHEAD.values(), ids=AHEAD)
+each_clock_error = pytest.mark.parametrize("ahead", AHEAD.values(), ids=AHEAD)
 
 
 def at(seconds=0.0, *, ahead=timedelta()):
-    """Travel so many seconds past noon, on a machine whose clock is ahead by so much."""
+    """Move the clock to ``seconds`` after noon, on a machine whose clock is ``ahead``."""
     return time_machine.travel((NOON + timedelta(seconds=seconds) + ahead).timestamp(), tick=False)
 
 
@@ -43,49 +43,52 @@ def codes(results):
     return [result.code for result in results]
 
 
-# -- pauses ---------------------------------------------------------------------------------------------------
-
-
-def single():
+def cancel_one():
     return cancel_error(Invoice.objects.get().cancel).result.code
 
 
-def check():
+def reconcile_one():
     return Invoice.objects.get().reconcile().code
 
 
-def run():
+def cancel_in_bulk():
     [code] = codes(cancel_invoices(Invoice.objects.all()))
     return code
 
 
-def check_run():
+def reconcile_in_bulk():
     [code] = codes(reconcile_invoices(Invoice.objects.all()))
     return code
 
 
-def operation():
+def run_operation():
     left = advance(operations.start(Invoice.objects.all(), actor="Ada").pk)
     assert left.has_more is True
     assert left.wait_seconds == 300
     return "provider_paused"
 
 
-READERS = {"cancel": single, "reconcile": check, "bulk": run, "bulk reconcile": check_run, "operation": operation}
+ENTRY_POINTS = {
+    "cancel": cancel_one,
+    "reconcile": reconcile_one,
+    "bulk": cancel_in_bulk,
+    "bulk reconcile": reconcile_in_bulk,
+    "operation": run_operation,
+}
 
 
-@each_wrong_clock
-@pytest.mark.parametrize("reader", READERS)
-def test_pause_counts_from_its_first_reader_and_keeps_its_length(shop, ahead, reader):
+@each_clock_error
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_pause_begins_at_its_first_reader_and_keeps_its_length(shop, ahead, entry_point):
     make_invoice()
     pause(ahead=ahead)
     with at():
-        assert READERS[reader]() == "provider_paused"
+        assert ENTRY_POINTS[entry_point]() == "provider_paused"
         state = ProviderState.objects.get()
         assert state.paused_at == NOON
         assert state.paused_until == NOON + timedelta(seconds=300)
     with at(299):
-        assert single() == "provider_paused"
+        assert cancel_one() == "provider_paused"
     assert shop.cancel_count == 0
     assert shop.lookup_count == 0
     with at(301):
@@ -93,20 +96,20 @@ def test_pause_counts_from_its_first_reader_and_keeps_its_length(shop, ahead, re
     assert shop.cancel_count == 1
 
 
-def test_sweep_does_not_wait_for_a_pause_that_a_wrong_clock_wrote(shop, settings):
+def test_dispatcher_ends_a_pause_of_a_fast_clock_after_its_length(shop, settings):
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"DISPATCH": "builtins.str"}
     make_invoice()
     with at(-3600):
-        running = operations.start(Invoice.objects.all(), actor="Ada")
+        operation = operations.start(Invoice.objects.all(), actor="Ada")
     pause(ahead=timedelta(hours=1))
     with at(10):
         call_command("run_bulk_operations", dispatch=True)
-    running.refresh_from_db()
-    assert running.worked_at is None  # not dispatched: it could only wait
+    operation.refresh_from_db()
+    assert operation.worked_at is None  # not dispatched: it could only wait
     with at(311):
         call_command("run_bulk_operations", dispatch=True)
-    running.refresh_from_db()
-    assert running.worked_at is not None
+    operation.refresh_from_db()
+    assert operation.worked_at is not None
 
 
 def test_run_on_a_machine_that_is_an_hour_ahead_pauses_the_others_for_as_long_as_itself(shop):
@@ -115,41 +118,41 @@ def test_run_on_a_machine_that_is_an_hour_ahead_pauses_the_others_for_as_long_as
     with at(ahead=timedelta(hours=1)):
         assert codes(cancel_invoices(Invoice.objects.all(), rate=5)) == ["bad_credentials"]
     with at():
-        assert single() == "provider_paused"
+        assert cancel_one() == "provider_paused"
     with at(301):
         assert codes(cancel_invoices(Invoice.objects.all(), rate=5)) == ["canceled"]
     assert shop.cancel_count == 2
 
 
-def test_clock_that_is_set_back_lengthens_its_own_pause_by_no_more_than_its_length(shop):
+def test_pause_written_before_the_clock_was_set_back_lasts_at_most_its_length(shop):
     make_invoice()
     pause(3600)
     with at():
-        assert single() == "provider_paused"
+        assert cancel_one() == "provider_paused"
     with at(301):
         assert Invoice.objects.get().cancel().ok
 
 
 @pytest.mark.parametrize("difference", [-4.9, 0, 4.9])
-def test_clocks_that_differ_by_less_than_the_tolerance_change_nothing(shop, difference):
+def test_difference_within_the_tolerance_changes_no_pause(shop, difference):
     make_invoice()
     pause(ahead=timedelta(seconds=difference))
     before = ProviderState.objects.get()
     with at():
-        assert single() == "provider_paused"
+        assert cancel_one() == "provider_paused"
     after = ProviderState.objects.get()
     assert after.paused_at == before.paused_at
     assert after.paused_until == before.paused_until
     assert timedelta(seconds=abs(difference)) < TOLERANCE
 
 
-def test_two_readers_correct_a_pause_once(shop):
-    """The second has read the row before the first corrected it."""
+def test_concurrent_readers_correct_a_pause_once(shop):
+    """The second reader read the row before the first one corrected it."""
     make_invoice()
     pause(ahead=timedelta(hours=1))
     late = ProviderState.objects.get()
     with at():
-        single()
+        cancel_one()
     with at(100):
         Invoice.objects.all()._writer.correct_pauses([late])
         assert ProviderState.objects.get().seconds_left == 200
@@ -157,21 +160,21 @@ def test_two_readers_correct_a_pause_once(shop):
         assert Invoice.objects.get().cancel().ok
 
 
-def test_new_pause_is_longer_than_one_that_a_wrong_clock_wrote(shop):
+def test_new_pause_replaces_a_shorter_one_of_a_fast_clock(shop):
     make_invoice()
     pause(ahead=timedelta(hours=1), length=60)
     pause(length=300)
     with at(299):
-        assert single() == "provider_paused"
+        assert cancel_one() == "provider_paused"
     with at(301):
         assert Invoice.objects.get().cancel().ok
 
 
-def test_pause_without_a_start_ends_when_it_ends(shop):
+def test_pause_without_a_start_ends_at_its_end(shop):
     make_invoice()
     ProviderState.objects.create(alias="shop", paused_until=NOON + timedelta(seconds=600), pause_code="rate_limited")
     with at(599):
-        assert single() == "provider_paused"
+        assert cancel_one() == "provider_paused"
     with at(601):
         assert Invoice.objects.get().cancel().ok
 
@@ -186,12 +189,9 @@ def test_pause_that_ends_before_it_begins_is_over(shop):
     assert shop.cancel_count == 1
 
 
-# -- invoices -------------------------------------------------------------------------------------------------
-
-
-@each_wrong_clock
-def test_claim_of_a_wrong_clock_is_taken_up_when_it_is_over_or_at_once(shop, ahead):
-    """Never early: what is sent now may be its request. Late by a day at the most."""
+@each_clock_error
+def test_claim_of_a_fast_clock_expires_after_its_lifetime_or_at_once_if_impossible(shop, ahead):
+    """Never early, because its request may be sent at this moment. At most a day late."""
     with at(ahead=ahead):
         invoice = make_invoice("canceling")
     is_impossible = ahead > timedelta(days=1, minutes=1)
@@ -206,7 +206,7 @@ def test_claim_of_a_wrong_clock_is_taken_up_when_it_is_over_or_at_once(shop, ahe
     assert shop.lookup_count == 1
 
 
-def test_claim_that_is_a_year_ahead_ends_as_open_after_its_doubt_period(shop):
+def test_claim_that_is_a_year_ahead_is_reopened_after_the_doubt_period(shop):
     with at(ahead=timedelta(days=365)):
         invoice = make_invoice("canceling")
     with at(10):
@@ -221,15 +221,15 @@ def test_claim_that_is_a_year_ahead_ends_as_open_after_its_doubt_period(shop):
     assert shop.cancel_count == 0
 
 
-@pytest.mark.parametrize("way", ["cron", "reconcile", "resolve"])
+@pytest.mark.parametrize("caller", ["command", "reconcile", "resolve"])
 @pytest.mark.parametrize("supports_lookup", [True, False], ids=["lookup", "no lookup"])
-def test_doubt_of_a_clock_that_is_a_year_ahead_is_over_a_doubt_period_after_it_is_seen(scripted, way, supports_lookup):
+def test_doubt_that_is_a_year_ahead_ends_a_doubt_period_after_its_first_reader(scripted, caller, supports_lookup):
     shop = scripted(supports_lookup=supports_lookup)
     with at(ahead=timedelta(days=365)):
         invoice = make_invoice("in_doubt")
     with at(10):
         assert not supports_lookup or Invoice.objects.due_for_reconciling().exists()
-        if way == "reconcile":
+        if caller == "reconcile":
             invoice.reconcile()
         else:
             call_reconcile()
@@ -237,7 +237,7 @@ def test_doubt_of_a_clock_that_is_a_year_ahead_is_over_a_doubt_period_after_it_i
     with at(909):
         assert stored(invoice).reconcile().outcome == "in_doubt"
     with at(911):
-        if supports_lookup and way != "resolve":
+        if supports_lookup and caller != "resolve":
             assert stored(invoice).reconcile().status == "created"
         else:
             stored(invoice).resolve("created", actor="Ada", reason="seen in the dashboard")
@@ -249,14 +249,14 @@ def call_reconcile():
     try:
         call_command("reconcile_invoices", verbosity=0)
     except CommandError as error:
-        assert error.returncode in (3, 4)  # noqa: PT017 - in doubt, or not to be asked
+        assert error.returncode in (3, 4)  # noqa: PT017 - in doubt, or not possible
 
 
 @pytest.mark.parametrize("status", ["in_doubt", "created"])
-def test_check_that_is_due_in_a_year_is_due_now_and_then_as_often_as_others(shop, status):
+def test_lookup_that_is_due_in_a_year_is_due_now_and_then_at_usual_intervals(shop, status):
     with at():
         invoice = make_invoice(status)
-    write(next_check_at=NOON + timedelta(days=365))
+    write_columns(next_check_at=NOON + timedelta(days=365))
     with at(60):
         assert codes(reconcile_invoices(Invoice.objects.due_for_reconciling())) == ["still_open"]
         assert not Invoice.objects.due_for_reconciling().exists()
@@ -265,17 +265,17 @@ def test_check_that_is_due_in_a_year_is_due_now_and_then_as_often_as_others(shop
     assert shop.cancel_count == 0
 
 
-def test_last_lookup_of_an_invoice_that_a_wrong_clock_reopened_is_the_last(shop):
+def test_invoice_that_a_fast_clock_reopened_has_one_last_lookup(shop):
     with at():
         make_invoice()
-    write(status_changed_at=NOON + timedelta(days=365), next_check_at=NOON + timedelta(days=365))
+    write_columns(status_changed_at=NOON + timedelta(days=365), next_check_at=NOON + timedelta(days=365))
     with at(60):
         list(reconcile_invoices(Invoice.objects.due_for_reconciling()))
         assert not Invoice.objects.due_for_reconciling().exists()
     assert shop.lookup_count == 1
 
 
-def test_request_of_a_clock_that_is_a_year_ahead_is_carried_out_and_listed(shop):
+def test_cancel_request_that_is_a_year_ahead_is_listed_and_sent(shop):
     with at(ahead=timedelta(days=365)):
         invoice = make_invoice("requested")
     with at(ahead=timedelta()):
@@ -286,47 +286,44 @@ def test_request_of_a_clock_that_is_a_year_ahead_is_carried_out_and_listed(shop)
     assert shop.cancel_count == 1
 
 
-def write(**columns):
+def write_columns(**columns):
     """Write columns past everything that guards them."""
     QuerySet(Invoice).update(**columns)
 
 
-# -- operations -----------------------------------------------------------------------------------------------
-
-
-@each_wrong_clock
-def test_lease_of_a_dead_worker_lasts_for_its_length_after_it_is_seen(shop, ahead):
+@each_clock_error
+def test_lease_of_a_dead_worker_lasts_its_length_after_its_first_reader(shop, ahead):
     make_invoice()
     with at():
-        running = operations.start(Invoice.objects.all(), actor="Ada")
+        operation = operations.start(Invoice.objects.all(), actor="Ada")
     with at(ahead=ahead):
-        assert len(running.items.lease(5, seconds=80)) == 1
+        assert len(operation.items.lease(5, seconds=80)) == 1
     for seconds in (0, 79):
         with at(seconds):
-            assert advance(running.pk).has_more
+            assert advance(operation.pk).has_more
     assert shop.cancel_count == 0
     with at(81):
-        assert advance(running.pk).is_finished
+        assert advance(operation.pk).is_finished
     assert shop.cancel_count == 1
 
 
-def test_lease_of_a_clock_that_is_right_is_left_as_it_is(shop):
+def test_lease_of_a_correct_clock_is_not_changed(shop):
     make_invoice()
     with at():
-        running = operations.start(Invoice.objects.all(), actor="Ada")
-        running.items.lease(5, seconds=3600)
+        operation = operations.start(Invoice.objects.all(), actor="Ada")
+        operation.items.lease(5, seconds=3600)
     with at(3599):
-        assert advance(running.pk).has_more
+        assert advance(operation.pk).has_more
     assert shop.cancel_count == 0
 
 
-@each_wrong_clock
+@each_clock_error
 @pytest.mark.parametrize("column", ["worked_at", "started_at"])
-def test_operation_that_a_dead_worker_left_is_found_two_minutes_after_the_sweep_saw_it(shop, settings, ahead, column):
+def test_operation_of_a_dead_worker_is_dispatched_two_minutes_after_its_first_reader(shop, settings, ahead, column):
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"DISPATCH": f"{__name__}.dispatched.append"}
     make_invoice()
     with at():
-        running = operations.start(Invoice.objects.all(), actor="Ada")
+        operation = operations.start(Invoice.objects.all(), actor="Ada")
     BulkOperation.objects.update(**{column: NOON + ahead})
     dispatched.clear()
     with at():
@@ -334,17 +331,14 @@ def test_operation_that_a_dead_worker_left_is_found_two_minutes_after_the_sweep_
     assert dispatched == []
     with at(121):
         call_command("run_bulk_operations", dispatch=True)
-    assert dispatched == [str(running.pk)]
+    assert dispatched == [str(operation.pk)]
 
 
 dispatched: list[str] = []
 
 
-# -- signs of life --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(days=365)], ids=str)
-def test_sign_of_life_of_a_wrong_clock_hides_no_missing_reconcile(shop, ahead):
+def test_heartbeat_of_a_fast_clock_does_not_hide_that_reconcile_does_not_run(shop, ahead):
     with at(-7200):
         make_invoice("in_doubt")
     with at(ahead=ahead):
@@ -355,7 +349,7 @@ def test_sign_of_life_of_a_wrong_clock_hides_no_missing_reconcile(shop, ahead):
         assert check_reconciling(None, ["default"]) == []
 
 
-def test_doubt_of_a_wrong_clock_is_reported_if_nothing_reconciles(shop):
+def test_doubt_of_a_fast_clock_is_reported_if_reconcile_does_not_run(shop):
     with at(ahead=timedelta(days=365)):
         make_invoice("in_doubt")
     with at():
