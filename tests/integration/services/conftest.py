@@ -1,4 +1,4 @@
-"""Fixtures of the story tests: one sandbox for all, and invoices that are registered with it."""
+"""Fixtures of the service tests: one sandbox for all tests, and invoices that are registered with it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,8 +10,6 @@ from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import ScriptedProvider
 from django_invoice_cancel.testing.sandbox import ProviderSandbox
 
-BOTH = ("firekassa", "cryptocloud")
-
 
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[ProviderSandbox]:
@@ -21,7 +19,7 @@ def running_sandbox() -> Iterator[ProviderSandbox]:
 
 @pytest.fixture
 def sandbox(running_sandbox: ProviderSandbox, settings: Any) -> Iterator[ProviderSandbox]:
-    """Both providers on a real socket, fresh, and configured under their names."""
+    """Yield the sandbox after a reset. Both providers are configured with their own names as aliases."""
     running_sandbox.reset()
     settings.INVOICE_CANCEL = {"PROVIDERS": running_sandbox.settings(deadline=10.0)}
     yield running_sandbox
@@ -43,7 +41,7 @@ def configure(running_sandbox: ProviderSandbox, settings: Any) -> Callable[..., 
 
 @pytest.fixture
 def with_firekassa_lookup(running_sandbox: ProviderSandbox, settings: Any) -> None:
-    """Switch FireKassa's undocumented lookup on."""
+    """Enable FireKassa's undocumented lookup."""
     providers = running_sandbox.settings(deadline=10.0)
     providers["firekassa"]["OPTIONS"]["lookup"] = True
     settings.INVOICE_CANCEL = {"PROVIDERS": providers}
@@ -51,7 +49,7 @@ def with_firekassa_lookup(running_sandbox: ProviderSandbox, settings: Any) -> No
 
 @pytest.fixture
 def register(running_sandbox: ProviderSandbox) -> Callable[..., Invoice]:
-    """Return a function that registers an invoice that the sandbox will behave so about."""
+    """Return a function that registers an invoice with a behaviour of the sandbox."""
 
     def register(behaviour: str = "ordinary", *, provider: str = "cryptocloud", using: str = "default") -> Invoice:
         external_id = running_sandbox.new_id(provider, behaviour)
@@ -63,7 +61,7 @@ def register(running_sandbox: ProviderSandbox) -> Callable[..., Invoice]:
 
 @pytest.fixture
 def web() -> Iterator[responses.RequestsMock]:
-    """The whole internet: what is not registered cannot be connected to."""
+    """Refuse all HTTP requests that are not mocked."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
 
@@ -84,5 +82,5 @@ def scripted(settings: Any) -> Callable[..., ScriptedProvider]:
 
 @pytest.fixture
 def shop(scripted: Callable[..., ScriptedProvider]) -> ScriptedProvider:
-    """The scripted account ``shop``, which cancels what it may and can be asked for a status."""
+    """The scripted account ``shop``. It cancels open invoices and supports lookups."""
     return scripted()

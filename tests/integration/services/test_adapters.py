@@ -1,4 +1,4 @@
-"""A third-party adapter: whatever it does, the call ends with one correct result and shows none of its secrets."""
+"""Any behaviour of a third-party adapter ends with one correct result that shows no secret."""
 
 import asyncio
 import concurrent.futures
@@ -23,15 +23,15 @@ CANARY = "canary/1f+9c=e"
 LOST = [CANCELED_LOG[0], ("canceling", "in_doubt", "in_doubt", "no_answer")]
 
 
-class Anybody(Provider):
-    """Answers with what the test put on the class."""
+class ThirdPartyProvider(Provider):
+    """Returns the reply that the test sets on the class, and counts the calls."""
 
-    verbose_name = "Anybody's Pay"
+    verbose_name = "Third-Party Pay"
     secret_options = frozenset({"password"})
     id_form = "digits"
     id_pattern = re.compile("[0-9]+")
     supports_lookup = True
-    asked = 0
+    calls = 0
     answer = None
 
     def __init__(self, alias, *, password, **common):
@@ -39,48 +39,48 @@ class Anybody(Provider):
         self.password = password
 
     def cancel(self, external_id, *, lease):
-        type(self).asked += 1
+        type(self).calls += 1
         return self.answer(external_id) if callable(self.answer) else self.answer
 
     def lookup(self, external_ids):
-        type(self).asked += 1
+        type(self).calls += 1
         return self.answer(external_ids) if callable(self.answer) else self.answer
 
 
 @pytest.fixture
-def anybody(settings, monkeypatch):
+def registered_with(settings, monkeypatch):
     """Return a function that sets the adapter's answer and registers an invoice with it."""
-    entry = {"BACKEND": f"{__name__}.Anybody", "OPTIONS": {"password": CANARY}}
-    settings.INVOICE_CANCEL = {"PROVIDERS": {"anybody": entry}}
+    entry = {"BACKEND": f"{__name__}.ThirdPartyProvider", "OPTIONS": {"password": CANARY}}
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"registered_with": entry}}
 
     def invoice(answer):
-        monkeypatch.setattr(Anybody, "asked", 0)
+        monkeypatch.setattr(ThirdPartyProvider, "calls", 0)
         answers(answer)
-        return Invoice.objects.create(provider="anybody", external_id="17")
+        return Invoice.objects.create(provider="registered_with", external_id="17")
 
     def answers(answer):
-        monkeypatch.setattr(Anybody, "answer", staticmethod(answer) if callable(answer) else answer)
+        monkeypatch.setattr(ThirdPartyProvider, "answer", staticmethod(answer) if callable(answer) else answer)
 
     invoice.answers = answers
     return invoice
 
 
 def raises(error):
-    def answer(asked):
+    def answer(calls):
         raise error
 
     return answer
 
 
-def of(reply):
-    return lambda asked: dict.fromkeys(asked, reply)
+def for_each(reply):
+    return lambda calls: dict.fromkeys(calls, reply)
 
 
-NONSENSE = [
+INVALID_REPLIES = [
     pytest.param(None, id="None"),
     pytest.param(True, id="True"),
     pytest.param("canceled", id="a string"),
-    pytest.param(LookupReply(Status.CANCELED, "observed", is_answer=True), id="a reply to another question"),
+    pytest.param(LookupReply(Status.CANCELED, "observed", is_answer=True), id="a reply to a lookup"),
     pytest.param(ProviderReply(Outcome.CANCELED, ""), id="no code"),
     pytest.param(ProviderReply(Outcome.CANCELED, 7), id="a code that is a number"),
     pytest.param(ProviderReply(Outcome.CANCELED, "x" * 33), id="a code too long for its column"),
@@ -96,9 +96,9 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize("nonsense", NONSENSE)
-def test_nonsense_to_a_cancel_is_doubt(anybody, caplog, nonsense):
-    invoice = anybody(nonsense)
+@pytest.mark.parametrize("reply", INVALID_REPLIES)
+def test_invalid_reply_to_a_cancel_is_a_doubt(registered_with, caplog, reply):
+    invoice = registered_with(reply)
     error = cancel_error(invoice.cancel)
     assert type(error) is CancelInDoubt
     assert error.result.code == "adapter_error"
@@ -106,64 +106,64 @@ def test_nonsense_to_a_cancel_is_doubt(anybody, caplog, nonsense):
     assert error.result.provider_message.endswith(("Error", "StopIteration"))
     assert log_entries(invoice)[-1] == ("canceling", "in_doubt", "in_doubt", "adapter_error")
     assert "Traceback (most recent call last)" in caplog.text
-    assert "The adapter of anybody failed" in caplog.text
+    assert "The adapter of third-party failed" in caplog.text
     assert CANARY not in caplog.text
     assert stored(invoice).status == "in_doubt"
-    assert Anybody.asked == 1
+    assert ThirdPartyProvider.calls == 1
 
 
 @pytest.mark.parametrize(
-    "nonsense",
+    "reply",
     [
         pytest.param(None, id="None"),
-        pytest.param(of(None), id="None for each"),
-        pytest.param(of("canceled"), id="a string for each"),
-        pytest.param(of(LookupReply("canceled", "observed", is_answer=True)), id="a status that is a string"),
-        pytest.param(of(LookupReply(None, "no_answer", is_answer=False, retry_after=-3)), id="a negative pause"),
+        pytest.param(for_each(None), id="None for each"),
+        pytest.param(for_each("canceled"), id="a string for each"),
+        pytest.param(for_each(LookupReply("canceled", "observed", is_answer=True)), id="a status that is a string"),
+        pytest.param(for_each(LookupReply(None, "no_answer", is_answer=False, retry_after=-3)), id="a negative pause"),
         pytest.param(raises(RuntimeError(f"bad password {CANARY}")), id="RuntimeError"),
     ],
 )
-def test_nonsense_to_a_lookup_leaves_the_doubt(anybody, caplog, nonsense):
-    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+def test_invalid_reply_to_a_lookup_leaves_the_doubt(registered_with, caplog, reply):
+    invoice = registered_with(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
     cancel_error(invoice.cancel)
-    anybody.answers(nonsense)
+    registered_with.answers(reply)
     with travel_forward(minutes=16):
         found = invoice.reconcile()
     assert found.outcome == "in_doubt"
     assert found.code == "adapter_error"
     assert found.status == "in_doubt"
     assert (*status_and_log(invoice), stored(invoice).check_count) == ("in_doubt", LOST, 0)
-    assert "The adapter of anybody failed" in caplog.text
+    assert "The adapter of third-party failed" in caplog.text
     assert CANARY not in caplog.text
-    assert Anybody.asked == 2
+    assert ThirdPartyProvider.calls == 2
 
 
-def test_lookup_that_leaves_an_invoice_out_is_no_answer(anybody):
-    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+def test_lookup_without_a_reply_for_the_invoice_is_no_answer(registered_with):
+    invoice = registered_with(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
     cancel_error(invoice.cancel)
-    anybody.answers({})
+    registered_with.answers({})
     with travel_forward(minutes=16):
         found = invoice.reconcile()
     assert found.outcome == "in_doubt"
     assert found.code == "no_answer"
     assert stored(invoice).check_count == 0
-    assert (*status_and_log(invoice), Anybody.asked) == ("in_doubt", LOST, 2)
+    assert (*status_and_log(invoice), ThirdPartyProvider.calls) == ("in_doubt", LOST, 2)
 
 
-def test_own_code_of_an_adapter_comes_through(anybody):
-    """A code that is none of ours has the sentence of its outcome."""
-    invoice = anybody(ProviderReply(Outcome.REFUSED, "card_network_down", provider_message="try Monday"))
+def test_code_of_an_adapter_is_logged_and_returned(registered_with):
+    """The message of an unknown code is that of its outcome."""
+    invoice = registered_with(ProviderReply(Outcome.REFUSED, "card_network_down", provider_message="try Monday"))
     error = cancel_error(invoice.cancel)
     assert type(error) is CancelRefused
     assert error.result.code == "card_network_down"
-    assert str(error.result.message) == "Anybody's Pay refused to cancel it."
+    assert str(error.result.message) == "Third-Party Pay refused to cancel it."
     assert error.result.provider_message == "try Monday"
     assert log_entries(invoice)[-1] == ("canceling", "created", "refused", "card_network_down")
-    assert Anybody.asked == 1
+    assert ThirdPartyProvider.calls == 1
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome", "code", "becomes"),
+    ("status", "outcome", "code", "final_status"),
     [
         (Status.CREATED, "in_doubt", "contradictory_answer", "in_doubt"),
         (Status.CANCELING, "in_doubt", "contradictory_answer", "in_doubt"),
@@ -173,23 +173,23 @@ def test_own_code_of_an_adapter_comes_through(anybody):
         (Status.PAID, "refused", "has_payment", "paid"),
     ],
 )
-def test_refusal_that_names_a_status(anybody, status, outcome, code, becomes):
-    invoice = anybody(ProviderReply(Outcome.REFUSED, "no", status=status))
+def test_status_in_a_refusal_is_stored_if_it_is_possible(registered_with, status, outcome, code, final_status):
+    invoice = registered_with(ProviderReply(Outcome.REFUSED, "no", status=status))
     try:
-        told = invoice.cancel()
+        result = invoice.cancel()
     except (CancelInDoubt, CancelRefused) as error:
-        told = error.result
-    assert told.outcome == outcome
-    assert told.code == code
-    assert told.status == becomes
-    assert stored(invoice).status == becomes
-    assert log_entries(invoice)[-1][:3] == ("canceling", becomes, outcome)
-    assert Anybody.asked == 1
+        result = error.result
+    assert result.outcome == outcome
+    assert result.code == code
+    assert result.status == final_status
+    assert stored(invoice).status == final_status
+    assert log_entries(invoice)[-1][:3] == ("canceling", final_status, outcome)
+    assert ThirdPartyProvider.calls == 1
 
 
-@pytest.mark.parametrize("money", [Status.PARTIALLY_PAID, Status.PAID, Status.OVERPAID])
+@pytest.mark.parametrize("paid_status", [Status.PARTIALLY_PAID, Status.PAID, Status.OVERPAID])
 @pytest.mark.parametrize(
-    ("outcome", "code", "is_flagged"),
+    ("outcome", "code", "is_marked"),
     [
         ("canceled", "canceled", True),
         ("already_canceled", "already_canceled", True),
@@ -198,56 +198,56 @@ def test_refusal_that_names_a_status(anybody, status, outcome, code, becomes):
         ("in_doubt", "no_answer", False),
     ],
 )
-def test_money_named_in_any_reply_is_taken_in(anybody, money, outcome, code, is_flagged):
-    """A reply that names both a confirmation and money is flagged like a payment after a cancellation."""
-    invoice = anybody(ProviderReply(Outcome(outcome), code, status=money))
+def test_payment_in_any_reply_is_stored(registered_with, paid_status, outcome, code, is_marked):
+    """A confirmation with a paid status is marked like a payment after a cancellation."""
+    invoice = registered_with(ProviderReply(Outcome(outcome), code, status=paid_status))
     error = cancel_error(invoice.cancel)
     assert type(error) is CancelRefused
     assert error.result.code == "has_payment"
-    assert error.result.status == money
-    assert status_and_log(invoice) == (money, [CANCELED_LOG[0], ("canceling", money, outcome, code)])
-    assert (stored(invoice).paid_after_cancel_at is not None) is is_flagged
+    assert error.result.status == paid_status
+    assert status_and_log(invoice) == (paid_status, [CANCELED_LOG[0], ("canceling", paid_status, outcome, code)])
+    assert (stored(invoice).paid_after_cancel_at is not None) is is_marked
     assert cancel_error(stored(invoice).cancel).result.code == "has_payment"
-    assert Anybody.asked == 1
+    assert ThirdPartyProvider.calls == 1
 
 
 @pytest.mark.parametrize("outcome", ["canceled", "refused", "not_processed", "in_doubt"])
-def test_money_named_in_a_reply_of_a_bulk_run_is_taken_in_and_not_asked_for_again(anybody, outcome):
-    anybody(ProviderReply(Outcome(outcome), "code", status=Status.PAID))
+def test_payment_in_a_reply_of_a_bulk_run_is_stored_and_ends_the_attempts(registered_with, outcome):
+    registered_with(ProviderReply(Outcome(outcome), "code", status=Status.PAID))
     results = cancel_invoices(Invoice.objects.all())
     assert [(each.outcome, each.code, each.status) for each in results] == [("refused", "has_payment", "paid")]
     assert set(Invoice.objects.values_list("status", flat=True)) == {"paid"}
-    assert Anybody.asked == 1
+    assert ThirdPartyProvider.calls == 1
 
 
 @pytest.mark.parametrize("outcome", ["canceled", "refused", "not_processed", "in_doubt"])
-def test_money_named_in_the_reply_to_a_repeat_is_taken_in(anybody, monkeypatch, outcome):
-    """An adapter without lookup: the repeat is the only request that can learn of the payment."""
-    monkeypatch.setattr(Anybody, "supports_lookup", False)
-    monkeypatch.setattr(Anybody, "is_repeat_harmless", True)
-    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+def test_payment_in_the_reply_to_a_repeated_request_is_stored(registered_with, monkeypatch, outcome):
+    """Without a lookup, only the repeated request can return the payment."""
+    monkeypatch.setattr(ThirdPartyProvider, "supports_lookup", False)
+    monkeypatch.setattr(ThirdPartyProvider, "is_repeat_harmless", True)
+    invoice = registered_with(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
     cancel_error(invoice.cancel)
-    anybody.answers(ProviderReply(Outcome(outcome), "code", status=Status.PAID))
+    registered_with.answers(ProviderReply(Outcome(outcome), "code", status=Status.PAID))
     with travel_forward(minutes=16):
         found = stored(invoice).reconcile(resubmit=True)
     assert found.code == "has_payment"
     assert found.status == "paid"
     assert stored(invoice).status == "paid"
-    assert Anybody.asked == 2
+    assert ThirdPartyProvider.calls == 2
 
 
 @pytest.mark.parametrize("outcome", ["canceled", "refused", "not_processed", "in_doubt"])
-def test_money_named_in_a_late_reply_is_taken_in(anybody, outcome):
-    """Another process took the abandoned claim over before the answer came."""
+def test_payment_in_a_late_reply_is_stored(registered_with, outcome):
+    """Another process resolved the abandoned claim before the answer arrived."""
 
     def slow(external_id):
         with travel_forward(minutes=10):
             Invoice.objects.get().reconcile()
-        anybody.answers(of(LookupReply(None, "no_answer", is_answer=False)))
+        registered_with.answers(for_each(LookupReply(None, "no_answer", is_answer=False)))
         return ProviderReply(Outcome(outcome), "code", status=Status.PAID)
 
-    invoice = anybody(slow)
-    anybody.answers(lambda asked: slow(asked) if isinstance(asked, str) else {})
+    invoice = registered_with(slow)
+    registered_with.answers(lambda calls: slow(calls) if isinstance(calls, str) else {})
     error = cancel_error(invoice.cancel)
     assert error.result.code == "has_payment"
     assert error.result.status == "paid"
@@ -263,8 +263,8 @@ def test_money_named_in_a_late_reply_is_taken_in(anybody, outcome):
 @pytest.mark.parametrize(
     "status", [Status.CREATED, Status.CANCELING, Status.IN_DOUBT, Status.EXPIRED, Status.FAILED], ids=str
 )
-def test_confirmation_that_names_another_status_is_doubt(anybody, outcome, status):
-    invoice = anybody(ProviderReply(Outcome(outcome), "code", status=status))
+def test_confirmation_with_another_status_is_a_doubt(registered_with, outcome, status):
+    invoice = registered_with(ProviderReply(Outcome(outcome), "code", status=status))
     error = cancel_error(invoice.cancel)
     assert type(error) is CancelInDoubt
     assert error.result.code == "contradictory_answer"
@@ -272,84 +272,84 @@ def test_confirmation_that_names_another_status_is_doubt(anybody, outcome, statu
         "in_doubt",
         [CANCELED_LOG[0], ("canceling", "in_doubt", "in_doubt", "contradictory_answer")],
     )
-    assert Anybody.asked == 1
+    assert ThirdPartyProvider.calls == 1
 
 
 @pytest.mark.parametrize("outcome", ["canceled", "already_canceled"])
-def test_confirmation_that_names_canceled_is_one(anybody, outcome):
-    invoice = anybody(ProviderReply(Outcome(outcome), "code", status=Status.CANCELED))
+def test_confirmation_with_the_status_canceled_is_a_confirmation(registered_with, outcome):
+    invoice = registered_with(ProviderReply(Outcome(outcome), "code", status=Status.CANCELED))
     assert invoice.cancel().ok
     assert status_and_log(invoice) == ("canceled", [CANCELED_LOG[0], ("canceling", "canceled", outcome, "code")])
-    assert Anybody.asked == 1
+    assert ThirdPartyProvider.calls == 1
 
 
 @pytest.mark.parametrize("outcome", ["not_processed", "in_doubt"])
 @pytest.mark.parametrize("status", [Status.CREATED, Status.CANCELED, Status.EXPIRED, Status.FAILED], ids=str)
-def test_other_status_beside_an_answer_that_proves_nothing_proves_nothing(anybody, outcome, status):
-    invoice = anybody(ProviderReply(Outcome(outcome), "code", status=status))
+def test_status_in_a_reply_that_proves_nothing_is_not_stored(registered_with, outcome, status):
+    invoice = registered_with(ProviderReply(Outcome(outcome), "code", status=status))
     error = cancel_error(invoice.cancel)
     is_contradictory = outcome == "not_processed" and status != "created"
     assert error.result.code == ("contradictory_answer" if is_contradictory else "code")
     assert stored(invoice).status == ("in_doubt" if is_contradictory or outcome == "in_doubt" else "created")
-    assert Anybody.asked == 1
+    assert ThirdPartyProvider.calls == 1
 
 
 @pytest.mark.parametrize("code", ["no_answer", "not_found", "unreadable_answer"])
-def test_money_named_in_any_reply_to_a_lookup_is_taken_in(anybody, code):
-    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+def test_payment_in_any_reply_to_a_lookup_is_stored(registered_with, code):
+    invoice = registered_with(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
     cancel_error(invoice.cancel)
-    anybody.answers(of(LookupReply(Status.PAID, code, is_answer=False)))
+    registered_with.answers(for_each(LookupReply(Status.PAID, code, is_answer=False)))
     with travel_forward(minutes=16):
         assert stored(invoice).reconcile().code == "has_payment"
     assert stored(invoice).status == "paid"
-    assert Anybody.asked == 2
+    assert ThirdPartyProvider.calls == 2
 
 
 @pytest.mark.parametrize("status", [Status.CANCELED, Status.CREATED, Status.EXPIRED, Status.IN_DOUBT, Status.CANCELING])
-def test_lookup_that_is_no_answer_names_no_other_status(anybody, status):
-    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+def test_other_status_in_a_lookup_without_an_answer_is_not_stored(registered_with, status):
+    invoice = registered_with(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
     cancel_error(invoice.cancel)
-    anybody.answers(of(LookupReply(status, "no_answer", is_answer=False)))
+    registered_with.answers(for_each(LookupReply(status, "no_answer", is_answer=False)))
     with travel_forward(minutes=16):
         assert stored(invoice).reconcile().status == "in_doubt"
-    assert (*status_and_log(invoice), Anybody.asked) == ("in_doubt", LOST, 2)
+    assert (*status_and_log(invoice), ThirdPartyProvider.calls) == ("in_doubt", LOST, 2)
 
 
 @pytest.mark.parametrize("status", [Status.IN_DOUBT, Status.CANCELING], ids=str)
-def test_lookup_that_names_a_status_of_ours_alone_is_no_answer(anybody, status):
-    invoice = anybody(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
+def test_internal_status_in_a_lookup_is_a_contradiction(registered_with, status):
+    invoice = registered_with(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
     cancel_error(invoice.cancel)
-    anybody.answers(of(LookupReply(status, "observed", is_answer=True)))
+    registered_with.answers(for_each(LookupReply(status, "observed", is_answer=True)))
     with travel_forward(minutes=16):
         found = stored(invoice).reconcile()
     assert found.outcome == "in_doubt"
     assert found.code == "contradictory_answer"
-    assert (*status_and_log(invoice), Anybody.asked) == ("in_doubt", LOST, 2)
+    assert (*status_and_log(invoice), ThirdPartyProvider.calls) == ("in_doubt", LOST, 2)
 
 
-def test_words_of_an_adapter_are_masked_and_cut_for_it(anybody):
-    """Also what PostgreSQL does not take is made harmless, or the answer could not be recorded."""
-    invoice = anybody(
+def test_message_of_an_adapter_is_masked_and_truncated(registered_with):
+    """Characters that PostgreSQL refuses are replaced, or the answer could not be recorded."""
+    invoice = registered_with(
         ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message=f"\x00\ud800 {CANARY} " + "x" * 999)
     )
     error = cancel_error(invoice.cancel)
     assert error.result.provider_message == "\ufffd\ufffd *** " + "x" * 493
     assert invoice.transitions.last().provider_message == error.result.provider_message
     assert type(error) is CancelInDoubt
-    assert (*status_and_log(invoice), Anybody.asked) == ("in_doubt", LOST, 1)
+    assert (*status_and_log(invoice), ThirdPartyProvider.calls) == ("in_doubt", LOST, 1)
 
 
-def test_adapter_that_cannot_be_made_is_misconfigured(anybody, monkeypatch):
+def test_adapter_that_cannot_be_built_is_misconfigured(registered_with, monkeypatch):
     def broken(self, alias, *, password):
         raise KeyError(password.reveal())
 
-    invoice = anybody(None)
-    monkeypatch.setattr(Anybody, "__init__", broken)
+    invoice = registered_with(None)
+    monkeypatch.setattr(ThirdPartyProvider, "__init__", broken)
     error = cancel_error(invoice.cancel)
     assert type(error) is CancelNotPossible
     assert error.result.code == "misconfigured"
-    assert str(error.result.message) == "It cannot be asked for: Provider 'anybody' cannot be made: KeyError: '***'"
-    assert (*status_and_log(invoice), Anybody.asked) == ("created", [], 0)
+    assert str(error.result.message) == "It cannot be asked for: Provider 'third-party' cannot be made: KeyError: '***'"
+    assert (*status_and_log(invoice), ThirdPartyProvider.calls) == ("created", [], 0)
 
 
 class Alarm(Exception):
@@ -371,52 +371,52 @@ INTERRUPTIONS = [
 
 
 @pytest.mark.parametrize("kind", INTERRUPTIONS, ids=lambda kind: kind.__name__)
-def test_interruption_by_the_caller_is_raised_again_once_the_doubt_is_recorded(anybody, kind):
-    """The time limit of a task is no bug of the adapter; the task must end, and the request may have been sent."""
+def test_time_limit_is_reraised_after_the_doubt_is_recorded(registered_with, kind):
+    """The task must end, and its request may have been sent."""
     error = kind()
-    invoice = anybody(raises(error))
-    with pytest.raises(kind) as caught:
+    invoice = registered_with(raises(error))
+    with pytest.raises(kind) as raised:
         invoice.cancel()
-    assert caught.value is error
+    assert raised.value is error
     assert status_and_log(invoice) == ("in_doubt", LOST)
-    assert Anybody.asked == 1
-    anybody.answers(raises(kind()))
+    assert ThirdPartyProvider.calls == 1
+    registered_with.answers(raises(kind()))
     with travel_forward(minutes=16), pytest.raises(kind):
         stored(invoice).reconcile()
-    assert (*status_and_log(invoice), Anybody.asked) == ("in_doubt", LOST, 2)
+    assert (*status_and_log(invoice), ThirdPartyProvider.calls) == ("in_doubt", LOST, 2)
 
 
-def test_what_a_signal_handler_raises_is_raised_again_once_the_doubt_is_recorded(anybody):
-    handler_is = signal.getsignal(signal.SIGALRM)
+def test_exception_of_a_signal_handler_is_reraised_after_the_doubt_is_recorded(registered_with):
+    handler_before = signal.getsignal(signal.SIGALRM)
 
-    def ring(external_id):
+    def raise_alarm(external_id):
         signal.raise_signal(signal.SIGALRM)
 
     def on_alarm(*_):
         raise Alarm
 
-    invoice = anybody(ring)
+    invoice = registered_with(raise_alarm)
     signal.signal(signal.SIGALRM, on_alarm)
     try:
         with pytest.raises(Alarm):
             invoice.cancel()
     finally:
-        signal.signal(signal.SIGALRM, handler_is)
+        signal.signal(signal.SIGALRM, handler_before)
     assert status_and_log(invoice) == ("in_doubt", LOST)
-    assert Anybody.asked == 1
+    assert ThirdPartyProvider.calls == 1
 
 
 @pytest.mark.parametrize("crash", [KeyboardInterrupt, SystemExit])
-def test_interrupt_within_an_adapter_is_raised_again_once_the_doubt_is_recorded(anybody, crash):
+def test_interrupt_in_an_adapter_is_reraised_after_the_doubt_is_recorded(registered_with, crash):
     """The request may have been sent, also if the adapter asked for no lease."""
     error = crash()
-    invoice = anybody(raises(error))
-    with pytest.raises(crash) as caught:
+    invoice = registered_with(raises(error))
+    with pytest.raises(crash) as raised:
         invoice.cancel()
-    assert caught.value is error
+    assert raised.value is error
     assert status_and_log(invoice) == ("in_doubt", LOST)
-    anybody.answers(of(LookupReply(Status.CANCELED, "observed", is_answer=True)))
+    registered_with.answers(for_each(LookupReply(Status.CANCELED, "observed", is_answer=True)))
     with travel_forward(minutes=7):
         assert stored(invoice).reconcile().status == "canceled"
     assert status_and_log(invoice) == ("canceled", [*LOST, ("in_doubt", "canceled", "already_canceled", "observed")])
-    assert Anybody.asked == 2
+    assert ThirdPartyProvider.calls == 2

@@ -13,14 +13,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def contradict(invoice, status="canceled"):
-    """Let a webhook report what the provider does not hold, then look it up after the doubt period."""
+    """Observe a status that the provider does not have, then look the invoice up after the doubt period."""
     stored(invoice).observe_status(status)
     with travel_forward(minutes=16):
         return stored(invoice).reconcile()
 
 
 @pytest.mark.parametrize("status", ["canceled", "expired", "failed"])
-def test_reconcile_returns_a_doubt_and_leaves_the_status(sandbox, register, status, caplog):
+def test_reconcile_returns_in_doubt_and_keeps_the_status(sandbox, register, status, caplog):
     invoice = register()
     result = contradict(invoice, status)
     assert result.outcome == "in_doubt"
@@ -36,7 +36,7 @@ def test_reconcile_returns_a_doubt_and_leaves_the_status(sandbox, register, stat
     assert sandbox.count("cancel") == 0
 
 
-def test_reconcile_of_many_returns_the_same(sandbox, register):
+def test_bulk_reconcile_returns_in_doubt(sandbox, register):
     invoice = register()
     stored(invoice).observe_status("canceled")
     with travel_forward(minutes=16):
@@ -46,7 +46,7 @@ def test_reconcile_of_many_returns_the_same(sandbox, register):
     assert result.status == "canceled"
 
 
-def test_an_unanswered_lookup_does_not_end_the_doubt(sandbox, register):
+def test_lookup_without_an_answer_keeps_the_contradiction(sandbox, register):
     invoice = register()
     contradict(invoice)
     sandbox.script(invoice.external_id, ["error_500_before"])
@@ -57,7 +57,7 @@ def test_an_unanswered_lookup_does_not_end_the_doubt(sandbox, register):
     assert result.status == "canceled"
 
 
-def test_a_lookup_before_the_end_of_the_doubt_period_returns_the_stored_status(sandbox, register):
+def test_lookup_within_the_doubt_period_returns_the_stored_status(sandbox, register):
     invoice = register()
     stored(invoice).observe_status("canceled")
     result = stored(invoice).reconcile()
@@ -65,7 +65,7 @@ def test_a_lookup_before_the_end_of_the_doubt_period_returns_the_stored_status(s
     assert stored(invoice).contradicted_at is None
 
 
-def test_reconcile_returns_canceled_again_once_the_provider_agrees(sandbox, register):
+def test_reconcile_returns_already_canceled_after_the_provider_agrees(sandbox, register):
     invoice = register()
     contradict(invoice)
     sandbox.carry_out(invoice.external_id)
@@ -75,7 +75,7 @@ def test_reconcile_returns_canceled_again_once_the_provider_agrees(sandbox, regi
     assert stored(invoice).contradicted_at is None
 
 
-def test_cancel_still_returns_already_canceled_and_sends_nothing(sandbox, register):
+def test_cancel_returns_already_canceled_and_sends_nothing(sandbox, register):
     invoice = register()
     contradict(invoice)
     result = stored(invoice).cancel()
@@ -85,14 +85,14 @@ def test_cancel_still_returns_already_canceled_and_sends_nothing(sandbox, regist
 
 
 @pytest.mark.parametrize("status", ["expired", "failed"])
-def test_cancel_of_what_is_closed_otherwise_still_sends_nothing(sandbox, register, status):
+def test_cancel_of_an_expired_or_failed_invoice_sends_nothing(sandbox, register, status):
     invoice = register()
     contradict(invoice, status)
     assert cancel_error(stored(invoice).cancel).result.code == "closed"
     assert sandbox.count("cancel") == 0
 
 
-def test_what_a_person_reopened_is_canceled_at_the_provider(sandbox, register):
+def test_invoice_that_an_operator_reopened_is_canceled_at_the_provider(sandbox, register):
     invoice = register()
     contradict(invoice)
     stored(invoice).resolve("created", actor="Ada", reason="open in the dashboard")

@@ -13,8 +13,8 @@ from tests.support.results import cancel_error
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 
-class WritesGoToOther:
-    """A router as of a primary and its replica: reads here, writes there."""
+class WriteToOther:
+    """A router that reads from "default" and writes to "other"."""
 
     def db_for_read(self, model, **hints):
         return "default" if model._meta.app_label == "invoice_cancel" else None
@@ -26,11 +26,11 @@ class WritesGoToOther:
         return True
 
 
-def rows(using):
+def count_rows(using):
     return [model.objects.using(using).count() for model in (Invoice, InvoiceTransition, ProviderState)]
 
 
-LOST = [CANCELED_LOG[0], ("canceling", "in_doubt", "in_doubt", "provider_error")]
+IN_DOUBT = [CANCELED_LOG[0], ("canceling", "in_doubt", "in_doubt", "provider_error")]
 
 
 def cancel(invoice, sandbox):
@@ -63,17 +63,20 @@ def reconcile(invoice, sandbox):
     cancel_error(invoice.cancel)
     with travel_forward(minutes=16):
         assert invoice.reconcile().status == "canceled"
-    assert status_and_log(invoice) == ("canceled", [*LOST, ("in_doubt", "canceled", "already_canceled", "observed")])
+    assert status_and_log(invoice) == (
+        "canceled",
+        [*IN_DOUBT, ("in_doubt", "canceled", "already_canceled", "observed")],
+    )
 
 
 def resolve(invoice, sandbox):
     sandbox.script(invoice.external_id, ["error_500_after"])
     cancel_error(invoice.cancel)
-    invoice.resolve("expired", actor="ada", reason="seen in the cabinet")
-    assert status_and_log(invoice) == ("expired", [*LOST, ("in_doubt", "expired", "", "resolved")])
+    invoice.resolve("expired", actor="ada", reason="seen in the dashboard")
+    assert status_and_log(invoice) == ("expired", [*IN_DOUBT, ("in_doubt", "expired", "", "resolved")])
 
 
-def be_paused(invoice, sandbox):
+def cancel_at_a_paused_provider(invoice, sandbox):
     sandbox.script(invoice.external_id, ["rate_limited"])
     cancel_error(invoice.cancel)
     assert cancel_error(invoice.cancel).result.code == "provider_paused"
@@ -83,33 +86,33 @@ def be_paused(invoice, sandbox):
 
 @pytest.mark.parametrize(
     "method",
-    [cancel, cancel_on_commit, observe, observe_by_id, reconcile, resolve, be_paused],
+    [cancel, cancel_on_commit, observe, observe_by_id, reconcile, resolve, cancel_at_a_paused_provider],
     ids=lambda method: method.__name__,
 )
-def test_method_writes_in_the_database_of_the_invoice(sandbox, register, method):
+def test_method_writes_to_the_database_of_the_invoice(sandbox, register, method):
     invoice = register(using="other")
     method(invoice, sandbox)
-    assert rows("default") == [0, 0, 0]
-    assert rows("other")[:2] == [1, len(log_entries(invoice))]
+    assert count_rows("default") == [0, 0, 0]
+    assert count_rows("other")[:2] == [1, len(log_entries(invoice))]
     assert len(log_entries(invoice)) > 0
     assert sandbox.count("cancel") == (0 if method in (observe, observe_by_id) else 1)
 
 
-def test_register_writes_where_it_is_told(sandbox):
+def test_register_writes_to_the_database_of_the_manager(sandbox):
     external_id = sandbox.new_id("firekassa")
     manager = Invoice.objects.db_manager("other")
     invoice, created = manager.register(provider="firekassa", external_id=external_id)
     assert created is True
     assert invoice._state.db == "other"
-    assert rows("default") == [0, 0, 0]
+    assert count_rows("default") == [0, 0, 0]
     assert invoice.cancel().ok
-    assert rows("default") == [0, 0, 0]
+    assert count_rows("default") == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("busy", "is_refused"), [("other", True), ("default", False)])
-def test_guard_is_about_the_invoices_database(sandbox, register, busy, is_refused):
+@pytest.mark.parametrize(("alias", "is_refused"), [("other", True), ("default", False)])
+def test_only_a_transaction_in_the_invoices_database_is_refused(sandbox, register, alias, is_refused):
     invoice = register(using="other")
-    with transaction.atomic(using=busy):
+    with transaction.atomic(using=alias):
         if is_refused:
             with pytest.raises(CancelInTransaction):
                 invoice.cancel()
@@ -119,15 +122,15 @@ def test_guard_is_about_the_invoices_database(sandbox, register, busy, is_refuse
     assert sandbox.count("cancel") == (0 if is_refused else 1)
 
 
-def test_router_sends_every_write_elsewhere(sandbox, settings, django_assert_num_queries):
-    settings.DATABASE_ROUTERS = [f"{__name__}.WritesGoToOther"]
+def test_router_determines_the_database_of_every_write(sandbox, settings, django_assert_num_queries):
+    settings.DATABASE_ROUTERS = [f"{__name__}.WriteToOther"]
     external_id = sandbox.new_id("cryptocloud")
     invoice, _ = Invoice.objects.register(provider="cryptocloud", external_id=external_id)
     with django_assert_num_queries(0, using="default"):
         assert invoice.cancel().ok
         invoice.observe_status("paid")
         assert Invoice.objects.observe_status("cryptocloud", external_id, "overpaid") == invoice
-    assert rows("default") == [0, 0, 0]
-    assert rows("other")[:2] == [1, 4]
+    assert count_rows("default") == [0, 0, 0]
+    assert count_rows("other")[:2] == [1, 4]
     assert connections["other"].in_atomic_block is False
     assert sandbox.count("cancel") == 1

@@ -31,7 +31,7 @@ class UsersInOther:
         return True
 
 
-def refuse_our_tables(execute, sql, params, many, context):
+def refuse_package_tables(execute, sql, params, many, context):
     if "invoice_cancel" in sql:
         raise OperationalError("no such table: invoice_cancel")
     return execute(sql, params, many, context)
@@ -39,12 +39,12 @@ def refuse_our_tables(execute, sql, params, many, context):
 
 @pytest.fixture(params=["same database", "another database"])
 def users_database(request, settings):
-    """The alias of the users' database; in another one than the invoices', our tables do not exist."""
+    """Yield the alias of the users' database. In "other", the tables of this package do not exist."""
     if request.param == "same database":
         yield "default"
         return
     settings.DATABASE_ROUTERS = [f"{__name__}.UsersInOther"]
-    with connections["other"].execute_wrapper(refuse_our_tables):
+    with connections["other"].execute_wrapper(refuse_package_tables):
         yield "other"
 
 
@@ -58,7 +58,7 @@ def delete(user, users_database):
     assert not User.objects.using(users_database).filter(username="ada").exists()
 
 
-def test_deleting_a_user_keeps_the_log(scripted_provider, ada, users_database):
+def test_log_keeps_the_name_of_a_deleted_user(scripted_provider, ada, users_database):
     invoice = make_invoice()
     invoice.cancel(actor=ada)
     assert {row.actor for row in invoice.transitions.all()} == {ada}
@@ -70,7 +70,7 @@ def test_deleting_a_user_keeps_the_log(scripted_provider, ada, users_database):
     ]
 
 
-def test_operation_of_a_deleted_user_is_carried_out_under_the_name(scripted_provider, ada, users_database):
+def test_operation_of_a_deleted_user_is_processed_and_logged_with_the_name(scripted_provider, ada, users_database):
     invoice = make_invoice()
     operation = operations.start(Invoice.objects.all(), actor=ada)
     delete(ada, users_database)
@@ -84,7 +84,7 @@ def test_operation_of_a_deleted_user_is_carried_out_under_the_name(scripted_prov
     assert scripted_provider.cancel_count == 1
 
 
-def test_handled_payment_of_a_deleted_user_keeps_the_name(scripted_provider, ada, users_database):
+def test_handled_payment_keeps_the_name_of_a_deleted_user(scripted_provider, ada, users_database):
     invoice = make_invoice("paid_after_cancel")
     assert invoice.mark_handled(actor=ada, note="paid back")
     assert Invoice.objects.get().paid_after_cancel_handled_by == ada
@@ -95,7 +95,7 @@ def test_handled_payment_of_a_deleted_user_keeps_the_name(scripted_provider, ada
     assert invoice.observe_status("overpaid")
 
 
-def test_saving_an_invoice_works_after_its_user_was_deleted(scripted_provider, ada, users_database):
+def test_invoice_of_a_deleted_user_can_be_saved(scripted_provider, ada, users_database):
     invoice = make_invoice("paid_after_cancel")
     invoice.mark_handled(actor=ada, note="paid back")
     delete(ada, users_database)
@@ -106,7 +106,7 @@ def test_saving_an_invoice_works_after_its_user_was_deleted(scripted_provider, a
     assert Invoice.objects.get().reference == "order-18"
 
 
-def test_admin_pages_name_a_deleted_user(scripted_provider, ada, users_database):
+def test_admin_pages_show_the_name_of_a_deleted_user(scripted_provider, ada, users_database):
     root = "/admin/invoice_cancel"
     handled, canceled = make_invoice("paid_after_cancel"), make_invoice()
     handled.mark_handled(actor=ada, note="paid back")
@@ -123,14 +123,14 @@ def test_admin_pages_name_a_deleted_user(scripted_provider, ada, users_database)
         "list of operations": f"{root}/bulkoperation/",
         "report": f"{root}/bulkoperation/{operation.pk}/change/",
     }
-    answers = {name: client.get(url, follow=True) for name, url in pages.items()}
-    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(pages, 200)
-    assert "by ada" in answers["handled invoice"].content.decode()
-    named = [name for name, answer in answers.items() if "ada" in answer.content.decode()]
-    assert named == ["handled invoice", "canceled invoice", "list of operations", "report"]
+    responses = {name: client.get(url, follow=True) for name, url in pages.items()}
+    assert {name: response.status_code for name, response in responses.items()} == dict.fromkeys(pages, 200)
+    assert "by ada" in responses["handled invoice"].content.decode()
+    shown = [name for name, response in responses.items() if "ada" in response.content.decode()]
+    assert shown == ["handled invoice", "canceled invoice", "list of operations", "report"]
 
 
-def test_admin_names_the_user_of_a_handled_payment_below_a_long_log(scripted_provider, ada, users_database):
+def test_admin_shows_the_user_of_a_handled_payment_with_a_long_log(scripted_provider, ada, users_database):
     handled = make_invoice("paid_after_cancel")
     handled.mark_handled(actor=ada, note="paid back")
     for _ in range(60):
@@ -144,7 +144,7 @@ def test_admin_names_the_user_of_a_handled_payment_below_a_long_log(scripted_pro
     assert "by an unknown user" in client.get(url).content.decode()
 
 
-def test_report_as_csv_works_after_its_user_was_deleted(scripted_provider, ada, users_database):
+def test_csv_report_of_a_deleted_user_can_be_downloaded(scripted_provider, ada, users_database):
     make_invoice()
     operation = operations.start(Invoice.objects.all(), actor=ada)
     advance(operation.pk)
@@ -152,12 +152,12 @@ def test_report_as_csv_works_after_its_user_was_deleted(scripted_provider, ada, 
     delete(ada, users_database)
     client = Client()
     client.force_login(User.objects.get(username="grace"))
-    answer = client.get(f"/admin/invoice_cancel/bulkoperation/{operation.pk}/report.csv")
-    assert answer.status_code == 200
-    assert b"canceled" in b"".join(answer.streaming_content if answer.streaming else [answer.content])
+    response = client.get(f"/admin/invoice_cancel/bulkoperation/{operation.pk}/report.csv")
+    assert response.status_code == 200
+    assert b"canceled" in b"".join(response.streaming_content if response.streaming else [response.content])
 
 
-def test_command_names_a_user_of_the_other_database(scripted_provider, ada, users_database):
+def test_command_finds_a_user_in_the_other_database(scripted_provider, ada, users_database):
     make_invoice()
     call_command("cancel_invoices", "--all", "--noinput", "--actor", "ada", stdout=StringIO(), stderr=StringIO())
     last = InvoiceTransition.objects.last()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.urls("tests.integration.services.urls")
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    ("word", "status"),
+    ("status_string", "status"),
     [
         ("partial", "partially_paid"),
         ("Paid", "paid"),
@@ -22,30 +22,30 @@ pytestmark = pytest.mark.urls("tests.integration.services.urls")
         ("canceled", "canceled"),
     ],
 )
-def test_webhook_view_takes_in_the_providers_word(sandbox, register, client, monkeypatch, word, status):
+def test_webhook_view_stores_the_providers_status(sandbox, register, client, monkeypatch, status_string, status):
     """CryptoCloud's postback names the invoice without its INV-."""
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
     invoice = register()
-    bare = invoice.external_id.removeprefix("INV-")
-    assert client.post(f"/webhook/cryptocloud/{bare}/{word}/").status_code == 200
+    short_id = invoice.external_id.removeprefix("INV-")
+    assert client.post(f"/webhook/cryptocloud/{short_id}/{status_string}/").status_code == 200
     last = invoice.transitions.get()
     assert stored(invoice).status == status
     assert last.to_status == status
     assert last.trigger == "webhook"
-    assert last.provider_message == word
+    assert last.provider_message == status_string
     assert sandbox.requests == []
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("external_id", ["INV-NEVERSEEN", "no such form!"])
-def test_unknown_id_is_none(sandbox, register, external_id):
+def test_unknown_id_returns_none(sandbox, register, external_id):
     register()
     assert Invoice.objects.observe_status("cryptocloud", external_id, "paid") is None
     assert set(Invoice.objects.values_list("status", flat=True)) == {"created"}
 
 
 @pytest.mark.django_db
-def test_managers_form_returns_the_invoice(sandbox, register):
+def test_manager_method_returns_the_invoice(sandbox, register):
     invoice = register(provider="firekassa")
     seen = Invoice.objects.observe_status("firekassa", invoice.external_id, provider_status="partially-paid")
     assert seen == invoice
@@ -53,7 +53,7 @@ def test_managers_form_returns_the_invoice(sandbox, register):
 
 
 @pytest.mark.django_db
-def test_instances_form_says_whether_the_row_changed(sandbox, register):
+def test_instance_method_returns_whether_the_row_changed(sandbox, register):
     invoice = register()
     assert invoice.observe_status("paid") is True
     assert invoice.observe_status("paid") is False
@@ -64,7 +64,7 @@ def test_instances_form_says_whether_the_row_changed(sandbox, register):
 
 
 @pytest.mark.django_db
-def test_created_is_never_taken_in(sandbox, register):
+def test_observed_status_created_is_ignored(sandbox, register):
     invoice = register()
     invoice.observe_status("expired")
     assert invoice.observe_status("created") is False
@@ -74,7 +74,7 @@ def test_created_is_never_taken_in(sandbox, register):
 
 
 @pytest.mark.django_db
-def test_unknown_word_of_the_provider_is_a_row_without_a_move(sandbox, register):
+def test_unknown_status_string_is_logged_only(sandbox, register):
     invoice = register()
     assert invoice.observe_status(provider_status="on_hold") is False
     assert log_entries(invoice) == [("created", "created", "", "unknown_status")]
@@ -82,23 +82,23 @@ def test_unknown_word_of_the_provider_is_a_row_without_a_move(sandbox, register)
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("word", ["cancelled", "canceling", "in_doubt", "PAID", ""])
-def test_word_that_is_none_of_ours_is_a_value_error(sandbox, register, word):
+@pytest.mark.parametrize("status_string", ["cancelled", "canceling", "in_doubt", "PAID", ""])
+def test_unknown_status_is_a_value_error(sandbox, register, status_string):
     invoice = register()
     with pytest.raises(ValueError, match=r"is not a valid Status|cannot be observed"):
-        invoice.observe_status(word)
+        invoice.observe_status(status_string)
     assert log_entries(invoice) == []
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("both", [{}, {"status": "paid", "provider_status": "paid"}])
-def test_one_form_and_not_both(sandbox, register, both):
+@pytest.mark.parametrize("arguments", [{}, {"status": "paid", "provider_status": "paid"}])
+def test_status_and_status_string_exclude_each_other(sandbox, register, arguments):
     with pytest.raises(ValueError, match=r"Pass either"):
-        register().observe_status(**both)
+        register().observe_status(**arguments)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_joins_the_callers_transaction(sandbox, register):
+def test_observation_is_part_of_the_callers_transaction(sandbox, register):
     invoice = register()
     with rolled_back():
         assert stored(invoice).observe_status("paid")

@@ -18,8 +18,8 @@ REQUESTED = [
     ("created", "canceling", "", ""),
     ("canceling", "canceled", "canceled", "canceled"),
 ]
-GIVEN_BACK = ("canceling", "created", "not_processed", "given_back")
-LOST = ("canceling", "in_doubt", "in_doubt", "no_answer")
+RELEASED = ("canceling", "created", "not_processed", "given_back")
+IN_DOUBT = ("canceling", "in_doubt", "in_doubt", "no_answer")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def atomic_requests(monkeypatch):
 
 def test_view_under_atomic_requests_cancels_after_its_commit(sandbox, register, client, atomic_requests):
     invoice = register()
-    assert client.post(f"/on-commit/{invoice.pk}/").json() == {"wanted": True}
+    assert client.post(f"/on-commit/{invoice.pk}/").json() == {"is_requested": True}
     assert stored(invoice).status == "canceled"
     assert stored(invoice).cancel_requested_at is None
     assert log_entries(invoice) == REQUESTED
@@ -39,7 +39,7 @@ def test_view_under_atomic_requests_cancels_after_its_commit(sandbox, register, 
     assert sandbox.count("cancel") == 1
 
 
-def test_rolled_back_view_leaves_nothing(sandbox, register, client, atomic_requests):
+def test_rolled_back_view_stores_and_sends_nothing(sandbox, register, client, atomic_requests):
     invoice = register()
     with pytest.raises(ZeroDivisionError):
         client.post(f"/on-commit/{invoice.pk}/?fail")
@@ -57,20 +57,22 @@ def test_rolled_back_view_leaves_nothing(sandbox, register, client, atomic_reque
         ("bad_credentials", "created", "not_processed", "bad_credentials", True),
     ],
 )
-def test_cancel_that_fails_does_not_break_the_response(
+def test_failed_cancellation_does_not_change_the_response(
     sandbox, register, client, atomic_requests, behaviour, expected, outcome, code, is_kept
 ):
     invoice = register(behaviour)
     response = client.post(f"/on-commit/{invoice.pk}/")
     assert response.status_code == 200
-    assert response.json() == {"wanted": True}
+    assert response.json() == {"is_requested": True}
     assert stored(invoice).status == expected
     assert (stored(invoice).cancel_requested_at is not None) == is_kept
     assert log_entries(invoice) == [*REQUESTED[:2], ("canceling", expected, outcome, code)]
     assert sandbox.count("cancel") == 1
 
 
-def test_bug_in_the_story_does_not_break_the_response(sandbox, register, client, atomic_requests, monkeypatch, caplog):
+def test_error_of_the_provider_call_does_not_change_the_response(
+    sandbox, register, client, atomic_requests, monkeypatch, caplog
+):
     def broken(*args):
         raise ZeroDivisionError
 
@@ -78,18 +80,18 @@ def test_bug_in_the_story_does_not_break_the_response(sandbox, register, client,
     invoice = register()
     assert client.post(f"/on-commit/{invoice.pk}/").status_code == 200
     assert "ZeroDivisionError" in caplog.text
-    assert (*status_and_log(invoice), sandbox.requests) == ("created", [*REQUESTED[:2], GIVEN_BACK], [])
+    assert (*status_and_log(invoice), sandbox.requests) == ("created", [*REQUESTED[:2], RELEASED], [])
     assert list(Invoice.objects.requested()) == [invoice]
 
 
 class TimeLimit(Exception):
-    """Stands for Celery's, which is known by its name."""
+    """Stands for Celery's exception, which the package recognizes by its name."""
 
     __module__, __qualname__ = "billiard.exceptions", "SoftTimeLimitExceeded"
 
 
-def commit_with_other_hooks(invoice):
-    """Commit a request between two hooks of the project; return the list of those that were called."""
+def commit_with_other_callbacks(invoice):
+    """Commit a request between two callbacks of the project. Return the callbacks that ran."""
     called = []
     with transaction.atomic():
         transaction.on_commit(lambda: called.append("before"))
@@ -100,25 +102,25 @@ def commit_with_other_hooks(invoice):
 
 @pytest.mark.parametrize("kind", [TimeLimit, KeyboardInterrupt])
 @pytest.mark.parametrize(
-    ("where", "status", "log"),
+    ("target", "status", "log"),
     [
         ("django_invoice_cancel.models.writes.requests.RequestWriter.claim_requested", "created", REQUESTED[:1]),
-        ("requests.adapters.HTTPAdapter.send", "created", [*REQUESTED[:2], GIVEN_BACK]),
-        ("django_invoice_cancel.services.provider_calls.read_reply", "in_doubt", [*REQUESTED[:2], LOST]),
+        ("requests.adapters.HTTPAdapter.send", "created", [*REQUESTED[:2], RELEASED]),
+        ("django_invoice_cancel.services.provider_calls.read_reply", "in_doubt", [*REQUESTED[:2], IN_DOUBT]),
     ],
 )
-def test_time_limit_in_the_hook_is_raised_and_keeps_the_request(
-    sandbox, register, monkeypatch, kind, where, status, log
+def test_time_limit_in_the_callback_is_raised_and_the_request_stays_stored(
+    sandbox, register, monkeypatch, kind, target, status, log
 ):
     invoice, error = register(), kind()
 
     def interrupt(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(where, interrupt)
-    with pytest.raises(kind) as caught:
-        commit_with_other_hooks(invoice)
-    assert caught.value is error
+    monkeypatch.setattr(target, interrupt)
+    with pytest.raises(kind) as raised:
+        commit_with_other_callbacks(invoice)
+    assert raised.value is error
     assert stored(invoice).status == status
     assert log_entries(invoice) == log
     assert stored(invoice).cancel_requested_at is not None
@@ -127,13 +129,13 @@ def test_time_limit_in_the_hook_is_raised_and_keeps_the_request(
     assert sandbox.count("cancel") == (1 if status == "in_doubt" else 0)
 
 
-def test_error_in_the_hook_is_logged_and_does_not_stop_the_hooks_of_the_project(sandbox, register, monkeypatch, caplog):
+def test_error_in_the_callback_is_logged_and_other_callbacks_run(sandbox, register, monkeypatch, caplog):
     def broken(*args, **kwargs):
         raise ZeroDivisionError
 
     monkeypatch.setattr("django_invoice_cancel.services.cancel.cancel_requested", broken)
     invoice = register()
-    assert commit_with_other_hooks(invoice) == ["before", "after"]
+    assert commit_with_other_callbacks(invoice) == ["before", "after"]
     assert [(each.name, each.levelname) for each in caplog.records] == [("django_invoice_cancel", "ERROR")]
     assert "ZeroDivisionError" in caplog.text
     assert stored(invoice).status == "created"
@@ -149,7 +151,7 @@ def capture_and_run(capture, invoice):
 
 @pytest.mark.django_db(transaction=False)
 @pytest.mark.parametrize("kind", [TimeLimit, ZeroDivisionError])
-def test_hook_behaves_the_same_when_the_commit_is_captured(
+def test_captured_callback_raises_a_time_limit_and_logs_an_error(
     sandbox, register, monkeypatch, django_capture_on_commit_callbacks, kind
 ):
     def broken(*args, **kwargs):
@@ -163,7 +165,7 @@ def test_hook_behaves_the_same_when_the_commit_is_captured(
     assert sandbox.requests == []
 
 
-def test_without_a_transaction_the_story_runs_at_once(sandbox, register):
+def test_request_is_sent_at_once_without_a_transaction(sandbox, register):
     invoice = register()
     assert invoice.cancel_on_commit() is True
     assert invoice.status == "canceled"
@@ -171,7 +173,7 @@ def test_without_a_transaction_the_story_runs_at_once(sandbox, register):
     assert sandbox.count("cancel") == 1
 
 
-def test_nested_blocks_wait_for_the_outermost(sandbox, register):
+def test_request_in_nested_blocks_is_sent_after_the_outermost(sandbox, register):
     invoice = register()
     with transaction.atomic():
         with transaction.atomic():
@@ -181,7 +183,7 @@ def test_nested_blocks_wait_for_the_outermost(sandbox, register):
     assert sandbox.count("cancel") == 1
 
 
-def test_rolled_back_inner_block_takes_its_wish_along(sandbox, register):
+def test_request_in_a_rolled_back_inner_block_is_not_sent(sandbox, register):
     invoice, other = register(), register()
     with transaction.atomic():
         other.cancel_on_commit()
@@ -195,7 +197,7 @@ def test_rolled_back_inner_block_takes_its_wish_along(sandbox, register):
     assert sandbox.count("cancel", other.external_id) == 1
 
 
-def test_two_wishes_send_one_request(sandbox, register):
+def test_two_calls_send_one_request(sandbox, register):
     invoice = register()
     with transaction.atomic():
         assert invoice.cancel_on_commit()
@@ -206,7 +208,7 @@ def test_two_wishes_send_one_request(sandbox, register):
 
 
 @pytest.mark.parametrize("status", ["canceled", "expired", "failed", "paid", "partially_paid", "overpaid"])
-def test_not_created_any_more_returns_false(sandbox, register, status):
+def test_closed_or_paid_invoice_returns_false(sandbox, register, status):
     invoice = register()
     stored(invoice).observe_status(status)
     log = log_entries(invoice)
@@ -216,15 +218,15 @@ def test_not_created_any_more_returns_false(sandbox, register, status):
     assert sandbox.requests == []
 
 
-def test_claimed_by_somebody_else_returns_false(sandbox, register):
+def test_invoice_that_is_being_canceled_returns_false(sandbox, register):
     invoice = register()
     invoice._writer.claim([stored(invoice)], AuditContext())
     assert invoice.cancel_on_commit() is False
     assert (*status_and_log(invoice), sandbox.requests) == ("canceling", [REQUESTED[1]], [])
 
 
-def lose_the_callback():
-    """Commit, and crash before the callback: as a kill between the two does."""
+def drop_callbacks():
+    """Drop the callbacks, as a crash between the commit and the callback does."""
     connections["default"].run_on_commit = []
 
 
@@ -233,18 +235,18 @@ def lose_the_callback():
     [
         pytest.param(lambda invoice: invoice.cancel(), REQUESTED[1:], 1, id="claim"),
         pytest.param(
-            lambda invoice: invoice.observe_status("paid"), [("created", "paid", "", "observed")], 0, id="money"
+            lambda invoice: invoice.observe_status("paid"), [("created", "paid", "", "observed")], 0, id="payment"
         ),
         pytest.param(
-            lambda invoice: invoice.observe_status("expired"), [("created", "expired", "", "observed")], 0, id="closing"
+            lambda invoice: invoice.observe_status("expired"), [("created", "expired", "", "observed")], 0, id="expiry"
         ),
     ],
 )
-def test_wish_outlives_a_crash_and_is_cleared_by(sandbox, register, act, log, sent):
+def test_stored_request_survives_a_crash_and_is_cleared_by_a_change(sandbox, register, act, log, sent):
     invoice = register()
     with transaction.atomic():
         invoice.cancel_on_commit()
-        lose_the_callback()
+        drop_callbacks()
     assert list(Invoice.objects.requested()) == [invoice]
     assert stored(invoice).status == "created"
     assert sandbox.requests == []
@@ -254,7 +256,7 @@ def test_wish_outlives_a_crash_and_is_cleared_by(sandbox, register, act, log, se
     assert (*status_and_log(invoice), sandbox.count("cancel")) == (log[-1][1], [REQUESTED[0], *log], sent)
 
 
-def test_wish_outlives_a_pause(sandbox, register):
+def test_request_at_a_paused_provider_stays_stored(sandbox, register):
     invoice = register()
     invoice._writer.pause("cryptocloud", "rate_limited", 60)
     assert invoice.cancel_on_commit() is True
@@ -262,8 +264,8 @@ def test_wish_outlives_a_pause(sandbox, register):
     assert (*status_and_log(invoice), sandbox.requests) == ("created", REQUESTED[:1], [])
 
 
-def test_with_autocommit_off_the_request_is_kept_for_reconcile(sandbox, register, caplog):
-    """Nothing tells us of the commit."""
+def test_request_with_autocommit_off_is_left_to_reconcile(sandbox, register, caplog):
+    """Django runs no callbacks then."""
     caplog.set_level(logging.INFO, "django_invoice_cancel")
     invoice = register()
     transaction.set_autocommit(False)
@@ -279,8 +281,7 @@ def test_with_autocommit_off_the_request_is_kept_for_reconcile(sandbox, register
 
 
 @pytest.mark.django_db
-def test_runs_under_django_capture_on_commit_callbacks(sandbox, register, django_capture_on_commit_callbacks):
-    """As a shop's own test does it."""
+def test_captured_callback_sends_the_request(sandbox, register, django_capture_on_commit_callbacks):
     invoice = register()
     with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
         invoice.cancel_on_commit()

@@ -10,7 +10,7 @@ from tests.support.logs import CANCELED_LOG, log_entries, status_and_log
 from tests.support.results import cancel_error
 
 pytestmark = pytest.mark.django_db
-TROUBLE = [
+PAUSING_ANSWERS = [
     ("rate_limited", "rate_limited", 9),
     ("bad_credentials", "bad_credentials", 300),
     ("forbidden", "bad_credentials", 300),
@@ -18,11 +18,11 @@ TROUBLE = [
 
 
 @pytest.mark.parametrize(("provider", "other"), [("firekassa", "cryptocloud"), ("cryptocloud", "firekassa")])
-@pytest.mark.parametrize(("behaviour", "code", "seconds"), TROUBLE, ids=[case[0] for case in TROUBLE])
-def test_trouble_pauses_the_provider(sandbox, register, provider, other, behaviour, code, seconds):
+@pytest.mark.parametrize(("behaviour", "code", "seconds"), PAUSING_ANSWERS, ids=[case[0] for case in PAUSING_ANSWERS])
+def test_rejected_request_pauses_its_provider_only(sandbox, register, provider, other, behaviour, code, seconds):
     sandbox.configure(retry_after_seconds=9)
-    troubled = register(behaviour, provider=provider)
-    cancel_error(troubled.cancel)
+    rejected = register(behaviour, provider=provider)
+    cancel_error(rejected.cancel)
     state = ProviderState.objects.get()
     assert state.alias == provider
     assert state.pause_code == code
@@ -42,9 +42,9 @@ def test_trouble_pauses_the_provider(sandbox, register, provider, other, behavio
     with travel_forward(seconds=seconds + 1):
         assert waiting.cancel().ok
     assert status_and_log(waiting) == ("canceled", CANCELED_LOG)
-    assert status_and_log(troubled) == ("created", [CANCELED_LOG[0], ("canceling", "created", "not_processed", code)])
+    assert status_and_log(rejected) == ("created", [CANCELED_LOG[0], ("canceling", "created", "not_processed", code)])
     assert sandbox.count("cancel", waiting.external_id) == 1
-    assert sandbox.count("cancel", troubled.external_id) == 1
+    assert sandbox.count("cancel", rejected.external_id) == 1
 
 
 def test_429_without_retry_after_pauses_for_a_minute(register, sandbox):
@@ -58,7 +58,7 @@ def test_429_without_retry_after_pauses_for_a_minute(register, sandbox):
     assert log_entries(invoice)[-1] == ("canceling", "created", "not_processed", "rate_limited")
 
 
-def test_a_pause_never_shortens_another(sandbox, register):
+def test_new_pause_does_not_shorten_an_earlier_one(sandbox, register):
     register()._writer.pause("cryptocloud", "bad_credentials", 300)
     register()._writer.pause("cryptocloud", "rate_limited", 5)
     state = ProviderState.objects.get()
@@ -76,7 +76,7 @@ def test_a_pause_never_shortens_another(sandbox, register):
         ("ordinary", "canceled", "canceled", "canceled"),
     ],
 )
-def test_other_answers_pause_nobody(sandbox, register, behaviour, status, outcome, code):
+def test_other_answers_pause_no_provider(sandbox, register, behaviour, status, outcome, code):
     invoice = register(behaviour)
     invoice.cancel() if behaviour == "ordinary" else cancel_error(invoice.cancel)
     assert not any(state.is_paused for state in ProviderState.objects.all())

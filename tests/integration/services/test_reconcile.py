@@ -22,7 +22,7 @@ REFUSED_AGAIN = [("in_doubt", "canceling", "", ""), ("canceling", "in_doubt", "r
 
 @pytest.fixture
 def in_doubt(sandbox, register):
-    """Return a function that brings an invoice into doubt: the provider answered 500 and did nothing."""
+    """Return a function that stores an invoice in doubt: the provider answered 500 and did not cancel it."""
 
     def make(provider="cryptocloud"):
         invoice = register("error_500_before", provider=provider)
@@ -32,8 +32,8 @@ def in_doubt(sandbox, register):
     return make
 
 
-LOOKED_UP = [
-    # word, after minutes, outcome, code, status, step in the log, checks
+LOOKUPS = [
+    # status string, after minutes, outcome, code, status, log entry, checks
     ("canceled", 0, "already_canceled", "already_canceled", "canceled", ("already_canceled", "observed"), 0),
     ("partial", 0, "refused", "has_payment", "partially_paid", ("", "observed"), 0),
     ("paid", 0, "refused", "has_payment", "paid", ("", "observed"), 0),
@@ -46,28 +46,28 @@ LOOKED_UP = [
 
 
 @pytest.mark.parametrize(
-    ("word", "minutes", "outcome", "code", "status", "step", "checks"),
-    LOOKED_UP,
-    ids=[f"{case[0]} after {case[1]} min" for case in LOOKED_UP],
+    ("status_string", "minutes", "outcome", "code", "status", "entry", "checks"),
+    LOOKUPS,
+    ids=[f"{case[0]} after {case[1]} min" for case in LOOKUPS],
 )
-def test_answer_of_a_lookup(sandbox, in_doubt, word, minutes, outcome, code, status, step, checks):
+def test_answer_of_a_lookup_is_stored(sandbox, in_doubt, status_string, minutes, outcome, code, status, entry, checks):
     invoice = in_doubt()
-    if word is None:
+    if status_string is None:
         sandbox.script(invoice.external_id, ["not_found"], operation="lookup")
     else:
-        sandbox.set_status(invoice.external_id, word)
+        sandbox.set_status(invoice.external_id, status_string)
     with travel_forward(minutes=minutes):
-        found = invoice.reconcile(actor="night watch")
+        result = invoice.reconcile(actor="cron job")
         now = utc_now()
-    assert found.outcome == outcome
-    assert found.code == code
-    assert found.status == status
-    assert found.is_recorded is True
-    assert log_entries(invoice) == [*DOUBT, ("in_doubt", status, *step)]
+    assert result.outcome == outcome
+    assert result.code == code
+    assert result.status == status
+    assert result.is_recorded is True
+    assert log_entries(invoice) == [*DOUBT, ("in_doubt", status, *entry)]
     last = invoice.transitions.last()
     assert last.trigger == "reconcile"
-    assert last.actor_label == "night watch"
-    assert last.provider_message == (word or "")
+    assert last.actor_label == "cron job"
+    assert last.provider_message == (status_string or "")
     saved = stored(invoice)
     assert saved.status == status
     assert saved.check_count == checks
@@ -84,8 +84,8 @@ def test_answer_of_a_lookup(sandbox, in_doubt, word, minutes, outcome, code, sta
     assert sandbox.count("lookup") == 1
 
 
-def test_still_open_is_asked_once_more_after_the_doubt(sandbox, in_doubt):
-    """A provider may be later than we thought: the lookup an hour afterwards still takes a cancellation in."""
+def test_reopened_invoice_is_looked_up_once_more(sandbox, in_doubt):
+    """A provider may cancel late. The lookup an hour later stores that."""
     invoice = in_doubt()
     with travel_forward(minutes=16):
         assert invoice.reconcile().status == "created"
@@ -94,21 +94,21 @@ def test_still_open_is_asked_once_more_after_the_doubt(sandbox, in_doubt):
         assert list(Invoice.objects.due_for_reconciling()) == [invoice]
         assert stored(invoice).reconcile().status == "canceled"
     assert stored(invoice).next_check_at is None
-    found_out = ("created", "canceled", "already_canceled", "observed")
-    assert status_and_log(invoice) == ("canceled", [*DOUBT, STILL_OPEN, found_out])
+    observed = ("created", "canceled", "already_canceled", "observed")
+    assert status_and_log(invoice) == ("canceled", [*DOUBT, STILL_OPEN, observed])
     assert sandbox.count("cancel") == 1
     assert sandbox.count("lookup") == 2
 
 
-def test_back_off_grows_and_is_never_given_up(sandbox, in_doubt):
+def test_lookup_intervals_grow_to_a_day_and_do_not_end(sandbox, in_doubt):
     invoice = in_doubt()
     sandbox.set_status(invoice.external_id, "on_hold")
-    gaps = []
+    minutes = []
     for _ in range(8):
         with travel_forward(days=1):
             stored(invoice).reconcile()
-            gaps.append(round((stored(invoice).next_check_at - utc_now()).total_seconds() / 60))
-    assert gaps == [5, 15, 60, 360, 1440, 1440, 1440, 1440]
+            minutes.append(round((stored(invoice).next_check_at - utc_now()).total_seconds() / 60))
+    assert minutes == [5, 15, 60, 360, 1440, 1440, 1440, 1440]
     assert status_and_log(invoice) == ("in_doubt", DOUBT + [("in_doubt", "in_doubt", "", "unknown_status")] * 8)
     assert sandbox.count("cancel") == 1
     assert sandbox.count("lookup") == 8
@@ -127,75 +127,75 @@ NO_ANSWER = [
 
 @pytest.mark.parametrize(("fault", "code", "pause"), NO_ANSWER, ids=[case[0] for case in NO_ANSWER])
 def test_lookup_without_a_usable_response_is_no_answer(sandbox, in_doubt, configure, fault, code, pause):
-    """Not even the back-off moves on. It counts against the provider, as the lost answer before, or pauses it."""
+    """The backoff does not change. The failure is counted, or the provider is paused."""
     invoice = in_doubt()
     configure(deadline=0.8 if fault == "silent_before" else 10.0)
     sandbox.configure(retry_after_seconds=9)
     sandbox.script(invoice.external_id, [fault], operation="lookup")
     with travel_forward(minutes=16):
-        found = invoice.reconcile()
+        result = invoice.reconcile()
         state = ProviderState.objects.get()
         found_state = (state.pause_code, round(state.seconds_left), state.failures)
         before, log = stored(invoice), log_entries(invoice)
-        again = stored(invoice).reconcile()
-    assert found.outcome == "in_doubt"
-    assert found.code == code
-    assert found.status == "in_doubt"
+        second = stored(invoice).reconcile()
+    assert result.outcome == "in_doubt"
+    assert result.code == code
+    assert result.status == "in_doubt"
     assert before.status == "in_doubt"
     assert before.check_count == 0
     assert log == DOUBT
     assert found_state == (("", 0, 2) if pause is None else (code, pause, 1))
     if pause is None:
         assert ProviderState.objects.get().failures == 0
-        assert status_and_log(invoice) == (again.status, [*DOUBT, STILL_OPEN])
+        assert status_and_log(invoice) == (second.status, [*DOUBT, STILL_OPEN])
     else:
-        assert again.outcome == "skipped"
-        assert again.code == "provider_paused"
-        assert round(again.retry_after) == pause
+        assert second.outcome == "skipped"
+        assert second.code == "provider_paused"
+        assert round(second.retry_after) == pause
         assert status_and_log(invoice) == ("in_doubt", DOUBT)
     assert sandbox.count("cancel") == 1
     assert sandbox.count("lookup") == (2 if pause is None else 1)
 
 
-def test_unreachable_provider_teaches_nothing(sandbox, in_doubt):
+def test_unreachable_provider_changes_nothing(sandbox, in_doubt):
     invoice = in_doubt()
     sandbox.configure(down="refuse")
     with travel_forward(minutes=16):
-        found = invoice.reconcile()
-    assert found.outcome == "in_doubt"
-    assert found.code == "unreachable"
+        result = invoice.reconcile()
+    assert result.outcome == "in_doubt"
+    assert result.code == "unreachable"
     assert stored(invoice).check_count == 0
     assert (*status_and_log(invoice), sandbox.count("cancel"), sandbox.count("lookup")) == ("in_doubt", DOUBT, 1, 0)
 
 
-@pytest.mark.parametrize(("is_carried_out", "becomes"), [(True, "canceled"), (False, "in_doubt")])
-def test_abandoned_claim_becomes_doubt_before_it_is_looked_up(sandbox, register, is_carried_out, becomes):
+@pytest.mark.parametrize(("is_carried_out", "final_status"), [(True, "canceled"), (False, "in_doubt")])
+def test_abandoned_claim_is_in_doubt_before_its_lookup(sandbox, register, is_carried_out, final_status):
     invoice = register()
     invoice._writer.claim([invoice], AuditContext())
     if is_carried_out:
         sandbox.carry_out(invoice.external_id)
     with travel_forward(minutes=7):
-        assert stored(invoice).reconcile().status == becomes
-    assert [step[:2] for step in log_entries(invoice)] == [
+        assert stored(invoice).reconcile().status == final_status
+    assert [entry[:2] for entry in log_entries(invoice)] == [
         ("created", "canceling"),
         ("canceling", "in_doubt"),
-        ("in_doubt", becomes),
+        ("in_doubt", final_status),
     ]
-    assert stored(invoice).status == becomes
+    assert stored(invoice).status == final_status
     assert sandbox.count("cancel") == 0
     assert sandbox.count("lookup") == 1
 
 
 @pytest.mark.parametrize("seconds", [0, 355])
-def test_claim_of_somebody_else_is_left_alone(sandbox, register, seconds):
-    """Also in the margin behind its end: the clocks of two machines differ."""
+def test_claim_of_another_process_is_not_changed(sandbox, register, seconds):
+    """Also within the tolerance after its end, because clocks differ."""
     invoice = register()
     invoice._writer.claim([stored(invoice)], AuditContext())
     with travel_forward(seconds=seconds):
-        found = invoice.reconcile()
-    assert found.outcome == "skipped"
-    assert found.code == "in_progress"
-    assert found.status == "canceling"
+        result = invoice.reconcile()
+    assert result.outcome == "skipped"
+    assert result.code == "in_progress"
+    assert result.status == "canceling"
     assert stored(invoice).status == "canceling"
     assert log_entries(invoice) == [("created", "canceling", "", "")]
     assert sandbox.requests == []
@@ -217,40 +217,39 @@ def test_claim_of_somebody_else_is_left_alone(sandbox, register, seconds):
         ("not_found", "skipped", "not_found", "created", [("created", "created", "", "not_found")]),
     ],
 )
-def test_lookup_of_an_open_invoice_takes_in_what_it_says(sandbox, register, behaviour, outcome, code, status, logged):
-    """The button "Check with provider"."""
+def test_lookup_of_an_open_invoice_stores_the_status(sandbox, register, behaviour, outcome, code, status, logged):
     invoice = register(behaviour)
-    found = invoice.reconcile()
-    assert found.outcome == outcome
-    assert found.code == code
-    assert found.status == status
+    result = invoice.reconcile()
+    assert result.outcome == outcome
+    assert result.code == code
+    assert result.status == status
     assert (*status_and_log(invoice), sandbox.count("lookup"), sandbox.count("cancel")) == (status, logged, 1, 0)
 
 
-def test_money_on_a_canceled_invoice_is_found(sandbox, register):
+def test_lookup_finds_a_payment_of_a_canceled_invoice(sandbox, register):
     invoice = register()
     invoice.cancel()
     sandbox.pay(invoice.external_id)
-    found = invoice.reconcile()
-    assert found.outcome == "refused"
-    assert found.code == "has_payment"
+    result = invoice.reconcile()
+    assert result.outcome == "refused"
+    assert result.code == "has_payment"
     assert stored(invoice).paid_after_cancel_at is not None
     assert status_and_log(invoice) == ("paid", [*CANCELED_LOG, ("canceled", "paid", "", "observed")])
     assert sandbox.count("cancel") == 1
     assert sandbox.count("lookup") == 1
 
 
-def test_claim_during_the_lookup_is_said_to_be_under_way(sandbox, register, in_thread, transactional_db):
-    """Somebody cancels while our lookup is out: "still open" says nothing about that."""
+def test_claim_during_the_lookup_is_reported_as_in_progress(sandbox, register, in_thread, transactional_db):
+    """The answer "still open" does not concern a cancellation that began during the lookup."""
     invoice = register()
     with sandbox.hold(invoice.external_id, operation="lookup", when="after") as held:
         lookup = in_thread(stored(invoice).reconcile)
         held.wait_arrived()
         invoice._writer.claim([invoice], AuditContext())
-    found = lookup.result()
-    assert found.outcome == "skipped"
-    assert found.code == "in_progress"
-    assert found.status == "canceling"
+    result = lookup.result()
+    assert result.outcome == "skipped"
+    assert result.code == "in_progress"
+    assert result.status == "canceling"
     assert status_and_log(invoice) == ("canceling", [("created", "canceling", "", "")])
     assert sandbox.count("cancel") == 0
     assert sandbox.count("lookup") == 1
@@ -265,64 +264,61 @@ def test_deleted_invoice_is_not_registered(sandbox, register):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
-def test_refused_in_a_transaction(sandbox, in_doubt, provider):
+def test_reconcile_is_refused_in_a_transaction(sandbox, in_doubt, provider):
     invoice = in_doubt(provider)
     with transaction.atomic(), pytest.raises(CancelInTransaction):
         invoice.reconcile(resubmit=True)
     assert (*status_and_log(invoice), sandbox.count("lookup"), sandbox.count("cancel")) == ("in_doubt", DOUBT, 0, 1)
 
 
-# -- without a lookup -----------------------------------------------------------------------------------------
-
-
-def test_without_lookup_nothing_is_asked(sandbox, in_doubt):
+def test_nothing_is_sent_to_a_provider_without_lookup(sandbox, in_doubt):
     invoice = in_doubt("firekassa")
     with travel_forward(minutes=60):
-        found = invoice.reconcile()
-    assert found.outcome == "in_doubt"
-    assert found.code == "no_lookup"
-    assert found.status == "in_doubt"
+        result = invoice.reconcile()
+    assert result.outcome == "in_doubt"
+    assert result.code == "no_lookup"
+    assert result.status == "in_doubt"
     assert (*status_and_log(invoice), len(sandbox.requests)) == ("in_doubt", DOUBT, 1)
 
 
 @pytest.mark.parametrize("minutes", [0, 14.9])
-def test_repeat_waits_for_the_end_of_the_doubt_period(sandbox, in_doubt, minutes):
+def test_request_is_repeated_only_after_the_doubt_period(sandbox, in_doubt, minutes):
     invoice = in_doubt("firekassa")
     with travel_forward(minutes=minutes):
-        found = invoice.reconcile(resubmit=True)
-    assert found.outcome == "in_doubt"
-    assert found.code == "doubt_period"
+        result = invoice.reconcile(resubmit=True)
+    assert result.outcome == "in_doubt"
+    assert result.code == "doubt_period"
     assert (*status_and_log(invoice), sandbox.count("cancel")) == ("in_doubt", DOUBT, 1)
 
 
-def test_repeat_that_is_confirmed_is_canceled(sandbox, in_doubt):
+def test_confirmed_repeat_cancels_the_invoice(sandbox, in_doubt):
     invoice = in_doubt("firekassa")
     with travel_forward(minutes=16):
-        found = invoice.reconcile(resubmit=True)
-    assert found.ok is True
-    assert found.outcome == "canceled"
-    assert found.status == "canceled"
+        result = invoice.reconcile(resubmit=True)
+    assert result.ok is True
+    assert result.outcome == "canceled"
+    assert result.status == "canceled"
     repeated = [("in_doubt", "canceling", "", ""), ("canceling", "canceled", "canceled", "canceled")]
     assert status_and_log(invoice) == ("canceled", DOUBT + repeated)
     assert sandbox.count("cancel") == 2
     assert sandbox.executed(invoice.external_id) == 1
 
 
-def test_repeat_that_is_refused_stays_in_doubt_for_a_person(sandbox, register):
-    """The first cancel was carried out; the provider refuses the second, and that proves nothing."""
+def test_refused_repeat_leaves_the_invoice_in_doubt(sandbox, register):
+    """The first request was processed. The refusal of the second proves nothing."""
     invoice = register("error_500_after", provider="firekassa")
     cancel_error(invoice.cancel)
     with travel_forward(minutes=16):
-        found = stored(invoice).reconcile(resubmit=True)
-    assert found.outcome == "refused"
-    assert found.code == "provider_refused"
-    assert found.status == "in_doubt"
+        result = stored(invoice).reconcile(resubmit=True)
+    assert result.outcome == "refused"
+    assert result.code == "provider_refused"
+    assert result.status == "in_doubt"
     assert status_and_log(invoice) == ("in_doubt", DOUBT + REFUSED_AGAIN)
     assert sandbox.count("cancel") == 2
     assert sandbox.executed(invoice.external_id) == 1
 
 
-def test_three_repeats_for_one_doubt_and_no_more(sandbox, register):
+def test_doubt_allows_three_repeats(sandbox, register):
     invoice = register("error_500_after", provider="firekassa")
     cancel_error(invoice.cancel)
     for hours in range(1, 6):
@@ -331,21 +327,21 @@ def test_three_repeats_for_one_doubt_and_no_more(sandbox, register):
     assert stored(invoice).status == "in_doubt"
     assert sandbox.count("cancel") == 4
     with travel_forward(hours=9):
-        found = stored(invoice).reconcile(resubmit=True)
-    assert found.outcome == "in_doubt"
-    assert found.code == "too_many_repeats"
+        result = stored(invoice).reconcile(resubmit=True)
+    assert result.outcome == "in_doubt"
+    assert result.code == "too_many_repeats"
     assert sandbox.count("cancel") == 4
     assert status_and_log(invoice) == ("in_doubt", DOUBT + REFUSED_AGAIN * 3)
 
 
-def test_a_new_doubt_has_its_own_repeats(sandbox, register):
+def test_new_doubt_allows_repeats_again(sandbox, register):
     invoice = register("error_500_after", provider="firekassa")
     cancel_error(invoice.cancel)
     for hours in range(1, 5):
         with travel_forward(hours=hours):
             stored(invoice).reconcile(resubmit=True)
     with travel_forward(hours=6):
-        stored(invoice).resolve("created", actor="ada", reason="seen open in the cabinet")
+        stored(invoice).resolve("created", actor="ada", reason="seen open in the dashboard")
         sandbox.script(invoice.external_id, ["error_500_before"])
         cancel_error(stored(invoice).cancel)
     with travel_forward(hours=8):
@@ -355,18 +351,18 @@ def test_a_new_doubt_has_its_own_repeats(sandbox, register):
     assert sandbox.count("cancel") == 6
 
 
-def test_resubmit_is_ignored_where_there_is_a_lookup(sandbox, in_doubt):
+def test_resubmit_is_ignored_for_a_provider_with_lookup(sandbox, in_doubt):
     invoice = in_doubt("cryptocloud")
     with travel_forward(minutes=16):
-        found = invoice.reconcile(resubmit=True)
-    assert found.outcome == "not_processed"
-    assert found.code == "still_open"
+        result = invoice.reconcile(resubmit=True)
+    assert result.outcome == "not_processed"
+    assert result.code == "still_open"
     assert sandbox.count("cancel") == 1
     assert sandbox.count("lookup") == 1
     assert status_and_log(invoice) == ("created", [*DOUBT, STILL_OPEN])
 
 
-def test_resubmit_repeats_only_what_is_in_doubt(sandbox, register):
+def test_resubmit_sends_nothing_for_an_invoice_that_is_not_in_doubt(sandbox, register):
     for status in ("created", "canceled", "paid", "expired"):
         invoice = register(provider="firekassa")
         if status != "created":
@@ -377,13 +373,13 @@ def test_resubmit_repeats_only_what_is_in_doubt(sandbox, register):
     assert sandbox.requests == []
 
 
-def test_repeat_obeys_a_pause(sandbox, in_doubt):
+def test_paused_provider_gets_no_repeat(sandbox, in_doubt):
     invoice = in_doubt("firekassa")
     with travel_forward(minutes=16):
         invoice._writer.pause("firekassa", "bad_credentials", 60)
-        found = invoice.reconcile(resubmit=True)
-    assert found.outcome == "skipped"
-    assert found.code == "provider_paused"
-    assert found.status == "in_doubt"
+        result = invoice.reconcile(resubmit=True)
+    assert result.outcome == "skipped"
+    assert result.code == "provider_paused"
+    assert result.status == "in_doubt"
     assert sandbox.count("cancel") == 1
     assert status_and_log(invoice) == ("in_doubt", DOUBT)

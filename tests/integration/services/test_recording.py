@@ -14,8 +14,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def failing(monkeypatch):
-    """Return a function that lets the n-th and following writes of the log fail, so many times."""
+def fail_log_writes(monkeypatch):
+    """Return a function that makes writes of the log fail, from number ``at`` on, ``times`` times."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     calls = []
 
@@ -38,15 +38,15 @@ def failing(monkeypatch):
     ("error", "tries"), [(OperationalError("deadlock"), 3), (DataError("too long"), 1), (RuntimeError("a bug"), 1)]
 )
 @pytest.mark.parametrize("behaviour", ["ordinary", "error_500_after"])
-def test_failed_record_tells_the_answer_and_is_repaired(
-    sandbox, register, failing, caplog, monkeypatch, error, tries, behaviour
+def test_answer_that_cannot_be_recorded_is_returned_and_reconciled_later(
+    sandbox, register, fail_log_writes, caplog, monkeypatch, error, tries, behaviour
 ):
     invoice = register(behaviour)
-    calls = failing(error, at=2)
+    calls = fail_log_writes(error, at=2)
     raised = cancel_error(invoice.cancel)
     assert type(raised) is OutcomeNotRecorded
-    said = {"ordinary": ("canceled", 200), "error_500_after": ("in_doubt", 500)}[behaviour]
-    assert (raised.result.outcome, raised.result.http_status) == said
+    answer = {"ordinary": ("canceled", 200), "error_500_after": ("in_doubt", 500)}[behaviour]
+    assert [raised.result.outcome, raised.result.http_status] == [*answer]
     assert raised.result.is_recorded is False
     assert len(calls) == 1 + tries
     assert invoice.status == "canceling"
@@ -57,9 +57,9 @@ def test_failed_record_tells_the_answer_and_is_repaired(
 
     monkeypatch.undo()
     with travel_forward(minutes=22):
-        found = stored(invoice).reconcile()
-    assert found.outcome == "already_canceled"
-    assert found.status == "canceled"
+        result = stored(invoice).reconcile()
+    assert result.outcome == "already_canceled"
+    assert result.status == "canceled"
     assert log_entries(invoice) == [
         ("created", "canceling", "", ""),
         ("canceling", "in_doubt", "in_doubt", "abandoned"),
@@ -71,17 +71,17 @@ def test_failed_record_tells_the_answer_and_is_repaired(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_claim_that_fails_at_first_works(sandbox, register, failing, times):
+def test_claim_is_retried(sandbox, register, fail_log_writes, times):
     invoice = register()
-    failing(OperationalError("deadlock"), at=1, times=times)
+    fail_log_writes(OperationalError("deadlock"), at=1, times=times)
     assert invoice.cancel().ok
     assert status_and_log(invoice) == ("canceled", CANCELED_LOG)
     assert sandbox.count("cancel") == 1
 
 
-def test_claim_that_fails_for_good_sends_nothing(sandbox, register, failing):
+def test_failed_claim_sends_nothing(sandbox, register, fail_log_writes):
     invoice = register()
-    failing(OperationalError("disk full"), at=1)
+    fail_log_writes(OperationalError("disk full"), at=1)
     with pytest.raises(OperationalError):
         invoice.cancel()
     assert invoice.status == "created"
@@ -92,16 +92,16 @@ def test_claim_that_fails_for_good_sends_nothing(sandbox, register, failing):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_record_that_fails_at_first_is_written_once(sandbox, register, failing, times):
+def test_record_is_retried_and_written_once(sandbox, register, fail_log_writes, times):
     invoice = register()
-    failing(OperationalError("deadlock"), at=2, times=times)
+    fail_log_writes(OperationalError("deadlock"), at=2, times=times)
     assert invoice.cancel().is_recorded
     assert (invoice.status, *status_and_log(invoice)) == ("canceled", "canceled", CANCELED_LOG)
     assert sandbox.count("cancel") == 1
 
 
-def test_pause_that_cannot_be_written_hides_no_outcome(sandbox, register, monkeypatch, caplog):
-    """What became of the invoice is in its row; only the pause is missing, and the log says so."""
+def test_outcome_is_recorded_if_the_pause_cannot_be_written(sandbox, register, monkeypatch, caplog):
+    """Only the pause is missing, and that is logged."""
     invoice = register("rate_limited")
 
     def broken(self, alias, code, seconds):

@@ -26,7 +26,7 @@ from tests.support.results import cancel_error
 pytestmark = pytest.mark.django_db
 
 
-def as_it_is(invoice):
+def unchanged(invoice):
     pass
 
 
@@ -35,7 +35,7 @@ def misconfigured(invoice):
     invoice.refresh_from_db()
 
 
-def stored_otherwise(invoice):
+def stored_in_lower_case(invoice):
     Invoice.objects.filter(pk=invoice.pk).update(external_id=invoice.external_id.lower())
     invoice.refresh_from_db()
 
@@ -62,7 +62,7 @@ def claimed(invoice):
 
 NOT_POSSIBLE = [
     (misconfigured, "misconfigured", "created", "It cannot be asked for: No provider 'nobody' is configured"),
-    (stored_otherwise, "misconfigured", "created", "It cannot be asked for: its id is stored as 'inv-"),
+    (stored_in_lower_case, "misconfigured", "created", "It cannot be asked for: its id is stored as 'inv-"),
     (paused, "provider_paused", "created", "CryptoCloud is paused after trouble; nothing was sent."),
     (deleted, "not_registered", "created", "It is not registered any more."),
     (claimed, "in_progress", "canceling", "It is being canceled right now."),
@@ -77,7 +77,7 @@ NOT_POSSIBLE = [
 @pytest.mark.parametrize(
     ("prepare", "code", "status", "message"), NOT_POSSIBLE, ids=[case[0].__name__ for case in NOT_POSSIBLE]
 )
-def test_skipped_raises_cancel_not_possible(sandbox, register, prepare, code, status, message):
+def test_skipped_cancellation_raises_cancel_not_possible(sandbox, register, prepare, code, status, message):
     invoice = register()
     prepare(invoice)
     log = log_entries(invoice)
@@ -122,13 +122,13 @@ def test_answer_raises_the_exception_of_its_outcome(
     error = cancel_error(invoice.cancel)
     assert type(error) is kind
     assert isinstance(error, CancelError)
-    got = error.result
-    assert got.outcome == outcome
-    assert got.code == code
-    assert got.status == status
-    assert got.http_status == http_status
-    assert str(got.message).startswith(message)
-    assert got.attempt == str(stored(invoice).attempt)
+    result = error.result
+    assert result.outcome == outcome
+    assert result.code == code
+    assert result.status == status
+    assert result.http_status == http_status
+    assert str(result.message).startswith(message)
+    assert result.attempt == str(stored(invoice).attempt)
     assert stored(invoice).status == status
     assert stored(invoice).last_outcome == ("not_found" if code == "not_found" else outcome)
     assert log_entries(invoice)[-1] == ("canceling", status, outcome, code)
@@ -151,39 +151,39 @@ def test_unreachable_provider_raises_cancel_not_processed(sandbox, register, pro
 @pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
 def test_canceled_returns_the_result(sandbox, register, provider):
     invoice = register(provider=provider)
-    got = invoice.cancel()
-    assert got.ok is True
-    assert got.outcome == "canceled"
-    assert got.code == "canceled"
-    assert got.status == "canceled"
-    assert got.http_status == 200
-    assert got.provider == provider
-    assert got.external_id == invoice.external_id
-    assert got.reference == "order-17"
-    assert got.invoice_id == invoice.pk
-    assert got.retry_after is None
-    assert got.is_recorded is True
-    assert got.attempt == str(stored(invoice).attempt)
-    assert got.duration_ms >= 0
+    result = invoice.cancel()
+    assert result.ok is True
+    assert result.outcome == "canceled"
+    assert result.code == "canceled"
+    assert result.status == "canceled"
+    assert result.http_status == 200
+    assert result.provider == provider
+    assert result.external_id == invoice.external_id
+    assert result.reference == "order-17"
+    assert result.invoice_id == invoice.pk
+    assert result.retry_after is None
+    assert result.is_recorded is True
+    assert result.attempt == str(stored(invoice).attempt)
+    assert result.duration_ms >= 0
     assert sandbox.count("cancel") == 1
 
 
-@pytest.mark.parametrize("how", ["locally", "at the provider"])
-def test_canceled_before_returns_already_canceled(sandbox, register, how):
-    invoice = register("already_canceled" if how == "at the provider" else "ordinary")
-    if how == "locally":
+@pytest.mark.parametrize("canceled_by", ["locally", "at the provider"])
+def test_canceled_invoice_returns_already_canceled(sandbox, register, canceled_by):
+    invoice = register("already_canceled" if canceled_by == "at the provider" else "ordinary")
+    if canceled_by == "locally":
         invoice.cancel()
-    got = stored(invoice).cancel()
-    assert got.ok is True
-    assert got.outcome == "already_canceled"
-    assert got.code == "already_canceled"
-    assert got.status == "canceled"
-    assert str(got.message) == "It was already canceled."
+    result = stored(invoice).cancel()
+    assert result.ok is True
+    assert result.outcome == "already_canceled"
+    assert result.code == "already_canceled"
+    assert result.status == "canceled"
+    assert str(result.message) == "It was already canceled."
     assert sandbox.count("cancel") == 1
 
 
 @pytest.mark.parametrize(("behaviour", "provider", "seconds"), [("rate_limited", "firekassa", 7.0)])
-def test_retry_after_is_told(sandbox, register, behaviour, provider, seconds):
+def test_retry_after_is_returned(sandbox, register, behaviour, provider, seconds):
     sandbox.configure(retry_after_seconds=7)
     invoice = register(behaviour, provider=provider)
     error = cancel_error(invoice.cancel)
@@ -192,7 +192,7 @@ def test_retry_after_is_told(sandbox, register, behaviour, provider, seconds):
     assert (*status_and_log(invoice), sandbox.count("cancel")) == ("created", [claimed, answered], 1)
 
 
-def test_every_outcome_but_the_good_ones_has_its_exception():
+def test_every_unsuccessful_outcome_has_an_exception():
     assert {outcome: EXCEPTIONS.get(outcome) for outcome in Outcome} == {
         Outcome.CANCELED: None,
         Outcome.ALREADY_CANCELED: None,
@@ -203,43 +203,43 @@ def test_every_outcome_but_the_good_ones_has_its_exception():
     }
 
 
-def a_result(outcome, code, **more):
+def result_of(outcome, code, **more):
     invoice = Invoice(pk=7, provider="firekassa", external_id="511727028", status="created", reference="order-17")
     return make_result(invoice, outcome, code, **more)
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_every_result_is_json_and_pickles(outcome):
+def test_every_result_can_be_serialized(outcome):
     """Also with a code of a third-party adapter."""
     for code in (*Code, "card_network_down"):
-        told = a_result(outcome, code, http_status=200, retry_after=1.5, duration_ms=12)
-        again = pickle.loads(pickle.dumps(told))  # noqa: S301 - our own
-        assert again == told
-        assert json.loads(json.dumps(told.as_dict())) == told.as_dict()
-        assert told.as_dict()["code"] == str(code)
-        assert told.as_dict()["outcome"] == str(outcome)
-        assert "{" not in str(told.message)
-        assert len(str(again.message)) > 5
+        result = result_of(outcome, code, http_status=200, retry_after=1.5, duration_ms=12)
+        copy = pickle.loads(pickle.dumps(result))  # noqa: S301 - our own
+        assert copy == result
+        assert json.loads(json.dumps(result.as_dict())) == result.as_dict()
+        assert result.as_dict()["code"] == str(code)
+        assert result.as_dict()["outcome"] == str(outcome)
+        assert "{" not in str(result.message)
+        assert len(str(copy.message)) > 5
 
 
 @pytest.mark.parametrize("kind", [*EXCEPTIONS.values(), OutcomeNotRecorded])
-def test_every_exception_pickles_with_its_result(kind):
-    error = kind(a_result(Outcome.IN_DOUBT, Code.NO_ANSWER))
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-    assert type(again) is kind
-    assert again.result == error.result
-    assert str(again) == str(error)
+def test_every_exception_is_pickled_with_its_result(kind):
+    error = kind(result_of(Outcome.IN_DOUBT, Code.NO_ANSWER))
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert type(copy) is kind
+    assert copy.result == error.result
+    assert str(copy) == str(error)
 
 
-def test_unrecorded_outcome_is_raised_before_everything_else():
+def test_unrecorded_outcome_raises_even_if_canceled():
     with pytest.raises(OutcomeNotRecorded):
-        raise_unless_ok(a_result(Outcome.CANCELED, Code.CANCELED, is_recorded=False))
+        raise_unless_ok(result_of(Outcome.CANCELED, Code.CANCELED, is_recorded=False))
 
 
-def test_message_is_translated_when_it_is_shown():
-    told = a_result(Outcome.IN_DOUBT, Code.NO_ANSWER)
+def test_message_is_translated_when_it_is_rendered():
+    result = result_of(Outcome.IN_DOUBT, Code.NO_ANSWER)
     with translation.override("en"):
-        assert str(told.message) == "No answer from FireKassa: it may or may not be canceled."
+        assert str(result.message) == "No answer from FireKassa: it may or may not be canceled."
 
 
 def test_unsaved_invoice_is_a_value_error(sandbox):
@@ -264,7 +264,7 @@ def test_unsaved_edit_cancels_no_other_invoice(sandbox, register, field):
 
 
 @pytest.mark.parametrize("reason", ["", "  "])
-def test_required_reason_is_required(sandbox, register, configure, reason):
+def test_empty_reason_is_refused_if_a_reason_is_required(sandbox, register, configure, reason):
     configure(REQUIRE_REASON=True)
     invoice = register()
     for call in (invoice.cancel, invoice.cancel_on_commit):
@@ -276,7 +276,7 @@ def test_required_reason_is_required(sandbox, register, configure, reason):
     assert sandbox.count("cancel") == 1
 
 
-def test_unusable_actor_is_a_type_error_before_anything_is_sent(sandbox, register):
+def test_invalid_actor_is_a_type_error_before_the_request(sandbox, register):
     invoice = register()
     with pytest.raises(TypeError, match="actor must be a user"):
         invoice.cancel(actor=object())
@@ -286,7 +286,7 @@ def test_unusable_actor_is_a_type_error_before_anything_is_sent(sandbox, registe
     assert sandbox.requests == []
 
 
-def test_actor_is_kept_as_key_and_as_text(sandbox, register):
+def test_actor_is_stored_as_key_and_as_text(sandbox, register):
     user = User.objects.create(username="ada")
     cases = [(user, user.pk, "ada"), (AnonymousUser(), None, "anonymous"), ("till 3", None, "till 3"), (None, None, "")]
     for actor, key, label in cases:

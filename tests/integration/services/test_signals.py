@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def changes():
-    """What receivers were told, with what another connection would see at that time."""
+    """Collect the arguments of the receivers, and the stored status at that time."""
     seen = []
 
     def changed(sender, invoice, transition, old_status, new_status, **kwargs):
@@ -30,7 +30,7 @@ def changes():
     invoice_status_changed.disconnect(changed)
 
 
-def test_one_cancel_sends_two_signals_after_their_commits(sandbox, register, changes):
+def test_cancellation_sends_two_signals_after_their_commits(sandbox, register, changes):
     invoice = register()
     invoice.cancel()
     first, second = invoice.transitions.order_by("id").values_list("pk", flat=True)
@@ -41,7 +41,7 @@ def test_one_cancel_sends_two_signals_after_their_commits(sandbox, register, cha
     assert sandbox.count("cancel") == 1
 
 
-def test_observation_is_signalled_after_the_callers_commit(sandbox, register, changes):
+def test_signal_of_an_observation_is_sent_after_the_callers_commit(sandbox, register, changes):
     invoice = register()
     with transaction.atomic():
         invoice.observe_status("paid")
@@ -49,7 +49,7 @@ def test_observation_is_signalled_after_the_callers_commit(sandbox, register, ch
     assert [change[2:] for change in changes] == [("created", "paid", "paid", "paid", False)]
 
 
-def test_rolled_back_observation_sends_nothing(sandbox, register, changes):
+def test_rolled_back_observation_sends_no_signal(sandbox, register, changes):
     invoice = register()
     with rolled_back():
         invoice.observe_status("paid")
@@ -57,7 +57,7 @@ def test_rolled_back_observation_sends_nothing(sandbox, register, changes):
     assert (*status_and_log(invoice), sandbox.requests) == ("created", [], [])
 
 
-def test_rows_that_change_nothing_send_nothing(sandbox, register, changes):
+def test_log_row_without_a_change_sends_no_signal(sandbox, register, changes):
     invoice = register()
     invoice.observe_status(provider_status="on_hold")
     assert len(log_entries(invoice)) == 1
@@ -65,7 +65,7 @@ def test_rows_that_change_nothing_send_nothing(sandbox, register, changes):
 
 
 @pytest.mark.parametrize("signal", [invoice_status_changed, invoice_paid_after_cancel])
-def test_receivers_exception_changes_nothing_and_is_logged(sandbox, register, caplog, signal):
+def test_exception_of_a_receiver_is_logged_and_changes_nothing(sandbox, register, caplog, signal):
     def broken(**kwargs):
         raise ZeroDivisionError("a receiver's own bug")
 
@@ -82,29 +82,27 @@ def test_receivers_exception_changes_nothing_and_is_logged(sandbox, register, ca
     assert sandbox.count("cancel") == 1
 
 
-def test_late_money_is_signalled_once(sandbox, register):
-    told = []
+def test_late_payment_sends_one_signal(sandbox, register):
+    received = []
 
-    def late(sender, invoice, transition, **kwargs):
-        told.append((sender, invoice.pk, transition.to_status, invoice.paid_after_cancel_at is not None))
+    def receive(sender, invoice, transition, **kwargs):
+        received.append((sender, invoice.pk, transition.to_status, invoice.paid_after_cancel_at is not None))
 
-    invoice_paid_after_cancel.connect(late)
+    invoice_paid_after_cancel.connect(receive)
     try:
         invoice = register()
         invoice.cancel()
         invoice.observe_status("partially_paid")
         invoice.observe_status("paid")
     finally:
-        invoice_paid_after_cancel.disconnect(late)
-    assert told == [(Invoice, invoice.pk, "partially_paid", True)]
+        invoice_paid_after_cancel.disconnect(receive)
+    assert received == [(Invoice, invoice.pk, "partially_paid", True)]
     assert stored(invoice).status == "paid"
     assert [step[1] for step in log_entries(invoice)] == ["canceling", "canceled", "partially_paid", "paid"]
     assert sandbox.count("cancel") == 1
 
 
-# -- the log file ---------------------------------------------------------------------------------------------
-
-LINES = [
+LOGGED = [
     ("ordinary", "INFO", "canceled", "canceled", "canceled"),
     ("paid", "INFO", "refused", "has_payment", "paid"),
     ("rate_limited", "INFO", "not_processed", "rate_limited", "created"),
@@ -112,8 +110,8 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize(("behaviour", "level", "outcome", "code", "status"), LINES, ids=[line[0] for line in LINES])
-def test_one_line_an_attempt(sandbox, register, caplog, behaviour, level, outcome, code, status):
+@pytest.mark.parametrize(("behaviour", "level", "outcome", "code", "status"), LOGGED, ids=[line[0] for line in LOGGED])
+def test_attempt_is_logged_in_one_line(sandbox, register, caplog, behaviour, level, outcome, code, status):
     caplog.set_level(logging.DEBUG, "django_invoice_cancel")
     invoice = register(behaviour)
     result = invoice.cancel() if outcome == "canceled" else cancel_error(invoice.cancel).result
@@ -138,7 +136,7 @@ def test_one_line_an_attempt(sandbox, register, caplog, behaviour, level, outcom
     assert sandbox.count("cancel") == 1
 
 
-def test_what_was_not_sent_is_no_news_and_took_no_time(sandbox, register, caplog):
+def test_skipped_cancellation_is_logged_at_debug_level_without_duration(sandbox, register, caplog):
     caplog.set_level(logging.DEBUG, "django_invoice_cancel")
     invoice = register()
     invoice.observe_status("paid")
@@ -151,7 +149,7 @@ def test_what_was_not_sent_is_no_news_and_took_no_time(sandbox, register, caplog
     assert sandbox.count("cancel") == 0
 
 
-def test_outcome_that_is_not_recorded_is_an_error_in_the_log(sandbox, register, caplog, monkeypatch):
+def test_outcome_that_cannot_be_recorded_is_logged_as_error(sandbox, register, caplog, monkeypatch):
     def broken(self, answers, on_recorded=None):
         raise RuntimeError("the disk is full")
 

@@ -44,31 +44,31 @@ def pause(invoice):
     invoice._writer.pause(invoice.provider, "rate_limited", 60)
 
 
-def cancel_it(invoice):
+def close(invoice):
     invoice.observe_status("canceled")
 
 
 def claim(invoice):
-    invoice._writer.claim([invoice], AuditContext("somebody else"))
+    invoice._writer.claim([invoice], AuditContext("another process"))
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("prepare", [leave_open, misconfigure, pause, cancel_it, claim], ids=lambda one: one.__name__)
-@pytest.mark.parametrize("method", ["cancel", "reconcile"])
 @pytest.mark.parametrize("context", [transaction.atomic, nested, autocommit_off], ids=["atomic", "nested", "manual"])
-def test_refuses_inside_a_transaction(sandbox, register, prepare, method, context):
-    """Also where nothing would be claimed: who calls it so would learn it only once it matters."""
-    invoice = register()
-    prepare(invoice)
-    invoice = stored(invoice)
-    before, log = vars(invoice).copy(), log_entries(invoice)
-    with context(), pytest.raises(CancelInTransaction) as caught:
-        getattr(invoice, method)()
-    text = str(caught.value)
-    assert -1 < text.find("cancel_on_commit") < text.find("non_atomic_requests")
-    assert vars(invoice) == before
-    assert log_entries(invoice) == log
-    assert vars(stored(invoice)) | {"_state": None} == before | {"_state": None}
+def test_cancel_and_reconcile_are_refused_in_a_transaction(sandbox, register, context):
+    """Also for invoices that would be skipped: the caller has to notice the mistake at the first call."""
+    for prepare in (leave_open, misconfigure, close, claim, pause):
+        invoice = register()
+        prepare(invoice)
+        invoice = stored(invoice)
+        before, log = vars(invoice).copy(), log_entries(invoice)
+        for method in (invoice.cancel, invoice.reconcile):
+            with context(), pytest.raises(CancelInTransaction) as raised:
+                method()
+            text = str(raised.value)
+            assert -1 < text.find("cancel_on_commit") < text.find("non_atomic_requests")
+            assert vars(invoice) == before, prepare
+            assert log_entries(invoice) == log, prepare
+            assert vars(stored(invoice)) | {"_state": None} == before | {"_state": None}, prepare
     assert sandbox.requests == []
 
 
@@ -78,7 +78,7 @@ def atomic_requests(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_refuses_in_a_view_under_atomic_requests(sandbox, register, client, atomic_requests):
+def test_view_under_atomic_requests_is_refused(sandbox, register, client, atomic_requests):
     invoice = register()
     with pytest.raises(CancelInTransaction):
         client.post(f"/cancel/{invoice.pk}/")
@@ -88,7 +88,7 @@ def test_refuses_in_a_view_under_atomic_requests(sandbox, register, client, atom
 
 
 @pytest.mark.django_db(transaction=True)
-def test_works_in_an_exempted_view(sandbox, register, client, atomic_requests):
+def test_non_atomic_view_cancels(sandbox, register, client, atomic_requests):
     invoice = register()
     assert client.post(f"/exempt/{invoice.pk}/").json()["outcome"] == "canceled"
     assert log_entries(invoice) == CANCELED_LOG
@@ -96,8 +96,8 @@ def test_works_in_an_exempted_view(sandbox, register, client, atomic_requests):
 
 
 @pytest.mark.django_db
-def test_works_under_pytest_djangos_db(sandbox, register):
-    """Its outer transaction is the test's, not the caller's."""
+def test_cancel_works_with_the_db_fixture(sandbox, register):
+    """The outer transaction belongs to the test."""
     assert connection.in_atomic_block
     invoice = register()
     assert invoice.cancel().ok
@@ -105,7 +105,7 @@ def test_works_under_pytest_djangos_db(sandbox, register):
 
 
 @pytest.mark.django_db
-def test_refuses_a_callers_transaction_under_pytest_djangos_db(sandbox, register):
+def test_callers_transaction_is_refused_with_the_db_fixture(sandbox, register):
     invoice = register()
     with transaction.atomic(), pytest.raises(CancelInTransaction):
         invoice.cancel()
@@ -113,7 +113,7 @@ def test_refuses_a_callers_transaction_under_pytest_djangos_db(sandbox, register
 
 
 class TestInTestCase(TestCase):
-    def test_works_in_a_test_case(self):
+    def test_cancel_works_in_a_test_case(self):
         with ProviderSandbox() as sandbox, self.settings(INVOICE_CANCEL={"PROVIDERS": sandbox.settings()}):
             invoice = Invoice.objects.create(provider="firekassa", external_id=sandbox.new_id("firekassa"))
             assert invoice.cancel().ok
@@ -123,26 +123,26 @@ class TestInTestCase(TestCase):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
-def test_no_transaction_and_no_row_lock_is_open_while_the_provider_is_asked(sandbox, register, in_thread, provider):
-    """Seen from the provider's side: it holds the request, another connection writes the row."""
+def test_no_transaction_and_no_row_lock_is_open_during_the_request(sandbox, register, in_thread, provider):
+    """While the provider holds the request, another connection writes the row."""
     invoice = register(provider=provider)
-    asking = []
+    connections_of_caller = []
 
     def cancel():
-        asking.append(connections["default"])
+        connections_of_caller.append(connections["default"])
         return invoice.cancel()
 
     def write():
-        return Invoice.objects.filter(pk=invoice.pk).update(reference="written meanwhile")
+        return Invoice.objects.filter(pk=invoice.pk).update(reference="written during the request")
 
     with sandbox.hold(invoice.external_id) as held:
         running = in_thread(cancel)
         held.wait_arrived()
-        in_atomic_block, autocommit = asking[0].in_atomic_block, asking[0].autocommit
+        in_atomic_block, autocommit = connections_of_caller[0].in_atomic_block, connections_of_caller[0].autocommit
         written = in_thread(write).result(timeout=15)
     assert running.result().ok
     assert in_atomic_block is False
     assert autocommit is True
     assert written == 1
-    assert stored(invoice).reference == "written meanwhile"
+    assert stored(invoice).reference == "written during the request"
     assert (*status_and_log(invoice), sandbox.count("cancel")) == ("canceled", CANCELED_LOG, 1)

@@ -1,4 +1,4 @@
-"""Views like those of a shop, for tests with ATOMIC_REQUESTS."""
+"""Views of a project, for tests with ATOMIC_REQUESTS."""
 
 from django.db import transaction
 from django.http import HttpResponse, JsonResponse
@@ -17,14 +17,14 @@ def exempt_cancel(request, pk):
 
 
 def cancel_on_commit(request, pk):
-    wanted = Invoice.objects.get(pk=pk).cancel_on_commit(actor="shop", reason="changed their mind")
+    is_requested = Invoice.objects.get(pk=pk).cancel_on_commit(actor="shop", reason="changed their mind")
     if "fail" in request.GET:
         raise ZeroDivisionError
-    return JsonResponse({"wanted": wanted})
+    return JsonResponse({"is_requested": is_requested})
 
 
-def webhook(request, provider, external_id, word):
-    invoice = Invoice.objects.observe_status(provider, external_id, provider_status=word)
+def webhook(request, provider, external_id, status_string):
+    invoice = Invoice.objects.observe_status(provider, external_id, provider_status=status_string)
     return HttpResponse(status=404 if invoice is None else 200)
 
 
@@ -39,6 +39,6 @@ urlpatterns = [
     path("cancel/<int:pk>/", cancel),
     path("exempt/<int:pk>/", exempt_cancel),
     path("on-commit/<int:pk>/", cancel_on_commit),
-    path("webhook/<str:provider>/<str:external_id>/<str:word>/", webhook),
+    path("webhook/<str:provider>/<str:external_id>/<str:status_string>/", webhook),
     path("async/<int:pk>/", acancel),
 ]
