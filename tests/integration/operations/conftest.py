@@ -1,4 +1,4 @@
-"""Fixtures of the tests about stored operations: many invoices, and operations with them."""
+"""Fixtures of the tests of operations: many invoices, and operations on them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from django_invoice_cancel.models import BulkOperation, Invoice
 
 @pytest.fixture
 def invoices() -> Callable[..., list[Invoice]]:
-    """Return a function that makes open invoices: 101, 102, ..."""
+    """Return a function that stores open invoices with the ids 101, 102, ..."""
 
     def make(number: int, *, provider: str = "firekassa", first: int = 101) -> list[Invoice]:
         rows = (Invoice(provider=provider, external_id=str(first + i)) for i in range(number))

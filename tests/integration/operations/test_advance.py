@@ -17,7 +17,7 @@ from tests.support.operations import advance_slice, item_outcomes, stored_progre
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_slice_cancels_records_and_finishes(scripted_provider, invoices, started):
+def test_slice_cancels_and_finishes_the_operation(scripted_provider, invoices, started):
     invoices(3)
     operation = started()
     assert advance_slice(operation.pk) == Advance(has_more=False, is_finished=True)
@@ -27,7 +27,7 @@ def test_a_slice_cancels_records_and_finishes(scripted_provider, invoices, start
     assert scripted_provider.cancel_count == 3
 
 
-def test_the_log_names_who_why_and_which_operation(scripted_provider, invoices, started):
+def test_log_contains_actor_reason_and_operation(scripted_provider, invoices, started):
     invoices(1)
     operation = started(trigger="admin")
     advance_slice(operation.pk)
@@ -39,18 +39,18 @@ def test_the_log_names_who_why_and_which_operation(scripted_provider, invoices, 
     assert scripted_provider.cancel_count == 1
 
 
-def test_each_slice_takes_at_most_its_limit(scripted_provider, invoices, started):
+def test_slice_processes_at_most_its_limit(scripted_provider, invoices, started):
     invoices(5)
     operation = started()
-    lefts = []
+    remaining = []
     while advance_slice(operation.pk, limit=2).has_more:
-        lefts.append(operation.items.left().count())
-    assert lefts == [3, 1]
+        remaining.append(operation.items.left().count())
+    assert remaining == [3, 1]
     assert sorted(scripted_provider.cancels) == ["101", "102", "103", "104", "105"]
 
 
 @pytest.mark.parametrize("state", ["draft", "stopped", "finished"])
-def test_an_operation_that_is_not_running_is_left_alone(scripted_provider, invoices, started, state):
+def test_operation_that_is_not_running_is_not_changed(scripted_provider, invoices, started, state):
     invoices(2)
     operation = started()
     BulkOperation.objects.update(progress=state)
@@ -60,7 +60,7 @@ def test_an_operation_that_is_not_running_is_left_alone(scripted_provider, invoi
     assert scripted_provider.cancel_count == 0
 
 
-def test_a_slice_in_a_transaction_is_refused(scripted_provider, invoices, started):
+def test_slice_in_a_transaction_is_refused(scripted_provider, invoices, started):
     invoices(1)
     operation = started()
     with transaction.atomic(), pytest.raises(CancelInTransaction):
@@ -73,8 +73,8 @@ def test_a_slice_in_a_transaction_is_refused(scripted_provider, invoices, starte
     assert scripted_provider.cancel_count == 0
 
 
-def test_the_selection_is_frozen(scripted_provider, invoices, started):
-    """What is registered later is not canceled; what was paid meanwhile is reported so, and not asked about."""
+def test_selection_is_not_extended_and_paid_invoices_are_skipped(scripted_provider, invoices, started):
+    """One invoice is registered after the start, one is paid."""
     first, _ = invoices(2)
     operation = started()
     invoices(1, first=900)
@@ -86,7 +86,7 @@ def test_the_selection_is_frozen(scripted_provider, invoices, started):
     assert scripted_provider.cancels == ["102"]
 
 
-def test_every_kind_of_answer_is_one_outcome(scripted_provider, invoices, started):
+def test_each_answer_is_stored_as_its_outcome(scripted_provider, invoices, started):
     invoices(5)
     operation = started()
     for external_id, answer in {"101": "refused", "102": "in_doubt", "103": "paid", "104": "not_processed"}.items():
@@ -110,7 +110,7 @@ def test_every_kind_of_answer_is_one_outcome(scripted_provider, invoices, starte
     assert scripted_provider.cancel_count == 5
 
 
-def test_an_alias_that_is_not_configured_stops_no_other(scripted_provider, invoices, started):
+def test_alias_that_is_not_configured_does_not_stop_the_others(scripted_provider, invoices, started):
     invoices(1, provider="gone", first=201)
     invoices(1)
     operation = started()
@@ -121,18 +121,15 @@ def test_an_alias_that_is_not_configured_stops_no_other(scripted_provider, invoi
     assert scripted_provider.cancel_count == 1
 
 
-# -- pauses ---------------------------------------------------------------------------------------------------
-
-
-def test_rate_limited_stays_untried_and_waits(scripted_provider, invoices, started):
+def test_rate_limited_item_waits_for_the_end_of_the_pause(scripted_provider, invoices, started):
     invoices(1)
     operation = started()
     scripted_provider.next_cancels("rate_limited")
-    left = advance_slice(operation.pk, deadline=0.5)  # shorter than the pause, or the slice waits for its end
-    while not scripted_provider.cancel_count:  # the machine stood still for that long
-        left = advance_slice(operation.pk, deadline=0.5)
-    assert left.has_more
-    assert 0 < left.wait_seconds <= 60
+    progress = advance_slice(operation.pk, deadline=0.5)  # shorter than the pause: the slice does not wait for its end
+    while not scripted_provider.cancel_count:  # no request within the deadline on a slow machine
+        progress = advance_slice(operation.pk, deadline=0.5)
+    assert progress.has_more
+    assert 0 < progress.wait_seconds <= 60
     assert item_outcomes(operation) == {"101": ""}
     assert statuses_by_id() == {"101": "created"}
     ProviderState.objects.update(paused_until=None)
@@ -143,31 +140,31 @@ def test_rate_limited_stays_untried_and_waits(scripted_provider, invoices, start
     assert scripted_provider.cancel_count == 2
 
 
-def test_rejected_credentials_leave_the_rest_untried(scripted_provider, invoices, started):
+def test_rejected_credentials_stop_the_requests(scripted_provider, invoices, started):
     invoices(40)
     operation = started()
     scripted_provider.all_cancels("bad_credentials")
-    left = advance_slice(operation.pk)
-    tried = scripted_provider.cancel_count
-    assert left.has_more
-    assert left.wait_seconds > 200
-    assert operation.items.filter(outcome="not_processed", code="bad_credentials").count() == tried < 40
-    assert operation.items.left().count() == 40 - tried
+    progress = advance_slice(operation.pk)
+    sent_count = scripted_provider.cancel_count
+    assert progress.has_more
+    assert progress.wait_seconds > 200
+    assert operation.items.filter(outcome="not_processed", code="bad_credentials").count() == sent_count < 40
+    assert operation.items.left().count() == 40 - sent_count
     assert set(statuses_by_id().values()) == {"created"}
-    assert Counter(log_codes_by_id().values())["claim bad_credentials"] == tried
+    assert Counter(log_codes_by_id().values())["claim bad_credentials"] == sent_count
 
 
-def test_a_paused_provider_does_not_keep_another_from_its_turn(scripted_provider, invoices, started):
-    """The paused one's items come first, and would fill every slice."""
+def test_paused_provider_does_not_delay_another(scripted_provider, invoices, started):
+    """Its items come first and would fill every slice."""
     invoices(3, provider="cryptocloud", first=201)
     invoices(3)
     operation = started()
     paused = ScriptedProvider.of("cryptocloud")
     Invoice.objects.all()._writer.pause("cryptocloud", "bad_credentials", 300)
     assert advance_slice(operation.pk, limit=2).wait_seconds == 0
-    left = advance_slice(operation.pk, limit=2)
-    assert left.has_more
-    assert 200 < left.wait_seconds <= 300
+    progress = advance_slice(operation.pk, limit=2)
+    assert progress.has_more
+    assert 200 < progress.wait_seconds <= 300
     assert operation.items.left().count() == 3
     assert {statuses_by_id()[each] for each in ("201", "202", "203")} == {"created"}
     assert Counter(log_codes_by_id().values()) == {"": 3, "claim canceled": 3}
@@ -175,23 +172,20 @@ def test_a_paused_provider_does_not_keep_another_from_its_turn(scripted_provider
     assert paused.cancel_count == 0
 
 
-# -- stop -----------------------------------------------------------------------------------------------------
-
-
-def test_stop_within_a_slice_records_what_is_in_flight(scripted_provider, invoices, started):
-    """Stop is pressed while the first request waits: it is recorded, what was not sent keeps its status."""
+def test_stop_event_records_requests_in_flight(scripted_provider, invoices, started):
+    """The stop arrives during the first request."""
     invoices(60)
     operation = started()
     stop = threading.Event()
 
-    def press(external_id):
+    def stop_operation(external_id):
         stop.set()
         return "canceled"
 
-    scripted_provider.all_cancels(press)
-    left = advance_slice(operation.pk, stop=stop)
+    scripted_provider.all_cancels(stop_operation)
+    progress = advance_slice(operation.pk, stop=stop)
     sent = scripted_provider.cancel_count
-    assert left.has_more
+    assert progress.has_more
     assert sent < 60
     assert operation.items.filter(outcome="canceled").count() == sent
     assert sorted(statuses_by_id().values()) == ["canceled"] * sent + ["created"] * (60 - sent)
@@ -200,16 +194,16 @@ def test_stop_within_a_slice_records_what_is_in_flight(scripted_provider, invoic
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
-def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, invoices, started, in_thread, monkeypatch):
+def test_stop_by_another_process_ends_the_slice(scripted_provider, invoices, started, in_thread, monkeypatch):
     invoices(60)
     operation = started()
     monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
 
-    def press(external_id):
+    def stop_operation(external_id):
         scripted_provider.before_send = None
         in_thread(lambda: BulkOperation.objects.get(pk=operation.pk).stop()).result()
 
-    scripted_provider.before_send = press
+    scripted_provider.before_send = stop_operation
     assert advance_slice(operation.pk) == Advance(has_more=False)
     assert 0 < scripted_provider.cancel_count < 60
     assert stored_progress(operation) == "stopped"
@@ -219,7 +213,7 @@ def test_somebody_else_stops_the_operation_within_a_slice(scripted_provider, inv
     assert Counter(log_codes_by_id().values())["claim canceled"] == sent
 
 
-def test_a_stopped_operation_goes_on_where_it_was(scripted_provider, invoices, started):
+def test_resumed_operation_processes_the_remaining_items(scripted_provider, invoices, started):
     invoices(4)
     operation = started()
     advance_slice(operation.pk, limit=1)
@@ -232,7 +226,7 @@ def test_a_stopped_operation_goes_on_where_it_was(scripted_provider, invoices, s
     assert set(log_codes_by_id().values()) == {"claim canceled"}
 
 
-def test_a_slice_takes_nothing_after_its_time(scripted_provider, invoices, started):
+def test_slice_without_remaining_time_processes_nothing(scripted_provider, invoices, started):
     invoices(3)
     operation = started()
     assert advance_slice(operation.pk, deadline=0.0).has_more
@@ -243,10 +237,7 @@ def test_a_slice_takes_nothing_after_its_time(scripted_provider, invoices, start
     assert scripted_provider.cancel_count == 0
 
 
-# -- check ----------------------------------------------------------------------------------------------------
-
-
-def test_check_writes_what_the_provider_says(scripted_provider, invoices, started):
+def test_check_stores_the_providers_status(scripted_provider, invoices, started):
     first, second, _ = invoices(3)
     set_columns(first, status="in_doubt")
     set_columns(second, status="in_doubt", claim_expires_at=second.created_at.replace(year=2020))
@@ -265,9 +256,9 @@ def test_check_writes_what_the_provider_says(scripted_provider, invoices, starte
 
 
 @pytest.mark.scripted_providers("firekassa", supports_lookup=False, is_repeat_harmless=True)
-def test_check_without_lookup_repeats_only_for_old_doubt(scripted_provider, invoices, started):
-    doubtful, _open = invoices(2)
-    set_columns(doubtful, status="in_doubt", claim_expires_at=doubtful.created_at.replace(year=2020))
+def test_check_without_lookup_repeats_requests_only_after_the_doubt_period(scripted_provider, invoices, started):
+    in_doubt, _open = invoices(2)
+    set_columns(in_doubt, status="in_doubt", claim_expires_at=in_doubt.created_at.replace(year=2020))
     operation = started("check")
     assert advance_slice(operation.pk).is_finished
     assert item_outcomes(operation) == {"101": "canceled canceled", "102": "not_processed no_lookup"}
@@ -275,10 +266,7 @@ def test_check_without_lookup_repeats_only_for_old_doubt(scripted_provider, invo
     assert scripted_provider.cancels == ["101"]
 
 
-# -- resolve --------------------------------------------------------------------------------------------------
-
-
-def test_resolve_writes_the_decision(scripted_provider, invoices, started):
+def test_resolve_stores_the_decision(scripted_provider, invoices, started):
     first, _ = invoices(2)
     set_columns(first, status="in_doubt")
     operation = started("resolve", decision="canceled", trigger="operator")
@@ -289,8 +277,8 @@ def test_resolve_writes_the_decision(scripted_provider, invoices, started):
     assert scripted_provider.lookup_count == 0
 
 
-def test_resolve_is_guarded_by_the_attempt_that_was_selected(scripted_provider, invoices, started):
-    """Between selection and slice the invoice left doubt and came back: the decision was about another doubt."""
+def test_resolve_skips_an_invoice_with_a_later_attempt(scripted_provider, invoices, started):
+    """Between the selection and the slice, the doubt ended and another one began."""
     (invoice,) = invoices(1)
     set_columns(invoice, status="in_doubt", attempt="00000000-0000-4000-8000-000000000001")
     operation = started("resolve", decision="canceled", trigger="operator")
@@ -302,7 +290,7 @@ def test_resolve_is_guarded_by_the_attempt_that_was_selected(scripted_provider, 
     assert scripted_provider.cancel_count == 0
 
 
-def test_resolve_does_not_wait_for_a_paused_provider(scripted_provider, invoices, started):
+def test_resolve_ignores_a_pause(scripted_provider, invoices, started):
     (invoice,) = invoices(1)
     set_columns(invoice, status="in_doubt")
     Invoice.objects.all()._writer.pause("firekassa", "bad_credentials", 300)

@@ -13,8 +13,8 @@ from tests.support.operations import item_outcomes
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 
 
-class ReplicaThatIsBehind:
-    """Reads go to "other", which has heard of nothing yet."""
+class ReadFromReplica:
+    """A router that reads from "other", to which nothing is replicated yet."""
 
     def db_for_read(self, model, **hints):
         return "other"
@@ -28,7 +28,7 @@ class ReplicaThatIsBehind:
 
 @pytest.fixture
 def replica(settings):
-    settings.DATABASE_ROUTERS = [f"{__name__}.ReplicaThatIsBehind"]
+    settings.DATABASE_ROUTERS = [f"{__name__}.ReadFromReplica"]
 
 
 def start(count):
@@ -38,28 +38,28 @@ def start(count):
     return operations.start(Invoice.objects.all(), actor="Ada", reason="too old")
 
 
-def test_slice_reads_where_it_writes(scripted_provider, replica, django_assert_num_queries):
+def test_slice_reads_from_the_write_database(scripted_provider, replica, django_assert_num_queries):
     with django_assert_num_queries(0, using="other"):
         operation = start(3)
-        left = advance(operation.pk)
-        found = operation.items.left().exists()
+        progress = advance(operation.pk)
+        has_remaining = operation.items.left().exists()
     assert operation.total == 3
-    assert left.is_finished is True
-    assert found is False
+    assert progress.is_finished is True
+    assert has_remaining is False
     assert set(item_outcomes(operation).values()) == {"canceled canceled"}
     assert scripted_provider.cancel_count == 3
 
 
-def test_slice_shares_items_where_it_writes(scripted_provider, replica):
+def test_slice_leases_items_in_the_write_database(scripted_provider, replica):
     operation = start(3)
-    left = advance(operation.pk, limit=2)
-    assert left.has_more is True
+    progress = advance(operation.pk, limit=2)
+    assert progress.has_more is True
     assert operation.items.left().count() == 1
     assert scripted_provider.cancel_count == 2
     assert not BulkOperationItem.objects.left().filter(token__isnull=False).exists()
 
 
-def test_what_a_dead_worker_left_is_read_where_it_was_written(scripted_provider, replica):
+def test_outcome_of_a_crashed_worker_is_read_from_the_write_database(scripted_provider, replica):
     operation = start(1)
     advance(operation.pk)
     row = operation.items.get()
@@ -70,7 +70,7 @@ def test_what_a_dead_worker_left_is_read_where_it_was_written(scripted_provider,
     assert scripted_provider.cancel_count == 1
 
 
-def test_sweep_finds_what_has_just_begun(scripted_provider, replica):
+def test_command_finds_a_new_operation(scripted_provider, replica):
     operation = start(3)
     out = StringIO()
     call_command("run_bulk_operations", stdout=out)
@@ -78,19 +78,19 @@ def test_sweep_finds_what_has_just_begun(scripted_provider, replica):
     assert scripted_provider.cancel_count == 3
 
 
-def test_stop_and_resume_by_somebody_else_are_seen(replica):
+def test_stop_and_resume_read_the_write_database(replica):
     operation = start(3)
-    seen = BulkOperation.objects.get()
+    other = BulkOperation.objects.get()
     assert operation.stop() is True
-    assert seen.stop() is False
-    assert seen.progress == "stopped"
+    assert other.stop() is False
+    assert other.progress == "stopped"
     assert operation.resume() is True
-    assert seen.resume() is False
-    assert seen.progress == "running"
+    assert other.resume() is False
+    assert other.progress == "running"
 
 
-def test_invoices_of_another_database_are_refused_and_none_of_this_one_taken(scripted_provider):
-    """No worker looks for operations there, and the same filter here finds other people's invoices."""
+def test_start_refuses_invoices_of_another_database(scripted_provider):
+    """Workers do not read that database, and the same filter would select other invoices in this one."""
     Invoice.objects.create(provider="firekassa", external_id="101")
     Invoice.objects.using("other").create(provider="firekassa", external_id="102")
     with pytest.raises(ValueError, match="'other'"):

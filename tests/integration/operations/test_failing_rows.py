@@ -1,4 +1,4 @@
-"""F8: an operation makes progress while the database rejects a row, and processes that row when it is free again."""
+"""F8: an operation continues if the database refuses to write a row, and processes that row later."""
 
 import pytest
 from django.db import OperationalError, connection, connections
@@ -18,51 +18,51 @@ LOCKS = {
 }
 
 
-def be_impatient(connection, **kwargs):
+def set_short_lock_timeout(connection, **kwargs):
     with connection.cursor() as cursor:
         cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
 
 
 @pytest.fixture
 def locked():
-    """Return a function that locks a row by another transaction, and gives this connection little patience."""
+    """Return a function that locks a row in another transaction. New connections get a short lock timeout."""
     if connection.vendor not in SHORT_LOCK_TIMEOUT:
         pytest.skip("SQLite locks no rows")
-    connection_created.connect(be_impatient)
+    connection_created.connect(set_short_lock_timeout)
     other = connections["default"].copy()
 
     def lock(table, key):
         if table == "item" and connection.vendor == "mysql":
             pytest.skip("MariaDB reads the items of a small table by another index, and waits for all of them")
-        connection.close()  # the next one has the time-out, as all that replace it
+        connection.close()  # the next connection has the timeout
         other.set_autocommit(False)
         with other.cursor() as cursor:
             cursor.execute(LOCKS[table], [key])
         return other
 
     yield lock
-    connection_created.disconnect(be_impatient)
+    connection_created.disconnect(set_short_lock_timeout)
     other.close()
     connection.close()
 
 
 @pytest.mark.parametrize("table", ["invoice", "item"])
-def test_operation_goes_on_around_a_locked_row_and_does_it_later(scripted_provider, invoices, started, locked, table):
-    made = invoices(60)
+def test_operation_skips_a_locked_row_and_processes_it_later(scripted_provider, invoices, started, locked, table):
+    rows = invoices(60)
     operation = started()
-    key = made[6].pk if table == "invoice" else operation.items.get(invoice_id=made[6].pk).pk
+    key = rows[6].pk if table == "invoice" else operation.items.get(invoice_id=rows[6].pk).pk
     other = locked(table, key)
-    left = advance_slice(operation.pk)
-    assert left.has_more is True
-    assert left.is_finished is False
+    progress = advance_slice(operation.pk)
+    assert progress.has_more is True
+    assert progress.is_finished is False
     assert stored_progress(operation) == "running"
-    done = item_outcomes(operation)
-    assert done.pop("107") == ""
-    assert set(done.values()) == {"canceled canceled"}
+    outcomes = item_outcomes(operation)
+    assert outcomes.pop("107") == ""
+    assert set(outcomes.values()) == {"canceled canceled"}
     assert scripted_provider.cancel_count == 59
-    stuck = advance_slice(operation.pk)
-    assert stuck.has_more
-    assert stuck.wait_seconds >= 1.0
+    second = advance_slice(operation.pk)
+    assert second.has_more
+    assert second.wait_seconds >= 1.0
     other.rollback()
     assert advance_slice(operation.pk).is_finished
     assert set(item_outcomes(operation).values()) == {"canceled canceled"}
@@ -71,14 +71,12 @@ def test_operation_goes_on_around_a_locked_row_and_does_it_later(scripted_provid
     assert set(log_codes_by_id().values()) == {"claim canceled"}
 
 
-def test_item_that_is_locked_while_its_answer_is_recorded_costs_no_answer(
-    scripted_provider, invoices, started, locked, monkeypatch
-):
-    """The invoice is recorded. The item keeps its lease, and its outcome is read from the log when that is over."""
-    made = invoices(3)
+def test_answer_is_recorded_if_its_item_is_locked(scripted_provider, invoices, started, locked, monkeypatch):
+    """The item keeps its lease, and its outcome is read from the log after that."""
+    rows = invoices(3)
     operation = started()
     scripted_provider.next_cancels("refused", external_id="102")
-    key = operation.items.get(invoice_id=made[1].pk).pk
+    key = operation.items.get(invoice_id=rows[1].pk).pk
     record, others = AnswerWriter.record, []
 
     def lock_and_record(self, answers, **options):
@@ -101,14 +99,12 @@ def test_item_that_is_locked_while_its_answer_is_recorded_costs_no_answer(
 @pytest.mark.parametrize(
     ("kind", "decision"), [("check", {}), ("resolve", {"decision": "canceled", "trigger": "operator"})]
 )
-def test_check_and_resolve_go_on_around_a_row_that_the_database_refuses(
-    scripted_provider, invoices, started, kind, decision
-):
-    made = invoices(5)
-    for invoice in made:
+def test_check_and_resolve_skip_a_row_that_cannot_be_written(scripted_provider, invoices, started, kind, decision):
+    rows = invoices(5)
+    for invoice in rows:
         set_columns(invoice, status="in_doubt", next_check_at=invoice.created_at)
     operation = started(kind, **decision)
-    key = made[2].pk
+    key = rows[2].pk
 
     def fail(execute, sql, params, many, context):
         if sql.startswith("UPDATE") and "_invoice" in sql and "item" not in sql and str(key) in map(str, params):

@@ -1,4 +1,4 @@
-"""Exceptions that belong to the caller: requests in flight are recorded, then the exception is raised again."""
+"""Time limits and interrupts are raised again after the requests in flight are recorded."""
 
 import asyncio
 import signal
@@ -11,6 +11,7 @@ from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.models.writes.answers import AnswerWriter
 from django_invoice_cancel.signals import invoice_status_changed
 from django_invoice_cancel.testing.scripted import ScriptedProvider
+from tests.support.invoices import stored
 
 try:
     from celery.exceptions import SoftTimeLimitExceeded
@@ -23,49 +24,49 @@ except ImportError:  # without the dependency group celery: a class of the same 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class OwnTimeLimit(Exception):
+class ProjectTimeLimit(Exception):
     """Raised by a signal handler of the project."""
 
 
 class JobTimeout(Exception):
-    """Stands for rq's, which is known by its name."""
+    """Stands for rq's exception, which the package recognizes by its name."""
 
     __module__, __qualname__ = "rq.timeouts", "BaseTimeoutException"
 
 
-class Own(ScriptedProvider):
-    """An adapter of a project: it may send without asking for the lease."""
+class ProjectProvider(ScriptedProvider):
+    """An adapter of a project that sends without a check of the lease."""
 
-    act, asked = None, None
+    act, calls = None, None
 
     def cancel(self, external_id, *, lease):
-        self.asked.append(external_id)
+        self.calls.append(external_id)
         self.act()
 
 
-def by_signal(number, frame):
-    raise OwnTimeLimit
+def raise_time_limit(number, frame):
+    raise ProjectTimeLimit
 
 
 def raise_by_signal(*args, **kwargs):
-    before = signal.signal(signal.SIGUSR1, by_signal)
+    before = signal.signal(signal.SIGUSR1, raise_time_limit)
     try:
         signal.raise_signal(signal.SIGUSR1)
-    except OwnTimeLimit as error:
+    except ProjectTimeLimit as error:
         error.add_note("seen")
         raise
     finally:
-        RESTORE.append(before)
+        HANDLERS_BEFORE.append(before)
 
 
-RESTORE: list[object] = []
+HANDLERS_BEFORE: list[object] = []
 
 
 @pytest.fixture(autouse=True)
 def _restore_handler():
     yield
-    while RESTORE:
-        signal.signal(signal.SIGUSR1, RESTORE.pop())
+    while HANDLERS_BEFORE:
+        signal.signal(signal.SIGUSR1, HANDLERS_BEFORE.pop())
 
 
 def raising(kind):
@@ -78,7 +79,7 @@ def raising(kind):
 INTERRUPTIONS = [
     pytest.param(SoftTimeLimitExceeded, raising(SoftTimeLimitExceeded), id="celery"),
     pytest.param(JobTimeout, raising(JobTimeout), id="rq"),
-    pytest.param(OwnTimeLimit, raise_by_signal, id="signal handler"),
+    pytest.param(ProjectTimeLimit, raise_by_signal, id="signal handler"),
     pytest.param(asyncio.CancelledError, raising(asyncio.CancelledError), id="canceled coroutine"),
     pytest.param(KeyboardInterrupt, raising(KeyboardInterrupt), id="ctrl-c"),
 ]
@@ -89,53 +90,43 @@ def invoice(scripted_provider):
     return Invoice.objects.create(provider="firekassa", external_id="101")
 
 
-def left(invoice):
-    return Invoice.objects.get(pk=invoice.pk).status, list(
-        invoice.transitions.order_by("id").values_list("code", flat=True)
-    )
+def status_and_codes(invoice):
+    return stored(invoice).status, list(invoice.transitions.order_by("id").values_list("code", flat=True))
 
 
 @pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
-def test_interruption_while_the_provider_is_asked_is_recorded_as_doubt_and_raised_again(
-    scripted_provider, invoice, kind, act
-):
+def test_interrupted_request_is_in_doubt_and_the_exception_is_raised_again(scripted_provider, invoice, kind, act):
     scripted_provider.next_cancels(act)
     with pytest.raises(kind):
         invoice.cancel()
-    status, codes = left(invoice)
+    status, codes = status_and_codes(invoice)
     assert status == "in_doubt"
     assert len(codes) == 2
     assert scripted_provider.cancel_count == 1
 
 
 @pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
-def test_interruption_before_the_request_gives_the_claim_back_and_is_raised_again(
-    scripted_provider, invoice, kind, act
-):
+def test_interruption_before_the_request_releases_the_claim(scripted_provider, invoice, kind, act):
     scripted_provider.before_send = act
     with pytest.raises(kind):
         invoice.cancel()
-    assert left(invoice) == ("created", ["", "given_back"])
+    assert status_and_codes(invoice) == ("created", ["", "given_back"])
     assert scripted_provider.cancel_count == 0
 
 
 @pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
-def test_interruption_of_an_adapter_of_its_own_is_doubt_although_no_lease_was_asked(
-    settings, invoice, monkeypatch, kind, act
-):
-    monkeypatch.setattr(Own, "act", staticmethod(act))
-    monkeypatch.setattr(Own, "asked", [])
-    settings.INVOICE_CANCEL = {"PROVIDERS": {"firekassa": {"BACKEND": f"{__name__}.Own"}}}
+def test_interrupted_adapter_that_ignores_its_lease_is_in_doubt(settings, invoice, monkeypatch, kind, act):
+    monkeypatch.setattr(ProjectProvider, "act", staticmethod(act))
+    monkeypatch.setattr(ProjectProvider, "calls", [])
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"firekassa": {"BACKEND": f"{__name__}.ProjectProvider"}}}
     with pytest.raises(kind):
         invoice.cancel()
-    assert left(invoice) == ("in_doubt", ["", "no_answer"])
-    assert Own.asked == ["101"]
+    assert status_and_codes(invoice) == ("in_doubt", ["", "no_answer"])
+    assert ProjectProvider.calls == ["101"]
 
 
 @pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
-def test_interruption_of_the_record_is_raised_again_and_keeps_the_answer(
-    scripted_provider, invoice, monkeypatch, kind, act
-):
+def test_interrupted_record_keeps_the_answer(scripted_provider, invoice, monkeypatch, kind, act):
     record, done = AnswerWriter.record, []
 
     def interrupted_once(self, *args, **kwargs):
@@ -147,17 +138,17 @@ def test_interruption_of_the_record_is_raised_again_and_keeps_the_answer(
     monkeypatch.setattr(AnswerWriter, "record", interrupted_once)
     with pytest.raises(kind):
         invoice.cancel()
-    assert left(invoice) == ("canceled", ["", "canceled"])
+    assert status_and_codes(invoice) == ("canceled", ["", "canceled"])
     assert scripted_provider.cancel_count == 1
 
 
-@pytest.mark.parametrize("when", ["canceling", "canceled"])
+@pytest.mark.parametrize("status", ["canceling", "canceled"])
 @pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
-def test_interruption_of_a_receiver_is_raised_again_and_leaves_no_claim(scripted_provider, invoice, kind, act, when):
+def test_interrupted_receiver_leaves_no_open_claim(scripted_provider, invoice, kind, act, status):
     done = []
 
     def receiver(sender, new_status, **kwargs):
-        if new_status == when and not done:
+        if new_status == status and not done:
             done.append(new_status)
             act()
 
@@ -167,13 +158,13 @@ def test_interruption_of_a_receiver_is_raised_again_and_leaves_no_claim(scripted
             invoice.cancel()
     finally:
         invoice_status_changed.disconnect(receiver)
-    sent = 0 if when == "canceling" else 1
-    assert left(invoice) == (("canceled", ["", "canceled"]) if sent else ("created", ["", "given_back"]))
+    sent = 0 if status == "canceling" else 1
+    assert status_and_codes(invoice) == (("canceled", ["", "canceled"]) if sent else ("created", ["", "given_back"]))
     assert scripted_provider.cancel_count == sent
 
 
 @pytest.mark.parametrize(("kind", "act"), INTERRUPTIONS)
-def test_interruption_of_a_receiver_in_a_bulk_run_finishes_the_group_first(scripted_provider, kind, act):
+def test_interrupted_receiver_in_a_bulk_run_leaves_no_open_claims(scripted_provider, kind, act):
     Invoice.objects.bulk_create([Invoice(provider="firekassa", external_id=str(each)) for each in range(101, 121)])
     seen = Counter()
 
@@ -193,8 +184,8 @@ def test_interruption_of_a_receiver_in_a_bulk_run_finishes_the_group_first(scrip
     assert not Invoice.objects.filter(status="canceling").exists()
 
 
-def test_bug_of_an_adapter_is_no_interruption(scripted_provider, invoice):
+def test_error_of_an_adapter_is_in_doubt_and_not_raised(scripted_provider, invoice):
     scripted_provider.next_cancels(ZeroDivisionError)
     with pytest.raises(CancelInDoubt):
         invoice.cancel()
-    assert left(invoice) == ("in_doubt", ["", "adapter_error"])
+    assert status_and_codes(invoice) == ("in_doubt", ["", "adapter_error"])

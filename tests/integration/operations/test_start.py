@@ -40,18 +40,18 @@ def test_start_stores_a_running_operation_and_sends_nothing(scripted_provider, i
     assert scripted_provider.cancel_count == 0
 
 
-def test_advance_works_on_a_started_operation(scripted_provider, invoices):
+def test_advance_processes_a_started_operation(scripted_provider, invoices):
     invoices(3)
     operation = start(Invoice.objects.all(), actor="Ada")
 
-    left = advance(operation.pk)
+    progress = advance(operation.pk)
 
-    assert left.is_finished is True
+    assert progress.is_finished is True
     assert set(item_outcomes(operation).values()) == {"canceled canceled"}
     assert scripted_provider.cancel_count == 3
 
 
-def test_invoices_that_match_later_are_not_part_of_the_operation(scripted_provider, invoices):
+def test_invoice_that_matches_after_the_start_is_not_selected(scripted_provider, invoices):
     invoices(2)
     operation = start(Invoice.objects.filter(status="created"), actor="Ada")
     Invoice.objects.create(provider="firekassa", external_id="999")
@@ -64,7 +64,7 @@ def test_invoices_that_match_later_are_not_part_of_the_operation(scripted_provid
 
 
 @pytest.mark.parametrize(("workers", "messages"), [(None, 2), (3, 3)])
-def test_workers_get_their_messages_after_the_commit(scripted_provider, invoices, dispatcher, workers, messages):
+def test_operation_is_dispatched_after_the_commit(scripted_provider, invoices, dispatcher, workers, messages):
     invoices(3)
 
     with transaction.atomic():
@@ -76,7 +76,7 @@ def test_workers_get_their_messages_after_the_commit(scripted_provider, invoices
     assert scripted_provider.cancel_count == 0
 
 
-def test_rolled_back_start_leaves_nothing(scripted_provider, invoices, dispatcher):
+def test_rolled_back_start_stores_and_dispatches_nothing(scripted_provider, invoices, dispatcher):
     invoices(3)
 
     with transaction.atomic():
@@ -87,7 +87,7 @@ def test_rolled_back_start_leaves_nothing(scripted_provider, invoices, dispatche
     assert DISPATCHED == []
 
 
-def test_resolve_records_the_decision_and_asks_no_provider(scripted_provider):
+def test_resolve_stores_the_decision_and_sends_nothing(scripted_provider):
     make_invoice("in_doubt")
     scripted_provider.reset()
     operation = start(

@@ -1,4 +1,4 @@
-"""F8: if the configuration is temporarily unreadable, items stay untried. It is read once in a run."""
+"""F8: items wait while the configuration is temporarily unreadable. It is read once per run."""
 
 import sqlite3
 import ssl
@@ -20,12 +20,12 @@ from tests.support.operations import advance_slice, item_outcomes, stored_progre
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CONFIG = {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
-CALLS: list[str] = []
+RESOLVED: list[str] = []
 FAILURES: list[BaseException] = []
 
 
-class Fragile(ScriptedProvider):
-    """An adapter that reads its secrets when it is made."""
+class ProviderWithSecrets(ScriptedProvider):
+    """An adapter that reads its secrets in its constructor."""
 
     def __init__(self, alias, **common):
         if FAILURES:
@@ -42,7 +42,7 @@ class TimeLimit(Exception):
 
 
 def resolve(alias):
-    CALLS.append(alias)
+    RESOLVED.append(alias)
     if FAILURES:
         raise FAILURES[0]
     return CONFIG if alias == "shop" else None
@@ -50,7 +50,7 @@ def resolve(alias):
 
 @pytest.fixture(autouse=True)
 def _resolver():
-    CALLS.clear()
+    RESOLVED.clear()
     FAILURES.clear()
     resolver = f"{__name__}.resolve"
     with override_settings(INVOICE_CANCEL={"PROVIDERS": {}, "PROVIDER_RESOLVER": resolver}):
@@ -58,36 +58,36 @@ def _resolver():
 
 
 @pytest.mark.parametrize("error", [ConnectionError("vault"), KeyError("shop"), TimeoutError()], ids=repr)
-def test_resolver_that_fails_for_a_moment_leaves_items_untried(invoices, error):
-    invoices(30, provider="shop")
+def test_items_wait_for_a_resolver_that_fails_temporarily(invoices, error):
+    invoices(3, provider="shop")
     operation = operations.start(Invoice.objects.all(), actor="Ada")
     FAILURES.append(error)
-    left = advance_slice(operation.pk)
-    assert left.has_more is True
-    assert left.is_finished is False
-    assert left.wait_seconds >= 1.0
+    progress = advance_slice(operation.pk)
+    assert progress.has_more is True
+    assert progress.is_finished is False
+    assert progress.wait_seconds >= 1.0
     assert set(item_outcomes(operation).values()) == {""}
     assert stored_progress(operation) == "running"
     FAILURES.clear()
     assert advance_slice(operation.pk).is_finished
     assert set(item_outcomes(operation).values()) == {"canceled canceled"}
-    assert ScriptedProvider.of("shop").cancel_count == 30
+    assert ScriptedProvider.of("shop").cancel_count == 3
 
 
-def test_resolver_that_fails_during_a_run_costs_no_invoice(invoices):
-    made = invoices(300, provider="shop")
+def test_resolver_that_fails_during_a_slice_skips_no_invoice(invoices):
+    rows = invoices(120, provider="shop")
     operation = operations.start(Invoice.objects.all(), actor="Ada")
     shop = ScriptedProvider.of("shop")
     shop.before_send = lambda external_id: external_id == "101" and FAILURES.append(ConnectionError("vault"))
     advance_slice(operation.pk)
     FAILURES.clear()
     assert not [each for each in item_outcomes(operation).values() if "misconfigured" in each]
-    assert shop.cancel_count == 300
-    assert len(made) == 300
+    assert shop.cancel_count == 120
+    assert len(rows) == 120
 
 
 @pytest.mark.parametrize("alias", ["gone", "shop"], ids=["unknown to the resolver", "refused by it"])
-def test_configuration_that_was_read_and_is_wrong_is_final(invoices, alias):
+def test_invalid_configuration_ends_the_items(invoices, alias):
     invoices(3, provider=alias)
     operation = operations.start(Invoice.objects.all(), actor="Ada")
     if alias == "shop":
@@ -97,12 +97,12 @@ def test_configuration_that_was_read_and_is_wrong_is_final(invoices, alias):
     assert set(statuses_by_id().values()) == {"created"}
 
 
-def test_bulk_run_without_configuration_skips_and_names_it(invoices):
+def test_bulk_run_without_configuration_returns_the_error(invoices):
     invoices(3, provider="shop")
     FAILURES.append(ConnectionError("secret-vault-address"))
     results = list(cancel_invoices(Invoice.objects.all()))
     assert {result.code for result in results} == {"configuration_unavailable"}
-    assert len(CALLS) <= 2
+    assert len(RESOLVED) <= 2
     assert "ConnectionError" in str(results[0].message)
     assert "secret-vault-address" not in str(results[0].message)
     assert set(statuses_by_id().values()) == {"created"}
@@ -110,21 +110,21 @@ def test_bulk_run_without_configuration_skips_and_names_it(invoices):
 
 def test_resolver_is_called_once_in_a_run(invoices):
     invoices(200, provider="shop")
-    CALLS.clear()
+    RESOLVED.clear()
     results = list(cancel_invoices(Invoice.objects.all()))
     assert len(results) == 200
     assert {result.code for result in results} == {"canceled"}
-    assert len(CALLS) <= 2
+    assert len(RESOLVED) <= 2
 
 
 @pytest.fixture
-def fragile():
-    own = {"BACKEND": f"{__name__}.Fragile"}
+def failing_provider():
+    own = {"BACKEND": f"{__name__}.ProviderWithSecrets"}
     with override_settings(INVOICE_CANCEL={"PROVIDERS": {"shop": own}}):
         yield
 
 
-MOMENTARY = [
+TEMPORARY = [
     PermissionError("/run/secrets/token"),
     FileNotFoundError("/run/secrets/token"),
     TimeoutError(),
@@ -150,25 +150,25 @@ FINAL = [
 ]
 
 
-@pytest.mark.parametrize("error", MOMENTARY, ids=lambda error: type(error).__qualname__)
-def test_adapter_that_cannot_be_made_for_a_moment_leaves_items_untried(fragile, invoices, error):
-    invoices(30, provider="shop")
+@pytest.mark.parametrize("error", TEMPORARY, ids=lambda error: type(error).__qualname__)
+def test_items_wait_for_an_adapter_that_fails_temporarily(failing_provider, invoices, error):
+    invoices(3, provider="shop")
     FAILURES.append(error)
     operation = operations.start(Invoice.objects.all(), actor="Ada")
-    left = advance_slice(operation.pk)
-    assert left.has_more is True
-    assert left.is_finished is False
-    assert left.wait_seconds >= 1.0
+    progress = advance_slice(operation.pk)
+    assert progress.has_more is True
+    assert progress.is_finished is False
+    assert progress.wait_seconds >= 1.0
     assert set(item_outcomes(operation).values()) == {""}
     assert stored_progress(operation) == "running"
     FAILURES.clear()
     assert advance_slice(operation.pk).is_finished
     assert set(item_outcomes(operation).values()) == {"canceled canceled"}
-    assert ScriptedProvider.of("shop").cancel_count == 30
+    assert ScriptedProvider.of("shop").cancel_count == 3
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__qualname__)
-def test_adapter_that_refuses_its_options_is_final(fragile, invoices, error):
+def test_adapter_that_rejects_its_options_ends_the_items(failing_provider, invoices, error):
     invoices(3, provider="shop")
     FAILURES.append(error)
     operation = operations.start(Invoice.objects.all(), actor="Ada")
@@ -182,18 +182,18 @@ def test_adapter_that_refuses_its_options_is_final(fragile, invoices, error):
 @pytest.mark.parametrize(
     ("error", "code"),
     [(PermissionError(13, "secret-path"), "configuration_unavailable"), (ValueError("token"), "misconfigured")],
-    ids=["momentary", "final"],
+    ids=["temporary", "final"],
 )
 @pytest.mark.parametrize("in_bulk", [False, True], ids=["single", "bulk"])
-def test_adapter_that_cannot_be_made_is_named_by_the_result(fragile, invoices, error, code, in_bulk):
+def test_result_contains_the_error_of_the_adapter(failing_provider, invoices, error, code, in_bulk):
     [invoice] = invoices(1, provider="shop")
     FAILURES.append(error)
     if in_bulk:
         [result] = cancel_invoices(Invoice.objects.all())
     else:
-        with pytest.raises(CancelNotPossible) as caught:
+        with pytest.raises(CancelNotPossible) as raised:
             invoice.cancel()
-        result = caught.value.result
+        result = raised.value.result
     assert result.outcome == "skipped"
     assert result.code == code
     assert type(error).__name__ in str(result.message)
@@ -205,7 +205,7 @@ def test_adapter_that_cannot_be_made_is_named_by_the_result(fragile, invoices, e
 
 
 @pytest.mark.parametrize("in_bulk", [False, True], ids=["single", "bulk"])
-def test_time_limit_while_an_adapter_is_made_is_raised_again(fragile, invoices, in_bulk):
+def test_time_limit_in_the_constructor_of_an_adapter_is_raised(failing_provider, invoices, in_bulk):
     [invoice] = invoices(1, provider="shop")
     FAILURES.append(TimeLimit())
     with pytest.raises(TimeLimit):
@@ -215,7 +215,7 @@ def test_time_limit_while_an_adapter_is_made_is_raised_again(fragile, invoices, 
     assert ScriptedProvider.of("shop").cancel_count == 0
 
 
-def test_adapter_whose_module_cannot_be_imported_for_a_moment_leaves_items_untried(invoices, tmp_path, monkeypatch):
+def test_items_wait_for_a_module_that_cannot_be_imported_temporarily(invoices, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     secrets = tmp_path / "token"
     (tmp_path / "module_with_secrets.py").write_text(

@@ -51,12 +51,12 @@ class ThirdPartyProvider(Provider):
 def registered_with(settings, monkeypatch):
     """Return a function that sets the adapter's answer and registers an invoice with it."""
     entry = {"BACKEND": f"{__name__}.ThirdPartyProvider", "OPTIONS": {"password": CANARY}}
-    settings.INVOICE_CANCEL = {"PROVIDERS": {"registered_with": entry}}
+    settings.INVOICE_CANCEL = {"PROVIDERS": {"third-party": entry}}
 
     def invoice(answer):
         monkeypatch.setattr(ThirdPartyProvider, "calls", 0)
         answers(answer)
-        return Invoice.objects.create(provider="registered_with", external_id="17")
+        return Invoice.objects.create(provider="third-party", external_id="17")
 
     def answers(answer):
         monkeypatch.setattr(ThirdPartyProvider, "answer", staticmethod(answer) if callable(answer) else answer)

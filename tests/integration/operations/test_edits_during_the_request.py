@@ -1,15 +1,14 @@
-"""P5: the answer of one account is never recorded for an invoice that was moved to another account concurrently."""
+"""P5: an answer is not recorded for an invoice whose account or id changed during the request."""
 
 import pytest
 from django.db import connections
-from django.db.models import QuerySet
 
 from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.services.cancel import cancel_invoice
 from django_invoice_cancel.services.reconcile import reconcile_invoice
 from django_invoice_cancel.testing import ScriptedProvider
-from tests.support.invoices import set_columns, statuses_by_id
+from tests.support.invoices import set_columns, statuses_by_id, stored
 from tests.support.logs import log_codes_by_id
 from tests.support.operations import advance_slice, item_outcomes
 
@@ -19,17 +18,13 @@ EDITS = {"account": {"provider": "b"}, "id": {"external_id": "999"}}
 
 
 def edit(invoice, **columns):
-    QuerySet(Invoice).filter(pk=invoice.pk).update(**columns)
-    connections.close_all()  # those of the thread that asks
+    set_columns(invoice, **columns)
+    connections.close_all()  # of the worker thread
 
 
-def asked():
-    """Return how many requests each account got."""
+def requests_by_account():
+    """Return the numbers of cancel and lookup requests of each account."""
     return {alias: (each.cancel_count, each.lookup_count) for alias in "ab" for each in [ScriptedProvider.of(alias)]}
-
-
-def row(invoice):
-    return Invoice.objects.get(pk=invoice.pk)
 
 
 def last_message(invoice):
@@ -38,7 +33,7 @@ def last_message(invoice):
 
 @pytest.mark.parametrize("columns", EDITS.values(), ids=EDITS)
 @pytest.mark.parametrize("answer", ["canceled", "already_canceled", "paid", "expired", "refused", "in_doubt"])
-def test_answer_about_an_invoice_that_was_edited_in_flight_is_a_doubt(scripted_provider, invoices, answer, columns):
+def test_answer_for_an_edited_invoice_is_a_doubt(scripted_provider, invoices, answer, columns):
     [invoice] = invoices(1, provider="a")
     scripted_provider.all_cancels(answer)
     scripted_provider.before_send = lambda external_id: edit(invoice, **columns)
@@ -47,57 +42,57 @@ def test_answer_about_an_invoice_that_was_edited_in_flight_is_a_doubt(scripted_p
     assert result.code == "changed"
     assert result.provider == "a"
     assert result.external_id == "101"
-    left = row(invoice)
-    assert left.status == "in_doubt"
-    assert left.status_confirmed_at is None
-    assert left.paid_after_cancel_at is None
+    saved = stored(invoice)
+    assert saved.status == "in_doubt"
+    assert saved.status_confirmed_at is None
+    assert saved.paid_after_cancel_at is None
     assert list(log_codes_by_id().values()) == ["claim changed"]
     assert last_message(invoice).startswith(f"a 101: {'refused' if answer in ('paid', 'expired') else answer}")
     assert answer in last_message(invoice)
-    assert asked() == {"a": (1, 0), "b": (0, 0)}
+    assert requests_by_account() == {"a": (1, 0), "b": (0, 0)}
 
 
-def test_account_that_an_invoice_was_moved_to_settles_the_doubt(scripted_provider, invoices):
+def test_lookup_at_the_new_account_ends_the_doubt(scripted_provider, invoices):
     [invoice] = invoices(1, provider="a")
     scripted_provider.before_send = lambda external_id: edit(invoice, provider="b")
     cancel_invoice(invoice)
     ScriptedProvider.of("b").set_status("101", "paid")
-    assert reconcile_invoice(row(invoice)).code == "has_payment"
-    assert row(invoice).status == "paid"
-    assert row(invoice).paid_after_cancel_at is None
-    assert asked() == {"a": (1, 0), "b": (0, 1)}
+    assert reconcile_invoice(stored(invoice)).code == "has_payment"
+    assert stored(invoice).status == "paid"
+    assert stored(invoice).paid_after_cancel_at is None
+    assert requests_by_account() == {"a": (1, 0), "b": (0, 1)}
 
 
 @pytest.mark.parametrize("columns", EDITS.values(), ids=EDITS)
-def test_request_that_was_not_processed_leaves_an_edited_invoice_open(scripted_provider, invoices, columns):
+def test_unprocessed_request_leaves_an_edited_invoice_open(scripted_provider, invoices, columns):
     [invoice] = invoices(1, provider="a")
     scripted_provider.all_cancels("rate_limited")
     scripted_provider.before_send = lambda external_id: edit(invoice, **columns)
     assert cancel_invoice(invoice).code == "rate_limited"
-    assert row(invoice).status == "created"
+    assert stored(invoice).status == "created"
     assert list(log_codes_by_id().values()) == ["claim rate_limited"]
     assert last_message(invoice).startswith("a 101: not_processed")
-    assert asked() == {"a": (1, 0), "b": (0, 0)}
+    assert requests_by_account() == {"a": (1, 0), "b": (0, 0)}
 
 
 @pytest.mark.parametrize("status", ["created", "in_doubt", "canceled"])
 @pytest.mark.parametrize("answer", ["canceled", "paid"])
-def test_late_answer_about_an_edited_invoice_is_a_log_row_only(scripted_provider, invoices, answer, status):
+def test_late_answer_for_an_edited_invoice_is_logged_only(scripted_provider, invoices, answer, status):
     [invoice] = invoices(1, provider="a")
     scripted_provider.all_cancels(answer)
     scripted_provider.before_send = lambda external_id: edit(invoice, provider="b", status=status)
     cancel_invoice(invoice)
-    assert row(invoice).status == status
-    assert row(invoice).paid_after_cancel_at is None
+    assert stored(invoice).status == status
+    assert stored(invoice).paid_after_cancel_at is None
     assert list(log_codes_by_id().values()) == ["claim changed"]
     assert answer in last_message(invoice)
-    assert asked() == {"a": (1, 0), "b": (0, 0)}
+    assert requests_by_account() == {"a": (1, 0), "b": (0, 0)}
 
 
-def test_bulk_run_records_the_others_of_the_group(scripted_provider, invoices):
-    made = invoices(5, provider="a")
+def test_bulk_run_records_the_other_invoices_of_the_batch(scripted_provider, invoices):
+    rows = invoices(5, provider="a")
     moved = {"102": {"provider": "b"}, "104": {"external_id": "999"}}
-    scripted_provider.before_send = lambda name: name in moved and edit(made[int(name) - 101], **moved[name])
+    scripted_provider.before_send = lambda name: name in moved and edit(rows[int(name) - 101], **moved[name])
     results = {result.external_id: result.code for result in cancel_invoices(Invoice.objects.all())}
     assert results == {"101": "canceled", "102": "changed", "103": "canceled", "104": "changed", "105": "canceled"}
     assert statuses_by_id() == {
@@ -108,13 +103,13 @@ def test_bulk_run_records_the_others_of_the_group(scripted_provider, invoices):
     assert log_codes_by_id()["102"] == "claim changed"
     assert log_codes_by_id()["999"] == "claim changed"
     assert log_codes_by_id()["101"] == "claim canceled"
-    assert asked() == {"a": (5, 0), "b": (0, 0)}
+    assert requests_by_account() == {"a": (5, 0), "b": (0, 0)}
 
 
-def test_operation_ends_with_the_doubt(scripted_provider, invoices, started):
-    made = invoices(3, provider="a")
+def test_operation_reports_the_doubt(scripted_provider, invoices, started):
+    rows = invoices(3, provider="a")
     operation = started()
-    scripted_provider.before_send = lambda name: name == "102" and edit(made[1], provider="b")
+    scripted_provider.before_send = lambda name: name == "102" and edit(rows[1], provider="b")
     assert advance_slice(operation.pk).is_finished
     assert item_outcomes(operation) == {
         "101": "canceled canceled",
@@ -122,15 +117,13 @@ def test_operation_ends_with_the_doubt(scripted_provider, invoices, started):
         "103": "canceled canceled",
     }
     assert statuses_by_id() == {"101": "canceled", "102": "in_doubt", "103": "canceled"}
-    assert asked() == {"a": (3, 0), "b": (0, 0)}
+    assert requests_by_account() == {"a": (3, 0), "b": (0, 0)}
 
 
 @pytest.mark.parametrize("columns", EDITS.values(), ids=EDITS)
 @pytest.mark.parametrize("in_bulk", [False, True], ids=["single", "bulk"])
 @pytest.mark.parametrize("answer", ["canceled", "paid"])
-def test_lookup_of_an_invoice_that_was_edited_in_flight_is_logged_only(
-    scripted_provider, invoices, answer, in_bulk, columns
-):
+def test_lookup_of_an_edited_invoice_is_logged_only(scripted_provider, invoices, answer, in_bulk, columns):
     [invoice] = invoices(1, provider="a")
     set_columns(invoice, status="in_doubt", next_check_at=invoice.created_at)
 
@@ -139,62 +132,62 @@ def test_lookup_of_an_invoice_that_was_edited_in_flight_is_logged_only(
         return answer
 
     scripted_provider.all_lookups(answer_late)
-    [result] = reconcile_invoices(Invoice.objects.all()) if in_bulk else [reconcile_invoice(row(invoice))]
+    [result] = reconcile_invoices(Invoice.objects.all()) if in_bulk else [reconcile_invoice(stored(invoice))]
     assert result.outcome == "skipped"
     assert result.code == "changed"
-    assert row(invoice).status == "in_doubt"
+    assert stored(invoice).status == "in_doubt"
     assert list(log_codes_by_id().values()) == ["changed"]
     assert last_message(invoice) == f"a 101: {answer}"
-    assert asked() == {"a": (0, 1), "b": (0, 0)}
+    assert requests_by_account() == {"a": (0, 1), "b": (0, 0)}
 
 
-def test_lookup_without_an_answer_does_not_delay_the_other_account(scripted_provider, invoices):
+def test_lookup_without_an_answer_does_not_delay_the_new_account(scripted_provider, invoices):
     [invoice] = invoices(1, provider="a")
     set_columns(invoice, status="in_doubt", next_check_at=invoice.created_at)
-    due = row(invoice).next_check_at
+    due = stored(invoice).next_check_at
 
     def no_answer(external_id):
         edit(invoice, provider="b", next_check_at=due)
         return "no_answer"
 
     scripted_provider.all_lookups(no_answer)
-    reconcile_invoice(row(invoice))
-    assert row(invoice).next_check_at == due
-    assert row(invoice).status == "in_doubt"
-    assert asked() == {"a": (0, 1), "b": (0, 0)}
+    reconcile_invoice(stored(invoice))
+    assert stored(invoice).next_check_at == due
+    assert stored(invoice).status == "in_doubt"
+    assert requests_by_account() == {"a": (0, 1), "b": (0, 0)}
 
 
 def swap_ids(first, second):
-    """Let two rows exchange their ids, as somebody does by hand who notices that they were mixed up."""
-    a, b = row(first).external_id, row(second).external_id
+    """Exchange the ids of two rows, as a correction of mixed-up ids does."""
+    a, b = stored(first).external_id, stored(second).external_id
     for invoice, external_id in ((first, "none"), (second, a), (first, b)):
-        QuerySet(Invoice).filter(pk=invoice.pk).update(external_id=external_id)
+        set_columns(invoice, external_id=external_id)
     connections.close_all()
 
 
 @pytest.mark.parametrize("answer", ["canceled", "paid"])
-def test_ids_that_are_swapped_in_flight_within_a_group_are_a_doubt(scripted_provider, invoices, answer):
-    made = invoices(5, provider="a")
+def test_ids_swapped_during_the_requests_are_a_doubt(scripted_provider, invoices, answer):
+    rows = invoices(5, provider="a")
     scripted_provider.all_cancels(answer)
-    scripted_provider.before_send = lambda name: name == "101" and swap_ids(made[1], made[3])
+    scripted_provider.before_send = lambda name: name == "101" and swap_ids(rows[1], rows[3])
     results = {result.external_id: result.code for result in cancel_invoices(Invoice.objects.all(), concurrency=1)}
     code = "has_payment" if answer == "paid" else answer
     assert results == {"101": code, "102": "changed", "103": code, "104": "changed", "105": code}
     assert statuses_by_id() == {**dict.fromkeys(("101", "103", "105"), answer), "102": "in_doubt", "104": "in_doubt"}
     assert log_codes_by_id()["102"] == "claim changed"
     assert log_codes_by_id()["104"] == "claim changed"
-    assert asked() == {"a": (5, 0), "b": (0, 0)}
+    assert requests_by_account() == {"a": (5, 0), "b": (0, 0)}
 
 
-def test_ids_that_are_swapped_before_the_claim_are_not_sent(scripted_provider, invoices):
-    made = invoices(120, provider="a")
-    scripted_provider.before_send = lambda name: name == "101" and swap_ids(made[110], made[113])
+def test_ids_swapped_before_the_claim_are_not_requested(scripted_provider, invoices):
+    rows = invoices(120, provider="a")
+    scripted_provider.before_send = lambda name: name == "101" and swap_ids(rows[110], rows[113])
     results = {result.external_id: result.code for result in cancel_invoices(Invoice.objects.all(), concurrency=1)}
     assert results.pop("211") == "changed"
     assert results.pop("214") == "changed"
     assert set(results.values()) == {"canceled"}
-    assert row(made[110]).status == "created"
-    assert row(made[113]).status == "created"
+    assert stored(rows[110]).status == "created"
+    assert stored(rows[113]).status == "created"
     assert log_codes_by_id()["211"] == ""
     assert log_codes_by_id()["214"] == ""
-    assert asked() == {"a": (118, 0), "b": (0, 0)}
+    assert requests_by_account() == {"a": (118, 0), "b": (0, 0)}

@@ -10,7 +10,7 @@ from tests.support.operations import advance_slice, item_outcomes
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_three_overlapping_operations_ask_each_refused_invoice_once(scripted_provider, invoices, started):
+def test_overlapping_operations_request_each_refused_invoice_once(scripted_provider, invoices, started):
     invoices(5)
     operations = [started() for _ in range(3)]
     scripted_provider.all_cancels("refused")
@@ -25,26 +25,26 @@ def test_three_overlapping_operations_ask_each_refused_invoice_once(scripted_pro
     assert set(statuses_by_id().values()) == {"created"}
 
 
-@pytest.mark.parametrize("is_refused_before", [False, True])
-def test_invoice_that_another_worker_had_refused_after_it_was_read_is_not_asked_again(
+@pytest.mark.parametrize("is_refused_before", [False, True], ids=["open", "refused before"])
+def test_invoice_refused_by_another_worker_after_its_selection_is_not_requested_again(
     scripted_provider, invoices, monkeypatch, is_refused_before
 ):
     invoices(3)
     scripted_provider.all_cancels("refused")
     if is_refused_before:
         Invoice.objects.all().cancel()
-    claim, others = ClaimWriter.claim, []
+    claim, other_results = ClaimWriter.claim, []
 
-    def overtaken(self, *args, **kwargs):
-        if not others:
-            others.append(None)
-            others[0] = Invoice.objects.all().cancel()
+    def cancel_elsewhere_and_claim(self, *args, **kwargs):
+        if not other_results:
+            other_results.append(None)
+            other_results[0] = Invoice.objects.all().cancel()
         return claim(self, *args, **kwargs)
 
-    monkeypatch.setattr(ClaimWriter, "claim", overtaken)
+    monkeypatch.setattr(ClaimWriter, "claim", cancel_elsewhere_and_claim)
     before = scripted_provider.cancel_count
     report = Invoice.objects.all().cancel()
     assert scripted_provider.cancel_count - before == 3
     assert [(str(each.outcome), each.code) for each in report.results] == [("skipped", "changed")] * 3
-    assert {each.code for each in others[0].results} == {"provider_refused"}
+    assert {each.code for each in other_results[0].results} == {"provider_refused"}
     assert set(statuses_by_id().values()) == {"created"}
