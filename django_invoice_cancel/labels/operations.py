@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy, pgettext, pgettext_lazy
 
 from ..domain.audit import Wanted
 from ..domain.outcomes import CONFIRMS_CANCEL, Outcome
@@ -62,9 +62,9 @@ _STARTED: Mapping[str, Any] = {
 }
 _CHECK_LABELS: Mapping[str, Any] = {
     **OUTCOME_LABELS,
-    Outcome.ALREADY_CANCELED: gettext_lazy("Canceled"),
-    Outcome.REFUSED: gettext_lazy("Paid or closed"),
-    Outcome.NOT_PROCESSED: gettext_lazy("Open"),
+    Outcome.ALREADY_CANCELED: pgettext_lazy("outcome", "Canceled"),
+    Outcome.REFUSED: pgettext_lazy("outcome", "Paid or closed"),
+    Outcome.NOT_PROCESSED: pgettext_lazy("outcome", "Open"),
 }
 """Labels of outcomes in an operation that checks invoices."""
 _FOLLOW_UPS: Mapping[tuple[str, str], Any] = {
@@ -102,7 +102,7 @@ def started_message(kind: str, count: int) -> str:
 def outcome_label(kind: str, outcome: str) -> str:
     """Return the label of an outcome in an operation of this kind."""
     if kind == Wanted.RESOLVE and outcome:
-        return _("Unchanged") if outcome == Outcome.SKIPPED else _("Resolved")
+        return pgettext("outcome", "Unchanged") if outcome == Outcome.SKIPPED else pgettext("outcome", "Resolved")
     labels = _CHECK_LABELS if kind == Wanted.CHECK else OUTCOME_LABELS
     return str(labels.get(outcome, outcome))
 

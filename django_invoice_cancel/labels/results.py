@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import gettext_noop, ngettext_lazy
+from django.utils.translation import gettext_noop, ngettext_lazy, pgettext_lazy
 
 from ..domain.outcomes import Code, Outcome
 from .formatting import format_count, format_number
@@ -14,13 +14,13 @@ NOT_TRIED = ""
 """The outcome of an invoice that has no outcome yet."""
 
 OUTCOME_LABELS: Mapping[str, Any] = {
-    Outcome.CANCELED: _("Canceled"),
-    Outcome.ALREADY_CANCELED: _("Already canceled"),
-    Outcome.REFUSED: _("Refused"),
-    Outcome.NOT_PROCESSED: _("Not processed"),
-    Outcome.IN_DOUBT: _("In doubt"),
-    Outcome.SKIPPED: _("Skipped"),
-    NOT_TRIED: _("Not tried"),
+    Outcome.CANCELED: pgettext_lazy("outcome", "Canceled"),
+    Outcome.ALREADY_CANCELED: pgettext_lazy("outcome", "Already canceled"),
+    Outcome.REFUSED: pgettext_lazy("outcome", "Refused"),
+    Outcome.NOT_PROCESSED: pgettext_lazy("outcome", "Not processed"),
+    Outcome.IN_DOUBT: pgettext_lazy("outcome", "In doubt"),
+    Outcome.SKIPPED: pgettext_lazy("outcome", "Skipped"),
+    NOT_TRIED: pgettext_lazy("outcome", "Not tried"),
 }
 CODE_TEXTS: Mapping[str, Any] = {
     Code.CANCELED: _("{provider} confirmed the cancellation."),

@@ -57,7 +57,7 @@
             const count = document.createElement("b");
             line.className = `bo-${row.outcome}`;
             count.textContent = row.count;
-            line.append(count, ` ${row.label}`);
+            line.append(`${row.label}: `, count);
             return line;
         }));
         return true;

@@ -47,14 +47,14 @@ def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported
     shown = page_text(browser.get(operation_url(operation)))
     assert "3 of 6 canceled." in shown
     groups = [
-        "<b>3</b> <span>Canceled: firekassa (Scripted provider) confirmed the cancellation.",
-        "<b>2</b> <span>In doubt: No answer from firekassa (Scripted provider): it may or may not be canceled.",
-        "<b>1</b> <span>Refused: It holds money.",
+        "<b>Canceled: 3</b> <span>firekassa (Scripted provider) confirmed the cancellation.",
+        "<b>In doubt: 2</b> <span>No answer from firekassa (Scripted provider): it may or may not be canceled.",
+        "<b>Refused: 1</b> <span>It holds money.",
     ]
     places = [shown.index(group) for group in groups]
     assert places == sorted(places)
     assert shown.count("Check these") == 1
-    assert '<li class="bo-in_doubt" id="bo-group-2"> <b>2</b>' in shown
+    assert '<li class="bo-in_doubt" id="bo-group-2"> <b>In doubt: 2</b>' in shown
     assert ' aria-describedby="bo-group-2">Check these</button>' in shown
     assert scripted_provider.cancel_count == 6
     assert count_statuses() == {"canceled": 3, "in_doubt": 2, "paid": 1}
@@ -67,8 +67,8 @@ def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, bro
     browser.post(operation_url(draft, "confirm"))
     run_slice(browser, draft)
     shown = page_text(browser.get(operation_url(draft)))
-    assert "<b>2</b> <span>Canceled: firekassa (Scripted provider) confirmed the cancellation." in shown
-    assert "<b>1</b> <span>Canceled: kiosk (Scripted provider) confirmed the cancellation." in shown
+    assert "<b>Canceled: 2</b> <span>firekassa (Scripted provider) confirmed the cancellation." in shown
+    assert "<b>Canceled: 1</b> <span>kiosk (Scripted provider) confirmed the cancellation." in shown
     assert scripted_provider.cancel_count == 2
     assert ScriptedProvider.of("kiosk").cancel_count == 1
 
