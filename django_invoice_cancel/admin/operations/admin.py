@@ -153,8 +153,7 @@ class BulkOperationAdmin(OperationList):
         """Return the visible part of an operation, or raise ``Http404`` if it is empty."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        # The same operations as in the list, but without the annotated counts.
-        operation = BulkOperation.objects.filter(pk__in=self.get_queryset(request).filter(pk=pk).values("pk")).first()
+        operation = self.get_queryset(request).filter(pk=pk).first()
         if operation is None:
             raise Http404
         if not self.has_view_permission(request, operation):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Exists, F, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
@@ -48,6 +49,17 @@ class InterruptedFilter(admin.SimpleListFilter):
         if self.value() != self.INTERRUPTED:
             return None
         return queryset.filter(pk__in=BulkOperation.objects.interrupted().values("pk"))
+
+
+class OperationChangeList(ChangeList):
+    """Annotates the counts here, because the pages of one operation do not need these costly subqueries."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        model_admin: Any = self.model_admin
+        annotated: QuerySet[Any] = model_admin.annotate_counts(
+            request, super().get_queryset(request, exclude_parameters)
+        )
+        return annotated
 
 
 class OperationList(CheckedParameters, _ModelAdmin):
@@ -97,22 +109,30 @@ class OperationList(CheckedParameters, _ModelAdmin):
         return localize_columns(BulkOperation, super().get_list_display(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
-        """Return the operations with at least one visible invoice, annotated with the counts of visible invoices."""
-        scope = InvoiceScope.of(self.admin_site, request)
+        """Return the operations with at least one visible invoice."""
         operations: QuerySet[BulkOperation] = super().get_queryset(request)
-        if scope.is_empty:
+        if InvoiceScope.of(self.admin_site, request).is_empty:
             return operations.none()
-        visible = condition_of_items(scope, _relevant_items(request))
-        every = BulkOperationItem.objects.filter(operation=OuterRef("pk")).order_by()
-        items = visible_items(every, visible, request)
-        if visible:
-            operations = operations.filter(Exists(items) | ~Exists(every))
-        good, not_tried = items.filter(outcome__in=CONFIRMS_CANCEL), items.filter(outcome=NOT_TRIED)
+        visible = self._visible_condition(request)
+        if not visible:
+            return operations
+        return operations.filter(Exists(visible_items(_own_items(), visible, request)) | ~Exists(_own_items()))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return OperationChangeList
+
+    def annotate_counts(self, request: HttpRequest, operations: QuerySet[BulkOperation]) -> QuerySet[BulkOperation]:
+        """Annotate the operations of the list with the counts of their visible invoices."""
+        visible = self._visible_condition(request)
+        items = visible_items(_own_items(), visible, request)
         return operations.annotate(
             visible_total=_count_items(items) if visible else F("total"),
-            good_count=_count_items(good),
-            not_tried_count=_count_items(not_tried),
+            good_count=_count_items(items.filter(outcome__in=CONFIRMS_CANCEL)),
+            not_tried_count=_count_items(items.filter(outcome=NOT_TRIED)),
         )
+
+    def _visible_condition(self, request: HttpRequest) -> Q:
+        return condition_of_items(InvoiceScope.of(self.admin_site, request), _relevant_items(request))
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Reject lookups of ``total``, because it includes hidden invoices."""
@@ -169,6 +189,11 @@ def _relevant_items(request: HttpRequest) -> QuerySet[BulkOperationItem]:
     """Return the items whose invoices are checked for a request: on the page of one operation, only its items."""
     pk = request.resolver_match.kwargs.get("pk") if request.resolver_match else None
     return BulkOperationItem.objects.filter(operation=pk) if isinstance(pk, UUID) else BulkOperationItem.objects.all()
+
+
+def _own_items() -> QuerySet[BulkOperationItem]:
+    """Return the items of the operation of the outer query."""
+    return BulkOperationItem.objects.filter(operation=OuterRef("pk")).order_by()
 
 
 def _count_items(items: QuerySet[Any]) -> Any:
