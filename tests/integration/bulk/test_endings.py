@@ -37,6 +37,7 @@ def as_recorded(shop, total):
     assert all(len(log_entries(invoice)) % 2 == 0 for invoice in Invoice.objects.all())
 
 
+@pytest.mark.slow
 def test_generator_that_is_closed_early_records_what_was_sent(shop, make):
     results = cancel_invoices(make(500))
     next(results)
@@ -208,6 +209,7 @@ def failing_database(monkeypatch):
         yield lost
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_database_that_is_lost_for_good_leaves_abandoned_claims_that_reconcile_finds(scripted, make, failing_database):
     shop = scripted(concurrency=2, deadline=30)
@@ -297,6 +299,7 @@ def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, 
     assert "Unsent claims of shop were not given back: reconcile_invoices does it." in caplog.messages
 
 
+@pytest.mark.slow
 def test_two_runs_in_turn_over_the_same_invoices_send_each_once(shop, make):
     """The second run begins while the first holds claims: it says so of them, and takes the others."""
     invoices = make(300)

@@ -113,6 +113,7 @@ def test_row_that_is_unlocked_in_time_is_canceled_in_the_same_run(scripted, make
     assert count_invoices_by_log_rows() == {2: 120}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [["000000"], ["000049", "000050"], ["000119"], ["000003", "000055", "000110"]])
 def test_rows_whose_claims_fail_cost_no_other_row_its_turn(scripted, make, refused, bad):
     shop = scripted()
@@ -159,6 +160,7 @@ def test_failing_row_stops_no_run_that_claims_one_at_a_time(scripted, make, refu
     assert count_statuses() == {"canceled": 3, "created": 1}
 
 
+@pytest.mark.slow
 def test_run_of_rows_that_all_fail_ends_with_a_result_for_each(scripted, make, refused):
     shop = scripted()
     invoices = make(5)

@@ -83,6 +83,7 @@ def go_on(results):
         list(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", FORKS)
 @pytest.mark.parametrize("act", [leave, forget, go_on], ids=["unwinds", "closes", "goes on"])
 def test_child_of_a_bulk_run_changes_nothing(gate, make, fork, act):

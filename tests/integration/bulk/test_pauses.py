@@ -47,6 +47,7 @@ def test_rejected_credentials_stop_the_provider_at_once(scripted, make):
     assert count_answers() == {"canceled": 49, "bad_credentials": shop.cancel_count - 49}
 
 
+@pytest.mark.slow
 def test_other_provider_goes_on(scripted, make):
     broken, good = scripted("broken", "good"), ScriptedProvider.of("good")
     broken.all_cancels("bad_credentials")
@@ -59,6 +60,7 @@ def test_other_provider_goes_on(scripted, make):
     assert count_answers() == {"canceled": 100, "bad_credentials": broken.cancel_count}
 
 
+@pytest.mark.slow
 def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, make, clock):
     """5,000 invoices, no answer to any: at most 5 + concurrency are in doubt. When it is back the next run goes on."""
     shop = scripted(concurrency=8)
@@ -80,6 +82,7 @@ def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, mak
     assert count_answers() == {"no_answer": lost, "canceled": 5000 - lost}
 
 
+@pytest.mark.slow
 def test_after_a_pause_one_probe_goes_first(scripted, make, clock, monkeypatch):
     """It is still down: one claim, one request, however long its answer takes, and the pause begins anew."""
     shop = scripted(concurrency=8)
@@ -233,6 +236,7 @@ def test_invoice_meets_two_429_and_is_not_processed(scripted, make, short_pauses
     assert count_answers() == {"canceled": 2, "rate_limited": 2}
 
 
+@pytest.mark.slow
 def test_endless_429_is_probed_ever_more_rarely_and_then_passed_over(scripted, make, monkeypatch, clock):
     """Retry-After says one second, each time: 1, 2, 4 ... 64 seconds between the probes, then the rest is skipped."""
     monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))

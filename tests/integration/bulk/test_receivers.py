@@ -48,6 +48,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SLOW)
 def test_slow_receivers_keep_no_invoice_from_being_sent_once(scripted, make, receive, clock, case):
     """While a receiver is called, the threads send what is claimed; only then the clock moves on."""
@@ -74,6 +75,7 @@ def test_slow_receivers_keep_no_invoice_from_being_sent_once(scripted, make, rec
     assert count_log_rows("given_back") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SLOW)
 def test_run_makes_progress_even_if_all_time_is_spent_in_receivers(scripted, make, receive, clock, case):
     """The clock moves before any thread has sent: some claims get old and are made again, not without end."""
@@ -87,6 +89,7 @@ def test_run_makes_progress_even_if_all_time_is_spent_in_receivers(scripted, mak
     assert InvoiceTransition.objects.count() <= 3 * 2 * 60
 
 
+@pytest.mark.slow
 def test_claims_are_sent_before_their_receivers_are_called(scripted, make, receive):
     """The receiver waits for the request: it would wait for ever if the request waited for it."""
     shop = scripted(concurrency=4)
@@ -100,6 +103,7 @@ def test_claims_are_sent_before_their_receivers_are_called(scripted, make, recei
     assert count_statuses() == {"canceled": 20}
 
 
+@pytest.mark.slow
 def test_only_the_callers_thread_asks_whether_the_run_should_stop(scripted, make, receive):
     """A stored operation reads its row to find out, and worker threads must use no database."""
     shop = scripted(concurrency=4)
@@ -137,6 +141,7 @@ def test_answers_do_not_wait_for_slow_receivers(scripted, make, receive, clock):
     assert count_invoices_by_log_rows() == {2: 150}
 
 
+@pytest.mark.slow
 def test_signals_that_wait_are_bounded(scripted, make, receive, clock, monkeypatch):
     waiting = []
     put = Outbox.put
@@ -153,6 +158,7 @@ def test_signals_that_wait_are_bounded(scripted, make, receive, clock, monkeypat
     assert shop.cancel_count == 600
 
 
+@pytest.mark.slow
 def test_each_change_is_signalled_once_in_order_and_as_it_was_written(scripted, make, receive):
     shop = scripted()
     seen = []

@@ -52,6 +52,7 @@ def test_lookups_go_in_groups_of_the_providers_size(scripted, doubtful):
     assert count_answers() == {"no_answer": 25, "observed": 25}
 
 
+@pytest.mark.slow
 def test_cryptocloud_is_asked_a_hundred_at_a_time(sandbox, at_sandbox):
     invoices = at_sandbox(250)
     results = list(reconcile_invoices(invoices))

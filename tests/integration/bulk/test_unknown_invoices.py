@@ -45,6 +45,7 @@ def keys():
     return list(Invoice.objects.order_by("pk").values_list("pk", flat=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [3, 7, 200])
 def test_deleted_invoices_at_the_old_end_do_not_end_each_nightly_run(deleted_first, make, monkeypatch, page):
     monkeypatch.setattr(selections, "PAGE_SIZE", page)
@@ -101,6 +102,7 @@ def test_preview_run_and_stored_operation_agree_on_a_limited_selection(deleted_f
     assert previewed[32:] == keys()[:10][: len(previewed[32:])]
 
 
+@pytest.mark.slow
 def test_invoices_that_were_unknown_come_last_in_a_stored_operation(deleted_first):
     shop = deleted_first()
     operation = operations.start(Invoice.objects.all())

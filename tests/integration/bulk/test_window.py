@@ -118,6 +118,7 @@ def test_groups_are_claimed_and_recorded_with_one_statement(shop, make, django_a
     assert count_invoices_by_log_rows() == {2: 500}
 
 
+@pytest.mark.slow
 def test_slow_provider_does_not_hold_up_a_fast_one(scripted, make):
     """The slow one does not answer at all until the fast one is through with all of its invoices."""
     fast, slow = scripted("fast", "slow", concurrency=4), ScriptedProvider.of("slow")

@@ -189,6 +189,7 @@ def test_progress(read_page, settings, operation, dispatch, state):
     assert "2 из 3" in read_page("invoice_cancel_bulkoperation_operation", running.pk)
 
 
+@pytest.mark.slow
 @each_operation
 def test_report_with_every_code(read_page, client, operation):
     outcomes = dict.fromkeys(Code, Outcome.SKIPPED) | {

@@ -149,6 +149,7 @@ def full():
 UNBUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 
 
+@pytest.mark.slow
 @processes
 @UNBUFFERED
 def test_table_on_a_full_disk_ends_with_5(sandbox, at_sandbox, start, full, unbuffered):
@@ -162,6 +163,7 @@ def test_table_on_a_full_disk_ends_with_5(sandbox, at_sandbox, start, full, unbu
     assert err == b"CommandError: Done, not reported: No space left on device.\n"
 
 
+@pytest.mark.slow
 @processes
 @UNBUFFERED
 def test_stdout_and_stderr_on_a_full_disk_end_with_5(sandbox, at_sandbox, start, full, unbuffered):
@@ -173,6 +175,7 @@ def test_stdout_and_stderr_on_a_full_disk_end_with_5(sandbox, at_sandbox, start,
     assert count_invoices_by_log_rows() == {2: 3}
 
 
+@pytest.mark.slow
 @processes
 def test_results_on_a_full_disk_end_the_run(sandbox, at_sandbox, start, full):
     at_sandbox(500)
@@ -187,6 +190,7 @@ def test_results_on_a_full_disk_end_the_run(sandbox, at_sandbox, start, full):
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 @processes
 def test_each_result_is_written_when_it_is_known(sandbox, at_sandbox, start):
     """The second request never ends: the first result is there all the same."""
@@ -222,6 +226,7 @@ def register(at_sandbox, tmp_path):
     return ["register_invoices", "--provider", "cryptocloud", "--from-file", str(path)], {"created": 3}
 
 
+@pytest.mark.slow
 @processes
 @UNBUFFERED
 @pytest.mark.parametrize(
@@ -252,6 +257,7 @@ def own_terminal(*, is_nohup):
     return prepare
 
 
+@pytest.mark.slow
 @processes
 @pytest.mark.parametrize("form", ["table", "jsonl"])
 def test_closed_terminal_ends_the_run_in_good_order(sandbox, at_sandbox, start, form):
@@ -270,6 +276,7 @@ def test_closed_terminal_ends_the_run_in_good_order(sandbox, at_sandbox, start, 
     assert count_answers() == {"canceled": sent}
 
 
+@pytest.mark.slow
 @processes
 def test_run_under_nohup_goes_on_when_the_terminal_is_closed(sandbox, at_sandbox, start):
     at_sandbox(200)
@@ -286,6 +293,7 @@ def test_run_under_nohup_goes_on_when_the_terminal_is_closed(sandbox, at_sandbox
     assert count_answers() == {"canceled": 200}
 
 
+@pytest.mark.slow
 @processes
 def test_hangup_that_is_ignored_does_not_end_the_run(sandbox, at_sandbox, start):
     at_sandbox(200)

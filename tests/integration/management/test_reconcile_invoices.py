@@ -133,6 +133,7 @@ def test_nothing_due_is_quiet_at_verbosity_0(shop, manage):
     assert manage("reconcile_invoices").out == "0 invoices: nothing to do\n"
 
 
+@pytest.mark.slow
 def test_run_whose_reader_is_gone_is_no_heartbeat(scripted, manage, unread):
     """``| head -1``: it ends there, and did not look at all that there is."""
     shop = scripted(concurrency=1, lookup_group_size=1)

@@ -132,6 +132,7 @@ def test_known_invoices_and_duplicates_are_counted_and_left_alone(register):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_many_are_registered_in_chunks_of_500(register, django_assert_max_num_queries):
     ids = "\n".join(str(n) for n in range(1, 1202))
@@ -306,6 +307,7 @@ def refuse_inserts_of(text, error):
     return execute
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     "error",
@@ -321,6 +323,7 @@ def test_row_that_the_database_refuses_is_named_and_nothing_is_written(register,
     assert external_ids() == []
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_chunk_that_the_database_refuses_only_once_is_reported_without_a_line(register):
     """None of its rows is refused when each is tried alone."""
@@ -338,6 +341,7 @@ def test_chunk_that_the_database_refuses_only_once_is_reported_without_a_line(re
     assert external_ids() == []
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_interrupted_registration_writes_nothing(register, monkeypatch):
     real = Invoice.objects.__class__.register_many
@@ -356,6 +360,7 @@ def test_interrupted_registration_writes_nothing(register, monkeypatch):
     assert external_ids() == []
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_nothing_of_a_file_is_seen_before_all_of_it_is_written(register, in_thread, monkeypatch):
     real = Invoice.objects.__class__.register_many
@@ -424,6 +429,7 @@ def read_stdin(monkeypatch, content):
     return out.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_stdin_needs_no_temporary_directory(monkeypatch, no_temporary_directory):
     ids = b"".join(b"%d\n" % number for number in range(10_000, 20_000))

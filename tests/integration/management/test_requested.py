@@ -216,6 +216,7 @@ def test_pause_moves_nothing_on(shop, manage, clock):
     assert count_statuses() == {"canceled": 1}
 
 
+@pytest.mark.slow
 def test_what_a_pause_sends_back_costs_no_try(scripted, manage, clock):
     """Rejected credentials pause the provider while others are claimed and not sent."""
     shop = scripted(concurrency=1)
@@ -357,6 +358,7 @@ def test_deleted_user_is_named_by_the_label(shop, manage):
     assert shop.cancel_count == 1
 
 
+@pytest.mark.slow
 def test_hundreds_of_requesters_are_served_in_one_run(scripted, manage):
     shop = scripted(concurrency=8)
     for number in range(120):

@@ -284,6 +284,7 @@ def test_money_that_was_rolled_back_is_not_logged(shop, caplog, django_capture_o
 # -- cron and a provider that does not answer -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("doubts", [1, 20])
 @pytest.mark.parametrize("answer", ["not_processed", "no_answer"])
 def test_lost_lookup_costs_no_turn_and_is_not_repeated_each_minute(shop, manage, clock, doubts, answer):
@@ -312,6 +313,7 @@ def run_cron(manage, clock, times, *arguments):
     return exit_codes, loud
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("story", ["in_doubt", "requested"])
 def test_cron_reports_a_pause_once(shop, manage, clock, story):
     for _ in range(20):
@@ -368,6 +370,7 @@ def test_a_pause_that_began_in_a_run_is_not_reported_by_the_next(scripted, manag
     assert shop.cancel_count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_process_of_cron_writes_nothing_about_a_reported_pause(child_env):
     """The exit code is kept: only the mail is not sent again."""

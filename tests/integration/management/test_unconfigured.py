@@ -45,6 +45,7 @@ def run_cron(manage, clock, minutes, *arguments):
     return codes, written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 20])
 @pytest.mark.parametrize("kind", ["in_doubt", "abandoned"])
 def test_account_that_is_no_longer_configured_is_reported_once_an_hour(removed, manage, clock, kind, count):
@@ -60,6 +61,7 @@ def test_account_that_is_no_longer_configured_is_reported_once_an_hour(removed, 
     assert Invoice.objects.filter(provider="old", status="created").count() == 0
 
 
+@pytest.mark.slow
 def test_requested_cancellations_there_are_not_reported_more_often(removed, manage, clock):
     removed("requested", 5)
     codes, written = run_cron(manage, clock, 59)
@@ -120,6 +122,7 @@ def test_dry_run_and_questions_about_a_status_are_no_report(removed, manage, clo
     assert list(run_cron(manage, clock, 2)[1]) == [0]
 
 
+@pytest.mark.slow
 def test_resolver_that_fails_is_reported_once_an_hour(settings, manage, clock, monkeypatch):
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
     for _ in range(3):

@@ -89,6 +89,7 @@ def test_the_first_contradiction_keeps_its_time(clock, contradicted):
     assert [step[2] for step in log_changes(contradicted)[1:]] == ["contradictory_answer"] * 2
 
 
+@pytest.mark.slow
 @every_contradicted
 @pytest.mark.parametrize("agreeing", CLOSED)
 def test_a_later_lookup_that_reports_it_closed_clears_it(clock, contradicted, agreeing):

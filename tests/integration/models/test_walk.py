@@ -23,7 +23,7 @@ from django_invoice_cancel.services.eligibility import doubt_over_at
 from tests.support.invoices import invoice_in_status, stored
 from tests.support.writes import CLERK, INSTANT, NOON, OPERATOR, RECONCILE, lookup_reply, open_claim, record_answer
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = pytest.mark.django_db
 
 CLAIM_TTL, DOUBT_PERIOD = 300, 900
 SOME_MONEY = ["partially_paid", "paid", "overpaid"]
@@ -185,10 +185,11 @@ class Walk(RuleBasedStateMachine):
         assert row.status == at
 
 
-def test_no_order_of_the_methods_loses_money_or_breaks_the_log(limits):
+@pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.slow)])
+def test_no_order_of_the_methods_loses_money_or_breaks_the_log(limits, count):
     limits(CLAIM_TTL=CLAIM_TTL, DOUBT_PERIOD=DOUBT_PERIOD)
     profile = settings(
-        max_examples=120,
+        max_examples=count,
         stateful_step_count=25,
         deadline=None,
         derandomize=True,

@@ -63,6 +63,7 @@ def test_limit_counts_over_all_providers(invoices):
     assert background("--all", "--limit", "4").total == 4
 
 
+@pytest.mark.slow
 def test_many_listed_ids_are_frozen(invoices, tmp_path):
     invoices(2500)
     ids = tmp_path / "ids.txt"

@@ -120,6 +120,7 @@ def assert_left_to_the_sweep(invoices, caplog):
     assert set(Invoice.objects.values_list("status", flat=True)) == {"canceled"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broker", "url"), [("Redis", "redis://127.0.0.1:{}/0"), ("RabbitMQ", "amqp://guest:guest@127.0.0.1:{}//")]
 )

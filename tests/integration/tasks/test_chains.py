@@ -74,6 +74,7 @@ def assert_done(operation):
     assert set(Invoice.objects.values_list("status", flat=True)) == {"canceled"}
 
 
+@pytest.mark.slow
 def test_sweeps_of_an_hour_with_busy_workers_leave_as_many_chains_as_are_wanted(operation, queue):
     sweep_each_minute(60)
     assert len(queue.messages) <= 3 * WORKERS
@@ -83,6 +84,7 @@ def test_sweeps_of_an_hour_with_busy_workers_leave_as_many_chains_as_are_wanted(
     assert_done(operation)
 
 
+@pytest.mark.slow
 def test_sweeps_while_workers_take_a_message_now_and_then_leave_as_many_chains_as_are_wanted(operation, queue):
     sweep_each_minute(60, after_each=lambda minute: queue.work(1 if minute % 5 == 0 else 0, limit=1))
     queue.drain(limit=1)
@@ -93,6 +95,7 @@ def test_sweeps_while_workers_take_a_message_now_and_then_leave_as_many_chains_a
     assert_done(operation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arrivals", [0, 1, 3, 4, 9])
 def test_stop_and_continue_five_times_leaves_as_many_chains_as_are_wanted(operation, queue, arrivals):
     for _ in range(5):
@@ -113,6 +116,7 @@ def test_named_dispatches_add_no_chains(operation, queue):
     assert_done(operation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("losses", [1, 2, 3])
 def test_operation_whose_messages_were_lost_is_done_by_the_sweep(operation, queue, losses):
     for _ in range(losses):

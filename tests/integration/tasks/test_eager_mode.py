@@ -40,6 +40,7 @@ def recipe(monkeypatch):
     return define
 
 
+@pytest.mark.slow
 def test_slices_of_a_large_operation_are_not_nested(recipe, dispatch, invoices):
     depths = []
 

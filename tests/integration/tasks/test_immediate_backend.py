@@ -37,6 +37,7 @@ def slices(settings, fresh_tasks, dispatch, monkeypatch):
     return depths
 
 
+@pytest.mark.slow
 def test_slices_of_a_large_operation_are_not_nested(invoices, slices):
     operation = operations.start(invoices(60))
     operation.refresh_from_db()
@@ -49,6 +50,7 @@ def test_slices_of_a_large_operation_are_not_nested(invoices, slices):
     assert count_invoices_by_log_rows() == {2: 60}
 
 
+@pytest.mark.slow
 def test_operation_that_a_receiver_starts_within_a_slice_is_done_too(invoices, slices):
     waiting, started = [invoices(5, "cryptocloud")], []
     first = list(invoices(5))
@@ -70,6 +72,7 @@ def test_operation_that_a_receiver_starts_within_a_slice_is_done_too(invoices, s
     assert count_invoices_by_log_rows() == {2: 10}
 
 
+@pytest.mark.slow
 def test_resuming_within_a_slice_adds_no_depth(invoices, slices):
     resumed = []
 
