@@ -1,5 +1,7 @@
 """Django's task framework as the dispatcher, on every Django: one slice for each task, and the checks of TASKS."""
 
+import threading
+
 import pytest
 from django.apps import apps
 from django.core.checks import run_checks
@@ -44,6 +46,25 @@ def test_task_carries_the_id_alone_and_does_a_slice(invoices, dispatch, queue):
     assert operation.progress == "finished"
     assert cancels() == 5
     assert len(queue()) == 1
+
+
+@pytest.mark.django_db
+def test_task_is_enqueued_in_the_thread_of_the_caller(invoices, dispatch, queue, monkeypatch):
+    """A backend that stores tasks in the database must use the caller's connection and transaction."""
+    from django_invoice_cancel import tasks
+
+    threads = []
+    enqueue = type(tasks.advance_bulk_operation).enqueue
+    monkeypatch.setattr(
+        type(tasks.advance_bulk_operation),
+        "enqueue",
+        lambda task, *arguments: threads.append(threading.current_thread()) or enqueue(task, *arguments),
+    )
+    dispatch(DISPATCH)
+    operation = operations.start(invoices(1))
+    operation.dispatch_again()
+    assert threads == [threading.current_thread()]
+    assert queue() == [[str(operation.pk)]]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import pytest
+from urllib3 import HTTPConnectionPool, Retry
 
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, connections
 
 from .conftest import Connect, Serve
-from .faults import CHUNKED, Certificates, Peer, Request, after_request, answer, hang, keeps_alive, sends
+from .faults import CHUNKED, Certificates, Peer, Request, after_request, answer, fin, hang, keeps_alive, sends
 
 GOOD = {
     "length": answer(b"{}"),
@@ -391,3 +392,23 @@ def test_answer_with_bytes_behind_it_on_a_used_connection_is_in_doubt(
     assert kinds == [Kind.ANSWER, Kind.IN_DOUBT, Kind.ANSWER]
     assert server.connections == 2
     assert server.executed == 3
+
+
+def test_request_is_sent_once_if_the_http_library_retries(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retries are disabled. The connection refuses a repetition that another version of the library may try."""
+    urlopen = HTTPConnectionPool.urlopen
+
+    def retrying(pool: HTTPConnectionPool, *args: object, **options: object) -> object:
+        if "retries" in options:  # the call of requests, and not one of urllib3 itself
+            options["retries"] = Retry(2, allowed_methods=None)
+        return urlopen(pool, *args, **options)
+
+    monkeypatch.setattr(HTTPConnectionPool, "urlopen", retrying)
+    server = serve(lambda peer: (after_request(fin) if peer.number == 1 else keeps_alive())(peer))
+
+    exchange = post(connect(server.url))
+
+    assert exchange.kind == Kind.IN_DOUBT
+    assert server.executed == 1
