@@ -87,7 +87,15 @@ CALLS = {
     "rejected credentials": ("created", lambda invoice: lambda: cancel_error(invoice.cancel).result.code),
 }
 
-WITH_MANY_WRITES = ("cancel_invoices", "reconcile_invoices", "advance of a cancellation", "advance of a check")
+WITH_MANY_WRITES = (
+    "cancel_invoices",
+    "reconcile_invoices",
+    "start",
+    "advance of a cancellation",
+    "advance of a check",
+    "advance of a decision",
+    "reconcile of an abandoned claim",
+)
 """Each of the writes costs one call."""
 
 

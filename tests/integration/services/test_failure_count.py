@@ -30,8 +30,21 @@ def failures_and_pause():
     return state.failures, state.is_paused
 
 
-@pytest.mark.parametrize("behaviour", ["error_500_before", "unavailable", "reset_before", "html", "cut_body"])
-@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+@pytest.mark.parametrize(
+    ("provider", "behaviour"),
+    [
+        ("firekassa", "error_500_before"),
+        ("cryptocloud", "unavailable"),
+        ("firekassa", "reset_before"),
+        ("cryptocloud", "html"),
+        ("firekassa", "cut_body"),
+        pytest.param("cryptocloud", "error_500_before", marks=pytest.mark.slow),
+        pytest.param("firekassa", "unavailable", marks=pytest.mark.slow),
+        pytest.param("cryptocloud", "reset_before", marks=pytest.mark.slow),
+        pytest.param("firekassa", "html", marks=pytest.mark.slow),
+        pytest.param("cryptocloud", "cut_body", marks=pytest.mark.slow),
+    ],
+)
 def test_eight_cancellations_without_a_usable_answer_send_five_requests(sandbox, register, provider, behaviour):
     results = [cancel_error(register(behaviour, provider=provider).cancel).result for _number in range(8)]
     assert [result.code == "provider_paused" for result in results] == [False] * 5 + [True] * 3
