@@ -11,8 +11,8 @@ from django.db import connection
 
 from django_invoice_cancel.testing.sandbox import SandboxProcess
 
-from .services import Redis
-from .world import World, pointed_at
+from .environment import Environment, use_database
+from .servers import Redis
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,21 +28,21 @@ def redis() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def make_world(tmp_path: Path, settings: Any, django_db_blocker: Any) -> Iterator[Callable[..., World]]:
-    """Return a function that makes a world on a database server; it is gone after the test."""
+def make_environment(tmp_path: Path, settings: Any, django_db_blocker: Any) -> Iterator[Callable[..., Environment]]:
+    """Return a function that makes an environment on a database server. It is removed after the test."""
     with ExitStack() as stack:
 
-        def make(server_url: str, *, latency: float = 0.05, **options: Any) -> World:
-            url = f"{server_url}/example_fire_{os.getpid()}"
+        def make(server_url: str, *, latency: float = 0.05, **options: Any) -> Environment:
+            url = f"{server_url}/example_faults_{os.getpid()}"
             sandbox = stack.enter_context(SandboxProcess(latency=latency, keep_requests=False))
-            world = World(url, sandbox, tmp_path, **options)
-            world.make_database()
+            environment = Environment(url, sandbox, tmp_path, **options)
+            environment.make_database()
             stack.enter_context(django_db_blocker.unblock())
-            stack.enter_context(pointed_at(url))
-            settings.INVOICE_CANCEL = {**world.invoice_cancel}
+            stack.enter_context(use_database(url))
+            settings.INVOICE_CANCEL = {**environment.invoice_cancel}
             stack.callback(drop_database)
-            stack.callback(world.end_workers)
-            return world
+            stack.callback(environment.end_workers)
+            return environment
 
         yield make
 

@@ -1,4 +1,4 @@
-"""The recipes of the example with a few invoices, on every Django: those of `make serve-celery` and `serve-tasks`.
+"""The recipes of the example with a few invoices: `make serve-celery` and `serve-tasks`.
 
 Celery runs as in production, one parent with four children. The operations are started and stopped from a shell.
 """
@@ -18,8 +18,8 @@ from django_invoice_cancel.testing.sandbox import SandboxProcess
 from tests.example.conftest import read_addresses, start
 
 from .conftest import server_url
-from .reading import broken_logs, disagreements, item_outcomes, requests_each
-from .world import EXAMPLE, POLL_SECONDS
+from .consistency import inconsistent_logs, item_outcomes, mismatches, requests_each
+from .environment import EXAMPLE, POLL_SECONDS
 
 COUNT = 200
 PREFORKED = ["-m", "celery", "--quiet", "-A", "shop.celery", "worker", "--concurrency", "4", "--loglevel", "ERROR"]
@@ -30,87 +30,90 @@ RECIPES = [
 
 
 @pytest.mark.parametrize(("recipe", "commands"), RECIPES)
-def test_workers_of_a_recipe_finish_an_operation(redis, make_world, recipe, commands):
-    world = make_world(server_url("postgres_server"), recipe=recipe, EXAMPLE_REDIS_URL=redis.url)
-    world.register({"ordinary": COUNT})
-    operation = world.start_operation()
+def test_workers_of_a_recipe_finish_an_operation(redis, make_environment, recipe, commands):
+    environment = make_environment(server_url("postgres_server"), recipe=recipe, EXAMPLE_REDIS_URL=redis.url)
+    environment.register({"ordinary": COUNT})
+    operation = environment.start_operation()
     for command in commands:
-        world.start(*command)
+        environment.start(*command)
 
-    world.wait(lambda: world.progress(operation) == "finished", seconds=60, what="the operation is finished")
+    environment.wait(
+        lambda: environment.progress(operation) == "finished", seconds=60, what="the operation is finished"
+    )
 
     assert item_outcomes(operation) == {"canceled": COUNT}
-    assert requests_each(world.sandbox) == {1: COUNT}
-    assert disagreements(world.sandbox) == {}
-    assert broken_logs() == []
+    assert requests_each(environment.sandbox) == {1: COUNT}
+    assert mismatches(environment.sandbox) == {}
+    assert inconsistent_logs() == []
 
 
 @pytest.mark.parametrize(("recipe", "commands"), RECIPES)
-def test_stop_stops_all_workers_and_resume_goes_on(redis, make_world, recipe, commands):
-    """A slice looks once a second whether it is stopped: at 50 ms and 20/s no more than two seconds' worth follow."""
+def test_stopped_operation_sends_no_request_until_it_is_resumed(redis, make_environment, recipe, commands):
+    """A slice checks once a second whether it is stopped, so at most the requests of two seconds follow."""
     options = {"rate": 20.0}
-    world = make_world(server_url("postgres_server"), recipe=recipe, EXAMPLE_REDIS_URL=redis.url, options=options)
-    world.register({"ordinary": COUNT})
+    environment = make_environment(
+        server_url("postgres_server"), recipe=recipe, EXAMPLE_REDIS_URL=redis.url, options=options
+    )
+    environment.register({"ordinary": COUNT})
     for command in commands:
-        world.start(*command)
-    operation = world.start_operation()
-    world.wait(lambda: world.sent() >= 20, seconds=60, what="20 requests")
+        environment.start(*command)
+    operation = environment.start_operation()
+    environment.wait(lambda: environment.sent() >= 20, seconds=60, what="20 requests")
 
     operation.stop()
-    at_stop = world.sent()
-    world.wait_idle(seconds=3)
+    at_stop = environment.sent()
+    environment.wait_idle(seconds=3)
 
-    assert world.sent() <= at_stop + 2 * 2 * 20
+    assert environment.sent() <= at_stop + 2 * 2 * 20
     assert not Invoice.objects.filter(status="canceling").exists()
-    assert world.sent() < COUNT
-    world.configure(rate=1000.0)
-    world.manage("run_bulk_operations", world.resume(operation))
-    assert world.progress(operation) == "finished"
+    assert environment.sent() < COUNT
+    environment.configure(rate=1000.0)
+    environment.manage("run_bulk_operations", environment.resume(operation))
+    assert environment.progress(operation) == "finished"
     assert item_outcomes(operation) == {"canceled": COUNT}
-    assert requests_each(world.sandbox) == {1: COUNT}
-    assert disagreements(world.sandbox) == {}
-    assert broken_logs() == []
+    assert requests_each(environment.sandbox) == {1: COUNT}
+    assert mismatches(environment.sandbox) == {}
+    assert inconsistent_logs() == []
 
 
-def test_operation_outlives_a_broker_that_is_down(redis, make_world):
-    """Nobody could be told: the command says so in its log, and the sweep does the work."""
-    world = make_world(server_url("postgres_server"), recipe="settings_celery", EXAMPLE_REDIS_URL=redis.url)
-    world.register({"ordinary": 20})
+def test_operation_is_completed_by_the_sweep_if_the_broker_is_down(redis, make_environment):
+    environment = make_environment(server_url("postgres_server"), recipe="settings_celery", EXAMPLE_REDIS_URL=redis.url)
+    environment.register({"ordinary": 20})
     redis.kill()
 
-    operation = world.start_operation()
+    operation = environment.start_operation()
     assert operation.progress == "running"
-    assert world.sent() == 0
-    world.manage("run_bulk_operations")
+    assert environment.sent() == 0
+    environment.manage("run_bulk_operations")
 
-    assert world.progress(operation) == "finished"
+    assert environment.progress(operation) == "finished"
     assert item_outcomes(operation) == {"canceled": 20}
-    assert requests_each(world.sandbox) == {1: 20}
-    assert disagreements(world.sandbox) == {}
-    assert broken_logs() == []
+    assert requests_each(environment.sandbox) == {1: 20}
+    assert mismatches(environment.sandbox) == {}
+    assert inconsistent_logs() == []
 
 
-def test_lines_of_the_crontab_run(redis, make_world):
-    world = make_world(server_url("postgres_server"), recipe="settings_tasks")
-    world.register({"ordinary": 20})
-    operation = world.start_operation()
+def test_commands_of_the_crontab_finish_an_operation(redis, make_environment):
+    environment = make_environment(server_url("postgres_server"), recipe="settings_tasks")
+    environment.register({"ordinary": 20})
+    operation = environment.start_operation()
     lines = (EXAMPLE / "crontab").read_text().splitlines()
     commands = [re.split(r"\s+", line, maxsplit=5)[5] for line in lines if line.startswith("*")]
     assert len(commands) == 2
 
     for command in commands:
-        shell = {**world.env, "SHOP": str(EXAMPLE), "PYTHON": sys.executable}
+        shell = {**environment.env, "SHOP": str(EXAMPLE), "PYTHON": sys.executable}
         subprocess.run(["/bin/sh", "-c", command], env=shell, check=True, timeout=60, capture_output=True)
 
-    assert world.progress(operation) == "finished"
+    assert environment.progress(operation) == "finished"
     assert item_outcomes(operation) == {"canceled": 20}
-    assert requests_each(world.sandbox) == {1: 20}
-    assert disagreements(world.sandbox) == {}
-    assert broken_logs() == []
+    assert requests_each(environment.sandbox) == {1: 20}
+    assert mismatches(environment.sandbox) == {}
+    assert inconsistent_logs() == []
 
 
-def test_serving_at_a_taken_port_leaves_no_worker_behind(tmp_path):
-    """The workers inherit the pipe: ``communicate`` comes back only when all have ended."""
+def test_serve_with_a_port_in_use_ends_its_workers(tmp_path):
+    """The workers inherit the pipe, so ``communicate`` returns only after all have ended."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         arguments = ("--port", port, "--sandbox-port", "0", "--workers", "tasks")
@@ -123,8 +126,8 @@ def test_serving_at_a_taken_port_leaves_no_worker_behind(tmp_path):
 FOREIGN = {"celery": "a task of another project", "celery.other": "another one"}
 
 
-def test_serving_with_celery_leaves_other_projects_alone_and_nothing_behind(redis, tmp_path):
-    """They share a database of Redis, and the other project uses Celery's default queue."""
+def test_serve_with_celery_uses_queues_of_its_own_and_empties_them(redis, tmp_path):
+    """Both projects share a database of Redis, and the other one uses Celery's default queue."""
     client = pytest.importorskip("redis").Redis.from_url(redis.url, decode_responses=True)
     for queue, message in FOREIGN.items():
         client.lpush(queue, message)

@@ -3,12 +3,12 @@
 import pytest
 
 from .conftest import server_url
-from .reading import (
-    broken_logs,
-    busiest_second,
-    disagreements,
+from .consistency import (
     executed_each,
+    inconsistent_logs,
     item_outcomes,
+    max_per_second,
+    mismatches,
     per_second,
     requests_each,
 )
@@ -24,14 +24,14 @@ RATE = 100.0
         pytest.param("settings_tasks", "mysql_server", id="database-workers-mariadb"),
     ],
 )
-def test_four_workers_request_each_invoice_once_and_keep_the_rate(redis, make_world, recipe, server):
-    """CryptoCloud's and FireKassa's accounts have half of the rate each: together they may take all of it."""
+def test_four_workers_request_each_invoice_once_and_keep_the_rate(redis, make_environment, recipe, server):
+    """Each of both accounts has half of the rate."""
     options = {"rate": RATE / 2}
-    world = make_world(server_url(server), recipe=recipe, options=options, EXAMPLE_REDIS_URL=redis.url)
-    world.register({"ordinary": COUNT})
+    environment = make_environment(server_url(server), recipe=recipe, options=options, EXAMPLE_REDIS_URL=redis.url)
+    environment.register({"ordinary": COUNT})
     for _ in range(4):
-        world.start_worker()
-    operation = world.start_operation()
+        environment.start_worker()
+    operation = environment.start_operation()
 
     seen = set()
 
@@ -40,14 +40,14 @@ def test_four_workers_request_each_invoice_once_and_keep_the_rate(redis, make_wo
         seen.add(operation.items.exclude(outcome="").count())
         return operation.progress == "finished"
 
-    world.wait(is_finished, seconds=COUNT / RATE * 2 + 30, what="the operation is finished")
+    environment.wait(is_finished, seconds=COUNT / RATE * 2 + 30, what="the operation is finished")
 
-    assert requests_each(world.sandbox) == {1: COUNT}
-    assert executed_each(world.sandbox) == {1: COUNT}
+    assert requests_each(environment.sandbox) == {1: COUNT}
+    assert executed_each(environment.sandbox) == {1: COUNT}
     assert item_outcomes(operation) == {"canceled": COUNT}
-    assert disagreements(world.sandbox) == {}
-    assert broken_logs() == []
-    assert len(seen) > 20  # progress was to be seen all the while
-    assert all(worker.poll() is None for worker in world.workers)
-    assert busiest_second(world.sandbox) <= 1.2 * RATE
-    assert per_second(world.sandbox) >= 0.9 * RATE
+    assert mismatches(environment.sandbox) == {}
+    assert inconsistent_logs() == []
+    assert len(seen) > 20  # the progress is updated during the run
+    assert all(worker.poll() is None for worker in environment.workers)
+    assert max_per_second(environment.sandbox) <= 1.2 * RATE
+    assert per_second(environment.sandbox) >= 0.9 * RATE

@@ -1,4 +1,4 @@
-"""``manage.py`` some seconds later: ``python later.py 7200 reconcile_invoices``. Only this process's clock is moved.
+"""Run ``manage.py`` with a later clock: ``python manage_later.py 7200 reconcile_invoices``. No other clock is moved.
 
 The monotonic clock is not moved, so waiting times do not change.
 """

@@ -1,6 +1,6 @@
 """A model of a provider: the state of its invoices, its pending actions, and a log of the requests with their times.
 
-The random walk checks its promises with these data.
+The state machine checks its invariants with these data.
 """
 
 import re
@@ -13,9 +13,9 @@ from django_invoice_cancel.domain.statuses import INTERNAL_STATUSES, Status
 from django_invoice_cancel.providers.base import Lease, Provider
 
 CLAIM_TTL, DOUBT_PERIOD = 300.0, 900.0
-LATEST = DOUBT_PERIOD - 60.0
-"""When a lost request is carried out at the latest: the rest of the doubt period is for clocks that differ."""
-MONEY = ["partially_paid", "paid", "overpaid"]
+MAX_DELAY = DOUBT_PERIOD - 60.0
+"""The longest time until a lost request is executed. The rest of the doubt period is for clocks that differ."""
+PAID = ["partially_paid", "paid", "overpaid"]
 FAULTS = (
     "none",
     "lost_after",
@@ -31,59 +31,59 @@ FAULTS = (
 
 
 class Killed(BaseException):
-    """kill -9: nothing of ours catches it."""
+    """The process was killed. No code of the package catches this."""
 
 
-class Broken(AssertionError):
-    """A promise was broken."""
+class InvariantBroken(AssertionError):
+    """An invariant was violated."""
 
 
 @dataclass
 class Account:
-    """One invoice, as the provider has it."""
+    """An invoice at the provider."""
 
     state: str = "created"
     was_canceled: bool = False
-    is_ours: bool = False
-    """Whether a request of ours canceled it, in the time that a provider may take."""
+    is_canceled_by_us: bool = False
+    """Whether a request of the package canceled it within ``MAX_DELAY``."""
     history: list[str] = field(default_factory=lambda: ["created"])
-    """What it was, one after the other: postbacks that are long under way tell of it."""
+    """All its states in order. A delayed webhook may report any of them."""
     requests: int = 0
     late: list[float] = field(default_factory=list)
-    """When requests whose answer was lost will be carried out."""
+    """The times at which requests with a lost answer will be executed."""
     too_late: list[float] = field(default_factory=list)
-    """The same, after the doubt period: what no provider should do, and one more lookup finds out."""
-    quiet_until: float = 0.0
-    """Before this, nobody knows what became of the last request: none may be sent."""
+    """The same, but after the doubt period. The last lookup must find them."""
+    no_request_before: float = 0.0
+    """The result of the last request is unknown until then, so no other request may be sent."""
 
-    def become(self, state: str) -> None:
+    def set_state(self, state: str) -> None:
         self.state = state
         self.history.append(state)
 
     def cancel(self, *, is_in_time: bool = True) -> None:
         if self.state == "created":
-            self.become("canceled")
-            self.was_canceled, self.is_ours = True, is_in_time
+            self.set_state("canceled")
+            self.was_canceled, self.is_canceled_by_us = True, is_in_time
 
     def pass_time(self, now: float) -> None:
-        """Carry out what is due."""
+        """Execute the requests that are due."""
         for queue in (self.late, self.too_late):
             if any(due <= now for due in queue):
                 self.cancel(is_in_time=queue is self.late)
             queue[:] = [due for due in queue if due > now]
 
 
-class Books:
-    """All invoices of the provider, and the fault that the next request meets."""
+class AccountStore:
+    """All invoices of the provider, and the fault of the next request."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.fault = "none"
         self.delay = 1.0
         self.ahead = 0
-        """How far the clock of the process that acts is ahead of the provider's."""
-        self.broken = ""
-        """The promise that a request broke: told after the step, as nothing that a provider raises gets far."""
+        """The difference between the clocks of the acting process and of the provider, in seconds."""
+        self.violation = ""
+        """The invariant that a request violated, raised after the step, because the package catches exceptions."""
 
     def now(self) -> float:
         return time.time() - self.ahead
@@ -95,13 +95,13 @@ class Books:
 
     def cancel(self, external_id: str, *, is_repeat_harmless: bool) -> ProviderReply:
         account, now = self.of(external_id), self.now()
-        if now < account.quiet_until:
-            self.broken = f"{external_id} was asked for again {account.quiet_until - now:.0f} s too early"
+        if now < account.no_request_before:
+            self.violation = f"{external_id} was requested again {account.no_request_before - now:.0f} s too early"
         account.requests += 1
         fault, self.fault = self.fault, "none"
         if fault in ("none", "refused", "not_processed"):
             return self._answer(account, fault, is_repeat_harmless)
-        account.quiet_until = now + LATEST
+        account.no_request_before = now + MAX_DELAY
         if fault in ("late", "killed_late"):
             account.late.append(now + self.delay)
         elif fault == "very_late":
@@ -124,18 +124,18 @@ class Books:
             return ProviderReply(Outcome.CANCELED, Code.CANCELED)
         if account.state == "canceled":
             return ProviderReply(Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED, Status.CANCELED)
-        code = Code.HAS_PAYMENT if account.state in MONEY else Code.CLOSED
+        code = Code.HAS_PAYMENT if account.state in PAID else Code.CLOSED
         return ProviderReply(Outcome.REFUSED, code, Status(account.state))
 
 
 class ModelProvider(Provider):
-    """``seen`` can be looked up; ``blind`` cannot, and a repeat there does no harm."""
+    """``seen`` supports lookups. ``blind`` does not, and there a repeated request is harmless."""
 
     verbose_name = "Model"
     id_form = "an account and a number"
     id_pattern = re.compile(r"(seen|blind)-[0-9]+")
     status_words = {str(s): s for s in Status if s not in INTERNAL_STATUSES}
-    books = Books()
+    store = AccountStore()
 
     def __init__(self, alias: str, **common: object) -> None:
         self.supports_lookup = alias == "seen"
@@ -146,14 +146,14 @@ class ModelProvider(Provider):
     def cancel(self, external_id: str, *, lease: Lease) -> ProviderReply:
         if not lease(self.deadline):
             return ProviderReply(Outcome.NOT_PROCESSED, Code.LEASE_EXPIRED)
-        return self.books.cancel(external_id, is_repeat_harmless=self.is_repeat_harmless)
+        return self.store.cancel(external_id, is_repeat_harmless=self.is_repeat_harmless)
 
     def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
         return {each: self._look_up(each) for each in external_ids}
 
     def _look_up(self, external_id: str) -> LookupReply:
-        fault, self.books.fault = self.books.fault, "none"
+        fault, self.store.fault = self.store.fault, "none"
         if fault not in ("none", "refused", "not_processed"):
             return LookupReply(None, Code.NO_ANSWER, is_answer=False)
-        word = self.books.of(external_id).state
-        return LookupReply(Status(word), Code.OBSERVED, is_answer=True, provider_status=word)
+        state = self.store.of(external_id).state
+        return LookupReply(Status(state), Code.OBSERVED, is_answer=True, provider_status=state)

@@ -1,4 +1,4 @@
-"""The environment of a fire test: its own database, the providers in a process, and a recipe's worker processes.
+"""The environment of a fault test: its own database, the providers in a process, and a recipe's worker processes.
 
 The example's settings and commands are used unchanged. The results are read from the database in this process and
 counted at the provider.
@@ -20,11 +20,11 @@ from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.testing.sandbox import SandboxProcess, invoice_id
 from tests import settings as test_settings
 
-from .services import end
+from .servers import end
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "example_project"
-LATER = str(Path(__file__).with_name("later.py"))
+LATER_SECONDS = str(Path(__file__).with_name("manage_later.py"))
 POLL_SECONDS = 0.2
 
 WORKERS = {
@@ -45,8 +45,8 @@ WORKERS = {
 }
 
 
-class World:
-    """A shop's machines."""
+class Environment:
+    """A database, the sandbox, and the worker processes of a recipe."""
 
     def __init__(self, database_url: str, sandbox: SandboxProcess, folder: Path, *, recipe: str, **more: Any) -> None:
         self.database_url = database_url
@@ -60,9 +60,9 @@ class World:
         self.env = {
             **os.environ,
             "PYTHONPATH": f"{ROOT}{os.pathsep}{EXAMPLE}",
-            "DJANGO_SETTINGS_MODULE": "tests.faults.recipe",
-            "FIRE_RECIPE": recipe,
-            "FIRE_INVOICE_CANCEL": json.dumps(self.invoice_cancel),
+            "DJANGO_SETTINGS_MODULE": "tests.faults.recipe_settings",
+            "FAULT_TEST_RECIPE": recipe,
+            "FAULT_TEST_INVOICE_CANCEL": json.dumps(self.invoice_cancel),
             "EXAMPLE_DATABASE_URL": database_url,
             "EXAMPLE_LOG_LEVEL": "ERROR",
             **more,
@@ -73,9 +73,9 @@ class World:
     def make_database(self) -> None:
         self._python("-c", "import django; django.setup(); import launch; launch.make_database()")
 
-    def manage(self, *arguments: str, later_by: float = 0, codes: tuple[int, ...] = (0,)) -> str:
-        """Run a command of ``manage.py``, so many seconds later for all that it knows; return what it printed."""
-        script = [LATER, str(later_by)] if later_by else ["manage.py"]
+    def manage(self, *arguments: str, seconds_later: float = 0, codes: tuple[int, ...] = (0,)) -> str:
+        """Run a command of ``manage.py`` with its clock moved forward by ``seconds_later``. Return its output."""
+        script = [LATER_SECONDS, str(seconds_later)] if seconds_later else ["manage.py"]
         return self._python(*script, *arguments, codes=codes)
 
     def _python(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
@@ -89,11 +89,11 @@ class World:
     # -- workers --------------------------------------------------------------------------------------------------
 
     def start_worker(self) -> "subprocess.Popen[bytes]":
-        named = ["--hostname", f"fire{len(self.workers)}-{os.getpid()}@localhost"]
+        named = ["--hostname", f"faults{len(self.workers)}-{os.getpid()}@localhost"]
         return self.start(*WORKERS[self.recipe], *(named if self.recipe == "settings_celery" else ()))
 
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """Start a process of the example; what it writes is in ``errors``."""
+        """Start a process of the example. Its output is appended to ``errors``."""
         with self.errors.open("ab") as errors:
             command = [sys.executable, *arguments]
             child = subprocess.Popen(command, cwd=EXAMPLE, env=self.env, stdout=errors, stderr=errors)
@@ -106,12 +106,12 @@ class World:
                 end(child)
         self.workers.clear()
 
-    # -- what is there --------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------
 
     def register(self, behaviours: dict[str, int]) -> None:
-        """Store open invoices of both providers: so many of each behaviour, of FireKassa every second."""
+        """Store open invoices: the given number of each behaviour, alternating between both providers."""
         drawn = [behaviour for behaviour, count in behaviours.items() for _ in range(count)]
-        random.Random(1).shuffle(drawn)  # noqa: S311 - five faults in a row would be a provider in trouble
+        random.Random(1).shuffle(drawn)  # noqa: S311 - five faults in a row would pause the provider
         rows = []
         for number, behaviour in enumerate(drawn):
             provider = ("cryptocloud", "firekassa")[number % 2]
@@ -119,7 +119,7 @@ class World:
         Invoice.objects.bulk_create(rows, batch_size=1000)
 
     def start_operation(self) -> BulkOperation:
-        """Start an operation on everything, as an operator does from a shell."""
+        """Start an operation on all invoices from a shell."""
         return BulkOperation.objects.get(pk=self.manage("cancel_invoices", "--all", "--noinput", "--background"))
 
     def progress(self, operation: BulkOperation) -> str:
@@ -127,15 +127,15 @@ class World:
         return operation.progress
 
     def resume(self, operation: BulkOperation) -> str:
-        """Resume without telling anybody; return the id."""
+        """Resume the operation without sending a task. Return its id."""
         BulkOperation.objects.filter(pk=operation.pk).update(progress="running")
         return str(operation.pk)
 
     def configure(self, **options: Any) -> None:
-        """Set options of both providers for the processes that are started from now on."""
+        """Set options of both providers for the processes that are started later."""
         for provider in self.invoice_cancel["PROVIDERS"].values():
             provider["OPTIONS"].update(options)
-        self.env["FIRE_INVOICE_CANCEL"] = json.dumps(self.invoice_cancel)
+        self.env["FAULT_TEST_INVOICE_CANCEL"] = json.dumps(self.invoice_cancel)
 
     def wait(self, condition: Callable[[], object], *, seconds: float, what: str) -> None:
         try:
@@ -144,24 +144,24 @@ class World:
             raise TimeoutError(f"{what}: not after {seconds:g} s.\n{self.errors.read_text()[-4000:]}") from error
 
     def wait_idle(self, *, seconds: float) -> None:
-        """Wait until no request has arrived for so long."""
+        """Wait until no request has arrived for ``seconds``."""
         with suppress(TimeoutError):
             while True:
                 last = self.sent()
                 self.sandbox.wait_until(lambda last=last: self.sent() != last, seconds, every=POLL_SECONDS)
 
     def close_connection(self) -> None:
-        """Let go of the database before it goes: this process only looks on."""
+        """Close this process's connection before the server stops."""
         connections["default"].close()
 
     def sent(self) -> int:
-        """How many requests to cancel have arrived at the providers."""
+        """Return the number of received cancel requests."""
         return self.sandbox.count("cancel")
 
 
 @contextmanager
-def pointed_at(database_url: str) -> Iterator[None]:
-    """Let this process's default database be another one."""
+def use_database(database_url: str) -> Iterator[None]:
+    """Replace the default database of this process."""
     mine = connections.settings["default"]
     other = connections.configure_settings({"default": test_settings.database(database_url, "default")})
     _replace(other["default"])

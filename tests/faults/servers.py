@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 class Redis:
-    """A Redis that keeps nothing: what is queued in it is lost when it ends."""
+    """A Redis server without persistence: queued messages are lost when it ends."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -44,13 +44,13 @@ class Redis:
         command = ["redis-server", *where, "--save", "", "--appendonly", "no", "--loglevel", "notice"]
         self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._child.stdout
-        for line in self._child.stdout:  # it says when it listens, and little more; its output ends where it cannot
+        for line in self._child.stdout:  # the output ends if the server cannot start
             if "Ready to accept connections" in line:
                 return
         raise RuntimeError(f"Redis ended with {self._child.wait()} before it listened on port {self.port}.")
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill the server, as in a crash."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()
@@ -60,12 +60,12 @@ class Redis:
 
 
 class Postgres:
-    """A PostgreSQL cluster. It runs as the user ``postgres`` where we are root: it refuses to be root's."""
+    """A PostgreSQL cluster. If this process runs as root, it runs as the user ``postgres``, because it refuses root."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}"
-        self._home = Path(tempfile.mkdtemp(prefix="fire-postgres-"))
+        self._home = Path(tempfile.mkdtemp(prefix="faults-postgres-"))
         self._user: dict[str, Any] = {"user": "postgres"} if os.getuid() == 0 else {}
 
     def __enter__(self) -> Self:
@@ -102,7 +102,7 @@ class Postgres:
 
 
 def end(child: "subprocess.Popen[Any]", how: int = signal.SIGTERM) -> None:
-    """End a process of ours; one that does not go in 20 s is killed."""
+    """End a child process. It is killed after 20 s."""
     child.send_signal(how)
     try:
         child.wait(20)

@@ -1,4 +1,4 @@
-"""Checks at the end of a fire test: provider and database agree on every invoice, and each got at most one request."""
+"""Comparisons of the database with the provider: the statuses, the counts of requests, the log and the rate."""
 
 from collections import Counter
 from typing import Any
@@ -7,7 +7,7 @@ from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransiti
 from django_invoice_cancel.testing.sandbox import SandboxProcess
 
 TRUTHS = {
-    # the providers' words for what an invoice is, in ours
+    # the provider's status strings, and the status of the invoice
     "created": "created",
     "canceled": "canceled",
     "paid": "paid",
@@ -17,13 +17,13 @@ TRUTHS = {
 }
 
 
-def disagreements(sandbox: SandboxProcess) -> dict[str, tuple[str, str]]:
-    """Return what we hold and what the provider holds, of each invoice of which they hold different things."""
+def mismatches(sandbox: SandboxProcess) -> dict[str, tuple[str, str]]:
+    """Return the stored status and the provider's status of each invoice for which they differ."""
     truths = sandbox.truths()
     rows = Invoice.objects.values_list("external_id", "status")
     found = {}
     for external_id, status in rows:
-        # An invoice that was never asked for is not known there, and open.
+        # The sandbox does not know an invoice without a request. It is open.
         truth = TRUTHS.get(truths.get(external_id, "created"), truths.get(external_id))
         if status != truth:
             found[external_id] = (status, str(truth))
@@ -31,12 +31,12 @@ def disagreements(sandbox: SandboxProcess) -> dict[str, tuple[str, str]]:
 
 
 def requests_each(sandbox: SandboxProcess) -> Counter[int]:
-    """Return how many invoices met how many requests to cancel."""
+    """Return the number of invoices by the number of cancel requests."""
     return Counter(sandbox.summary()["counts"].get("cancel", {}).values())
 
 
 def executed_each(sandbox: SandboxProcess) -> Counter[int]:
-    """Return for how many invoices a cancel changed the truth how many times."""
+    """Return the number of invoices by the number of cancel requests that the provider executed."""
     return Counter(count for count in sandbox.summary()["executed"].values() if count)
 
 
@@ -44,31 +44,31 @@ def item_outcomes(operation: BulkOperation) -> Counter[str]:
     return Counter(operation.items.values_list("outcome", flat=True))
 
 
-def untrue_items(operation: BulkOperation) -> list[Any]:
-    """Return items whose outcome is not what the log says of this operation, the first outcome it wrote."""
-    said: dict[Any, set[str]] = {}
+def items_contradicting_log(operation: BulkOperation) -> list[Any]:
+    """Return the items whose outcome is not in the log of this operation."""
+    logged: dict[Any, set[str]] = {}
     rows = InvoiceTransition.objects.filter(operation=operation.pk).exclude(outcome="").exclude(code="given_back")
     for key, outcome in rows.values_list("invoice_id", "outcome"):
-        said.setdefault(key, set()).add(outcome)
+        logged.setdefault(key, set()).add(outcome)
     items = operation.items.values_list("invoice_id", "outcome", "code")
-    return [item for item in items if item[1] not in said.get(item[0], {"in_doubt"})]
+    return [item for item in items if item[1] not in logged.get(item[0], {"in_doubt"})]
 
 
-def broken_logs() -> list[Any]:
-    """Return invoices whose log is no chain from ``created`` to their status."""
+def inconsistent_logs() -> list[Any]:
+    """Return the invoices whose log is not a chain of transitions from ``created`` to their status."""
     at: dict[Any, str] = {}
-    broken = set()
+    wrong = set()
     moves = InvoiceTransition.objects.order_by("id").values_list("invoice_id", "from_status", "to_status")
     for key, old, new in moves.iterator():
         if at.get(key, "created") != old:
-            broken.add(key)
+            wrong.add(key)
         at[key] = new
     ends = Invoice.objects.values_list("pk", "status")
-    return sorted(broken | {key for key, status in ends if at.get(key, "created") != status})
+    return sorted(wrong | {key for key, status in ends if at.get(key, "created") != status})
 
 
-def busiest_second(sandbox: SandboxProcess) -> int:
-    """Return the most cancels that arrived within any second."""
+def max_per_second(sandbox: SandboxProcess) -> int:
+    """Return the highest number of cancel requests that arrived within one second."""
     times = sorted(seconds for seconds, operation, _ in sandbox.timeline() if operation == "cancel")
     most, first = 0, 0
     for last, seconds in enumerate(times):
@@ -79,6 +79,6 @@ def busiest_second(sandbox: SandboxProcess) -> int:
 
 
 def per_second(sandbox: SandboxProcess) -> float:
-    """Return the cancels a second from the first to the last."""
+    """Return the mean number of cancel requests per second, from the first to the last."""
     times = [seconds for seconds, operation, _ in sandbox.timeline() if operation == "cancel"]
     return (len(times) - 1) / (max(times) - min(times))
