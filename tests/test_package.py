@@ -19,18 +19,18 @@ def test_type_marker_is_part_of_the_package():
 
 
 @pytest.mark.parametrize("name", ["django", "requests", "urllib3"])
-def test_runtime_needs_only_three_packages(name):
+def test_package_requires_only_three_packages(name):
     needed = [line for line in requires("django-invoice-cancel") or [] if "extra ==" not in line]
     assert len(needed) == 3
     assert any(line.lower().startswith(name) for line in needed)
 
 
-def test_running_django_is_one_that_the_classifiers_name():
+def test_running_django_has_a_classifier():
     named = metadata("django-invoice-cancel").get_all("Classifier") or []
     assert f"Framework :: Django :: {django.VERSION[0]}.{django.VERSION[1]}" in named
 
 
-def test_extras_are_those_for_users():
+def test_extras_are_for_users_only():
     """What only developers need is in the dependency groups, which are no part of the installed package."""
     assert sorted(metadata("django-invoice-cancel").get_all("Provides-Extra") or []) == ["cli", "tasks", "tasks-db"]
 

@@ -38,7 +38,7 @@ def test_block_registers_an_admin_with_the_three_actions(block, site, rf, admin_
     assert set(CancelInvoicesAction.actions) <= set(changed.get_actions(request))
 
 
-def test_buttons_that_the_russian_page_names_exist():
+def test_buttons_named_by_the_russian_page_exist():
     page = text_of("docs/howto/admin-ru.md")
     catalogue = (ROOT / "django_invoice_cancel/locale/ru/LC_MESSAGES/django.po").read_text(encoding="utf-8")
     named = set(re.findall("«([^»]+)»", page))

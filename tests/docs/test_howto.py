@@ -73,7 +73,7 @@ def test_customer_sees_a_text_for_every_status(reader):
     assert list(namespace["TEXTS"]) == list(Invoice.Status)
 
 
-def test_customer_sees_that_a_request_waits(reader, sandbox):
+def test_customer_sees_that_a_cancellation_is_pending(reader, sandbox):
     namespace = block_with(CANCEL, "def text_for_customer").run(reader())
     invoice = namespace["invoice"]
     before = namespace["text_for_customer"](invoice)
@@ -123,7 +123,7 @@ def test_refund_is_recorded(reader):
     assert Invoice.objects.get().transitions.last().reason == "returned 100 USDT"
 
 
-def test_refund_of_less_than_what_arrived_is_not_recorded(reader):
+def test_partial_refund_is_not_recorded(reader):
     namespace = block_with(ORDERS, "def record_refund").run(reader("paid_after_cancel"))
     Invoice.objects.get().observe_status("overpaid")
 
@@ -133,7 +133,7 @@ def test_refund_of_less_than_what_arrived_is_not_recorded(reader):
     assert Invoice.objects.paid_after_cancel().exists()
 
 
-def test_renamed_alias_leaves_out_what_is_in_flight(reader):
+def test_alias_is_not_renamed_for_invoices_in_flight(reader):
     namespace = reader("in_doubt")
     make_invoice(provider="cryptocloud", external_id="INV-ABCDEF00")
     Invoice.objects.update(provider="shop-south")
@@ -145,7 +145,7 @@ def test_renamed_alias_leaves_out_what_is_in_flight(reader):
     assert Invoice.objects.get(external_id="INV-ABCDEF00").provider == "shop-17"
 
 
-def test_job_catches_up_with_a_lost_signal(reader):
+def test_scheduled_job_repeats_a_lost_signal(reader):
     namespace = reader("canceled")
 
     block_with(SIGNALS, "status_changed_at__gte").run(namespace)

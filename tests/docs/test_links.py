@@ -16,7 +16,7 @@ def test_relative_links_resolve(page):
     assert broken == []
 
 
-def test_readme_leads_to_every_page_of_the_docs():
+def test_every_page_is_linked_from_the_readme():
     reached, waiting = set(), {"README.md"}
     while waiting:
         page = waiting.pop()

@@ -42,7 +42,7 @@ def test_block_runs(block, reader):
     assert namespace["invoice"].transitions.exists() or set(namespace) - before
 
 
-def test_first_block_is_about_not_knowing():
+def test_first_block_handles_doubt():
     assert "except CancelInDoubt" in next(python_blocks(README)).code
 
 
@@ -60,7 +60,7 @@ def test_first_block_is_about_not_knowing():
         ("bad_credentials", "CryptoCloud rejected our credentials.", "created", "bad_credentials"),
     ],
 )
-def test_first_block_tells_the_outcomes_apart(reader, sandbox, meets, answer, status, code):
+def test_first_block_distinguishes_the_outcomes(reader, sandbox, meets, answer, status, code):
     if meets == "paid":
         sandbox.pay(EXTERNAL_ID)
     else:
@@ -81,7 +81,7 @@ def test_settings_of_the_readme_are_accepted(reader, settings):
 
 
 @pytest.mark.parametrize("page", [README, QUICKSTART])
-def test_view_of_the_page_asks_the_provider_after_the_commit(reader, sandbox, page):
+def test_view_sends_the_request_after_the_commit(reader, sandbox, page):
     namespace = block_with(page, "def cancel_order").run(reader())
 
     with transaction.atomic():
@@ -95,7 +95,7 @@ def test_view_of_the_page_asks_the_provider_after_the_commit(reader, sandbox, pa
 
 
 @pytest.mark.parametrize("page", [README, QUICKSTART])
-def test_view_of_the_page_shows_why_it_cannot(reader, sandbox, page):
+def test_view_shows_the_reason_of_a_refusal(reader, sandbox, page):
     namespace = block_with(page, "def cancel_order").run(reader("paid"))
 
     namespace["cancel_order"](namespace["request"], "order-17")
@@ -105,7 +105,7 @@ def test_view_of_the_page_shows_why_it_cannot(reader, sandbox, page):
 
 
 @pytest.mark.parametrize("page", [README, WEBHOOKS])
-def test_webhook_of_the_page_records_the_payment(reader, sandbox, page):
+def test_webhook_records_the_payment(reader, sandbox, page):
     block_with(page, 'trigger="webhook"').run(reader())
 
     assert Invoice.objects.get().status == "paid"
@@ -114,7 +114,7 @@ def test_webhook_of_the_page_records_the_payment(reader, sandbox, page):
 
 @pytest.mark.parametrize("page", [README, ORDERS])
 @pytest.mark.parametrize("status", ["paid", "overpaid"])
-def test_receivers_of_the_page_make_an_open_order_follow(reader, page, status):
+def test_receivers_update_an_open_order(reader, page, status):
     namespace = block_with(page, "def follow_invoice").run(reader())
 
     namespace["invoice"].observe_status(status)
@@ -124,7 +124,7 @@ def test_receivers_of_the_page_make_an_open_order_follow(reader, page, status):
 
 
 @pytest.mark.parametrize("page", [README, ORDERS])
-def test_receivers_of_the_page_leave_a_canceled_order_canceled_when_money_arrives(reader, sandbox, page):
+def test_receivers_keep_a_canceled_order_canceled_after_a_payment(reader, sandbox, page):
     namespace = block_with(page, "def follow_invoice").run(reader())
 
     namespace["invoice"].cancel()
@@ -136,7 +136,7 @@ def test_receivers_of_the_page_leave_a_canceled_order_canceled_when_money_arrive
 
 
 @pytest.mark.parametrize("page", [README, WEBHOOKS])
-def test_webhook_of_the_page_records_a_payment_that_is_faster_than_the_registration(reader, page):
+def test_webhook_records_a_payment_before_the_registration(reader, page):
     namespace = reader()
     namespace["postback"]["invoice_id"] = "FASTER00"
 
@@ -148,7 +148,7 @@ def test_webhook_of_the_page_records_a_payment_that_is_faster_than_the_registrat
     }
 
 
-def test_stale_save_of_the_page_leaves_the_status(reader):
+def test_stale_save_does_not_change_the_status(reader):
     namespace = reader()
     namespace["invoice"].observe_status("paid")
 
@@ -161,7 +161,7 @@ def test_stale_save_of_the_page_leaves_the_status(reader):
         Invoice.objects.update(status="created")
 
 
-def test_commit_of_the_page_carries_the_cancel_out(reader, sandbox):
+def test_commit_executes_the_requested_cancellation(reader, sandbox):
     namespace = block_with(CANCELLATION, "cancel_on_commit").run(reader())
 
     assert namespace["is_noted"] is True
@@ -169,7 +169,7 @@ def test_commit_of_the_page_carries_the_cancel_out(reader, sandbox):
     assert sandbox.count("cancel") == 1
 
 
-def test_reconcile_of_the_page_finds_out(reader, sandbox, capsys):
+def test_reconcile_resolves_the_doubt(reader, sandbox, capsys):
     sandbox.carry_out(EXTERNAL_ID)
 
     block_with(DOUBT, "invoice.reconcile()").run(reader("in_doubt"))
@@ -182,7 +182,7 @@ def test_reconcile_of_the_page_finds_out(reader, sandbox, capsys):
     assert sandbox.count("lookup") == 1
 
 
-def test_decision_of_the_page_is_logged_with_its_person(reader, sandbox):
+def test_decision_is_logged_with_its_actor(reader, sandbox):
     block_with(DOUBT, "invoice.resolve(").run(reader("in_doubt"))
 
     row = Invoice.objects.get().transitions.last()
@@ -192,7 +192,7 @@ def test_decision_of_the_page_is_logged_with_its_person(reader, sandbox):
     assert sandbox.count("cancel") == sandbox.count("lookup") == 0
 
 
-def test_resolver_of_the_page_serves_its_accounts(reader, settings, monkeypatch):
+def test_resolver_returns_its_accounts(reader, settings, monkeypatch):
     account = block_with(ACCOUNTS, "def account").run(reader())["account"]
     monkeypatch.setitem(sys.modules, "shop_accounts", SimpleNamespace(account=account))
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": "shop_accounts.account"}

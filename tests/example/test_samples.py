@@ -10,7 +10,7 @@ OUTCOMES = "SELECT DISTINCT outcome FROM invoice_cancel_bulkoperationitem WHERE 
 FINISHED = "SELECT id FROM invoice_cancel_bulkoperation WHERE progress = 'finished'"
 
 
-def test_operations_are_finished_with_a_mixed_report_interrupted_and_paused(shop):
+def test_sample_operations_are_finished_interrupted_and_paused(shop):
     progress = "SELECT progress, COUNT(*) FROM invoice_cancel_bulkoperation GROUP BY progress"
     paused = "SELECT alias, pause_code FROM invoice_cancel_providerstate WHERE paused_until IS NOT NULL"
 
@@ -35,13 +35,13 @@ def test_operations_are_finished_with_a_mixed_report_interrupted_and_paused(shop
     ],
     ids=["doubt", "late money", "interrupted", "paused", "unattended"],
 )
-def test_what_needs_attention_stands_above_the_list(shop, said):
+def test_list_shows_what_needs_attention(shop, said):
     page = shop.browser.get(f"{shop.url}/admin/invoice_cancel/invoice/").text
 
     assert re.search(said, page)
 
 
-def test_no_event_of_an_invoice_is_older_than_the_invoice(shop):
+def test_no_log_entry_is_older_than_its_invoice(shop):
     older = (
         "SELECT COUNT(*) FROM invoice_cancel_invoicetransition AS t JOIN invoice_cancel_invoice AS i "
         "ON t.invoice_id = i.id WHERE t.created_at < i.created_at"

@@ -41,7 +41,7 @@ def step(output: str, number: int) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_demo_ends_with_the_providers_truth_and_runs_a_second_time(tmp_path):
+def test_demo_ends_with_the_states_of_the_provider_and_can_be_repeated(tmp_path):
     for _ in range(2):
         demo = start("demo.py", var=tmp_path, **PIPES)
         output, errors = demo.communicate(timeout=60)

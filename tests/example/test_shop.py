@@ -27,7 +27,7 @@ def test_button_registers_the_invoice_and_cancels_it_after_the_commit(shop, prov
     assert shop.cancels(external_id) == 1
 
 
-def test_second_press_sends_nothing(shop):
+def test_second_click_sends_no_request(shop):
     number, external_id = shop.take("cryptocloud", "ordinary", status=None)
     shop.press_cancel(number)
 
@@ -49,7 +49,7 @@ def test_paid_invoice_makes_the_order_paid(shop):
     assert shop.cancels(external_id) == 1
 
 
-def test_lost_answer_leaves_the_order_open_and_is_not_sent_again(shop):
+def test_lost_response_leaves_the_order_open_and_is_not_repeated(shop):
     number, external_id = shop.take("cryptocloud", "silent_after", status=None)
     page = shop.press_cancel(number)
     assert "it is not known whether that happened" in page
@@ -75,7 +75,7 @@ def test_order_without_invoice_is_canceled_without_a_provider(shop):
     assert shop.history(number) == []
 
 
-def test_press_without_csrf_token_is_refused(shop):
+def test_request_without_csrf_token_is_refused(shop):
     number, external_id = shop.take("cryptocloud", "not_found", status=None)
 
     response = shop.browser.post(f"{shop.url}/orders/{number}/cancel/", data={"reason": "forged"})
@@ -93,7 +93,7 @@ def test_anonymous_visitor_is_sent_to_the_login(shop, path):
     assert response.headers["Location"] == f"/admin/login/?next={path}"
 
 
-def test_list_names_every_order_with_its_invoice(shop):
+def test_list_shows_every_order_with_its_invoice(shop):
     page = shop.browser.get(f"{shop.url}/").text
 
     numbers = [row[0] for row in shop.rows("SELECT number FROM shop_order")]
@@ -103,7 +103,7 @@ def test_list_names_every_order_with_its_invoice(shop):
     )
 
 
-def test_samples_hold_a_payment_after_a_cancel(shop):
+def test_samples_contain_a_payment_after_a_cancellation(shop):
     flagged = "SELECT reference FROM invoice_cancel_invoice WHERE paid_after_cancel_at IS NOT NULL"
     number = shop.rows(flagged)[0][0]
 
@@ -112,5 +112,5 @@ def test_samples_hold_a_payment_after_a_cancel(shop):
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/shop/order/", "/static/shop/shop.css"])
-def test_page_beside_the_shop_opens(shop, path):
+def test_other_page_opens(shop, path):
     assert shop.browser.get(f"{shop.url}{path}", allow_redirects=False).status_code == 200

@@ -25,7 +25,7 @@ def test_payment_reaches_the_invoice_and_the_order(shop, postback, form):
     assert shop.history(number) == [("created", "paid", "webhook", "observed")]
 
 
-def test_payment_after_a_cancel_is_flagged_for_people(shop, postback):
+def test_payment_after_a_cancellation_is_flagged(shop, postback):
     number, external_id = shop.take("cryptocloud", "ordinary", status="canceled")
 
     shop.webhook(json=postback(external_id))
@@ -34,7 +34,7 @@ def test_payment_after_a_cancel_is_flagged_for_people(shop, postback):
     assert shop.history(number)[-1] == ("canceled", "paid", "webhook", "observed")
 
 
-def test_payment_of_an_order_whose_invoice_is_not_registered_is_taken_in(shop, postback):
+def test_payment_of_an_unregistered_invoice_is_recorded(shop, postback):
     number, external_id = shop.take("cryptocloud", "paid", status=None)
 
     response = shop.webhook(json=postback(external_id))
@@ -59,7 +59,7 @@ def test_forged_postback_changes_nothing(shop, postback, forgery):
 
 
 @pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "..", "W10.W10.W10"], ids=repr)
-def test_token_that_is_no_jwt_is_refused(shop, postback, token):
+def test_invalid_jwt_is_refused(shop, postback, token):
     response = shop.webhook(json=postback("INV-NOBODY") | {"token": token})
 
     assert response.status_code == 403
@@ -67,7 +67,7 @@ def test_token_that_is_no_jwt_is_refused(shop, postback, token):
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"null"], ids=repr)
-def test_body_that_is_no_postback_is_refused(shop, body):
+def test_invalid_postback_is_refused(shop, body):
     headers = {"Content-Type": "application/json"}
 
     response = shop.webhook(data=body, headers=headers)

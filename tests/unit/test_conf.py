@@ -78,26 +78,26 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("value", "sentence"), WRONG, ids=[str(number) for number in range(len(WRONG))])
-def test_what_is_wrong_is_said(settings, value, sentence):
+def test_wrong_setting_is_reported(settings, value, sentence):
     settings.INVOICE_CANCEL = value
     with pytest.raises(ImproperlyConfigured) as caught:
         conf.get()
     assert str(caught.value) == sentence
 
 
-def test_all_that_is_wrong_is_said_at_once(settings):
+def test_all_wrong_settings_are_reported_together(settings):
     settings.INVOICE_CANCEL = {"CLAIM_TTL": 0, "DOUBT_PERIOD": 0, "CLAIM": 1}
     assert [key for key, _ in conf.read()[1]] == ["unknown", "CLAIM_TTL", "DOUBT_PERIOD"]
 
 
-def test_override_is_seen_and_forgotten(settings):
+def test_overridden_setting_is_used_and_restored(settings):
     settings.INVOICE_CANCEL = {"CLAIM_TTL": 60}
     assert conf.get().claim_ttl == 60
     settings.INVOICE_CANCEL = {"CLAIM_TTL": 90}
     assert conf.get().claim_ttl == 90
 
 
-def test_values_of_options_are_shown_by_nothing(settings):
+def test_values_of_options_are_in_no_representation(settings):
     settings.INVOICE_CANCEL = {"PROVIDERS": {"fk": entry(OPTIONS={"api_token": "canary"})}}
     assert conf.get().providers["fk"].options["api_token"] == "canary"
     assert "canary" not in repr(conf.get()) + str(conf.get().providers) + f"{conf.get().providers['fk'].options}"

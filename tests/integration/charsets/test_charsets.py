@@ -30,7 +30,7 @@ def confirmation(text):
 
 
 @pytest.mark.parametrize("charset", STORED)
-def test_confirmed_cancellation_is_recorded_in_tables_of(charset, scripted_provider, tables_in):
+def test_confirmed_cancellation_is_recorded_in_tables_with_a_charset(charset, scripted_provider, tables_in):
     tables_in(charset)
     scripted_provider.next_cancels(confirmation(TEXT))
     invoice = make_invoice()
@@ -47,7 +47,7 @@ def test_confirmed_cancellation_is_recorded_in_tables_of(charset, scripted_provi
 
 
 @pytest.mark.parametrize("charset", ["utf8mb3", "latin1"])
-def test_confirmed_cancellation_is_recorded_over_a_connection_in(charset, scripted_provider, connection_in):
+def test_confirmed_cancellation_is_recorded_over_a_connection_with_a_charset(charset, scripted_provider, connection_in):
     connection_in(charset)
     scripted_provider.next_cancels(confirmation(TEXT))
     result = make_invoice().cancel(reason="asked by phone")
@@ -61,7 +61,7 @@ def test_confirmed_cancellation_is_recorded_over_a_connection_in(charset, script
 
 
 @pytest.mark.parametrize("charset", ["utf8mb3", "latin1"])
-def test_payment_is_recorded_in_tables_of(charset, scripted_provider, tables_in):
+def test_payment_is_recorded_in_tables_with_a_charset(charset, scripted_provider, tables_in):
     tables_in(charset)
     invoice = make_invoice()
     assert invoice.observe_status("paid", reason=TEXT, actor=TEXT)
@@ -78,7 +78,7 @@ def test_long_message_is_cut_after_it_was_escaped(scripted_provider, tables_in):
 
 
 @pytest.mark.parametrize("charset", ["utf8mb3", "latin1"])
-def test_bulk_operation_is_stored_and_carried_out_in_tables_of(charset, scripted_provider, tables_in):
+def test_bulk_operation_is_executed_in_tables_with_a_charset(charset, scripted_provider, tables_in):
     tables_in(charset)
     scripted_provider.all_cancels(confirmation(TEXT))
     invoices = [make_invoice() for _ in range(3)]
@@ -94,7 +94,7 @@ def test_bulk_operation_is_stored_and_carried_out_in_tables_of(charset, scripted
     assert scripted_provider.cancel_count == 3
 
 
-def test_another_database_error_is_not_taken_for_a_missing_character(scripted_provider):
+def test_other_database_error_is_not_treated_as_a_missing_character(scripted_provider):
     """The write is tried again as a whole, not with escaped texts."""
     invoice = make_invoice()
     deadlocks = [OperationalError(1213, "Deadlock found")]
@@ -127,7 +127,7 @@ def test_check_reads_no_database_that_was_not_named(tables_in, django_assert_num
         assert not [each for each in run_checks() if each.id == f"{checks.TAG}.W011"]
 
 
-def test_check_leaves_an_unreachable_database_to_others(monkeypatch):
+def test_check_ignores_an_unreachable_database(monkeypatch):
     def unreachable(execute, sql, params, many, context):
         raise OperationalError(2002, "no route to host")
 

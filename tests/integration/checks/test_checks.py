@@ -49,7 +49,7 @@ class Unbuildable(FireKassa):
         raise self.misconfigured("api_token", f"does not look right: {api_token.reveal()}")
 
 
-class Exploding(FireKassa):
+class Raising(FireKassa):
     def __init__(self, alias: str, *, api_token: Any, **common: Any) -> None:
         raise ZeroDivisionError(api_token.reveal())
 
@@ -87,7 +87,9 @@ MISTAKES = [
     pytest.param("E003", setting(providers={"a": firekassa() | {"TOKEN": TOKEN}}), id="unknown-key-of-entry"),
     pytest.param("E003", setting(providers={"a": firekassa("no.such.module")}), id="module-missing"),
     pytest.param(
-        "E003", setting(providers={"a": firekassa("tests.integration.checks.explodes.Provider")}), id="module-explodes"
+        "E003",
+        setting(providers={"a": firekassa("tests.integration.checks.raises_on_import.Provider")}),
+        id="module-raises-an-error",
     ),
     pytest.param("E003", setting(providers={"a": firekassa("django.db.models.Model")}), id="not-a-provider"),
     pytest.param("E004", setting(providers={"a": firekassa(token=TOKEN)}), id="option-unknown"),
@@ -104,7 +106,7 @@ MISTAKES = [
     pytest.param("E005", setting(providers={"a": firekassa(base_url="http://[" + TOKEN)}), id="address-unparsable"),
     pytest.param("E005", setting(providers={"a": firekassa(api_token=TOKEN + " ")}), id="secret-unusable"),
     pytest.param("E005", setting(providers={"a": firekassa(f"{__name__}.Unbuildable")}), id="adapter-tells"),
-    pytest.param("E005", setting(providers={"a": firekassa(f"{__name__}.Exploding")}), id="adapter-explodes"),
+    pytest.param("E005", setting(providers={"a": firekassa(f"{__name__}.Raising")}), id="adapter-raises-an-error"),
     pytest.param("E006", setting(providers={"a": firekassa(base_url="http://api.example.com")}), id="http"),
     pytest.param("E006", setting(providers={"a": firekassa(base_url="HTTP://192.168.0.1")}), id="http-in-the-house"),
     pytest.param("E007", setting(providers={"a": firekassa(deadline=150.5)}), id="deadline-too-long"),
@@ -112,7 +114,9 @@ MISTAKES = [
     pytest.param("E008", setting(PROVIDER_RESOLVER="no.such.function"), id="resolver-missing"),
     pytest.param("E008", setting(PROVIDER_RESOLVER=f"{__name__}.MISTAKES"), id="resolver-not-callable"),
     pytest.param("E009", setting(DISPATCH="tests.integration.checks.no_such_function"), id="dispatch-missing"),
-    pytest.param("E009", setting(DISPATCH="tests.integration.checks.explodes.dispatch"), id="dispatch-explodes"),
+    pytest.param(
+        "E009", setting(DISPATCH="tests.integration.checks.raises_on_import.dispatch"), id="dispatch-raises-an-error"
+    ),
     pytest.param("E009", setting(DISPATCH="tests.integration.checks"), id="dispatch-a-module"),
     pytest.param("E002", setting(SEND="False"), id="send-as-text"),
     pytest.param("E009", setting(DISPATCH=f"{__name__}.async_dispatch"), id="dispatch-async"),
@@ -126,7 +130,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("number", "value"), MISTAKES)
-def test_mistake_has_its_id_and_tells_no_secret(number, value):
+def test_mistake_is_reported_by_its_id_without_secrets(number, value):
     with override_settings(INVOICE_CANCEL=value):
         found = run_checks(tags=[checks.TAG])
     assert {message.id for message in found} == {f"invoice_cancel.{number}"}
@@ -181,7 +185,7 @@ def without_http(**options: Any) -> dict[str, Any]:
         pytest.param((without_http(), without_http(rate=3)), id="without-http"),
     ],
 )
-def test_aliases_of_one_account_are_named_without_its_secrets(other):
+def test_aliases_of_one_account_are_reported_without_secrets(other):
     first, second = other
     value = setting(providers={"shop": first, "third": firekassa(api_token="third-token-9917"), "kiosk": second})
     with override_settings(INVOICE_CANCEL=value, DEBUG=True):
@@ -230,17 +234,17 @@ def test_missing_setting_has_no_findings():
     [{"BACKEND": SCRIPTED}, firekassa(base_url="http://127.0.0.1:8000")],
     ids=["scripted", "loopback"],
 )
-def test_what_is_for_tests_may_be_used_in_debug(entry):
+def test_test_backends_are_allowed_in_debug(entry):
     with override_settings(INVOICE_CANCEL=setting(providers={"a": entry}), DEBUG=True):
         assert ids() == []
 
 
-def test_broken_provider_hides_no_other():
+def test_wrong_provider_does_not_hide_another():
     """Each of five broken providers is reported, and so is the key beside them."""
     providers = {
         "one": TOKEN,
         "two": firekassa("no.such.module"),
-        "three": firekassa(f"{__name__}.Exploding"),
+        "three": firekassa(f"{__name__}.Raising"),
         "four": firekassa(token=TOKEN),
         "five": firekassa(deadline=-1),
     }
@@ -250,7 +254,7 @@ def test_broken_provider_hides_no_other():
     assert all(any(repr(alias) in message.msg for message in found) for alias in providers)
 
 
-def test_all_wrong_options_of_a_provider_are_told_at_once():
+def test_all_wrong_options_of_a_provider_are_reported_together():
     entry = {"BACKEND": FIREKASSA, "OPTIONS": {"tokens": TOKEN}}
     with override_settings(INVOICE_CANCEL=setting(providers={"a": entry})):
         assert ids() == ["invoice_cancel.E004"] * 3
@@ -348,7 +352,7 @@ class NotInOther:
 
 
 @override_settings(DATABASE_ROUTERS=[NotInOther()])
-def test_database_without_invoices_is_not_looked_at(monkeypatch):
+def test_database_without_invoices_is_not_queried(monkeypatch):
     both = {"default": database("sqlite"), "other": database("sqlite", autocommit=False)}
     monkeypatch.setattr(checks, "connections", both)
     assert checks.check_databases(None) == []
@@ -387,7 +391,7 @@ def https():
         pytest.param("created", 2 * HOUR, None, [], id="nothing-in-doubt"),
     ],
 )
-def test_silence_of_reconcile_is_a_warning(status, age, last_run, expected):
+def test_missing_reconcile_runs_are_a_warning(status, age, last_run, expected):
     make_invoice(status, provider="firekassa", age=age)
     if last_run is not None:
         beat("firekassa", ago=last_run)
@@ -396,7 +400,7 @@ def test_silence_of_reconcile_is_a_warning(status, age, last_run, expected):
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("https")
-def test_silence_is_told_once_for_each_provider():
+def test_missing_reconcile_runs_are_reported_once_per_provider():
     make_invoice("in_doubt", provider="firekassa", age=2 * HOUR)
     make_invoice("in_doubt", provider="firekassa", age=3 * HOUR)
     make_invoice("in_doubt", provider="other", age=2 * HOUR)
@@ -438,7 +442,7 @@ def account(alias: str) -> dict[str, str]:
 
 @pytest.mark.django_db
 @override_settings(INVOICE_CANCEL=setting(providers={}, PROVIDER_RESOLVER=f"{__name__}.account"))
-def test_a_reconcile_of_a_resolvers_accounts_is_heard():
+def test_reconcile_run_of_a_resolved_alias_is_recognised():
     ScriptedProvider.of("kiosk").all_lookups(LookupReply(None, "no_answer", is_answer=False))
     make_invoice("in_doubt", provider="kiosk", age=2 * HOUR)
     assert ids(**deployed) == ["invoice_cancel.W004"]
@@ -457,7 +461,7 @@ def test_a_reconcile_of_a_resolvers_accounts_is_heard():
         pytest.param({"tags": [checks.TAG], "databases": ["default"]}, id="not-deployed"),
     ],
 )
-def test_invoices_are_read_only_where_asked_to(kwargs):
+def test_invoices_are_read_only_in_the_given_databases(kwargs):
     make_invoice("in_doubt", provider="firekassa", age=2 * HOUR)
     with CaptureQueriesContext(connections["default"]) as queries:
         found = run_checks(**kwargs)
@@ -467,7 +471,7 @@ def test_invoices_are_read_only_where_asked_to(kwargs):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("https")
-def test_missing_tables_are_no_failure():
+def test_missing_tables_are_ignored():
     with connections["default"].schema_editor() as editor:
         editor.alter_db_table(ProviderState, "invoice_cancel_providerstate", "out_of_the_way")
     try:
@@ -479,7 +483,7 @@ def test_missing_tables_are_no_failure():
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("https")
-def test_unreachable_database_is_no_failure(monkeypatch):
+def test_unreachable_database_is_ignored(monkeypatch):
     def unreachable(alias: str) -> None:
         raise OperationalError("no route to host")
 
@@ -490,7 +494,7 @@ def test_unreachable_database_is_no_failure(monkeypatch):
 # -- the documentation --------------------------------------------------------------------------------------------
 
 
-def test_every_id_has_its_section_and_every_section_its_id():
+def test_every_id_has_a_section_in_the_docs():
     text = DOCS.read_text(encoding="utf-8")
     sections = re.findall(r"\(invoice-cancel-([a-z]\d{3})\)=\n### invoice_cancel\.([A-Z]\d{3}): ", text)
     assert [anchor.upper() for anchor, _ in sections] == list(checks.HINTS)
@@ -514,7 +518,7 @@ def test_hint_links_to_its_section_if_the_documentation_has_an_address(monkeypat
     assert found.hint == f"{checks.HINTS['E001']} See {address}"
 
 
-def test_every_id_is_found_by_a_test_here():
+def test_every_id_has_a_test():
     by_settings = {mistake.values[0] for mistake in MISTAKES}
     assert by_settings | {"W001", "W002", "W004", "W005", "W008", "W009", "W012", *OF_TASKS, *OF_CHARACTER_SETS} == set(
         checks.HINTS

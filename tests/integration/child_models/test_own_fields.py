@@ -31,7 +31,7 @@ def browser(client):
     return client
 
 
-def test_the_form_that_adds_an_invoice_keeps_the_fields_of_the_class(account, browser):
+def test_add_form_has_the_fields_of_the_class(account, browser):
     """Those of the class itself and of the child that it inherits from."""
     answer = browser.post(reverse("admin:child_models_giftinvoice_add"), VALUES)
     assert answer.status_code == 302
@@ -45,7 +45,7 @@ def test_the_form_that_adds_an_invoice_keeps_the_fields_of_the_class(account, br
     assert Invoice.objects.count() == 1
 
 
-def test_the_form_does_not_make_a_registered_invoice_a_child(account, browser):
+def test_add_form_does_not_make_a_registered_invoice_a_child(account, browser):
     Invoice.objects.register(provider="shop", external_id="A-17")
     assert browser.post(reverse("admin:child_models_giftinvoice_add"), VALUES).status_code == 200
     assert account.cancel_count == 0

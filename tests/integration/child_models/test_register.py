@@ -27,7 +27,7 @@ each_way = pytest.mark.parametrize("way", [register, register_many], ids=["regis
 
 @each_child
 @each_way
-def test_a_new_invoice_is_registered_as_a_child(account, model, way):
+def test_new_invoice_is_registered_as_a_child(account, model, way):
     way(model, reference="order-1", status="expired")
     child = model.objects.get()
     assert child.external_id == "1"
@@ -40,7 +40,7 @@ def test_a_new_invoice_is_registered_as_a_child(account, model, way):
 
 @each_child
 @each_way
-def test_an_invoice_that_was_registered_before_becomes_a_child_and_keeps_its_status(account, model, way):
+def test_registered_invoice_gets_a_child_row_and_keeps_its_status(account, model, way):
     Invoice.objects.create(provider="shop", external_id="0")
     invoice = Invoice.objects.create(provider="shop", external_id="1", reference="order-1")
     invoice.observe_status("paid")
@@ -57,7 +57,7 @@ def test_an_invoice_that_was_registered_before_becomes_a_child_and_keeps_its_sta
 
 
 @each_child
-def test_register_returns_the_child_and_whether_it_was_made(account, model):
+def test_register_returns_the_child_and_whether_it_is_new(account, model):
     Invoice.objects.create(provider="shop", external_id="1")
     made, is_new = register(model)
     again, is_new_again = register(model)
@@ -69,7 +69,7 @@ def test_register_returns_the_child_and_whether_it_was_made(account, model):
     assert model.objects.register_many([{"provider": "shop", "external_id": each} for each in "123"]) == (2, 1)
 
 
-def test_a_child_of_a_child_is_made_of_a_child(account):
+def test_grandchild_is_created_from_a_child(account):
     Invoice.objects.create(provider="shop", external_id="0")
     shop, _ = register(ShopInvoice, shop="north")
     gift, is_new = register(GiftInvoice, message="hello")
@@ -82,7 +82,7 @@ def test_a_child_of_a_child_is_made_of_a_child(account):
 
 
 @each_way
-def test_fields_of_the_child_are_written_with_it(account, way):
+def test_register_writes_the_fields_of_the_child(account, way):
     Invoice.objects.create(provider="shop", external_id="0")
     way(ShopInvoice, "0", shop="north")
     way(ShopInvoice, "1", shop="south")
@@ -98,7 +98,7 @@ def test_fields_of_the_child_are_written_with_it(account, way):
     ("fields", "field"),
     [({"shop": "x" * 21}, "shop"), ({"message": "x"}, "message"), ({"invoice_ptr": 1}, "invoice_ptr")],
 )
-def test_a_value_that_the_child_does_not_accept_is_refused(account, way, fields, field):
+def test_invalid_value_of_a_child_field_is_refused(account, way, fields, field):
     Invoice.objects.create(provider="shop", external_id="1")
     with pytest.raises(ValidationError) as caught:
         way(ShopInvoice, **fields)
@@ -116,7 +116,7 @@ def test_register_through_a_proxy_returns_the_proxy(account):
 
 
 @each_child
-def test_a_payment_of_an_invoice_that_is_no_child_yet_is_taken_in(account, model):
+def test_payment_of_an_invoice_without_a_child_row_is_recorded(account, model):
     invoice = Invoice.objects.create(provider="shop", external_id="1")
     found = model.objects.observe_status("shop", "1", "paid")
     assert found == invoice
@@ -127,7 +127,7 @@ def test_a_payment_of_an_invoice_that_is_no_child_yet_is_taken_in(account, model
 
 
 @each_child
-def test_of_many_threads_that_register_one_makes_the_child(account, model, in_thread):
+def test_concurrent_registrations_create_one_child(account, model, in_thread):
     Invoice.objects.create(provider="shop", external_id="0")
     barrier = threading.Barrier(4, timeout=20)
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.integration.providers.transport.faults import FaultServer, Peer, answer
+from tests.integration.providers.transport.fault_server import FaultServer, Peer, answer
 
 CHILD = """
 import ctypes, os, sys
@@ -46,7 +46,7 @@ cancel("parent", "2")
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["os.fork", "fork in C"])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only if processes can fork")
-def test_forked_child_makes_providers_of_its_own(how):
+def test_forked_child_creates_its_own_providers(how):
     def behave(peer: Peer) -> None:
         while (request := peer.read_request()) is not None:
             is_refused = "refused" in request.path

@@ -20,7 +20,7 @@ def section(title: str) -> str:
 
 
 @pytest.mark.slow
-def test_examples_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+def test_examples_pass_as_a_test_suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     for name, code in FILES.items():
@@ -31,14 +31,14 @@ def test_examples_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     assert passed == set(FILES) - {"conftest.py"}
 
 
-def test_every_word_is_in_the_docs():
+def test_every_behaviour_is_in_the_docs():
     text = section("Without HTTP: ScriptedProvider")
     words = set(CANCEL_WORDS) | {"not_found", "unknown_status", "no_answer"}
     assert words >= set(CANCEL_WORDS) | set(LOOKUP_WORDS) - {"created"}
     assert [word for word in words if f"`{word}`" not in text] == []
 
 
-def test_all_that_is_to_be_filled_in_is_in_the_docs():
+def test_every_required_attribute_is_in_the_docs():
     text = section("Your own adapter: ProviderConformance")
     named = {name for name in ConformanceBase.__annotations__ if not name.startswith("_")} | {
         "make_provider(",

@@ -55,7 +55,7 @@ def test_every_status_can_be_made():
 
 @pytest.mark.parametrize("age", [timedelta(), 3 * HOUR], ids=["now", "aged"])
 @pytest.mark.parametrize("status", SCENARIOS)
-def test_instance_carries_what_its_row_carries(status, age):
+def test_instance_has_the_values_of_its_row(status, age):
     invoice = make_invoice(status, age=age)
     row = Invoice.objects.get()
     for field in Invoice._meta.concrete_fields:
@@ -73,13 +73,13 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_invoices_answer_the_questions_as_real_ones_do(question):
+def test_made_invoices_are_selected_by_the_query_set_methods(question):
     made = {make_invoice(status).pk: status for status in SCENARIOS}
     answer = getattr(Invoice.objects.all(), question)()
     assert {made[invoice.pk] for invoice in answer} == QUESTIONS[question]
 
 
-def test_doubt_is_due_only_once_it_is_old_enough():
+def test_invoice_in_doubt_is_due_only_after_its_wait():
     make_invoice("in_doubt")
     old = make_invoice("in_doubt", age=HOUR)
     assert list(Invoice.objects.due_for_reconciling()) == [old]
@@ -111,7 +111,7 @@ def test_fields_are_those_of_register():
         make_invoice(order="1")
 
 
-def test_ids_are_made_up_to_fit_the_provider():
+def test_generated_ids_fit_the_provider():
     made = [make_invoice(provider=alias).external_id for alias in ("firekassa", "firekassa", "cryptocloud")]
     assert len(set(made)) == 3
     assert made[2].startswith("INV-")
@@ -124,7 +124,7 @@ def test_invoice_is_made_in_the_database_that_is_named():
     assert Invoice.objects.using("other").count() == 1
 
 
-def test_paused_provider_does_not_stand_in_the_way():
+def test_invoice_is_made_for_a_paused_provider():
     invoice = make_invoice()
     invoice._writer.pause("firekassa", "rate_limited", 60)
     assert make_invoice("in_doubt").status == "in_doubt"
@@ -138,7 +138,7 @@ def test_paused_provider_does_not_stand_in_the_way():
     ],
     ids=["unknown-status", "known-invoice"],
 )
-def test_slip_is_told(status, fields, told):
+def test_wrong_argument_is_reported(status, fields, told):
     make_invoice(external_id="17")
     with pytest.raises(ValueError, match=told):
         make_invoice(status, **fields)
@@ -153,7 +153,7 @@ class OddIds(Provider):
         raise AssertionError("nobody is asked here")
 
 
-def test_id_that_cannot_be_made_up_is_asked_for():
+def test_id_that_cannot_be_generated_is_required():
     odd = {"BACKEND": f"{__name__}.OddIds"}
     with override_settings(INVOICE_CANCEL={"PROVIDERS": {"odd": odd}}):
         with pytest.raises(ValueError, match="Pass external_id: an id of Odd is two letters"):

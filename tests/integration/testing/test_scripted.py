@@ -34,7 +34,7 @@ def provider() -> ScriptedProvider:
 # -- cancel -------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_script_it_cancels_what_it_may(provider):
+def test_provider_without_a_script_cancels_open_invoices(provider):
     provider.set_status("2", "paid")
     outcomes = [provider.cancel(each, lease=holds).outcome for each in ("1", "1", "2")]
     assert outcomes == [Outcome.CANCELED, Outcome.ALREADY_CANCELED, Outcome.REFUSED]
@@ -60,7 +60,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_word_is_heard_by_the_app_and_kept_by_the_provider(provider, word):
+def test_status_set_by_a_lookup_is_kept_by_the_provider(provider, word):
     provider.next_cancels(word)
     reply = provider.cancel("1", lease=holds)
     held = provider.lookup(["1"])["1"].status
@@ -84,13 +84,13 @@ def test_script_for_one_invoice_comes_before_that_for_all_and_queues_before_alwa
     assert provider.cancels == ["2", "2", "2", "2", "1"]
 
 
-def test_none_gives_the_word_back_to_the_truth(provider):
+def test_none_restores_the_status_of_the_state(provider):
     provider.all_cancels("refused")
     provider.all_cancels(None)
     assert provider.cancel("1", lease=holds).outcome is Outcome.CANCELED
 
 
-def test_reply_of_ones_own_is_returned_as_it_is(provider):
+def test_scripted_reply_object_is_returned_unchanged(provider):
     own = ProviderReply(Outcome.REFUSED, "too_old", provider_message="Too old.")
     provider.next_cancels(own)
     assert provider.cancel("1", lease=holds) is own
@@ -104,13 +104,13 @@ def test_exception_is_raised_after_the_request_is_counted(provider, error):
     assert provider.cancel_count == 1
 
 
-def test_function_is_called_with_the_id_and_its_answer_counts(provider):
+def test_scripted_function_is_called_with_the_id(provider):
     provider.all_cancels(lambda external_id: "refused" if external_id == "1" else None)
     outcomes = [provider.cancel(each, lease=holds).outcome for each in ("1", "2")]
     assert outcomes == [Outcome.REFUSED, Outcome.CANCELED]
 
 
-def test_lease_that_is_over_sends_nothing(provider):
+def test_expired_lease_sends_nothing(provider):
     reply = provider.cancel("1", lease=lambda seconds_left: False)
     assert reply.outcome == Outcome.NOT_PROCESSED
     assert reply.code == Code.LEASE_EXPIRED
@@ -119,7 +119,7 @@ def test_lease_that_is_over_sends_nothing(provider):
     assert provider.truth == {}
 
 
-def test_before_send_runs_before_the_lease_is_asked(provider):
+def test_before_send_runs_before_the_lease_is_checked(provider):
     seen = []
     provider.before_send = lambda external_id: seen.append(external_id)
     provider.cancel("1", lease=lambda seconds_left: seen.append(seconds_left) or True)
@@ -130,7 +130,7 @@ def test_before_send_runs_before_the_lease_is_asked(provider):
 
 
 @pytest.mark.parametrize("word", LOOKUP_WORDS)
-def test_word_of_a_lookup_is_heard(provider, word):
+def test_scripted_lookup_status_is_returned(provider, word):
     provider.next_lookups(word)
     assert provider.lookup(["1"]) == {"1": LOOKUP_WORDS[word]}
     assert provider.lookup(["1"])["1"].status is Status.CREATED
@@ -173,12 +173,12 @@ def test_lookup_that_was_not_declared_is_not_there():
     ],
     ids=["next-cancels", "all-cancels", "next-lookups", "all-lookups", "set-status"],
 )
-def test_slip_in_a_script_is_told_where_it_is_made(provider, slip):
+def test_wrong_script_is_refused_at_once(provider, slip):
     with pytest.raises(ValueError, match=r"no answer to a|cannot hold"):
         slip(provider)
 
 
-def test_reset_forgets_all(provider):
+def test_reset_clears_all_state(provider):
     provider.all_cancels("refused")
     provider.set_status("1", "paid")
     provider.cancel("1", lease=holds)
@@ -192,7 +192,7 @@ def test_reset_forgets_all(provider):
     assert provider.cancel("1", lease=holds).outcome is Outcome.CANCELED
 
 
-def test_threads_take_each_answer_once(provider):
+def test_each_scripted_answer_is_used_once_by_concurrent_threads(provider):
     provider.next_cancels(*["refused"] * 100)
     replies, together = [], threading.Barrier(4)
 
@@ -238,13 +238,13 @@ def test_instance_of_an_alias_is_the_one_that_the_app_uses():
         assert ScriptedProvider.of("a") is registry.get_provider("a") is not ScriptedProvider.of("b")
 
 
-def test_instance_of_another_backend_is_no_scripted_one():
+def test_instance_of_another_backend_is_refused():
     with pytest.raises(TypeError, match="The provider of 'firekassa' is FireKassa"):
         ScriptedProvider.of("firekassa")
 
 
 @pytest.mark.parametrize("options", [{"lookup_group_size": 0}, {"recording": True}, {"deadline": -1}], ids=str)
-def test_wrong_option_is_told(options):
+def test_wrong_option_is_reported(options):
     entry = {"BACKEND": BACKEND, "OPTIONS": options}
     with override_settings(INVOICE_CANCEL={"PROVIDERS": {"a": entry}}), pytest.raises(ImproperlyConfigured):
         ScriptedProvider.of("a")
@@ -270,7 +270,7 @@ def restored():
     assert django_settings.INVOICE_CANCEL is before
 
 
-def test_fixture_leaves_nothing_behind_in_a_test_that_changes_settings_too(restored, settings, scripted_provider):
+def test_fixture_restores_settings_that_the_test_changed(restored, settings, scripted_provider):
     settings.INVOICE_CANCEL = {**settings.INVOICE_CANCEL, "CLAIM_TTL": 70}
     assert set(settings.INVOICE_CANCEL["PROVIDERS"]) == {"firekassa", "cryptocloud"}
     assert scripted_provider.cancel_count == 0
@@ -294,7 +294,7 @@ def test_fixture_keeps_the_rest_of_the_setting_but_the_resolver(request, setting
 
 
 @pytest.mark.django_db
-def test_lost_answer_is_found_out_by_reconcile(scripted_provider):
+def test_reconcile_resolves_a_lost_response(scripted_provider):
     invoice = make_invoice()
     scripted_provider.next_cancels("answer_lost")
     with pytest.raises(CancelInDoubt):
@@ -307,7 +307,7 @@ def test_lost_answer_is_found_out_by_reconcile(scripted_provider):
 
 
 @pytest.mark.django_db
-def test_bug_of_an_adapter_is_doubt(scripted_provider, caplog):
+def test_exception_of_an_adapter_is_in_doubt(scripted_provider, caplog):
     scripted_provider.next_cancels(ZeroDivisionError("bug"))
     scripted_provider.next_lookups(ZeroDivisionError("bug"))
     invoice = make_invoice()
@@ -321,7 +321,7 @@ def test_bug_of_an_adapter_is_doubt(scripted_provider, caplog):
 
 
 @pytest.mark.django_db
-def test_no_transaction_of_the_apps_is_open_while_the_provider_is_asked(scripted_provider):
+def test_no_transaction_is_open_during_the_request(scripted_provider):
     """Nor is one opened by the scripted provider: a hook may use the database."""
     depth = len(connection.savepoint_ids)
     seen = []

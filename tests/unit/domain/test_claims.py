@@ -38,17 +38,17 @@ def lease(monkeypatch):
         pytest.param(10_000, 10, False, id="woken up: the monotonic clock stood still"),
     ],
 )
-def test_either_clock_refuses_what_could_still_be_under_way_when_the_claim_ends(lease, wall, monotonic, expected):
+def test_lease_is_refused_if_the_request_could_outlast_the_claim_by_either_clock(lease, wall, monotonic, expected):
     assert lease(wall=wall, monotonic=monotonic) is expected
 
 
-def test_what_is_left_of_the_deadline_counts_and_not_the_whole(lease):
+def test_lease_depends_on_the_remaining_seconds_of_the_deadline(lease):
     """284 s gone by a clock that ran too fast, and little left: the request is over before the claim is."""
     assert lease(wall=295, monotonic=100, left=4.9) is True
     assert lease(wall=295, monotonic=100, left=5) is False
 
 
-def test_claim_reads_the_clocks_that_are_in_place_when_it_is_won(monkeypatch):
+def test_claim_reads_clocks_that_are_patched_after_the_import(monkeypatch):
     """freezegun and its like replace the functions of ``time`` after our modules were imported."""
     monkeypatch.setattr(claims.time, "time", lambda: 17.0)
     monkeypatch.setattr(claims.time, "monotonic", lambda: 5.0)

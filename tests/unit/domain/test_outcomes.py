@@ -41,7 +41,7 @@ EFFECT_TABLE = [
 
 
 @pytest.mark.parametrize(("outcome", "becomes", "may_be_sent_again"), EFFECT_TABLE)
-def test_an_outcome_has_its_effect(outcome, becomes, may_be_sent_again):
+def test_outcome_has_its_effect(outcome, becomes, may_be_sent_again):
     effect = EFFECTS[Outcome(outcome)]
     assert effect.becomes == becomes
     assert effect.may_be_sent_again == may_be_sent_again
@@ -71,13 +71,13 @@ def test_every_outcome_but_skipped_has_an_effect():
         ("in_doubt", "partially_paid", "partially_paid"),
     ],
 )
-def test_a_reply_leads_to_a_status(outcome, named, expected, before):
+def test_reply_leads_to_a_status(outcome, named, expected, before):
     """Money counts whoever names it, another status only in a refusal; else the status before the claim returns."""
     reply = ProviderReply(Outcome(outcome), "code", Status(named) if named else None)
     assert reply.next_status(Status(before)) == (before if expected == "before" else expected)
 
 
-def test_a_provider_cannot_reply_that_nothing_was_sent_to_it():
+def test_provider_cannot_reply_skipped():
     with pytest.raises(ValueError, match="cannot be"):
         ProviderReply(Outcome.SKIPPED, "in_progress")
 
@@ -101,7 +101,7 @@ def test_a_provider_cannot_reply_that_nothing_was_sent_to_it():
         ("not_processed", None, ("not_processed", "code", None)),
     ],
 )
-def test_a_reply_that_contradicts_itself_is_doubt(outcome, named, expected):
+def test_contradictory_reply_is_in_doubt(outcome, named, expected):
     provider = Saying(ProviderReply(Outcome(outcome), "code", Status(named) if named else None))
     reply = submit(
         provider, Claim(AuditContext(), Status.CREATED, 300), SimpleNamespace(id=1, provider="shop", external_id="17")
@@ -117,11 +117,11 @@ def test_a_reply_that_contradicts_itself_is_doubt(outcome, named, expected):
         ("refused", False), ("not_processed", False), ("in_doubt", False), ("skipped", False),
     ],
 )  # fmt: skip
-def test_a_result_is_ok_only_if_the_invoice_is_known_to_be_canceled(outcome, ok):
+def test_result_is_ok_only_if_the_invoice_is_canceled(outcome, ok):
     assert CancelResult("alias", "17", Outcome(outcome), "code", "Sentence.", "created").ok is ok
 
 
-def test_a_result_becomes_json():
+def test_result_can_be_serialised_as_json():
     result = CancelResult("alias", "17", Outcome.REFUSED, "has_payment", "It holds money.", Status.PAID, invoice_id=3)
     told = json.loads(json.dumps(result.as_dict()))
     assert told["outcome"] == "refused"

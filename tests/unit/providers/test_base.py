@@ -30,7 +30,7 @@ class GoodLooker(Good):
 
 
 @pytest.mark.parametrize("adapter", [Good, GoodLooker])
-def test_adapter_that_declares_what_it_must_is_made(adapter):
+def test_adapter_with_complete_declarations_is_created(adapter):
     provider = adapter("shop-eu")
 
     assert repr(provider) == f"<{adapter.__name__} 'shop-eu'>"
@@ -64,14 +64,14 @@ def test_adapter_that_declares_what_it_must_is_made(adapter):
         ),
     ],
 )
-def test_adapter_that_declares_wrongly_is_refused(declared, problem):
+def test_adapter_with_a_wrong_declaration_is_refused(declared, problem):
     adapter = type("Wrong", (Good,), declared)
 
     with pytest.raises(ProviderMisconfigured, match=rf"^Adapter Wrong declares wrongly: .*{problem}"):
         adapter("shop-eu")
 
 
-def test_all_wrong_declarations_are_named_at_once():
+def test_all_wrong_declarations_are_reported_together():
     adapter = type("Wrong", (Good,), {"verbose_name": "", "lookup_group_size": 0})
 
     with pytest.raises(ProviderMisconfigured, match=r"verbose_name.* lookup_group_size"):
@@ -89,7 +89,7 @@ OUT_OF_BOUNDS = [0, -1, 0.0, -0.0, -1e300, 1e300, 10**400, -(10**400), 2**63]
 
 @pytest.mark.parametrize("option", BOUNDS)
 @pytest.mark.parametrize("value", [*NO_NUMBERS, *OUT_OF_BOUNDS], ids=lambda value: repr(value)[:12])
-def test_option_that_is_no_number_within_its_bounds_is_refused(option, value):
+def test_option_outside_its_limits_is_refused(option, value):
     with pytest.raises(
         ProviderMisconfigured, match=re.escape(f"Provider 'shop-eu': option '{option}' {BOUNDS[option]}")
     ):
@@ -104,7 +104,7 @@ def test_option_that_is_no_number_within_its_bounds_is_refused(option, value):
         ("rate", 0.00099), ("rate", 1e-6), ("rate", 1e-320), ("rate", 1000.1),
     ],
 )  # fmt: skip
-def test_option_next_to_its_bounds_is_refused(option, value):
+def test_option_just_outside_its_limits_is_refused(option, value):
     with pytest.raises(ProviderMisconfigured, match=re.escape(BOUNDS[option])):
         Good("shop-eu", **{option: value})
 
@@ -117,7 +117,7 @@ def test_option_next_to_its_bounds_is_refused(option, value):
         ("rate", 0.001), ("rate", 1000), ("rate", None),
     ],
 )  # fmt: skip
-def test_option_within_its_bounds_is_kept(option, value):
+def test_option_within_its_limits_is_kept(option, value):
     kept = getattr(Good("shop-eu", **{option: value}), option)
     assert kept == value
     assert option != "concurrency" or type(kept) is int
@@ -127,11 +127,11 @@ def test_option_within_its_bounds_is_kept(option, value):
     ("word", "status"),
     [("open", Status.CREATED), (" GONE ", Status.CANCELED), ("canceled", None), ("", None)],
 )
-def test_word_that_is_not_in_the_table_is_unknown(word, status):
+def test_status_string_that_is_not_in_the_table_is_unknown(word, status):
     assert Good("shop-eu").status_of(word) is status
 
 
-def test_found_keeps_a_word_that_we_do_not_know():
+def test_reply_keeps_an_unknown_status_string():
     reply = Good("shop-eu").found("frozen", http_status=200)
 
     assert reply.status is None
@@ -142,7 +142,7 @@ def test_found_keeps_a_word_that_we_do_not_know():
 
 
 @pytest.mark.parametrize("word", [None, 7, ["open"]])
-def test_found_makes_no_word_of_what_is_none(word):
+def test_reply_has_no_status_string_for_another_type(word):
     reply = Good("shop-eu").found(word)
 
     assert reply.status is None
@@ -150,7 +150,7 @@ def test_found_makes_no_word_of_what_is_none(word):
     assert reply.provider_status == ""
 
 
-def test_words_are_masked_before_they_are_cut():
+def test_text_is_masked_before_it_is_shortened():
     provider = Good("shop-eu")
     provider.secrets.append(Secret("invented-secret"))
 
@@ -163,7 +163,7 @@ def test_id_is_matched_whole():
         Good("shop-eu").clean_id("12x")
 
 
-def test_provider_that_has_no_lookup_says_so():
+def test_lookup_of_a_provider_without_lookups_raises_an_error():
     with pytest.raises(NotImplementedError, match=r"Good does not implement lookup\(\)"):
         Good("shop-eu").lookup(["1"])
 
@@ -172,7 +172,7 @@ def test_provider_that_has_no_lookup_says_so():
     ("word", "status"),
     [("gone", Status.EXPIRED), (" DONE ", Status.PAID), ("open", Status.CREATED), ("frozen", None), ("", None)],
 )
-def test_words_of_postbacks_take_precedence_over_those_of_lookups(word, status):
+def test_status_strings_of_postbacks_take_precedence(word, status):
     class Notifies(Good):
         postback_status_words = {"done": Status.PAID, "gone": Status.EXPIRED}
 

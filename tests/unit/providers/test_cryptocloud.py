@@ -85,7 +85,7 @@ def test_lookup_is_one_post_of_all_the_uuids(cryptocloud, web):
     assert len(web.calls) == 1
 
 
-def test_another_host_is_asked_where_base_url_names_it(web):
+def test_base_url_replaces_the_default_host(web):
     web.post("https://api.trybit.com/v2/invoice/merchant/canceled", body=OK)
     trybit = CryptoCloud("cc", api_key=Secret("invented-key"), base_url="https://api.trybit.com/")
 
@@ -255,7 +255,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("http_status", "body", "outcome", "code"), ANSWERS)
-def test_answer_to_a_cancel(cryptocloud, web, http_status, body, outcome, code):
+def test_cancel_response_has_its_outcome(cryptocloud, web, http_status, body, outcome, code):
     web.post(CANCEL, status=http_status, body=body)
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
@@ -276,7 +276,7 @@ def test_answer_to_a_cancel(cryptocloud, web, http_status, body, outcome, code):
         pytest.param(RuntimeError("bug"), "in_doubt", "no_answer", id="anything else"),
     ],
 )
-def test_no_answer_to_a_cancel(cryptocloud, web, fault, outcome, code):
+def test_missing_cancel_response_has_its_outcome(cryptocloud, web, fault, outcome, code):
     web.post(CANCEL, body=fault)
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
@@ -287,7 +287,7 @@ def test_no_answer_to_a_cancel(cryptocloud, web, fault, outcome, code):
     assert len(web.calls) == 1
 
 
-def test_rate_limit_says_how_long_to_wait(cryptocloud, web):
+def test_rate_limit_returns_the_wait_of_its_header(cryptocloud, web):
     web.post(CANCEL, status=429, headers={"Retry-After": "12"})
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
@@ -297,7 +297,7 @@ def test_rate_limit_says_how_long_to_wait(cryptocloud, web):
     assert len(web.calls) == 1
 
 
-def test_key_that_cryptocloud_echoes_does_not_reach_the_reply(cryptocloud, web):
+def test_echoed_key_is_not_in_the_reply(cryptocloud, web):
     echo = '{"status":"error","result":{"authorization":"Token \\u0069nvented-key is invalid"}}'
     web.post(CANCEL, status=400, body=echo)
     web.post(INFO, status=400, body=echo)
@@ -370,7 +370,7 @@ def test_not_created_is_explained_by_a_lookup(cryptocloud, web, http_status, ref
         pytest.param(200, requests.ConnectTimeout(), "unreachable", id="no connection"),
     ],
 )
-def test_not_created_stays_in_doubt_where_the_lookup_fails(cryptocloud, web, http_status, body, learned):
+def test_not_created_is_in_doubt_if_the_lookup_fails(cryptocloud, web, http_status, body, learned):
     web.post(CANCEL, status=400, body=NOT_CREATED)
     web.post(INFO, status=http_status, body=body)
 
@@ -395,7 +395,7 @@ def test_not_created_stays_in_doubt_where_the_lookup_fails(cryptocloud, web, htt
     ],
 )
 @pytest.mark.parametrize("text", ["uuid is required", "Too late", ""])
-def test_another_refusal_stands_unless_the_lookup_explains_it(cryptocloud, web, text, answer, outcome, code, status):
+def test_other_refusal_remains_unless_the_lookup_explains_it(cryptocloud, web, text, answer, outcome, code, status):
     web.post(CANCEL, status=400, body=UUID_REQUIRED.replace("uuid is required", text))
     web.post(INFO, body=answer)
 
@@ -454,7 +454,7 @@ def test_lookup_matches_entries_by_uuid_in_any_order_case_and_form(cryptocloud, 
         (["overpaid", "partial", "canceled"], Status.OVERPAID, "observed"),
     ],
 )
-def test_entries_of_one_invoice_must_agree_and_money_counts(cryptocloud, web, words, status, code):
+def test_contradicting_entries_of_one_invoice_are_unknown_unless_paid(cryptocloud, web, words, status, code):
     entries = [{"uuid": form, "status": word} for form, word in zip(["INV-A1", "a1", "inv-a1"], words, strict=False)]
     web.post(INFO, body=json.dumps({"status": "success", "result": entries}))
 
@@ -465,7 +465,7 @@ def test_entries_of_one_invoice_must_agree_and_money_counts(cryptocloud, web, wo
     assert len(web.calls) == 1
 
 
-def test_postback_word_of_a_payment_is_known(cryptocloud):
+def test_payment_status_of_a_postback_is_known(cryptocloud):
     assert cryptocloud.status_of_postback("success") is Status.PAID
     assert cryptocloud.status_of_postback(" Success ") is Status.PAID
     assert cryptocloud.status_of_postback("overpaid") is Status.OVERPAID
@@ -496,7 +496,7 @@ def test_hundred_uuids_are_one_request(cryptocloud, web):
         None,
     ],
 )
-def test_nothing_is_missing_from_an_answer_that_holds_what_nobody_asked_for(cryptocloud, web, stranger):
+def test_unrequested_entries_of_a_response_are_ignored(cryptocloud, web, stranger):
     """It may be the answer to another question, or in a form that we cannot read."""
     body = {"status": "success", "result": [{"uuid": "INV-B2", "status": "paid"}, stranger]}
     web.post(INFO, body=json.dumps(body))
@@ -539,7 +539,7 @@ def test_nothing_is_missing_from_an_answer_that_holds_what_nobody_asked_for(cryp
         pytest.param(200, requests.ConnectTimeout(), "unreachable", id="no connection"),
     ],
 )
-def test_lookup_without_an_answer_says_so_for_every_id(cryptocloud, web, http_status, body, code):
+def test_lookup_without_a_response_has_a_reply_for_every_id(cryptocloud, web, http_status, body, code):
     web.post(INFO, status=http_status, body=body)
 
     replies = cryptocloud.lookup(["INV-A1", "INV-B2"])
@@ -564,7 +564,7 @@ HINT = "CryptoCloud is now Trybit: if https://api.cryptocloud.plus has been reti
         pytest.param(404, "<html>", id="something else"),
     ],
 )
-def test_default_host_that_is_gone_says_what_to_set(cryptocloud, web, http_status, body):
+def test_unknown_default_host_is_reported_with_a_hint(cryptocloud, web, http_status, body):
     web.post(CANCEL, status=http_status, body=body)
     web.post(INFO, status=http_status, body=body)
 
@@ -576,7 +576,7 @@ def test_default_host_that_is_gone_says_what_to_set(cryptocloud, web, http_statu
     assert len(web.calls) == 2
 
 
-def test_host_that_was_chosen_gets_no_hint(web):
+def test_configured_host_is_reported_without_a_hint(web):
     web.post("https://api.trybit.com/v2/invoice/merchant/canceled", status=301)
     trybit = CryptoCloud("cc", api_key=Secret("invented-key"), base_url="https://api.trybit.com")
 
@@ -587,7 +587,7 @@ def test_host_that_was_chosen_gets_no_hint(web):
     assert len(web.calls) == 1
 
 
-def test_other_trouble_with_the_default_host_gets_no_hint(cryptocloud, web):
+def test_other_failure_of_the_default_host_is_reported_without_a_hint(cryptocloud, web):
     web.post(CANCEL, status=500, body="Server Error")
 
     reply = cryptocloud.cancel(UUID, lease=may_send)
@@ -647,7 +647,7 @@ def test_wrong_id_is_refused_before_anything_is_sent(cryptocloud, web, external_
     assert len(web.calls) == 0
 
 
-def test_wrong_id_stops_no_other_of_its_group(cryptocloud, web):
+def test_invalid_id_does_not_stop_the_lookup_of_its_group(cryptocloud, web):
     web.post(INFO, body=info("canceled"))
 
     replies = cryptocloud.lookup(["../x", UUID])
@@ -659,7 +659,7 @@ def test_wrong_id_stops_no_other_of_its_group(cryptocloud, web):
     assert len(web.calls) == 1
 
 
-def test_id_that_was_stored_otherwise_is_asked_for_in_its_one_form_and_answered_as_given(cryptocloud, web):
+def test_id_in_another_form_is_normalised_in_the_request_and_kept_in_the_reply(cryptocloud, web):
     web.post(INFO, body=info("paid"))
 
     replies = cryptocloud.lookup(["89ux09ka"])
@@ -669,7 +669,7 @@ def test_id_that_was_stored_otherwise_is_asked_for_in_its_one_form_and_answered_
     assert len(web.calls) == 1
 
 
-def test_capabilities(cryptocloud):
+def test_adapter_declares_its_capabilities(cryptocloud):
     assert cryptocloud.supports_lookup is True
     assert cryptocloud.lookup_group_size == 100
     assert cryptocloud.is_repeat_harmless is False

@@ -53,7 +53,7 @@ def test_cancel_is_a_bare_post_with_the_bearer_token(firekassa, web):
     assert len(web.calls) == 1
 
 
-def test_cancel_is_signed_over_its_path_where_a_sign_token_is_set(web):
+def test_cancel_is_signed_over_its_path_if_a_sign_token_is_set(web):
     web.post(CANCEL, body="{}")
     signing = FireKassa(
         "fk",
@@ -213,7 +213,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("http_status", "body", "headers", "outcome", "code"), ANSWERS)
-def test_answer_to_a_cancel(firekassa, web, http_status, body, headers, outcome, code):
+def test_cancel_response_has_its_outcome(firekassa, web, http_status, body, headers, outcome, code):
     web.post(CANCEL, status=http_status, body=body, headers=headers)
 
     reply = firekassa.cancel("511727028", lease=may_send)
@@ -234,7 +234,7 @@ def test_answer_to_a_cancel(firekassa, web, http_status, body, headers, outcome,
         pytest.param(RuntimeError("bug"), "in_doubt", "no_answer", id="anything else"),
     ],
 )
-def test_no_answer_to_a_cancel(looking, web, fault, outcome, code):
+def test_missing_cancel_response_has_its_outcome(looking, web, fault, outcome, code):
     """Also where a lookup is allowed: the doubt is for reconcile, which waits until the cancel can no longer happen."""
     web.post(CANCEL, body=fault)
 
@@ -246,7 +246,7 @@ def test_no_answer_to_a_cancel(looking, web, fault, outcome, code):
     assert len(web.calls) == 1
 
 
-def test_refusal_keeps_the_providers_words(firekassa, web):
+def test_refusal_keeps_the_message_of_the_provider(firekassa, web):
     web.post(CANCEL, status=422, body=REFUSAL)
 
     reply = firekassa.cancel("511727028", lease=may_send)
@@ -258,7 +258,7 @@ def test_refusal_keeps_the_providers_words(firekassa, web):
 @pytest.mark.parametrize(
     ("retry_after", "seconds"), [("7", 7.0), ("99999999", 3600.0), ("-5", None), ("garbage", None), (None, None)]
 )
-def test_rate_limit_says_how_long_to_wait(firekassa, web, retry_after, seconds):
+def test_rate_limit_returns_the_wait_of_its_header(firekassa, web, retry_after, seconds):
     web.post(CANCEL, status=429, headers={"Retry-After": retry_after} if retry_after else {})
 
     reply = firekassa.cancel("511727028", lease=may_send)
@@ -269,7 +269,7 @@ def test_rate_limit_says_how_long_to_wait(firekassa, web, retry_after, seconds):
     assert len(web.calls) == 1
 
 
-def test_block_by_cloudflare_is_called_so(firekassa, web):
+def test_block_by_cloudflare_has_its_own_code(firekassa, web):
     web.post(CANCEL, status=403, body="<html>Sorry, you have been blocked</html>", headers=CLOUDFLARE)
 
     reply = firekassa.cancel("511727028", lease=may_send)
@@ -278,7 +278,7 @@ def test_block_by_cloudflare_is_called_so(firekassa, web):
     assert len(web.calls) == 1
 
 
-def test_403_of_firekassa_behind_cloudflare_is_not_called_a_block(firekassa, web):
+def test_403_of_firekassa_behind_cloudflare_is_not_a_block(firekassa, web):
     web.post(CANCEL, status=403, body='{"error":"Wrong signature"}', headers=CLOUDFLARE)
 
     reply = firekassa.cancel("511727028", lease=may_send)
@@ -287,7 +287,7 @@ def test_403_of_firekassa_behind_cloudflare_is_not_called_a_block(firekassa, web
     assert len(web.calls) == 1
 
 
-def test_secrets_that_firekassa_echoes_do_not_reach_the_reply(web):
+def test_echoed_secrets_are_not_in_the_reply(web):
     echo = '{"error":"Bearer invented\\/token with sign-token-1 is wrong"}'
     web.post(CANCEL, status=422, body=echo)
     web.get(LOOKUP, status=500, body=echo)
@@ -356,7 +356,7 @@ def test_refusal_is_explained_by_a_lookup(looking, web, http_status, word, outco
         pytest.param(200, requests.ReadTimeout(), id="no answer"),
     ],
 )
-def test_refusal_stands_where_the_lookup_teaches_nothing(looking, web, http_status, body):
+def test_refusal_remains_if_its_lookup_fails(looking, web, http_status, body):
     web.post(CANCEL, status=422, body=REFUSAL)
     web.get(LOOKUP, status=http_status, body=body)
 
@@ -419,7 +419,7 @@ def test_cancel_that_is_not_refused_is_not_looked_up(looking, web):
         pytest.param(422, REFUSAL, None, "unreadable_answer", False, id="422"),
     ],
 )
-def test_answer_to_a_lookup(looking, web, http_status, body, status, code, is_answer):
+def test_lookup_response_has_its_status(looking, web, http_status, body, status, code, is_answer):
     web.get(LOOKUP, status=http_status, body=body)
 
     replies = looking.lookup(["511727028"])
@@ -436,7 +436,7 @@ def test_answer_to_a_lookup(looking, web, http_status, body, status, code, is_an
 @pytest.mark.parametrize(
     ("fault", "code"), [(requests.ConnectTimeout(), "unreachable"), (requests.ReadTimeout(), "no_answer")]
 )
-def test_no_answer_to_a_lookup(looking, web, fault, code):
+def test_missing_lookup_response_has_no_status(looking, web, fault, code):
     web.get(LOOKUP, body=fault)
 
     reply = looking.lookup(["511727028"])["511727028"]
@@ -447,7 +447,7 @@ def test_no_answer_to_a_lookup(looking, web, fault, code):
     assert len(web.calls) == 1
 
 
-def test_lookup_that_is_not_allowed_asks_nobody(firekassa, web):
+def test_disabled_lookup_sends_no_request(firekassa, web):
     reply = firekassa.lookup(["511727028"])["511727028"]
 
     assert reply.status is None
@@ -520,7 +520,7 @@ def test_refused_id_is_shown_without_line_breaks_and_not_in_full(firekassa):
     assert len(str(caught.value)) < 200
 
 
-def test_capabilities(firekassa, looking):
+def test_adapter_declares_its_capabilities(firekassa, looking):
     assert firekassa.supports_lookup is False
     assert looking.supports_lookup is True
     assert firekassa.lookup_group_size == 1

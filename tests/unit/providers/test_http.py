@@ -10,7 +10,7 @@ from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.exceptions import ProviderMisconfigured
 from django_invoice_cancel.providers.http import HTTPProvider
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind
-from tests.integration.providers.transport.faults import FaultServer, keeps_alive
+from tests.integration.providers.transport.fault_server import FaultServer, keeps_alive
 
 
 class Plain(HTTPProvider):
@@ -85,7 +85,7 @@ def test_address_is_accepted(base_url, kept, is_plain_http):
         pytest.param("https://{{your_api_domain}}", id="left as in the docs"),
     ],
 )
-def test_address_that_is_none_is_refused(base_url):
+def test_invalid_address_is_refused(base_url):
     with pytest.raises(ProviderMisconfigured) as caught:
         make(base_url)
 
@@ -112,7 +112,7 @@ def test_plain_http_is_refused_for_any_host_but_the_loopback_ones(base_url):
         ("https://api.example/shop/V3/", "/V3"),
     ],
 )
-def test_address_that_ends_in_the_apis_version_is_refused(base_url, version):
+def test_address_that_ends_in_the_version_of_the_api_is_refused(base_url, version):
     with pytest.raises(ProviderMisconfigured, match=f"'base_url' must not end in '{version}': the app adds that"):
         make(base_url)
 
@@ -137,7 +137,7 @@ def test_token_that_cannot_be_sent_is_refused_without_being_shown(key):
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "5", None, True, float("inf"), float("nan"), 3601, 1e300, 10**400])
-def test_connect_timeout_must_be_a_number_within_its_bounds(seconds):
+def test_connect_timeout_outside_its_limits_is_refused(seconds):
     problem = "option 'connect_timeout' must be a number of seconds greater than 0 and at most 3600"
     with pytest.raises(ProviderMisconfigured, match=problem):
         make(connect_timeout=seconds)
@@ -161,7 +161,7 @@ def test_reuse_of_connections_must_be_a_bool(value):
         make(reuse_connections=value)
 
 
-def test_secrets_are_what_is_set_of_those_that_were_handed_in():
+def test_secrets_are_the_secret_options_that_are_set():
     class Two(Plain):
         def __init__(self, alias, *, key, other, **common):
             HTTPProvider.__init__(self, alias, key, other, None, Secret(""), **common)
@@ -219,7 +219,7 @@ IDS = [f"{exchange.kind} {exchange.http_status or exchange.code}" for exchange, 
 
 
 @pytest.mark.parametrize(("exchange", "outcome", "code"), COMMON, ids=IDS)
-def test_answer_that_means_the_same_everywhere(exchange, outcome, code):
+def test_common_response_has_the_same_outcome_for_every_adapter(exchange, outcome, code):
     reply = make().read_common(exchange)
 
     assert reply is not None
@@ -229,7 +229,7 @@ def test_answer_that_means_the_same_everywhere(exchange, outcome, code):
 
 
 @pytest.mark.parametrize(("exchange", "outcome", "code"), COMMON, ids=IDS)
-def test_lookup_learns_nothing_from_an_answer_that_means_the_same_everywhere(exchange, outcome, code):
+def test_lookup_with_a_common_failure_has_no_status(exchange, outcome, code):
     reply = make().read_common_lookup(exchange)
 
     assert reply is not None
@@ -239,12 +239,12 @@ def test_lookup_learns_nothing_from_an_answer_that_means_the_same_everywhere(exc
 
 
 @pytest.mark.parametrize("http_status", [200, 201, 204, 400, 402, 406, 408, 409, 410, 415, 422, 451])
-def test_other_answers_are_the_adapters_to_read(http_status):
+def test_other_responses_are_read_by_the_adapter(http_status):
     assert make().read_common(answer(http_status)) is None
     assert make().read_common_lookup(answer(http_status)) is None
 
 
-def test_reply_carries_the_providers_words_or_what_went_wrong():
+def test_reply_has_the_message_of_the_provider_or_the_error():
     said = make().read_common(answer(429, text="Slow down", retry_after=3.0))
     failed = make().read_common(Exchange(Kind.NOT_SENT, Code.UNREACHABLE, detail="NameResolutionError"))
 
@@ -255,7 +255,7 @@ def test_reply_carries_the_providers_words_or_what_went_wrong():
     assert failed.provider_message == "NameResolutionError"
 
 
-def test_words_are_masked_and_cut():
+def test_message_is_masked_and_shortened():
     reply = make().reply(answer(400, text="x" * 490 + " invented-key"), Outcome.IN_DOUBT, Code.UNREADABLE_ANSWER)
 
     assert reply.provider_message == "x" * 490 + " ***"
@@ -275,7 +275,7 @@ def test_words_are_masked_and_cut():
     ],
     ids=["unreachable", "redirected", "wrong address", "lease over", "no answer", "credentials", "provider's error"],
 )
-def test_hint_about_the_address_is_given_where_the_address_is_the_trouble(exchange, is_hinted):
+def test_hint_about_the_address_is_given_if_the_host_is_unknown(exchange, is_hinted):
     provider = make()
     provider.address_hint = "Try the other one."
 
@@ -295,7 +295,7 @@ def test_hint_about_the_address_is_given_where_the_address_is_the_trouble(exchan
         (503, "cloudflare", False, False),
     ],
 )
-def test_only_cloudflares_own_403_is_called_a_block(http_status, server, is_json, is_called_a_block):
+def test_only_a_403_of_cloudflare_is_a_block(http_status, server, is_json, is_called_a_block):
     reply = make().read_common(answer(http_status, server=server, is_json=is_json, text="No."))
 
     assert reply is not None
@@ -319,18 +319,18 @@ REFUSED = ProviderReply(Outcome.REFUSED, Code.PROVIDER_REFUSED, http_status=400,
         (Status.OVERPAID, Outcome.REFUSED, Code.HAS_PAYMENT),
     ],
 )
-def test_status_found_names_the_reason_of_a_refusal(status, outcome, code):
+def test_looked_up_status_explains_a_refusal(status, outcome, code):
     reply = make().explain_refusal(REFUSED, LookupReply(status, Code.OBSERVED, is_answer=True))
 
     assert reply == ProviderReply(outcome, code, status, http_status=400, provider_message="No.")
 
 
 @pytest.mark.parametrize("status", [Status.CREATED, None])
-def test_status_that_forbids_no_cancel_names_no_reason(status):
+def test_open_status_does_not_explain_a_refusal(status):
     assert make().explain_refusal(REFUSED, LookupReply(status, Code.OBSERVED, is_answer=True)) is None
 
 
-def test_refused_although_open_is_a_contradiction():
+def test_refusal_of_an_open_invoice_is_a_contradiction():
     found = LookupReply(Status.CREATED, Code.OBSERVED, is_answer=True, provider_status="process")
 
     reply = make().doubt_refusal(REFUSED, found)
@@ -341,7 +341,7 @@ def test_refused_although_open_is_a_contradiction():
     assert reply.provider_message == "No. (asked for its status: observed process)"
 
 
-def test_doubt_after_a_failed_lookup_says_how_it_failed_and_when_to_come_back():
+def test_failed_lookup_after_a_refusal_keeps_its_code_and_wait():
     found = LookupReply(None, Code.RATE_LIMITED, is_answer=False, provider_message="Slow down", retry_after=9.0)
 
     reply = make().doubt_refusal(REFUSED, found)
@@ -352,7 +352,7 @@ def test_doubt_after_a_failed_lookup_says_how_it_failed_and_when_to_come_back():
     assert reply.retry_after == 9.0
 
 
-def test_doubt_after_a_word_that_is_not_known_says_the_word():
+def test_unknown_status_after_a_refusal_is_in_the_reply():
     found = LookupReply(None, Code.UNKNOWN_STATUS, is_answer=True, provider_status="frozen")
 
     reply = make().doubt_refusal(REFUSED, found)

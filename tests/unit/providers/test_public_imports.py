@@ -31,7 +31,7 @@ def test_name_is_the_object_that_the_package_uses(name):
     assert all(each is named for each in definitions)
 
 
-def test_other_names_are_not_there():
+def test_unknown_name_raises_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'HttpProvider'"):
         providers.HttpProvider  # noqa: B018
 

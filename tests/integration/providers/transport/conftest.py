@@ -10,7 +10,7 @@ import pytest
 from django_invoice_cancel.domain.secrets import Secret
 from django_invoice_cancel.providers.transport import Transport, silence
 
-from .faults import Behaviour, Certificates, FaultServer, make_certificates
+from .fault_server import Behaviour, Certificates, FaultServer, make_certificates
 
 TOKEN = "tok-3f9c/1d+ae77"
 SEEN_BY_REQUESTS = ("_proxy", "_ca_bundle", "ssl_cert_file", "netrc")

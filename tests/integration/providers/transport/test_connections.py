@@ -15,7 +15,7 @@ from urllib3 import HTTPConnectionPool, Retry
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, connections
 
 from .conftest import Connect, Serve
-from .faults import CHUNKED, Certificates, Peer, Request, after_request, answer, fin, hang, keeps_alive, sends
+from .fault_server import CHUNKED, Certificates, Peer, Request, after_request, answer, fin, hang, keeps_alive, sends
 
 GOOD = {
     "length": answer(b"{}"),
@@ -38,7 +38,7 @@ def is_tls(request: pytest.FixtureRequest, certificates: Certificates, monkeypat
 
 
 @pytest.mark.parametrize("wire", GOOD)
-def test_connection_is_reused_after_a_whole_answer(
+def test_connection_is_reused_after_a_complete_response(
     wire: str, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
 ) -> None:
     server = serve(keeps_alive(lambda _: GOOD[wire]), tls=certificates.ours if is_tls else None)
@@ -65,7 +65,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("wire", BAD)
-def test_connection_is_reused_only_after_a_plain_exchange(wire: str, serve: Serve, connect: Connect) -> None:
+def test_connection_is_not_reused_after_an_unusual_response(wire: str, serve: Serve, connect: Connect) -> None:
     server = serve(lambda peer: (after_request(sends(BAD[wire]), hang) if peer.number == 1 else keeps_alive())(peer))
     transport = connect(server.url)
 
@@ -79,7 +79,7 @@ def test_connection_is_reused_only_after_a_plain_exchange(wire: str, serve: Serv
 
 
 @pytest.mark.parametrize("wire", GOOD)
-def test_without_reuse_each_request_has_a_connection_of_its_own(
+def test_without_reuse_each_request_opens_a_connection(
     wire: str, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
 ) -> None:
     server = serve(keeps_alive(lambda _: GOOD[wire]), tls=certificates.ours if is_tls else None)
@@ -108,7 +108,7 @@ def named(request: Request) -> bytes:
     ],
     ids=["200", "half a 200", "408", "empty line", "body"],
 )
-def test_bytes_in_the_same_segment_answer_nothing(
+def test_extra_bytes_of_a_response_do_not_answer_the_next_request(
     extra: bytes, kind: Kind, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
 ) -> None:
     """Of two answers to the first request of a connection, one was sent unasked, and nobody knows which."""
@@ -123,7 +123,7 @@ def test_bytes_in_the_same_segment_answer_nothing(
     assert server.executed == 3
 
 
-def test_second_answer_that_comes_in_pieces_answers_nothing(serve: Serve, connect: Connect) -> None:
+def test_split_second_response_does_not_answer_the_next_request(serve: Serve, connect: Connect) -> None:
     """Half of it is behind the first answer, the other half comes with the next request."""
     stray = answer(b'{"path": "stray"}')
 
@@ -141,7 +141,7 @@ def test_second_answer_that_comes_in_pieces_answers_nothing(serve: Serve, connec
     assert server.executed == 2
 
 
-def test_answer_that_comes_while_idle_answers_nothing(
+def test_response_on_an_idle_connection_does_not_answer_the_next_request(
     is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
 ) -> None:
     is_answered, is_sent = threading.Event(), threading.Event()
@@ -172,7 +172,7 @@ def test_answer_that_comes_while_idle_answers_nothing(
 @pytest.mark.parametrize(
     ("idle_seconds", "kind", "count"), [(1.9, Kind.IN_DOUBT, 1), (2.1, Kind.ANSWER, 2)], ids=["fresh", "stale"]
 )
-def test_connection_idle_for_two_seconds_is_dropped_before_use(
+def test_connection_idle_for_two_seconds_is_not_reused(
     idle_seconds: float, kind: Kind, count: int, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lost race: the server closes an idle connection while the next request is on its way to it."""
@@ -196,7 +196,7 @@ def test_connection_idle_for_two_seconds_is_dropped_before_use(
     assert server.executed == count
 
 
-def test_connection_closed_while_idle_is_noticed(serve: Serve, connect: Connect) -> None:
+def test_connection_closed_while_idle_is_not_reused(serve: Serve, connect: Connect) -> None:
     is_closed = threading.Event()
 
     def closes(peer: Peer) -> None:
@@ -217,7 +217,7 @@ def test_connection_closed_while_idle_is_noticed(serve: Serve, connect: Connect)
     assert server.executed == 2
 
 
-def test_sixteen_threads_mix_nothing_up(
+def test_concurrent_requests_get_their_own_responses(
     is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
 ) -> None:
     server = serve(keeps_alive(named), tls=certificates.ours if is_tls else None)
@@ -234,7 +234,7 @@ def test_sixteen_threads_mix_nothing_up(
     assert server.connections <= 16
 
 
-def test_cookies_are_not_carried(serve: Serve, connect: Connect) -> None:
+def test_cookies_are_not_sent(serve: Serve, connect: Connect) -> None:
     server = serve(keeps_alive(lambda _: answer(b"{}", "200 OK", "Set-Cookie: session=abc; Path=/")))
     transport = connect(server.url)
 
@@ -245,7 +245,7 @@ def test_cookies_are_not_carried(serve: Serve, connect: Connect) -> None:
     assert not any("cookie" in request.headers for request in server.requests)
 
 
-def test_close_closes_and_the_next_request_opens_anew(serve: Serve, connect: Connect) -> None:
+def test_request_after_close_opens_a_connection(serve: Serve, connect: Connect) -> None:
     server = serve(keeps_alive())
     transport = connect(server.url)
 
@@ -294,7 +294,7 @@ FORKS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("how", FORKS)
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
-def test_child_never_uses_its_parents_connection(
+def test_forked_child_never_uses_a_connection_of_its_parent(
     how: str, is_tls: bool, serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes on one connection would read each other's answers. The child's deadlines are kept, too.
@@ -334,7 +334,7 @@ def test_child_never_uses_its_parents_connection(
 
 
 @pytest.mark.parametrize("moment", ["before the first byte", "before the answer", "idle"])
-def test_connection_of_another_process_is_not_used(
+def test_connection_is_not_used_after_the_process_id_changes(
     moment: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process id changes in the middle of a request, as it does in a child that was forked there."""
@@ -379,7 +379,7 @@ ACCEPTED, REFUSED = answer(b"{}"), answer(b'{"error": "paid"}', "422 Unprocessab
 @pytest.mark.parametrize(
     "wire", [ACCEPTED + REFUSED, REFUSED + ACCEPTED, ACCEPTED + b"x"], ids=["200+422", "422+200", "200+x"]
 )
-def test_answer_with_bytes_behind_it_on_a_used_connection_is_in_doubt(
+def test_response_with_extra_bytes_on_a_reused_connection_is_in_doubt(
     wire: bytes, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
 ) -> None:
     """On a kept connection one of the two may be a second answer to the request before."""

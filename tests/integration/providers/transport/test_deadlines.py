@@ -17,7 +17,7 @@ from django_invoice_cancel.providers.transport import attempt as deadline_module
 from django_invoice_cancel.providers.transport.attempt import current
 
 from .conftest import Connect, Serve
-from .faults import (
+from .fault_server import (
     CHUNKED,
     HOST,
     Behaviour,
@@ -57,7 +57,7 @@ def post(transport: Transport, seconds: float = SECONDS) -> tuple[Exchange, floa
 
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
-def test_answer_that_drips_ends_at_the_deadline(
+def test_response_that_drips_ends_at_the_deadline(
     is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All forms are requested at the same time, each from a server of its own."""
@@ -74,7 +74,7 @@ def test_answer_that_drips_ends_at_the_deadline(
         assert server.executed == 1, form
 
 
-def test_body_that_only_our_own_shutdown_ends_is_no_answer(serve: Serve, connect: Connect) -> None:
+def test_body_that_ends_at_the_deadline_is_in_doubt(serve: Serve, connect: Connect) -> None:
     """The body looks whole and reads to an end, but that end is the watchdog's doing."""
     server = serve(after_request(sends(unframed(b"{}")), hang))
 
@@ -87,7 +87,7 @@ def test_body_that_only_our_own_shutdown_ends_is_no_answer(serve: Serve, connect
     assert server.executed == 1
 
 
-def test_hanging_handshake_is_cut_before_the_connect_timeout(serve: Serve, connect: Connect) -> None:
+def test_tls_handshake_ends_at_the_deadline(serve: Serve, connect: Connect) -> None:
     server = serve(hang)
 
     exchange, took = post(connect(f"https://localhost:{server.port}", connect_timeout=30))
@@ -98,7 +98,7 @@ def test_hanging_handshake_is_cut_before_the_connect_timeout(serve: Serve, conne
     assert server.executed == 0
 
 
-def test_dripping_proxy_is_cut(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_that_drips_ends_at_the_deadline(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     def drip_tunnel(peer: Peer) -> None:
         peer.read_head()
         while not peer.server.is_closing.wait(0.05):
@@ -114,7 +114,7 @@ def test_dripping_proxy_is_cut(serve: Serve, connect: Connect, monkeypatch: pyte
     assert server.executed == 0
 
 
-def test_many_dead_addresses_do_not_add_up(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_unreachable_addresses_end_at_the_deadline(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each address may take the connect time-out, all of them together no longer than the deadline."""
     with ExitStack() as stack:
         port = unanswered_port(stack, has_backlog=True)
@@ -172,7 +172,7 @@ class Network:
         ("6a 6b 6c 6d 6e 6f 6g 6h 6i 4j 4live", [("6a", 1.36), ("4j", 1.36), ("6b", 1.36), ("4live", 1.36)]),
     ],
 )
-def test_live_address_is_reached_behind_dead_ones(
+def test_reachable_address_is_tried_after_unreachable_ones(
     addresses: str, tried: list[tuple[str, float]], serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connect time-out of 5 s for each address, and a deadline of 15 s for the request."""
@@ -186,7 +186,7 @@ def test_live_address_is_reached_behind_dead_ones(
     assert server.executed == 1
 
 
-def test_all_addresses_dead_end_at_the_deadline_and_each_was_tried(
+def test_each_unreachable_address_is_tried_within_the_deadline(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(after_request(sends(answer())))
@@ -202,7 +202,7 @@ def test_all_addresses_dead_end_at_the_deadline_and_each_was_tried(
     assert server.executed == 0
 
 
-def test_second_address_is_tried_where_the_first_refuses(
+def test_second_address_is_tried_if_the_first_refuses(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(after_request(sends(answer())))
@@ -234,7 +234,7 @@ def test_dns_that_takes_longer_than_the_deadline_sends_nothing(
     assert server.executed == 0
 
 
-def test_deadline_that_is_over_opens_no_connection(serve: Serve, connect: Connect) -> None:
+def test_expired_deadline_opens_no_connection(serve: Serve, connect: Connect) -> None:
     server = serve(after_request(sends(answer())))
 
     exchange, _ = post(connect(server.url), seconds=0)
@@ -244,7 +244,7 @@ def test_deadline_that_is_over_opens_no_connection(serve: Serve, connect: Connec
     assert server.connections == 0
 
 
-def test_deadline_of_a_finished_request_never_hits_the_next_one(serve: Serve, connect: Connect) -> None:
+def test_deadline_of_a_finished_request_does_not_end_the_next_one(serve: Serve, connect: Connect) -> None:
     """The connection is reused, and the first request's deadline passes while the second waits for its answer."""
 
     def slow_second(peer: Peer) -> None:
@@ -266,7 +266,7 @@ def test_deadline_of_a_finished_request_never_hits_the_next_one(serve: Serve, co
     assert server.executed == 2
 
 
-def test_late_answer_never_answers_the_next_request(serve: Serve, connect: Connect) -> None:
+def test_late_response_does_not_answer_the_next_request(serve: Serve, connect: Connect) -> None:
     late: list[Peer] = []
 
     def answer_first_late(peer: Peer) -> None:
@@ -291,7 +291,7 @@ def test_late_answer_never_answers_the_next_request(serve: Serve, connect: Conne
     assert server.executed == 2
 
 
-def test_shorter_deadline_is_kept_while_a_longer_one_is_watched(serve: Serve, connect: Connect) -> None:
+def test_shorter_deadline_is_kept_after_a_longer_one(serve: Serve, connect: Connect) -> None:
     behaviours: Iterator[Behaviour] = iter(
         # The first says that it closes: a second request on a connection that is being closed would be lost.
         [
@@ -310,7 +310,7 @@ def test_shorter_deadline_is_kept_while_a_longer_one_is_watched(serve: Serve, co
     assert server.executed_once_there_are(2) == 2
 
 
-def test_deadline_that_passes_while_the_connection_is_given_back_leaves_it_alone(
+def test_deadline_after_the_connection_is_returned_does_not_close_it(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread may have it already; the answer is whole by then."""

@@ -14,7 +14,7 @@ from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, 
 from django_invoice_cancel.providers.transport.connections import HostAdapter
 
 from .conftest import TOKEN, Connect, Serve
-from .faults import HOST, Certificates, answer, hang, keeps_alive, replies, tunnels
+from .fault_server import HOST, Certificates, answer, hang, keeps_alive, replies, tunnels
 
 
 def post(transport: Transport, **kwargs: Any) -> Exchange:
@@ -87,7 +87,7 @@ def test_https_goes_through_a_tunnel(
 
 
 @pytest.mark.parametrize("no_proxy", ["provider.test", "*", ".other.test,.test"])
-def test_no_proxy_is_honoured(no_proxy: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_respected(no_proxy: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy, server = serve(keeps_alive()), serve(keeps_alive())
     monkeypatch.setenv("http_proxy", proxy.url)
     monkeypatch.setenv("no_proxy", no_proxy)
@@ -166,7 +166,7 @@ BASE_URLS = {
 
 
 @pytest.mark.parametrize("base_url", BASE_URLS.values(), ids=BASE_URLS)
-def test_base_url_that_is_none_is_refused(base_url: str, connect: Connect) -> None:
+def test_invalid_base_url_is_refused(base_url: str, connect: Connect) -> None:
     with pytest.raises(ValueError, match="base_url") as caught:
         connect(base_url)
 
@@ -174,7 +174,7 @@ def test_base_url_that_is_none_is_refused(base_url: str, connect: Connect) -> No
 
 
 @pytest.mark.parametrize("path", ["", "cancel", "http://other.test/", "/a b", "/a\r\nX: y", "/\u0436"])
-def test_path_that_is_none_is_refused(path: str, serve: Serve, connect: Connect) -> None:
+def test_invalid_path_is_refused(path: str, serve: Serve, connect: Connect) -> None:
     server = serve(keeps_alive())
 
     with pytest.raises(ValueError, match="path"):
@@ -183,7 +183,7 @@ def test_path_that_is_none_is_refused(path: str, serve: Serve, connect: Connect)
     assert server.connections == 0
 
 
-def test_request_says_who_asks_and_what_it_takes(serve: Serve, connect: Connect) -> None:
+def test_request_has_the_user_agent_and_accept_headers(serve: Serve, connect: Connect) -> None:
     from django_invoice_cancel import __version__
 
     server = serve(keeps_alive())
@@ -217,7 +217,7 @@ def test_header_that_would_split_the_request_sends_nothing(header: str, serve: S
     assert server.executed == 0
 
 
-def test_hanging_provider_does_not_hold_the_next_one(serve: Serve, connect: Connect) -> None:
+def test_hanging_provider_does_not_block_another(serve: Serve, connect: Connect) -> None:
     stuck, well = serve(hang), serve(replies(answer()))
 
     exchange = connect(stuck.url).request("POST", "/cancel", deadline=Deadline(0.3))
@@ -249,7 +249,7 @@ def test_proxy_of_the_environment_is_not_used_for_this_machine(
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1"])
-def test_request_to_this_machine_arrives_in_spite_of_a_proxy(
+def test_request_to_a_loopback_address_ignores_the_proxy(
     host: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy, server = serve(keeps_alive()), serve(keeps_alive())

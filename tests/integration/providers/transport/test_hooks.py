@@ -12,7 +12,7 @@ from django_invoice_cancel.providers.transport import Transport, hooks_missing
 from .conftest import Connect
 
 
-def test_all_hooks_are_there(connect: Connect) -> None:
+def test_all_hooks_are_installed(connect: Connect) -> None:
     assert hooks_missing() == []
     assert connect("https://provider.test").tracks_connections
 

@@ -15,7 +15,7 @@ from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
 
 from .conftest import Connect, Serve
-from .faults import Certificates, Peer, answer, keeps_alive
+from .fault_server import Certificates, Peer, answer, keeps_alive
 
 
 def post(transport: Transport, lease: Callable[[float], bool]) -> Exchange:
@@ -34,7 +34,7 @@ def test_refused_lease_sends_nothing_and_closes_the_connection(serve: Serve, con
     assert server.executed == 0
 
 
-def test_lease_is_asked_once_for_each_request_with_the_seconds_left(serve: Serve, connect: Connect) -> None:
+def test_lease_is_checked_once_per_request_with_the_remaining_seconds(serve: Serve, connect: Connect) -> None:
     server = serve(keeps_alive())
     transport = connect(server.url)
     asked: list[float] = []
@@ -66,7 +66,7 @@ def test_refused_lease_on_a_reused_connection_sends_nothing(serve: Serve, connec
     assert server.executed == 2
 
 
-def test_lease_is_asked_after_tunnel_and_handshake(
+def test_lease_is_checked_after_tunnel_and_handshake(
     serve: Serve, connect: Connect, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -95,7 +95,7 @@ def test_lease_is_asked_after_tunnel_and_handshake(
     assert server.executed == 0
 
 
-def test_lease_is_not_asked_where_nothing_connects(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lease_is_not_checked_without_a_connection(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_AGAIN, "Try again")
 
@@ -113,7 +113,7 @@ def test_lease_is_not_asked_where_nothing_connects(connect: Connect, monkeypatch
     assert asked == []
 
 
-def test_lease_that_fails_sends_nothing(serve: Serve, connect: Connect) -> None:
+def test_error_in_the_lease_sends_nothing(serve: Serve, connect: Connect) -> None:
     def lease(_: float) -> bool:
         raise RuntimeError("a bug of ours")
 
@@ -174,7 +174,7 @@ BODIES = {"none": None, "empty": b"", "small": b'{"uuid":"INV-89UX09KA"}', "of a
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_request_goes_out_whole_or_not_at_all_once_the_claim_is_over(
+def test_short_request_is_sent_whole_or_not_at_all(
     body: bytes | None,
     is_tls: bool,
     serve: Serve,
@@ -199,7 +199,7 @@ def test_request_goes_out_whole_or_not_at_all_once_the_claim_is_over(
 
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("end", ["the lease", "the deadline"])
-def test_rest_of_a_long_request_is_not_sent_once_the_claim_is_over(
+def test_rest_of_a_long_request_is_not_sent_after_the_claim_expires(
     end: str, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was handed out is not a whole request; yet it was handed out, so the invoice is in doubt."""

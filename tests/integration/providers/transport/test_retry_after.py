@@ -10,7 +10,7 @@ from django_invoice_cancel.providers.transport import Deadline
 from django_invoice_cancel.providers.transport.answer import retry_after_seconds
 
 from .conftest import Connect, Serve
-from .faults import answer, replies
+from .fault_server import answer, replies
 
 NOW = datetime(2026, 11, 22, 1, 0, 0, tzinfo=UTC)
 
@@ -45,11 +45,11 @@ TABLE = {
 
 
 @pytest.mark.parametrize("value", TABLE, ids=lambda value: value[:30] or "empty")
-def test_value_is_read_bounded_or_ignored(value: str) -> None:
+def test_value_is_read_limited_or_ignored(value: str) -> None:
     assert retry_after_seconds(value, NOW) == TABLE[value]
 
 
-def test_absent_header_says_nothing() -> None:
+def test_missing_header_has_no_wait() -> None:
     assert retry_after_seconds(None) is None
 
 
@@ -61,7 +61,7 @@ def test_absent_header_says_nothing() -> None:
         st.datetimes().map(lambda at: f"{at:%a, %d %b %Y %X} GMT"),
     )
 )
-def test_nothing_is_raised_and_everything_is_bounded(value: str) -> None:
+def test_any_value_is_limited_and_raises_nothing(value: str) -> None:
     seconds = retry_after_seconds(value)
     assert seconds is None or 0 <= seconds <= 3600
 

@@ -24,7 +24,7 @@ from django_invoice_cancel.providers.transport.client import TokenAuth
 from django_invoice_cancel.providers.transport.connections import HostAdapter
 
 from .conftest import TOKEN, Connect, Serve
-from .faults import after_request, answer, fin, hang, keeps_alive, replies
+from .fault_server import after_request, answer, fin, hang, keeps_alive, replies
 
 WRONG = {
     "empty": "",
@@ -44,7 +44,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("token", WRONG.values(), ids=WRONG)
-def test_token_that_cannot_be_sent_is_refused_unseen(token: str, connect: Connect) -> None:
+def test_invalid_token_is_refused_and_not_shown(token: str, connect: Connect) -> None:
     with pytest.raises(ValueError, match="token") as caught:
         connect("https://provider.test", token=token)
 
@@ -62,7 +62,7 @@ def test_token_of_every_printable_character_arrives(serve: Serve, connect: Conne
     assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {token}"]
 
 
-def test_token_is_in_no_repr_and_no_pickle() -> None:
+def test_token_is_not_in_representations_or_pickles() -> None:
     transport = Transport(base_url="https://provider.test", scheme="Bearer", token=Secret(TOKEN), secrets=[])
     auth = TokenAuth("Bearer", Secret(TOKEN))
     adapter = HostAdapter("https://provider.test", 1)
@@ -107,7 +107,7 @@ def test_echoed_token_is_in_no_exchange_and_no_log(
     assert server.executed == 1
 
 
-def test_exchange_shows_and_pickles_nothing_of_an_answer_that_is_json(serve: Serve, connect: Connect) -> None:
+def test_exchange_with_a_json_response_shows_and_pickles_no_token(serve: Serve, connect: Connect) -> None:
     """The value is what the adapter reads, and stays as it came."""
     server = serve(replies(answer(f'{{"error": "Bearer {TOKEN}"}}'.encode(), "400 Bad Request")))
 
@@ -126,7 +126,7 @@ def held_by_requests() -> list[object]:
     return [each for each in gc.get_objects() if type(each).__name__ in ("PreparedRequest", "Response")]
 
 
-def test_nothing_that_holds_the_request_outlives_it(serve: Serve, connect: Connect) -> None:
+def test_request_objects_are_released_after_the_request(serve: Serve, connect: Connect) -> None:
     """Exceptions of the HTTP library hold the request, and so the token, in attributes and frames."""
     server = serve(after_request(fin))
     transport = connect(server.url)
@@ -217,7 +217,7 @@ def held_by_frames(error: BaseException) -> Iterator[object]:
         (interrupt_while_reading, 1),
     ],
 )
-def test_interruption_is_raised_again_without_the_frames_that_hold_the_token(
+def test_interruption_is_reraised_without_frames_that_contain_the_token(
     name: str,
     interrupt: Callable[..., None],
     executed: int,
@@ -248,7 +248,7 @@ def test_interruption_is_raised_again_without_the_frames_that_hold_the_token(
     assert transport.request("POST", "/after", deadline=Deadline(5)).kind is Kind.ANSWER
 
 
-def test_what_a_signal_handler_raises_interrupts_the_request(serve: Serve, connect: Connect) -> None:
+def test_exception_of_a_signal_handler_interrupts_the_request(serve: Serve, connect: Connect) -> None:
     """The deadline of a job is no failure of the network, whatever the class of its exception."""
 
     def on_alarm(*_: Any) -> None:
@@ -268,7 +268,9 @@ def test_what_a_signal_handler_raises_interrupts_the_request(serve: Serve, conne
     assert server.executed_once_there_are(1) == 1
 
 
-def test_interruption_keeps_what_it_carries(serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_keeps_its_identity_and_attributes(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The exit code, for one; and time-out libraries recognise their exception by its identity."""
     error = SystemExit(7)
     interrupt_in_the_adapter(monkeypatch, error)

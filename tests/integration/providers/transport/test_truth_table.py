@@ -11,7 +11,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, connections
 
 from .conftest import TOKEN, Connect
-from .faults import HOST, Certificates, FaultServer, tunnels
+from .fault_server import HOST, Certificates, FaultServer, tunnels
 from .truth_table import ROWS, Row
 
 DEADLINE = 0.6
@@ -73,12 +73,14 @@ def run(
     return exchange, 0 if isinstance(other, int) else other.executed
 
 
-def test_the_table_has_sixty_rows() -> None:
+def test_table_has_sixty_rows() -> None:
     assert len({row.name for row in ROWS}) == 60
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_row(row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_ends_as_in_the_table(
+    row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exchange, executed = run(row, certificates, connect, monkeypatch)
 
     assert exchange.kind in row.kinds, exchange
@@ -87,7 +89,7 @@ def test_row(row: Row, certificates: Certificates, connect: Connect, monkeypatch
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_without_hooks_there_is_more_doubt_and_no_lie(
+def test_without_hooks_a_request_ends_as_in_the_table_or_in_doubt(
     row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another urllib3, whose connections do not report: the types of the exceptions decide, timidly."""

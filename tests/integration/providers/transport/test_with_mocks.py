@@ -37,7 +37,7 @@ def ask(connect: Connect, **mock: object) -> Exchange:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-def test_error_is_told_by_its_type(connect: Connect, error: Exception, kind: Kind, code: Code) -> None:
+def test_error_is_classified_by_its_type(connect: Connect, error: Exception, kind: Kind, code: Code) -> None:
     exchange = ask(connect, body=error)
 
     assert exchange.kind == kind
@@ -46,7 +46,7 @@ def test_error_is_told_by_its_type(connect: Connect, error: Exception, kind: Kin
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 404, 429, 503])
-def test_answer_is_an_answer(connect: Connect, status: int) -> None:
+def test_response_of_any_status_is_an_answer(connect: Connect, status: int) -> None:
     exchange = ask(connect, body="<html>", status=status, headers={"Retry-After": "3", "Server": "cloudflare"})
 
     assert exchange.kind == Kind.ANSWER

@@ -13,8 +13,8 @@ import pytest
 
 from django_invoice_cancel.providers.transport import Kind
 
-from . import faults
-from .faults import (
+from . import fault_server
+from .fault_server import (
     CHUNKED,
     Behaviour,
     after_bytes,
@@ -55,7 +55,7 @@ class Row:
     has_backlog: bool = False
 
 
-def early_answer(peer: faults.Peer) -> None:
+def early_answer(peer: fault_server.Peer) -> None:
     peer.read_head()
     peer.send(answer(b"", "413 Content Too Large", "Connection: close"))
     peer.fin()
@@ -154,5 +154,5 @@ ROWS = [
 ]
 
 
-def never_reads(peer: faults.Peer) -> None:
+def never_reads(peer: fault_server.Peer) -> None:
     peer.server.is_closing.wait()

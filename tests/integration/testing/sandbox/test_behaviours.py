@@ -6,7 +6,7 @@ import pytest
 
 from django_invoice_cancel.testing.sandbox import BEHAVIOURS, ProviderSandbox, SandboxConfig, invoice_id
 
-from .caller import TOKENS, ask, cancel, lookup, request_bytes
+from .client import TOKENS, ask, cancel, lookup, request_bytes
 
 OK = {"firekassa": (200, b"{}"), "cryptocloud": (200, b'{"status":"success","result":["ok"]}')}
 REFUSED = {
@@ -76,7 +76,7 @@ def test_codes_and_names_are_unique_and_codes_fit_both_alphabets():
 
 
 @pytest.mark.parametrize(("name", "kind", "answers", "executed", "truth"), TABLE, ids=[row[0] for row in TABLE])
-def test_first_cancel_meets_what_the_id_says(sandbox, dialect, name, kind, answers, executed, truth):
+def test_first_cancel_has_the_behaviour_of_the_id(sandbox, dialect, name, kind, answers, executed, truth):
     external_id = sandbox.new_id(dialect, name)
     heard = cancel(sandbox, dialect, external_id, timeout=0.2 if kind == "silence" else 10.0)
     status, body = answers[dialect]
@@ -89,7 +89,7 @@ def test_first_cancel_meets_what_the_id_says(sandbox, dialect, name, kind, answe
 
 
 @pytest.mark.parametrize("name", [row[0] for row in TABLE])
-def test_lookup_tells_the_truth_whatever_the_cancel_met(sandbox, dialect, name):
+def test_lookup_returns_the_state_after_any_behaviour(sandbox, dialect, name):
     external_id = sandbox.new_id(dialect, name)
     cancel(sandbox, dialect, external_id, timeout=0.1)
     assert lookup(sandbox, dialect, external_id) == sandbox.truth(external_id)
@@ -98,7 +98,7 @@ def test_lookup_tells_the_truth_whatever_the_cancel_met(sandbox, dialect, name):
 
 
 @pytest.mark.parametrize(("name", "executed"), [(row[0], row[3]) for row in FAULTS if row[0] != "late"])
-def test_second_cancel_is_answered_ordinarily(sandbox, dialect, name, executed):
+def test_second_cancel_gets_an_ordinary_response(sandbox, dialect, name, executed):
     external_id = sandbox.new_id(dialect, name)
     cancel(sandbox, dialect, external_id, timeout=0.1)
     heard = cancel(sandbox, dialect, external_id)
@@ -107,7 +107,7 @@ def test_second_cancel_is_answered_ordinarily(sandbox, dialect, name, executed):
     assert sandbox.count("cancel", external_id) == 2
 
 
-def test_late_cancel_is_carried_out_after_the_client_hung_up(sandbox, dialect):
+def test_late_cancel_is_executed_after_the_client_disconnects(sandbox, dialect):
     external_id = sandbox.new_id(dialect, "late")
     assert cancel(sandbox, dialect, external_id, timeout=0.05).kind == "silence"
     assert sandbox.executed(external_id) == 0
@@ -116,7 +116,7 @@ def test_late_cancel_is_carried_out_after_the_client_hung_up(sandbox, dialect):
     assert [one.executed for one in sandbox.requests] == [True, False]
 
 
-def test_late_cancel_finds_an_invoice_that_was_paid_meanwhile(sandbox, dialect):
+def test_late_cancel_does_not_change_an_invoice_paid_in_between(sandbox, dialect):
     external_id = sandbox.new_id(dialect, "late")
     cancel(sandbox, dialect, external_id, timeout=0.05)
     sandbox.pay(external_id)
@@ -136,7 +136,7 @@ def test_slow_answer_takes_as_long_as_set(sandbox, dialect):
     assert sandbox.count("cancel") == 1
 
 
-def test_drip_takes_its_time_for_every_byte(sandbox, dialect):
+def test_drip_waits_before_every_byte(sandbox, dialect):
     sandbox.configure(drip_seconds=0.01)
     before = time.monotonic()
     heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "drip"))
@@ -145,7 +145,7 @@ def test_drip_takes_its_time_for_every_byte(sandbox, dialect):
     assert sandbox.count("cancel") == 1
 
 
-def test_rate_limited_says_when_to_come_again(sandbox, dialect):
+def test_rate_limited_sends_retry_after(sandbox, dialect):
     sandbox.configure(retry_after_seconds=7)
     heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "rate_limited"))
     assert heard.status == 429
@@ -153,7 +153,7 @@ def test_rate_limited_says_when_to_come_again(sandbox, dialect):
     assert sandbox.count("cancel") == 1
 
 
-def test_redirect_leads_to_another_port_where_arrivals_are_counted(sandbox, dialect):
+def test_redirect_points_to_another_port_that_counts_requests(sandbox, dialect):
     heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "redirect"))
     host, port_and_path = heard.headers["location"].rsplit(":", 1)
     port = port_and_path.split("/")[0]
@@ -183,7 +183,7 @@ def test_forbidden_is_a_page_at_firekassa_and_detail_at_cryptocloud(sandbox):
 
 
 @pytest.mark.parametrize("external_id", ["511727099", "7", "AB-c_d"])
-def test_id_without_a_code_is_ordinary_and_born_on_first_touch(sandbox, external_id):
+def test_id_without_a_code_is_ordinary_and_created_by_the_first_request(sandbox, external_id):
     assert cancel(sandbox, "firekassa", external_id).status == 200
     assert sandbox.executed(external_id) == 1
     assert sandbox.count("cancel") == 1
@@ -202,7 +202,7 @@ def test_unknown_behaviour_is_named_in_the_error():
         invoice_id("firekassa", 1, "lost")
 
 
-def test_default_delays_are_longer_than_a_blink_and_shorter_than_a_deadline():
+def test_default_delays_are_shorter_than_the_default_deadline():
     config = SandboxConfig()
     assert 1 <= config.slow_seconds < config.late_seconds < 15
     assert ProviderSandbox().config == config

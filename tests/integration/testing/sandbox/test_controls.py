@@ -11,12 +11,12 @@ import pytest
 
 from django_invoice_cancel.testing.sandbox import ProviderSandbox
 
-from .caller import ask, cancel, cancel_bytes, connect, hear, lookup, lookup_bytes
+from .client import ask, cancel, cancel_bytes, connect, hear, lookup, lookup_bytes
 
 # -- scripts --------------------------------------------------------------------------------------------------
 
 
-def test_script_is_used_up_one_step_a_request_then_the_rule_holds(sandbox, dialect):
+def test_script_uses_one_step_per_request_and_then_the_behaviour_of_the_id(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     sandbox.script(external_id, ["unavailable", "22", "rate_limited"])
     assert [cancel(sandbox, dialect, external_id).status for _ in range(4)] == [503, 503, 429, 200]
@@ -24,7 +24,7 @@ def test_script_is_used_up_one_step_a_request_then_the_rule_holds(sandbox, diale
     assert sandbox.count("cancel", external_id) == 4
 
 
-def test_script_goes_before_the_rule_and_leaves_it_its_first_cancel(sandbox, dialect):
+def test_script_does_not_use_up_the_behaviour_of_the_id(sandbox, dialect):
     external_id = sandbox.new_id(dialect, "unavailable")
     sandbox.script(external_id, ["rate_limited"])
     assert [cancel(sandbox, dialect, external_id).status for _ in range(3)] == [429, 503, 200]
@@ -32,7 +32,7 @@ def test_script_goes_before_the_rule_and_leaves_it_its_first_cancel(sandbox, dia
     assert sandbox.count("cancel", external_id) == 3
 
 
-def test_script_for_any_invoice_yields_to_the_invoices_own(sandbox):
+def test_script_of_one_invoice_takes_precedence(sandbox):
     one, other = sandbox.new_id("firekassa"), sandbox.new_id("firekassa")
     sandbox.script("*", ["unavailable"])
     sandbox.script(one, ["rate_limited"])
@@ -43,7 +43,7 @@ def test_script_for_any_invoice_yields_to_the_invoices_own(sandbox):
     assert sandbox.count("cancel", other) == 1
 
 
-def test_endless_script_goes_on(sandbox):
+def test_endless_script_is_repeated(sandbox):
     sandbox.script("*", itertools.repeat("unavailable"))
     ids = [sandbox.new_id("firekassa") for _ in range(5)]
     assert [cancel(sandbox, "firekassa", external_id).status for external_id in ids] == [503] * 5
@@ -114,7 +114,7 @@ def test_step_that_does_not_exist_is_an_error_at_once(sandbox, steps, error):
     assert cancel(sandbox, "firekassa", "511727000").status == 200
 
 
-def test_error_in_a_step_is_raised_where_the_sandbox_ends():
+def test_error_in_a_step_is_raised_at_the_end_of_the_sandbox():
     def step(request):
         raise LookupError("a bug in the test")
 
@@ -137,7 +137,7 @@ def in_background(call, *arguments, **options):
 
 
 @pytest.mark.parametrize(("when", "executed"), [("before", 0), ("after", 1)])
-def test_held_cancel_waits_before_or_after_it_is_carried_out(sandbox, dialect, when, executed):
+def test_held_cancel_waits_before_or_after_its_execution(sandbox, dialect, when, executed):
     external_id = sandbox.new_id(dialect)
     held = sandbox.hold(external_id, when=when)
     answer = in_background(cancel, sandbox, dialect, external_id)
@@ -150,7 +150,7 @@ def test_held_cancel_waits_before_or_after_it_is_carried_out(sandbox, dialect, w
     assert sandbox.executed(external_id) == 1
 
 
-def test_payment_while_a_cancel_is_held_wins(sandbox, dialect):
+def test_payment_during_a_held_cancel_is_kept(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     with sandbox.hold(external_id) as held:
         answer = in_background(cancel, sandbox, dialect, external_id)
@@ -195,7 +195,7 @@ def test_hold_at_another_time_is_an_error(sandbox):
         sandbox.hold(when="during")
 
 
-def test_before_answer_is_called_between_carrying_out_and_answering(sandbox, dialect):
+def test_before_answer_is_called_after_the_execution(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     seen = []
     sandbox.before_answer = lambda request: seen.append((request.executed, sandbox.truth(external_id)))
@@ -206,7 +206,7 @@ def test_before_answer_is_called_between_carrying_out_and_answering(sandbox, dia
 # -- the truth ------------------------------------------------------------------------------------------------
 
 
-def test_status_can_be_any_word(sandbox, dialect):
+def test_status_can_be_any_string(sandbox, dialect):
     external_id = sandbox.new_id(dialect, "not_found")
     assert sandbox.truth(external_id) is None
     sandbox.set_status(external_id, "frozen")
@@ -234,7 +234,7 @@ def test_many_threads_cancel_one_invoice_once(sandbox, dialect):
     assert [one.executed for one in sandbox.requests].count(True) == 1
 
 
-def test_waiting_ends_when_the_truth_changes(sandbox, dialect):
+def test_waiting_ends_when_the_state_changes(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     asked = threading.Event()
     waiting = in_background(sandbox.wait_until, lambda: asked.set() or sandbox.truth(external_id) == "paid", timeout=60)
@@ -255,14 +255,14 @@ def test_latency_can_differ_by_dialect(sandbox):
     assert sandbox.count("cancel") == 2
 
 
-def test_answer_comes_when_the_latency_is_over(sandbox, dialect):
+def test_response_is_sent_after_the_latency(sandbox, dialect):
     sandbox.configure(latency=0.2)
     before = time.monotonic()
     assert cancel(sandbox, dialect, sandbox.new_id(dialect)).status == 200
     assert time.monotonic() - before >= 0.2
 
 
-def test_cancel_is_carried_out_before_the_latency_passes(sandbox, dialect):
+def test_cancel_is_executed_before_the_latency(sandbox, dialect):
     sandbox.configure(latency=60.0)
     external_id = sandbox.new_id(dialect)
     assert cancel(sandbox, dialect, external_id, timeout=0.1).kind == "silence"
@@ -281,7 +281,7 @@ def test_rate_is_a_limit_for_each_dialect(sandbox):
     assert sandbox.count("cancel") == 6
 
 
-def test_silent_when_down_and_well_again(sandbox, dialect):
+def test_sandbox_is_silent_while_down(sandbox, dialect):
     sandbox.configure(down="silent")
     external_id = sandbox.new_id(dialect)
     assert cancel(sandbox, dialect, external_id, timeout=0.1).kind == "silence"
@@ -293,7 +293,7 @@ def test_silent_when_down_and_well_again(sandbox, dialect):
     assert sandbox.count("cancel") == 2
 
 
-def test_refuses_when_down_and_well_again_at_the_same_address(sandbox, dialect):
+def test_sandbox_refuses_connections_while_down(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     with connect(sandbox.base_url) as connection:
         sandbox.configure(down="refuse")
@@ -307,7 +307,7 @@ def test_refuses_when_down_and_well_again_at_the_same_address(sandbox, dialect):
     assert sandbox.count("cancel") == 1
 
 
-def test_no_connection_survives_a_refusal_however_young(sandbox):
+def test_no_new_connection_survives_a_refusal(sandbox):
     """The refusal meets connections at every stage of being accepted: some wait, some are half made, some are made."""
     kinds = set()
     for count in range(1, 60):
@@ -320,7 +320,7 @@ def test_no_connection_survives_a_refusal_however_young(sandbox):
     assert sandbox.requests == []
 
 
-def test_kept_connection_has_ended_when_the_refusal_returns(sandbox):
+def test_kept_connection_is_closed_before_refuse_returns(sandbox):
     """Else a client that keeps it sends its next request into a connection that is being ended."""
     for _ in range(50):
         with connect(sandbox.base_url) as connection:
@@ -373,7 +373,7 @@ def test_counts_only_keeps_counts_and_times(sandbox, dialect):
     assert [(operation, first) for _, operation, first in sandbox.timeline()] == [("cancel", external_id)]
 
 
-def test_reset_forgets_everything_but_the_credentials(sandbox, dialect):
+def test_reset_clears_all_state_except_the_credentials(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     sandbox.configure(latency=60.0, down="refuse")
     sandbox.script("*", ["unavailable"])
@@ -390,7 +390,7 @@ def test_reset_forgets_everything_but_the_credentials(sandbox, dialect):
     assert sandbox.new_id(dialect) != external_id
 
 
-def test_reset_lets_go_what_was_held(sandbox, dialect):
+def test_reset_releases_held_requests(sandbox, dialect):
     held = sandbox.hold()
     answer = in_background(cancel, sandbox, dialect, sandbox.new_id(dialect))
     held.wait_arrived()
@@ -405,7 +405,7 @@ def test_count_of_an_unknown_operation_is_an_error(sandbox):
 
 
 @pytest.mark.parametrize("external_id", ["", "a b", "INV-", "1" * 20])
-def test_what_is_no_id_is_an_error_in_the_controls(sandbox, external_id):
+def test_invalid_id_is_an_error_in_the_controls(sandbox, external_id):
     with pytest.raises(ValueError, match="is not an id of an invoice"):
         sandbox.truth(external_id)
 
@@ -413,7 +413,7 @@ def test_what_is_no_id_is_an_error_in_the_controls(sandbox, external_id):
 # -- its life -------------------------------------------------------------------------------------------------
 
 
-def test_end_leaves_no_thread_and_no_open_port():
+def test_stopped_sandbox_has_no_thread_and_no_open_port():
     before = set(threading.enumerate())
     with ProviderSandbox() as sandbox, connect(sandbox.base_url) as connection:
         connection.sendall(cancel_bytes("firekassa", sandbox.new_id("firekassa", "silent_after")))
@@ -427,7 +427,7 @@ def test_end_leaves_no_thread_and_no_open_port():
         connect(sandbox.control_url)
 
 
-def test_taken_port_is_an_error_at_the_start(sandbox):
+def test_port_in_use_is_an_error_at_the_start(sandbox):
     with pytest.raises(OSError, match="in use"):
         ProviderSandbox(port=int(sandbox.base_url.rsplit(":", 1)[1])).start()
 

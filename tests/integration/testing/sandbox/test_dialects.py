@@ -9,7 +9,7 @@ import pytest
 
 from django_invoice_cancel.testing.sandbox import ProviderSandbox
 
-from .caller import TOKENS, ask, cancel, cancel_bytes, lookup, lookup_bytes, post_bytes, request_bytes
+from .client import TOKENS, ask, cancel, cancel_bytes, lookup, lookup_bytes, post_bytes, request_bytes
 
 UNAUTHORIZED = {
     "firekassa": (401, b'{"message":"Unauthenticated."}'),
@@ -98,7 +98,7 @@ def test_firekassa_refuses_a_wrong_order(sandbox, order, message, problem):
 
 
 @pytest.mark.parametrize("external_id", ["12345678901234567890", "%2E%2E", "INV-89UX0900", "5%2F1", "%0A"])
-def test_firekassa_does_not_know_what_is_no_id(sandbox, external_id):
+def test_firekassa_returns_not_found_for_an_invalid_id(sandbox, external_id):
     heard = cancel(sandbox, "firekassa", external_id)
     assert heard.status == 404
     assert heard.body == b'{"error":"Transaction not exists"}'
@@ -111,7 +111,7 @@ def test_firekassa_reads_a_quoted_id(sandbox):
     assert sandbox.executed("511727000") == sandbox.count("cancel", "511727000") == 1
 
 
-def test_firekassa_takes_the_signature_only_when_it_is_right():
+def test_firekassa_refuses_a_wrong_signature():
     with ProviderSandbox(sign_token="sandbox-sign-token") as sandbox:
         message = b"/api/v2/invoices/511727000/cancel"
         right = hmac.new(b"sandbox-sign-token", message, hashlib.sha512).hexdigest()
@@ -137,7 +137,7 @@ def test_firekassa_signature_covers_the_body():
         assert len(sandbox.truths()) == 1
 
 
-def test_firekassa_confirms_a_repeat_only_when_told_so(sandbox):
+def test_firekassa_confirms_a_repeat_only_if_configured(sandbox):
     assert [cancel(sandbox, "firekassa", "511727000").status for _ in range(2)] == [200, 422]
     sandbox.configure(repeat_is_ok=True)
     assert cancel(sandbox, "firekassa", "511727000").body == b"{}"
@@ -190,7 +190,7 @@ def test_cryptocloud_takes_both_forms_of_an_id_and_answers_with_the_prefix(sandb
 @pytest.mark.parametrize(
     "body", [b"{}", b'{"uuid":""}', b'{"uuid":null}', b'{"uuid":17}', b"", b"[]", b"\xff", b"uuid=INV-89UX0900"]
 )
-def test_cryptocloud_wants_a_uuid(sandbox, body):
+def test_cryptocloud_requires_a_uuid(sandbox, body):
     heard = ask(
         sandbox, request_bytes("POST", "/v2/invoice/merchant/canceled", body, Authorization=TOKENS["cryptocloud"])
     )
@@ -199,7 +199,7 @@ def test_cryptocloud_wants_a_uuid(sandbox, body):
     assert sandbox.count("cancel") == 1
 
 
-def test_cryptocloud_leaves_out_of_info_what_it_does_not_know(sandbox):
+def test_cryptocloud_info_omits_unknown_invoices(sandbox):
     uuids = ["INV-89UX0900", "INV-89UX0909", "no/id", "INV-89UX0901"]
     heard = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/merchant/info", {"uuids": uuids}))
     assert [one["uuid"] for one in heard.json["result"]] == ["INV-89UX0900", "INV-89UX0901"]

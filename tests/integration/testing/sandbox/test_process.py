@@ -12,7 +12,7 @@ import pytest
 
 from django_invoice_cancel.testing.sandbox import BEHAVIOURS, SandboxProcess, invoice_id
 
-from .caller import ask, cancel, cancel_bytes, connect, hear, lookup, request_bytes
+from .client import ask, cancel, cancel_bytes, connect, hear, lookup, request_bytes
 
 MODULE = "django_invoice_cancel.testing.sandbox"
 
@@ -59,7 +59,7 @@ def test_other_process_answers_and_counts(process, dialect):
     ]
 
 
-def test_other_process_takes_scripts_money_and_words(process, dialect):
+def test_other_process_accepts_scripts_payments_and_statuses(process, dialect):
     external_id, other = invoice_id(dialect, 1), invoice_id(dialect, 2)
     process.script(external_id, ["unavailable", b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"])
     assert [cancel(process, dialect, external_id).status for _ in range(3)] == [503, 204, 200]
@@ -115,7 +115,7 @@ def test_providers_can_be_refused_and_controlled_on_their_own_port(process):
         ("GET", "truth?id=a%20b", b"", 400, "is not an id"),
     ],
 )
-def test_wrong_control_request_says_what_is_wrong(process, method, name, body, status, error):
+def test_wrong_control_request_is_explained(process, method, name, body, status, error):
     heard = ask(process, request_bytes(method, f"/_sandbox/{name}", body))
     assert heard.status == status
     assert error in heard.json["error"]
@@ -128,7 +128,7 @@ def test_configuration_and_totals_can_be_read(process):
     assert ask(process, request_bytes("GET", "/_sandbox/config")).json["late_seconds"] == 0.05
 
 
-def test_wrong_control_call_raises_here(process):
+def test_wrong_control_call_raises_in_the_caller(process):
     with pytest.raises(ValueError, match="not a behaviour"):
         process.script("*", ["lost"])
 
@@ -202,7 +202,7 @@ def test_sandbox_ends_with_a_parent_that_is_killed():
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("options", [[], ["--exit-with-parent"]], ids=["alone", "with parent"])
-def test_command_ends_in_order_when_told_to(number, options):
+def test_command_ends_with_success_after_a_signal(number, options):
     command = [sys.executable, "-m", MODULE, "--port", "0", *options]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as child:
@@ -213,7 +213,7 @@ def test_command_ends_in_order_when_told_to(number, options):
     assert errors == ""
 
 
-def test_command_tells_its_addresses_credentials_and_behaviours():
+def test_command_prints_its_addresses_credentials_and_behaviours():
     command = [sys.executable, "-m", MODULE, "--port", "0", "--exit-with-parent", "--latency", "0", "--rate", "9"]
     done = subprocess.run([*command, "--counts-only"], input="", capture_output=True, text=True, timeout=20, check=True)
     assert "Bearer sandbox-firekassa-token" in done.stdout

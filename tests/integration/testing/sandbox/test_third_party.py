@@ -41,7 +41,7 @@ def test_crypto_cloud_py_creates_looks_up_and_cancels(sandbox):
     assert sandbox.count("create") == 1
 
 
-def test_crypto_cloud_py_sees_what_the_invoice_holds(sandbox):
+def test_crypto_cloud_py_reads_the_paid_amount(sandbox):
     client = client_module("crypto_cloud_py", "crypto-cloud-py")
     api = client.CryptoCloudApi(api_key=KEY, base_url=f"{sandbox.base_url}/v2")
     uuids = [sandbox.new_id("cryptocloud", name) for name in ("paid", "partially_paid", "overpaid", "not_found")]

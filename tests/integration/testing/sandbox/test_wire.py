@@ -2,7 +2,7 @@
 
 import pytest
 
-from .caller import TOKENS, ask, cancel_bytes, connect, hear, request_bytes
+from .client import TOKENS, ask, cancel_bytes, connect, hear, request_bytes
 
 
 def test_connection_is_kept_for_the_next_request(sandbox, dialect):
@@ -46,7 +46,7 @@ def test_requests_sent_together_are_answered_in_turn(sandbox, dialect):
 
 
 @pytest.mark.parametrize("name", ["reset_before", "close_after", "cut_headers", "cut_body"])
-def test_broken_connection_takes_no_further_request(sandbox, name):
+def test_failed_connection_is_not_reused(sandbox, name):
     request = cancel_bytes("firekassa", sandbox.new_id("firekassa", name))
     with connect(sandbox.base_url) as connection:
         connection.sendall(request + cancel_bytes("firekassa", sandbox.new_id("firekassa")))
@@ -62,7 +62,7 @@ def test_connection_closes_when_asked_to(sandbox):
     assert sandbox.count("cancel") == 1
 
 
-def test_client_that_hangs_up_undoes_nothing(sandbox, dialect):
+def test_cancel_is_kept_after_the_client_disconnects(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     with connect(sandbox.base_url) as connection, sandbox.hold(external_id) as held:
         connection.sendall(cancel_bytes(dialect, external_id))
@@ -72,7 +72,7 @@ def test_client_that_hangs_up_undoes_nothing(sandbox, dialect):
     assert sandbox.count("cancel") == 1
 
 
-def test_half_a_request_is_none(sandbox):
+def test_incomplete_request_is_not_counted(sandbox):
     with connect(sandbox.base_url) as connection:
         connection.sendall(request_bytes("POST", "/v2/invoice/merchant/canceled", b'{"uuid":"INV-89UX0900"}')[:-5])
     with connect(sandbox.base_url) as connection:
@@ -103,7 +103,7 @@ def test_client_that_expects_100_gets_it(sandbox):
     ],
     ids=["no request line", "proxy", "negative", "too long", "chunked", "endless head"],
 )
-def test_bytes_that_are_no_request_are_turned_down(sandbox, data, status):
+def test_bytes_that_are_not_a_request_are_refused(sandbox, data, status):
     heard = ask(sandbox, data)
     assert heard.status == status
     assert sandbox.requests == []

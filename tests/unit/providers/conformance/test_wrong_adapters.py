@@ -206,7 +206,7 @@ class TestAdapter{number}(Base):
 
 
 @pytest.mark.slow
-def test_each_wrong_adapter_fails_the_tests_that_are_about_it_and_a_right_one_none(pytester: pytest.Pytester):
+def test_each_wrong_adapter_fails_the_tests_of_its_mistake_and_a_correct_one_passes(pytester: pytest.Pytester):
     """All in one run of pytest, of the tests that are named alone: the last adapter is right."""
     pytester.syspathinsert(Path(__file__).parents[4])
     all_names = sorted({name for _, *names in WRONG.values() for name in names})

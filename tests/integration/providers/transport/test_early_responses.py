@@ -11,7 +11,7 @@ from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, connections, silence
 
 from .conftest import Connect, Serve
-from .faults import HOST, Behaviour, Certificates, FaultServer, Peer, answer, fin, keeps_alive, reset, tunnels
+from .fault_server import HOST, Behaviour, Certificates, FaultServer, Peer, answer, fin, keeps_alive, reset, tunnels
 
 WAYS = ["plain", "tls", "tunneled", "forward"]
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
@@ -96,9 +96,7 @@ def answers_at_once(wire: bytes, then: Behaviour) -> Behaviour:
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("form", EARLY)
-def test_what_a_server_sends_at_once_stops_the_request(
-    form: str, way: str, reach: Callable[..., tuple[FaultServer, Transport]]
-) -> None:
+def test_early_bytes_stop_the_request(form: str, way: str, reach: Callable[..., tuple[FaultServer, Transport]]) -> None:
     server, transport = reach(way, answers_at_once(EARLY[form], keeps_alive()))
 
     exchange = post(transport)
@@ -114,9 +112,7 @@ def test_what_a_server_sends_at_once_stops_the_request(
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("end", [fin, reset])
 @pytest.mark.parametrize("wire", [b"", answer()], ids=["nothing", "200"])
-def test_server_that_closes_at_once_gets_no_request(
-    end: Behaviour, wire: bytes, serve: Serve, connect: Connect
-) -> None:
+def test_early_close_stops_the_request(end: Behaviour, wire: bytes, serve: Serve, connect: Connect) -> None:
     def behave(peer: Peer) -> None:
         peer.send(wire)
         peer.flush()
@@ -132,7 +128,7 @@ def test_server_that_closes_at_once_gets_no_request(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("form", ["200", "429", "103", "an empty line"])
-def test_what_arrives_while_the_lease_is_asked_stops_the_request(
+def test_bytes_during_the_lease_check_stop_the_request(
     form: str, way: str, reach: Callable[..., tuple[FaultServer, Transport]]
 ) -> None:
     is_asked, has_arrived = threading.Event(), threading.Event()
@@ -159,7 +155,7 @@ def test_what_arrives_while_the_lease_is_asked_stops_the_request(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_stray_answer_on_a_kept_connection_stops_the_next_request(
+def test_unrequested_response_on_an_idle_connection_stops_the_next_request(
     way: str, reach: Callable[..., tuple[FaultServer, Transport]]
 ) -> None:
     """It arrives after the pool has taken the connection out, and before the first byte."""
@@ -241,7 +237,7 @@ def test_answer_before_the_last_piece_is_in_doubt(
     assert server.executed == 0
 
 
-def test_session_tickets_are_no_answer(
+def test_tls_session_tickets_are_ignored(
     serve: Serve, connect: Connect, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TLS 1.3 servers send them unasked behind the handshake."""

@@ -38,7 +38,7 @@ def statuses():
 
 
 @each_class
-def test_a_query_set_of_the_class_is_canceled(account, model):
+def test_query_set_of_the_class_is_canceled(account, model):
     invoices = make(model, 60)
     chosen = invoices.filter(external_id__lt="055")
     report = chosen.cancel()
@@ -50,7 +50,7 @@ def test_a_query_set_of_the_class_is_canceled(account, model):
     assert sorted(account.cancels) == [f"{n:03}" for n in range(55)]
 
 
-def test_a_filter_on_the_columns_of_the_child_selects(account):
+def test_filter_on_columns_of_the_child_selects_the_invoices(account):
     make(ShopInvoice, 4)
     ShopInvoice.objects.filter(external_id__in=["001", "002"]).update(shop="north")
     ShopInvoice.objects.filter(shop="north").select_related("invoice_ptr").only("shop").cancel(limit=5)
@@ -73,7 +73,7 @@ def test_concurrent_bulk_runs_request_each_invoice_once(account, model, in_threa
 
 
 @each_class
-def test_a_query_set_of_the_class_is_reconciled(account, model):
+def test_query_set_of_the_class_is_reconciled(account, model):
     invoices = make(model, 3)
     account.all_cancels("in_doubt")
     assert not invoices.cancel().ok
@@ -85,7 +85,7 @@ def test_a_query_set_of_the_class_is_reconciled(account, model):
 
 
 @each_class
-def test_a_stored_operation_works_on_the_selected_invoices(account, model):
+def test_stored_operation_cancels_the_selected_invoices(account, model):
     invoices = make(model, 5)
     operation = operations.start(invoices.filter(external_id__gte="002"), actor="Ada")
     assert advance(operation.pk).is_finished
@@ -108,9 +108,9 @@ def address(model, page, *args):
     return reverse(f"admin:child_models_{model._meta.model_name}_{page}", args=args)
 
 
-@pytest.mark.urls("tests.integration.child_models.test_many")
+@pytest.mark.urls("tests.integration.child_models.test_many_invoices")
 @each_class
-def test_the_admin_of_the_class_cancels_one(account, browser, model):
+def test_admin_of_the_class_cancels_an_invoice(account, browser, model):
     invoice = make(model, 1).get()
     assert browser.get(address(model, "change", invoice.pk)).status_code == 200
     answer = browser.post(address(model, "cancel", invoice.pk), {"reason": "asked by the customer"})
@@ -120,9 +120,9 @@ def test_the_admin_of_the_class_cancels_one(account, browser, model):
     assert account.cancels == ["000"]
 
 
-@pytest.mark.urls("tests.integration.child_models.test_many")
+@pytest.mark.urls("tests.integration.child_models.test_many_invoices")
 @each_class
-def test_the_admin_of_the_class_selects_for_an_operation(account, browser, model):
+def test_admin_of_the_class_selects_invoices_for_an_operation(account, browser, model):
     chosen = make(model, 4).filter(external_id__in=["001", "003"])
     keys = [str(invoice.pk) for invoice in chosen]
     data = {"action": "cancel_selected_invoices", "_selected_action": keys, "index": "0"}
@@ -134,9 +134,9 @@ def test_the_admin_of_the_class_selects_for_an_operation(account, browser, model
     assert sorted(account.cancels) == ["001", "003"]
 
 
-@pytest.mark.urls("tests.integration.child_models.test_many")
+@pytest.mark.urls("tests.integration.child_models.test_many_invoices")
 @each_class
-def test_the_admin_of_the_class_registers(account, browser, model):
+def test_admin_of_the_class_registers_an_invoice(account, browser, model):
     form = {"provider": "shop", "external_id": "1", "status": "created", "issued_at_0": "2026-01-01"}
     form |= {"issued_at_1": "12:00:00", "reference": "order-1"}
     answer = browser.post(address(model, "add"), form)

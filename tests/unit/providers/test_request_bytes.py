@@ -137,7 +137,7 @@ def test_bytes_of_a_cancel_at_cryptocloud(serve):
     ]
 
 
-def test_lease_that_says_no_leaves_nothing_on_the_wire(serve):
+def test_refused_lease_sends_no_byte(serve):
     server = serve(b"{}")
     firekassa = FireKassa("fk", base_url=f"http://{server.host}", api_token=Secret("invented-token"))
 

@@ -50,7 +50,7 @@ def test_cancel_writes_the_row_of_this_invoice_and_of_no_other(account, model):
 
 
 @each_child
-def test_a_guarded_write_is_one_update_of_the_invoices_table(account, model, django_assert_num_queries):
+def test_guarded_write_is_one_update_of_the_invoice_table(account, model, django_assert_num_queries):
     """Through a child Django would turn it into a SELECT and an UPDATE of what the SELECT found."""
     invoice = make(model)
     with django_assert_num_queries(8) as asked:  # as many as for an Invoice: two transactions of four statements
@@ -150,7 +150,7 @@ def test_concurrent_cancellations_request_each_invoice_once_and_overwrite_no_pay
 
 
 @each_class
-def test_a_stale_save_leaves_the_status_alone(account, model):
+def test_stale_save_does_not_change_the_status(account, model):
     stale = make(model)
     row(stale).observe_status("paid")
     stale.reference = "order-17"
@@ -160,7 +160,7 @@ def test_a_stale_save_leaves_the_status_alone(account, model):
 
 
 @each_child
-def test_a_new_child_instance_with_the_key_of_an_invoice_overwrites_nothing(account, model):
+def test_new_child_with_an_existing_key_overwrites_nothing(account, model):
     invoice = Invoice.objects.create(provider="shop", external_id="1", reference="order-1")
     invoice.observe_status("paid")
     for fields in ({"id": invoice.pk}, {model._meta.get_ancestor_link(Invoice).attname: invoice.pk}):
@@ -192,7 +192,7 @@ WRITES = {
 
 @each_class
 @pytest.mark.parametrize("write", WRITES)
-def test_a_write_that_names_the_status_is_refused(account, model, write):
+def test_write_of_the_status_is_refused(account, model, write):
     invoice = make(model)
     invoice.status = "canceled"
     with pytest.raises(ValueError, match=r"Only the methods .* write 'status'"):
@@ -201,7 +201,7 @@ def test_a_write_that_names_the_status_is_refused(account, model, write):
 
 
 @each_class
-def test_the_host_may_write_its_own_columns(account, model):
+def test_project_may_write_other_columns(account, model):
     invoice = make(model)
     row(invoice).observe_status("paid")
     assert model.objects.filter(pk=invoice.pk).update(reference="a") == 1

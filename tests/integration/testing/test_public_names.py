@@ -9,11 +9,11 @@ from django_invoice_cancel import testing
 
 
 @pytest.mark.parametrize("name", testing.__all__)
-def test_name_is_there(name):
+def test_public_name_can_be_imported(name):
     assert getattr(testing, name).__name__ == name
 
 
-def test_other_names_are_not_there():
+def test_unknown_name_raises_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'Scripted'"):
         testing.Scripted  # noqa: B018
 
@@ -27,6 +27,6 @@ def test_other_names_are_not_there():
     ],
     ids=["sandbox", "scripted", "conformance"],
 )
-def test_import_brings_no_more_than_is_needed(statement, absent):
+def test_import_loads_only_required_packages(statement, absent):
     code = f"{statement}\nimport sys\nprint(*sorted(set({absent!r}) & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []

@@ -26,7 +26,7 @@ def end_of(script, *arguments, var, **env):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", FREE)
-def test_port_that_is_taken_is_named(tmp_path, option):
+def test_port_in_use_is_reported(tmp_path, option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         arguments = [each for pair in (FREE | {option: port}).items() for each in pair]
@@ -41,7 +41,7 @@ def test_port_that_is_taken_is_named(tmp_path, option):
 @pytest.mark.slow
 @pytest.mark.parametrize("option", FREE)
 @pytest.mark.parametrize("text", ["-1", "65536", "http", "8000.0", ""])
-def test_port_that_is_none_is_a_usage_error(tmp_path, option, text):
+def test_invalid_port_is_a_usage_error(tmp_path, option, text):
     code, errors = end_of("serve.py", f"{option}={text}", var=tmp_path)
     assert code == 2
     assert (
@@ -51,7 +51,7 @@ def test_port_that_is_none_is_a_usage_error(tmp_path, option, text):
 
 
 @pytest.mark.slow
-def test_sandbox_alone_names_a_port_that_is_taken():
+def test_sandbox_command_reports_a_port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "django_invoice_cancel.testing.sandbox", "--port", port]
@@ -67,7 +67,7 @@ def test_sandbox_alone_names_a_port_that_is_taken():
 @pytest.mark.parametrize(
     "url", ["redis://127.0.0.1:1/0", "http://127.0.0.1:1", "redis://nowhere.invalid/0", "unix:///nowhere", "127.0.0.1"]
 )
-def test_missing_redis_is_named(tmp_path, url):
+def test_missing_redis_is_reported(tmp_path, url):
     if not (importlib.util.find_spec("redis") and importlib.util.find_spec("celery")):
         pytest.skip("only with the dependency group celery")
     arguments = ("--workers", "celery", "--port", "0", "--sandbox-port", "0")
@@ -90,7 +90,7 @@ DATABASES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["serve.py", "demo.py"])
 @pytest.mark.parametrize(("url", "why"), DATABASES.values(), ids=DATABASES)
-def test_unusable_database_is_named(tmp_path, script, url, why):
+def test_unusable_database_is_reported(tmp_path, script, url, why):
     if not importlib.util.find_spec("MySQLdb" if url.startswith("mysql") else "psycopg"):
         pytest.skip("only with the drivers")
     arguments = [each for pair in FREE.items() for each in pair] if script == "serve.py" else []
@@ -103,7 +103,7 @@ def test_unusable_database_is_named(tmp_path, script, url, why):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["serve.py", "demo.py"])
-def test_folder_that_cannot_be_written_is_named(script):
+def test_unwritable_folder_is_reported(script):
     arguments = [each for pair in FREE.items() for each in pair] if script == "serve.py" else []
     code, errors = end_of(script, *arguments, var=Path("/dev/null/var"))
     assert code == 1
@@ -141,7 +141,7 @@ OLD = list(old_pythons()) or [pytest.param(None, "", marks=pytest.mark.skip("onl
 
 @pytest.mark.parametrize("script", ["serve.py", "demo.py"])
 @pytest.mark.parametrize(("python", "version"), OLD)
-def test_old_python_is_named(python, version, script):
+def test_old_python_is_reported(python, version, script):
     ended = subprocess.run([python, EXAMPLE / script], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert ended.stdout == ""
@@ -188,7 +188,7 @@ def test_groups_are_read_with_those_they_include():
     assert any(requirement.startswith("pytest-django") for requirement in pinned)
 
 
-def test_unknown_group_is_named(tmp_path):
+def test_unknown_group_is_reported(tmp_path):
     command = [sys.executable, ROOT / "tools" / "bootstrap.py", "--venv", str(tmp_path / "venv"), "--groups", "tset"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
@@ -198,7 +198,7 @@ def test_unknown_group_is_named(tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
-def test_python_without_django_is_named():
+def test_python_without_django_is_reported():
     """It is the machine's own Python, not that of the virtual environment."""
     base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
     command = [base, "-E", "-s", EXAMPLE / "demo.py"]
@@ -209,7 +209,7 @@ def test_python_without_django_is_named():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8"])
-def test_python_starts_in_a_path_with_other_letters(tmp_path, locale):
+def test_python_starts_in_a_path_with_non_ascii_letters(tmp_path, locale):
     place = tmp_path / "проект ü"
     package = place / "src" / "found_there"
     package.mkdir(parents=True)
@@ -244,7 +244,7 @@ def load(name, path):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_make_clean_removes_what_the_example_leaves_and_nothing_else(tmp_path):
+def test_make_clean_removes_only_generated_files(tmp_path):
     kept = ["Makefile", "example_project/serve.py", "docs/page.md"]
     left = [
         "example_project/var/example.sqlite3",

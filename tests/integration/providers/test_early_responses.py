@@ -9,7 +9,7 @@ from django_invoice_cancel.exceptions import CancelNotProcessed
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.providers.transport import silence
 from django_invoice_cancel.testing import make_invoice
-from tests.integration.providers.transport.faults import FaultServer, Peer, answer, make_certificates
+from tests.integration.providers.transport.fault_server import FaultServer, Peer, answer, make_certificates
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +75,7 @@ def early_and_then(wire: bytes, true_answer: bytes):
 
 
 @pytest.mark.parametrize("form", CANCEL_FORMS)
-def test_cancellation_that_is_answered_before_it_is_sent_is_not_sent(settings, provider, tls, form):
+def test_cancellation_with_an_early_response_is_not_sent(settings, provider, tls, form):
     behave = early_and_then(CANCEL_FORMS[form](provider), answer(REFUSED[provider], "400 Bad Request"))
     with FaultServer(behave, tls=tls) as server:
         set_up(settings, provider, server)
@@ -109,7 +109,7 @@ def test_invoice_is_canceled_once_the_server_has_recovered(settings, provider, t
 
 
 @pytest.mark.parametrize("number", [0, 1, 2], ids=["open", "paid", "canceled"])
-def test_lookup_that_is_answered_before_it_is_sent_teaches_nothing(settings, provider, tls, number):
+def test_lookup_with_an_early_response_changes_nothing(settings, provider, tls, number):
     wire = found(provider, WORDS[provider][number])
     with FaultServer(early_and_then(wire, wire), tls=tls) as server:
         set_up(settings, provider, server)

@@ -21,7 +21,7 @@ def made(status, provider):
     return make_invoice(status, provider=provider, external_id=invoice_id(provider, 1), amount="100.00", currency="USD")
 
 
-def test_cancel_asks_first_and_says_what_came_of_it(window, sandbox):
+def test_cancel_asks_for_confirmation_and_shows_its_result(window, sandbox):
     invoice = made("created", "firekassa")
     window.open_invoice(invoice.pk)
     window.offer("cancel").click()
@@ -35,7 +35,7 @@ def test_cancel_asks_first_and_says_what_came_of_it(window, sandbox):
     assert sandbox.count("cancel", invoice.external_id) == 1
 
 
-def test_check_finds_out_at_once_where_the_provider_can_be_asked(window, sandbox):
+def test_check_resolves_the_doubt_at_once_if_the_provider_supports_lookups(window, sandbox):
     invoice = made("in_doubt", "cryptocloud")
     sandbox.set_status(invoice.external_id, "canceled")
     window.open_invoice(invoice.pk)
@@ -49,7 +49,7 @@ def test_check_finds_out_at_once_where_the_provider_can_be_asked(window, sandbox
     assert sandbox.count("lookup", invoice.external_id) == 1
 
 
-def test_check_asks_first_where_it_repeats_the_cancel(window, sandbox):
+def test_check_asks_for_confirmation_before_it_repeats_a_request(window, sandbox):
     invoice = made("in_doubt", "firekassa")
     window.open_invoice(invoice.pk)
     window.offer("check").click()
@@ -61,7 +61,7 @@ def test_check_asks_first_where_it_repeats_the_cancel(window, sandbox):
     assert sandbox.count("cancel", invoice.external_id) == 1
 
 
-def test_resolve_takes_a_decision_with_its_reason_and_asks_nobody(window, sandbox):
+def test_resolve_records_a_decision_without_a_request(window, sandbox):
     invoice = made("in_doubt", "firekassa")
     window.open_invoice(invoice.pk)
     window.offer("resolve").click()
@@ -75,7 +75,7 @@ def test_resolve_takes_a_decision_with_its_reason_and_asks_nobody(window, sandbo
     assert sandbox.summary()["totals"] == {}
 
 
-def test_late_money_is_marked_as_handled_with_a_note(window, sandbox):
+def test_payment_after_a_cancellation_is_marked_as_handled_with_a_note(window, sandbox):
     invoice = made("paid_after_cancel", "cryptocloud")
     window.open_list()
     window.page.locator(".ic-attention .ic-items a").click()

@@ -13,7 +13,7 @@ from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, connections
 
 from .conftest import TOKEN, Connect, Serve
-from .faults import CHUNKED, Behaviour, answer, drips, floods, replies, unframed
+from .fault_server import CHUNKED, Behaviour, answer, drips, floods, replies, unframed
 
 BOMB = gzip.compress(b"\0" * 50_000_000)
 
@@ -37,7 +37,9 @@ def ask(serve: Serve, connect: Connect, behave: Behaviour) -> Exchange:
     ],
 )
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-def test_whole_json_is_an_answer(serve: Serve, connect: Connect, body: bytes, expected: object, framing: str) -> None:
+def test_complete_json_is_an_answer(
+    serve: Serve, connect: Connect, body: bytes, expected: object, framing: str
+) -> None:
     chunks = CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     wire = {"length": answer(body), "chunked": chunks, "close": unframed(body)}[framing]
 
@@ -68,7 +70,7 @@ def test_whole_json_is_an_answer(serve: Serve, connect: Connect, body: bytes, ex
     ],
     ids=lambda body: ascii(body[:12]),
 )
-def test_what_is_not_json_is_an_answer_without_json(serve: Serve, connect: Connect, body: bytes) -> None:
+def test_other_content_is_an_answer_without_json(serve: Serve, connect: Connect, body: bytes) -> None:
     exchange = ask(serve, connect, replies(answer(body, "502 Bad Gateway")))
 
     assert exchange.kind == Kind.ANSWER
@@ -96,7 +98,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("case", EMPTY)
-def test_empty_body_counts_only_if_its_head_proves_it(serve: Serve, connect: Connect, case: str) -> None:
+def test_body_is_empty_only_if_the_header_proves_it(serve: Serve, connect: Connect, case: str) -> None:
     wire, kind, is_empty = EMPTY[case]
 
     exchange = ask(serve, connect, replies(wire))
@@ -117,7 +119,9 @@ def test_empty_body_counts_only_if_its_head_proves_it(serve: Serve, connect: Con
     ],
     ids=["short", "unframed", "gzip", "br"],
 )
-def test_unreadable_body_is_in_doubt_and_keeps_the_head(serve: Serve, connect: Connect, wire: str, status: int) -> None:
+def test_unreadable_body_is_in_doubt_and_its_headers_are_kept(
+    serve: Serve, connect: Connect, wire: str, status: int
+) -> None:
     exchange = ask(serve, connect, replies((wire % status).encode()))
 
     assert exchange.kind == Kind.IN_DOUBT
@@ -130,7 +134,7 @@ def test_unreadable_body_is_in_doubt_and_keeps_the_head(serve: Serve, connect: C
     assert exchange.text == ""
 
 
-def test_identity_is_no_encoding(serve: Serve, connect: Connect) -> None:
+def test_encoding_identity_is_accepted(serve: Serve, connect: Connect) -> None:
     exchange = ask(serve, connect, replies(answer(b"{}", "200 OK", "Content-Encoding: Identity")))
 
     assert exchange.is_json
@@ -194,7 +198,7 @@ def test_endless_answer_takes_less_than_20_mb(serve: Serve, behave: Behaviour) -
     assert server.executed_once_there_are(2) == 2
 
 
-def test_text_is_masked_before_it_is_cut(serve: Serve, connect: Connect) -> None:
+def test_text_is_masked_before_it_is_shortened(serve: Serve, connect: Connect) -> None:
     """A token that straddles the cut would otherwise leave half of itself."""
     body = b"x" * 490 + TOKEN.encode() + b"y" * 100
 
@@ -231,20 +235,20 @@ def test_answer_is_read_before_it_is_masked(serve: Serve, connect: Connect, toke
     assert server.executed == 1
 
 
-def test_letters_of_other_alphabets_are_kept_for_people(serve: Serve, connect: Connect) -> None:
+def test_letters_of_other_alphabets_are_kept(serve: Serve, connect: Connect) -> None:
     exchange = ask(serve, connect, replies(answer(b'{"message":"\\u043d\\u0435\\u0442"}', "422 No")))
 
     assert exchange.text == '{"message": "нет"}'
 
 
-def test_drip_within_the_deadline_is_read(serve: Serve, connect: Connect) -> None:
+def test_slow_response_within_the_deadline_is_read(serve: Serve, connect: Connect) -> None:
     exchange = ask(serve, connect, drips(answer(b"", length=2), lambda: iter([b"{", b"}"]), seconds=0.02))
 
     assert exchange.json == {}
 
 
 @pytest.mark.parametrize("head", [b"200 OK\r\nContent-Length: 0", b"204 No Content"], ids=["length 0", "204"])
-def test_without_hooks_an_empty_body_is_never_proven(
+def test_without_hooks_no_body_is_known_to_be_empty(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, head: bytes
 ) -> None:
     """The head may have been cut right behind its length, and nothing would tell."""

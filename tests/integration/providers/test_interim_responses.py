@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from django_invoice_cancel.models import Invoice
-from tests.integration.providers.transport.faults import FaultServer, answer
+from tests.integration.providers.transport.fault_server import FaultServer, answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -20,7 +20,9 @@ LANGUAGES = {"English": ("en-US", "Stop", "Download as CSV"), "Russian": ("ru-RU
 
 
 @pytest.mark.parametrize(("locale", "stop", "download"), LANGUAGES.values(), ids=LANGUAGES)
-def test_operator_cancels_1200_and_settles_those_in_doubt(open_window, sandbox, invoices, locale, stop, download):
+def test_operator_cancels_1200_invoices_and_resolves_those_in_doubt(
+    open_window, sandbox, invoices, locale, stop, download
+):
     for _ in range(10):  # mixed: answers that fail in a row would pause the provider
         for provider, lost in (("cryptocloud", 2), ("firekassa", 3)):
             invoices(lost, provider, "reset_after")
@@ -82,7 +84,7 @@ def test_operator_cancels_1200_and_settles_those_in_doubt(open_window, sandbox, 
     assert window.counts() == {"canceled": shown(1150, locale), "in_doubt": "50"}
 
 
-def test_without_javascript_each_click_does_a_slice(open_window, sandbox, invoices, monkeypatch):
+def test_without_javascript_each_click_executes_a_slice(open_window, sandbox, invoices, monkeypatch):
     monkeypatch.setattr(admin, "ITEM_BATCH_SIZE", 5)
     made = invoices(6, "cryptocloud") + invoices(6, "firekassa")
     window = open_window(java_script_enabled=False)

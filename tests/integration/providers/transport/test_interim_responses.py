@@ -11,7 +11,7 @@ from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport, connections
 
 from .conftest import Connect, Serve
-from .faults import Behaviour, Certificates, Peer, Request, answer, drips, floods, keeps_alive
+from .fault_server import Behaviour, Certificates, Peer, Request, answer, drips, floods, keeps_alive
 
 INTERIM = [status for status in range(100, 200) if status != 101]
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
@@ -59,7 +59,7 @@ def test_each_interim_status_is_skipped(serve: Serve, connect: Connect) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 7, 300])
 @pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "tls"])
-def test_final_answer_is_read_however_many_interim_answers_come(
+def test_final_response_is_read_after_any_number_of_interim_responses(
     count: int,
     is_tls: bool,
     serve: Serve,
@@ -77,7 +77,7 @@ def test_final_answer_is_read_however_many_interim_answers_come(
     assert server.executed == 1
 
 
-def test_interim_answer_that_comes_in_pieces_is_skipped(serve: Serve, connect: Connect) -> None:
+def test_split_interim_response_is_skipped(serve: Serve, connect: Connect) -> None:
     pieces = [HINTS[i : i + 5] for i in range(0, len(HINTS), 5)]
     server = serve(announces(*pieces))
 
@@ -87,7 +87,7 @@ def test_interim_answer_that_comes_in_pieces_is_skipped(serve: Serve, connect: C
     assert server.executed == 1
 
 
-def test_interim_answer_never_shifts_the_answers_of_later_requests(serve: Serve, connect: Connect) -> None:
+def test_interim_response_does_not_shift_later_responses(serve: Serve, connect: Connect) -> None:
     """The final answer to the first request must not be read as the answer to the second."""
     server = serve(announces(HINTS))
     transport = connect(server.url)
@@ -136,7 +136,7 @@ def test_switched_protocol_is_in_doubt_and_closes_the_connection(serve: Serve, c
     ],
     ids=["now and then", "without a pause", "a header without an end"],
 )
-def test_interim_answers_without_an_end_end_at_the_deadline(behave: Behaviour, serve: Serve, connect: Connect) -> None:
+def test_endless_interim_responses_end_at_the_deadline(behave: Behaviour, serve: Serve, connect: Connect) -> None:
     server = serve(behave)
     begin = monotonic()
 
@@ -150,7 +150,7 @@ def test_interim_answers_without_an_end_end_at_the_deadline(behave: Behaviour, s
 @pytest.mark.parametrize(
     "broken", [b"HTTP/1.1 103 Early", b"HTTP/1.1 103 X\r\n", b"HTTP/1.1 103 X\r\nno header\r\n\r\n"]
 )
-def test_broken_interim_answer_is_in_doubt(broken: bytes, serve: Serve, connect: Connect) -> None:
+def test_malformed_interim_response_is_in_doubt(broken: bytes, serve: Serve, connect: Connect) -> None:
     def behave(peer: Peer) -> None:
         peer.read_request()
         peer.send(broken)
@@ -165,7 +165,7 @@ def test_broken_interim_answer_is_in_doubt(broken: bytes, serve: Serve, connect:
     assert server.executed == 1
 
 
-def test_interim_answer_and_then_nothing_is_no_answer(serve: Serve, connect: Connect) -> None:
+def test_interim_response_without_a_final_one_is_in_doubt(serve: Serve, connect: Connect) -> None:
     def behave(peer: Peer) -> None:
         peer.read_request()
         peer.send(HINTS)
@@ -180,7 +180,7 @@ def test_interim_answer_and_then_nothing_is_no_answer(serve: Serve, connect: Con
     assert server.executed == 1
 
 
-def test_without_hooks_an_interim_answer_is_in_doubt_and_shifts_nothing(
+def test_without_hooks_an_interim_response_is_in_doubt(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connections that do not report are used for one request each."""

@@ -6,7 +6,7 @@ from django_invoice_cancel.domain.outcomes import Code
 from django_invoice_cancel.providers.transport import Deadline, Exchange, Kind, Transport
 
 from .conftest import Connect, Serve
-from .faults import Peer, after_request, answer, hang, keeps_alive, replies, sends
+from .fault_server import Peer, after_request, answer, hang, keeps_alive, replies, sends
 
 STATUS_LINES = {
     "four digits": b"HTTP/1.1 2000 OK",
@@ -160,7 +160,7 @@ def post(transport: Transport, seconds: float = 5) -> Exchange:
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_answer_in_another_syntax_is_in_doubt(case: str, serve: Serve, connect: Connect) -> None:
+def test_response_with_invalid_syntax_is_in_doubt(case: str, serve: Serve, connect: Connect) -> None:
     """The connection stays open, so that nothing but the syntax decides, and no later request uses it."""
     odd = after_request(sends(ODD[case]), hang)
     server = serve(lambda peer: (odd if peer.number == 1 else keeps_alive())(peer))
@@ -178,7 +178,7 @@ def test_answer_in_another_syntax_is_in_doubt(case: str, serve: Serve, connect: 
 
 
 @pytest.mark.parametrize("cut", CUT)
-def test_chunked_answer_without_its_end_is_in_doubt(cut: str, serve: Serve, connect: Connect) -> None:
+def test_chunked_response_without_its_last_chunk_is_in_doubt(cut: str, serve: Serve, connect: Connect) -> None:
     server = serve(replies(chunked(CUT[cut])))
 
     exchange = post(connect(server.url))
@@ -190,7 +190,7 @@ def test_chunked_answer_without_its_end_is_in_doubt(cut: str, serve: Serve, conn
 
 
 @pytest.mark.parametrize("case", PLAIN)
-def test_answer_in_plain_syntax_is_read(case: str, serve: Serve, connect: Connect) -> None:
+def test_response_with_valid_syntax_is_read(case: str, serve: Serve, connect: Connect) -> None:
     server = serve(replies(PLAIN[case]))
 
     exchange = post(connect(server.url))
@@ -202,7 +202,7 @@ def test_answer_in_plain_syntax_is_read(case: str, serve: Serve, connect: Connec
 
 
 @pytest.mark.parametrize("case", ["a trailing space", "two equal ones", "two different ones", "a list of equal ones"])
-def test_status_of_an_answer_with_an_odd_length_is_kept(case: str, serve: Serve, connect: Connect) -> None:
+def test_http_status_is_kept_if_the_length_is_invalid(case: str, serve: Serve, connect: Connect) -> None:
     server = serve(replies(with_headers(LENGTHS[case]).replace(b"200 OK", b"429 Slow")))
 
     exchange = post(connect(server.url))
@@ -225,7 +225,7 @@ def test_status_of_an_answer_with_an_odd_length_is_kept(case: str, serve: Serve,
     ids=["at the top", "with equal values", "within an object", "deep within lists", "escaped", "empty"],
 )
 @pytest.mark.parametrize("is_framed", [True, False], ids=["framed", "unframed"])
-def test_json_with_a_key_twice_is_not_read(body: bytes, is_framed: bool, serve: Serve, connect: Connect) -> None:
+def test_json_with_a_duplicate_key_is_not_read(body: bytes, is_framed: bool, serve: Serve, connect: Connect) -> None:
     wire = answer(body) if is_framed else b"HTTP/1.1 200 OK\r\n\r\n" + body
     server = serve(replies(wire))
 
@@ -238,7 +238,7 @@ def test_json_with_a_key_twice_is_not_read(body: bytes, is_framed: bool, serve: 
     assert server.executed == 1
 
 
-def test_equal_keys_of_different_objects_are_no_contradiction(serve: Serve, connect: Connect) -> None:
+def test_equal_keys_of_different_objects_are_allowed(serve: Serve, connect: Connect) -> None:
     body = b'{"a": {"a": [{"a": 1}, {"a": 2}]}}'
     server = serve(replies(answer(body)))
 
@@ -246,7 +246,7 @@ def test_equal_keys_of_different_objects_are_no_contradiction(serve: Serve, conn
     assert server.executed == 1
 
 
-def test_several_headers_about_the_connection_close_it_if_one_does(serve: Serve, connect: Connect) -> None:
+def test_connection_is_closed_if_one_of_its_headers_is_close(serve: Serve, connect: Connect) -> None:
     """A server that closes an open connection loses the race with the next request."""
 
     def behave(peer: Peer) -> None:
