@@ -54,6 +54,10 @@ class Row:
     """If not: the port refuses (``plain`` and proxies) or its backlog is full (``has_backlog``)."""
     has_backlog: bool = False
 
+    @property
+    def is_ended_by_deadline(self) -> bool:
+        return any(word in self.name for word in ("timeout", "hang", "never reads"))
+
 
 def early_answer(peer: fault_server.Peer) -> None:
     peer.read_head()
