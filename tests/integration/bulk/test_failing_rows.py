@@ -115,7 +115,7 @@ def test_row_that_is_unlocked_in_time_is_canceled_in_the_same_run(scripted, make
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bad", [["000000"], ["000049", "000050"], ["000119"], ["000003", "000055", "000110"]])
-def test_rows_whose_claims_fail_cost_no_other_row_its_turn(scripted, make, refused, bad):
+def test_rows_whose_claims_fail_do_not_skip_other_rows(scripted, make, refused, bad):
     shop = scripted()
     invoices = make(120)
     with refused("UPDATE", *[key_of(each) for each in bad]):
@@ -127,7 +127,7 @@ def test_rows_whose_claims_fail_cost_no_other_row_its_turn(scripted, make, refus
     assert count_invoices_by_log_rows() == {2: 120 - len(bad)}
 
 
-def test_trigger_that_refuses_one_row_stops_no_other(scripted, make):
+def test_database_trigger_that_rejects_one_row_does_not_stop_the_others(scripted, make):
     """No lock and no lost connection: the database has a rule of its own."""
     if connection.vendor != "sqlite":
         pytest.skip("the trigger is SQLite's")
@@ -150,7 +150,7 @@ def test_trigger_that_refuses_one_row_stops_no_other(scripted, make):
 
 
 @pytest.mark.parametrize("options", [{"concurrency": 1}, {"rate": 50.0}], ids=["one thread", "a rate"])
-def test_failing_row_stops_no_run_that_claims_one_at_a_time(scripted, make, refused, options):
+def test_failing_row_does_not_stop_a_run_that_claims_single_rows(scripted, make, refused, options):
     shop = scripted(**options)
     invoices = make(4)
     with refused("UPDATE", key_of("000001")):
@@ -171,7 +171,7 @@ def test_run_of_rows_that_all_fail_ends_with_a_result_for_each(scripted, make, r
     assert count_statuses() == {"created": 5}
 
 
-def test_answers_are_recorded_while_locked_rows_are_waited_for(scripted, make, locked):
+def test_answers_are_recorded_while_the_run_waits_for_locked_rows(scripted, make, locked):
     """Each of the ten costs a lock time-out. What was sent is recorded between them, not after the last one."""
     shop = scripted()
     make(60)
@@ -207,7 +207,7 @@ def test_row_that_cannot_be_read_again_is_skipped(scripted, make, refused):
     assert count_statuses() == {"canceled": 59, "paid": 1}
 
 
-def test_claim_that_cannot_be_given_back_keeps_no_other_from_its_turn(scripted, make, refused, clock):
+def test_claim_that_cannot_be_released_does_not_skip_other_rows(scripted, make, refused, clock):
     """The claims got old; one of them is locked when they are given back. Reconcile finds it later."""
     shop = scripted(concurrency=1, deadline=15, CLAIM_TTL=300)
     invoices = make(10)
@@ -244,7 +244,7 @@ HOUR_AGO = timedelta(hours=1)
 
 
 @pytest.mark.parametrize("status", ["in_doubt", "canceling"], ids=["in doubt", "abandoned"])
-def test_reconcile_of_a_failing_row_looks_the_others_up(scripted, make, refused, status):
+def test_reconcile_with_a_failing_row_looks_up_the_others(scripted, make, refused, status):
     shop = scripted()
     past = utc_now() - HOUR_AGO
     invoices = make(30, status=status, claim_expires_at=past, next_check_at=past)
@@ -274,7 +274,7 @@ def test_locked_row_is_reconciled_later_and_the_others_now(scripted, make, locke
     assert shop.cancel_count == 0
 
 
-def test_row_whose_repeat_fails_stops_no_other(scripted, make, refused):
+def test_row_whose_repeated_request_fails_does_not_stop_the_others(scripted, make, refused):
     """Without lookup each invoice is reconciled by a repeat of its cancel request."""
     shop = scripted(supports_lookup=False, is_repeat_harmless=True)
     past = utc_now() - HOUR_AGO

@@ -86,7 +86,7 @@ def go_on(results):
 @pytest.mark.slow
 @pytest.mark.parametrize("fork", FORKS)
 @pytest.mark.parametrize("act", [leave, forget, go_on], ids=["unwinds", "closes", "goes on"])
-def test_child_of_a_bulk_run_changes_nothing(gate, make, fork, act):
+def test_forked_child_of_a_bulk_run_changes_nothing(gate, make, fork, act):
     shop, opened = gate
     results = cancel_invoices(make(40))
     first = next(results)
@@ -103,7 +103,7 @@ def test_child_of_a_bulk_run_changes_nothing(gate, make, fork, act):
 
 
 @pytest.mark.parametrize("fork", FORKS)
-def test_child_that_unwinds_a_slice_gives_back_no_lease(gate, make, fork):
+def test_forked_child_of_a_slice_releases_no_lease(gate, make, fork):
     shop, opened = gate
     operation = operations.start(make(40), actor="Ada")
     parent, leased = os.getpid(), []

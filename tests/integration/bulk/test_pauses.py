@@ -25,7 +25,7 @@ def short_pauses(monkeypatch):
     monkeypatch.setattr(workers, "MIN_RATE_PAUSE_SECONDS", 0.02)
 
 
-def test_rejected_credentials_stop_the_provider_at_once(scripted, make):
+def test_rejected_credentials_pause_the_provider_at_once(scripted, make):
     """401 at the 50th of 500: at most ``concurrency`` more requests, the pause is written, the others are unchanged."""
     shop = scripted(concurrency=8)
     shop.next_cancels(*["canceled"] * 49)
@@ -48,7 +48,7 @@ def test_rejected_credentials_stop_the_provider_at_once(scripted, make):
 
 
 @pytest.mark.slow
-def test_other_provider_goes_on(scripted, make):
+def test_other_provider_continues_during_a_pause(scripted, make):
     broken, good = scripted("broken", "good"), ScriptedProvider.of("good")
     broken.all_cancels("bad_credentials")
     make(100, "broken")
@@ -61,7 +61,7 @@ def test_other_provider_goes_on(scripted, make):
 
 
 @pytest.mark.slow
-def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, make, clock):
+def test_provider_that_always_times_out_leaves_few_invoices_in_doubt(scripted, make, clock):
     """5,000 invoices, no answer to any: at most 5 + concurrency are in doubt. When it is back the next run goes on."""
     shop = scripted(concurrency=8)
     shop.all_cancels("in_doubt")
@@ -83,7 +83,7 @@ def test_provider_that_times_out_on_everything_leaves_few_in_doubt(scripted, mak
 
 
 @pytest.mark.slow
-def test_after_a_pause_one_probe_goes_first(scripted, make, clock, monkeypatch):
+def test_one_probe_is_sent_first_after_a_pause(scripted, make, clock, monkeypatch):
     """It is still down: one claim, one request, however long its answer takes, and the pause begins anew."""
     shop = scripted(concurrency=8)
     shop.all_cancels("in_doubt")
@@ -112,7 +112,7 @@ def test_after_a_pause_one_probe_goes_first(scripted, make, clock, monkeypatch):
     assert count_answers() == {"no_answer": lost + 1}
 
 
-def test_five_lost_answers_pause_and_four_do_not(scripted, make):
+def test_five_lost_answers_pause_a_provider_and_four_do_not(scripted, make):
     shop = scripted(concurrency=1)
     shop.next_cancels(*["in_doubt"] * 4, "canceled", *["in_doubt"] * 4)
     make(50).cancel()
@@ -122,7 +122,7 @@ def test_five_lost_answers_pause_and_four_do_not(scripted, make):
     assert ProviderState.objects.get().failures == 0
 
 
-def test_answer_about_the_invoice_ends_the_count_whatever_it_says(scripted, make):
+def test_any_answer_about_an_invoice_resets_the_failure_count(scripted, make):
     shop = scripted(concurrency=1)
     shop.next_cancels(*["in_doubt", "in_doubt", "in_doubt", "in_doubt", "refused"] * 4)
     make(20).cancel()
@@ -144,7 +144,7 @@ def test_pause_of_another_process_is_read_before_each_group(shop, make):
     assert count_answers() == {"canceled": shop.cancel_count}
 
 
-def test_pause_that_is_there_before_sends_nothing(shop, make):
+def test_existing_pause_prevents_all_requests(shop, make):
     invoices = make(120)
     invoices._writer.pause("shop", "rate_limited", 61)
     assert count_codes(cancel_invoices(invoices)) == {"provider_paused": 120}
@@ -157,7 +157,7 @@ def test_pause_that_is_there_before_sends_nothing(shop, make):
     ("seconds", "expected", "status", "rows"),
     [(59, {"canceled": 9}, "canceled", {2: 9}), (61, {"provider_paused": 9}, "created", {})],
 )
-def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
+def test_run_waits_for_a_pause_of_a_minute_but_not_for_a_longer_one(
     shop, make, clock, monkeypatch, seconds, expected, status, rows
 ):
     """Waiting moves the clock on, ten seconds at a time."""
@@ -170,7 +170,7 @@ def test_pause_of_a_minute_is_waited_for_and_a_longer_one_is_not(
     assert count_invoices_by_log_rows() == rows
 
 
-def test_limit_of_nothing_waits_for_no_pause(shop, make, clock, monkeypatch):
+def test_limit_of_zero_does_not_wait_for_a_pause(shop, make, clock, monkeypatch):
     monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
     invoices = make(9)
     invoices._writer.pause("shop", "rate_limited", 59)
@@ -191,7 +191,7 @@ def ticking(collect, clock):
     return tick
 
 
-def test_429_for_a_moment_costs_one_more_try_each(scripted, make, short_pauses):
+def test_short_429_repeats_each_request_once(scripted, make, short_pauses):
     """No invoice without a final answer, none accepted twice, and only those that met the 429 are sent again."""
     shop = scripted(concurrency=8)
     shop.next_cancels(*["canceled"] * 60, *[limited(retry_after=0.05)] * 3)
@@ -208,7 +208,7 @@ def test_429_for_a_moment_costs_one_more_try_each(scripted, make, short_pauses):
 
 
 @pytest.mark.slow
-def test_429_on_a_real_socket_is_waited_for(sandbox, at_sandbox):
+def test_run_waits_for_a_429_from_a_real_server(sandbox, at_sandbox):
     invoices = at_sandbox(150, provider="firekassa")
     sandbox.script("*", ["ordinary"] * 40 + ["rate_limited"] * 2)
     report = invoices.cancel()
@@ -221,7 +221,7 @@ def test_429_on_a_real_socket_is_waited_for(sandbox, at_sandbox):
     assert count_answers() == {"canceled": 150, "rate_limited": 2}
 
 
-def test_invoice_meets_two_429_and_is_not_processed(scripted, make, short_pauses):
+def test_invoice_with_two_429_answers_is_not_processed(scripted, make, short_pauses):
     shop = scripted(concurrency=1)
     invoices = make(3)
     shop.next_cancels(limited(0.01), limited(0.01), external_id="000001")
@@ -237,7 +237,7 @@ def test_invoice_meets_two_429_and_is_not_processed(scripted, make, short_pauses
 
 
 @pytest.mark.slow
-def test_endless_429_is_probed_ever_more_rarely_and_then_passed_over(scripted, make, monkeypatch, clock):
+def test_endless_429_is_probed_at_growing_intervals_and_then_skipped(scripted, make, monkeypatch, clock):
     """Retry-After says one second, each time: 1, 2, 4 ... 64 seconds between the probes, then the rest is skipped."""
     monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
     shop = scripted(concurrency=4)
@@ -253,9 +253,7 @@ def test_endless_429_is_probed_ever_more_rarely_and_then_passed_over(scripted, m
 @pytest.mark.parametrize(
     ("retry_after", "given_back"), [(4.0, False), (6.0, True)], ids=["up to 5 s they wait", "longer: given back"]
 )
-def test_claims_that_meet_a_pause_are_given_back_where_it_is_long(
-    scripted, make, clock, monkeypatch, retry_after, given_back
-):
+def test_claims_are_released_when_a_long_pause_begins(scripted, make, clock, monkeypatch, retry_after, given_back):
     shop = scripted(concurrency=1)
     shop.next_cancels("canceled", limited(retry_after))
     seen = []
@@ -277,7 +275,7 @@ def test_claims_that_meet_a_pause_are_given_back_where_it_is_long(
     assert count_answers() == {"canceled": 10, "rate_limited": 1}
 
 
-def test_given_back_invoice_that_was_paid_meanwhile_is_told_as_its_row_says(scripted, make, monkeypatch):
+def test_released_invoice_that_was_paid_is_reported_as_paid(scripted, make, monkeypatch):
     """The webhook comes between claim and give-back: money wins, and the result says so."""
     shop = scripted(concurrency=1)
     shop.next_cancels("bad_credentials")
@@ -310,7 +308,7 @@ def test_unreachable_provider_pauses_after_five(scripted, make):
     assert count_answers() == {"unreachable": shop.cancel_count}
 
 
-def test_waiting_for_a_pause_asks_the_database_for_nothing(shop, make, django_assert_max_num_queries):
+def test_waiting_for_a_pause_makes_no_queries(shop, make, django_assert_max_num_queries):
     invoices = make(3)
     invoices._writer.pause("shop", "rate_limited", 30)
     stop = threading.Event()

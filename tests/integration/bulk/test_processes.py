@@ -82,19 +82,19 @@ def killed_and_reconciled(sandbox, at_sandbox, child_env, settings, times, seed)
 
 
 @pytest.mark.slow
-def test_killed_three_times_it_agrees_with_the_provider_after_reconcile(sandbox, at_sandbox, child_env, settings):
+def test_run_killed_three_times_agrees_with_the_provider_after_reconcile(sandbox, at_sandbox, child_env, settings):
     killed_and_reconciled(sandbox, at_sandbox, child_env, settings, 3, seed=3)
 
 
 @pytest.mark.destructive
-def test_killed_twenty_times_it_agrees_with_the_provider_after_reconcile(sandbox, at_sandbox, child_env, settings):
+def test_run_killed_twenty_times_agrees_with_the_provider_after_reconcile(sandbox, at_sandbox, child_env, settings):
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")  # noqa: T201 - shown where it fails
     killed_and_reconciled(sandbox, at_sandbox, child_env, settings, 20, seed=seed)
 
 
 @pytest.mark.slow
-def test_abandoned_claims_bound_what_a_crash_leaves_in_doubt(sandbox, at_sandbox, child_env, settings):
+def test_crash_leaves_at_most_the_claimed_invoices_in_doubt(sandbox, at_sandbox, child_env, settings):
     """The provider carries out and never answers; the process is killed while it waits for concurrency answers."""
     settings.INVOICE_CANCEL = {"PROVIDERS": sandbox.settings(deadline=2), "CLAIM_TTL": 30, "DOUBT_PERIOD": 60}
     invoices = at_sandbox(150, "silent_after")

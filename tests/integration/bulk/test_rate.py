@@ -51,7 +51,7 @@ def test_two_processes_share_the_rate(sandbox, at_sandbox, child_env):
 
 
 @pytest.mark.django_db
-def test_requests_that_wait_for_a_slot_hold_few_claims(shop, make):
+def test_requests_that_wait_for_the_rate_have_few_claims(shop, make):
     """At one request in 1000 seconds one invoice is claimed, and nothing is asked in a hurry."""
     stop = threading.Event()
     results = cancel_invoices(make(100), rate=0.001, stop=stop)
@@ -67,7 +67,7 @@ def test_requests_that_wait_for_a_slot_hold_few_claims(shop, make):
 
 
 @pytest.mark.django_db
-def test_slots_are_not_spent_on_what_is_not_sent(shop, make):
+def test_invoices_that_are_not_sent_use_no_slot_of_the_rate(shop, make):
     """200 paid invoices among the selected ones take no slot from the one that is open."""
     make(200, status="paid")
     invoices = make(1)
@@ -92,7 +92,7 @@ FAR_AHEAD = {
 @pytest.mark.django_db
 @pytest.mark.parametrize("rate", [0.01, 0.5, 1, 7.5, 100, 1000])
 @pytest.mark.parametrize("ahead", FAR_AHEAD.values(), ids=FAR_AHEAD)
-def test_slot_that_cannot_have_been_reserved_blocks_no_process(shop, make, clock, ahead, rate):
+def test_impossible_slot_blocks_no_process(shop, make, clock, ahead, rate):
     """A run on a machine whose clock is ahead leaves its last slot behind."""
     ProviderState.objects.create(alias="shop", next_send_at=utc_now() + ahead)
     assert [result.code for result in cancel_invoices(make(1), rate=rate)] == ["canceled"]
@@ -114,7 +114,7 @@ def test_slot_at_the_end_of_the_calendar_blocks_no_process(shop, make, ahead):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("rate", "most"), [(0.001, 1), (0.5, 1), (1, 1), (10, 10), (49.5, 49), (1000, 50)])
-def test_every_slot_that_can_be_reserved_is_respected(make, rate, most):
+def test_every_possible_slot_is_respected(make, rate, most):
     """The last slot of a group that was reserved a second ahead is the furthest."""
     writer = make(0)._writer
     with time_machine.travel(utc_now().timestamp(), tick=False) as traveller:
@@ -128,7 +128,7 @@ def test_every_slot_that_can_be_reserved_is_respected(make, rate, most):
 
 
 @pytest.mark.django_db
-def test_clock_that_is_set_back_during_a_run_stops_it_for_no_longer_than_its_slots(shop, make):
+def test_clock_set_back_during_a_run_delays_it_by_at_most_its_slots(shop, make):
     shop.before_send = lambda external_id: traveller.shift(-3600) if external_id == "000002" else None
     with time_machine.travel(utc_now().timestamp(), tick=True) as traveller:
         results = list(cancel_invoices(make(6), rate=20))
@@ -137,7 +137,7 @@ def test_clock_that_is_set_back_during_a_run_stops_it_for_no_longer_than_its_slo
 
 
 @pytest.mark.django_db
-def test_slow_process_blocks_no_fast_one_and_keeps_its_own_rate(shop, make):
+def test_slow_process_does_not_block_a_fast_one_and_keeps_its_own_rate(shop, make):
     stop = threading.Event()
     slow = cancel_invoices(make(3), rate=0.001, stop=stop)
     assert next(slow).code == "canceled"

@@ -50,7 +50,7 @@ SLOW = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SLOW)
-def test_slow_receivers_keep_no_invoice_from_being_sent_once(scripted, make, receive, clock, case):
+def test_slow_receivers_do_not_prevent_any_request(scripted, make, receive, clock, case):
     """While a receiver is called, the threads send what is claimed; only then the clock moves on."""
     seconds, options = SLOW[case]
     shop = scripted(**options)
@@ -77,7 +77,7 @@ def test_slow_receivers_keep_no_invoice_from_being_sent_once(scripted, make, rec
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SLOW)
-def test_run_makes_progress_even_if_all_time_is_spent_in_receivers(scripted, make, receive, clock, case):
+def test_run_makes_progress_with_very_slow_receivers(scripted, make, receive, clock, case):
     """The clock moves before any thread has sent: some claims get old and are made again, not without end."""
     seconds, options = SLOW[case]
     shop = scripted(**options)
@@ -90,7 +90,7 @@ def test_run_makes_progress_even_if_all_time_is_spent_in_receivers(scripted, mak
 
 
 @pytest.mark.slow
-def test_claims_are_sent_before_their_receivers_are_called(scripted, make, receive):
+def test_requests_are_sent_before_the_receivers_of_their_claims_are_called(scripted, make, receive):
     """The receiver waits for the request: it would wait for ever if the request waited for it."""
     shop = scripted(concurrency=4)
     sent = threading.Event()
@@ -104,7 +104,7 @@ def test_claims_are_sent_before_their_receivers_are_called(scripted, make, recei
 
 
 @pytest.mark.slow
-def test_only_the_callers_thread_asks_whether_the_run_should_stop(scripted, make, receive):
+def test_should_stop_is_called_only_in_the_callers_thread(scripted, make, receive):
     """A stored operation reads its row to find out, and worker threads must use no database."""
     shop = scripted(concurrency=4)
     sent = threading.Event()
@@ -142,7 +142,7 @@ def test_answers_do_not_wait_for_slow_receivers(scripted, make, receive, clock):
 
 
 @pytest.mark.slow
-def test_signals_that_wait_are_bounded(scripted, make, receive, clock, monkeypatch):
+def test_number_of_waiting_signals_is_limited(scripted, make, receive, clock, monkeypatch):
     waiting = []
     put = Outbox.put
 
@@ -159,7 +159,7 @@ def test_signals_that_wait_are_bounded(scripted, make, receive, clock, monkeypat
 
 
 @pytest.mark.slow
-def test_each_change_is_signalled_once_in_order_and_as_it_was_written(scripted, make, receive):
+def test_each_change_sends_one_signal_in_order_with_the_written_values(scripted, make, receive):
     shop = scripted()
     seen = []
     receive(lambda invoice, old, new: seen.append((invoice.external_id, old, new, invoice.status)))
@@ -174,7 +174,7 @@ def test_each_change_is_signalled_once_in_order_and_as_it_was_written(scripted, 
 
 
 @pytest.mark.parametrize("how", ["stopped", "closed"])
-def test_run_that_ends_early_has_signalled_what_it_wrote(scripted, make, receive, how):
+def test_run_that_ends_early_has_sent_the_signals_of_its_changes(scripted, make, receive, how):
     shop = scripted()
     seen = Counter()
     receive(lambda invoice, old, new: seen.update([new]))
@@ -190,7 +190,7 @@ def test_run_that_ends_early_has_signalled_what_it_wrote(scripted, make, receive
     assert seen["created"] == count_log_rows("given_back")
 
 
-def test_slow_receivers_of_a_reconcile_delay_no_record(scripted, make, receive, clock):
+def test_slow_receivers_of_a_reconciliation_delay_no_recording(scripted, make, receive, clock):
     shop = scripted()
     for invoice in make(30, status="in_doubt"):
         shop.set_status(invoice.external_id, "canceled")
@@ -204,7 +204,7 @@ def test_slow_receivers_of_a_reconcile_delay_no_record(scripted, make, receive, 
 # -- a payment that a receiver records ------------------------------------------------------------------------
 
 
-def test_payment_that_a_receiver_records_stops_the_request_that_has_not_begun(scripted, make, receive):
+def test_payment_recorded_by_a_receiver_stops_a_request_that_was_not_sent(scripted, make, receive):
     shop = scripted(concurrency=2)
 
     def pay(invoice, old, new):
@@ -223,7 +223,7 @@ def test_payment_that_a_receiver_records_stops_the_request_that_has_not_begun(sc
     assert invoices_with_broken_log() == []
 
 
-def test_payment_of_the_very_first_invoice_stops_its_request(scripted, make, receive):
+def test_payment_of_the_first_invoice_stops_its_request(scripted, make, receive):
     """Its thread is idle, and still waits a moment for the receivers."""
     shop = scripted()
     receive(lambda invoice, old, new: new == "canceling" and invoice.observe_status("paid"))
@@ -237,7 +237,7 @@ def test_payment_of_the_very_first_invoice_stops_its_request(scripted, make, rec
 
 @pytest.mark.parametrize("when", ["canceling", "canceled"])
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-def test_receiver_that_is_interrupted_leaves_no_claim_open(scripted, make, receive, when, interruption):
+def test_interrupted_receiver_leaves_no_open_claim(scripted, make, receive, when, interruption):
     shop = scripted(concurrency=2)
     raised = []
 
@@ -257,7 +257,7 @@ def test_receiver_that_is_interrupted_leaves_no_claim_open(scripted, make, recei
     assert invoices_with_broken_log() == []
 
 
-def test_receiver_that_fails_costs_no_other_signal(scripted, make, receive, caplog):
+def test_failing_receiver_does_not_suppress_other_signals(scripted, make, receive, caplog):
     shop = scripted()
     seen = []
 
@@ -272,7 +272,7 @@ def test_receiver_that_fails_costs_no_other_signal(scripted, make, receive, capl
     assert "a receiver's own bug" in caplog.text
 
 
-def test_late_money_of_a_group_is_signalled(scripted, make):
+def test_late_payment_in_a_group_sends_its_signal(scripted, make):
     shop = scripted()
     told = []
 
@@ -294,7 +294,7 @@ def test_late_money_of_a_group_is_signalled(scripted, make):
     assert shop.cancel_count == 20
 
 
-def test_without_receivers_no_signal_is_kept_and_no_request_waits(scripted, make, monkeypatch):
+def test_without_receivers_no_signal_is_stored_and_no_request_waits(scripted, make, monkeypatch):
     kept = []
     monkeypatch.setattr(run.BulkRun, "_send_signal", lambda self: kept.append(self))
     shop = scripted()

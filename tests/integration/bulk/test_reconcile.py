@@ -40,7 +40,7 @@ def due():
     return Invoice.objects.due_for_reconciling()
 
 
-def test_lookups_go_in_groups_of_the_providers_size(scripted, doubtful):
+def test_lookups_are_grouped_by_the_providers_limit(scripted, doubtful):
     shop = scripted(lookup_group_size=10)
     doubtful(25, shop, "answer_lost")
     with travel_forward(minutes=2):
@@ -53,7 +53,7 @@ def test_lookups_go_in_groups_of_the_providers_size(scripted, doubtful):
 
 
 @pytest.mark.slow
-def test_cryptocloud_is_asked_a_hundred_at_a_time(sandbox, at_sandbox):
+def test_cryptocloud_lookups_contain_up_to_100_invoices(sandbox, at_sandbox):
     invoices = at_sandbox(250)
     results = list(reconcile_invoices(invoices))
     assert count_codes(results) == {"still_open": 250}
@@ -61,7 +61,7 @@ def test_cryptocloud_is_asked_a_hundred_at_a_time(sandbox, at_sandbox):
     assert count_statuses() == {"created": 250}
 
 
-def test_two_that_reconcile_share_the_work(scripted, doubtful):
+def test_two_reconciliations_share_the_work(scripted, doubtful):
     """Both have read the same rows; each invoice is asked about by one of them."""
     shop = scripted(lookup_group_size=5, concurrency=1)
     doubtful(20, shop, "answer_lost")
@@ -81,7 +81,7 @@ def test_two_that_reconcile_share_the_work(scripted, doubtful):
     assert count_answers() == {"no_answer": 20, "observed": 20}
 
 
-def test_invoice_that_another_process_has_is_said_to_be_checked(scripted, doubtful, monkeypatch):
+def test_invoice_that_another_process_looks_up_is_reported_as_being_checked(scripted, doubtful, monkeypatch):
     shop = scripted()
     doubtful(3, shop)
     book = ObservationWriter.book_check
@@ -101,7 +101,7 @@ def test_invoice_that_another_process_has_is_said_to_be_checked(scripted, doubtf
     assert count_answers() == {"no_answer": 3, "still_open": 2}
 
 
-def test_still_open_counts_after_the_doubt_period_only(scripted, doubtful):
+def test_still_open_counts_only_after_the_doubt_period(scripted, doubtful):
     shop = scripted()
     doubtful(3, shop)
     with travel_forward(minutes=2):
@@ -116,7 +116,7 @@ def test_still_open_counts_after_the_doubt_period_only(scripted, doubtful):
     assert count_answers() == {"no_answer": 3, "still_open": 6}
 
 
-def test_unreachable_provider_does_not_advance_the_back_off(scripted, doubtful):
+def test_unreachable_provider_does_not_advance_the_backoff(scripted, doubtful):
     shop = scripted()
     invoices = doubtful(3, shop)
     shop.all_lookups("not_processed")
@@ -133,7 +133,7 @@ def test_unreachable_provider_does_not_advance_the_back_off(scripted, doubtful):
     assert shop.lookup_count == 2
 
 
-def test_paused_provider_is_not_asked(scripted, doubtful):
+def test_paused_provider_gets_no_lookup(scripted, doubtful):
     shop = scripted()
     invoices = doubtful(3, shop)
     with travel_forward(minutes=2):
@@ -145,7 +145,7 @@ def test_paused_provider_is_not_asked(scripted, doubtful):
     assert count_answers() == {"no_answer": 3}
 
 
-def test_rejected_credentials_pause_the_lookups_too(scripted, doubtful):
+def test_rejected_credentials_of_a_lookup_pause_the_provider(scripted, doubtful):
     shop = scripted(lookup_group_size=2, concurrency=1)
     doubtful(10, shop)
     shop.all_lookups("bad_credentials")
@@ -159,7 +159,7 @@ def test_rejected_credentials_pause_the_lookups_too(scripted, doubtful):
     assert count_answers() == {"no_answer": 10}
 
 
-def test_short_pause_is_waited_for(scripted, doubtful):
+def test_reconciliation_waits_for_a_short_pause(scripted, doubtful):
     shop = scripted(lookup_group_size=2, concurrency=1)
     doubtful(6, shop, "answer_lost")
     shop.next_lookups(LookupReply(None, Code.RATE_LIMITED, is_answer=False, retry_after=0.05))
@@ -173,7 +173,7 @@ def test_short_pause_is_waited_for(scripted, doubtful):
     assert count_statuses()["canceled"] == count_answers()["observed"] == count_codes(results)["already_canceled"]
 
 
-def test_abandoned_claim_is_doubt_first_and_then_looked_up(shop):
+def test_abandoned_claim_becomes_in_doubt_before_the_lookup(shop):
     invoice = make_invoice("abandoned", provider="shop")
     shop.reset()
     assert count_codes(reconcile_invoices(due())) == {"still_open": 1}
@@ -183,7 +183,7 @@ def test_abandoned_claim_is_doubt_first_and_then_looked_up(shop):
     assert shop.lookup_count == 1
 
 
-def test_abandoned_claim_that_another_process_takes_up_first_is_said_to_be_checked(shop, monkeypatch):
+def test_abandoned_claim_that_another_process_takes_first_is_reported_as_being_checked(shop, monkeypatch):
     """Nobody is canceling it, whatever the row said when it was read."""
     invoice = make_invoice("abandoned", provider="shop")
     shop.reset()
@@ -202,7 +202,7 @@ def test_abandoned_claim_that_another_process_takes_up_first_is_said_to_be_check
 
 
 @pytest.mark.parametrize("limit", [-1, 2.5, "3"])
-def test_limit_that_is_none_is_refused_before_anybody_is_asked(shop, limit):
+def test_invalid_limit_is_rejected_before_any_lookup(shop, limit):
     make_invoice("in_doubt", provider="shop")
     shop.reset()
     with pytest.raises(ValueError, match=f"limit must be .* not {limit!r}"):
@@ -210,7 +210,7 @@ def test_limit_that_is_none_is_refused_before_anybody_is_asked(shop, limit):
     assert shop.lookup_count == 0
 
 
-def test_claim_that_is_alive_is_left_alone(shop):
+def test_valid_claim_is_not_changed(shop):
     invoice = make_invoice("canceling", provider="shop")
     assert count_codes(reconcile_invoices(Invoice.objects.all())) == {"in_progress": 1}
     assert stored(invoice).status == "canceling"
@@ -219,7 +219,7 @@ def test_claim_that_is_alive_is_left_alone(shop):
     assert [step[:2] for step in log_entries(invoice)] == [("created", "canceling")]
 
 
-def test_misconfigured_alias_is_said_of_its_invoices_and_its_abandoned_claims_are_in_doubt(settings, shop, make):
+def test_misconfigured_alias_is_reported_and_its_abandoned_claims_become_in_doubt(settings, shop, make):
     make_invoice("abandoned", provider="shop")
     settings.INVOICE_CANCEL = {"PROVIDERS": {}}
     shop.reset()
@@ -230,7 +230,7 @@ def test_misconfigured_alias_is_said_of_its_invoices_and_its_abandoned_claims_ar
     assert count_log_rows("abandoned") == 1
 
 
-def test_limit_bounds_what_is_asked(scripted, doubtful):
+def test_limit_bounds_the_number_of_lookups(scripted, doubtful):
     shop = scripted(lookup_group_size=5)
     doubtful(12, shop)
     with travel_forward(minutes=2):
@@ -238,7 +238,7 @@ def test_limit_bounds_what_is_asked(scripted, doubtful):
     assert sorted(len(ids) for ids in shop.lookups) == [2, 5]
 
 
-def test_stop_asks_for_nothing_more(scripted, doubtful):
+def test_no_lookup_is_sent_after_stop(scripted, doubtful):
     shop = scripted(lookup_group_size=1, concurrency=1)
     doubtful(6, shop)
     stop = threading.Event()
@@ -251,7 +251,7 @@ def test_stop_asks_for_nothing_more(scripted, doubtful):
     assert count_answers() == {"no_answer": 6, "still_open": shop.lookup_count}
 
 
-def test_row_that_cannot_be_recorded_stops_no_other(scripted, doubtful, monkeypatch):
+def test_row_that_cannot_be_recorded_does_not_stop_the_others(scripted, doubtful, monkeypatch):
     shop = scripted()
     doubtful(5, shop, "answer_lost")
     lock, refused = ObservationWriter.record_lookup, []
@@ -276,7 +276,7 @@ def test_row_that_cannot_be_recorded_stops_no_other(scripted, doubtful, monkeypa
 # -- a provider that cannot be asked ----------------------------------------------------------------------------------
 
 
-def test_provider_without_lookup_is_not_asked_unless_a_repeat_is_wanted(scripted, doubtful):
+def test_provider_without_lookup_gets_requests_only_with_resubmit(scripted, doubtful):
     shop = scripted(supports_lookup=False, is_repeat_harmless=True)
     doubtful(3, shop)
     with travel_forward(minutes=20):
@@ -288,7 +288,7 @@ def test_provider_without_lookup_is_not_asked_unless_a_repeat_is_wanted(scripted
     assert count_answers() == {"no_answer": 3, "canceled": 3}
 
 
-def test_repeats_stop_when_five_say_nothing(scripted, doubtful):
+def test_repeats_stop_after_five_inconclusive_answers(scripted, doubtful):
     """A provider that is down is not asked to cancel a hundred times, for 15 seconds each."""
     shop = scripted(supports_lookup=False, is_repeat_harmless=True)
     doubtful(30, shop)
@@ -325,7 +325,7 @@ def test_repeats_keep_the_rate(scripted, doubtful):
     assert times[-1] - began >= 4 / 20 - 0.01  # the first may be late in its slot
 
 
-def test_no_slot_is_spent_on_a_repeat_that_must_wait(scripted, doubtful):
+def test_repeat_that_must_wait_uses_no_slot_of_the_rate(scripted, doubtful):
     shop = scripted(supports_lookup=False, is_repeat_harmless=True, rate=0.01)
     doubtful(1, shop)
     ProviderState.objects.all().delete()
@@ -337,7 +337,7 @@ def test_no_slot_is_spent_on_a_repeat_that_must_wait(scripted, doubtful):
     assert count_answers() == {"no_answer": 1}
 
 
-def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful, monkeypatch):
+def test_repeat_without_a_slot_is_postponed(scripted, doubtful, monkeypatch):
     shop = scripted(supports_lookup=False, is_repeat_harmless=True)
     doubtful(3, shop)
     shop = scripted(supports_lookup=False, is_repeat_harmless=True, rate=0.001)
@@ -350,7 +350,7 @@ def test_repeat_without_a_slot_is_left_for_later(scripted, doubtful, monkeypatch
     assert count_answers() == {"no_answer": 3, "canceled": 1}
 
 
-def test_preview_asks_nobody(scripted, doubtful):
+def test_preview_sends_no_request(scripted, doubtful):
     shop = scripted()
     doubtful(1, shop)
     assert count_codes(preview_selection(make_readers(Invoice.objects.all()), wanted="check")) == {"dry_run": 1}

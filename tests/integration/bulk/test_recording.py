@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_row_that_cannot_be_recorded_costs_that_one_row(shop, make, monkeypatch):
+def test_one_row_that_cannot_be_recorded_affects_only_that_row(shop, make, monkeypatch):
     invoices = make(60)
     append = RowWriter.append
 
@@ -36,7 +36,7 @@ def test_one_row_that_cannot_be_recorded_costs_that_one_row(shop, make, monkeypa
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("when", ["before it is written", "within the transaction", "after it is written"])
-def test_answers_that_ctrl_c_meets_while_they_are_recorded_are_recorded_in_the_end(shop, make, monkeypatch, when):
+def test_interrupt_during_recording_loses_no_answer(shop, make, monkeypatch, when):
     """Outside of the commands it is a KeyboardInterrupt; what the provider has said must not become doubt by it."""
     run, interrupted = RowWriter.run, []
 
@@ -87,7 +87,7 @@ def meanwhile(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_group_of_which_a_part_was_written_is_not_written_twice(shop, make, monkeypatch, meanwhile):
+def test_partly_written_group_is_not_written_twice(shop, make, monkeypatch, meanwhile):
     """A payment lets the group go row by row; of those one fails: the ones before it are in the log already."""
     meanwhile("000003", "paid")
     rows = AnswerWriter._record_one
@@ -122,7 +122,7 @@ def test_payment_between_claim_and_record_wins(shop, make, meanwhile):
     assert count_invoices_by_log_rows() == {2: 19, 3: 1}
 
 
-def test_webhook_that_says_canceled_before_us_is_no_failure(shop, make, meanwhile):
+def test_webhook_that_reports_the_cancellation_first_is_not_a_failure(shop, make, meanwhile):
     meanwhile("000003", "canceled")
     report = make(20).cancel()
     assert report.ok is True
@@ -131,7 +131,7 @@ def test_webhook_that_says_canceled_before_us_is_no_failure(shop, make, meanwhil
     assert count_invoices_by_log_rows() == {2: 19, 3: 1}
 
 
-def test_what_was_learned_of_the_provider_may_fail_to_be_written(shop, make, monkeypatch, caplog):
+def test_failure_to_write_the_provider_state_is_tolerated(shop, make, monkeypatch, caplog):
     def fail(*args, **kwargs):
         raise OperationalError("locked")
 

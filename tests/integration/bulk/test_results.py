@@ -36,7 +36,7 @@ FOUND = {
 }
 
 
-def test_every_answer_has_its_result_and_its_row(shop, make):
+def test_every_answer_has_a_result_and_a_log_row(shop, make):
     invoices = make(len(ANSWERS))
     for invoice, answer in zip(invoices.order_by("pk"), ANSWERS, strict=True):
         shop.all_cancels(answer, invoice.external_id)
@@ -56,7 +56,7 @@ def test_every_answer_has_its_result_and_its_row(shop, make):
 
 
 @pytest.mark.parametrize("status", FOUND)
-def test_what_cannot_be_canceled_is_passed_over_without_a_request(shop, status):
+def test_ineligible_invoices_are_skipped_without_a_request(shop, status):
     invoice = make_invoice(status)
     before, sent = log_entries(invoice), shop.cancel_count
     [result] = cancel_invoices(Invoice.objects.all())
@@ -78,14 +78,14 @@ def test_report_counts_outcomes_and_is_ok_only_if_all_are_canceled(shop, make):
     assert shop.cancel_count == 3
 
 
-def test_nothing_selected_is_an_empty_report(shop):
+def test_empty_selection_returns_an_empty_report(shop):
     report = Invoice.objects.filter(provider="shop").cancel()
     assert report.ok is True
     assert report.results == []
     assert shop.cancel_count == 0
 
 
-def test_log_file_has_one_line_an_attempt_as_for_a_single_cancel(shop, make, caplog):
+def test_each_attempt_is_logged_in_one_line_as_for_single_cancellations(shop, make, caplog):
     invoices = make(3)
     shop.next_cancels("canceled", "in_doubt", "refused")
     with caplog.at_level(logging.INFO, "django_invoice_cancel"):
@@ -98,7 +98,7 @@ def test_log_file_has_one_line_an_attempt_as_for_a_single_cancel(shop, make, cap
     assert count_answers() == {"canceled": 1, "no_answer": 1, "provider_refused": 1}
 
 
-def test_line_is_written_for_a_result_that_nobody_waits_for(shop, make, caplog):
+def test_result_is_logged_if_the_generator_was_closed(shop, make, caplog):
     """The generator is closed after one result; the other invoices were canceled all the same."""
     results = cancel_invoices(make(20))
     with caplog.at_level(logging.INFO, "django_invoice_cancel"):
@@ -109,7 +109,7 @@ def test_line_is_written_for_a_result_that_nobody_waits_for(shop, make, caplog):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_signals_are_those_of_single_cancels(shop, make):
+def test_bulk_run_sends_the_signals_of_single_cancellations(shop, make):
     invoices = make(3)
     shop.next_cancels("canceled", "paid", "refused")
     told = []
@@ -127,7 +127,7 @@ def test_signals_are_those_of_single_cancels(shop, make):
     assert shop.cancel_count == 3
 
 
-def test_limit_is_kept_across_providers(scripted, make):
+def test_limit_applies_to_all_providers_together(scripted, make):
     first, second = scripted("shop", "kiosk"), ScriptedProvider.of("kiosk")
     make(30)
     make(30, "kiosk")
@@ -136,7 +136,7 @@ def test_limit_is_kept_across_providers(scripted, make):
     assert count_statuses() == {"canceled": 35, "created": 25}
 
 
-def test_misconfigured_alias_among_good_ones_is_said_of_its_invoices_alone(scripted, make):
+def test_misconfigured_alias_affects_only_its_own_invoices(scripted, make):
     shop = scripted("shop")
     make(3)
     make(3, "nobody")
@@ -148,7 +148,7 @@ def test_misconfigured_alias_among_good_ones_is_said_of_its_invoices_alone(scrip
     assert count_statuses() == {"canceled": 3, "created": 3}
 
 
-def test_id_that_is_not_stored_in_its_one_form_is_not_sent(settings, running_process, make):
+def test_id_that_is_not_normalized_is_not_sent(settings, running_process, make):
     """``bulk_create`` stores what it is given; another form of the id would be another invoice's row."""
     settings.INVOICE_CANCEL = {"PROVIDERS": running_process.settings()}
     running_process.reset()
@@ -172,7 +172,7 @@ def test_other_database_is_read_and_written(shop, make):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_inside_a_transaction_it_refuses_before_anything(shop, make):
+def test_bulk_run_inside_a_transaction_is_refused(shop, make):
     from django.db import transaction
 
     invoices = make(3)
@@ -186,7 +186,7 @@ def test_inside_a_transaction_it_refuses_before_anything(shop, make):
     assert count_statuses() == {"created": 3}
 
 
-def test_required_reason_is_missed_before_anything(scripted, make):
+def test_missing_required_reason_is_rejected_before_any_claim(scripted, make):
     shop = scripted(REQUIRE_REASON=True)
     with pytest.raises(ValueError, match="REQUIRE_REASON"):
         make(1).cancel(reason=" ")
@@ -195,7 +195,7 @@ def test_required_reason_is_missed_before_anything(scripted, make):
     assert Invoice.objects.all().cancel(reason="closing down").ok
 
 
-def test_each_invoice_has_the_two_rows_of_a_single_cancel(shop, make):
+def test_each_invoice_has_the_two_log_rows_of_a_single_cancellation(shop, make):
     invoices = make(120)
     assert invoices.cancel().ok
     assert shop.cancel_count == 120
@@ -211,14 +211,14 @@ BOUNDS = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BOUNDS.items() for value in values])
-def test_bound_that_is_none_is_refused_before_anything_is_sent(shop, make, name, value):
+def test_invalid_option_is_rejected_before_any_request(shop, make, name, value):
     with pytest.raises(ValueError, match=f"{name} must be .* not {value!r}"):
         cancel_invoices(make(10), **{name: value})
     assert shop.cancel_count == 0
     assert count_invoices_by_log_rows() == {}
 
 
-def test_limit_of_nothing_sends_nothing(shop, make):
+def test_limit_of_zero_sends_nothing(shop, make):
     report = make(10).cancel(limit=0)
     assert report.results == []
     assert shop.cancel_count == 0

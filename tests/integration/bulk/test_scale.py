@@ -34,7 +34,7 @@ def count_kept():
     return sum(isinstance(each, Invoice | CancelResult) for each in gc.get_objects())
 
 
-def test_no_more_is_kept_than_a_page_and_a_window(scripted, make):
+def test_memory_holds_at_most_a_page_and_a_window(scripted, make):
     """Counted, not weighed: a result of half a kilobyte kept for each invoice would hide in the figure below."""
     shop, invoices = scripted(record=False), make(2000)
     before = count_kept()  # pytest keeps the log records of earlier tests, with the frames of their exceptions
@@ -46,7 +46,7 @@ def test_no_more_is_kept_than_a_page_and_a_window(scripted, make):
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
-def test_memory_is_flat(scripted, make):
+def test_memory_does_not_grow_with_the_number_of_invoices(scripted, make):
     shop = scripted(record=False)
     for _ in range(14):
         invoices = make(500)

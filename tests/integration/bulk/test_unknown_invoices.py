@@ -47,7 +47,7 @@ def keys():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [3, 7, 200])
-def test_deleted_invoices_at_the_old_end_do_not_end_each_nightly_run(deleted_first, make, monkeypatch, page):
+def test_invoices_deleted_at_the_provider_do_not_end_every_run(deleted_first, make, monkeypatch, page):
     monkeypatch.setattr(selections, "PAGE_SIZE", page)
     shop = deleted_first()
     for night in (1, 2, 3):
@@ -60,7 +60,7 @@ def test_deleted_invoices_at_the_old_end_do_not_end_each_nightly_run(deleted_fir
     assert count_answers() == {"canceled": 40, "not_found": 10 + 3 * DELETED}
 
 
-def test_wrong_key_sends_ten_requests_each_night(scripted, make):
+def test_wrong_key_causes_ten_requests_per_run(scripted, make):
     shop = scripted(concurrency=1)
     make(40)
     shop.all_cancels("not_found")
@@ -112,7 +112,7 @@ def test_invoices_that_were_unknown_come_last_in_a_stored_operation(deleted_firs
     assert count_statuses() == {"canceled": 30, "created": DELETED}
 
 
-def test_requests_for_unknown_invoices_do_not_hold_up_other_requests(scripted, make, clock):
+def test_requests_for_unknown_invoices_do_not_delay_other_requests(scripted, make, clock):
     shop = scripted(concurrency=1)
     for invoice in make(DELETED):
         shop.all_cancels("not_found", invoice.external_id)
@@ -128,7 +128,7 @@ def test_requests_for_unknown_invoices_do_not_hold_up_other_requests(scripted, m
     assert shop.cancel_count == 10 + 30 + DELETED
 
 
-def test_unknown_invoices_that_are_no_longer_selected_are_not_asked_about(deleted_first):
+def test_unknown_invoices_that_are_no_longer_selected_are_not_requested(deleted_first):
     shop = deleted_first()
     gone = list(Invoice.objects.filter(last_outcome="not_found")[:4])
     found = []

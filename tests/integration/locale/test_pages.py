@@ -85,7 +85,7 @@ def test_list_of_invoices(read_page):
     assert "Провайдер FireKassa не принял наши ключи доступа." in text
 
 
-def test_list_with_nothing_in_it(read_page):
+def test_empty_list(read_page):
     assert "Счета" in read_page("invoice_cancel_invoice_changelist", query="?q=7&attention=in_doubt")
 
 
@@ -98,7 +98,7 @@ def test_pages_of_an_invoice(read_page, alias, story):
         read_page(f"invoice_cancel_invoice_{page}", invoice.pk)
 
 
-def test_a_lost_answer_is_not_said_to_have_been_missing_for_a_while(read_page):
+def test_lost_answer_is_described_without_a_duration(read_page):
     """Missing for 40 ms would mean that it came then."""
     invoice = make_invoice("in_doubt")
     QuerySet(InvoiceTransition).filter(invoice=invoice, to_status="in_doubt").update(code="no_answer", duration_ms=40)
@@ -113,7 +113,7 @@ def test_page_to_register_an_invoice(read_page):
     assert "Это не ID провайдера FireKassa" in read_page("invoice_cancel_invoice_add", **wrong)
 
 
-def test_clicks_that_write_a_decision(read_page, client):
+def test_pages_that_record_a_decision(read_page, client):
     """The answer is the page of the invoice, with a message and the decision in its story."""
     doubtful, late = make_invoice("in_doubt"), make_invoice("paid_after_cancel")
     decision = {"decision": "canceled", "reason": "видно в кабинете", "attempt": str(doubtful.attempt)}
@@ -146,13 +146,13 @@ def test_confirmation(read_page, client, operation):
     assert "Счёт не найден: 1" in text
 
 
-def test_confirmation_where_nothing_can_be_done(read_page, client):
+def test_confirmation_without_an_eligible_invoice(read_page, client):
     make_invoice("paid")
     draft = BulkOperation.objects.draft(Invoice.objects.all(), actor=client.user)
     assert "Отменить счета нельзя" in read_page("invoice_cancel_bulkoperation_operation", draft.pk)
 
 
-def test_confirmation_of_somebody_elses_selection(read_page):
+def test_confirmation_of_another_users_selection(read_page):
     make_invoice()
     draft = BulkOperation.objects.draft(Invoice.objects.all(), actor="вера")
     assert "тот, кто выбрал счета: вера" in read_page("invoice_cancel_bulkoperation_operation", draft.pk)

@@ -44,7 +44,7 @@ def russian_and_english(lazy: object) -> tuple[str, str]:
 # -- the catalogue --------------------------------------------------------------------------------------------
 
 
-def test_the_catalogue_was_read():
+def test_catalogue_was_read():
     """The other tests would be content with nothing."""
     assert len(TEXTS) > 300
     assert {"In doubt", "{provider} confirmed the cancellation."} <= {entry.text for entry in TEXTS}
@@ -85,11 +85,11 @@ def test_translations_can_be_filled_in():
             assert "{" not in filled
 
 
-def test_the_compiled_catalogue_says_what_the_catalogue_says():
+def test_compiled_catalogue_matches_the_source():
     assert compiled(PO.with_suffix(".mo")) == as_compiled([HEADER, *TEXTS])
 
 
-def test_words_of_django_stay_djangos():
+def test_texts_of_django_are_not_translated_here():
     """The catalogues of all apps are one: ours must not change what Django's admin says elsewhere."""
     own = compiled(PO.with_suffix(".mo"))
     changed = {}
@@ -99,7 +99,7 @@ def test_words_of_django_stay_djangos():
     assert changed == {}
 
 
-def test_the_header_names_no_moment_and_no_place():
+def test_header_contains_no_time_and_no_path():
     """It would change with each run, or tell where it was made."""
     names = {line.partition(":")[0] for line in HEADER.forms[0].splitlines()}
     assert not {"POT-Creation-Date", "PO-Revision-Date", "Last-Translator"} & names
@@ -126,7 +126,7 @@ def test_each_outcome_has_a_russian_sentence_for_codes_of_an_adapter(outcome: Ou
 
 
 @pytest.mark.parametrize("provider", [FireKassa, CryptoCloud])
-def test_the_form_of_each_providers_ids_is_told_in_russian(provider: type[Provider]):
+def test_format_of_each_providers_ids_is_described_in_russian(provider: type[Provider]):
     russian, english = russian_and_english(describe_invalid_id("", provider.id_form))
     assert provider.id_form in english
     assert re.findall(r"[a-z]{2,}", russian.replace("FireKassa", "")) == []
@@ -186,7 +186,7 @@ def test_each_choice_has_a_russian_label(choice: Operation | Progress):
         (1014, "Отменить 1014 счетов?"),
     ],
 )
-def test_counts_are_declined(count: int, said: str):
+def test_counts_use_russian_plural_forms(count: int, said: str):
     with override("ru"):
         text = ngettext("Cancel %(count)s invoice?", "Cancel %(count)s invoices?", count)
     assert text % {"count": count} == said
@@ -206,7 +206,7 @@ def test_dates_have_the_russian_genitive():
         assert format_time(datetime(2026, 11, 21, 12, 41)) == "21 ноября 2026, 12:41"  # noqa: DTZ001 - as the database has it
 
 
-def test_who_reads_english_on_a_russian_site_gets_english(settings):
+def test_english_user_of_a_russian_site_gets_english(settings):
     """English has no catalogue: nothing may fall back to the site's own language instead."""
     settings.LANGUAGE_CODE = "ru"
     russian, english = DjangoTranslation("ru"), DjangoTranslation("en")

@@ -19,7 +19,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("field", "name"), [(field, name) for field, names in NAMES.items() for name in names])
-def test_actor_that_is_no_users_name_is_logged_as_a_label(shop, make, manage, monkeypatch, field, name):
+def test_actor_that_is_not_a_user_name_is_logged_as_a_label(shop, make, manage, monkeypatch, field, name):
     monkeypatch.setattr(User, "USERNAME_FIELD", field)
     make(1)
     ended = manage(*ALL, "--actor", name)

@@ -63,7 +63,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_bad_input_is_named_before_anything_is_sent(shop, make, manage, wrong):
+def test_invalid_input_is_named_before_any_request(shop, make, manage, wrong):
     arguments, code, named = BAD[wrong]
     make(3)
     ended = manage("cancel_invoices", *arguments)
@@ -77,7 +77,7 @@ def test_bad_input_is_named_before_anything_is_sent(shop, make, manage, wrong):
 
 @pytest.mark.parametrize("name", ["limit", "concurrency", "rate"])
 @pytest.mark.parametrize("value", [0, -1, "3", float("nan"), float("inf"), True, 1e300, 1e-320])
-def test_bounds_given_by_call_command_are_checked_too(shop, make, manage, name, value):
+def test_options_of_call_command_are_checked_too(shop, make, manage, name, value):
     """``call_command`` does not read keywords as a shell's arguments are read: 0 must not mean "no limit"."""
     make(3)
     ended = manage("cancel_invoices", all=True, noinput=True, **{name: value})
@@ -97,7 +97,7 @@ def test_bounds_given_by_call_command_are_checked_too(shop, make, manage, name, 
         ("reason", "x" * 1001, "--reason: A reason has at most 1000 characters"),
     ],
 )
-def test_texts_given_by_call_command_are_read_as_in_a_shell(shop, make, manage, name, value, named):
+def test_texts_of_call_command_are_parsed_as_in_a_shell(shop, make, manage, name, value, named):
     make(3)
     ended = manage("cancel_invoices", all=True, noinput=True, **{name: value})
     assert ended.code == 1
@@ -120,7 +120,7 @@ def test_reason_is_stripped_as_in_a_form(shop, make, manage, is_call):
     assert invoice.transitions.order_by("id").last().reason == "x" * 1000
 
 
-def test_age_given_by_call_command_selects_as_in_a_shell(shop, make, manage):
+def test_age_of_call_command_selects_as_in_a_shell(shop, make, manage):
     make(1, issued_at=timezone.now() - timedelta(days=3))
     make(1)
     assert manage("cancel_invoices", older_than="2d", noinput=True).code == 0
@@ -136,7 +136,7 @@ def test_unreadable_bytes_are_named(shop, make, manage, tmp_path):
     assert "Nothing was sent." in ended.err
 
 
-def test_wrong_ids_of_a_file_are_named_by_line(shop, make, manage, tmp_path):
+def test_unknown_ids_of_a_file_are_named_with_their_lines(shop, make, manage, tmp_path):
     make(2)
     (tmp_path / "ids").write_text("000000\nlost\n\n000001\nalso lost\n")
     ended = manage("cancel_invoices", "--provider", "shop", "--noinput", "--from-file", str(tmp_path / "ids"))
@@ -146,7 +146,7 @@ def test_wrong_ids_of_a_file_are_named_by_line(shop, make, manage, tmp_path):
     assert shop.cancel_count == 0
 
 
-def test_many_wrong_ids_are_not_all_listed(shop, manage, tmp_path):
+def test_list_of_unknown_ids_is_limited(shop, manage, tmp_path):
     (tmp_path / "ids").write_text("\n".join(f"lost-{number}" for number in range(1000)))
     ended = manage("cancel_invoices", "--provider", "shop", "--noinput", "--from-file", str(tmp_path / "ids"))
     assert "... and 980 more" in ended.err
@@ -233,7 +233,7 @@ def test_ids_come_from_a_pipe(shop, make, manage, tmp_path, in_thread):
     [(["--noinput", "--from-file", "-"], "There is no stdin to read."), ([], "Use --noinput where nobody can answer.")],
     ids=["ids", "the answer"],
 )
-def test_closed_stdin_is_told(shop, make, manage, monkeypatch, arguments, told):
+def test_closed_stdin_is_an_error(shop, make, manage, monkeypatch, arguments, told):
     make(3)
     monkeypatch.setattr(sys, "stdin", None)  # as Python does for <&-
     ended = manage("cancel_invoices", "--provider", "shop", *arguments)
@@ -244,7 +244,7 @@ def test_closed_stdin_is_told(shop, make, manage, monkeypatch, arguments, told):
     assert ended.err.endswith(told)
 
 
-def test_what_was_asked_for_again_after_a_refusal_is_not_forgotten(shop, make, manage):
+def test_request_repeated_after_a_refusal_is_carried_out(shop, make, manage):
     """The wish is younger than the refusal: a cancel that begins takes it back."""
     [invoice] = make(1)
     shop.next_cancels("refused")
@@ -274,7 +274,7 @@ def test_other_database(shop, make, manage):
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["a user", "a label"])
-def test_who_and_why_are_in_the_log(shop, make, manage, known):
+def test_actor_and_reason_are_in_the_log(shop, make, manage, known):
     user = get_user_model().objects.create_user("till") if known else None
     make(1)
     manage(*ALL, "--actor", "till", "--reason", "unpaid for a week")
@@ -286,7 +286,7 @@ def test_who_and_why_are_in_the_log(shop, make, manage, known):
     assert shop.cancel_count == 1
 
 
-def test_required_reason_is_asked_for(scripted, make, manage):
+def test_missing_required_reason_is_an_error(scripted, make, manage):
     shop = scripted(REQUIRE_REASON=True)
     make(1)
     ended = manage(*ALL)
@@ -297,7 +297,7 @@ def test_required_reason_is_asked_for(scripted, make, manage):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_inside_a_transaction_it_is_an_error(shop, make, manage):
+def test_command_inside_a_transaction_is_an_error(shop, make, manage):
     make(1)
     with transaction.atomic():
         ended = manage(*ALL)
@@ -320,7 +320,7 @@ REFUSAL = {"y\n": "", "YES\n": "", "n\n": UNCONFIRMED, "\n": UNCONFIRMED, "": "\
     [("y\n", 0, 3), ("YES\n", 0, 3), ("n\n", 1, 0), ("\n", 1, 0), ("", 1, 0)],
     ids=["y", "yes", "n", "return", "nobody there"],
 )
-def test_it_asks_and_names_the_counts_by_provider(scripted, make, manage, monkeypatch, answer, code, sent):
+def test_confirmation_names_the_counts_by_provider(scripted, make, manage, monkeypatch, answer, code, sent):
     shop = scripted("shop", "kiosk")
     make(3)
     make(1200, "kiosk", status="paid")
@@ -332,14 +332,14 @@ def test_it_asks_and_names_the_counts_by_provider(scripted, make, manage, monkey
     assert ended.err.endswith("[y/N] " * (code == 0) + REFUSAL[answer])
 
 
-def test_it_names_the_limit_when_it_asks(shop, make, manage, monkeypatch):
+def test_confirmation_names_the_limit(shop, make, manage, monkeypatch):
     make(1200)
     monkeypatch.setattr(sys, "stdin", io.StringIO("n"))
     assert "Cancel 1,200 invoices, at most 5 of them? [y/N]" in manage("cancel_invoices", "--all", "--limit", "5").err
     assert shop.cancel_count == 0
 
 
-def test_ctrl_c_at_the_question_sends_nothing(shop, make, manage, monkeypatch):
+def test_interrupt_at_the_confirmation_sends_nothing(shop, make, manage, monkeypatch):
     class Interrupted(io.StringIO):
         def readline(self, *args):
             raise KeyboardInterrupt
@@ -354,7 +354,7 @@ def test_ctrl_c_at_the_question_sends_nothing(shop, make, manage, monkeypatch):
     assert ended.err.endswith("[y/N] \nNot confirmed: nothing was sent.")
 
 
-def test_nothing_to_cancel_is_not_asked_about(shop, manage):
+def test_empty_selection_needs_no_confirmation(shop, manage):
     ended = manage("cancel_invoices", "--all")
     assert ended.code == 0
     assert ended.out == "0 invoices: nothing to do\n"

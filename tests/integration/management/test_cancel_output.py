@@ -19,7 +19,7 @@ ALL = ["cancel_invoices", "--all", "--noinput"]
 # -- what it says -----------------------------------------------------------------------------------------------------
 
 
-def test_dry_run_says_what_would_be_done_and_does_nothing(shop, make, manage, django_assert_max_num_queries):
+def test_dry_run_lists_the_actions_and_changes_nothing(shop, make, manage, django_assert_max_num_queries):
     make(120)
     make(1, status="paid")
     with django_assert_max_num_queries(8):
@@ -35,7 +35,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(shop, make, manage, dj
     assert count_invoices_by_log_rows() == {}
 
 
-def test_jsonl_puts_results_and_nothing_else_on_stdout(shop, make, manage):
+def test_jsonl_writes_only_results_to_stdout(shop, make, manage):
     shop.next_cancels("refused")
     make(3)
     ended = manage(*ALL, "--format", "jsonl", "--concurrency", "1")
@@ -58,7 +58,7 @@ def in_ascii(*arguments):
     return out.read()
 
 
-def test_stdout_that_takes_ascii_alone_gets_all_of_it(shop, make):
+def test_ascii_stdout_gets_escaped_output(shop, make):
     shop.next_cancels("refused")
     make(3, reference="Заказ № 5 \N{CREDIT CARD}")
     said = [json.loads(line) for line in in_ascii(*ALL, "--format", "jsonl", "--concurrency", "1").splitlines()]
@@ -67,7 +67,7 @@ def test_stdout_that_takes_ascii_alone_gets_all_of_it(shop, make):
     assert count_statuses() == {"canceled": 2, "created": 1}
 
 
-def test_summary_is_written_where_only_ascii_goes(shop, make):
+def test_summary_is_written_to_an_ascii_stream(shop, make):
     shop.next_cancels("refused")
     make(3)
     assert in_ascii(*ALL, "--concurrency", "1").startswith("3 invoices: 2 canceled \\xb7 1 refused\n")
@@ -93,7 +93,7 @@ def test_summary_groups_the_reasons_and_gives_examples(shop, make, manage):
     assert shop.cancel_count == 9
 
 
-def test_nothing_is_said_at_verbosity_0_but_what_is_wrong(shop, make, manage):
+def test_verbosity_0_prints_only_problems(shop, make, manage):
     make(3)
     shop.next_cancels("in_doubt")
     ended = manage(*ALL, "-v", "0")
@@ -105,7 +105,7 @@ def test_nothing_is_said_at_verbosity_0_but_what_is_wrong(shop, make, manage):
     assert count_answers() == {"canceled": 2, "no_answer": 1}
 
 
-def test_without_a_terminal_a_line_comes_now_and_then(shop, make, manage, monkeypatch):
+def test_progress_is_printed_at_intervals_without_a_terminal(shop, make, manage, monkeypatch):
     monkeypatch.setattr("django_invoice_cancel.management.output.EVERY_SECONDS", 0.0)
     make(3)
     ended = manage(*ALL, "--concurrency", "1")
@@ -144,7 +144,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("case", ENDS)
-def test_exit_code_is_the_gravest(scripted, make, manage, case):
+def test_most_severe_exit_code_is_returned(scripted, make, manage, case):
     script, code, sent, left, told = ENDS[case]
     shop = scripted(concurrency=1)
     make(5)
@@ -159,7 +159,7 @@ def test_exit_code_is_the_gravest(scripted, make, manage, case):
     assert count_answers() == told
 
 
-def test_who_settles_the_doubt_is_told_by_whether_the_provider_can_be_asked(settings, make, manage):
+def test_hint_for_doubts_depends_on_the_status_lookup_of_the_provider(settings, make, manage):
     """FireKassa cannot be asked: reconcile_invoices alone would never find out."""
     backend = "django_invoice_cancel.testing.ScriptedProvider"
     mute = {"BACKEND": backend, "OPTIONS": {"supports_lookup": False}}
@@ -176,7 +176,7 @@ def test_who_settles_the_doubt_is_told_by_whether_the_provider_can_be_asked(sett
     assert count_answers() == {"no_answer": 5}
 
 
-def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypatch):
+def test_unrecorded_answer_has_the_exit_code_of_a_doubt(shop, make, manage, monkeypatch):
     def fail(*args, **kwargs):
         raise ZeroDivisionError
 
@@ -190,7 +190,7 @@ def test_what_is_not_recorded_is_as_grave_as_doubt(shop, make, manage, monkeypat
     assert ended.err == "2 not recorded: reconcile_invoices repairs that."
 
 
-def test_what_was_not_tried_is_told_beside_the_doubt(scripted, make, manage):
+def test_untried_invoices_are_reported_beside_doubts(scripted, make, manage):
     shop = scripted(concurrency=1)
     shop.next_cancels("in_doubt", "bad_credentials")
     make(5)
@@ -207,7 +207,7 @@ def test_what_was_not_tried_is_told_beside_the_doubt(scripted, make, manage):
     )
 
 
-def test_misconfigured_alias_is_not_tried(scripted, make, manage):
+def test_invoices_of_a_misconfigured_alias_are_not_tried(scripted, make, manage):
     shop = scripted()
     make(2)
     make(3, "nobody")

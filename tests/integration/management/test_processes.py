@@ -43,7 +43,7 @@ def start(sandbox, child_env):
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "closed terminal"]
 )
-def test_signal_records_what_is_in_flight_and_leaves_the_rest(sandbox, at_sandbox, start, number):
+def test_signal_records_requests_in_flight_and_leaves_other_invoices_unchanged(sandbox, at_sandbox, start, number):
     at_sandbox(500)
     sandbox.configure(latency=0.1)
     child = start(*CANCEL, "--format", "jsonl")
@@ -60,7 +60,7 @@ def test_signal_records_what_is_in_flight_and_leaves_the_rest(sandbox, at_sandbo
     assert count_answers() == {"canceled": sent}
 
 
-def test_signal_that_the_reader_got_too_ends_the_run_in_good_order(sandbox, at_sandbox, start):
+def test_signal_to_the_whole_pipeline_ends_the_run_with_all_answers_recorded(sandbox, at_sandbox, start):
     """Ctrl-C at ``2>&1 | less`` ends both: nobody can be told that the run stops."""
     at_sandbox(500)
     sandbox.configure(latency=0.1)
@@ -85,7 +85,7 @@ BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "un
 
 @BUFFERED
 @pytest.mark.parametrize("joined", [False, True], ids=["stdout", "stdout and stderr"])
-def test_reader_that_closes_early_ends_the_run_in_good_order(sandbox, at_sandbox, start, joined, unbuffered):
+def test_reader_that_exits_early_ends_the_run_with_all_answers_recorded(sandbox, at_sandbox, start, joined, unbuffered):
     """``| head -1``: what is in flight is recorded, the rest is as it was, and there is no traceback."""
     at_sandbox(1000)
     sandbox.configure(latency=0.02)
@@ -103,7 +103,7 @@ def test_reader_that_closes_early_ends_the_run_in_good_order(sandbox, at_sandbox
     assert joined or (err.startswith(told) and err.endswith(UNREAD))
 
 
-def test_dry_run_that_nobody_reads_any_more_ends(sandbox, at_sandbox, start):
+def test_dry_run_ends_if_its_reader_has_exited(sandbox, at_sandbox, start):
     at_sandbox(2000)
     with start(*CANCEL, "--format", "jsonl", "--dry-run") as child:
         assert json.loads(child.stdout.readline())["code"] == "dry_run"
@@ -133,7 +133,7 @@ def test_summary_whose_reader_has_exited_ends_with_5(sandbox, at_sandbox, start,
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl"])
-def test_stdout_that_was_closed_before_is_nowhere_and_no_error(sandbox, at_sandbox, start, form):
+def test_stdout_that_is_closed_at_the_start_is_ignored(sandbox, at_sandbox, start, form):
     """``>&-``: Python has no stdout then."""
     at_sandbox(3)
     child = start(*CANCEL, "--format", form, stdout=None, preexec_fn=lambda: os.close(1))
@@ -145,7 +145,7 @@ def test_stdout_that_was_closed_before_is_nowhere_and_no_error(sandbox, at_sandb
     assert count_invoices_by_log_rows() == {2: 3}
 
 
-def test_second_signal_ends_at_once_and_leaves_abandoned_claims(sandbox, at_sandbox, start):
+def test_second_signal_ends_the_run_at_once_and_leaves_abandoned_claims(sandbox, at_sandbox, start):
     at_sandbox(20, "silent_after")
     child = start(*CANCEL, deadline=60)
     sandbox.wait_until(lambda: sandbox.count("cancel") >= 8, timeout=30)
@@ -250,7 +250,7 @@ def test_operations_are_completed_without_a_reader(sandbox, at_sandbox, start, i
     assert set(BulkOperation.objects.values_list("progress", flat=True)) == {"finished"}
 
 
-def test_operation_starts_though_nobody_reads_its_id(sandbox, at_sandbox, start):
+def test_operation_starts_if_its_id_cannot_be_printed(sandbox, at_sandbox, start):
     at_sandbox(3)
     child = start(*CANCEL, "--background", stdout=None, preexec_fn=lambda: os.close(1))
     _, err = child.communicate(timeout=30)

@@ -51,7 +51,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("wrong", BAD)
-def test_bad_input_is_named_before_anything_is_asked(doubtful, shop, manage, wrong):
+def test_invalid_input_is_named_before_any_lookup(doubtful, shop, manage, wrong):
     arguments, named = BAD[wrong]
     ended = manage("reconcile_invoices", *arguments)
     assert ended.code == 1
@@ -59,12 +59,12 @@ def test_bad_input_is_named_before_anything_is_asked(doubtful, shop, manage, wro
     assert named in ended.err
 
 
-def test_limit_0_given_by_call_command_is_no_limit_of_none(doubtful, shop, manage):
+def test_limit_0_of_call_command_is_not_unlimited(doubtful, shop, manage):
     assert manage("reconcile_invoices", limit=0).code == 1
     assert shop.lookup_count == 0
 
 
-def test_it_leaves_its_heartbeat_for_every_alias(scripted, manage):
+def test_full_run_writes_a_heartbeat_for_every_alias(scripted, manage):
     scripted("shop", "kiosk")
     assert manage("reconcile_invoices").code == 0
     beats = dict(ProviderState.objects.values_list("alias", "last_reconcile_at"))
@@ -105,26 +105,26 @@ def beats():
 
 
 @pytest.mark.parametrize("aliases", [[], ["shop"]], ids=["resolver only", "beside the settings"])
-def test_it_leaves_one_for_each_account_of_a_resolver_with_something_to_do(with_resolver, manage, aliases):
+def test_heartbeat_is_written_for_each_resolved_account_with_due_invoices(with_resolver, manage, aliases):
     with_resolver(*aliases)
     manage("reconcile_invoices")
     assert beats() == ["booth", "kiosk", *aliases, "stall"]
 
 
-def test_a_run_for_one_account_leaves_one_for_that_alone(with_resolver, manage):
+def test_run_for_one_account_writes_only_its_heartbeat(with_resolver, manage):
     with_resolver("shop")
     manage("reconcile_invoices", "--provider", "kiosk")
     assert beats() == ["kiosk"]
 
 
 @pytest.mark.parametrize("arguments", [["--status", "created"], ["--dry-run"]], ids=" ".join)
-def test_what_is_no_reconcile_leaves_none(doubtful, shop, manage, arguments):
+def test_runs_that_do_not_reconcile_write_no_heartbeat(doubtful, shop, manage, arguments):
     manage("reconcile_invoices", *arguments)
     assert not ProviderState.objects.filter(last_reconcile_at__isnull=False).exists()
     assert shop.lookup_count == (arguments != ["--dry-run"])
 
 
-def test_nothing_due_is_quiet_at_verbosity_0(shop, manage):
+def test_verbosity_0_prints_nothing_if_nothing_is_due(shop, manage):
     ended = manage("reconcile_invoices", "-v", "0")
     assert ended.code == 0
     assert ended.out == ""
@@ -134,7 +134,7 @@ def test_nothing_due_is_quiet_at_verbosity_0(shop, manage):
 
 
 @pytest.mark.slow
-def test_run_whose_reader_is_gone_is_no_heartbeat(scripted, manage, unread):
+def test_run_whose_reader_has_exited_writes_no_heartbeat(scripted, manage, unread):
     """``| head -1``: it ends there, and did not look at all that there is."""
     shop = scripted(concurrency=1, lookup_group_size=1)
     for _ in range(60):
@@ -149,7 +149,7 @@ def test_run_whose_reader_is_gone_is_no_heartbeat(scripted, manage, unread):
     assert count_answers() == {"no_answer": 60, "still_open": looked}
 
 
-def test_what_stays_in_doubt_ends_with_3(doubtful, shop, manage):
+def test_remaining_doubts_end_with_exit_code_3(doubtful, shop, manage):
     shop.all_lookups("no_answer")
     ended = manage("reconcile_invoices")
     assert ended.code == 3
@@ -161,7 +161,7 @@ def test_what_stays_in_doubt_ends_with_3(doubtful, shop, manage):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--status", "created"]], ids=["in doubt", "open"])
-def test_still_open_is_an_answer(shop, manage, arguments):
+def test_still_open_ends_with_exit_code_0(shop, manage, arguments):
     """Nothing is wrong, and running it again would bring nothing: cron stays quiet."""
     make_invoice("created" if arguments else "in_doubt", provider="shop", age=timedelta(minutes=30))
     shop.reset()
@@ -173,7 +173,7 @@ def test_still_open_is_an_answer(shop, manage, arguments):
     assert count_statuses() == {"created": 1}
 
 
-def test_paused_provider_ends_with_4(doubtful, shop, manage):
+def test_paused_provider_ends_with_exit_code_4(doubtful, shop, manage):
     Invoice.objects.all()._writer.pause("shop", "bad_credentials", 300)
     ended = manage("reconcile_invoices")
     assert ended.code == 4
@@ -183,14 +183,14 @@ def test_paused_provider_ends_with_4(doubtful, shop, manage):
     assert count_answers() == {"no_answer": 2, "observed": 1}
 
 
-def test_jsonl_puts_results_and_nothing_else_on_stdout(doubtful, shop, manage):
+def test_jsonl_writes_only_results_to_stdout(doubtful, shop, manage):
     ended = manage("reconcile_invoices", "--format", "jsonl")
     assert sorted(json.loads(line)["external_id"] for line in ended.out.splitlines()) == ["abandoned", "due"]
     assert shop.lookup_count == 1
     assert "2 invoices" in ended.err
 
 
-def test_dry_run_asks_nobody(doubtful, shop, manage):
+def test_dry_run_sends_no_lookup(doubtful, shop, manage):
     ended = manage("reconcile_invoices", "--dry-run", "--now")
     assert ended.out.startswith("3 invoices: 3 skipped\n")
     assert ended.code == 0
@@ -199,7 +199,7 @@ def test_dry_run_asks_nobody(doubtful, shop, manage):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_inside_a_transaction_it_is_an_error(shop, manage):
+def test_command_inside_a_transaction_is_an_error(shop, manage):
     with transaction.atomic():
         ended = manage("reconcile_invoices")
     assert ended.code == 1
@@ -220,7 +220,7 @@ def mute(scripted):
     return shop
 
 
-def test_cron_is_not_told_every_minute_of_what_nobody_can_look_up(mute, manage):
+def test_doubts_without_a_lookup_are_not_reported_every_minute(mute, manage):
     """An abandoned claim becomes doubt; after that only --resubmit, a person or --provider speaks of them."""
     ended = manage("reconcile_invoices")
     assert ended.code == 3
@@ -239,7 +239,7 @@ def test_cron_is_not_told_every_minute_of_what_nobody_can_look_up(mute, manage):
     assert count_log_rows("abandoned") == 1
 
 
-def test_resubmit_repeats_where_it_does_no_harm(mute, manage):
+def test_resubmit_repeats_requests_if_a_repeat_is_harmless(mute, manage):
     ended = manage("reconcile_invoices", "--resubmit")
     assert mute.cancel_count == 2  # the doubt period of the abandoned one is not over
     assert ended.code == 3
@@ -247,7 +247,7 @@ def test_resubmit_repeats_where_it_does_no_harm(mute, manage):
     assert count_answers() == {"no_answer": 2, "abandoned": 1, "canceled": 2}
 
 
-def test_dry_run_knows_who_can_be_asked(mute, manage):
+def test_dry_run_distinguishes_providers_with_and_without_lookup(mute, manage):
     said = manage("reconcile_invoices", "--provider", "shop", "--now", "--dry-run", "--format", "jsonl").out
     assert {json.loads(line)["code"] for line in said.splitlines()} == {"no_lookup"}
     said = manage("reconcile_invoices", "--resubmit", "--now", "--dry-run", "--format", "jsonl").out
@@ -256,7 +256,7 @@ def test_dry_run_knows_who_can_be_asked(mute, manage):
 
 
 @pytest.mark.slow
-def test_firekassa_is_repeated_at_a_real_socket(sandbox, settings, manage, clock):
+def test_firekassa_requests_are_repeated_at_a_real_server(sandbox, settings, manage, clock):
     sandbox.configure(repeat_is_ok=True)
     settings.INVOICE_CANCEL = {"PROVIDERS": sandbox.settings(deadline=0.3)}
     Invoice.objects.create(provider="firekassa", external_id="70000110")  # silent_after

@@ -37,7 +37,7 @@ def external_ids(using: str = "default") -> list[str]:
 
 
 @pytest.mark.django_db
-def test_row_becomes_an_invoice_with_all_it_says(register, settings):
+def test_row_becomes_an_invoice_with_all_its_values(register, settings):
     settings.USE_TZ = True
     register(HEADER + '17,order-1,"1234.50",USD,paid,2026-01-31T12:00:00+03:00,2026-02-01\n')
     invoice = Invoice.objects.get()
@@ -57,7 +57,7 @@ def test_row_becomes_an_invoice_with_all_it_says(register, settings):
 
 
 @pytest.mark.django_db
-def test_empty_values_of_a_known_invoice_are_filled_in_and_others_kept_and_listed(tmp_path):
+def test_empty_values_of_a_known_invoice_are_filled_in_and_conflicts_are_listed(tmp_path):
     Invoice.objects.register(provider="firekassa", external_id="17", reference="order-17")
     Invoice.objects.register(provider="firekassa", external_id="18", reference="order-18", amount="5")
     path, out, err = tmp_path / "invoices.csv", io.StringIO(), io.StringIO()
@@ -83,7 +83,7 @@ def test_naive_time_is_in_the_current_time_zone(register, settings):
 
 
 @pytest.mark.django_db
-def test_times_are_naive_where_the_project_has_no_time_zones(register, settings):
+def test_times_are_naive_if_use_tz_is_off(register, settings):
     settings.USE_TZ = False
     register("external_id,issued_at,expires_at\n17,2026-07-01T10:00:00Z,2026-07-02\n")
     invoice = Invoice.objects.get()
@@ -109,19 +109,19 @@ def test_times_are_naive_where_the_project_has_no_time_zones(register, settings)
         pytest.param("external_id,reference,,\n17,,,\n".replace(",,\n", "\n") + "18,,,\n", id="too-many-empty-cells"),
     ],
 )
-def test_file_may_look_so(register, content):
+def test_file_formats_are_accepted(register, content):
     assert register(content) == "2 registered, 0 known already"
     assert external_ids() == ["17", "18"]
 
 
 @pytest.mark.django_db
-def test_ids_are_stored_in_their_one_form(register):
+def test_ids_are_stored_normalized(register):
     register("external_id\n8vi0xzj6\nINV-ABCDEFGH\n", provider="cryptocloud")
     assert external_ids() == ["INV-8VI0XZJ6", "INV-ABCDEFGH"]
 
 
 @pytest.mark.django_db
-def test_known_invoices_and_duplicates_are_counted_and_left_alone(register):
+def test_known_invoices_and_duplicates_are_counted_and_not_changed(register):
     register("external_id,reference\n17,first\n")
     said = register("external_id,reference\n17,second\n18,a\n18,b\n19,c\n")
     assert said == "2 registered, 2 known already"
@@ -143,7 +143,7 @@ def test_many_are_registered_in_chunks_of_500(register, django_assert_max_num_qu
 
 
 @pytest.mark.django_db(databases=["default", "other"])
-def test_invoices_go_to_the_database_that_is_named(register):
+def test_invoices_are_stored_in_the_named_database(register):
     register("17\n", database="other")
     assert external_ids("default") == []
     assert external_ids("other") == ["17"]
@@ -159,7 +159,7 @@ class Elsewhere:
 
 
 @pytest.mark.django_db(databases=["default", "other"])
-def test_invoices_go_where_the_router_says(register, settings):
+def test_invoices_are_stored_in_the_database_of_the_router(register, settings):
     settings.DATABASE_ROUTERS = [Elsewhere()]
     register("17\n")
     assert external_ids("default") == []
@@ -167,7 +167,7 @@ def test_invoices_go_where_the_router_says(register, settings):
 
 
 @pytest.mark.django_db
-def test_it_works_inside_a_transaction(register):
+def test_registration_works_inside_a_transaction(register):
     with transaction.atomic():
         register("17\n")
     assert external_ids() == ["17"]
@@ -175,7 +175,7 @@ def test_it_works_inside_a_transaction(register):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("binary", [True, False], ids=["bytes", "text"])
-def test_stdin_is_read_as_a_file_is(monkeypatch, binary):
+def test_stdin_is_read_like_a_file(monkeypatch, binary):
     content = "\ufeffexternal_id;reference\n17;ä\n"
     stdin = SimpleNamespace(buffer=io.BytesIO(content.encode())) if binary else io.StringIO(content)
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -233,7 +233,7 @@ def test_stdin_is_read_as_a_file_is(monkeypatch, binary):
         pytest.param(b"external_id,reference\n17,\xe4\n", "not a CSV file in UTF-8", id="not-utf-8"),
     ],
 )
-def test_bad_line_is_told_and_nothing_is_written(register, content, told):
+def test_invalid_line_is_reported_and_nothing_is_written(register, content, told):
     with pytest.raises(CommandError) as caught:
         register(content)
     assert str(caught.value).startswith("Nothing was registered.\n")
@@ -242,14 +242,14 @@ def test_bad_line_is_told_and_nothing_is_written(register, content, told):
 
 
 @pytest.mark.django_db
-def test_bad_line_after_many_good_ones_lets_none_of_them_in(register):
+def test_invalid_line_after_many_valid_ones_registers_none(register):
     with pytest.raises(CommandError, match="line 1202, external_id"):
         register("\n".join(str(n) for n in range(1, 1202)) + "\n1/2\n")
     assert external_ids() == []
 
 
 @pytest.mark.django_db
-def test_up_to_20_bad_lines_are_told(register):
+def test_up_to_20_invalid_lines_are_reported(register):
     with pytest.raises(CommandError) as caught:
         register("".join(f"{n}/\n" for n in range(30)))
     lines = str(caught.value).splitlines()
@@ -258,20 +258,20 @@ def test_up_to_20_bad_lines_are_told(register):
 
 
 @pytest.mark.django_db
-def test_alias_that_is_not_configured_is_told_once(register):
+def test_unconfigured_alias_is_reported_once(register):
     with pytest.raises(CommandError, match="No provider 'nobody' is configured") as caught:
         register("17\n18\n", provider="nobody")
     assert "line" not in str(caught.value)
 
 
 @pytest.mark.django_db
-def test_file_that_is_not_there_is_told(tmp_path: Path):
+def test_missing_file_is_reported(tmp_path: Path):
     with pytest.raises(CommandError, match=r"missing\.csv cannot be read: No such file"):
         call_command("register_invoices", provider="firekassa", from_file=str(tmp_path / "missing.csv"))
 
 
 @pytest.mark.parametrize("missing", ["--provider", "--from-file"])
-def test_what_is_required_is_asked_for(missing):
+def test_missing_required_options_are_named(missing):
     given = {"--provider": "firekassa", "--from-file": "-"}
     del given[missing]
     with pytest.raises(CommandError, match=missing):
@@ -290,7 +290,7 @@ def rows(*bad, count=1300, columns="external_id,reference"):
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("bad", ["5000,a\0b", "5000,\0"], ids=["NUL", "NUL alone"])
-def test_text_that_postgresql_refuses_is_named_and_nothing_is_written(register, bad):
+def test_text_that_postgresql_rejects_is_named_and_nothing_is_written(register, bad):
     with pytest.raises(CommandError, match=r"Nothing was registered.\nline 602"):
         register(rows(bad))
     assert external_ids() == []
@@ -314,7 +314,7 @@ def refuse_inserts_of(text, error):
     [DataError("out of range"), OperationalError("disk full"), ValueError("refused by the driver")],
     ids=lambda error: type(error).__name__,
 )
-def test_row_that_the_database_refuses_is_named_and_nothing_is_written(register, error):
+def test_row_that_the_database_rejects_is_named_and_nothing_is_written(register, error):
     with (
         connection.execute_wrapper(refuse_inserts_of("bad", error)),
         pytest.raises(CommandError, match=rf"Nothing was registered.\nline 602: .*{error}"),
@@ -325,7 +325,7 @@ def test_row_that_the_database_refuses_is_named_and_nothing_is_written(register,
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_chunk_that_the_database_refuses_only_once_is_reported_without_a_line(register):
+def test_temporarily_rejected_chunk_is_reported_without_a_line(register):
     """None of its rows is refused when each is tried alone."""
     error = OperationalError("server closed the connection")
 
@@ -362,7 +362,7 @@ def test_interrupted_registration_writes_nothing(register, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_nothing_of_a_file_is_seen_before_all_of_it_is_written(register, in_thread, monkeypatch):
+def test_rows_of_a_file_become_visible_together(register, in_thread, monkeypatch):
     real = Invoice.objects.__class__.register_many
     seen = []
 
@@ -393,7 +393,7 @@ EDGES = {
 @pytest.mark.parametrize("use_tz", [True, False], ids=["time zones", "no time zones"])
 @pytest.mark.parametrize("column", ["issued_at", "expires_at"])
 @pytest.mark.parametrize("text", EDGES.values(), ids=EDGES)
-def test_date_at_the_edge_of_the_calendar_is_named_and_nothing_is_written(
+def test_date_outside_the_supported_range_is_named_and_nothing_is_written(
     register, settings, text, column, use_tz, zone
 ):
     settings.USE_TZ, settings.TIME_ZONE = use_tz, zone
@@ -404,7 +404,7 @@ def test_date_at_the_edge_of_the_calendar_is_named_and_nothing_is_written(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", ["0002-01-02", "9999-12-29"])
-def test_any_other_date_can_be_registered_and_shown_in_every_zone(register, admin_client, settings, text):
+def test_supported_dates_can_be_registered_and_shown_in_every_time_zone(register, admin_client, settings, text):
     register(f"external_id,issued_at,expires_at\n17,{text},{text}\n")
     invoice = Invoice.objects.get()
     for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):
@@ -445,7 +445,7 @@ def test_stdin_too_large_for_memory_without_a_temporary_directory_is_named(monke
 
 
 @pytest.mark.django_db
-def test_stdin_larger_than_memory_is_kept_in_a_temporary_file(monkeypatch):
+def test_stdin_larger_than_memory_is_stored_in_a_temporary_file(monkeypatch):
     monkeypatch.setattr("django_invoice_cancel.management.commands.register_invoices.MEMORY_BYTES", 100)
     ids = b"".join(b"%d\n" % number for number in range(1000, 2000))
     assert read_stdin(monkeypatch, ids) == "1,000 registered, 0 known already\n"

@@ -49,7 +49,7 @@ def back_off(external_id="asked"):
 @pytest.mark.parametrize(
     ("age", "sent"), [(0, 0), (59, 0), (61, 1), (DAY, 1)], ids=["at once", "59 s", "61 s", "a day"]
 )
-def test_reconcile_carries_out_a_request_that_is_due(shop, manage, age, sent):
+def test_reconcile_sends_a_requested_cancellation_that_is_due(shop, manage, age, sent):
     requested(age=timedelta(seconds=age))
     make_invoice("created", provider="shop", external_id="open")
     assert manage("reconcile_invoices", "-v", "0").code == 0
@@ -67,7 +67,7 @@ def test_reconcile_of_a_status_sends_no_cancel_request(shop, manage, status):
     assert back_off()[0] == 0
 
 
-def test_now_asks_about_what_is_not_due_and_cancels_nothing_before_its_time(shop, manage):
+def test_now_looks_up_invoices_that_are_not_due_and_sends_no_early_request(shop, manage):
     requested(age=timedelta())
     make_invoice("in_doubt", provider="shop")
     shop.reset()
@@ -76,7 +76,7 @@ def test_now_asks_about_what_is_not_due_and_cancels_nothing_before_its_time(shop
     assert shop.cancel_count == 0
 
 
-def test_lookup_that_finds_it_canceled_makes_the_cancel_request_unnecessary(shop, manage, clock):
+def test_lookup_that_finds_the_invoice_canceled_replaces_the_request(shop, manage, clock):
     """Both are due on one row: it left doubt as open, and is looked up once more."""
     requested()
     shop.next_cancels("in_doubt", "not_processed")
@@ -92,7 +92,7 @@ def test_lookup_that_finds_it_canceled_makes_the_cancel_request_unnecessary(shop
     assert count_answers() == {"requested": 1, "no_answer": 1, "still_open": 1, "unreachable": 1, "observed": 1}
 
 
-def test_what_a_lookup_calls_open_is_canceled_in_the_same_run(shop, manage, clock):
+def test_invoice_that_is_still_open_is_canceled_in_the_same_run(shop, manage, clock):
     requested()
     shop.next_cancels("in_doubt")
     assert manage("reconcile_invoices").code == 3
@@ -118,7 +118,7 @@ TRIES = {
 
 
 @pytest.mark.parametrize("answer", TRIES)
-def test_each_run_tries_once_and_the_next_try_comes_later(shop, manage, answer):
+def test_each_run_tries_once_and_schedules_the_next_try(shop, manage, answer):
     requested()
     shop.all_cancels(answer)
     assert manage("reconcile_invoices").code == TRIES[answer]
@@ -129,7 +129,7 @@ def test_each_run_tries_once_and_the_next_try_comes_later(shop, manage, answer):
     assert Invoice.objects.get().cancel_requested_at is not None
 
 
-def test_refusal_ends_a_request(shop, manage, clock):
+def test_refusal_ends_a_requested_cancellation(shop, manage, clock):
     requested()
     shop.all_cancels("refused")
     for _ in range(3):
@@ -161,7 +161,7 @@ def sent_at(shop):
 
 
 @pytest.mark.slow
-def test_provider_that_loses_each_request_gets_at_most_one_a_day_for_a_month(shop, manage, clock, sent_at):
+def test_provider_that_loses_each_request_gets_at_most_one_a_day(shop, manage, clock, sent_at):
     requested(age=timedelta())
     shop.all_cancels("in_doubt")
     run_cron_for(30, manage, clock)
@@ -174,9 +174,7 @@ def test_provider_that_loses_each_request_gets_at_most_one_a_day_for_a_month(sho
     assert Invoice.objects.get().cancel_requested_at is not None
 
 
-def test_unreachable_provider_is_tried_after_60_s_then_1_5_15_60_and_360_minutes_and_then_daily(
-    shop, manage, clock, sent_at
-):
+def test_unreachable_provider_is_retried_after_the_documented_intervals(shop, manage, clock, sent_at):
     requested(age=timedelta())
     shop.all_cancels("not_processed")
     began = utc_now()
@@ -185,7 +183,7 @@ def test_unreachable_provider_is_tried_after_60_s_then_1_5_15_60_and_360_minutes
     assert minutes == [1, 2, 7, 22, 82, 442, 1882, 3322, 4762]
 
 
-def test_misconfigured_provider_moves_the_back_off_on_and_is_listed(shop, manage, clock, settings):
+def test_misconfigured_provider_advances_the_backoff_and_is_listed(shop, manage, clock, settings):
     requested()
     configured, settings.INVOICE_CANCEL = settings.INVOICE_CANCEL, {"PROVIDERS": {}}
     assert manage("reconcile_invoices").code == 4
@@ -202,7 +200,7 @@ def test_misconfigured_provider_moves_the_back_off_on_and_is_listed(shop, manage
     assert count_statuses() == {"canceled": 1}
 
 
-def test_pause_moves_nothing_on(shop, manage, clock):
+def test_pause_does_not_advance_the_backoff(shop, manage, clock):
     requested()
     Invoice.objects.all()._writer.pause("shop", "bad_credentials", 10 * DAY)
     for _ in range(5):
@@ -217,7 +215,7 @@ def test_pause_moves_nothing_on(shop, manage, clock):
 
 
 @pytest.mark.slow
-def test_what_a_pause_sends_back_costs_no_try(scripted, manage, clock):
+def test_claim_released_by_a_pause_does_not_count_as_a_try(scripted, manage, clock):
     """Rejected credentials pause the provider while others are claimed and not sent."""
     shop = scripted(concurrency=1)
     for number in range(60):
@@ -262,7 +260,7 @@ def both(scripted):
         ("--dry-run", 0, 0),
     ],
 )
-def test_options_hold_for_both_parts(both, manage, arguments, lookups, cancels):
+def test_options_apply_to_lookups_and_requests(both, manage, arguments, lookups, cancels):
     ended = manage("reconcile_invoices", *arguments.split())
     providers = [ScriptedProvider.of(alias) for alias in ("shop", "kiosk")]
     assert sum(len(ids) for each in providers for ids in each.lookups) == lookups
@@ -272,21 +270,21 @@ def test_options_hold_for_both_parts(both, manage, arguments, lookups, cancels):
     assert ended.out.startswith(f"{total} invoices: ")
 
 
-def test_dry_run_with_a_limit_lists_what_a_run_would_do(both, manage):
+def test_dry_run_with_a_limit_lists_the_actions_of_a_run(both, manage):
     said = manage("reconcile_invoices", "--dry-run", "--limit", "5", "--format", "jsonl").out
     assert [json.loads(line)["code"] for line in said.splitlines()] == ["dry_run"] * 5
     said = manage("reconcile_invoices", "--dry-run", "--format", "jsonl").out
     assert sum("asked" in json.loads(line)["external_id"] for line in said.splitlines()) == 4
 
 
-def test_jsonl_has_the_results_of_both_parts(both, manage):
+def test_jsonl_contains_results_of_lookups_and_requests(both, manage):
     said = manage("reconcile_invoices", "--format", "jsonl").out
     results = [(each["code"], each["external_id"]) for each in map(json.loads, said.splitlines())]
     assert sorted(code for code, _ in results) == ["canceled"] * 4 + ["still_open"] * 4
     assert [code for code, _ in results][:4] == ["still_open"] * 4
 
 
-def test_worst_of_both_parts_is_the_exit_code(shop, manage):
+def test_exit_code_is_the_most_severe_of_lookups_and_requests(shop, manage):
     make_invoice("in_doubt", provider="shop", age=timedelta(minutes=30))
     requested()
     shop.all_lookups("no_answer")
@@ -297,7 +295,7 @@ def test_worst_of_both_parts_is_the_exit_code(shop, manage):
     assert "1 not tried" in ended.err
 
 
-def test_ctrl_c_during_the_lookups_sends_no_cancel_request(shop, manage):
+def test_interrupt_during_the_lookups_sends_no_cancel_request(shop, manage):
     make_invoice("in_doubt", provider="shop", age=timedelta(minutes=30))
     requested()
     shop.reset()
@@ -314,7 +312,7 @@ def test_ctrl_c_during_the_lookups_sends_no_cancel_request(shop, manage):
     assert Invoice.objects.requested().count() == 1
 
 
-def test_reader_that_is_gone_stops_both_parts(both, manage, unread):
+def test_exited_reader_stops_lookups_and_requests(both, manage, unread):
     assert manage("reconcile_invoices", "--format", "jsonl", stdout=unread).code == 130
     assert sum(ScriptedProvider.of(alias).cancel_count for alias in ("shop", "kiosk")) == 0
 
@@ -331,7 +329,7 @@ def test_reader_that_is_gone_stops_both_parts(both, manage, unread):
     ],
     ids=" ".join,
 )
-def test_each_request_is_logged_under_the_one_who_made_it(scripted, manage, command):
+def test_each_request_is_logged_under_its_user(scripted, manage, command):
     shop = scripted(concurrency=4)
     ada = User.objects.create_user("ada")
     people = {"a": (ada, "moved"), "b": ("till 3", "moved"), "c": (ada, "too late"), "d": (None, "")}
@@ -359,7 +357,7 @@ def test_deleted_user_is_named_by_the_label(shop, manage):
 
 
 @pytest.mark.slow
-def test_hundreds_of_requesters_are_served_in_one_run(scripted, manage):
+def test_requests_of_hundreds_of_users_are_sent_in_one_run(scripted, manage):
     shop = scripted(concurrency=8)
     for number in range(120):
         request(requested(f"{number:03d}"), f"customer {number}")
@@ -388,7 +386,7 @@ def test_resubmit_repeats_no_cancel_request_that_was_withdrawn(scripted, manage,
     assert count_statuses() == ({"in_doubt": 1} if is_withdrawn else {"canceled": 1})
 
 
-def test_a_new_cancel_after_a_withdrawal_may_be_repeated(scripted, manage, clock):
+def test_new_request_after_a_withdrawal_may_be_repeated(scripted, manage, clock):
     shop = scripted(supports_lookup=False, is_repeat_harmless=True)
     invoice = requested()
     invoice.withdraw()
@@ -403,7 +401,7 @@ def test_a_new_cancel_after_a_withdrawal_may_be_repeated(scripted, manage, clock
 # -- cancel_invoices --requested --------------------------------------------------------------------------------
 
 
-def test_requested_sends_what_is_not_due_yet(shop, manage):
+def test_requested_option_sends_requests_that_are_not_due(shop, manage):
     requested(age=timedelta())
     shop.next_cancels("not_processed")
     assert [manage("cancel_invoices", "--requested", "--noinput").code for _ in range(2)] == [4, 0]
@@ -411,7 +409,7 @@ def test_requested_sends_what_is_not_due_yet(shop, manage):
     assert count_statuses() == {"canceled": 1}
 
 
-def test_requested_moves_the_back_off_on(shop, manage):
+def test_requested_option_advances_the_backoff(shop, manage):
     requested(age=timedelta())
     shop.all_cancels("not_processed")
     for tries, wait in ((1, MINUTE), (2, 5 * MINUTE), (3, 15 * MINUTE)):
@@ -420,7 +418,7 @@ def test_requested_moves_the_back_off_on(shop, manage):
         assert back_off() == (tries, wait)
 
 
-def test_requested_is_not_stored_as_an_operation(shop, manage):
+def test_requested_option_cannot_be_stored_as_an_operation(shop, manage):
     """An operation has one actor and one reason, and would send what is withdrawn before it runs."""
     requested()
     ended = manage("cancel_invoices", "--requested", "--background", "--noinput")
@@ -430,7 +428,7 @@ def test_requested_is_not_stored_as_an_operation(shop, manage):
 
 
 @pytest.mark.parametrize("command", [["reconcile_invoices"], ["cancel_invoices", "--requested", "--noinput"]])
-def test_no_command_asks_for_the_reason_of_a_request(scripted, manage, command):
+def test_commands_need_no_reason_for_requested_cancellations(scripted, manage, command):
     shop = scripted(REQUIRE_REASON=True)
     requested()
     assert manage(*command).code == 0
@@ -456,7 +454,7 @@ def test_request_withdrawn_after_it_was_selected_is_not_sent(shop, manage, monke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_commands_at_once_send_one_request_each(scripted, manage, in_thread):
+def test_two_concurrent_commands_send_each_request_once(scripted, manage, in_thread):
     shop = scripted(concurrency=2)
     for number in range(40):
         requested(f"{number:02d}")

@@ -16,7 +16,7 @@ from tests.support.writes import CLERK, NOON, RECONCILE, open_claim, record_answ
 pytestmark = pytest.mark.django_db
 
 
-def test_a_claim_writes_attempt_and_expiry_and_one_row(clock, limits):
+def test_claim_writes_attempt_and_expiry_and_one_row(clock, limits):
     limits(CLAIM_TTL=100)
     invoice = invoice_in_status(cancel_requested_at=NOON, cancel_try_at=NOON, cancel_try_count=3)
     opened = open_claim(invoice)
@@ -33,14 +33,14 @@ def test_a_claim_writes_attempt_and_expiry_and_one_row(clock, limits):
     assert invoice.transitions.get().attempt == opened.attempt
 
 
-def test_the_lease_ends_no_later_than_the_claim_in_the_row(limits):
+def test_lease_ends_no_later_than_the_claim_in_the_row(limits):
     limits(CLAIM_TTL=100)
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     assert opened.opened_at + opened.ttl <= stored(invoice).claim_expires_at.timestamp()
 
 
-def test_the_second_claim_loses():
+def test_second_claim_loses():
     invoice = invoice_in_status()
     first, second = stored(invoice), stored(invoice)
     winner, loser = open_claim(first), open_claim(second)
@@ -80,13 +80,13 @@ def test_only_what_is_open_is_claimed(status):
 
 
 @pytest.mark.parametrize("before", [status for status in Status if status not in ("created", "in_doubt")])
-def test_a_claim_from_a_status_that_has_none_is_a_bug(before):
+def test_claim_from_a_status_that_has_none_is_a_bug(before):
     with pytest.raises(IllegalMove):
         open_claim(invoice_in_status(before), before=before)
 
 
 @pytest.mark.parametrize("edit", [{"provider": "firekassa"}, {"external_id": "INV-2"}, {"pk": 10**9}], ids=str)
-def test_an_unsaved_edit_of_the_instance_claims_nothing(edit):
+def test_unsaved_edit_of_the_instance_claims_nothing(edit):
     """What would be sent is what is in memory: it must be what was registered."""
     invoice = invoice_in_status(external_id="INV-1")
     invoice_in_status(external_id="INV-2")
@@ -108,7 +108,7 @@ def test_doubt_is_claimed_again_only_with_the_attempt_that_was_looked_up():
     assert status_history(invoice) == ["in_doubt > canceling"]
 
 
-def test_a_group_is_claimed_as_far_as_it_can_be():
+def test_group_is_claimed_as_far_as_it_can_be():
     group = [invoice_in_status(), invoice_in_status(), invoice_in_status(), invoice_in_status()]
     observed = stored(group[1])
     observed.observe_status("paid")
@@ -121,13 +121,13 @@ def test_a_group_is_claimed_as_far_as_it_can_be():
     assert {stored(each).attempt for each in opened.invoices} == {opened.attempt}
 
 
-def test_a_row_that_is_twice_in_a_group_is_won_once():
+def test_row_that_is_twice_in_a_group_is_won_once():
     invoice = invoice_in_status()
     assert len(invoice._writer.claim([invoice, stored(invoice)], CLERK).invoices) == 1
     assert len(log_changes(invoice)) == 1
 
 
-def test_a_paused_provider_is_not_claimed_for(clock):
+def test_paused_provider_is_not_claimed_for(clock):
     invoice = invoice_in_status()
     ProviderState.objects.create(alias="cryptocloud", paused_until=NOON + seconds(1))
     assert open_claim(invoice).invoices == []
@@ -183,7 +183,7 @@ def test_what_says_nothing_new_goes_back_to_the_status_before_the_claim(before, 
     assert log_changes(invoice)[-1] == ("canceling", before, outcome)
 
 
-def test_a_refusal_after_a_doubt_is_in_doubt_anew(clock):
+def test_refusal_after_a_doubt_is_in_doubt_anew(clock):
     invoice = invoice_in_status("in_doubt", check_count=4, next_check_at=NOON)
     opened = open_claim(invoice, before=Status.IN_DOUBT)
     clock.shift(5)
@@ -202,7 +202,7 @@ def test_a_refusal_after_a_doubt_is_in_doubt_anew(clock):
 @pytest.mark.parametrize(
     ("late", "expected"), [(0, "canceling"), (60, "canceling"), (60.001, "in_doubt"), (3600, "in_doubt")]
 )
-def test_a_claim_is_abandoned_a_minute_past_its_end(clock, limits, late, expected):
+def test_claim_is_abandoned_a_minute_past_its_end(clock, limits, late, expected):
     limits(CLAIM_TTL=100)
     invoice = invoice_in_status()
     open_claim(invoice)
@@ -213,7 +213,7 @@ def test_a_claim_is_abandoned_a_minute_past_its_end(clock, limits, late, expecte
     assert len(log_changes(invoice)) == (2 if moved else 1)
 
 
-def test_an_abandoned_claim_keeps_its_attempt_and_its_last_instant(clock, limits):
+def test_abandoned_claim_keeps_its_attempt_and_its_last_instant(clock, limits):
     limits(CLAIM_TTL=100)
     invoice = invoice_in_status()
     opened = open_claim(invoice)
@@ -229,7 +229,7 @@ def test_an_abandoned_claim_keeps_its_attempt_and_its_last_instant(clock, limits
     assert invoice.transitions.last().attempt == opened.attempt
 
 
-def test_a_new_claim_is_not_abandoned_for_an_old_one(clock, limits):
+def test_new_claim_is_not_abandoned_for_an_old_one(clock, limits):
     """The instance in memory holds the claim that ran out; the row holds a newer one."""
     limits(CLAIM_TTL=100)
     invoice = invoice_in_status()

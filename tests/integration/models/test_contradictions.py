@@ -59,7 +59,7 @@ def test_open_counts_as_a_contradiction_once_the_doubt_period_of_the_last_change
     assert Invoice.objects.contradicted().exists() is is_contradiction
 
 
-def test_a_lookup_that_began_before_the_end_of_the_doubt_period_is_a_row_only(clock):
+def test_lookup_that_began_before_the_end_of_the_doubt_period_is_only_logged(clock):
     invoice = invoice_in_status()
     observe_elsewhere(invoice, "canceled")
     clock.shift(PERIOD - 1)
@@ -71,7 +71,7 @@ def test_a_lookup_that_began_before_the_end_of_the_doubt_period_is_a_row_only(cl
     assert log_changes(invoice)[-1][2] == "contradictory_answer"
 
 
-def test_a_lookup_that_began_before_the_invoice_was_closed_is_a_row_only(clock):
+def test_lookup_that_began_before_the_invoice_was_closed_is_only_logged(clock):
     invoice = invoice_in_status()
     other = stored(invoice)
     seen = Seen.now(other)
@@ -82,7 +82,7 @@ def test_a_lookup_that_began_before_the_invoice_was_closed_is_a_row_only(clock):
     assert stored(invoice).contradicted_at is None
 
 
-def test_the_first_contradiction_keeps_its_time(clock, contradicted):
+def test_first_contradiction_keeps_its_time(clock, contradicted):
     clock.shift(60)
     record_lookup(contradicted, "created")
     assert stored(contradicted).contradicted_at == NOON + seconds(PERIOD)
@@ -92,7 +92,7 @@ def test_the_first_contradiction_keeps_its_time(clock, contradicted):
 @pytest.mark.slow
 @every_contradicted
 @pytest.mark.parametrize("agreeing", CLOSED)
-def test_a_later_lookup_that_reports_it_closed_clears_it(clock, contradicted, agreeing):
+def test_later_lookup_that_reports_the_invoice_as_closed_clears_a_contradiction(clock, contradicted, agreeing):
     before = contradicted.status
     clock.shift(1)
     record_lookup(contradicted, agreeing)
@@ -102,7 +102,7 @@ def test_a_later_lookup_that_reports_it_closed_clears_it(clock, contradicted, ag
     assert row.status_confirmed_at == NOON + seconds(PERIOD + 1)
 
 
-def test_a_lookup_that_began_before_the_contradiction_does_not_clear_it(clock):
+def test_lookup_that_began_before_the_contradiction_does_not_clear_it(clock):
     invoice = invoice_in_status()
     observe_elsewhere(invoice, "canceled")
     clock.shift(PERIOD)
@@ -115,13 +115,13 @@ def test_a_lookup_that_began_before_the_contradiction_does_not_clear_it(clock):
 
 
 @pytest.mark.parametrize("reply", [{"code": "not_found"}, {"code": "unknown_status"}, {"is_answer": False}], ids=str)
-def test_a_lookup_that_names_no_status_does_not_clear_it(clock, contradicted, reply):
+def test_lookup_without_a_status_does_not_clear_a_contradiction(clock, contradicted, reply):
     clock.shift(1)
     record_lookup(contradicted, None, **reply)
     assert stored(contradicted).contradicted_at == NOON + seconds(PERIOD)
 
 
-def test_a_webhook_that_reports_it_closed_does_not_clear_it(clock, contradicted):
+def test_webhook_that_reports_the_invoice_as_closed_does_not_clear_a_contradiction(clock, contradicted):
     """It may have been under way for longer than the lookup."""
     clock.shift(1)
     observe_elsewhere(contradicted, "canceled")
@@ -130,7 +130,7 @@ def test_a_webhook_that_reports_it_closed_does_not_clear_it(clock, contradicted)
 
 @every_contradicted
 @pytest.mark.parametrize("learn", [observe_elsewhere, record_lookup], ids=["webhook", "lookup"])
-def test_money_clears_it(contradicted, learn):
+def test_payment_clears_a_contradiction(contradicted, learn):
     was_canceled = contradicted.status == "canceled"
     learn(contradicted, "paid")
     row = stored(contradicted)
@@ -140,7 +140,7 @@ def test_money_clears_it(contradicted, learn):
 
 
 @pytest.mark.parametrize("status", ["partially_paid", "paid", "overpaid"])
-def test_open_contradicts_no_money(clock, status):
+def test_open_does_not_contradict_a_payment(clock, status):
     invoice = invoice_in_status()
     observe_elsewhere(invoice, status)
     clock.shift(PERIOD)
@@ -150,7 +150,7 @@ def test_open_contradicts_no_money(clock, status):
 
 
 @each_closed
-def test_a_closing_that_a_wrong_clock_wrote_counts_from_the_first_lookup(clock, status):
+def test_closing_time_of_a_wrong_clock_counts_from_the_first_lookup(clock, status):
     """Its doubt period would not be over for as long as that clock was ahead."""
     invoice = invoice_in_status()
     observe_elsewhere(invoice, status)
@@ -166,7 +166,7 @@ def test_a_closing_that_a_wrong_clock_wrote_counts_from_the_first_lookup(clock, 
     assert log_changes(invoice)[1:] == [(status, status, "contradictory_answer")] * 2
 
 
-def test_a_contradiction_that_a_wrong_clock_wrote_is_cleared_by_a_later_lookup(clock, contradicted):
+def test_contradiction_that_a_wrong_clock_wrote_is_cleared_by_a_later_lookup(clock, contradicted):
     set_columns_and_refresh(contradicted, contradicted_at=NOON + timedelta(days=400))
     clock.shift(1)
     record_lookup(stored(contradicted), "canceled")
@@ -185,7 +185,7 @@ def resolve(invoice, status):
 
 @every_contradicted
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_a_person_may_decide_a_contradiction_in_every_way(contradicted, decision):
+def test_contradiction_can_be_resolved_to_every_status(contradicted, decision):
     before = contradicted.status
     resolve(contradicted, decision)
     row, last = stored(contradicted), contradicted.transitions.last()
@@ -198,7 +198,7 @@ def test_a_person_may_decide_a_contradiction_in_every_way(contradicted, decision
     assert last.actor_label == "Ada"
 
 
-def test_a_reopened_invoice_can_be_canceled_and_is_looked_up_once_more(contradicted):
+def test_reopened_invoice_can_be_canceled_and_is_looked_up_once_more(contradicted):
     resolve(contradicted, "created")
     row = stored(contradicted)
     assert row.next_check_at == NOON + seconds(PERIOD + 3600)
@@ -207,7 +207,7 @@ def test_a_reopened_invoice_can_be_canceled_and_is_looked_up_once_more(contradic
     assert open_claim(row).invoices == [row]
 
 
-def test_money_on_a_reopened_invoice_is_flagged(clock):
+def test_payment_of_a_reopened_invoice_is_flagged(clock):
     """The log still holds the confirmed cancellation (rule 8)."""
     invoice = invoice_in_status()
     record_answer(open_claim(invoice), invoice, "canceled")
@@ -219,7 +219,7 @@ def test_money_on_a_reopened_invoice_is_flagged(clock):
     assert status_history(invoice)[-2:] == ["canceled > created", "created > paid"]
 
 
-def test_a_contradiction_that_is_over_is_not_decided(clock, contradicted):
+def test_cleared_contradiction_cannot_be_resolved(clock, contradicted):
     page = stored(contradicted)
     clock.shift(1)
     record_lookup(contradicted, "canceled")
@@ -241,7 +241,7 @@ def refused(request):
 
 
 @pytest.mark.parametrize("decision", DECISIONS[1:])
-def test_a_person_may_decide_a_refused_invoice_of_a_provider_that_has_no_lookup(refused, decision):
+def test_refused_invoice_at_a_provider_without_lookup_can_be_resolved(refused, decision):
     resolve(refused, decision)
     row, last = stored(refused), refused.transitions.last()
     assert row.status == decision
@@ -249,7 +249,7 @@ def test_a_person_may_decide_a_refused_invoice_of_a_provider_that_has_no_lookup(
     assert last.code == "resolved"
 
 
-def test_a_refused_invoice_is_open_already(refused):
+def test_refused_invoice_cannot_be_resolved_as_open(refused):
     with pytest.raises(ResolveNotPossible, match="open already") as caught:
         resolve(refused, "created")
     assert caught.value.code == "not_in_doubt"
@@ -257,7 +257,7 @@ def test_a_refused_invoice_is_open_already(refused):
     assert len(log_changes(refused)) == 2
 
 
-def test_a_refused_invoice_of_a_provider_with_a_lookup_is_looked_up_instead():
+def test_refused_invoice_at_a_provider_with_lookup_cannot_be_resolved():
     invoice = invoice_in_status()
     record_answer(open_claim(invoice), invoice, "refused", code="provider_refused")
     with pytest.raises(ResolveNotPossible) as caught:
@@ -266,7 +266,7 @@ def test_a_refused_invoice_of_a_provider_with_a_lookup_is_looked_up_instead():
     assert stored(invoice).status == "created"
 
 
-def test_a_refused_invoice_that_was_claimed_again_is_not_decided(refused):
+def test_refused_invoice_that_was_claimed_again_cannot_be_resolved(refused):
     page = stored(refused)
     open_claim(stored(refused))
     with pytest.raises(ResolveNotPossible) as caught:
@@ -275,7 +275,7 @@ def test_a_refused_invoice_that_was_claimed_again_is_not_decided(refused):
     assert stored(refused).status == "canceling"
 
 
-def test_an_open_invoice_that_was_never_refused_is_not_decided(refused):
+def test_open_invoice_that_was_never_refused_cannot_be_resolved(refused):
     set_columns_and_refresh(refused, last_outcome="not_processed")
     with pytest.raises(ResolveNotPossible):
         resolve(refused, "canceled")

@@ -40,11 +40,11 @@ BOOKKEEPING = {
 each_field = pytest.mark.parametrize("name", sorted(BOOKKEEPING))
 
 
-def test_the_table_above_names_the_fields_of_the_writer():
+def test_table_of_this_module_lists_the_fields_of_the_writer():
     assert sorted(BOOKKEEPING) == sorted(WRITER_FIELDS)
 
 
-def test_a_stale_save_leaves_status_and_bookkeeping_alone():
+def test_stale_save_does_not_change_status_and_bookkeeping():
     stale = invoice_in_status()
     set_columns_and_refresh(stored(stale), **BOOKKEEPING)
     stale.reference = "order-17"
@@ -54,7 +54,7 @@ def test_a_stale_save_leaves_status_and_bookkeeping_alone():
     assert row.reference == "order-17"
 
 
-def test_a_stale_asave_leaves_the_status_alone():
+def test_stale_asave_does_not_change_the_status():
     stale = invoice_in_status()
     observe_elsewhere(stale, "paid")
     async_to_sync(stale.asave)()
@@ -62,7 +62,7 @@ def test_a_stale_asave_leaves_the_status_alone():
 
 
 @each_field
-def test_an_edit_in_memory_is_not_saved(name):
+def test_edit_in_memory_is_not_saved(name):
     invoice = invoice_in_status()
     before = getattr(stored(invoice), name)
     setattr(invoice, name, BOOKKEEPING[name])
@@ -71,7 +71,7 @@ def test_an_edit_in_memory_is_not_saved(name):
 
 
 @each_field
-def test_save_refuses_to_be_told_to_write(name):
+def test_save_with_update_fields_of_the_writer_raises(name):
     invoice = invoice_in_status()
     setattr(invoice, name, BOOKKEEPING[name])
     with pytest.raises(ValueError, match=f"Only the methods .* write '{name}'"):
@@ -112,14 +112,14 @@ def _bulk_create_by_position(invoice, values):
 @pytest.mark.parametrize(
     "write", [_update, _aupdate, _bulk_update, _update_or_create, _bulk_create, _bulk_create_by_position]
 )
-def test_a_query_set_refuses_to_write(write, name):
+def test_query_set_cannot_write_fields_of_the_writer(write, name):
     invoice = invoice_in_status()
     with pytest.raises(ValueError, match=f"Only the methods .* write '{name}'"), transaction.atomic():
         write(invoice, {name: BOOKKEEPING[name]})
     assert getattr(stored(invoice), name) != BOOKKEEPING[name]
 
 
-def test_a_query_set_writes_what_is_the_hosts():
+def test_query_set_can_write_fields_of_the_host():
     invoice = invoice_in_status()
     assert Invoice.objects.filter(pk=invoice.pk).update(reference="order-17") == 1
     invoice.currency = "USD"
@@ -132,7 +132,7 @@ def test_a_query_set_writes_what_is_the_hosts():
 
 
 @pytest.mark.parametrize("only", [["id"], ["id", "reference"], ["id", "status"]])
-def test_an_instance_with_deferred_fields_saves_only_what_it_has(only):
+def test_instance_with_deferred_fields_saves_only_loaded_fields(only):
     invoice = invoice_in_status(reference="order-1")
     partial = Invoice.objects.only(*only).get(pk=invoice.pk)
     observe_elsewhere(invoice, "paid")
@@ -146,7 +146,7 @@ def test_an_instance_with_deferred_fields_saves_only_what_it_has(only):
     assert row.reference == "order-1"
 
 
-def test_a_new_instance_with_an_old_key_does_not_overwrite():
+def test_new_instance_with_an_old_key_does_not_overwrite():
     invoice = invoice_in_status(external_id="INV-1", reference="order-1")
     with pytest.raises(IntegrityError), transaction.atomic():
         Invoice(pk=invoice.pk, provider="cryptocloud", external_id="INV-2").save()
@@ -156,7 +156,7 @@ def test_a_new_instance_with_an_old_key_does_not_overwrite():
 
 
 @pytest.mark.django_db(databases=["default", "other"])
-def test_saving_to_another_database_inserts_there_or_fails():
+def test_save_to_another_database_inserts_there_or_fails():
     invoice = invoice_in_status(reference="order-1")
     invoice.save(using="other")
     again = Invoice.objects.using("default").get(pk=invoice.pk)
@@ -188,7 +188,7 @@ def _split_times(form):
 
 
 @pytest.mark.urls("tests.integration.models.test_guarded_fields")
-def test_a_change_form_that_was_open_while_the_money_came_does_not_undo_it(admin_client):
+def test_stale_change_form_does_not_undo_a_payment(admin_client):
     invoice = invoice_in_status(issued_at=LOCAL_NOON - timedelta(days=1))
     url = f"/host/invoice_cancel/invoice/{invoice.pk}/change/"
     form = _form(admin_client.get(url))
@@ -203,7 +203,7 @@ def test_a_change_form_that_was_open_while_the_money_came_does_not_undo_it(admin
 
 @pytest.mark.urls("tests.integration.models.test_guarded_fields")
 @pytest.mark.parametrize("status", ["in_doubt", "canceling"])
-def test_an_add_form_makes_no_invoice_in_a_status_that_only_a_claim_gives(admin_client, status):
+def test_add_form_rejects_a_status_that_only_a_claim_sets(admin_client, status):
     url = "/host/invoice_cancel/invoice/add/"
     form = _form(admin_client.get(url))
     response = admin_client.post(url, form | {"provider": "cryptocloud", "external_id": "INV-1", "status": status})

@@ -17,7 +17,7 @@ from tests.support.writes import NOON, open_claim
 pytestmark = pytest.mark.django_db
 
 
-def test_one_provider_holds_an_id_once():
+def test_id_is_unique_for_each_provider():
     invoice_in_status(external_id="INV-1")
     with pytest.raises(IntegrityError), transaction.atomic():
         invoice_in_status(external_id="INV-1")
@@ -26,7 +26,7 @@ def test_one_provider_holds_an_id_once():
 
 
 @pytest.mark.parametrize("status", ["", "cancelled", "CANCELED", "refunded"])
-def test_the_database_refuses_a_status_that_does_not_exist(status):
+def test_database_rejects_an_unknown_status(status):
     invoice = invoice_in_status()
     with pytest.raises(IntegrityError), transaction.atomic():
         set_columns_and_refresh(invoice, status=status)
@@ -46,23 +46,23 @@ def test_the_database_refuses_a_status_that_does_not_exist(status):
         ({"provider": "firekassa", "external_id": "1", "status": "void"}, "status", "is not a valid choice"),
     ],
 )
-def test_full_clean_refuses(values, field, words):
+def test_full_clean_rejects_invalid_values(values, field, words):
     with pytest.raises(ValidationError) as caught:
         Invoice(**values).full_clean()
     assert words in str(caught.value.message_dict[field])
 
 
-def test_full_clean_brings_the_id_into_its_one_form():
+def test_full_clean_normalizes_the_id():
     invoice = Invoice(provider="cryptocloud", external_id=" 89ux09ka ")
     invoice.full_clean()
     assert invoice.external_id == "INV-89UX09KA"
 
 
-def test_full_clean_lets_a_stored_invoice_in_doubt_pass():
+def test_full_clean_accepts_a_stored_invoice_in_doubt():
     invoice_in_status("in_doubt").full_clean()
 
 
-def test_an_invoice_with_history_is_not_deleted():
+def test_invoice_with_history_is_not_deleted():
     invoice = invoice_in_status()
     open_claim(invoice)
     with pytest.raises(ProtectedError):
@@ -73,7 +73,7 @@ def test_an_invoice_with_history_is_not_deleted():
     assert InvoiceTransition.objects.count() == 1
 
 
-def test_an_invoice_without_history_is_deleted():
+def test_invoice_without_history_is_deleted():
     invoice_in_status().delete()
     assert not Invoice.objects.exists()
 
@@ -101,11 +101,11 @@ def test_loaddata_restores_status_and_bookkeeping(tmp_path):
         ("partially_paid", False, True), ("paid", False, True), ("overpaid", False, True),
     ],
 )  # fmt: skip
-def test_an_invoice_knows_whether_it_is_closed_or_holds_money(status, is_closed, has_payment):
+def test_is_closed_and_has_payment_follow_the_status(status, is_closed, has_payment):
     invoice = invoice_in_status(status)
     assert invoice.is_closed == is_closed
     assert invoice.has_payment == has_payment
 
 
-def test_an_invoice_is_named_by_provider_and_id():
+def test_str_contains_provider_and_id():
     assert str(invoice_in_status(external_id="INV-7")) == "cryptocloud INV-7"

@@ -37,7 +37,7 @@ def _cancel_and_expire(invoice):
 
 @pytest.mark.parametrize("meanwhile", [_cancel, _cancel_and_reopen, _cancel_and_expire])
 @pytest.mark.parametrize("by_id", [True, False], ids=["by its id", "on the instance"])
-def test_money_that_meets_a_cancellation_after_the_snapshot_is_flagged_and_signalled(
+def test_payment_after_a_cancellation_outside_the_snapshot_is_flagged_and_signalled(
     repeatable_read, in_thread, sent_signals, meanwhile, by_id
 ):
     invoice = invoice_in_status()
@@ -54,7 +54,7 @@ def test_money_that_meets_a_cancellation_after_the_snapshot_is_flagged_and_signa
     assert sent_signals[-1] == "paid_after_cancel"
 
 
-def test_an_invoice_that_another_process_registers_after_the_snapshot_is_found(repeatable_read, in_thread):
+def test_invoice_that_another_process_registers_after_the_snapshot_is_found(repeatable_read, in_thread):
     """A webhook that registers first, in a view under ATOMIC_REQUESTS."""
     with transaction.atomic():
         assert not Invoice.objects.exists()
@@ -66,7 +66,7 @@ def test_an_invoice_that_another_process_registers_after_the_snapshot_is_found(r
     assert stored(other).status == "paid"
 
 
-def test_a_payment_finds_an_invoice_that_was_registered_after_the_snapshot(repeatable_read, in_thread):
+def test_payment_finds_an_invoice_that_was_registered_after_the_snapshot(repeatable_read, in_thread):
     with transaction.atomic():
         assert not Invoice.objects.exists()
         other = in_thread(invoice_in_status, external_id="INV-1").result()

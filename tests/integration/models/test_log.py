@@ -55,13 +55,13 @@ def test_no_row_of_the_log_is_changed_or_deleted(tamper):
     assert InvoiceTransition.objects.get().reason == "asked by the customer"
 
 
-def test_a_row_may_be_appended():
+def test_row_may_be_appended():
     row = _row()
     row.invoice.transitions.create(to_status="canceling", created_at=row.created_at)
     assert InvoiceTransition.objects.count() == 2
 
 
-def test_the_row_outlives_the_user_who_acted():
+def test_log_row_survives_the_deletion_of_its_user():
     ada, invoice = User.objects.create_user("ada"), invoice_in_status()
     invoice._writer.claim([invoice], AuditContext(ada))
     assert invoice.transitions.get().actor == ada
@@ -71,7 +71,7 @@ def test_the_row_outlives_the_user_who_acted():
     assert row.actor_label == "ada"
 
 
-def test_whoever_handled_late_money_may_be_deleted():
+def test_user_who_handled_a_payment_may_be_deleted():
     ada = User.objects.create_user("ada")
     invoice = invoice_in_status("paid", paid_after_cancel_handled_by=ada)
     ada.delete()
@@ -90,7 +90,7 @@ def test_whoever_handled_late_money_may_be_deleted():
         pytest.param(lambda ada: "j" * 151, False, "j" * 150, id="long label"),
     ],
 )
-def test_an_actor_is_kept_as_key_and_as_text(actor, is_user, label):
+def test_actor_is_stored_as_key_and_label(actor, is_user, label):
     ada, invoice = User.objects.create_user("ada"), invoice_in_status()
     invoice._writer.claim([invoice], AuditContext(actor(ada)))
     row = invoice.transitions.get()
@@ -107,7 +107,7 @@ def test_an_actor_is_kept_as_key_and_as_text(actor, is_user, label):
         pytest.param(lambda invoice, audit: invoice._writer.request_cancel(invoice, audit), id="request_cancel"),
     ],
 )
-def test_an_actor_of_the_wrong_type_leaves_nothing_behind(method, actor):
+def test_actor_of_the_wrong_type_leaves_nothing_behind(method, actor):
     invoice = invoice_in_status()
     with pytest.raises(TypeError, match="actor must be a user, a label"):
         method(invoice, AuditContext(actor))
@@ -130,7 +130,7 @@ def test_an_actor_of_the_wrong_type_leaves_nothing_behind(method, actor):
         pytest.param("code", "c" * 33, "c" * 32, id="an adapter's own long code"),
     ],
 )
-def test_an_answer_is_recorded_whatever_its_words(field, given, kept):
+def test_answer_with_any_text_is_recorded(field, given, kept):
     """An adapter by somebody else may not have cut them; its answer must not be lost for that."""
     invoice = invoice_in_status()
     record_answer(open_claim(invoice), invoice, "canceled", **{field: given})
@@ -138,7 +138,7 @@ def test_an_answer_is_recorded_whatever_its_words(field, given, kept):
     assert getattr(invoice.transitions.last(), field) == kept
 
 
-def test_a_row_says_everything_about_its_cause():
+def test_log_row_contains_all_details_of_its_cause():
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     record_answer(

@@ -46,7 +46,7 @@ def test_still_open_counts_once_the_doubt_period_is_over(clock, lost, after, exp
     assert log_changes(lost)[2:] == [("in_doubt", expected, "not_processed" if expected == "created" else "still_open")]
 
 
-def test_the_doubt_period_is_a_setting(clock, limits, lost):
+def test_doubt_period_is_a_setting(clock, limits, lost):
     limits(DOUBT_PERIOD=10)
     clock.shift(10)
     record_lookup(lost, "created")
@@ -64,7 +64,7 @@ def test_still_open_counts_only_if_the_lookup_began_after_the_doubt_period(clock
     assert log_changes(lost)[-1] == ("in_doubt", "in_doubt", "still_open")
 
 
-def test_an_abandoned_claim_is_doubted_from_the_end_of_its_lease(clock, limits):
+def test_doubt_period_of_an_abandoned_claim_begins_at_the_end_of_its_lease(clock, limits):
     limits(CLAIM_TTL=100)
     invoice = invoice_in_status()
     open_claim(invoice)
@@ -80,7 +80,7 @@ def test_an_abandoned_claim_is_doubted_from_the_end_of_its_lease(clock, limits):
 
 
 @pytest.mark.parametrize("status", ["canceled", "partially_paid", "paid", "overpaid", "expired", "failed"])
-def test_everything_else_counts_at_once(lost, status):
+def test_every_other_status_counts_at_once(lost, status):
     record_lookup(lost, status)
     row = stored(lost)
     assert row.status == status
@@ -88,7 +88,7 @@ def test_everything_else_counts_at_once(lost, status):
     assert status_history(lost)[-1] == f"in_doubt > {status}"
 
 
-def test_what_leaves_doubt_as_open_is_looked_up_once_more(clock, lost):
+def test_invoice_that_leaves_doubt_as_open_is_looked_up_once_more(clock, lost):
     clock.shift(PERIOD)
     record_lookup(lost, "created")
     row = stored(lost)
@@ -102,7 +102,7 @@ def test_what_leaves_doubt_as_open_is_looked_up_once_more(clock, lost):
     assert row.next_check_at is None
 
 
-def test_a_look_before_its_time_does_not_take_the_place_of_the_one_more_lookup(clock, lost):
+def test_early_lookup_does_not_replace_the_additional_lookup(clock, lost):
     clock.shift(PERIOD)
     record_lookup(lost, "created")
     clock.shift(60)
@@ -113,13 +113,13 @@ def test_a_look_before_its_time_does_not_take_the_place_of_the_one_more_lookup(c
     assert log_changes(lost)[2:] == [("in_doubt", "created", "not_processed")]
 
 
-def test_an_open_invoice_that_never_was_in_doubt_is_owed_no_lookup():
+def test_open_invoice_that_was_never_in_doubt_needs_no_additional_lookup():
     invoice = invoice_in_status()
     record_lookup(invoice, "created")
     assert stored(invoice).next_check_at is None
 
 
-def test_the_one_more_lookup_finds_the_cancel_that_came_very_late(clock, lost):
+def test_additional_lookup_finds_a_very_late_cancellation(clock, lost):
     clock.shift(PERIOD)
     record_lookup(lost, "created")
     clock.shift(3600)
@@ -128,7 +128,7 @@ def test_the_one_more_lookup_finds_the_cancel_that_came_very_late(clock, lost):
     assert status_history(lost)[-2:] == ["in_doubt > created", "created > canceled"]
 
 
-def test_one_more_lookup_that_says_nothing_is_asked_again_ever_more_rarely(clock):
+def test_inconclusive_additional_lookup_is_repeated_at_growing_intervals(clock):
     """Not once a minute for ever."""
     invoice = invoice_in_status("created", attempt=uuid4(), claim_expires_at=NOON - seconds(3600), next_check_at=NOON)
     waits = []
@@ -138,7 +138,7 @@ def test_one_more_lookup_that_says_nothing_is_asked_again_ever_more_rarely(clock
     assert waits == [5, 15, 60, 360]
 
 
-def test_an_open_invoice_that_nobody_doubts_is_asked_for_no_second_time(clock):
+def test_open_invoice_is_not_looked_up_a_second_time(clock):
     invoice = invoice_in_status()
     record_lookup(invoice, None, code="not_found")
     assert stored(invoice).next_check_at is None
@@ -173,7 +173,7 @@ def _being_repeated(invoice):
         (_being_repeated, "canceling", ("in_doubt", "canceling", "")),
     ],
 )
-def test_still_open_is_written_against_what_was_there_before_the_lookup(clock, lost, meanwhile, expected, last):
+def test_still_open_applies_only_to_the_state_before_the_lookup(clock, lost, meanwhile, expected, last):
     clock.shift(PERIOD)
     other = stored(lost)
     seen = Seen.now(other)
@@ -183,7 +183,7 @@ def test_still_open_is_written_against_what_was_there_before_the_lookup(clock, l
     assert log_changes(lost)[-1] == last
 
 
-def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost):
+def test_lookup_does_not_end_a_doubt_that_began_after_it(clock, lost):
     """Resolved as open and in doubt again by a late word of the same attempt, all while the lookup was under way."""
     clock.shift(PERIOD)
     other = stored(lost)
@@ -195,7 +195,7 @@ def test_a_doubt_that_came_back_during_the_lookup_is_not_ended_by_it(clock, lost
 
 
 @pytest.mark.parametrize("status", ["paid", "canceled"])
-def test_news_counts_whatever_happened_meanwhile(lost, status):
+def test_new_status_counts_despite_concurrent_changes(lost, status):
     other = stored(lost)
     seen = Seen.now(other)
     _claimed_again(stored(lost))
@@ -205,7 +205,7 @@ def test_news_counts_whatever_happened_meanwhile(lost, status):
 
 
 @pytest.mark.parametrize("status", ["canceled", "expired"])
-def test_still_open_for_what_is_closed_here_is_a_row_only(clock, status):
+def test_still_open_for_a_closed_invoice_is_only_logged(clock, status):
     invoice = invoice_in_status(status)
     record_lookup(invoice, "created")
     assert stored(invoice).status == status
@@ -215,7 +215,7 @@ def test_still_open_for_what_is_closed_here_is_a_row_only(clock, status):
 # -- the back-off -----------------------------------------------------------------------------------------------
 
 
-def test_the_back_off_grows_to_a_day_and_never_ends(clock, limits):
+def test_backoff_grows_to_a_day_and_never_ends(clock, limits):
     limits(DOUBT_PERIOD=1)
     invoice = invoice_in_status()
     record_answer(open_claim(invoice), invoice, "in_doubt")
@@ -229,7 +229,7 @@ def test_the_back_off_grows_to_a_day_and_never_ends(clock, limits):
     assert log_changes(invoice)[2:] == [("in_doubt", "in_doubt", "not_found")] * 8
 
 
-def test_a_check_falls_due_when_still_open_begins_to_count(clock, lost):
+def test_check_is_due_when_still_open_begins_to_count(clock, lost):
     clock.shift(300)
     for _ in range(2):
         record_lookup(lost, "created")
@@ -243,7 +243,7 @@ def test_a_check_falls_due_when_still_open_begins_to_count(clock, lost):
     [("no_answer", None, 300), ("unreachable", None, 300), ("rate_limited", 9.0, 9)],
     ids=["no answer", "unreachable", "rate limited"],
 )
-def test_lookup_that_is_not_answered_costs_no_turn_and_waits(clock, lost, code, retry_after, wait):
+def test_unanswered_lookup_does_not_advance_the_backoff(clock, lost, code, retry_after, wait):
     before = vars(stored(lost)) | {"_state": None}
     clock.shift(PERIOD)
     record_lookup(lost, None, is_answer=False, code=code, retry_after=retry_after)
@@ -260,7 +260,7 @@ def test_lookup_that_is_not_answered_costs_no_turn_and_waits(clock, lost, code, 
     ],
     ids=["paid", "claimed again"],
 )
-def test_lookup_that_is_not_answered_leaves_what_changed_since_it_began(clock, lost, act):
+def test_unanswered_lookup_does_not_overwrite_concurrent_changes(clock, lost, act):
     seen = Seen.now(stored(lost))
     act(lost)
     before = stored(lost).next_check_at
@@ -268,14 +268,14 @@ def test_lookup_that_is_not_answered_leaves_what_changed_since_it_began(clock, l
     assert stored(lost).next_check_at == before
 
 
-def test_lookup_that_is_not_answered_does_not_bring_a_later_check_forward(clock, lost):
+def test_unanswered_lookup_does_not_bring_a_later_check_forward(clock, lost):
     set_columns_and_refresh(lost, next_check_at=NOON + seconds(3600))
     record_lookup(lost, None, is_answer=False)
     assert stored(lost).next_check_at == NOON + seconds(3600)
 
 
 @pytest.mark.parametrize("code", ["not_found", "unknown_status"])
-def test_an_answer_that_names_no_status_stays_in_doubt_and_is_kept(clock, lost, code):
+def test_answer_without_a_status_is_logged_and_stays_in_doubt(clock, lost, code):
     clock.shift(PERIOD)
     record_lookup(lost, None, code=code, word="strange")
     row = lost.transitions.last()
@@ -288,7 +288,7 @@ def test_an_answer_that_names_no_status_stays_in_doubt_and_is_kept(clock, lost, 
     assert stored(lost).status_confirmed_at is None
 
 
-def test_of_two_reconcilers_one_looks_an_invoice_up(clock, lost):
+def test_one_of_two_reconcilers_looks_up_an_invoice(clock, lost):
     clock.shift(61)
     both = [[stored(lost)], [stored(lost)]]
     won = [lost._writer.book_check(group) for group in both]
@@ -308,7 +308,7 @@ def test_two_reconcilers_share_a_group(clock):
     assert [(stored(each).status, log_changes(each)) for each in invoices] == [("in_doubt", [])] * 4
 
 
-def test_a_check_is_not_booked_for_what_has_moved(clock, lost):
+def test_check_is_not_scheduled_for_an_invoice_that_changed(clock, lost):
     stale = stored(lost)
     set_columns_and_refresh(stored(lost), status="canceling")
     assert lost._writer.book_check([stale]) == []
@@ -316,7 +316,7 @@ def test_a_check_is_not_booked_for_what_has_moved(clock, lost):
     assert len(log_changes(lost)) == 2
 
 
-def test_booking_does_not_advance_the_back_off(clock, lost):
+def test_scheduling_a_check_does_not_advance_the_backoff(clock, lost):
     clock.shift(61)
     lost._writer.book_check([lost])
     assert stored(lost).check_count == 0
@@ -325,7 +325,7 @@ def test_booking_does_not_advance_the_back_off(clock, lost):
     assert len(log_changes(lost)) == 2
 
 
-def test_the_heartbeat_says_when_reconcile_last_ran(clock, lost):
+def test_heartbeat_is_the_time_of_the_last_reconciliation(clock, lost):
     for expected in (NOON, NOON + seconds(60)):
         lost._writer.touch_heartbeat("cryptocloud")
         assert ProviderState.objects.get().last_reconcile_at == expected
@@ -349,7 +349,7 @@ def test_repeats_are_counted_for_the_doubt_that_the_invoice_is_in(clock, lost):
 # -- pauses -----------------------------------------------------------------------------------------------------
 
 
-def test_a_pause_never_shortens_another(clock):
+def test_pause_never_shortens_another(clock):
     writer = invoice_in_status()._writer
     assert writer.paused("cryptocloud") is None
     writer.pause("cryptocloud", "bad_credentials", 300)

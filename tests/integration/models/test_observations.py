@@ -36,7 +36,7 @@ TAKEN_IN = {
 
 @pytest.mark.parametrize("word", [word for word in STATUSES if word not in ("canceling", "in_doubt")])
 @pytest.mark.parametrize("old", STATUSES)
-def test_a_webhook_moves_the_invoice_or_is_ignored(clock, old, word):
+def test_webhook_changes_the_invoice_or_is_ignored(clock, old, word):
     invoice = invoice_in_status(old)
     clock.shift(5)
     moves = word in TAKEN_IN[old].split()
@@ -48,7 +48,7 @@ def test_a_webhook_moves_the_invoice_or_is_ignored(clock, old, word):
 
 
 @pytest.mark.parametrize("status", ["paid", "canceled", "expired"])
-def test_hearing_the_same_again_confirms_it(clock, status):
+def test_repeated_status_confirms_it(clock, status):
     invoice = invoice_in_status(status)
     clock.shift(5)
     assert invoice.observe_status(status) is False
@@ -57,7 +57,7 @@ def test_hearing_the_same_again_confirms_it(clock, status):
 
 
 @pytest.mark.parametrize("status", ["created", "in_doubt"])
-def test_a_webhooks_open_confirms_nothing(status):
+def test_webhook_that_reports_open_confirms_nothing(status):
     """It may have been under way for longer than what is known here."""
     invoice = invoice_in_status(status)
     assert invoice.observe_status("created") is False
@@ -65,7 +65,7 @@ def test_a_webhooks_open_confirms_nothing(status):
     assert log_changes(invoice) == []
 
 
-def test_a_closing_clears_what_was_pending():
+def test_closing_clears_a_pending_request():
     invoice = invoice_in_status(cancel_requested_at=NOON, next_check_at=NOON, check_count=2)
     observe_elsewhere(invoice, "expired")
     row = stored(invoice)
@@ -74,7 +74,7 @@ def test_a_closing_clears_what_was_pending():
     assert row.check_count == 0
 
 
-def test_a_stale_instance_reports_whether_the_row_changed():
+def test_stale_instance_reports_whether_the_row_changed():
     stale = invoice_in_status()
     observe_elsewhere(stale, "paid")
     assert stale.observe_status("paid") is False
@@ -82,7 +82,7 @@ def test_a_stale_instance_reports_whether_the_row_changed():
 
 
 @pytest.mark.parametrize("word", ["cancelled", "", "PAID", "in_doubt", "canceling"])
-def test_a_word_of_ours_that_does_not_exist_or_is_ours_alone_is_an_error(word):
+def test_unknown_or_internal_status_is_an_error(word):
     invoice = invoice_in_status()
     with pytest.raises(ValueError, match=word or "is not a valid Status"):
         invoice.observe_status(word)
@@ -91,12 +91,12 @@ def test_a_word_of_ours_that_does_not_exist_or_is_ours_alone_is_an_error(word):
 
 
 @pytest.mark.parametrize("both", [{}, {"status": "paid", "provider_status": "paid"}])
-def test_either_our_word_or_the_providers(both):
+def test_status_and_provider_status_are_mutually_exclusive(both):
     with pytest.raises(ValueError, match="Pass either"):
         invoice_in_status().observe_status(**both)
 
 
-def test_an_unknown_word_of_the_provider_is_a_row_without_a_move():
+def test_unknown_provider_status_is_only_logged():
     invoice = invoice_in_status("paid")
     assert invoice.observe_status(provider_status="Refunded") is False
     row = invoice.transitions.get()
@@ -106,7 +106,7 @@ def test_an_unknown_word_of_the_provider_is_a_row_without_a_move():
     assert row.provider_message == "Refunded"
 
 
-def test_the_managers_form_takes_the_providers_words_and_returns_the_invoice():
+def test_manager_method_accepts_provider_statuses_and_returns_the_invoice():
     invoice = invoice_in_status(external_id="INV-89UX09KA")
     seen = Invoice.objects.observe_status("cryptocloud", "89ux09ka", provider_status="Partial")
     assert seen == invoice
@@ -117,7 +117,7 @@ def test_the_managers_form_takes_the_providers_words_and_returns_the_invoice():
 
 @pytest.mark.parametrize("number", [511727028, IntEnum("Ids", {"PAID": 511727028}).PAID], ids=["int", "IntEnum"])
 @pytest.mark.parametrize("reported", [{"status": "paid"}, {"provider_status": "paid"}], ids=["ours", "the provider's"])
-def test_a_number_is_the_id_that_it_spells(number, reported):
+def test_number_is_accepted_as_an_id(number, reported):
     """JSON of FireKassa names invoices by numbers."""
     invoice = invoice_in_status(provider="firekassa", external_id="511727028")
     assert Invoice.objects.observe_status("firekassa", number, **reported) == invoice
@@ -129,7 +129,7 @@ def test_a_number_is_the_id_that_it_spells(number, reported):
     [True, False, None, 511727028.0, Decimal(511727028), b"511727028", ["511727028"], UUID(int=17)],
     ids=repr,
 )
-def test_an_id_of_another_type_is_an_error(external_id):
+def test_id_of_another_type_is_an_error(external_id):
     with pytest.raises(ValueError, match="external_id must be a string or a whole number, not"):
         Invoice.objects.observe_status("firekassa", external_id, "paid")
 
@@ -147,7 +147,7 @@ LOST = [
 
 @pytest.mark.parametrize(("external_id", "problem"), LOST, ids=[problem for _, problem in LOST])
 @pytest.mark.parametrize("reported", [{"status": "paid"}, {"provider_status": "success"}, {"provider_status": "odd"}])
-def test_a_payment_that_belongs_to_no_invoice_is_logged_as_a_warning(external_id, problem, reported, caplog):
+def test_payment_of_an_unregistered_invoice_is_logged_as_a_warning(external_id, problem, reported, caplog):
     invoice_in_status()
     assert Invoice.objects.observe_status("cryptocloud", external_id, **reported) is None
     (line,) = caplog.records
@@ -166,12 +166,12 @@ def test_any_other_status_of_an_unknown_invoice_is_no_warning(status, caplog):
 
 
 @pytest.mark.parametrize("status", ["void", "in_doubt"])
-def test_a_status_that_cannot_be_observed_is_an_error_whatever_the_id(status):
+def test_status_that_cannot_be_observed_is_an_error_whatever_the_id(status):
     with pytest.raises(ValueError, match=status):
         Invoice.objects.observe_status("cryptocloud", "INV-404", status)
 
 
-def test_a_payment_of_an_invoice_that_is_gone_or_was_never_stored_is_a_warning(caplog):
+def test_payment_of_a_deleted_or_unsaved_invoice_is_logged_as_a_warning(caplog):
     gone = invoice_in_status()
     Invoice.objects.filter(pk=gone.pk).delete()
     for invoice in (gone, Invoice(provider="firekassa", external_id="9")):
@@ -184,7 +184,7 @@ def test_a_payment_of_an_invoice_that_is_gone_or_was_never_stored_is_a_warning(c
     assert Invoice.objects.count() == 0
 
 
-def test_money_on_a_reopened_invoice_that_was_created_as_canceled_is_flagged():
+def test_payment_of_a_reopened_invoice_that_was_registered_as_canceled_is_flagged():
     invoice = Invoice.objects.create(provider="cryptocloud", external_id="INV-1", status="canceled")
     QuerySet(Invoice).filter(pk=invoice.pk).update(contradicted_at=utc_now())
     invoice = stored(invoice)
@@ -212,7 +212,7 @@ def test_observe_joins_the_callers_transaction():
         pytest.param(lambda invoice: invoice.resolve("paid", actor="Ada", reason="seen"), id="resolve"),
     ],
 )
-def test_a_method_that_must_know_where_it_comes_from_writes_before_it_reads(method):
+def test_method_that_depends_on_the_status_writes_before_it_reads(method):
     """Else two of them read the same row, and on SQLite one of them fails (rule 11)."""
     invoice = invoice_in_status("in_doubt")
     with CaptureQueriesContext(connection) as asked:
@@ -223,7 +223,7 @@ def test_a_method_that_must_know_where_it_comes_from_writes_before_it_reads(meth
     assert words[:2] == ["UPDATE", "SELECT"]
 
 
-def test_what_the_row_holds_counts_and_not_what_the_instance_remembers():
+def test_stored_row_counts_and_not_the_instance_in_memory():
     stale = invoice_in_status()
     set_columns_and_refresh(stored(stale), status="paid")
     assert stale.observe_status("canceled") is False

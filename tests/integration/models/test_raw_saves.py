@@ -70,7 +70,7 @@ def paid(invoice):
 
 @raw_saves
 @pytest.mark.parametrize("happen", [canceling, in_doubt, canceled, paid], ids=lambda step: step.__name__)
-def test_raw_save_of_another_status_is_refused(save, happen):
+def test_raw_save_of_another_status_is_rejected(save, happen):
     invoice = invoice_in_status()
     version = version_of(invoice)
     happen(invoice)
@@ -95,7 +95,7 @@ def test_raw_save_of_the_same_status_keeps_the_bookkeeping(save):
     assert {name: getattr(row, name) for name in bookkeeping} == bookkeeping
 
 
-def test_raw_save_of_an_invoice_without_a_log_is_a_fixtures_own_business():
+def test_raw_save_of_an_invoice_without_a_log_is_accepted():
     invoice = invoice_in_status(reference="order-17")
     version = version_of(invoice)
     set_columns_and_refresh(invoice, status="paid", reference="order-18")
@@ -139,7 +139,7 @@ def test_whole_dump_is_loaded_into_an_empty_database(dump, name):
     assert everything() == before
 
 
-def test_whole_dump_is_loaded_over_the_database_that_it_is_of(dump):
+def test_whole_dump_is_loaded_into_its_own_database(dump):
     for step in (canceling, in_doubt, canceled, paid):
         step(invoice_in_status())
     before = everything()
@@ -147,7 +147,7 @@ def test_whole_dump_is_loaded_over_the_database_that_it_is_of(dump):
     assert everything() == before
 
 
-def test_dump_that_is_older_than_the_log_is_refused_as_a_whole(dump):
+def test_dump_older_than_the_log_is_rejected_completely(dump):
     untouched, invoice = invoice_in_status(reference="order-1"), invoice_in_status(reference="order-2")
     path = dump()
     set_columns_and_refresh(untouched, reference="order-3")

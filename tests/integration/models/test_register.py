@@ -21,7 +21,7 @@ def register(**fields):
     return Invoice.objects.register(**{"provider": "cryptocloud", "external_id": "89UX09KA"} | fields)
 
 
-def test_an_invoice_is_registered_whole():
+def test_invoice_is_registered_with_all_values():
     invoice, created = register(
         reference="order-17",
         amount="100.00",
@@ -43,7 +43,7 @@ def test_an_invoice_is_registered_whole():
 
 
 @pytest.mark.parametrize("number", [17, IntEnum("Ids", {"ID": 17}).ID], ids=["int", "IntEnum"])
-def test_a_number_is_the_id_that_it_spells(number):
+def test_number_is_accepted_as_an_id(number):
     invoice, _ = Invoice.objects.register(provider="firekassa", external_id=number)
     again, is_new = Invoice.objects.register(provider="firekassa", external_id="17")
     assert invoice.external_id == "17"
@@ -93,7 +93,7 @@ def test_registering_again_changes_nothing():
     ],
 )
 @pytest.mark.parametrize("many", [False, True], ids=["register", "register_many"])
-def test_a_value_that_is_not_acceptable_is_refused(fields, field, words, many):
+def test_unacceptable_value_is_rejected(fields, field, words, many):
     values = {"provider": "cryptocloud", "external_id": "1"} | fields
     with pytest.raises(ValidationError) as caught:
         Invoice.objects.register_many([values]) if many else Invoice.objects.register(**values)
@@ -102,13 +102,13 @@ def test_a_value_that_is_not_acceptable_is_refused(fields, field, words, many):
 
 
 @pytest.mark.parametrize("amount", ["0", 12, Decimal("0.000000000000000001"), "9999999.99999999"])
-def test_an_amount_is_kept_to_the_last_place(amount):
+def test_amount_is_stored_to_the_last_digit(amount):
     register(amount=amount)
     assert Invoice.objects.get().amount == Decimal(amount)
 
 
 @pytest.mark.parametrize("status", ["canceled", "paid", "partially_paid", "overpaid", "expired", "failed"])
-def test_an_invoice_that_is_born_in_another_status_says_so_in_the_log(status):
+def test_invoice_registered_in_another_status_has_a_log_row(status):
     invoice, _ = register(status=status, actor="import", trigger="command")
     row = invoice.transitions.get()
     assert row.from_status == ""
@@ -117,13 +117,13 @@ def test_an_invoice_that_is_born_in_another_status_says_so_in_the_log(status):
     assert row.trigger == "command"
 
 
-def test_money_on_an_invoice_that_was_registered_as_canceled_is_flagged():
+def test_payment_of_an_invoice_that_was_registered_as_canceled_is_flagged():
     invoice, _ = register(status="canceled")
     observe_elsewhere(invoice, "paid")
     assert Invoice.objects.paid_after_cancel().get() == invoice
 
 
-def test_a_duplicate_leaves_the_callers_transaction_usable():
+def test_duplicate_leaves_the_callers_transaction_usable():
     """The insert that hits the constraint has a savepoint of its own."""
     invoice_in_status(external_id="INV-1")
     with transaction.atomic():
@@ -145,7 +145,7 @@ def _register_blindly(external_id):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread, monkeypatch):
+def test_two_concurrent_registrations_return_the_same_invoice(in_thread, monkeypatch):
     barrier, insert = threading.Barrier(2, timeout=20), RegistrationWriter._insert_new
 
     def wait_until_both_have_looked(*args):
@@ -160,7 +160,7 @@ def test_of_two_that_register_at_once_both_get_the_same_invoice(in_thread, monke
     assert InvoiceTransition.objects.count() == 0
 
 
-def test_another_integrity_error_is_not_taken_for_a_duplicate(monkeypatch):
+def test_other_integrity_errors_are_not_treated_as_duplicates(monkeypatch):
     monkeypatch.setattr(Invoice, "full_clean", lambda *args, **kwargs: None)
     monkeypatch.setattr(registrations, "_status", lambda word: word)
     with pytest.raises(IntegrityError):
@@ -171,7 +171,7 @@ def test_another_integrity_error_is_not_taken_for_a_duplicate(monkeypatch):
 # -- many -------------------------------------------------------------------------------------------------------
 
 
-def test_many_are_registered_at_once_and_counted():
+def test_register_many_counts_new_and_known_invoices():
     invoice_in_status(external_id="INV-1", reference="order-1")
     rows = [{"provider": "cryptocloud", "external_id": i, "reference": "new"} for i in ("1", "2", "inv-2", "3")]
     rows.append({"provider": "firekassa", "external_id": "1"})
@@ -191,7 +191,7 @@ def test_one_bad_row_among_many_registers_none():
     assert not Invoice.objects.exists()
 
 
-def test_of_many_only_those_born_in_another_status_are_in_the_log():
+def test_register_many_logs_only_invoices_in_another_status():
     statuses = {"1": "created", "2": "paid", "3": "canceled"}
     rows = [{"provider": "cryptocloud", "external_id": i, "status": s} for i, s in statuses.items()]
     Invoice.objects.register_many(rows)
@@ -200,7 +200,7 @@ def test_of_many_only_those_born_in_another_status_are_in_the_log():
     assert sorted(births) == [("INV-2", "", "paid"), ("INV-3", "", "canceled")]
 
 
-def test_many_rows_need_few_questions(django_assert_max_num_queries):
+def test_register_many_makes_few_queries(django_assert_max_num_queries):
     rows = [{"provider": "firekassa", "external_id": str(i)} for i in range(1, 1101)]
     with django_assert_max_num_queries(50):
         assert Invoice.objects.register_many(rows) == (1100, 0)
@@ -210,7 +210,7 @@ def test_many_rows_need_few_questions(django_assert_max_num_queries):
 
 
 @pytest.mark.django_db(databases=["default", "other"])
-def test_an_invoice_is_registered_in_the_database_that_was_asked():
+def test_invoice_is_registered_in_the_database_of_the_query_set():
     invoice, _ = Invoice.objects.db_manager("other").register(
         provider="cryptocloud", external_id="1", status="canceled"
     )

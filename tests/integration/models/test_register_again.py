@@ -43,7 +43,7 @@ each_way = pytest.mark.parametrize("way", [register, register_many], ids=["regis
 
 @each_way
 @pytest.mark.parametrize("name", VALUES)
-def test_an_empty_value_is_filled_in(way, name, caplog):
+def test_empty_value_is_filled_in(way, name, caplog):
     invoice = invoice_in_status(external_id="INV-1")
     known, is_new = way(**{name: VALUES[name]})
     assert known == invoice
@@ -60,7 +60,7 @@ def test_an_empty_value_is_filled_in(way, name, caplog):
 
 @each_way
 @pytest.mark.parametrize("name", VALUES)
-def test_a_value_that_differs_is_kept_and_reported(way, name, caplog):
+def test_differing_stored_value_is_kept_and_reported(way, name, caplog):
     register(**VALUES)
     conflicts = []
     known, _ = way(**{name: OTHERS[name]}, on_conflict=conflicts.append)
@@ -73,7 +73,7 @@ def test_a_value_that_differs_is_kept_and_reported(way, name, caplog):
 
 
 @each_way
-def test_a_conflict_is_logged_once_if_nobody_asks_for_it(way, caplog):
+def test_conflict_is_logged_once_without_on_conflict(way, caplog):
     register(**VALUES)
     way(**OTHERS)
     (line,) = caplog.records
@@ -84,7 +84,7 @@ def test_a_conflict_is_logged_once_if_nobody_asks_for_it(way, caplog):
 
 @each_way
 @pytest.mark.parametrize("given", [VALUES, {}, {"reference": "", "amount": None}], ids=["the same", "none", "empty"])
-def test_the_same_and_empty_values_are_no_conflict(way, given, caplog):
+def test_same_and_empty_values_are_no_conflict(way, given, caplog):
     register(**VALUES)
     way(**given)
     assert caplog.records == []
@@ -103,7 +103,7 @@ def test_the_same_and_empty_values_are_no_conflict(way, given, caplog):
         ("canceled", "canceled", False),
     ],
 )
-def test_a_status_that_differs_is_reported_and_never_written(status, given, is_conflict):
+def test_status_that_differs_is_reported_and_never_written(status, given, is_conflict):
     invoice = invoice_in_status(external_id="INV-1")
     if status != "created":
         observe_elsewhere(invoice, status)
@@ -126,7 +126,7 @@ def test_rows_of_one_call_that_name_an_invoice_twice_are_merged_and_compared():
     assert [dict(conflict.values) for conflict in conflicts] == [{"reference": ("order-1", "order-2")}]
 
 
-def test_many_conflicts_are_one_line_of_the_log(caplog):
+def test_many_conflicts_are_logged_in_one_line(caplog):
     rows = [{"provider": "cryptocloud", "external_id": f"INV-{n}", "reference": "old"} for n in range(9)]
     Invoice.objects.register_many(rows)
     Invoice.objects.register_many([row | {"reference": "new"} for row in rows])
@@ -147,7 +147,7 @@ def _bulk_create(copied):
 
 @pytest.mark.parametrize("insert", [_save, _bulk_create], ids=["save", "bulk_create"])
 @pytest.mark.parametrize("is_read", [True, False], ids=["read from the database", "saved before"])
-def test_a_copy_is_a_new_invoice(insert, is_read):
+def test_copied_instance_is_saved_as_a_new_invoice(insert, is_read):
     """The copy of an instance as Django's documentation describes it: no key, and ``_state.adding``."""
     invoice = invoice_in_status(external_id="INV-1", reference="order-17")
     invoice.cancel_on_commit()
@@ -168,7 +168,7 @@ def test_a_copy_is_a_new_invoice(insert, is_read):
     assert log_changes(row) == []
 
 
-def test_a_copy_of_a_claimed_invoice_carries_no_attempt():
+def test_copy_of_a_claimed_invoice_carries_no_attempt():
     invoice = invoice_in_status(
         "in_doubt", external_id="INV-1", attempt="12345678-1234-5678-1234-567812345678", check_count=3
     )
@@ -179,6 +179,6 @@ def test_a_copy_of_a_claimed_invoice_carries_no_attempt():
     assert stored(invoice).check_count == 0
 
 
-def test_a_new_invoice_may_still_be_inserted_in_a_status():
+def test_new_invoice_may_be_inserted_with_a_status():
     Invoice(provider="cryptocloud", external_id="INV-1", status="expired").save()
     assert Invoice.objects.get().status == "expired"

@@ -58,14 +58,14 @@ KEPT = (NOON, NOON + 5 * MINUTE, 2)
 # -- the request ------------------------------------------------------------------------------------------------
 
 
-def test_a_request_is_due_after_a_minute(clock):
+def test_request_is_due_after_a_minute(clock):
     invoice = invoice_in_status()
     assert request(invoice) is True
     assert kept(invoice) == (NOON, NOON + MINUTE, 0)
     assert log_changes(invoice) == [("created", "created", "requested")]
 
 
-def test_a_repeated_request_keeps_the_time_of_the_first_and_its_back_off_and_logs_a_row(clock, requested):
+def test_repeated_request_keeps_the_time_of_the_first_and_its_back_off_and_logs_a_row(clock, requested):
     clock.shift(90)
     assert request(requested, "Ada", "again") is True
     assert kept(requested) == KEPT
@@ -76,7 +76,7 @@ def test_a_repeated_request_keeps_the_time_of_the_first_and_its_back_off_and_log
     ]
 
 
-def test_a_request_after_a_withdrawal_begins_again(clock, requested):
+def test_request_after_a_withdrawal_begins_again(clock, requested):
     requested.withdraw(actor="clerk")
     clock.shift(90)
     request(requested)
@@ -160,7 +160,7 @@ KEEPING = {
 
 
 @pytest.mark.parametrize("event", KEEPING)
-def test_a_request_outlives(requested, event):
+def test_request_survives(requested, event):
     act, status = KEEPING[event]
     act(requested)
     assert requested.status == status
@@ -210,7 +210,7 @@ CLEARING = {
 
 
 @pytest.mark.parametrize("event", CLEARING)
-def test_a_request_is_cleared_by(requested, event):
+def test_request_is_cleared_by(requested, event):
     act, status = CLEARING[event]
     act(requested)
     assert stored(requested).status == status
@@ -231,7 +231,7 @@ def test_a_request_is_cleared_by(requested, event):
         pytest.param(still_open, "created", True, id="open after a doubt"),
     ],
 )
-def test_a_withdrawal_clears_the_request_and_reports_whether_a_cancel_may_still_succeed(
+def test_withdrawal_clears_the_request_and_returns_whether_a_cancellation_may_still_succeed(
     requested, act, status, is_settled
 ):
     act(requested)
@@ -247,19 +247,19 @@ def test_a_withdrawal_clears_the_request_and_reports_whether_a_cancel_may_still_
 
 
 @pytest.mark.parametrize("status", ["created", "canceled", "paid", "expired", "failed"])
-def test_a_withdrawal_without_a_request_changes_nothing(status):
+def test_withdrawal_without_a_request_changes_nothing(status):
     invoice = invoice_in_status(status)
     assert invoice.withdraw(actor="Ada") is True
     assert stored(invoice).status == status
     assert log_changes(invoice) == []
 
 
-def test_a_second_withdrawal_logs_nothing(requested):
+def test_second_withdrawal_logs_nothing(requested):
     assert [requested.withdraw(), requested.withdraw()] == [True, True]
     assert log_changes(requested) == [("created", "created", "requested"), ("created", "created", "withdrawn")]
 
 
-def test_a_withdrawal_goes_with_the_callers_transaction(requested):
+def test_withdrawal_joins_the_callers_transaction(requested):
     with transaction.atomic():
         requested.withdraw(actor="Ada")
         transaction.set_rollback(True)
@@ -267,12 +267,12 @@ def test_a_withdrawal_goes_with_the_callers_transaction(requested):
     assert log_changes(requested) == [("created", "created", "requested")]
 
 
-def test_a_withdrawal_needs_no_reason_where_a_request_does(limits, requested):
+def test_withdrawal_needs_no_reason_if_requests_do(limits, requested):
     limits(REQUIRE_REASON=True)
     assert requested.withdraw() is True
 
 
-def test_a_stale_instance_withdraws_what_the_row_holds(requested):
+def test_stale_instance_withdraws_the_stored_request(requested):
     page = stored(requested)
     open_claim(stored(requested))
     assert page.withdraw(actor="Ada") is False
@@ -280,7 +280,7 @@ def test_a_stale_instance_withdraws_what_the_row_holds(requested):
     assert kept(page) == NONE
 
 
-def test_a_claim_that_is_given_back_after_a_withdrawal_brings_no_request_back(requested):
+def test_claim_released_after_a_withdrawal_does_not_restore_the_request(requested):
     [opened] = requested._writer.claim_requested([requested], is_try=True)
     stored(requested).withdraw(actor="Ada")
     requested._writer.give_back(opened, [requested])
@@ -294,7 +294,7 @@ def test_a_claim_that_is_given_back_after_a_withdrawal_brings_no_request_back(re
 BACK_OFF = [1, 5, 15, 60, 360, 1440, 1440, 1440]
 
 
-def test_tries_are_made_after_1_5_15_60_and_360_minutes_and_then_daily(clock):
+def test_requests_are_retried_after_the_documented_intervals(clock):
     invoice = invoice_in_status()
     request(invoice)
     waits = []
@@ -308,13 +308,13 @@ def test_tries_are_made_after_1_5_15_60_and_360_minutes_and_then_daily(clock):
     assert kept(invoice)[2] == len(BACK_OFF)
 
 
-def test_a_doubt_does_not_begin_the_back_off_again(clock, requested):
+def test_doubt_does_not_reset_the_backoff(clock, requested):
     [opened] = requested._writer.claim_requested([requested], is_try=True)
     record_answer(opened, requested, "in_doubt")
     assert kept(requested) == (NOON, NOON + 15 * MINUTE, 3)
 
 
-def test_a_claim_that_is_given_back_costs_no_try(requested):
+def test_released_claim_does_not_count_as_a_try(requested):
     [opened] = requested._writer.claim_requested([requested], is_try=True)
     assert kept(requested) == (NOON, NOON + 15 * MINUTE, 3)
     requested._writer.give_back(opened, [requested])
@@ -322,7 +322,7 @@ def test_a_claim_that_is_given_back_costs_no_try(requested):
     assert kept(requested) == KEPT
 
 
-def test_a_paused_provider_costs_no_try(requested):
+def test_paused_provider_does_not_count_as_a_try(requested):
     requested._writer.pause("cryptocloud", "rate_limited", 60)
     claims = list(requested._writer.claim_requested([requested], is_try=True, unless_paused=True))
     assert [opened.invoices for opened in claims] == [[]]
@@ -330,7 +330,7 @@ def test_a_paused_provider_costs_no_try(requested):
     assert kept(requested) == KEPT
 
 
-def test_a_withdrawn_request_is_not_claimed(requested):
+def test_withdrawn_request_is_not_claimed(requested):
     page = stored(requested)
     requested.withdraw()
     for is_try in (True, False):
@@ -339,7 +339,7 @@ def test_a_withdrawn_request_is_not_claimed(requested):
     assert status_history(requested) == []
 
 
-def test_of_two_that_read_the_same_due_request_one_claims_it(requested):
+def test_one_of_two_processes_claims_the_same_due_request(requested):
     one, other = stored(requested), stored(requested)
     [opened] = one._writer.claim_requested([one], is_try=True)
     record_answer(opened, one, "not_processed")
@@ -347,7 +347,7 @@ def test_of_two_that_read_the_same_due_request_one_claims_it(requested):
     assert status_history(requested) == ["created > canceling", "canceling > created"]
 
 
-def test_a_group_is_claimed_for_each_person_who_requested_it(clock):
+def test_requests_are_claimed_in_groups_by_their_user(clock):
     ada, bob = User.objects.create_user("ada"), User.objects.create_user("bob")
     asked = [(ada, "x"), (bob, "x"), (ada, "y"), ("ada", "x"), (None, ""), (ada, "x")]
     invoices = [invoice_in_status() for _ in asked]
@@ -370,7 +370,7 @@ def test_a_group_is_claimed_for_each_person_who_requested_it(clock):
     ]
 
 
-def test_a_renamed_user_is_logged_under_the_name_of_the_request(clock):
+def test_renamed_user_is_logged_under_the_name_of_the_request(clock):
     ada = User.objects.create_user("ada")
     invoice = invoice_in_status()
     request(invoice, ada)
@@ -381,14 +381,14 @@ def test_a_renamed_user_is_logged_under_the_name_of_the_request(clock):
     assert row.actor_label == "ada"
 
 
-def test_a_request_that_cannot_be_sent_is_put_off(requested):
+def test_request_that_cannot_be_sent_is_postponed(requested):
     requested._writer.postpone_request(requested)
     assert requested.status == "created"
     assert kept(requested) == (NOON, NOON + 15 * MINUTE, 3)
     assert log_changes(requested) == [("created", "created", "requested")]
 
 
-def test_what_has_changed_is_not_put_off(requested):
+def test_changed_request_is_not_postponed(requested):
     page = stored(requested)
     requested.withdraw()
     page._writer.postpone_request(page)

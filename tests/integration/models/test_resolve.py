@@ -31,7 +31,7 @@ def lost(clock):
 
 
 @pytest.mark.parametrize("status", ["canceled", "expired", "failed", "partially_paid", "paid", "overpaid"])
-def test_a_person_may_end_a_doubt_at_once(lost, status):
+def test_doubt_can_be_resolved_at_once(lost, status):
     resolve(lost, status)
     row, last = stored(lost), lost.transitions.last()
     assert row.status == status
@@ -45,7 +45,7 @@ def test_a_person_may_end_a_doubt_at_once(lost, status):
     assert last.reason == "seen in the cabinet"
 
 
-def test_a_person_may_call_it_open_only_after_the_doubt_period(clock, lost):
+def test_doubt_can_be_resolved_as_open_only_after_the_doubt_period(clock, lost):
     clock.shift(PERIOD - 1)
     with pytest.raises(ResolveNotPossible) as caught:
         resolve(lost, "created")
@@ -60,7 +60,7 @@ def test_a_person_may_call_it_open_only_after_the_doubt_period(clock, lost):
     assert row.next_check_at == NOON + seconds(PERIOD + 3600)
 
 
-def test_what_a_person_called_open_is_looked_up_once_more(clock, lost):
+def test_invoice_resolved_as_open_is_looked_up_once_more(clock, lost):
     clock.shift(PERIOD)
     resolve(lost, "created")
     record_lookup(lost, "canceled")
@@ -71,7 +71,7 @@ def test_what_a_person_called_open_is_looked_up_once_more(clock, lost):
 @pytest.mark.parametrize(
     "status", ["created", "canceling", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed"]
 )
-def test_only_a_doubt_is_resolved(status):
+def test_invoice_that_is_not_in_doubt_cannot_be_resolved(status):
     invoice = invoice_in_status(status, claim_expires_at=utc_now())
     with pytest.raises(ResolveNotPossible) as caught:
         resolve(invoice, "canceled")
@@ -80,7 +80,7 @@ def test_only_a_doubt_is_resolved(status):
     assert log_changes(invoice) == []
 
 
-def test_an_abandoned_claim_is_a_doubt(clock, limits):
+def test_abandoned_claim_can_be_resolved(clock, limits):
     limits(CLAIM_TTL=100)
     invoice = invoice_in_status()
     open_claim(invoice)
@@ -93,7 +93,7 @@ def test_an_abandoned_claim_is_a_doubt(clock, limits):
     assert stored(invoice).claim_expires_at == NOON + seconds(100)
 
 
-def test_an_abandoned_claim_is_called_open_only_after_its_doubt_period(clock, limits):
+def test_abandoned_claim_can_be_resolved_as_open_only_after_its_doubt_period(clock, limits):
     limits(CLAIM_TTL=100)
     invoice = invoice_in_status()
     open_claim(invoice)
@@ -108,7 +108,7 @@ def test_an_abandoned_claim_is_called_open_only_after_its_doubt_period(clock, li
     assert stored(invoice).status == "created"
 
 
-def test_a_person_decides_about_the_attempt_that_was_on_the_page(lost):
+def test_decision_applies_to_the_attempt_on_the_page(lost):
     page = stored(lost)
     set_columns_and_refresh(stored(lost), attempt=uuid4())
     with pytest.raises(ResolveNotPossible) as caught:
@@ -118,7 +118,7 @@ def test_a_person_decides_about_the_attempt_that_was_on_the_page(lost):
     assert len(log_changes(lost)) == 2
 
 
-def test_an_invoice_that_is_gone_cannot_be_resolved(lost):
+def test_deleted_invoice_cannot_be_resolved(lost):
     ghost = stored(lost)
     ghost.pk = 10**9
     with pytest.raises(ResolveNotPossible) as caught:
@@ -127,7 +127,7 @@ def test_an_invoice_that_is_gone_cannot_be_resolved(lost):
 
 
 @pytest.mark.parametrize("status", ["in_doubt", "canceling", "void", "Canceled"])
-def test_there_are_decisions_that_nobody_can_take(lost, status):
+def test_impossible_decision_is_an_error(lost, status):
     with pytest.raises(ValueError, match=status):
         resolve(lost, status)
     assert stored(lost).status == "in_doubt"
@@ -135,7 +135,7 @@ def test_there_are_decisions_that_nobody_can_take(lost, status):
 
 
 @pytest.mark.parametrize("actor", [None, "", AnonymousUser()], ids=["none", "empty", "anonymous"])
-def test_a_decision_has_a_name(lost, actor):
+def test_decision_needs_an_actor(lost, actor):
     with pytest.raises(ValueError, match="pass actor"):
         resolve(lost, "canceled", actor=actor)
     assert stored(lost).status == "in_doubt"
@@ -143,21 +143,21 @@ def test_a_decision_has_a_name(lost, actor):
 
 
 @pytest.mark.parametrize("reason", ["", "  \n"])
-def test_a_decision_has_a_reason(lost, reason):
+def test_decision_needs_a_reason(lost, reason):
     with pytest.raises(ValueError, match="pass reason"):
         resolve(lost, "canceled", reason=reason)
     assert stored(lost).status == "in_doubt"
     assert len(log_changes(lost)) == 2
 
 
-def test_a_user_decides_inside_a_transaction(lost):
+def test_resolve_works_inside_a_transaction(lost):
     ada = User.objects.create_user("ada")
     with transaction.atomic():
         resolve(lost, "canceled", actor=ada)
     assert lost.transitions.last().actor == ada
 
 
-def test_a_decision_to_cancel_does_not_survive_money(lost):
+def test_payment_overrides_a_decision_to_cancel(lost):
     resolve(lost, "canceled")
     observe_elsewhere(lost, "paid")
     assert stored(lost).status == "paid"
@@ -172,7 +172,7 @@ def request(invoice):
     return invoice._writer.request_cancel(invoice, AuditContext("clerk", "on_commit"))
 
 
-def test_a_wish_is_noted_with_a_row_that_says_whose(clock):
+def test_request_is_stored_with_a_log_row_of_its_user(clock):
     invoice = invoice_in_status()
     assert request(invoice) is True
     assert stored(invoice).cancel_requested_at == invoice.cancel_requested_at == NOON
@@ -180,7 +180,7 @@ def test_a_wish_is_noted_with_a_row_that_says_whose(clock):
     assert invoice.transitions.get().actor_label == "clerk"
 
 
-def test_a_wish_goes_with_the_callers_transaction():
+def test_request_joins_the_callers_transaction():
     invoice = invoice_in_status()
     with transaction.atomic():
         request(invoice)
@@ -192,7 +192,7 @@ def test_a_wish_goes_with_the_callers_transaction():
 @pytest.mark.parametrize(
     "status", ["canceling", "in_doubt", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed"]
 )
-def test_no_wish_is_noted_for_what_is_not_open(status):
+def test_request_for_an_invoice_that_is_not_open_is_not_stored(status):
     invoice = invoice_in_status()
     set_columns_and_refresh(stored(invoice), status=status)
     assert request(invoice) is False
@@ -201,7 +201,7 @@ def test_no_wish_is_noted_for_what_is_not_open(status):
     assert invoice.status == status
 
 
-def test_an_unsaved_edit_of_the_instance_notes_no_wish():
+def test_unsaved_edit_of_the_instance_stores_no_request():
     invoice = invoice_in_status()
     invoice.external_id = "INV-OTHER"
     assert request(invoice) is False
@@ -215,14 +215,14 @@ def test_an_unsaved_edit_of_the_instance_notes_no_wish():
         pytest.param(lambda invoice: observe_elsewhere(invoice, "expired"), id="closing"),
     ],
 )
-def test_the_wish_is_gone_once_something_happened(method):
+def test_request_is_cleared_by_later_changes(method):
     invoice = invoice_in_status()
     request(invoice)
     method(invoice)
     assert stored(invoice).cancel_requested_at is None
 
 
-def test_the_history_is_the_chain_of_rows_that_changed_the_status():
+def test_history_contains_the_rows_that_changed_the_status():
     """Rows that change nothing have from = to and stand beside it (rule 13)."""
     invoice = invoice_in_status()
     request(invoice)

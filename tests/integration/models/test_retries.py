@@ -58,7 +58,7 @@ def lock_lost():
 
 
 @pytest.mark.parametrize("failures", [1, 2])
-def test_a_claim_survives_lost_locks(break_append, failures):
+def test_claim_survives_lost_locks(break_append, failures):
     invoice = invoice_in_status()
     break_append(*[lock_lost() for _ in range(failures)])
     opened = open_claim(invoice)
@@ -69,7 +69,7 @@ def test_a_claim_survives_lost_locks(break_append, failures):
 
 
 @pytest.mark.parametrize("outcome", ["canceled", "in_doubt"])
-def test_a_record_survives_lost_locks(break_append, outcome):
+def test_record_survives_lost_locks(break_append, outcome):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     break_append(lock_lost(), lock_lost())
@@ -88,7 +88,7 @@ def test_a_record_survives_lost_locks(break_append, outcome):
     ],
     ids=["three lost locks", "constraint", "disk", "bug"],
 )
-def test_what_goes_on_failing_is_raised_and_leaves_nothing(break_append, errors, expected):
+def test_persistent_error_is_raised_and_writes_nothing(break_append, errors, expected):
     invoice = invoice_in_status()
     break_append(*errors)
     with pytest.raises(expected):
@@ -99,7 +99,7 @@ def test_what_goes_on_failing_is_raised_and_leaves_nothing(break_append, errors,
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_claim_whose_commit_reported_an_error_is_not_lost(break_commit, times):
+def test_claim_whose_commit_reported_an_error_is_not_lost(break_commit, times):
     """The second try finds the row claimed: by itself."""
     invoice = invoice_in_status()
     break_commit(times)
@@ -112,7 +112,7 @@ def test_a_claim_whose_commit_reported_an_error_is_not_lost(break_commit, times)
     assert log_changes(invoice) == [("created", "canceling", "")]
 
 
-def test_a_claim_of_a_group_whose_commit_reported_an_error_is_not_lost(break_commit):
+def test_claim_of_a_group_whose_commit_reported_an_error_is_not_lost(break_commit):
     group = [invoice_in_status(), invoice_in_status(), invoice_in_status()]
     observe_elsewhere(group[1], "paid")
     break_commit()
@@ -122,7 +122,7 @@ def test_a_claim_of_a_group_whose_commit_reported_an_error_is_not_lost(break_com
     assert [len(log_changes(invoice)) for invoice in group] == [1, 1, 1]
 
 
-def test_a_claim_that_lost_is_not_won_by_a_commit_that_reported_an_error(break_commit):
+def test_claim_that_lost_is_not_won_by_a_commit_that_reported_an_error(break_commit):
     invoice = invoice_in_status()
     loser = stored(invoice)
     winner = open_claim(invoice)
@@ -145,7 +145,7 @@ def test_a_claim_that_lost_is_not_won_by_a_commit_that_reported_an_error(break_c
     ],
 )
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_record_whose_commit_reported_an_error_is_written_once(break_commit, times, outcome, named, expected):
+def test_record_whose_commit_reported_an_error_is_written_once(break_commit, times, outcome, named, expected):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     break_commit(times)
@@ -155,7 +155,7 @@ def test_a_record_whose_commit_reported_an_error_is_written_once(break_commit, t
     assert log_changes(invoice) == [("created", "canceling", ""), ("canceling", expected, outcome)]
 
 
-def test_a_late_record_whose_commit_reported_an_error_is_written_once(break_commit):
+def test_late_record_whose_commit_reported_an_error_is_written_once(break_commit):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     observe_elsewhere(invoice, "paid")
@@ -166,7 +166,7 @@ def test_a_late_record_whose_commit_reported_an_error_is_written_once(break_comm
     assert stored(invoice).paid_after_cancel_at is not None
 
 
-def test_a_group_whose_commit_reported_an_error_is_written_once(break_commit):
+def test_group_whose_commit_reported_an_error_is_written_once(break_commit):
     group = [invoice_in_status(), invoice_in_status(), invoice_in_status()]
     opened = group[0]._writer.claim(group, CLERK)
     break_commit()
@@ -177,7 +177,7 @@ def test_a_group_whose_commit_reported_an_error_is_written_once(break_commit):
     assert [len(log_changes(invoice)) for invoice in group] == [2, 2, 2]
 
 
-def test_money_that_a_webhook_tells_survives_lost_locks(break_append):
+def test_payment_of_a_webhook_survives_lost_locks(break_append):
     invoice = invoice_in_status()
     break_append(lock_lost(), lock_lost())
     assert invoice.observe_status("paid")
@@ -186,7 +186,7 @@ def test_money_that_a_webhook_tells_survives_lost_locks(break_append):
     assert log_changes(invoice) == [("created", "paid", "observed")]
 
 
-def test_money_whose_commit_reported_an_error_is_written_once(break_commit):
+def test_payment_whose_commit_reported_an_error_is_written_once(break_commit):
     invoice = invoice_in_status()
     break_commit(times=2)
     assert invoice.observe_status("paid")
@@ -195,7 +195,7 @@ def test_money_whose_commit_reported_an_error_is_written_once(break_commit):
     assert log_changes(invoice) == [("created", "paid", "observed")]
 
 
-def test_within_a_transaction_a_lost_lock_is_the_callers(break_append):
+def test_lost_lock_inside_a_transaction_is_raised_to_the_caller(break_append):
     """It has rolled the caller's rows back too: nothing here can write them again."""
     invoice = invoice_in_status()
     break_append(lock_lost())
@@ -205,7 +205,7 @@ def test_within_a_transaction_a_lost_lock_is_the_callers(break_append):
     assert log_changes(invoice) == []
 
 
-def test_a_lookup_survives_lost_locks(break_append):
+def test_lookup_survives_lost_locks(break_append):
     invoice = invoice_in_status("in_doubt")
     break_append(lock_lost())
     invoice._writer.record_lookup(Seen.now(invoice), lookup_reply("canceled"), RECONCILE)

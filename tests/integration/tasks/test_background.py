@@ -23,7 +23,7 @@ def selected(operation):
     return set(operation.items.values_list("invoice__external_id", flat=True))
 
 
-def test_only_the_id_is_printed_and_the_dispatcher_told(invoices, dispatch, dispatched):
+def test_background_option_prints_only_the_id_and_dispatches(invoices, dispatch, dispatched):
     invoices(5)
     dispatch(NOTE)
     operation = background("--all", "--reason", "season over", "--actor", "night shift")
@@ -48,7 +48,7 @@ def test_only_the_id_is_printed_and_the_dispatcher_told(invoices, dispatch, disp
     ],
     ids=["all", "limit", "limit-too-high", "ids", "ids-and-limit", "provider"],
 )
-def test_the_operation_holds_what_the_command_would_cancel(invoices, arguments, expected):
+def test_stored_operation_contains_the_invoices_of_the_command(invoices, arguments, expected):
     invoices(3)
     invoices(1, provider="cryptocloud")
     Invoice.objects.create(provider="firekassa", external_id="103")
@@ -64,7 +64,7 @@ def test_limit_counts_over_all_providers(invoices):
 
 
 @pytest.mark.slow
-def test_many_listed_ids_are_frozen(invoices, tmp_path):
+def test_many_listed_ids_are_stored(invoices, tmp_path):
     invoices(2500)
     ids = tmp_path / "ids.txt"
     ids.write_text("\n".join(str(number + 100) for number in range(2500)))
@@ -73,14 +73,14 @@ def test_many_listed_ids_are_frozen(invoices, tmp_path):
     assert operation.items.count() == 2500
 
 
-def test_bounds_of_a_run_in_this_process_are_refused(invoices):
+def test_options_for_a_run_in_this_process_are_rejected(invoices):
     invoices(1)
     with pytest.raises(CommandError, match="OPTIONS of the provider"):
         background("--all", "--rate", "5")
     assert BulkOperation.objects.count() == 0
 
 
-def test_it_is_worked_off_by_the_sweep(invoices):
+def test_stored_operation_is_processed_by_the_sweep(invoices):
     invoices(5)
     operation = background("--all")
     call_command("run_bulk_operations", stdout=StringIO(), stderr=StringIO())

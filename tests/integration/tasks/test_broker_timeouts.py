@@ -151,9 +151,7 @@ def test_redis_that_stops_answering(invoices, dispatch, publisher, stalling, cap
 
 
 @pytest.mark.needs_service("rabbitmq")
-def test_rabbitmq_that_answers_gets_the_message_and_a_worker_that_was_idle_receives_it(
-    invoices, dispatch, publisher, caplog
-):
+def test_idle_worker_receives_the_message_from_rabbitmq(invoices, dispatch, publisher, caplog):
     """A consumer with these time-outs waits for longer than they last."""
     app = publisher(os.environ["INVOICE_CANCEL_TEST_RABBITMQ_URL"], "RabbitMQ")
     options = documented_settings("RabbitMQ")["CELERY_BROKER_TRANSPORT_OPTIONS"]

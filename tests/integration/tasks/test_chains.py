@@ -75,7 +75,7 @@ def assert_done(operation):
 
 
 @pytest.mark.slow
-def test_sweeps_of_an_hour_with_busy_workers_leave_as_many_chains_as_are_wanted(operation, queue):
+def test_sweeps_of_an_hour_with_busy_workers_keep_the_number_of_chains(operation, queue):
     sweep_each_minute(60)
     assert len(queue.messages) <= 3 * WORKERS
     assert queue.drain() == WORKERS
@@ -85,7 +85,7 @@ def test_sweeps_of_an_hour_with_busy_workers_leave_as_many_chains_as_are_wanted(
 
 
 @pytest.mark.slow
-def test_sweeps_while_workers_take_a_message_now_and_then_leave_as_many_chains_as_are_wanted(operation, queue):
+def test_sweeps_with_slow_workers_keep_the_number_of_chains(operation, queue):
     sweep_each_minute(60, after_each=lambda minute: queue.work(1 if minute % 5 == 0 else 0, limit=1))
     queue.drain(limit=1)
     assert queue.drain(limit=1) <= WORKERS
@@ -97,7 +97,7 @@ def test_sweeps_while_workers_take_a_message_now_and_then_leave_as_many_chains_a
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arrivals", [0, 1, 3, 4, 9])
-def test_stop_and_continue_five_times_leaves_as_many_chains_as_are_wanted(operation, queue, arrivals):
+def test_stop_and_continue_keep_the_number_of_chains(operation, queue, arrivals):
     for _ in range(5):
         operation.stop()
         queue.work(arrivals)
@@ -118,7 +118,7 @@ def test_named_dispatches_add_no_chains(operation, queue):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("losses", [1, 2, 3])
-def test_operation_whose_messages_were_lost_is_done_by_the_sweep(operation, queue, losses):
+def test_operation_whose_messages_were_lost_is_finished_by_the_sweep(operation, queue, losses):
     for _ in range(losses):
         queue.messages.clear()
         sweep_each_minute(3)
@@ -128,7 +128,7 @@ def test_operation_whose_messages_were_lost_is_done_by_the_sweep(operation, queu
     assert_done(operation)
 
 
-def test_surplus_message_does_nothing_and_says_so(operation, queue):
+def test_surplus_message_does_nothing_and_is_reported(operation, queue):
     operation.stop()
     operation.resume()
     queue.work(4)

@@ -39,7 +39,7 @@ def statuses():
     return set(Invoice.objects.values_list("status", flat=True))
 
 
-def test_start_tells_as_many_as_are_wanted_after_the_commit(invoices, dispatch, dispatched):
+def test_start_dispatches_the_wanted_number_of_messages_after_the_commit(invoices, dispatch, dispatched):
     dispatch(NOTE, DISPATCH_WORKERS=3)
     with transaction.atomic():
         operation = operations.start(invoices(5), actor="clerk", reason="season over")
@@ -48,7 +48,7 @@ def test_start_tells_as_many_as_are_wanted_after_the_commit(invoices, dispatch, 
     assert cancels() == 0
 
 
-def test_start_that_is_rolled_back_tells_nobody(invoices, dispatch, dispatched):
+def test_rolled_back_start_dispatches_nothing(invoices, dispatch, dispatched):
     dispatch(NOTE)
     with transaction.atomic():
         operations.start(invoices(5))
@@ -69,7 +69,7 @@ def test_start_that_is_rolled_back_tells_nobody(invoices, dispatch, dispatched):
         ({"operation": "resolve", "reason": "seen", "decision": "canceled"}, "pass actor"),
     ],
 )
-def test_what_would_be_refused_of_one_invoice_is_not_started_for_many(invoices, dispatch, dispatched, wrong, said):
+def test_operation_with_invalid_arguments_is_not_started(invoices, dispatch, dispatched, wrong, said):
     """No worker could say it to anybody: each would fail, and the operation never end."""
     dispatch(NOTE, REQUIRE_REASON=True)
     with pytest.raises(ValueError, match=said):
@@ -81,7 +81,7 @@ def test_what_would_be_refused_of_one_invoice_is_not_started_for_many(invoices, 
 
 
 @pytest.mark.parametrize("workers", [0, -1, 2.5, "2"])
-def test_number_of_workers_that_is_none_starts_nothing(invoices, dispatch, dispatched, workers):
+def test_invalid_number_of_workers_starts_nothing(invoices, dispatch, dispatched, workers):
     dispatch(NOTE)
     with pytest.raises(ValueError, match=f"workers must be .* not {workers!r}"):
         operations.start(invoices(2), workers=workers)
@@ -91,13 +91,13 @@ def test_number_of_workers_that_is_none_starts_nothing(invoices, dispatch, dispa
     assert count_invoices_by_log_rows() == {}
 
 
-def test_number_of_workers_can_be_said_for_one_operation(invoices, dispatch, dispatched):
+def test_number_of_workers_can_be_set_for_one_operation(invoices, dispatch, dispatched):
     dispatch(NOTE, DISPATCH_WORKERS=3)
     operations.start(invoices(5), workers=2)
     assert len(dispatched) == 2
 
 
-def test_resume_tells_again(invoices, dispatch, dispatched):
+def test_resume_dispatches_again(invoices, dispatch, dispatched):
     dispatch(NOTE)
     operation = operations.start(invoices(5))
     operation.stop()
@@ -133,7 +133,7 @@ def test_time_limit_of_a_task_that_dispatches_is_raised_and_leaves_the_operation
     assert cancels() == 5
 
 
-def test_broker_that_is_down_leaves_the_operation_to_the_sweep(invoices, dispatch, caplog):
+def test_unreachable_broker_leaves_the_operation_to_the_sweep(invoices, dispatch, caplog):
     dispatch(REFUSE)
     operation = operations.start(invoices(5))
     operation.refresh_from_db()
@@ -149,7 +149,7 @@ def test_broker_that_is_down_leaves_the_operation_to_the_sweep(invoices, dispatc
     assert count_invoices_by_log_rows() == {2: 5}
 
 
-def test_sweep_leaves_alone_what_somebody_works_on(invoices):
+def test_sweep_skips_operations_with_active_workers(invoices):
     """Every minute, for an operation of hours: it must not pile up."""
     operation = operations.start(invoices(5))
     worked(operation, seconds=30)
@@ -166,7 +166,7 @@ def test_sweep_leaves_alone_what_somebody_works_on(invoices):
     ("count", "dispatched"),
     [(1, "1 operation waits for a paused provider."), (2, "2 operations wait for a paused provider.")],
 )
-def test_sweep_says_how_many_wait_for_a_paused_provider(invoices, count, dispatched):
+def test_sweep_reports_operations_that_wait_for_a_paused_provider(invoices, count, dispatched):
     selected = invoices(5)
     for _ in range(count):
         operations.start(selected)
@@ -178,7 +178,7 @@ def test_sweep_says_how_many_wait_for_a_paused_provider(invoices, count, dispatc
     assert cancels() == 0
 
 
-def test_sweep_goes_on_with_the_others_where_one_is_removed(invoices):
+def test_sweep_continues_if_an_operation_is_deleted(invoices):
     """In the middle of its work: what is in flight is recorded, and the operations after it have their turn."""
     selected = invoices(5)
     first = operations.start(selected.filter(external_id="100"))
@@ -199,7 +199,7 @@ def test_sweep_goes_on_with_the_others_where_one_is_removed(invoices):
     assert count_invoices_by_log_rows() == {2: 5}
 
 
-def test_slice_of_an_operation_that_is_removed_meanwhile_ends(invoices):
+def test_slice_of_a_deleted_operation_ends(invoices):
     operation = operations.start(invoices(5))
 
     def remove(**said):
@@ -217,7 +217,7 @@ def test_slice_of_an_operation_that_is_removed_meanwhile_ends(invoices):
     assert count_invoices_by_log_rows() == {2: 5}
 
 
-def test_sweep_takes_what_its_worker_left(invoices):
+def test_sweep_continues_an_operation_whose_worker_is_gone(invoices):
     operation = operations.start(invoices(5))
     worked(operation, minutes=3)
     sweep()
@@ -226,7 +226,7 @@ def test_sweep_takes_what_its_worker_left(invoices):
     assert count_invoices_by_log_rows() == {2: 5}
 
 
-def test_sweep_that_dispatches_does_so_once_for_a_while(invoices, dispatch, dispatched):
+def test_dispatching_sweep_waits_before_it_dispatches_again(invoices, dispatch, dispatched):
     dispatch(NOTE, DISPATCH_WORKERS=2)
     operation = operations.start(invoices(5))
     del dispatched[:]
@@ -237,7 +237,7 @@ def test_sweep_that_dispatches_does_so_once_for_a_while(invoices, dispatch, disp
     assert cancels() == 0
 
 
-def test_sweep_tells_nobody_while_the_provider_is_paused(invoices, dispatch, dispatched):
+def test_sweep_does_not_dispatch_while_the_provider_is_paused(invoices, dispatch, dispatched):
     """A Celery task waits for the end of the pause: a sweep each minute would add more each time."""
     dispatch(NOTE, DISPATCH_WORKERS=2)
     operation = operations.start(invoices(5))
@@ -268,7 +268,7 @@ def test_operation_with_one_provider_that_is_not_paused_is_dispatched(invoices, 
 
 
 @pytest.mark.parametrize("progress", ["draft", "stopped", "finished"])
-def test_operation_that_does_not_run_is_not_dispatched(invoices, dispatch, dispatched, progress):
+def test_stopped_operation_is_not_dispatched(invoices, dispatch, dispatched, progress):
     dispatch(NOTE)
     operation = BulkOperation.objects.draft(invoices(2))
     BulkOperation.objects.update(progress=progress)
@@ -277,7 +277,7 @@ def test_operation_that_does_not_run_is_not_dispatched(invoices, dispatch, dispa
     assert BulkOperation.objects.get().worked_at is None
 
 
-def test_sweep_that_cannot_dispatch_says_so_and_may_try_again(invoices, dispatch, dispatched):
+def test_failed_dispatch_of_a_sweep_is_reported_and_may_be_repeated(invoices, dispatch, dispatched):
     dispatch(NOTE)
     operation = operations.start(invoices(5))
     worked(operation, minutes=3)

@@ -59,7 +59,7 @@ def test_slices_of_a_large_operation_are_not_nested(recipe, dispatch, invoices):
     assert set(Invoice.objects.values_list("status", flat=True)) == {"canceled"}
 
 
-def test_long_wait_is_left_to_the_sweep(recipe, dispatch, invoices):
+def test_task_leaves_a_long_wait_to_the_sweep(recipe, dispatch, invoices):
     slices = []
 
     def advance(operation_id):

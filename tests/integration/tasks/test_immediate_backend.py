@@ -51,7 +51,7 @@ def test_slices_of_a_large_operation_are_not_nested(invoices, slices):
 
 
 @pytest.mark.slow
-def test_operation_that_a_receiver_starts_within_a_slice_is_done_too(invoices, slices):
+def test_operation_started_by_a_receiver_within_a_slice_is_processed(invoices, slices):
     waiting, started = [invoices(5, "cryptocloud")], []
     first = list(invoices(5))
 
@@ -95,7 +95,7 @@ def test_resuming_within_a_slice_adds_no_depth(invoices, slices):
     assert max(slices) - min(slices) <= 1
 
 
-def test_error_in_a_slice_does_not_keep_the_next_operation_from_running(invoices, slices, monkeypatch):
+def test_error_in_a_slice_does_not_block_the_next_operation(invoices, slices, monkeypatch):
     tasks = import_module(TASKS)
     advance = tasks.advance
 
@@ -113,7 +113,7 @@ def test_error_in_a_slice_does_not_keep_the_next_operation_from_running(invoices
     assert count_invoices_by_log_rows() == {2: 3}
 
 
-def test_long_wait_is_left_to_the_sweep(invoices, slices, monkeypatch):
+def test_task_leaves_a_long_wait_to_the_sweep(invoices, slices, monkeypatch):
     tasks = import_module(TASKS)
     monkeypatch.setattr(tasks, "advance", lambda key: slices.append(key) or Advance(has_more=True, wait_seconds=300.0))
     operation = operations.start(invoices(2))

@@ -29,7 +29,7 @@ def logged(invoice):
     return [row.to_status for row in invoice.transitions.all()]
 
 
-def test_old_log_goes_and_what_confirms_a_cancel_stays(scripted_provider):
+def test_pruning_keeps_log_rows_that_confirm_a_cancellation(scripted_provider):
     settled = make_invoice("canceled", age=OLD)
     doubtful = make_invoice("in_doubt", age=OLD)
     recent = make_invoice("canceled")
@@ -42,7 +42,7 @@ def test_old_log_goes_and_what_confirms_a_cancel_stays(scripted_provider):
     assert {invoice: logged(invoice) for invoice in rows} == rows
 
 
-def test_late_money_is_flagged_after_pruning(scripted_provider):
+def test_late_payment_is_flagged_after_pruning(scripted_provider):
     invoice = make_invoice("canceled", age=OLD)
     run_statements()
     invoice.observe_status("paid")
@@ -50,7 +50,7 @@ def test_late_money_is_flagged_after_pruning(scripted_provider):
     assert InvoiceTransition.objects.filter(invoice=invoice).count() == 2
 
 
-def test_items_of_old_finished_operations_go(invoices):
+def test_items_of_old_finished_operations_are_pruned(invoices):
     chosen = invoices(3)
     old, running, recent = (operations.start(chosen) for _ in range(3))
     for operation in (old, recent):

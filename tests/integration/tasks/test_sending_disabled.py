@@ -91,7 +91,7 @@ ENTRIES = {
 
 
 @pytest.mark.parametrize(("status", "entry"), ENTRIES.values(), ids=ENTRIES)
-def test_request_is_refused_and_nothing_is_written(stock, status, entry):
+def test_request_is_rejected_and_nothing_is_written(stock, status, entry):
     invoice = stock(status)
     before = stored()
     results = entry(invoice)
@@ -111,7 +111,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize(("command", "code"), COMMANDS.values(), ids=COMMANDS)
-def test_command_sends_nothing_and_keeps_what_was_requested(stock, command, code):
+def test_command_sends_nothing_and_keeps_requests(stock, command, code):
     stock("requested")
     before = stored()[:2]
     assert manage(*command)[0] == code
@@ -163,7 +163,7 @@ def test_items_of_an_operation_stay_untried_without_spinning(stock, dispatched):
     assert dispatched == []
 
 
-def test_operation_goes_on_once_sending_is_allowed(stock, dispatch):
+def test_operation_continues_when_sending_is_allowed(stock, dispatch):
     operation = start(stock, 3)
     advance(operation.pk)
     dispatch(None, SEND=True)
@@ -185,7 +185,7 @@ def test_operation_that_checks_ends_without_a_repeat(stock):
     assert sent() == 0
 
 
-def test_lookups_payments_and_decisions_go_on(stock):
+def test_lookups_payments_and_decisions_work_while_sending_is_disabled(stock):
     canceled = stock("in_doubt", "cryptocloud")
     ScriptedProvider.of("cryptocloud").set_status(canceled.external_id, "canceled")
     assert canceled.reconcile().outcome == "already_canceled"
@@ -231,7 +231,7 @@ def test_admin_reports_it_above_the_list_and_on_the_pages(stock, browser):
     assert SENTENCE in shown(browser, "invoice_cancel_bulkoperation_operation", draft.pk)
 
 
-def test_page_of_an_operation_waits_and_does_not_drive(stock, dispatch, browser):
+def test_page_of_an_operation_waits_and_processes_nothing(stock, dispatch, browser):
     operation = start(stock, 2)
     dispatch(None)
     page = reverse("admin:invoice_cancel_bulkoperation_operation", args=[operation.pk])

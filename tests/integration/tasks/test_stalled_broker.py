@@ -102,7 +102,7 @@ def test_broker_that_does_not_answer_leaves_the_operation_running(
     assert cancels() == 3
 
 
-def test_message_that_fails_keeps_the_others(invoices, dispatch, caplog):
+def test_failed_message_does_not_affect_the_others(invoices, dispatch, caplog):
     dispatch(f"{__name__}.fail_at_second", DISPATCH_WORKERS=3)
     operation = operations.start(invoices(3))
     operation.refresh_from_db()

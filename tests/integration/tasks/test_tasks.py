@@ -37,7 +37,7 @@ def perform(operation_id):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_task_carries_the_id_alone_and_does_a_slice(invoices, dispatch, queue):
+def test_task_has_only_the_id_and_processes_a_slice(invoices, dispatch, queue):
     dispatch(DISPATCH)
     operation = operations.start(invoices(5))
     assert queue() == [[str(operation.pk)]]
@@ -98,7 +98,7 @@ def test_task_enqueues_itself_while_there_is_more_to_do_now(queue, monkeypatch, 
     ],
     ids=["no-default", "queue-missing", "backend-missing", "immediate", "dummy", "another"],
 )
-def test_check_says_what_is_wrong_with_tasks(settings, fresh_tasks, dispatch, value, expected):
+def test_check_reports_problems_with_tasks(settings, fresh_tasks, dispatch, value, expected):
     package = _package()
     settings.TASKS = {
         alias: {**each, "BACKEND": each["BACKEND"].format(f"{package}.backends")} for alias, each in value.items()
@@ -121,7 +121,7 @@ def test_check_names_a_backend_whose_app_is_not_installed(
 
 
 @pytest.mark.parametrize("path", ["django_invoice_cancel.tasks", "django_invoice_cancel.tasks.dispach"])
-def test_check_blames_a_misspelt_dispatcher_and_not_the_tasks(settings, fresh_tasks, path):
+def test_check_reports_a_misspelt_dispatcher_instead_of_the_tasks(settings, fresh_tasks, path):
     settings.TASKS = {"default": {"BACKEND": "tests.integration.tasks.test_tasks.own_backend"}}
     settings.INVOICE_CANCEL = {"PROVIDERS": {}, "DISPATCH": path}
     (found,) = run_checks(tags=[checks.TAG])

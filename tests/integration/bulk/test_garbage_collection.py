@@ -102,7 +102,7 @@ def until_canceled():
 
 
 @pytest.mark.parametrize("collect", [inside_a_driver_call, inside_a_transaction])
-def test_run_that_is_collected_is_finished_in_the_background(scripted, make, in_time, until_canceled, caplog, collect):
+def test_garbage_collected_run_is_finished_in_the_background(scripted, make, in_time, until_canceled, caplog, collect):
     shop, invoices = scripted(concurrency=2), make(100)
     opened, in_flight = threading.Event(), threading.Barrier(3)
 
@@ -156,7 +156,7 @@ def test_run_that_its_own_worker_thread_collects_is_finished(scripted, make, in_
     assert "A bulk run was abandoned" in caplog.text
 
 
-def test_reconciliation_that_is_collected_records_the_lookup_in_flight(scripted, make, in_time, until_canceled, caplog):
+def test_garbage_collected_reconciliation_records_the_lookup_in_flight(scripted, make, in_time, until_canceled, caplog):
     shop, invoices = scripted(concurrency=1, lookup_group_size=1), make(3)
     for invoice in invoices:
         set_columns(invoice, status="in_doubt", next_check_at=invoice.created_at)

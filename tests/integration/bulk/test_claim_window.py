@@ -26,7 +26,7 @@ WINDOWS = {
 
 
 @pytest.mark.parametrize("case", WINDOWS)
-def test_window_has_four_bounds(scripted, case):
+def test_window_of_claims_has_four_limits(scripted, case):
     options, ttl, window = WINDOWS[case]
     shop = scripted(**options, CLAIM_TTL=ttl)
     assert ProviderWorkerPool(shop, SimpleQueue()).window == window
@@ -50,7 +50,7 @@ def open_rows(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "window"), [({"concurrency": 4}, 40), ({"concurrency": 4, "deadline": 100}, 6)], ids=["wide", "narrow"]
 )
-def test_no_more_rows_are_open_than_the_window(scripted, make, open_rows, options, window):
+def test_open_claims_never_exceed_the_window(scripted, make, open_rows, options, window):
     shop = scripted(**options)
     assert make(300).cancel().ok
     assert window / 2 <= max(open_rows) <= window
@@ -58,7 +58,7 @@ def test_no_more_rows_are_open_than_the_window(scripted, make, open_rows, option
     assert count_statuses() == {"canceled": 300}
 
 
-def test_nothing_gets_old_in_the_queue_of_a_slow_provider(scripted, make, clock):
+def test_claims_do_not_expire_in_the_queue_of_a_slow_provider(scripted, make, clock):
     """One thread, 14 of 15 seconds for each of 50: a group of 50 would be claimed for 700 seconds."""
     shop = scripted(concurrency=1, deadline=15, CLAIM_TTL=300)
     shop.before_send = lambda external_id: clock.advance(14)
@@ -71,7 +71,7 @@ def test_nothing_gets_old_in_the_queue_of_a_slow_provider(scripted, make, clock)
     assert count_statuses() == {"canceled": 50}
 
 
-def test_claim_that_got_old_is_given_back_and_made_anew(scripted, make, clock):
+def test_expired_claim_is_released_and_claimed_again(scripted, make, clock):
     """Something took far longer than its deadline: the claims behind it are not sent on the old lease."""
     shop = scripted(concurrency=1, deadline=15, CLAIM_TTL=300)
     first = []
@@ -90,7 +90,7 @@ def test_claim_that_got_old_is_given_back_and_made_anew(scripted, make, clock):
     assert count_statuses() == {"canceled": 10}
 
 
-def test_request_that_begins_after_its_lease_is_tried_once_more(scripted, make, clock):
+def test_request_that_starts_after_its_lease_is_retried_once(scripted, make, clock):
     """The machine slept between claim and send: nothing went out, so the invoice is claimed anew."""
     shop = scripted(concurrency=1, deadline=15, CLAIM_TTL=300)
     slept = []
@@ -119,7 +119,7 @@ def test_groups_are_claimed_and_recorded_with_one_statement(shop, make, django_a
 
 
 @pytest.mark.slow
-def test_slow_provider_does_not_hold_up_a_fast_one(scripted, make):
+def test_slow_provider_does_not_delay_a_fast_one(scripted, make):
     """The slow one does not answer at all until the fast one is through with all of its invoices."""
     fast, slow = scripted("fast", "slow", concurrency=4), ScriptedProvider.of("slow")
     fast_is_done = threading.Event()

@@ -13,7 +13,7 @@ from tests.support.logs import count_answers
 pytestmark = pytest.mark.django_db
 
 
-def test_report_names_what_is_not_canceled(shop, make, capsys):
+def test_report_lists_the_invoices_that_are_not_canceled(shop, make, capsys):
     make(3, issued_at=timezone.now() - timedelta(days=8))
     make(1)
     shop.all_cancels("paid", "000001")
@@ -23,7 +23,7 @@ def test_report_names_what_is_not_canceled(shop, make, capsys):
     assert count_statuses() == {"canceled": 2, "created": 1, "paid": 1}
 
 
-def test_generator_names_what_is_in_doubt(shop, make, capsys):
+def test_generator_yields_the_invoices_in_doubt(shop, make, capsys):
     make(2)
     shop.all_cancels("in_doubt", "000001")
     block_with("docs/howto/bulk.md", "closing").run({"Invoice": Invoice})

@@ -38,7 +38,7 @@ def as_recorded(shop, total):
 
 
 @pytest.mark.slow
-def test_generator_that_is_closed_early_records_what_was_sent(shop, make):
+def test_generator_closed_early_records_the_sent_requests(shop, make):
     results = cancel_invoices(make(500))
     next(results)
     results.close()
@@ -59,19 +59,19 @@ def test_last_answers_are_recorded_at_once(shop, make, monkeypatch):
     assert count_invoices_by_log_rows() == {2: 3}
 
 
-def test_generator_that_is_not_begun_sends_nothing(shop, make):
+def test_generator_that_was_not_started_sends_nothing(shop, make):
     cancel_invoices(make(10)).close()
     assert shop.cancel_count == 0
     assert count_invoices_by_log_rows() == {}
 
 
-def test_generator_that_is_forgotten_ends_as_one_that_is_closed(shop, make):
+def test_abandoned_generator_ends_like_a_closed_one(shop, make):
     next(cancel_invoices(make(500)))  # nobody holds it any more
     assert 1 <= shop.cancel_count < 200
     as_recorded(shop, 500)
 
 
-def test_exception_in_on_result_comes_through_after_all_is_recorded(shop, make):
+def test_exception_in_on_result_is_raised_after_all_answers_are_recorded(shop, make):
     def fail(result):
         raise ZeroDivisionError
 
@@ -107,7 +107,7 @@ def stopped(monkeypatch):
     return stopped_with
 
 
-def test_stop_waits_for_what_is_in_flight_and_gives_the_rest_back(scripted, make, stopped):
+def test_stop_waits_for_requests_in_flight_and_releases_other_claims(scripted, make, stopped):
     shop = scripted(concurrency=3)
     results = list(cancel_invoices(make(500), stop=stopped(shop, 3)))
     assert count_codes(results) == {"canceled": 3}
@@ -115,7 +115,7 @@ def test_stop_waits_for_what_is_in_flight_and_gives_the_rest_back(scripted, make
     as_recorded(shop, 500)
 
 
-def test_stop_that_is_set_before_sends_nothing(shop, make):
+def test_stop_before_the_start_sends_nothing(shop, make):
     stop = threading.Event()
     stop.set()
     assert list(cancel_invoices(make(10), stop=stop)) == []
@@ -124,7 +124,7 @@ def test_stop_that_is_set_before_sends_nothing(shop, make):
     assert count_invoices_by_log_rows() == {}
 
 
-def test_stopped_run_tells_of_those_that_would_have_come_again(scripted, make):
+def test_stopped_run_reports_invoices_that_were_to_be_retried(scripted, make):
     """Two were not processed; the stop comes before their second try: they have a result all the same."""
     shop = scripted(concurrency=1)
     stop = threading.Event()
@@ -153,7 +153,7 @@ def few_threads(monkeypatch):
     return only
 
 
-def test_machine_with_few_threads_left_does_the_work_with_those(scripted, make, few_threads):
+def test_run_uses_the_threads_that_could_be_started(scripted, make, few_threads):
     shop = scripted(concurrency=8)
     few_threads(2)
     assert count_codes(make(120).cancel().results) == {"canceled": 120}
@@ -162,7 +162,7 @@ def test_machine_with_few_threads_left_does_the_work_with_those(scripted, make, 
     assert count_invoices_by_log_rows() == {2: 120}
 
 
-def test_machine_without_a_thread_left_leaves_no_claim_behind(shop, make, few_threads):
+def test_run_that_cannot_start_a_thread_leaves_no_claim(shop, make, few_threads):
     few_threads(0)
     with pytest.raises(RuntimeError, match="thread"):
         make(120).cancel()
@@ -171,7 +171,7 @@ def test_machine_without_a_thread_left_leaves_no_claim_behind(shop, make, few_th
 
 
 @pytest.mark.parametrize("bug", [asyncio.CancelledError, SystemExit])
-def test_adapter_that_would_end_its_thread_leaves_one_in_doubt_and_the_run_goes_on(scripted, make, caplog, bug):
+def test_adapter_that_raises_systemexit_leaves_one_invoice_in_doubt_and_the_run_continues(scripted, make, caplog, bug):
     shop = scripted(concurrency=1)
     shop.next_cancels("canceled", bug)
     run_out_of_time = threading.Timer(20, (stop := threading.Event()).set)
@@ -185,7 +185,7 @@ def test_adapter_that_would_end_its_thread_leaves_one_in_doubt_and_the_run_goes_
     assert "The adapter of shop failed" in caplog.text
 
 
-def test_adapter_that_would_end_all_its_threads_is_paused_as_any_in_trouble(scripted, make):
+def test_adapter_that_always_raises_systemexit_is_paused(scripted, make):
     shop = scripted(concurrency=2)
     shop.all_cancels(SystemExit)
     results = list(cancel_invoices(make(100)))
@@ -211,7 +211,7 @@ def failing_database(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_database_that_is_lost_for_good_leaves_abandoned_claims_that_reconcile_finds(scripted, make, failing_database):
+def test_lost_database_leaves_abandoned_claims_that_reconcile_settles(scripted, make, failing_database):
     shop = scripted(concurrency=2, deadline=30)
     invoices = make(500)
     shop.before_send = lambda external_id: failing_database.set() if shop.cancel_count == 70 else None
@@ -234,7 +234,7 @@ def test_database_that_is_lost_for_good_leaves_abandoned_claims_that_reconcile_f
 
 
 @pytest.mark.django_db(transaction=True)
-def test_connection_that_is_lost_once_is_made_anew(shop, make, failing_database):
+def test_lost_connection_is_opened_again(shop, make, failing_database):
     """Every write of the engine is tried again; each invoice has its two rows."""
     invoices = make(120)
     run, failed = RowWriter.run, []
@@ -260,7 +260,7 @@ def test_connection_that_is_lost_once_is_made_anew(shop, make, failing_database)
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_backend_that_is_killed_in_the_middle_loses_nothing(scripted, make):
+def test_killed_database_backend_loses_nothing(scripted, make):
     """The administrator ends our connection; what was sent is recorded over a new one."""
     shop = scripted(concurrency=1)
     invoices = make(500)
@@ -285,7 +285,7 @@ def test_backend_that_is_killed_in_the_middle_loses_nothing(scripted, make):
     as_recorded(shop, 500)
 
 
-def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, monkeypatch, caplog, stopped):
+def test_claims_that_cannot_be_released_are_settled_by_reconcile(scripted, make, monkeypatch, caplog, stopped):
     def fail(*args, **kwargs):
         raise OperationalError("gone")
 
@@ -300,7 +300,7 @@ def test_claims_that_cannot_be_given_back_are_left_to_reconcile(scripted, make, 
 
 
 @pytest.mark.slow
-def test_two_runs_in_turn_over_the_same_invoices_send_each_once(shop, make):
+def test_two_interleaved_runs_request_each_invoice_once(shop, make):
     """The second run begins while the first holds claims: it says so of them, and takes the others."""
     invoices = make(300)
     first = cancel_invoices(invoices)

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.django_db
         ("in_doubt", None, "in_doubt"),
     ],
 )
-def test_an_answer_on_time_moves_the_invoice(clock, outcome, named, expected):
+def test_answer_in_time_changes_the_status(clock, outcome, named, expected):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     clock.shift(3)
@@ -60,7 +60,7 @@ def test_an_answer_on_time_moves_the_invoice(clock, outcome, named, expected):
     assert invoice.last_outcome == outcome
 
 
-def test_a_lost_answer_is_checked_in_a_minute_and_doubted_from_now_on(clock):
+def test_lost_answer_is_checked_in_a_minute_and_its_doubt_period_begins_now(clock):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     clock.shift(20)
@@ -137,7 +137,7 @@ LATE = [
     LATE,
     ids=[f"{row[0].__name__.strip('_<>')}:{row[1]}+{row[2]}:{row[3] or ''}={row[4]}" for row in LATE],
 )
-def test_a_late_answer_is_never_lost_and_never_overwrites(meanwhile, old, outcome, named, expected):
+def test_late_answer_is_never_lost_and_never_overwrites(meanwhile, old, outcome, named, expected):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     meanwhile(stored(invoice))
@@ -150,7 +150,7 @@ def test_a_late_answer_is_never_lost_and_never_overwrites(meanwhile, old, outcom
 
 
 @pytest.mark.parametrize("named", ["canceled", "expired", None])
-def test_a_late_answer_that_certainly_did_nothing_is_a_row_only_unless_it_names_money(named):
+def test_late_answer_without_effect_is_only_logged_unless_it_reports_a_payment(named):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     _to_doubt(stored(invoice))
@@ -159,7 +159,7 @@ def test_a_late_answer_that_certainly_did_nothing_is_a_row_only_unless_it_names_
     assert log_changes(invoice)[-1] == ("in_doubt", "in_doubt", "not_processed")
 
 
-def test_a_late_doubt_about_an_open_invoice_is_in_doubt_from_now_on(clock):
+def test_late_doubt_about_an_open_invoice_begins_now(clock):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     _back_to_created(stored(invoice))
@@ -172,7 +172,7 @@ def test_a_late_doubt_about_an_open_invoice_is_in_doubt_from_now_on(clock):
     assert log_changes(invoice)[-1] == ("created", "in_doubt", "in_doubt")
 
 
-def test_a_late_row_only_leaves_the_bookkeeping_alone(clock):
+def test_late_answer_that_is_only_logged_does_not_change_the_bookkeeping(clock):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     set_columns_and_refresh(stored(invoice), status="paid", last_outcome="refused")
@@ -185,7 +185,7 @@ def test_a_late_row_only_leaves_the_bookkeeping_alone(clock):
     assert log_changes(invoice)[-1] == ("paid", "paid", "canceled")
 
 
-def test_an_answer_for_an_invoice_that_is_gone_is_no_error():
+def test_answer_for_a_deleted_invoice_is_ignored():
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     ghost = stored(invoice)
@@ -222,7 +222,7 @@ WRITES = {
 
 
 @pytest.mark.parametrize("method", WRITES.values(), ids=WRITES)
-def test_after_a_write_the_instance_carries_status_and_bookkeeping_and_keeps_unsaved_edits(method):
+def test_instance_has_the_written_status_and_keeps_unsaved_edits(method):
     invoice = invoice_in_status(reference="stored")
     opened = open_claim(invoice)
     invoice.reference, invoice.currency = "edited", "EUR"
@@ -238,7 +238,7 @@ def test_after_a_write_the_instance_carries_status_and_bookkeeping_and_keeps_uns
 
 
 @pytest.mark.parametrize("only", [None, ["id", "provider", "external_id"]], ids=["whole", "deferred"])
-def test_after_a_write_that_failed_the_instance_carries_what_it_did_before(monkeypatch, only):
+def test_instance_is_unchanged_after_a_failed_write(monkeypatch, only):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     fetched = Invoice.objects.only(*only).get(pk=invoice.pk) if only else stored(invoice)
@@ -265,7 +265,7 @@ def _group(number):
     return invoices, invoices[0]._writer.claim(invoices, CLERK)
 
 
-def test_a_group_is_recorded_each_with_its_own_answer(django_assert_max_num_queries):
+def test_group_is_recorded_each_with_its_own_answer(django_assert_max_num_queries):
     invoices, opened = _group(6)
     outcomes = ["canceled", "canceled", "in_doubt", "refused", "not_processed", "canceled"]
     answers = [answer_of(opened, invoice, outcome) for invoice, outcome in zip(invoices, outcomes, strict=True)]
@@ -277,7 +277,7 @@ def test_a_group_is_recorded_each_with_its_own_answer(django_assert_max_num_quer
     assert [len(log_changes(invoice)) for invoice in invoices] == [2] * 6
 
 
-def test_a_group_of_two_attempts_is_recorded_together():
+def test_group_of_two_attempts_is_recorded_together():
     (one, two), first = _group(2)
     (three,), second = _group(1)
     answers = [
@@ -289,7 +289,7 @@ def test_a_group_of_two_attempts_is_recorded_together():
     assert [stored(invoice).status for invoice in (one, two, three)] == ["canceled"] * 3
 
 
-def test_a_group_in_which_one_was_moved_meanwhile_is_done_row_by_row(clock):
+def test_group_with_a_concurrently_changed_row_is_written_row_by_row(clock):
     """The group's UPDATE finds one too few, is rolled back, and nobody pays for it."""
     invoices, opened = _group(4)
     observe_elsewhere(invoices[1], "paid")
@@ -307,7 +307,7 @@ def test_a_group_in_which_one_was_moved_meanwhile_is_done_row_by_row(clock):
     ]
 
 
-def test_one_moved_between_two_updates_of_a_group_rolls_back_the_first(monkeypatch):
+def test_row_changed_between_two_updates_of_a_group_rolls_back_the_first(monkeypatch):
     """The race inside the method: the second outcome's UPDATE is the one that finds too few."""
     (one, two), opened = _group(2)
     honest = RowWriter.append
@@ -323,7 +323,7 @@ def test_one_moved_between_two_updates_of_a_group_rolls_back_the_first(monkeypat
     assert log_changes(two)[-1] == ("paid", "paid", "in_doubt")
 
 
-def test_money_in_a_group_is_recorded_once(clock):
+def test_payment_in_a_group_is_recorded_once(clock):
     (one, two), opened = _group(2)
     observe_elsewhere(one, "paid")
     one._writer.record([answer_of(opened, one, "canceled"), answer_of(opened, two, "refused", "paid")])
@@ -332,7 +332,7 @@ def test_money_in_a_group_is_recorded_once(clock):
     assert log_changes(two)[1:] == [("canceling", "paid", "refused")]
 
 
-def test_one_answer_with_money_is_one_transaction(monkeypatch):
+def test_one_answer_with_a_payment_is_one_transaction(monkeypatch):
     invoice = invoice_in_status()
     opened, runs = open_claim(invoice), []
     honest = RowWriter.run
@@ -344,7 +344,7 @@ def test_one_answer_with_money_is_one_transaction(monkeypatch):
     assert stored(invoice).status == "paid"
 
 
-def test_an_on_time_record_needs_no_lock(monkeypatch):
+def test_recording_in_time_needs_no_lock(monkeypatch):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     monkeypatch.setattr(AnswerWriter, "_record_one", None)
@@ -352,7 +352,7 @@ def test_an_on_time_record_needs_no_lock(monkeypatch):
     assert stored(invoice).status == "canceled"
 
 
-def test_a_lookup_between_claim_and_record_leaves_the_record_on_time():
+def test_lookup_between_claim_and_recording_does_not_make_the_answer_late():
     invoice = invoice_in_status()
     opened = open_claim(invoice)
     record_lookup(invoice, "created")

@@ -80,7 +80,7 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize(("ask", "expected"), [row[1:] for row in QUESTIONS], ids=[row[0] for row in QUESTIONS])
-def test_a_question_finds_exactly_these(clock, ask, expected):
+def test_query_set_methods_return_exactly_the_expected_invoices(clock, ask, expected):
     for name, (status, columns) in TABLE.items():
         invoice_in_status(status, reference=name, **columns)
     assert set(ask(Invoice.objects).values_list("reference", flat=True)) == expected
@@ -88,7 +88,7 @@ def test_a_question_finds_exactly_these(clock, ask, expected):
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name.startswith("claimed")])
-def test_an_instance_agrees_with_the_query_set_on_whether_it_is_abandoned(clock, name):
+def test_is_abandoned_agrees_with_the_query_set(clock, name):
     status, columns = TABLE[name]
     invoice = invoice_in_status(status, **columns)
     assert invoice.is_abandoned is Invoice.objects.abandoned().exists() is (name == "claimed, abandoned")
@@ -113,7 +113,7 @@ WRITES = {
     ("owner", "name"),
     [pytest.param(owner, name, id=f"{owner.__name__}.{name}") for owner in WRITES for name in WRITES[owner]],
 )
-def test_everything_that_writes_says_so(owner, name):
+def test_every_writing_method_is_marked_for_templates(owner, name):
     assert getattr(owner, name).alters_data is True
 
 
@@ -121,7 +121,7 @@ def test_everything_that_writes_says_so(owner, name):
     "method",
     ["cancel", "acancel", "cancel_on_commit", "withdraw", "awithdraw", "observe_status", "reconcile", "delete"],
 )
-def test_a_template_that_names_a_method_neither_calls_it_nor_fails(method):
+def test_template_that_names_a_method_neither_calls_it_nor_fails(method):
     invoice = invoice_in_status()
     html = Template(f"<b>{{{{ invoice.{method} }}}}</b>").render(Context({"invoice": invoice}))
     assert html == "<b></b>"
@@ -134,14 +134,14 @@ def test_template_names_a_status_by_the_class_of_statuses():
     assert page.render(Context({"invoice": invoice_in_status()})) == "paid no, open"
 
 
-def test_the_manager_cancels_nothing():
+def test_manager_has_no_cancel_method():
     """``Invoice.objects.cancel()`` would be every invoice there is."""
     assert not hasattr(Invoice.objects, "cancel")
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="reads the plan of SQLite")
 @pytest.mark.parametrize("question", ["abandoned", "due_for_reconciling", "due_for_canceling", "needing_attention"])
-def test_the_questions_of_each_minute_read_no_whole_table(question):
+def test_queries_of_cron_read_no_whole_table(question):
     plan = getattr(Invoice.objects.all(), question)().explain()
     assert "SCAN" not in plan
     assert "SEARCH" in plan

@@ -43,7 +43,7 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
-def test_argument_is_used_or_refused(shop, make, manage, arguments):
+def test_every_argument_is_used_or_rejected(shop, make, manage, arguments):
     make(2)
     ended = manage(*arguments)
     assert ended.code in (0, 1, 2)

@@ -25,7 +25,7 @@ each_field = pytest.mark.parametrize("field", ["issued_at", "expires_at"])
 
 @each_edge
 @each_field
-def test_register_refuses_a_time_at_the_end_of_the_calendar(field, time):
+def test_register_rejects_a_time_outside_the_supported_range(field, time):
     with pytest.raises(ValidationError) as caught:
         Invoice.objects.register(provider="firekassa", external_id="17", **{field: time})
     assert list(caught.value.message_dict) == [field]
@@ -34,7 +34,7 @@ def test_register_refuses_a_time_at_the_end_of_the_calendar(field, time):
 
 @each_edge
 @each_field
-def test_register_many_refuses_all_for_one_time_at_the_end_of_the_calendar(field, time):
+def test_register_many_rejects_all_rows_for_one_unsupported_time(field, time):
     rows = [{"provider": "firekassa", "external_id": str(number)} for number in range(1, 4)]
     rows[1][field] = time
     with pytest.raises(ValidationError):
@@ -44,7 +44,7 @@ def test_register_many_refuses_all_for_one_time_at_the_end_of_the_calendar(field
 
 @pytest.mark.parametrize("text", ["9999-12-31", "0001-01-01"])
 @each_field
-def test_admin_form_names_the_field_of_such_a_time(admin_client: Client, field, text):
+def test_admin_form_names_the_field_of_an_unsupported_time(admin_client: Client, field, text):
     data = {
         "provider": "firekassa",
         "external_id": "17",

@@ -45,7 +45,7 @@ def test_every_instant_is_read_in_utc(night):
     assert state.same == night
 
 
-def test_an_instant_survives_an_update_by_another_column(night):
+def test_instant_survives_an_update_by_another_column(night):
     for number, instant in enumerate(around(night)):
         ProviderState.objects.create(alias=f"account-{number}", paused_until=instant)
     ProviderState.objects.update(last_success_at=F("paused_until"))
@@ -54,7 +54,7 @@ def test_an_instant_survives_an_update_by_another_column(night):
 
 
 @pytest.mark.parametrize("form", ["json", "xml"])
-def test_an_instant_survives_dumpdata_and_loaddata(night, form):
+def test_instant_survives_dumpdata_and_loaddata(night, form):
     for number, instant in enumerate(around(night)):
         whole = instant.replace(microsecond=500_000)  # Django writes JSON to the millisecond
         ProviderState.objects.create(alias=f"account-{number}", paused_until=whole)
@@ -66,7 +66,7 @@ def test_an_instant_survives_dumpdata_and_loaddata(night, form):
     assert dict(ProviderState.objects.values_list("alias", "paused_until")) == before
 
 
-def test_a_naive_time_in_a_filter_is_local(settings):
+def test_naive_time_in_a_filter_is_local(settings):
     settings.TIME_ZONE = "Europe/Berlin"
     ProviderState.objects.create(alias="shop", paused_until=datetime(2026, 7, 1, 10, tzinfo=UTC))
     if settings.USE_TZ:

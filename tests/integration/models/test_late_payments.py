@@ -54,7 +54,9 @@ FROM_OWN_STATUS = {"record": _by_record, "resolve": _by_resolve}
 @pytest.mark.parametrize("second", ANY_STATUS)
 @pytest.mark.parametrize("first", ANY_STATUS | FROM_OWN_STATUS)
 @pytest.mark.parametrize("order", ["cancel, then money", "money, then cancel"])
-def test_money_and_a_cancel_meet(clock, sent_signals, django_capture_on_commit_callbacks, order, first, second, money):
+def test_payment_and_cancellation_of_one_invoice_in_every_order(
+    clock, sent_signals, django_capture_on_commit_callbacks, order, first, second, money
+):
     invoice = invoice_in_status()
     words = ("canceled", money) if order == "cancel, then money" else (money, "canceled")
     by = ANY_STATUS | FROM_OWN_STATUS
@@ -73,7 +75,7 @@ def test_money_and_a_cancel_meet(clock, sent_signals, django_capture_on_commit_c
 
 @pytest.mark.parametrize("money", ["paid", "overpaid"])
 @pytest.mark.parametrize("first", ["record", "resolve"])
-def test_a_cancel_in_the_log_counts_even_if_the_invoice_is_not_canceled_any_more(
+def test_logged_cancellation_counts_after_the_invoice_was_reopened(
     sent_signals, django_capture_on_commit_callbacks, first, money
 ):
     """A stranger's late word made it a row of the log only; then a method that leaves "canceling" brings the money."""
@@ -89,7 +91,7 @@ def test_a_cancel_in_the_log_counts_even_if_the_invoice_is_not_canceled_any_more
 
 @pytest.mark.parametrize("again", ANY_STATUS)
 @pytest.mark.parametrize("word", ["canceled", "overpaid"])
-def test_what_is_flagged_is_not_flagged_again(clock, sent_signals, django_capture_on_commit_callbacks, again, word):
+def test_flagged_invoice_is_not_flagged_again(clock, sent_signals, django_capture_on_commit_callbacks, again, word):
     invoice = invoice_in_status()
     with django_capture_on_commit_callbacks(execute=True):
         observe_elsewhere(invoice, "canceled")
@@ -102,7 +104,7 @@ def test_what_is_flagged_is_not_flagged_again(clock, sent_signals, django_captur
 
 @pytest.mark.parametrize("status", ["created", "in_doubt", "expired", "failed", "paid"])
 @pytest.mark.parametrize("by", ANY_STATUS)
-def test_money_without_a_cancel_is_not_flagged(sent_signals, django_capture_on_commit_callbacks, by, status):
+def test_payment_without_a_cancellation_is_not_flagged(sent_signals, django_capture_on_commit_callbacks, by, status):
     invoice = invoice_in_status(status)
     with django_capture_on_commit_callbacks(execute=True):
         ANY_STATUS[by](invoice, "overpaid")
@@ -112,7 +114,7 @@ def test_money_without_a_cancel_is_not_flagged(sent_signals, django_capture_on_c
 
 
 @pytest.mark.parametrize("outcome", ["refused", "not_processed", "in_doubt"])
-def test_money_after_a_cancel_that_did_not_happen_is_not_flagged(outcome):
+def test_payment_after_a_refused_cancellation_is_not_flagged(outcome):
     invoice = invoice_in_status()
     record_answer(open_claim(invoice), invoice, outcome)
     observe_elsewhere(invoice, "paid")
@@ -121,7 +123,7 @@ def test_money_after_a_cancel_that_did_not_happen_is_not_flagged(outcome):
     assert log_changes(invoice)[-1][1:] == ("paid", "observed")
 
 
-def test_a_canceled_that_is_heard_twice_on_a_paid_invoice_is_one_row():
+def test_repeated_report_of_a_cancellation_of_a_paid_invoice_is_one_row():
     invoice = invoice_in_status()
     observe_elsewhere(invoice, "paid")
     for _ in range(3):
@@ -129,7 +131,7 @@ def test_a_canceled_that_is_heard_twice_on_a_paid_invoice_is_one_row():
     assert log_changes(invoice) == [("created", "paid", "observed"), ("paid", "paid", "already_canceled")]
 
 
-def test_each_change_of_status_is_signalled_once_and_in_order(sent_signals, django_capture_on_commit_callbacks):
+def test_each_change_of_status_sends_one_signal_in_order(sent_signals, django_capture_on_commit_callbacks):
     invoice = invoice_in_status()
     with django_capture_on_commit_callbacks(execute=True):
         opened = open_claim(invoice)
@@ -142,7 +144,7 @@ def test_each_change_of_status_is_signalled_once_and_in_order(sent_signals, djan
     assert [step[1] for step in log_changes(invoice)] == ["canceling", "paid", "paid", "overpaid"]
 
 
-def test_nothing_is_signalled_for_what_was_rolled_back(sent_signals, django_capture_on_commit_callbacks):
+def test_rolled_back_change_sends_no_signal(sent_signals, django_capture_on_commit_callbacks):
     invoice = invoice_in_status("canceled")
     with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
         observe_elsewhere(invoice, "paid")

@@ -86,7 +86,7 @@ def test_lost_table_ends_with_5(shop, make, manage, number, kind):
 
 @pytest.mark.django_db
 @each_error
-def test_graver_exit_code_is_kept_when_output_is_lost(shop, make, manage, number):
+def test_more_severe_exit_code_is_kept_if_output_is_lost(shop, make, manage, number):
     shop.next_cancels("in_doubt")
     make(3)
     ended = manage(*ALL, stdout=Lost(number), stderr=Lost(number))
@@ -98,7 +98,7 @@ def test_graver_exit_code_is_kept_when_output_is_lost(shop, make, manage, number
 @pytest.mark.django_db
 @each_kind
 @each_error
-def test_lost_results_end_the_run_in_good_order(scripted, make, manage, number, kind):
+def test_lost_results_end_the_run_with_all_answers_recorded(scripted, make, manage, number, kind):
     """A program that reads results cannot go on without them: what was sent and not reported stays few."""
     shop = scripted(concurrency=1)
     make(200)
@@ -121,7 +121,7 @@ def test_lost_dry_run_is_an_error_unless_the_reader_has_exited(shop, make, manag
 
 
 @pytest.mark.django_db
-def test_lost_stderr_does_not_hide_the_exit_code_of_a_refused_command(shop, make, manage):
+def test_lost_stderr_does_not_change_the_exit_code_of_an_invalid_command(shop, make, manage):
     make(1)
     assert manage("cancel_invoices", "--noinput", stderr=Lost(errno.EIO)).code == 1
     assert shop.cancel_count == 0
@@ -260,7 +260,7 @@ def own_terminal(*, is_nohup):
 @pytest.mark.slow
 @processes
 @pytest.mark.parametrize("form", ["table", "jsonl"])
-def test_closed_terminal_ends_the_run_in_good_order(sandbox, at_sandbox, start, form):
+def test_closed_terminal_ends_the_run_with_all_answers_recorded(sandbox, at_sandbox, start, form):
     at_sandbox(500)
     sandbox.configure(latency=0.1)
     ours, theirs = pty.openpty()
@@ -278,7 +278,7 @@ def test_closed_terminal_ends_the_run_in_good_order(sandbox, at_sandbox, start, 
 
 @pytest.mark.slow
 @processes
-def test_run_under_nohup_goes_on_when_the_terminal_is_closed(sandbox, at_sandbox, start):
+def test_run_under_nohup_continues_if_the_terminal_is_closed(sandbox, at_sandbox, start):
     at_sandbox(200)
     sandbox.configure(latency=0.05)
     ours, theirs = pty.openpty()
@@ -295,7 +295,7 @@ def test_run_under_nohup_goes_on_when_the_terminal_is_closed(sandbox, at_sandbox
 
 @pytest.mark.slow
 @processes
-def test_hangup_that_is_ignored_does_not_end_the_run(sandbox, at_sandbox, start):
+def test_ignored_hangup_signal_does_not_end_the_run(sandbox, at_sandbox, start):
     at_sandbox(200)
     sandbox.configure(latency=0.05)
     child = start(*CANCEL, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))

@@ -186,7 +186,7 @@ class Walk(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.slow)])
-def test_no_order_of_the_methods_loses_money_or_breaks_the_log(limits, count):
+def test_no_order_of_calls_loses_a_payment_or_breaks_the_log(limits, count):
     limits(CLAIM_TTL=CLAIM_TTL, DOUBT_PERIOD=DOUBT_PERIOD)
     profile = settings(
         max_examples=count,

@@ -34,7 +34,7 @@ def late() -> Invoice:
     return invoice
 
 
-def test_handled_money_leaves_the_list_and_the_log_says_who_and_why(late):
+def test_handled_payment_leaves_the_list_and_is_logged_with_actor_and_note(late):
     ada = User.objects.create_user("ada")
     assert late.mark_handled(actor=ada, note="paid back") is True
     row = stored(late)
@@ -52,7 +52,7 @@ def test_handled_money_leaves_the_list_and_the_log_says_who_and_why(late):
     assert sent_signals.to_status == "paid"
 
 
-def test_the_second_to_handle_it_changes_nothing(late):
+def test_second_mark_changes_nothing(late):
     late.mark_handled(actor="ada", note="paid back")
     first = stored(late)
     assert late.mark_handled(actor="bob", note="me too") is False
@@ -61,14 +61,14 @@ def test_the_second_to_handle_it_changes_nothing(late):
     assert row.transitions.filter(code="handled").count() == 1
 
 
-def test_the_second_has_nothing_to_look_at_again_though_more_money_came_before_the_first(late):
+def test_second_mark_returns_false_if_the_first_covered_all_payments(late):
     observe_elsewhere(late, "overpaid")
     late.mark_handled(actor="ada", note="paid back")
     assert late.mark_handled(actor="bob", note="me too", seen="paid") is False
     assert stored(late).transitions.filter(code="handled").count() == 1
 
 
-def test_a_stale_save_does_not_bring_it_back(late):
+def test_stale_save_does_not_remove_the_mark(late):
     stale = stored(late)
     late.mark_handled(actor=User.objects.create_user("ada"), note="paid back")
     stale.save()
@@ -77,7 +77,7 @@ def test_a_stale_save_does_not_bring_it_back(late):
     assert row.paid_after_cancel_handled_by.get_username() == "ada"
 
 
-def test_money_without_a_cancellation_is_nothing_to_handle():
+def test_payment_without_a_cancellation_cannot_be_marked():
     invoice = invoice_in_status()
     observe_elsewhere(invoice, "paid")
     with pytest.raises(ResolveNotPossible, match="was not paid after a cancellation") as refused:
@@ -91,13 +91,13 @@ def test_money_without_a_cancellation_is_nothing_to_handle():
     [(None, "paid back", "pass actor"), ("", "paid back", "pass actor"), ("ada", "  ", "pass note")],
     ids=["nobody", "no name", "no note"],
 )
-def test_a_named_person_says_why(late, actor, note, missing):
+def test_mark_needs_an_actor_and_a_note(late, actor, note, missing):
     with pytest.raises(ValueError, match=missing):
         late.mark_handled(actor=actor, note=note)
     assert stored(late).paid_after_cancel_handled_at is None
 
 
-def test_the_host_cannot_write_who_handled_it(late):
+def test_fields_of_the_mark_cannot_be_written_by_the_host(late):
     with pytest.raises(ValueError, match="Only the methods"):
         Invoice.objects.filter(pk=late.pk).update(paid_after_cancel_handled_by=User.objects.create_user("ada"))
     assert stored(late).paid_after_cancel_handled_by is None
@@ -119,7 +119,9 @@ def handled() -> Invoice:
 
 @pytest.mark.parametrize("money", ["paid", "overpaid"])
 @pytest.mark.parametrize("teller", TELLERS)
-def test_more_money_is_to_be_handled_anew(handled, sent_signals, django_capture_on_commit_callbacks, teller, money):
+def test_further_payment_must_be_handled_again(
+    handled, sent_signals, django_capture_on_commit_callbacks, teller, money
+):
     met_at = handled.paid_after_cancel_at
     with django_capture_on_commit_callbacks(execute=True):
         TELLERS[teller](handled, money)
@@ -140,7 +142,7 @@ def test_more_money_is_to_be_handled_anew(handled, sent_signals, django_capture_
     assert anew.trigger == move.trigger
 
 
-def test_each_growth_after_a_mark_is_told_once(handled, sent_signals, django_capture_on_commit_callbacks):
+def test_each_further_payment_after_a_mark_sends_one_signal(handled, sent_signals, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         handled.observe_status("paid")
         assert handled.paid_after_cancel_handled_at is None
@@ -152,7 +154,7 @@ def test_each_growth_after_a_mark_is_told_once(handled, sent_signals, django_cap
     assert codes[-6:] == ["handled", "observed", "more_money", "handled", "observed", "more_money"]
 
 
-def test_more_money_that_nobody_handled_yet_is_not_told_again(
+def test_further_payment_before_a_mark_sends_no_second_signal(
     handled, sent_signals, django_capture_on_commit_callbacks
 ):
     with django_capture_on_commit_callbacks(execute=True):
@@ -164,7 +166,9 @@ def test_more_money_that_nobody_handled_yet_is_not_told_again(
 
 @pytest.mark.parametrize("word", ["partially_paid", "canceled", "expired"])
 @pytest.mark.parametrize("teller", TELLERS)
-def test_what_is_no_new_money_leaves_the_mark(handled, sent_signals, django_capture_on_commit_callbacks, teller, word):
+def test_report_without_a_new_payment_keeps_the_mark(
+    handled, sent_signals, django_capture_on_commit_callbacks, teller, word
+):
     with django_capture_on_commit_callbacks(execute=True):
         TELLERS[teller](handled, word)
     row = stored(handled)
@@ -174,7 +178,7 @@ def test_what_is_no_new_money_leaves_the_mark(handled, sent_signals, django_capt
     assert not row.transitions.filter(code="more_money").exists()
 
 
-def test_a_mark_does_not_cover_money_that_came_after_the_person_looked(late):
+def test_mark_does_not_cover_a_payment_after_the_page_was_shown(late):
     observe_elsewhere(late, "overpaid")
     before = log_changes(late)
     with pytest.raises(ResolveNotPossible, match="has changed since you looked") as refused:

@@ -29,7 +29,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)
-def test_unusable_value_is_refused_before_anything_is_claimed(shop, make, name, value):
+def test_invalid_value_is_rejected_before_any_claim(shop, make, name, value):
     invoices = make(3)
     kind = "number of requests a second" if name == "rate" else "whole number"
     with pytest.raises(ValueError, match=rf"^{name} must be a {kind} from .+ to \d+, not .{{1,50}}\.$"):
@@ -45,7 +45,7 @@ def type_name(value):
 
 
 @pytest.mark.parametrize("value", BAD["limit"], ids=type_name)
-def test_unusable_limit_of_a_reconcile_is_refused(shop, make, value):
+def test_invalid_limit_of_a_reconciliation_is_rejected(shop, make, value):
     invoices = make(3)
     with pytest.raises(ValueError, match=r"^limit must be a whole number"):
         reconcile_invoices(invoices, limit=value)
@@ -60,7 +60,7 @@ def test_unusable_limit_of_a_reconcile_is_refused(shop, make, value):
     [{"limit": 0}, {"limit": 10**9}, {"concurrency": 1000}, {"rate": 1000}, {"rate": 1000.0}, {"rate": 0.001}],
     ids=str,
 )
-def test_greatest_and_least_values_are_usable(shop, make, bounds):
+def test_largest_and_smallest_values_are_accepted(shop, make, bounds):
     results = list(cancel_invoices(make(1), **bounds))
     expected = 0 if bounds.get("limit") == 0 else 1
     assert len(results) == expected
@@ -68,7 +68,7 @@ def test_greatest_and_least_values_are_usable(shop, make, bounds):
 
 
 @pytest.mark.parametrize("value", [0.0009, 1e-320, float("nan"), float("inf"), 1e300, True, "fast"])
-def test_command_called_with_an_unusable_rate_names_it(shop, make, value):
+def test_command_names_an_invalid_rate(shop, make, value):
     make(3)
     with pytest.raises(CommandError, match="rate"):
         call_command("cancel_invoices", all=True, noinput=True, rate=value)
@@ -77,7 +77,7 @@ def test_command_called_with_an_unusable_rate_names_it(shop, make, value):
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, "3", 1001, 2**63, 10**5000], ids=type_name)
-def test_unusable_number_of_workers_is_refused(shop, make, value):
+def test_invalid_number_of_workers_is_rejected(shop, make, value):
     invoices = make(3)
     with pytest.raises(ValueError, match=r"^workers must be a whole number from 1 to 1000, not "):
         operations.start(invoices, workers=value)
@@ -85,7 +85,7 @@ def test_unusable_number_of_workers_is_refused(shop, make, value):
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 1e300, 10**5000, True, "5"], ids=type_name)
-def test_unusable_deadline_of_a_slice_is_refused(shop, make, value):
+def test_invalid_deadline_of_a_slice_is_rejected(shop, make, value):
     operation = operations.start(make(3), actor="Ada")
     with pytest.raises(ValueError, match=r"^deadline must be a number of seconds from 0 to 86400, not "):
         advance(operation.pk, deadline=value)

@@ -37,7 +37,7 @@ def test_account_that_knows_none_of_ten_invoices_ends_with_4_and_names_what_to_c
     assert count_answers() == {"not_found": shop.cancel_count}
 
 
-def test_night_after_the_wrong_key_cancels_all(shop, make, manage):
+def test_run_after_a_corrected_key_cancels_all(shop, make, manage):
     make(40)
     shop.all_cancels("not_found")
     assert manage(*ALL).code == 4
@@ -51,7 +51,7 @@ def test_night_after_the_wrong_key_cancels_all(shop, make, manage):
 @pytest.mark.parametrize(
     ("unknown", "known", "code"), [(9, 0, 0), (10, 0, 4), (12, 1, 0)], ids=["9", "10", "12 and a known one"]
 )
-def test_a_few_unknown_invoices_among_known_ones_are_no_trouble(scripted, make, manage, unknown, known, code):
+def test_few_unknown_invoices_among_known_ones_are_not_reported(scripted, make, manage, unknown, known, code):
     shop = scripted(concurrency=1)
     make(known + unknown)
     shop.next_cancels(*["refused"] * known, *["not_found"] * unknown)
@@ -59,7 +59,7 @@ def test_a_few_unknown_invoices_among_known_ones_are_no_trouble(scripted, make, 
     assert shop.cancel_count == known + unknown
 
 
-def test_run_ends_after_ten_unknown_invoices_and_leaves_the_rest_as_it_is(scripted, make):
+def test_run_ends_after_ten_unknown_invoices_and_leaves_others_unchanged(scripted, make):
     shop = scripted(concurrency=1)
     make(200)
     shop.all_cancels("not_found")
@@ -80,7 +80,7 @@ def test_unknown_invoices_after_a_known_one_do_not_end_the_run(scripted, make):
     assert shop.cancel_count == 40
 
 
-def test_an_account_that_knows_none_does_not_stop_the_others(scripted, make):
+def test_account_that_knows_no_invoice_does_not_stop_the_others(scripted, make):
     scripted("shop", "kiosk", concurrency=2)
     make(60)
     make(60, "kiosk")
@@ -143,7 +143,7 @@ LOST = {
 
 @pytest.mark.parametrize("status", ["created", "paid", "canceled", "expired"])
 @pytest.mark.parametrize("answer", LOST)
-def test_lookups_of_a_status_that_are_not_answered_end_with_4_and_are_named(shop, manage, status, answer):
+def test_unanswered_lookups_of_a_status_end_with_4_and_are_named(shop, manage, status, answer):
     for _ in range(3):
         make_invoice(status, provider="shop")
     shop.reset()
@@ -158,7 +158,7 @@ def test_lookups_of_a_status_that_are_not_answered_end_with_4_and_are_named(shop
 
 
 @pytest.mark.parametrize("status", ["created", "paid", "canceled"])
-def test_lookup_that_is_not_answered_reports_so_and_not_the_stored_status(shop, status):
+def test_unanswered_lookup_is_reported_instead_of_the_stored_status(shop, status):
     """The caller asked what the provider says: nothing is not "paid"."""
     invoice = make_invoice(status, provider="shop")
     shop.all_lookups("not_processed")
@@ -192,7 +192,7 @@ def test_each_reason_is_named_once_for_each_account(scripted, manage):
 
 
 @pytest.mark.parametrize("status", ["created", "canceled", "paid"])
-def test_status_at_a_provider_that_cannot_be_asked_is_left_out(scripted, manage, status):
+def test_status_option_skips_providers_without_lookup(scripted, manage, status):
     scripted("shop", supports_lookup=False)
     make_invoice(status, provider="shop")
     for arguments in ([], ["--dry-run"]):
@@ -202,7 +202,7 @@ def test_status_at_a_provider_that_cannot_be_asked_is_left_out(scripted, manage,
 
 
 @pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--now"]], ids=" ".join)
-def test_status_at_a_named_provider_that_cannot_be_asked_is_wrong_input(scripted, manage, arguments):
+def test_status_option_with_a_provider_without_lookup_is_an_error(scripted, manage, arguments):
     scripted("shop", supports_lookup=False)
     make_invoice("created", provider="shop")
     ended = manage("reconcile_invoices", "--status", "created", "--provider", "shop", *arguments)
@@ -229,7 +229,7 @@ def warnings(caplog):
     return [(record.levelname, record.getMessage()) for record in found if record.levelno > logging.INFO]
 
 
-def test_invoice_that_became_doubtful_is_a_warning_and_one_that_stays_so_is_not(shop, manage, caplog, clock):
+def test_new_doubt_is_logged_as_a_warning_once(shop, manage, caplog, clock):
     make_invoice("created", provider="shop")
     shop.all_cancels("in_doubt")
     manage(*ALL)
@@ -243,7 +243,7 @@ def test_invoice_that_became_doubtful_is_a_warning_and_one_that_stays_so_is_not(
     assert shop.lookup_count == 5
 
 
-def test_abandoned_claim_that_becomes_doubtful_is_a_warning_once(shop, manage, caplog):
+def test_abandoned_claim_is_logged_as_a_warning_once(shop, manage, caplog):
     make_invoice("abandoned", provider="shop", external_id="left")
     for _ in range(3):
         manage("reconcile_invoices", "--now", "-v", "0")
@@ -252,7 +252,9 @@ def test_abandoned_claim_that_becomes_doubtful_is_a_warning_once(shop, manage, c
 
 
 @pytest.mark.parametrize("order", ["canceled paid", "paid canceled"])
-def test_money_that_meets_a_cancellation_is_an_error_once(shop, caplog, django_capture_on_commit_callbacks, order):
+def test_payment_of_a_canceled_invoice_is_logged_as_an_error_once(
+    shop, caplog, django_capture_on_commit_callbacks, order
+):
     invoice = make_invoice("created", provider="shop", external_id="late")
     caplog.clear()
     with django_capture_on_commit_callbacks(execute=True):
@@ -262,7 +264,7 @@ def test_money_that_meets_a_cancellation_is_an_error_once(shop, caplog, django_c
     assert shop.cancel_count == 0
 
 
-def test_contradiction_is_a_warning_once(shop, manage, caplog, django_capture_on_commit_callbacks):
+def test_contradiction_is_logged_as_a_warning_once(shop, manage, caplog, django_capture_on_commit_callbacks):
     make_invoice("expired", provider="shop", external_id="open", age=timedelta(days=1))
     shop.all_lookups("created")
     with django_capture_on_commit_callbacks(execute=True):
@@ -272,7 +274,7 @@ def test_contradiction_is_a_warning_once(shop, manage, caplog, django_capture_on
     assert shop.lookup_count == 3
 
 
-def test_money_that_was_rolled_back_is_not_logged(shop, caplog, django_capture_on_commit_callbacks):
+def test_rolled_back_payment_is_not_logged(shop, caplog, django_capture_on_commit_callbacks):
     invoice = make_invoice("canceled", provider="shop")
     with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
         invoice.observe_status("paid")
@@ -287,7 +289,7 @@ def test_money_that_was_rolled_back_is_not_logged(shop, caplog, django_capture_o
 @pytest.mark.slow
 @pytest.mark.parametrize("doubts", [1, 20])
 @pytest.mark.parametrize("answer", ["not_processed", "no_answer"])
-def test_lost_lookup_costs_no_turn_and_is_not_repeated_each_minute(shop, manage, clock, doubts, answer):
+def test_lost_lookup_does_not_advance_the_backoff_and_is_not_repeated_each_minute(shop, manage, clock, doubts, answer):
     for _ in range(doubts):
         make_invoice("in_doubt", provider="shop", age=timedelta(minutes=2))
     shop.all_lookups(answer)
@@ -344,7 +346,7 @@ def test_without_v_0_each_run_reports_the_pause(shop, manage, clock):
     assert run_cron(manage, clock, 3) == ([4] * 3, [0, 1, 2])
 
 
-def test_a_reported_pause_does_not_hide_other_trouble(scripted, manage, clock):
+def test_reported_pause_does_not_hide_other_problems(scripted, manage, clock):
     scripted("shop", "kiosk")
     make_invoice("requested", provider="shop", age=timedelta(minutes=2))
     Invoice.objects.all()._writer.pause("shop", "bad_credentials", HOUR)
@@ -359,7 +361,7 @@ def test_a_reported_pause_does_not_hide_other_trouble(scripted, manage, clock):
     )
 
 
-def test_a_pause_that_began_in_a_run_is_not_reported_by_the_next(scripted, manage, clock):
+def test_pause_that_began_in_a_run_is_not_reported_by_the_next(scripted, manage, clock):
     shop = scripted(concurrency=1)
     for number in range(3):
         make_invoice("requested", provider="shop", external_id=f"{number}", age=timedelta(minutes=2))
@@ -372,7 +374,7 @@ def test_a_pause_that_began_in_a_run_is_not_reported_by_the_next(scripted, manag
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_process_of_cron_writes_nothing_about_a_reported_pause(child_env):
+def test_cron_process_prints_nothing_about_a_reported_pause(child_env):
     """The exit code is kept: only the mail is not sent again."""
     make_invoice("requested", provider="cryptocloud", age=timedelta(minutes=2))
     Invoice.objects.all()._writer.pause("cryptocloud", "bad_credentials", HOUR)

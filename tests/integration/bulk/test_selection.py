@@ -42,7 +42,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("wrong", REFUSED)
-def test_what_cannot_be_walked_is_refused_before_anything(shop, make, wrong):
+def test_selection_that_cannot_be_iterated_is_rejected(shop, make, wrong):
     choose, word = REFUSED[wrong]
     with pytest.raises(TypeError, match=word):
         cancel_invoices(choose(make(10)))
@@ -67,7 +67,7 @@ WALKED = {
 
 
 @pytest.mark.parametrize("how", WALKED)
-def test_everything_selected_is_sent_once(shop, make, how):
+def test_every_selected_invoice_is_requested_once(shop, make, how):
     invoices = make(30)
     for invoice in invoices[:10]:
         for _ in range(2):  # two rows of the log: a join gives the invoice twice
@@ -79,7 +79,7 @@ def test_everything_selected_is_sent_once(shop, make, how):
 
 
 @pytest.mark.parametrize("fields", [(), ("pk",)], ids=["all fields", "few fields"])
-def test_row_that_goes_while_it_waits_in_its_page_stops_no_other(shop, make, monkeypatch, fields):
+def test_row_deleted_during_the_run_does_not_stop_the_others(shop, make, monkeypatch, fields):
     """Also where the selection leaves out fields: they are read with the page, not when the row may be gone."""
     read = selection.QuerySetReader._read_page
 
@@ -111,7 +111,7 @@ def test_one_page_of_a_provider_is_in_memory(shop, make):
     assert len(queries) == 3  # its alias, that there is no other, a page
 
 
-def test_listed_invoices_are_walked_in_pages_and_those_that_are_gone_are_left_out(make):
+def test_listed_invoices_are_read_in_pages_without_deleted_ones(make):
     invoices = make(30)
     keys = list(invoices.order_by("pk").values_list("pk", flat=True))
     invoices.filter(pk__in=keys[:3]).delete()
@@ -120,7 +120,7 @@ def test_listed_invoices_are_walked_in_pages_and_those_that_are_gone_are_left_ou
     assert not reader.has_more
 
 
-def test_invoices_made_meanwhile_are_not_overtaken(shop, make):
+def test_invoices_created_during_the_run_do_not_move_its_position(shop, make):
     """The walk goes by key, so what is made behind it comes, and what was canceled does not come again."""
     results = cancel_invoices(make(300).filter(status="created"))
     next(results)
@@ -129,7 +129,7 @@ def test_invoices_made_meanwhile_are_not_overtaken(shop, make):
 
 
 @pytest.mark.parametrize("name", ["cancelable", "created"])
-def test_no_page_sorts_what_is_left(shop, make, name):
+def test_no_page_sorts_the_remaining_rows(shop, make, name):
     """Else each page costs as much as the whole selection: SQLite has no statistics unless somebody asks for them."""
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plan")
