@@ -39,7 +39,7 @@ def shop(scripted: Callable[..., ScriptedProvider]) -> ScriptedProvider:
 
 @pytest.fixture
 def make() -> Callable[..., InvoiceQuerySet]:
-    """Return a function that stores so many open invoices of an account, and returns the query set of all of its."""
+    """Return a function that stores open invoices of an account, and returns the query set of all its invoices."""
     made = 0
 
     def make(count: int, provider: str = "shop", *, using: str = "default", **fields: Any) -> InvoiceQuerySet:
@@ -91,7 +91,7 @@ def sandbox(running_process: SandboxProcess, settings: Any) -> Iterator[SandboxP
 
 @pytest.fixture
 def at_sandbox() -> Callable[..., InvoiceQuerySet]:
-    """Return a function that stores so many invoices that the sandbox behaves so about."""
+    """Return a function that stores `count` invoices with ids that select a behavior of the sandbox."""
     made = 0
 
     def make(count: int, behaviour: str = "ordinary", provider: str = "cryptocloud") -> InvoiceQuerySet:

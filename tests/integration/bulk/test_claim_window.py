@@ -34,7 +34,7 @@ def test_window_of_claims_has_four_limits(scripted, case):
 
 @pytest.fixture
 def open_rows(monkeypatch):
-    """How many invoices were claimed after each claim."""
+    """The number of claimed invoices after each claim."""
     seen = []
     claim = InvoiceWriter.claim
 
@@ -91,7 +91,7 @@ def test_expired_claim_is_released_and_claimed_again(scripted, make, clock):
 
 
 def test_request_that_starts_after_its_lease_is_retried_once(scripted, make, clock):
-    """The machine slept between claim and send: nothing went out, so the invoice is claimed anew."""
+    """The machine was suspended between claim and request. Nothing was sent, so the invoice is claimed again."""
     shop = scripted(concurrency=1, deadline=15, CLAIM_TTL=300)
     slept = []
 

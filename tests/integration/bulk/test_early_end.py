@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 
 def as_recorded(shop, total):
-    """What was sent is recorded, what was not is as it was: no claim is left open."""
+    """Sent requests are recorded, other invoices are unchanged, and no claim is left open."""
     sent = shop.cancel_count
     expected = {"canceled": sent, "created": total - sent}
     assert count_statuses() == {status: count for status, count in expected.items() if count}
@@ -66,7 +66,7 @@ def test_generator_that_was_not_started_sends_nothing(shop, make):
 
 
 def test_abandoned_generator_ends_like_a_closed_one(shop, make):
-    next(cancel_invoices(make(500)))  # nobody holds it any more
+    next(cancel_invoices(make(500)))  # there is no other reference to it
     assert 1 <= shop.cancel_count < 200
     as_recorded(shop, 500)
 
@@ -83,7 +83,7 @@ def test_exception_in_on_result_is_raised_after_all_answers_are_recorded(shop, m
 
 @pytest.fixture
 def stopped(monkeypatch):
-    """Return a function that lets a run be stopped when so many requests are in flight; it returns the stop event."""
+    """Return a function that stops a run when `count` requests are in flight; it returns the stop event."""
     go = threading.Event()
     close = ProviderWorkerPool.close
 
@@ -138,7 +138,7 @@ def test_stopped_run_reports_invoices_that_were_to_be_retried(scripted, make):
 
 @pytest.fixture
 def few_threads(monkeypatch):
-    """Return a function that lets a machine have only so many threads to give."""
+    """Return a function that limits the number of threads that can be started."""
     start, started = threading.Thread.start, []
 
     def only(count):
@@ -301,7 +301,7 @@ def test_claims_that_cannot_be_released_are_settled_by_reconcile(scripted, make,
 
 @pytest.mark.slow
 def test_two_interleaved_runs_request_each_invoice_once(shop, make):
-    """The second run begins while the first holds claims: it says so of them, and takes the others."""
+    """The second run begins while the first has claims. It reports those as in progress, and takes the others."""
     invoices = make(300)
     first = cancel_invoices(invoices)
     one = next(first)

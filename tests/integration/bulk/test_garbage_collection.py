@@ -82,7 +82,7 @@ def in_time():
 
 @pytest.fixture
 def until_canceled():
-    """Return a function that waits until so many cancellations are signalled, and then for the background."""
+    """Return a function that waits for `count` signals of cancellations, and then for the background."""
     seen = threading.Semaphore(0)
 
     def note(*, new_status, **kwargs):

@@ -62,7 +62,7 @@ def test_other_provider_continues_during_a_pause(scripted, make):
 
 @pytest.mark.slow
 def test_provider_that_always_times_out_leaves_few_invoices_in_doubt(scripted, make, clock):
-    """5,000 invoices, no answer to any: at most 5 + concurrency are in doubt. When it is back the next run goes on."""
+    """At most 5 + concurrency of 5,000 invoices are in doubt. The next run continues when the provider is back."""
     shop = scripted(concurrency=8)
     shop.all_cancels("in_doubt")
     invoices = make(5000)
@@ -84,7 +84,7 @@ def test_provider_that_always_times_out_leaves_few_invoices_in_doubt(scripted, m
 
 @pytest.mark.slow
 def test_one_probe_is_sent_first_after_a_pause(scripted, make, clock, monkeypatch):
-    """It is still down: one claim, one request, however long its answer takes, and the pause begins anew."""
+    """The provider is still down: one claim and one request, and the pause begins again after its answer."""
     shop = scripted(concurrency=8)
     shop.all_cancels("in_doubt")
     invoices = make(200)
@@ -238,7 +238,7 @@ def test_invoice_with_two_429_answers_is_not_processed(scripted, make, short_pau
 
 @pytest.mark.slow
 def test_endless_429_is_probed_at_growing_intervals_and_then_skipped(scripted, make, monkeypatch, clock):
-    """Retry-After says one second, each time: 1, 2, 4 ... 64 seconds between the probes, then the rest is skipped."""
+    """Each Retry-After is one second. The probes follow after 1, 2, 4 ... 64 seconds, then the rest is skipped."""
     monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
     shop = scripted(concurrency=4)
     shop.all_cancels(limited(retry_after=1.0))
@@ -276,7 +276,7 @@ def test_claims_are_released_when_a_long_pause_begins(scripted, make, clock, mon
 
 
 def test_released_invoice_that_was_paid_is_reported_as_paid(scripted, make, monkeypatch):
-    """The webhook comes between claim and give-back: money wins, and the result says so."""
+    """The webhook arrives between the claim and its release. The payment wins, and the result reports it."""
     shop = scripted(concurrency=1)
     shop.next_cancels("bad_credentials")
     give_back = cancel.CancelRun._give_back

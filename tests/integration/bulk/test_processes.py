@@ -53,7 +53,7 @@ def kill_in_the_middle(sandbox, child_env, chance):
 
 
 def as_the_provider_says(sandbox):
-    """What was carried out there is canceled here, and the other way round; each was requested at most once."""
+    """The same invoices are canceled here and at the provider; each was requested at most once."""
     executed = {external_id for external_id, count in sandbox.summary()["executed"].items() if count}
     here = set(Invoice.objects.filter(status="canceled").values_list("external_id", flat=True))
     assert here == executed

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def doubtful(make, monkeypatch):
-    """Return a function that brings so many invoices into doubt, whatever happened at the provider."""
+    """Return a function that brings `count` invoices into doubt, whatever their status at the provider is."""
 
     def doubt(count, shop, answer="in_doubt"):
         invoices = make(count, shop.alias)
@@ -184,7 +184,7 @@ def test_abandoned_claim_becomes_in_doubt_before_the_lookup(shop):
 
 
 def test_abandoned_claim_that_another_process_takes_first_is_reported_as_being_checked(shop, monkeypatch):
-    """Nobody is canceling it, whatever the row said when it was read."""
+    """No cancellation is in progress, although the row that was read was claimed."""
     invoice = make_invoice("abandoned", provider="shop")
     shop.reset()
     abandon = ClaimWriter.mark_abandoned

@@ -37,7 +37,7 @@ def test_one_row_that_cannot_be_recorded_affects_only_that_row(shop, make, monke
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("when", ["before it is written", "within the transaction", "after it is written"])
 def test_interrupt_during_recording_loses_no_answer(shop, make, monkeypatch, when):
-    """Outside of the commands it is a KeyboardInterrupt; what the provider has said must not become doubt by it."""
+    """Outside of the commands it is a KeyboardInterrupt. It must not turn a known answer into a doubt."""
     run, interrupted = RowWriter.run, []
 
     def interrupt(point, write):
@@ -71,7 +71,7 @@ def test_interrupt_during_recording_loses_no_answer(shop, make, monkeypatch, whe
 
 @pytest.fixture
 def meanwhile(monkeypatch):
-    """Return a function that lets a webhook say something of one invoice before its group's answers are recorded."""
+    """Return a function that lets a webhook report a status of one invoice before its group's answers are recorded."""
 
     def say(external_id, status):
         record = AnswerWriter.record

@@ -17,7 +17,7 @@ from tests.support.results import count_codes
 pytestmark = pytest.mark.django_db
 
 ANSWERS = {
-    # what the provider says: (outcome, code, status afterwards)
+    # the provider's answer: (outcome, code, status afterwards)
     "canceled": ("canceled", "canceled", "canceled"),
     "already_canceled": ("already_canceled", "already_canceled", "canceled"),
     "paid": ("refused", "has_payment", "paid"),

@@ -80,7 +80,7 @@ def test_every_selected_invoice_is_requested_once(shop, make, how):
 
 @pytest.mark.parametrize("fields", [(), ("pk",)], ids=["all fields", "few fields"])
 def test_row_deleted_during_the_run_does_not_stop_the_others(shop, make, monkeypatch, fields):
-    """Also where the selection leaves out fields: they are read with the page, not when the row may be gone."""
+    """Also if the selection defers fields: they are read with the page, before the row can be deleted."""
     read = selection.QuerySetReader._read_page
 
     def read_and_delete(self):
@@ -108,7 +108,7 @@ def test_one_page_of_a_provider_is_in_memory(shop, make):
         taken = reader.take(5)
     assert len(taken) == 5
     assert len(reader._page) == 2
-    assert len(queries) == 3  # its alias, that there is no other, a page
+    assert len(queries) == 3  # the alias, that there is no other, one page
 
 
 def test_listed_invoices_are_read_in_pages_without_deleted_ones(make):
@@ -121,7 +121,7 @@ def test_listed_invoices_are_read_in_pages_without_deleted_ones(make):
 
 
 def test_invoices_created_during_the_run_do_not_move_its_position(shop, make):
-    """The walk goes by key, so what is made behind it comes, and what was canceled does not come again."""
+    """Pages are ordered by key, so later invoices are included, and canceled ones are not read again."""
     results = cancel_invoices(make(300).filter(status="created"))
     next(results)
     make(5)
@@ -130,7 +130,7 @@ def test_invoices_created_during_the_run_do_not_move_its_position(shop, make):
 
 @pytest.mark.parametrize("name", ["cancelable", "created"])
 def test_no_page_sorts_the_remaining_rows(shop, make, name):
-    """Else each page costs as much as the whole selection: SQLite has no statistics unless somebody asks for them."""
+    """A sort in each page would cost as much as the whole selection. SQLite has no statistics without ANALYZE."""
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plan")
     make(20)

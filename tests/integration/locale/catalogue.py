@@ -37,7 +37,7 @@ class Entry:
 
 
 def entries(path: Path) -> list[Entry]:
-    """Return what a ``.po`` says, the header first; entries that are gone (``#~``) are left out."""
+    """Return the entries of a ``.po`` file, the header first, without obsolete ones (``#~``)."""
     return list(_entries(path.read_text(encoding="utf-8")))
 
 
@@ -55,13 +55,13 @@ def _entries(text: str) -> Iterator[Entry]:
 
 
 def compiled(path: Path) -> dict[object, str]:
-    """Return what a ``.mo`` says: by text, or by text and number of the plural form."""
+    """Return the entries of a ``.mo`` file, by text, or by text and number of the plural form."""
     with path.open("rb") as file:
         return dict(GNUTranslations(file)._catalog)
 
 
 def as_compiled(found: list[Entry]) -> dict[object, str]:
-    """Return what the ``.mo`` made from these entries must say."""
+    """Return the expected content of the ``.mo`` file for these entries."""
     said: dict[object, str] = {}
     for entry in found:
         if entry.plural is None:

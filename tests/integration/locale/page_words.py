@@ -46,7 +46,7 @@ def read(answer: Any) -> str:
 
 @cache
 def _djangos() -> set[str]:
-    """The texts of Django and of its admin that have no Russian words yet."""
+    """The texts of Django and of its admin that have no Russian translation yet."""
     texts: set[str] = set()
     for part in ("conf", "contrib/admin"):
         place = Path(django.__file__).parent / part / "locale"
@@ -56,6 +56,6 @@ def _djangos() -> set[str]:
 
 
 def english(text: str, names: frozenset[str]) -> list[str]:
-    """Return the words in Latin letters that are no names. What is in backticks is typed; nobody reads a UUID."""
+    """Return the words in Latin letters that are not names. Code in backticks and UUIDs are left out."""
     found = re.findall(r"[A-Za-z_]{2,}", re.sub(r"`[^`]*`|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "", text))
     return [word for word in found if word not in names]

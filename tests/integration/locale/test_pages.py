@@ -51,7 +51,7 @@ def client(db: None) -> Iterator[Client]:
 
 @pytest.fixture
 def read_page(client: Client) -> Callable[..., str]:
-    """Return a function that asks for a page and returns what it says; it must say nothing in English."""
+    """Return a function that requests a page and returns its text, which must not contain English."""
 
     def get(name: str, *args: Any, query: str = "", **data: Any) -> str:
         address = reverse(f"admin:{name}", args=args) + query
@@ -114,7 +114,7 @@ def test_page_to_register_an_invoice(read_page):
 
 
 def test_pages_that_record_a_decision(read_page, client):
-    """The answer is the page of the invoice, with a message and the decision in its story."""
+    """The response is the page of the invoice, with a message and the decision in its timeline."""
     doubtful, late = make_invoice("in_doubt"), make_invoice("paid_after_cancel")
     decision = {"decision": "canceled", "reason": "видно в кабинете", "attempt": str(doubtful.attempt)}
     assert "Принято решение: «Отменён»." in read_page("invoice_cancel_invoice_resolve", doubtful.pk, **decision)

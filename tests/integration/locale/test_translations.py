@@ -90,7 +90,7 @@ def test_compiled_catalogue_matches_the_source():
 
 
 def test_texts_of_django_are_not_translated_here():
-    """The catalogues of all apps are one: ours must not change what Django's admin says elsewhere."""
+    """The catalogues of all apps are merged: ours must not change texts of Django's admin on other pages."""
     own = compiled(PO.with_suffix(".mo"))
     changed = {}
     for path in sorted(Path(django.__file__).parent.glob("**/locale/ru/LC_MESSAGES/django.mo")):
@@ -100,13 +100,13 @@ def test_texts_of_django_are_not_translated_here():
 
 
 def test_header_contains_no_time_and_no_path():
-    """It would change with each run, or tell where it was made."""
+    """It would change with each run, or reveal the path of the checkout."""
     names = {line.partition(":")[0] for line in HEADER.forms[0].splitlines()}
     assert not {"POT-Creation-Date", "PO-Revision-Date", "Last-Translator"} & names
     assert "Language" in names
 
 
-# -- the words of the app -------------------------------------------------------------------------------------
+# -- the texts of the app -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", Code)

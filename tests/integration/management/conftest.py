@@ -16,7 +16,7 @@ __all__ = ["at_sandbox", "clock", "make", "running_process", "sandbox", "scripte
 
 @dataclass
 class Ended:
-    """How a command ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -24,7 +24,7 @@ class Ended:
 
 
 class Unread(io.StringIO):
-    """What a command writes to when its reader is gone."""
+    """A stream whose reader has exited."""
 
     pipe: int
 
@@ -46,7 +46,7 @@ def unread() -> Iterator[Unread]:
 
 @pytest.fixture
 def manage() -> Callable[..., Ended]:
-    """Return a function that calls a command as a shell would, and says how it ended."""
+    """Return a function that calls a command as a shell would, and returns its exit code and output."""
 
     def manage(*arguments: str, **options: Any) -> Ended:
         out, err = io.StringIO(), io.StringIO()

@@ -159,7 +159,7 @@ def test_list_of_unknown_ids_is_limited(shop, manage, tmp_path):
 
 @pytest.fixture
 def selection(shop):
-    """One invoice of each kind that the selectors tell apart."""
+    """One invoice of each kind that the selectors distinguish."""
     now = timezone.now()
     kinds = {
         "old": {"issued_at": now - timedelta(days=3)},
@@ -245,7 +245,7 @@ def test_closed_stdin_is_an_error(shop, make, manage, monkeypatch, arguments, to
 
 
 def test_request_repeated_after_a_refusal_is_carried_out(shop, make, manage):
-    """The wish is younger than the refusal: a cancel that begins takes it back."""
+    """The request is newer than the refusal, so a new attempt does not clear it."""
     [invoice] = make(1)
     shop.next_cancels("refused")
     make(0).cancel()

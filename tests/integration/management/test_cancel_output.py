@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 ALL = ["cancel_invoices", "--all", "--noinput"]
 
 
-# -- what it says -----------------------------------------------------------------------------------------------------
+# -- output -----------------------------------------------------------------------------------------------------------
 
 
 def test_dry_run_lists_the_actions_and_changes_nothing(shop, make, manage, django_assert_max_num_queries):
@@ -51,7 +51,7 @@ def test_jsonl_writes_only_results_to_stdout(shop, make, manage):
 
 
 def in_ascii(*arguments):
-    """Call a command whose stdout takes ASCII alone, as in a locale of old; return what it wrote there."""
+    """Call a command whose stdout accepts only ASCII, as under LC_ALL=C; return its output."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     call_command(*arguments, stdout=out, stderr=io.StringIO())
     out.seek(0)
@@ -116,7 +116,7 @@ def test_progress_is_printed_at_intervals_without_a_terminal(shop, make, manage,
 # -- how it ends ------------------------------------------------------------------------------------------------------
 
 ENDS = {
-    # answers, exit code: how many were sent, what is left of the five invoices, what their log says
+    # answers, exit code: number of requests, statuses of the five invoices, codes in their log
     "all answered": (
         ["canceled", "paid", "refused", "not_found", "expired"],
         0,
@@ -160,7 +160,7 @@ def test_most_severe_exit_code_is_returned(scripted, make, manage, case):
 
 
 def test_hint_for_doubts_depends_on_the_status_lookup_of_the_provider(settings, make, manage):
-    """FireKassa cannot be asked: reconcile_invoices alone would never find out."""
+    """FireKassa has no status lookup, so reconcile_invoices without --resubmit cannot settle the doubt."""
     backend = "django_invoice_cancel.testing.ScriptedProvider"
     mute = {"BACKEND": backend, "OPTIONS": {"supports_lookup": False}}
     settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": {"BACKEND": backend}, "mute": mute}}

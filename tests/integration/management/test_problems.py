@@ -159,7 +159,7 @@ def test_unanswered_lookups_of_a_status_end_with_4_and_are_named(shop, manage, s
 
 @pytest.mark.parametrize("status", ["created", "paid", "canceled"])
 def test_unanswered_lookup_is_reported_instead_of_the_stored_status(shop, status):
-    """The caller asked what the provider says: nothing is not "paid"."""
+    """The caller asked for the provider's status: a missing answer is not "paid"."""
     invoice = make_invoice(status, provider="shop")
     shop.all_lookups("not_processed")
     found = invoice.reconcile()

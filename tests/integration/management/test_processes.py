@@ -61,7 +61,7 @@ def test_signal_records_requests_in_flight_and_leaves_other_invoices_unchanged(s
 
 
 def test_signal_to_the_whole_pipeline_ends_the_run_with_all_answers_recorded(sandbox, at_sandbox, start):
-    """Ctrl-C at ``2>&1 | less`` ends both: nobody can be told that the run stops."""
+    """Ctrl-C at ``2>&1 | less`` ends both, so the message that the run stops cannot be written."""
     at_sandbox(500)
     sandbox.configure(latency=0.1)
     child = start(*CANCEL, stderr=subprocess.STDOUT)
@@ -86,7 +86,7 @@ BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "un
 @BUFFERED
 @pytest.mark.parametrize("joined", [False, True], ids=["stdout", "stdout and stderr"])
 def test_reader_that_exits_early_ends_the_run_with_all_answers_recorded(sandbox, at_sandbox, start, joined, unbuffered):
-    """``| head -1``: what is in flight is recorded, the rest is as it was, and there is no traceback."""
+    """``| head -1``: requests in flight are recorded, other invoices are unchanged, and there is no traceback."""
     at_sandbox(1000)
     sandbox.configure(latency=0.02)
     options = {"stderr": subprocess.STDOUT} if joined else {}

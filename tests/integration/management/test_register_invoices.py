@@ -326,7 +326,7 @@ def test_row_that_the_database_rejects_is_named_and_nothing_is_written(register,
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_temporarily_rejected_chunk_is_reported_without_a_line(register):
-    """None of its rows is refused when each is tried alone."""
+    """Each of its rows is accepted when it is tried separately."""
     error = OperationalError("server closed the connection")
 
     def fail_once(execute, sql, params, many, context):

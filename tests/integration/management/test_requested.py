@@ -141,7 +141,7 @@ def test_refusal_ends_a_requested_cancellation(shop, manage, clock):
 
 
 def run_cron_for(days, manage, clock):
-    """Run cron each time that something is due, for so many days; return the times."""
+    """Run cron each time that something is due, for `days` days; return the times."""
     began = utc_now()
     while utc_now() < began + timedelta(days=days):
         manage("reconcile_invoices", "-v", "0")

@@ -87,7 +87,7 @@ def test_claim_from_a_status_that_has_none_is_a_bug(before):
 
 @pytest.mark.parametrize("edit", [{"provider": "firekassa"}, {"external_id": "INV-2"}, {"pk": 10**9}], ids=str)
 def test_unsaved_edit_of_the_instance_claims_nothing(edit):
-    """What would be sent is what is in memory: it must be what was registered."""
+    """The request is built from the instance in memory, which must match the registered row."""
     invoice = invoice_in_status(external_id="INV-1")
     invoice_in_status(external_id="INV-2")
     edited = stored(invoice)
@@ -168,7 +168,7 @@ def test_only_an_own_claim_is_given_back():
     assert len(log_changes(invoice)) == 1
 
 
-# -- back to where it came from (rule 6) ------------------------------------------------------------------------
+# -- return to the earlier status (rule 6) ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("before", ["created", "in_doubt"])

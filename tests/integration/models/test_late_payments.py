@@ -18,7 +18,7 @@ def _by_record(invoice, status):
 
 
 def _by_late_record(invoice, status):
-    """The reply of a claim comes after somebody has moved the invoice on."""
+    """The reply to a claim arrives after the status was changed by another caller."""
     before = stored(invoice).status
     set_columns_and_refresh(invoice, status="created", attempt=None)
     opened = open_claim(invoice)
@@ -78,7 +78,7 @@ def test_payment_and_cancellation_of_one_invoice_in_every_order(
 def test_logged_cancellation_counts_after_the_invoice_was_reopened(
     sent_signals, django_capture_on_commit_callbacks, first, money
 ):
-    """A stranger's late word made it a row of the log only; then a method that leaves "canceling" brings the money."""
+    """A late answer of another attempt was only logged; then a method that leaves "canceling" reports the payment."""
     invoice = invoice_in_status()
     with django_capture_on_commit_callbacks(execute=True):
         set_columns_and_refresh(invoice, status="expired")

@@ -131,7 +131,7 @@ def test_actor_of_the_wrong_type_leaves_nothing_behind(method, actor):
     ],
 )
 def test_answer_with_any_text_is_recorded(field, given, kept):
-    """An adapter by somebody else may not have cut them; its answer must not be lost for that."""
+    """A third-party adapter may return longer texts. Its answer must not be lost because of that."""
     invoice = invoice_in_status()
     record_answer(open_claim(invoice), invoice, "canceled", **{field: given})
     assert stored(invoice).status == "canceled"

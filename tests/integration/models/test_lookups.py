@@ -184,7 +184,7 @@ def test_still_open_applies_only_to_the_state_before_the_lookup(clock, lost, mea
 
 
 def test_lookup_does_not_end_a_doubt_that_began_after_it(clock, lost):
-    """Resolved as open and in doubt again by a late word of the same attempt, all while the lookup was under way."""
+    """Resolved as open, and in doubt again by a late answer of the same attempt, while the lookup was in flight."""
     clock.shift(PERIOD)
     other = stored(lost)
     seen = Seen.now(other)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 
 def _by_late_record(invoice, status):
-    """The refusal of a claim that somebody else ended names the money."""
+    """The refusal for a claim that was ended by another caller reports the payment."""
     row = stored(invoice)
     before = {"status": row.status, "attempt": row.attempt}
     set_columns_and_refresh(row, status="created", attempt=None)
@@ -108,7 +108,7 @@ def test_fields_of_the_mark_cannot_be_written_by_the_host(late):
 
 @pytest.fixture
 def handled() -> Invoice:
-    """An invoice that was canceled, then partially paid, which somebody took care of."""
+    """An invoice that was canceled, then partially paid, and marked as handled."""
     invoice = invoice_in_status()
     observe_elsewhere(invoice, "canceled")
     observe_elsewhere(invoice, "partially_paid")

@@ -24,7 +24,7 @@ class InvoiceProxy(Invoice):
 
 
 def version_of(invoice, format_="json"):
-    """Return the invoice as it is now, as django-reversion stores it."""
+    """Return the invoice serialized as django-reversion stores it."""
     return serializers.serialize(format_, [invoice])
 
 

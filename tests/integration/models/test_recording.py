@@ -73,7 +73,7 @@ def test_lost_answer_is_checked_in_a_minute_and_its_doubt_period_begins_now(cloc
     assert log_changes(invoice)[-1] == ("canceling", "in_doubt", "in_doubt")
 
 
-# -- late: somebody else has taken the invoice out of "canceling" -------------------------------------------------
+# -- late: another caller has changed the status from "canceling" -------------------------------------------------
 
 
 def _back_to_created(invoice):
@@ -125,7 +125,7 @@ LATE = [
     (_to_another("created"), "created", "canceled", None, "created"),
     (_to_another("created"), "created", "in_doubt", None, "created"),
     (_to_another("in_doubt"), "in_doubt", "canceled", None, "in_doubt"),
-    # money wins, whoever's attempt brings the word of it
+    # a payment wins, whichever attempt reports it
     (_to_another("canceling"), "canceling", "refused", "paid", "paid"),
     (_to_another("in_doubt"), "in_doubt", "refused", "paid", "paid"),
     (_to_another("created"), "created", "refused", "paid", "paid"),
@@ -290,7 +290,7 @@ def test_group_of_two_attempts_is_recorded_together():
 
 
 def test_group_with_a_concurrently_changed_row_is_written_row_by_row(clock):
-    """The group's UPDATE finds one too few, is rolled back, and nobody pays for it."""
+    """The group's UPDATE finds one row too few and is rolled back; each row is then written."""
     invoices, opened = _group(4)
     observe_elsewhere(invoices[1], "paid")
     set_columns_and_refresh(stored(invoices[2]), status="in_doubt")

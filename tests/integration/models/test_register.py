@@ -133,7 +133,7 @@ def test_duplicate_leaves_the_callers_transaction_usable():
 
 
 def _register_blindly(external_id):
-    """Register as somebody does who looked before the other inserted."""
+    """Register as a caller whose query ran before the other caller inserted the row."""
     with pytest.MonkeyPatch.context() as patch:
         honest, is_first = RegistrationWriter._find_registered, iter([True])
         patch.setattr(

@@ -1,4 +1,4 @@
-"""A random walk over the methods of one invoice: in any order, the log is a chain and no payment is lost.
+"""Random sequences of calls for one invoice: in any order, the log is a chain and no payment is lost.
 
 It has no crashes and no provider: only the writer, stale instances, late answers and the clock.
 """
@@ -36,7 +36,7 @@ WAITS = st.sampled_from([1, 59, 61, 299, 361, 899, 901, 1300, 3600])
 
 
 class Walk(RuleBasedStateMachine):
-    """What was heard so far, beside the invoice that has heard it."""
+    """The reports so far, beside the invoice that received them."""
 
     def __init__(self):
         super().__init__()
@@ -44,7 +44,7 @@ class Walk(RuleBasedStateMachine):
         self.traveller = self.clock.start()
         self.now = 0
         self.invoice = invoice_in_status()
-        self.page = stored(self.invoice)  # somebody's instance: as old as they like
+        self.page = stored(self.invoice)  # a stale instance of any age
         self.open = []  # (claim, instance, when its request is over)
         self.looking = None
         self.money = self.handled = ""
@@ -65,7 +65,7 @@ class Walk(RuleBasedStateMachine):
 
     @initialize(is_late=st.booleans())
     def begin(self, is_late):
-        """Half of the walks begin with late money: chance alone hardly gets there, let alone any further."""
+        """Half of the sequences begin with a late payment, which random calls rarely reach."""
         for word in ["canceled", "partially_paid"] if is_late else []:
             self.observe(is_stale=False, word=word)
         self.open_page()

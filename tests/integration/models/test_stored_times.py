@@ -1,4 +1,4 @@
-"""Stored times are read back unchanged: in both nights of a clock change, with and without ``USE_TZ``."""
+"""Stored times are read back unchanged, also at both clock changes of a year, with and without ``USE_TZ``."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -15,7 +15,7 @@ TASKS = "django_invoice_cancel.tasks"
 
 
 def cancels() -> int:
-    """How many requests to cancel reached the provider, since INVOICE_CANCEL was set last."""
+    """The number of cancel requests that reached the provider since INVOICE_CANCEL was last set."""
     return ScriptedProvider.of("firekassa").cancel_count
 
 
@@ -38,7 +38,7 @@ def dispatched() -> Iterator[list[str]]:
 
 @pytest.fixture
 def invoices(scripted_provider: Any) -> Callable[..., InvoiceQuerySet]:
-    """Return a function that stores so many open invoices of an account and returns the query set of them."""
+    """Return a function that stores `count` open invoices of an account and returns their query set."""
 
     def make(count: int, provider: str = "firekassa", **fields: Any) -> InvoiceQuerySet:
         rows = [Invoice(provider=provider, external_id=f"{number + 100}", **fields) for number in range(count)]
@@ -60,5 +60,5 @@ def dispatch(settings: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def fresh_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the module of tasks be imported anew, as at the start of a process."""
+    """Make the module of tasks be imported again, as at the start of a process."""
     monkeypatch.delitem(sys.modules, TASKS, raising=False)

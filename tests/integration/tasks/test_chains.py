@@ -26,7 +26,7 @@ class Queue:
         self.put_back = 0
 
     def work(self, arrivals, workers=1, limit=2):
-        """Receive so many messages, ``workers`` of them at once, and put back those that have more to do."""
+        """Receive `count` messages, ``workers`` of them at once, and put back those that have more to do."""
         waiting = deque(self.messages)
         for _ in range(arrivals):
             if not waiting:

@@ -70,7 +70,7 @@ def test_rolled_back_start_dispatches_nothing(invoices, dispatch, dispatched):
     ],
 )
 def test_operation_with_invalid_arguments_is_not_started(invoices, dispatch, dispatched, wrong, said):
-    """No worker could say it to anybody: each would fail, and the operation never end."""
+    """Each worker would fail without a report, and the operation would never end."""
     dispatch(NOTE, REQUIRE_REASON=True)
     with pytest.raises(ValueError, match=said):
         operations.start(invoices(2), **wrong)
@@ -247,7 +247,7 @@ def test_sweep_does_not_dispatch_while_the_provider_is_paused(invoices, dispatch
     assert sweep("--dispatch") == ""
     assert dispatched == []
 
-    sweep("--dispatch", str(operation.pk))  # named: somebody wants it
+    sweep("--dispatch", str(operation.pk))  # named explicitly
     assert dispatched == [str(operation.pk)] * 2
     del dispatched[:]
     worked(operation, minutes=3)

@@ -18,7 +18,7 @@ DISPATCH = "django_invoice_cancel.tasks.dispatch"
 
 @pytest.fixture
 def slices(settings, fresh_tasks, dispatch, monkeypatch):
-    """Tasks run at once, one invoice in each slice; return the depth of the stack at each slice."""
+    """Tasks run immediately, one invoice in each slice; return the depth of the stack at each slice."""
     try:
         import django.tasks  # noqa: F401 - Django 6
 

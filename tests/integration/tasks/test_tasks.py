@@ -78,7 +78,7 @@ def test_task_is_enqueued_in_the_thread_of_the_caller(invoices, dispatch, queue,
     ids=["more", "others-hold-the-rest", "paused", "done"],
 )
 def test_task_enqueues_itself_while_there_is_more_to_do_now(queue, monkeypatch, left, enqueued):
-    """What waits for a long pause is left to the sweep: a worker has other things to do."""
+    """An operation that waits for a long pause is left to the sweep, so that the worker is free."""
     from django_invoice_cancel import tasks
 
     monkeypatch.setattr(tasks, "advance", lambda key: left)
