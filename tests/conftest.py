@@ -36,7 +36,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a database, so that a run on another database can leave out the rest: ``-m database``."""
+    """Mark the tests that use a database, so that a run on another database can select them: ``-m database``."""
     for item in items:
         if item.get_closest_marker("django_db") or DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("database")
@@ -83,9 +83,9 @@ def address(alias: str) -> str:
 
 @pytest.fixture
 def child_env() -> Callable[..., dict[str, str]]:
-    """Return a function that makes the environment by which a process of ours finds this test's databases.
+    """Return a function that makes the environment with which a child process uses this test's databases.
 
-    Ask for ``transactional_db`` too: a child sees only what is committed.
+    Also use ``transactional_db``, because a child sees committed rows only.
     """
 
     def make(**extra: str) -> dict[str, str]:
@@ -102,7 +102,7 @@ def child_env() -> Callable[..., dict[str, str]]:
 
 @pytest.fixture
 def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
-    """Return a function that runs another in a thread with connections of its own; all are waited for."""
+    """Return a function that runs another one in a thread with its own connections. All threads are joined."""
     with ThreadPoolExecutor(max_workers=32) as pool:
 
         def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":

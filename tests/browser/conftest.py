@@ -28,7 +28,7 @@ QUIET = [
 
 @pytest.fixture(scope="session", autouse=True)
 def orm_beside_playwright() -> Iterator[None]:
-    """Playwright keeps an event loop in the tests' thread, where Django else refuses to ask a database."""
+    """Playwright runs an event loop in the thread of the tests, in which Django refuses database queries by default."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         yield

@@ -33,7 +33,7 @@ def test_operator_cancels_1200_invoices_and_resolves_those_in_doubt(
     page = window.page
     expect(page.locator(f"html[lang^={locale[:2]}]")).to_be_attached()
 
-    # All of them, by one link. Nothing is asked before somebody has said yes.
+    # Select all by one link. No request is sent before the confirmation.
     window.open_list()
     window.select_everything()
     window.act("cancel_selected_invoices")
@@ -41,7 +41,7 @@ def test_operator_cancels_1200_invoices_and_resolves_those_in_doubt(
     assert sandbox.count("cancel") == 0
     window.confirm(reason="unpaid for a week")
 
-    # The bar moves. Stop stops; Continue goes on where it was.
+    # The progress bar is updated. Stop and Continue work.
     expect(page.locator("#bo-bar:not([value='0'])")).to_be_visible()
     expect(page).to_have_title(re.compile(r"^[1-9]\d?% · "))
     expect(window.button("stop")).to_have_text(stop)
@@ -67,7 +67,7 @@ def test_operator_cancels_1200_invoices_and_resolves_those_in_doubt(
     window.expect_state("finished")
     assert window.counts() == {"already_canceled": "20"}
 
-    # FireKassa cannot: what is left in doubt there is decided by a person.
+    # FireKassa has no lookup, so the operator resolves its invoices.
     window.open_list("?status__exact=in_doubt")
     window.select_page()
     window.act("resolve_selected_invoices")
@@ -139,5 +139,5 @@ def rows_of(window):
 
 
 def shown(number, locale):
-    """Return a number as people of the locale read it."""
+    """Return a number in the format of the locale."""
     return f"{number:,}".replace(",", "\N{NO-BREAK SPACE}" if locale == "ru-RU" else ",")

@@ -9,7 +9,7 @@ from django_invoice_cancel.models import BulkOperation
 
 try:
     from playwright.sync_api import expect
-except ImportError:  # every test here is skipped then, and says so
+except ImportError:  # every test here is skipped then
     expect = None
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Window:
         self.page = context.new_page()
 
     def _listen(self, message: ConsoleMessage) -> None:
-        # What the browser asks for by itself, no page.
+        # The browser requests it by itself.
         is_favicon = message.location["url"].endswith("/favicon.ico")
         if message.type in ("error", "warning") and not is_favicon:
             self.complaints.append(message.text)
@@ -63,7 +63,7 @@ class Window:
         self.page.locator("#action-toggle").check()
 
     def select_everything(self) -> None:
-        """Select what is on the page, then, by Django's own link, all that the list finds."""
+        """Select the rows of the page, and then, by Django's link, all rows of the list."""
         self.select_page()
         self.page.locator(".actions .question a").click()
         expect(self.page.locator("input[name=select_across]").first).to_have_value("1")
@@ -76,7 +76,7 @@ class Window:
     # -- an operation -----------------------------------------------------------------------------------------
 
     def confirm(self, **fields: str) -> None:
-        """Fill in the page that asks, and say yes."""
+        """Fill in the confirmation page and confirm."""
         _submit(self.page.locator("form.bo-confirm"), fields)
 
     @property
@@ -92,12 +92,12 @@ class Window:
         expect(self.page.locator(f"#bulk-operation[data-state^='{progress} ']")).to_be_visible()
 
     def counts(self) -> dict[str, str]:
-        """Return the report's counts by outcome, as they stand on the page."""
+        """Return the counts by outcome on the report page."""
         rows: list[Any] = self.page.locator("#bo-counts li").all()
         return {str(row.get_attribute("class")).removeprefix("bo-"): row.locator("b").inner_text() for row in rows}
 
     def group(self, outcome: str, provider: str) -> Locator:
-        """Return the line of the report about what ended so at a provider, and can be gone on with."""
+        """Return the line of the report about an outcome at a provider that has a next step."""
         about = self.page.locator(f"input[name=provider][value={provider}]")
         return self.page.locator(f".bo-groups li.bo-{outcome}").filter(has=about)
 
@@ -111,7 +111,7 @@ class Window:
         return self.page.locator(f".ic-summary a[href$='/{name}/'], .ic-summary form[action$='/{name}/'] button")
 
     def answer(self, **fields: str) -> None:
-        """Fill in the page that asks, and say yes."""
+        """Fill in the confirmation page and confirm."""
         _submit(self.page.locator(".ic-ask form"), fields)
 
     def expect_status(self, status: str) -> None:

@@ -43,7 +43,7 @@ def no_receiver_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def reader(transactional_db: None, sandbox: ProviderSandbox) -> Callable[..., dict[str, Any]]:
-    """Return a function that makes a snippet's namespace: what the reader has who is told to write it."""
+    """Return a function that makes the namespace of a snippet: the names that its reader already has."""
 
     def make(status: str = "created") -> dict[str, Any]:
         invoice = make_invoice(status, provider="cryptocloud", external_id=EXTERNAL_ID, reference="order-17")

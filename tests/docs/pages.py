@@ -44,7 +44,7 @@ def python_blocks(page: str) -> Iterator[Block]:
 
 
 def block_with(page: str, words: str) -> Block:
-    """Return the one block of the page that holds these words."""
+    """Return the only block of the page that contains this text."""
     (block,) = [block for block in python_blocks(page) if words in block.code]
     return block
 
@@ -55,7 +55,7 @@ def links(page: str) -> list[str]:
 
 
 def anchors(page: str) -> set[str]:
-    """Return what ``#...`` may name on the page: its headings, as GitHub spells them, and its own anchors."""
+    """Return the valid targets of ``#...`` on the page: its headings, as GitHub spells them, and its anchors."""
     text = prose(page)
     slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(text)}
     return slugs | set(_ANCHOR.findall(text))

@@ -14,7 +14,7 @@ SETTINGS = re.compile(r"```text\n([A-Z_]+ = .*?)```", re.DOTALL)
 
 
 def settings_of_page(number):
-    """Return the settings of a recipe; an ellipsis stands for what the project has already."""
+    """Return the settings of a recipe; an ellipsis stands for existing entries of the project."""
     block = [each for each in SETTINGS.findall(text_of(PAGE)) if "INVOICE_CANCEL =" in each][number]
     namespace = {}
     exec(block.replace("{..., ", "{"), namespace)  # noqa: S102 - our own page

@@ -23,13 +23,13 @@ COMMANDS = sorted(path.stem for path in (ROOT / "django_invoice_cancel/managemen
 
 
 def names(page: str, title: str = "", column: int = 0) -> list[str]:
-    """Return what stands in backquotes in a column of the tables."""
+    """Return the texts in backquotes in a column of the tables."""
     rows = table_rows(f"docs/reference/{page}.md", title)
     return [name for row in rows for name in quoted(row[column])]
 
 
 def quoted(text: str) -> list[str]:
-    """Return what stands in backquotes."""
+    """Return the texts in backquotes."""
     return re.findall("`([^`]+)`", text)
 
 

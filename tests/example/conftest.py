@@ -38,7 +38,7 @@ def start(script: str, *arguments: str, var: Path, **options: Any) -> subprocess
 
 
 def read_addresses(serving: subprocess.Popen[str]) -> dict[str, str]:
-    """Read what ``serve.py`` prints, until it listens; return the address of each of its parts."""
+    """Read the output of ``serve.py`` until it listens. Return the address of each of its parts."""
     addresses = {}
     assert serving.stdout
     for line in serving.stdout:
@@ -72,7 +72,7 @@ class Shop:
         return response.text
 
     def press_cancel(self, number: str) -> str:
-        """Press the order's button, or what a button would send where there is none any more; return the page."""
+        """Send the form of the order's button, also if the page has no button. Return the next page."""
         token = self.csrf_token(self.page(number)) or self.browser.cookies["csrftoken"]
         form = {"csrfmiddlewaretoken": token, "reason": "changed their mind"}
         response = self.browser.post(f"{self.url}/orders/{number}/cancel/", data=form)
@@ -81,7 +81,7 @@ class Shop:
         return response.text
 
     def webhook(self, **body: Any) -> requests.Response:
-        """Send what CryptoCloud would."""
+        """Send a postback of CryptoCloud."""
         return requests.post(f"{self.url}/webhooks/cryptocloud/", timeout=10, **body)
 
     @staticmethod
@@ -89,7 +89,7 @@ class Shop:
         found = CSRF.search(page)
         return found[1] if found else ""
 
-    # -- what is behind them ----------------------------------------------------------------------------------
+    # -- stored state ---------------------------------------------------------------------------------------
 
     def rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.database)) as connection:

@@ -50,7 +50,7 @@ def observe_elsewhere(invoice: Invoice, status: str) -> bool:
 def lookup_reply(
     status: str | None, *, is_answer: bool = True, code: str = "observed", word: str = "", **more: Any
 ) -> LookupReply:
-    """Build the reply to a lookup. ``word`` is the provider's own status string."""
+    """Build the reply to a lookup. ``word`` is the status string of the provider."""
     known = Status(status) if status else None
     return LookupReply(known, code, is_answer, provider_status=word or status or "", **more)
 

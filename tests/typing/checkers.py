@@ -44,7 +44,7 @@ class Checker:
     run: Callable[[Sequence[str], Path, bool], list[Report]]
 
     def check(self, files: Sequence[Path], folder: Path, *, is_strict: bool = True) -> list[Report]:
-        """Return what the checker reports about the files. For pyright, they hold themselves whether it is strict."""
+        """Return the report of the checker about the files. For pyright, each file sets whether it is strict."""
         reports = self.run([str(file) for file in files], folder, is_strict)
         names = {str(file): file.name for file in files}
         return [report for report in reports if Path(report.file).name in names.values()]

@@ -47,7 +47,7 @@ def certificates(tmp_path_factory):
 @pytest.fixture(params=["plain", "tls"])
 def tls(request, certificates, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
-    monkeypatch.setattr(silence, "MIN_SECONDS", 5)  # however slow the server's thread is
+    monkeypatch.setattr(silence, "MIN_SECONDS", 5)  # long enough for a slow thread of the server
     monkeypatch.setattr(silence, "MAX_SECONDS", 5)
     return certificates.ours if request.param == "tls" else None
 
@@ -64,7 +64,7 @@ def set_up(settings, provider: str, server: FaultServer) -> None:
 
 
 def early_and_then(wire: bytes, true_answer: bytes):
-    """Return what sends ``wire`` at once, and the true answer to each request that comes nevertheless."""
+    """Return a behaviour that sends ``wire`` at once, and the true response to each request."""
 
     def behave(peer: Peer) -> None:
         peer.send(wire)

@@ -20,7 +20,7 @@ REFUSED = {
 
 
 class Account:
-    """Cancels what is not paid, and sends an interim answer before every third of its answers."""
+    """A provider that cancels unpaid invoices, and sends an interim response before every third response."""
 
     def __init__(self, provider: str) -> None:
         self.provider = provider

@@ -13,7 +13,7 @@ TTL, DEADLINE = 300, 15
 
 @pytest.fixture
 def lease(monkeypatch):
-    """Return a function that says whether a claim of 300 s lets the first byte out, so long after it was opened."""
+    """Return a function that returns whether a claim of 300 s permits the first byte after the given seconds."""
     up = {"seconds": 1000.0}
     monkeypatch.setattr(claims.time, "monotonic", lambda: up["seconds"])
 
@@ -43,7 +43,7 @@ def test_lease_is_refused_if_the_request_could_outlast_the_claim_by_either_clock
 
 
 def test_lease_depends_on_the_remaining_seconds_of_the_deadline(lease):
-    """284 s gone by a clock that ran too fast, and little left: the request is over before the claim is."""
+    """With few seconds left, the request ends before the claim does."""
     assert lease(wall=295, monotonic=100, left=4.9) is True
     assert lease(wall=295, monotonic=100, left=5) is False
 

@@ -14,20 +14,20 @@ from django_invoice_cancel.providers.base import Provider
 from django_invoice_cancel.services.provider_calls import submit
 
 
-class Saying(Provider):
-    """Answers every cancel with the same reply."""
+class FixedReplyProvider(Provider):
+    """Answers every cancel request with the same reply."""
 
-    verbose_name = "Saying"
+    verbose_name = "Fixed reply"
     id_form = "a number"
     id_pattern = re.compile("[0-9]+")
 
     def __init__(self, reply):
-        super().__init__("saying")
+        super().__init__("fixed")
         self.reply = reply
-        self.asked = 0
+        self.calls = 0
 
     def cancel(self, external_id, *, lease):
-        self.asked += 1
+        self.calls += 1
         return self.reply
 
 
@@ -72,7 +72,7 @@ def test_every_outcome_but_skipped_has_an_effect():
     ],
 )
 def test_reply_leads_to_a_status(outcome, named, expected, before):
-    """Money counts whoever names it, another status only in a refusal; else the status before the claim returns."""
+    """A reported payment always counts, another status only in a refusal. Else the previous status is restored."""
     reply = ProviderReply(Outcome(outcome), "code", Status(named) if named else None)
     assert reply.next_status(Status(before)) == (before if expected == "before" else expected)
 
@@ -102,12 +102,12 @@ def test_provider_cannot_reply_skipped():
     ],
 )
 def test_contradictory_reply_is_in_doubt(outcome, named, expected):
-    provider = Saying(ProviderReply(Outcome(outcome), "code", Status(named) if named else None))
+    provider = FixedReplyProvider(ProviderReply(Outcome(outcome), "code", Status(named) if named else None))
     reply = submit(
         provider, Claim(AuditContext(), Status.CREATED, 300), SimpleNamespace(id=1, provider="shop", external_id="17")
     ).reply
     assert (reply.outcome, reply.code, reply.status) == expected
-    assert provider.asked == 1
+    assert provider.calls == 1
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_result_is_ok_only_if_the_invoice_is_canceled(outcome, ok):
 
 def test_result_can_be_serialised_as_json():
     result = CancelResult("alias", "17", Outcome.REFUSED, "has_payment", "It holds money.", Status.PAID, invoice_id=3)
-    told = json.loads(json.dumps(result.as_dict()))
-    assert told["outcome"] == "refused"
-    assert told["invoice_id"] == "3"
-    assert told["status"] == "paid"
-    assert told["message"] == "It holds money."
+    data = json.loads(json.dumps(result.as_dict()))
+    assert data["outcome"] == "refused"
+    assert data["invoice_id"] == "3"
+    assert data["status"] == "paid"
+    assert data["message"] == "It holds money."

@@ -13,7 +13,7 @@ from django_invoice_cancel.providers.transport import Deadline, Exchange
 
 @pytest.fixture
 def web() -> Iterator[responses.RequestsMock]:
-    """The whole internet: what is not registered cannot be connected to."""
+    """Mocked HTTP: a request to an unregistered address raises a ConnectionError."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
 
@@ -30,7 +30,7 @@ class Asked:
 
 @dataclass
 class NotingTransport:
-    """Answers with the given exchanges in turn and keeps what it was asked."""
+    """Returns the given exchanges in turn and stores the requests."""
 
     answers: list[Exchange]
     asked: list[Asked] = field(default_factory=list)
@@ -57,5 +57,5 @@ def noting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NotingTransport]:
 
 
 def may_send(seconds_left: float) -> bool:
-    """A lease that always says yes."""
+    """A lease that always permits sending."""
     return True

@@ -50,7 +50,7 @@ def cryptocloud():
     return CryptoCloud("cc", api_key=Secret("invented-key"))
 
 
-# -- what is asked --------------------------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------------------------------
 
 
 def test_cancel_is_a_post_of_the_uuid_with_the_token(cryptocloud, web):
@@ -96,7 +96,7 @@ def test_base_url_replaces_the_default_host(web):
     assert len(web.calls) == 1
 
 
-# -- how an answer to a cancel is read ------------------------------------------------------------------------------
+# -- responses to a cancel request ---------------------------------------------------------------------------------
 
 ANSWERS = [
     # the documented success: a list in the example, a string in the table
@@ -311,7 +311,7 @@ def test_echoed_key_is_not_in_the_reply(cryptocloud, web):
     assert len(web.calls) == 2
 
 
-# -- "Invoice is not created" says nothing before a lookup ----------------------------------------------------------
+# -- "Invoice is not created" is ambiguous without a lookup ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def looking():
     return FireKassa("fk", base_url="https://fk.example", api_token=Secret("invented-token"), lookup=True)
 
 
-# -- what is asked --------------------------------------------------------------------------------------------------
+# -- requests ------------------------------------------------------------------------------------------------------
 
 
 def test_cancel_is_a_bare_post_with_the_bearer_token(firekassa, web):
@@ -101,7 +101,7 @@ def test_lookup_is_a_get_of_the_transaction_signed_over_its_own_path(web):
 
 
 def test_an_empty_sign_token_signs_nothing(web):
-    """The environment variable that is not set comes as an empty string."""
+    """An environment variable that is not set is often read as an empty string."""
     web.post(CANCEL, body="{}")
     account = FireKassa("fk", base_url="https://fk.example", api_token=Secret("invented-token"), sign_token=Secret(""))
 
@@ -112,7 +112,7 @@ def test_an_empty_sign_token_signs_nothing(web):
 
 
 def test_a_path_before_the_api_is_kept_and_not_signed(web):
-    """Behind a forwarding proxy of the merchant's own, FireKassa sees the path without what comes before /api."""
+    """Behind a proxy of the merchant, FireKassa receives the path without the part before /api."""
     web.post("https://proxy.example/firekassa/api/v2/invoices/511727028/cancel", body="{}")
     signing = FireKassa(
         "fk",
@@ -128,7 +128,7 @@ def test_a_path_before_the_api_is_kept_and_not_signed(web):
     assert len(web.calls) == 1
 
 
-# -- how an answer to a cancel is read ------------------------------------------------------------------------------
+# -- responses to a cancel request ---------------------------------------------------------------------------------
 
 ANSWERS = [
     # the documented success, and how PHP may print it
@@ -196,7 +196,7 @@ ANSWERS = [
     pytest.param(404, '{"message":"Not Found"}', {}, "in_doubt", "wrong_address", id="404 without error"),
     pytest.param(404, "", EMPTY, "in_doubt", "wrong_address", id="404 empty"),
     pytest.param(405, '{"error":"x"}', {}, "in_doubt", "wrong_address", id="405"),
-    # what nobody documented
+    # undocumented responses
     pytest.param(402, '{"error":"x"}', {}, "in_doubt", "unreadable_answer", id="402"),
     pytest.param(408, "", EMPTY, "in_doubt", "unreadable_answer", id="408"),
     pytest.param(410, '{"error":"x"}', {}, "in_doubt", "unreadable_answer", id="410"),
@@ -235,7 +235,7 @@ def test_cancel_response_has_its_outcome(firekassa, web, http_status, body, head
     ],
 )
 def test_missing_cancel_response_has_its_outcome(looking, web, fault, outcome, code):
-    """Also where a lookup is allowed: the doubt is for reconcile, which waits until the cancel can no longer happen."""
+    """Also if lookups are enabled: reconcile looks up later, when the request can no longer be executed."""
     web.post(CANCEL, body=fault)
 
     reply = looking.cancel("511727028", lease=may_send)

@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Request:
-    """A request that arrived whole."""
+    """A completely received request."""
 
     line: str
     headers: dict[str, str]
@@ -55,7 +55,7 @@ class Peer:
         return head.decode("latin-1")
 
     def read_request(self) -> Request | None:
-        """Read one whole request and count it; None if the client hung up before its end."""
+        """Read one whole request and count it; None if the client disconnected before its end."""
         head = self.read_head()
         if head is None:
             return None
@@ -88,7 +88,7 @@ class Peer:
                 return
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        # registered before the handshake: a client that hangs in it must not keep the server from closing
+        # registered before the handshake, so that the server can close a connection that hangs in it
         wrapped = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
         self.sock = self.server.replace(self.sock, wrapped)
         wrapped.do_handshake()
@@ -133,11 +133,11 @@ class FaultServer:
 
     @property
     def executed(self) -> int:
-        """How many requests arrived whole."""
+        """The number of completely received requests."""
         return len(self.requests)
 
     def executed_once_there_are(self, count: int) -> int:
-        """How many requests arrived whole, once so many have: this server's thread may lag behind a loaded machine."""
+        """Wait until ``count`` requests are complete, and return their number. The thread of the server may be late."""
         with self.arrived:
             self.arrived.wait_for(lambda: len(self.requests) >= count, timeout=10)
         return self.executed
@@ -224,7 +224,7 @@ def reset(peer: Peer) -> None:
 
 
 def after_request(*actions: Behaviour) -> Behaviour:
-    """Return what reads one whole request and then does ``actions``."""
+    """Return a behaviour that reads one whole request and then runs ``actions``."""
 
     def behave(peer: Peer) -> None:
         if peer.read_request() is not None:
@@ -235,7 +235,7 @@ def after_request(*actions: Behaviour) -> Behaviour:
 
 
 def after_bytes(*actions: Behaviour) -> Behaviour:
-    """Return what reads whatever comes first and then does ``actions``."""
+    """Return a behaviour that reads the first bytes and then runs ``actions``."""
 
     def behave(peer: Peer) -> None:
         peer.sock.recv(4096)
@@ -254,12 +254,12 @@ def sends_under_tls(data: bytes) -> Behaviour:
 
 
 def replies(data: bytes, last: Behaviour = fin) -> Behaviour:
-    """Return what answers one request with ``data`` and then does ``last``."""
+    """Return a behaviour that answers one request with ``data`` and then runs ``last``."""
     return after_request(sends(data), last)
 
 
 def keeps_alive(make: Callable[[Request], bytes] = lambda _: answer()) -> Behaviour:
-    """Return what answers every request of a connection."""
+    """Return a behaviour that answers every request of a connection."""
 
     def behave(peer: Peer) -> None:
         while (request := peer.read_request()) is not None:
@@ -269,7 +269,7 @@ def keeps_alive(make: Callable[[Request], bytes] = lambda _: answer()) -> Behavi
 
 
 def drips(head: bytes, endless: Callable[[], Iterator[bytes]], seconds: float = 0.05) -> Behaviour:
-    """Return what answers with ``head`` and then a little at a time, for ever."""
+    """Return a behaviour that sends ``head`` and then pieces with pauses, without an end."""
 
     def behave(peer: Peer) -> None:
         if peer.read_request() is None:
@@ -284,7 +284,7 @@ def drips(head: bytes, endless: Callable[[], Iterator[bytes]], seconds: float = 
 
 
 def floods(head: bytes, piece: bytes) -> Behaviour:
-    """Return what answers with ``head`` and then with ``piece`` again and again, without a pause."""
+    """Return a behaviour that sends ``head`` and then ``piece`` repeatedly without a pause."""
 
     def behave(peer: Peer) -> None:
         peer.read_request()
@@ -296,7 +296,7 @@ def floods(head: bytes, piece: bytes) -> Behaviour:
 
 
 def tunnels(then: Behaviour, context: ssl.SSLContext) -> Behaviour:
-    """Return a proxy that opens a tunnel and plays the origin at its end."""
+    """Return a proxy that opens a tunnel and acts as the provider at its end."""
 
     def behave(peer: Peer) -> None:
         if peer.read_head() is not None:
@@ -319,7 +319,7 @@ def refuses_tunnel(status: str) -> Behaviour:
 
 
 def after_head(action: Behaviour) -> Behaviour:
-    """Return a proxy that reads CONNECT's head and then does ``action``."""
+    """Return a proxy that reads the head of CONNECT and then runs ``action``."""
 
     def behave(peer: Peer) -> None:
         peer.read_head()
@@ -333,7 +333,7 @@ def after_head(action: Behaviour) -> Behaviour:
 
 @dataclass(frozen=True)
 class Certificates:
-    """What the servers show, and the file with the CA that vouches for it."""
+    """The certificates of the servers, and the file with their CA."""
 
     bundle: str
     ours: ssl.SSLContext
@@ -341,9 +341,9 @@ class Certificates:
     other_host: ssl.SSLContext
     """By the same CA, for another host."""
     other_ca: ssl.SSLContext
-    """For localhost, by a CA that nobody knows."""
+    """For localhost, by an untrusted CA."""
     wants_client: ssl.SSLContext
-    """As ``ours``, but demands a certificate of the client."""
+    """As ``ours``, but requires a client certificate."""
 
 
 def make_certificates(folder: Any) -> Certificates:

@@ -112,7 +112,7 @@ def named(request: Request) -> bytes:
 def test_extra_bytes_of_a_response_do_not_answer_the_next_request(
     extra: bytes, kind: Kind, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates
 ) -> None:
-    """Of two answers to the first request of a connection, one was sent unasked, and nobody knows which."""
+    """One of two responses to the first request of a connection was not requested, and it is unknown which one."""
     server = serve(keeps_alive(lambda request: named(request) + extra), tls=certificates.ours if is_tls else None)
     transport = connect(server.url)
 
@@ -125,7 +125,7 @@ def test_extra_bytes_of_a_response_do_not_answer_the_next_request(
 
 
 def test_split_second_response_does_not_answer_the_next_request(serve: Serve, connect: Connect) -> None:
-    """Half of it is behind the first answer, the other half comes with the next request."""
+    """One half follows the first response, the other half arrives during the next request."""
     stray = answer(b'{"path": "stray"}')
 
     def behave(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Whatever the server does, a request ends at its deadline, or at most a second later."""
+"""A request ends at its deadline, or at most a second later, for any behaviour of the server."""
 
 import socket
 from collections.abc import Iterator
@@ -129,7 +129,7 @@ def test_many_unreachable_addresses_end_at_the_deadline(connect: Connect, monkey
 
 
 class Network:
-    """A network with dead addresses: a connection to one takes as long as it may, by a clock that only tests move."""
+    """A network with unreachable addresses. Each connection to one takes the whole time-out, by a clock of the test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, live_port: int, addresses: str) -> None:
         self.now = monotonic()
@@ -282,7 +282,7 @@ def test_late_response_does_not_answer_the_next_request(serve: Serve, connect: C
     transport = connect(server.url)
 
     first, _ = post(transport)
-    with suppress(OSError):  # the first connection is gone, or about to be
+    with suppress(OSError):  # the first connection may be closed already
         late[0].send(answer(b'{"connection": 1}'))
     second, _ = post(transport)
 
@@ -293,7 +293,7 @@ def test_late_response_does_not_answer_the_next_request(serve: Serve, connect: C
 
 def test_shorter_deadline_is_kept_after_a_longer_one(serve: Serve, connect: Connect) -> None:
     behaviours: Iterator[Behaviour] = iter(
-        # The first says that it closes: a second request on a connection that is being closed would be lost.
+        # The first one sends Connection: close, because a second request on a closing connection would be lost.
         [
             after_request(sends(answer(b"{}", "200 OK", "Connection: close"))),
             drips(b"HTTP/1.1 200 OK\r\nX: ", lambda: repeat(b"a")),

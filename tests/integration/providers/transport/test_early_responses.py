@@ -191,7 +191,7 @@ def test_unrequested_response_on_an_idle_connection_stops_the_next_request(
 def test_answer_to_a_request_that_has_not_arrived_whole_is_in_doubt(
     status: str, serve: Serve, connect: Connect
 ) -> None:
-    """The request is in the client's kernel, and the server's has no room for the rest of it."""
+    """The rest of the request is in the client's kernel, because the buffer of the server is full."""
 
     def behave(peer: Peer) -> None:
         peer.sock.recv(1, socket.MSG_PEEK)

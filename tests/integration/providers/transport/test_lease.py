@@ -202,7 +202,7 @@ def test_short_request_is_sent_whole_or_not_at_all(
 def test_rest_of_a_long_request_is_not_sent_after_the_claim_expires(
     end: str, is_tls: bool, serve: Serve, connect: Connect, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was handed out is not a whole request; yet it was handed out, so the invoice is in doubt."""
+    """The sent bytes are not a whole request. The invoice is in doubt nevertheless, because bytes were sent."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
     is_held_up, is_over = threading.Event(), threading.Event()
     received: Queue[int] = Queue()

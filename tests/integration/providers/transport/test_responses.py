@@ -19,7 +19,7 @@ BOMB = gzip.compress(b"\0" * 50_000_000)
 
 
 def ask(serve: Serve, connect: Connect, behave: Behaviour) -> Exchange:
-    """Send one request, see that it arrived once, and return what we say of it."""
+    """Send one request, check that it arrived once, and return its exchange."""
     server = serve(behave)
     exchange = connect(server.url).request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
     assert server.executed == 1
@@ -224,7 +224,7 @@ def test_echoed_token_is_masked_in_the_text(serve: Serve, connect: Connect, echo
 
 @pytest.mark.parametrize("token", ["o", "k", '"', ":", "{", "0", "\\", "ok", "status"])
 def test_answer_is_read_before_it_is_masked(serve: Serve, connect: Connect, token: str) -> None:
-    """A short token stands in many an answer; what the answer means does not depend on the token."""
+    """A short token occurs in many responses. The outcome does not depend on the token."""
     server = serve(replies(answer(b'{"status":"ok","code":0}')))
 
     exchange = connect(server.url, token=token).request("POST", "/cancel", deadline=Deadline(5))
@@ -251,7 +251,7 @@ def test_slow_response_within_the_deadline_is_read(serve: Serve, connect: Connec
 def test_without_hooks_no_body_is_known_to_be_empty(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, head: bytes
 ) -> None:
-    """The head may have been cut right behind its length, and nothing would tell."""
+    """Without hooks, a header that was cut after its length cannot be detected."""
     monkeypatch.setattr(connections, "POOLS", {"http": HTTPConnectionPool})
 
     exchange = ask(serve, connect, replies(b"HTTP/1.1 " + head + b"\r\n"))

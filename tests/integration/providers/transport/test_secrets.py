@@ -108,7 +108,7 @@ def test_echoed_token_is_in_no_exchange_and_no_log(
 
 
 def test_exchange_with_a_json_response_shows_and_pickles_no_token(serve: Serve, connect: Connect) -> None:
-    """The value is what the adapter reads, and stays as it came."""
+    """The adapter reads the unmasked value."""
     server = serve(replies(answer(f'{{"error": "Bearer {TOKEN}"}}'.encode(), "400 Bad Request")))
 
     exchange = connect(server.url).request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
@@ -130,7 +130,7 @@ def test_request_objects_are_released_after_the_request(serve: Serve, connect: C
     """Exceptions of the HTTP library hold the request, and so the token, in attributes and frames."""
     server = serve(after_request(fin))
     transport = connect(server.url)
-    others = held_by_requests()  # what other tests of this process have not let go of
+    others = held_by_requests()  # objects of other tests of this process
 
     exchange = transport.request("POST", "/cancel", deadline=Deadline(5))
 
@@ -141,7 +141,7 @@ def test_request_objects_are_released_after_the_request(serve: Serve, connect: C
 
 
 class Stopped(BaseException):
-    """An interruption of somebody else's, with a value of its own."""
+    """An interruption of another library, with arguments of its own."""
 
 
 # Celery's, which the tests of the transport do not need.
@@ -149,7 +149,7 @@ SoftTimeLimitExceeded = type("SoftTimeLimitExceeded", (Exception,), {"__module__
 
 
 class JobTimeout(Exception):
-    """What a handler of SIGALRM raises in the code of a task."""
+    """Raised by a handler of SIGALRM in the code of a task."""
 
 
 INTERRUPTIONS = {
@@ -189,7 +189,7 @@ def interrupt_in_the_adapter(monkeypatch: pytest.MonkeyPatch, error: BaseExcepti
 def raiser(error: BaseException) -> Callable[..., Any]:
     def interrupt(*_: Any, **__: Any) -> Any:
         try:
-            {}[TOKEN]  # what was being handled when the interruption came
+            {}[TOKEN]  # the exception that was being handled at the interruption
         except KeyError:
             raise error  # noqa: B904
 
@@ -197,7 +197,7 @@ def raiser(error: BaseException) -> Callable[..., Any]:
 
 
 def held_by_frames(error: BaseException) -> Iterator[object]:
-    """Yield the locals of the frames that an error reporter keeps, and what they hold themselves."""
+    """Yield the locals of the frames that an error reporter keeps, and the objects in them."""
     trace = error.__traceback__
     while trace is not None:
         if "/tests/" not in trace.tb_frame.f_code.co_filename:
@@ -235,7 +235,7 @@ def test_interruption_is_reraised_without_frames_that_contain_the_token(
             transport.request("POST", "/cancel", body=b"{}", deadline=Deadline(5))
 
     assert caught.value.__traceback__ is not None
-    ours = caught.value.__traceback__.tb_next  # behind this test's own frame, which holds the server's requests
+    ours = caught.value.__traceback__.tb_next  # without the frame of this test, which contains the server's requests
     report = traceback.TracebackException(type(error), caught.value, ours, capture_locals=True)
     assert caught.value.args == INTERRUPTIONS[name].args
     assert caught.value.__cause__ is None

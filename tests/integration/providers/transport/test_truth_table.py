@@ -22,7 +22,7 @@ BIG = b"x" * 8_000_000
 
 @contextmanager
 def other_side(row: Row, certificates: Certificates) -> Iterator[FaultServer | int]:
-    """Give the server of a row, or the number of a port on which nobody answers."""
+    """Yield the server of a row, or the number of a port without a server."""
     with ExitStack() as stack:
         if not row.is_listening:
             yield unanswered_port(stack, has_backlog=row.has_backlog)
@@ -58,7 +58,7 @@ def base_url(row: Row, port: int, monkeypatch: pytest.MonkeyPatch) -> str:
 def run(
     row: Row, certificates: Certificates, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Exchange, int]:
-    """Send the request of a row; return what we say of it and how many requests arrived."""
+    """Send the request of a row. Return its exchange and the number of received requests."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
     with other_side(row, certificates) as other:
         port = other if isinstance(other, int) else other.port

@@ -38,7 +38,7 @@ NOT_SENT, IN_DOUBT, ANSWER = {Kind.NOT_SENT}, {Kind.IN_DOUBT}, {Kind.ANSWER}
 
 @dataclass(frozen=True)
 class Row:
-    """One way to end. ``way`` says how the client gets there."""
+    """One end of a request. ``way`` is the route of the client to the server."""
 
     name: str
     kinds: set[Kind]

@@ -12,8 +12,8 @@ TOKENS = {"firekassa": "Bearer sandbox-firekassa-token", "cryptocloud": "Token s
 
 
 @dataclass
-class Heard:
-    """What came back: ``reply``, ``cut`` (ends too early), ``closed`` (no byte), ``reset`` or ``silence``."""
+class Received:
+    """The received response: ``reply``, ``cut`` (ends too early), ``closed`` (no byte), ``reset`` or ``silence``."""
 
     kind: str
     status: int = 0
@@ -30,19 +30,19 @@ def connect(url, timeout=10.0):
     return socket.create_connection((address.hostname, address.port), timeout)
 
 
-def hear(connection):
+def receive(connection):
     """Read one answer."""
     data = b""
     try:
         while missing := bytes_missing(data):
             chunk = connection.recv(missing)
             if not chunk:
-                return Heard("cut" if data else "closed", body=data)
+                return Received("cut" if data else "closed", body=data)
             data += chunk
     except TimeoutError:
-        return Heard("silence", body=data)
+        return Received("silence", body=data)
     except ConnectionResetError:
-        return Heard("reset", body=data)
+        return Received("reset", body=data)
     return parse(data)
 
 
@@ -54,7 +54,7 @@ def bytes_missing(data):
 
 def parse(data):
     head, _, body = data.partition(b"\r\n\r\n")
-    return Heard("reply", int(head.split(b" ", 2)[1]), dict(header_lines(head)), body)
+    return Received("reply", int(head.split(b" ", 2)[1]), dict(header_lines(head)), body)
 
 
 def header_lines(head):
@@ -90,10 +90,10 @@ def post_bytes(dialect, path, fields):
 
 
 def ask(sandbox, request, timeout=10.0):
-    """Send one request on a connection of its own and return what was heard."""
+    """Send one request on a new connection. Return the received response."""
     with connect(sandbox.base_url, timeout) as connection:
         connection.sendall(request)
-        return hear(connection)
+        return receive(connection)
 
 
 def cancel(sandbox, dialect, external_id, timeout=10.0, **headers):
@@ -101,8 +101,8 @@ def cancel(sandbox, dialect, external_id, timeout=10.0, **headers):
 
 
 def lookup(sandbox, dialect, external_id):
-    """Return the provider's word for the invoice's status, None where it does not know it."""
-    heard = ask(sandbox, lookup_bytes(dialect, external_id))
+    """Return the status string of the provider, or None if it does not know the invoice."""
+    received = ask(sandbox, lookup_bytes(dialect, external_id))
     if dialect == "firekassa":
-        return heard.json["status"] if heard.status == 200 else None
-    return heard.json["result"][0]["status"] if heard.json["result"] else None
+        return received.json["status"] if received.status == 200 else None
+    return received.json["result"][0]["status"] if received.json["result"] else None

@@ -30,7 +30,7 @@ def both(status, body=None):
 NOTHING = both(0, b"")
 OPEN, CANCELED = ("process", "created"), ("cancel", "canceled")
 
-# name, what is heard, with which answer, how often it was carried out, the truth afterwards
+# name, kind of the response, its status and body, number of executions, the state afterwards
 TABLE = [
     ("ordinary", "reply", OK, 1, CANCELED),
     ("paid", "reply", REFUSED, 0, ("paid", "paid")),
@@ -78,11 +78,11 @@ def test_codes_and_names_are_unique_and_codes_fit_both_alphabets():
 @pytest.mark.parametrize(("name", "kind", "answers", "executed", "truth"), TABLE, ids=[row[0] for row in TABLE])
 def test_first_cancel_has_the_behaviour_of_the_id(sandbox, dialect, name, kind, answers, executed, truth):
     external_id = sandbox.new_id(dialect, name)
-    heard = cancel(sandbox, dialect, external_id, timeout=0.2 if kind == "silence" else 10.0)
+    received = cancel(sandbox, dialect, external_id, timeout=0.2 if kind == "silence" else 10.0)
     status, body = answers[dialect]
-    assert heard.kind == kind
-    assert heard.status == status
-    assert body is None or heard.body == body
+    assert received.kind == kind
+    assert received.status == status
+    assert body is None or received.body == body
     assert sandbox.executed(external_id) == executed
     assert sandbox.truth(external_id) == truth[dialect == "cryptocloud"]
     assert sandbox.count("cancel", external_id) == sandbox.count("cancel") == 1
@@ -101,8 +101,8 @@ def test_lookup_returns_the_state_after_any_behaviour(sandbox, dialect, name):
 def test_second_cancel_gets_an_ordinary_response(sandbox, dialect, name, executed):
     external_id = sandbox.new_id(dialect, name)
     cancel(sandbox, dialect, external_id, timeout=0.1)
-    heard = cancel(sandbox, dialect, external_id)
-    assert (heard.status, heard.body) == (REFUSED if executed else OK)[dialect]
+    received = cancel(sandbox, dialect, external_id)
+    assert (received.status, received.body) == (REFUSED if executed else OK)[dialect]
     assert sandbox.executed(external_id) == 1
     assert sandbox.count("cancel", external_id) == 2
 
@@ -139,23 +139,23 @@ def test_slow_answer_takes_as_long_as_set(sandbox, dialect):
 def test_drip_waits_before_every_byte(sandbox, dialect):
     sandbox.configure(drip_seconds=0.01)
     before = time.monotonic()
-    heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "drip"))
-    assert heard.body == OK[dialect][1]
+    received = cancel(sandbox, dialect, sandbox.new_id(dialect, "drip"))
+    assert received.body == OK[dialect][1]
     assert time.monotonic() - before >= 0.01 * 60
     assert sandbox.count("cancel") == 1
 
 
 def test_rate_limited_sends_retry_after(sandbox, dialect):
     sandbox.configure(retry_after_seconds=7)
-    heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "rate_limited"))
-    assert heard.status == 429
-    assert heard.headers["retry-after"] == "7"
+    received = cancel(sandbox, dialect, sandbox.new_id(dialect, "rate_limited"))
+    assert received.status == 429
+    assert received.headers["retry-after"] == "7"
     assert sandbox.count("cancel") == 1
 
 
 def test_redirect_points_to_another_port_that_counts_requests(sandbox, dialect):
-    heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "redirect"))
-    host, port_and_path = heard.headers["location"].rsplit(":", 1)
+    received = cancel(sandbox, dialect, sandbox.new_id(dialect, "redirect"))
+    host, port_and_path = received.headers["location"].rsplit(":", 1)
     port = port_and_path.split("/")[0]
     assert host == "http://127.0.0.1"
     assert port == sandbox.control_url.rsplit(":", 1)[1].split("/")[0]
@@ -168,8 +168,8 @@ def test_redirect_points_to_another_port_that_counts_requests(sandbox, dialect):
 
 
 def test_echo_repeats_the_credentials(sandbox, dialect):
-    heard = cancel(sandbox, dialect, sandbox.new_id(dialect, "echo"))
-    assert TOKENS[dialect] in heard.body.decode()
+    received = cancel(sandbox, dialect, sandbox.new_id(dialect, "echo"))
+    assert TOKENS[dialect] in received.body.decode()
     assert sandbox.count("cancel") == 1
 
 

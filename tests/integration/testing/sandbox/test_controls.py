@@ -11,7 +11,7 @@ import pytest
 
 from django_invoice_cancel.testing.sandbox import ProviderSandbox
 
-from .client import ask, cancel, cancel_bytes, connect, hear, lookup, lookup_bytes
+from .client import ask, cancel, cancel_bytes, connect, lookup, lookup_bytes, receive
 
 # -- scripts --------------------------------------------------------------------------------------------------
 
@@ -64,8 +64,8 @@ def test_script_of_lookups_leaves_cancels_alone(sandbox, dialect):
 def test_faults_can_be_scripted_for_lookups_too(sandbox, dialect, step, kind):
     external_id = sandbox.new_id(dialect)
     sandbox.script(external_id, [step], operation="lookup")
-    heard = ask(sandbox, lookup_bytes(dialect, external_id), timeout=0.2 if kind == "silence" else 10.0)
-    assert heard.kind == kind
+    received = ask(sandbox, lookup_bytes(dialect, external_id), timeout=0.2 if kind == "silence" else 10.0)
+    assert received.kind == kind
     assert sandbox.count("lookup", external_id) == 1
     assert sandbox.executed(external_id) == 0
 
@@ -81,9 +81,9 @@ def test_scripted_state_is_written_before_the_cancel_is_decided(sandbox, dialect
 def test_raw_step_sends_its_bytes_and_closes(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     sandbox.script(external_id, [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
-    heard = cancel(sandbox, dialect, external_id)
-    assert heard.kind == "cut"
-    assert heard.body == b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+    received = cancel(sandbox, dialect, external_id)
+    assert received.kind == "cut"
+    assert received.body == b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
     assert sandbox.executed(external_id) == 0
     assert sandbox.count("cancel", external_id) == 1
 
@@ -227,8 +227,8 @@ def test_money_after_a_cancel_leaves_it_executed(sandbox, dialect):
 def test_many_threads_cancel_one_invoice_once(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     with ThreadPoolExecutor(16) as pool:
-        heard = list(pool.map(lambda _: cancel(sandbox, dialect, external_id).status, range(64)))
-    assert heard.count(200) == 1
+        received = list(pool.map(lambda _: cancel(sandbox, dialect, external_id).status, range(64)))
+    assert received.count(200) == 1
     assert sandbox.executed(external_id) == 1
     assert sandbox.count("cancel", external_id) == 64
     assert [one.executed for one in sandbox.requests].count(True) == 1
@@ -273,9 +273,9 @@ def test_cancel_is_executed_before_the_latency(sandbox, dialect):
 def test_rate_is_a_limit_for_each_dialect(sandbox):
     sandbox.configure(rate=3)
     ids = [sandbox.new_id("firekassa") for _ in range(5)]
-    heard = [cancel(sandbox, "firekassa", external_id) for external_id in ids]
-    assert [one.status for one in heard] == [200, 200, 200, 429, 429]
-    assert heard[3].headers["retry-after"] == "1"
+    received = [cancel(sandbox, "firekassa", external_id) for external_id in ids]
+    assert [one.status for one in received] == [200, 200, 200, 429, 429]
+    assert received[3].headers["retry-after"] == "1"
     assert [sandbox.executed(external_id) for external_id in ids] == [1, 1, 1, 0, 0]
     assert cancel(sandbox, "cryptocloud", "INV-89UX0900").status == 200
     assert sandbox.count("cancel") == 6
@@ -298,7 +298,7 @@ def test_sandbox_refuses_connections_while_down(sandbox, dialect):
     with connect(sandbox.base_url) as connection:
         sandbox.configure(down="refuse")
         sandbox.configure(down="refuse")
-        assert hear(connection).kind in ("closed", "reset")
+        assert receive(connection).kind in ("closed", "reset")
         for _ in range(3):
             with pytest.raises(ConnectionRefusedError):
                 connect(sandbox.base_url)
@@ -308,13 +308,13 @@ def test_sandbox_refuses_connections_while_down(sandbox, dialect):
 
 
 def test_no_new_connection_survives_a_refusal(sandbox):
-    """The refusal meets connections at every stage of being accepted: some wait, some are half made, some are made."""
+    """The connections are in all states: some in the backlog, some being accepted, some accepted."""
     kinds = set()
     for count in range(1, 60):
         with ExitStack() as stack:
             connections = [stack.enter_context(connect(sandbox.base_url, 2.0)) for _ in range(count % 12 + 1)]
             sandbox.configure(down="refuse")
-            kinds.update(hear(connection).kind for connection in connections)
+            kinds.update(receive(connection).kind for connection in connections)
         sandbox.configure(down="")
     assert kinds <= {"closed", "reset"}
     assert sandbox.requests == []
@@ -325,7 +325,7 @@ def test_kept_connection_is_closed_before_refuse_returns(sandbox):
     for _ in range(50):
         with connect(sandbox.base_url) as connection:
             connection.sendall(cancel_bytes("firekassa", sandbox.new_id("firekassa")))
-            assert hear(connection).status == 200
+            assert receive(connection).status == 200
             sandbox.configure(down="refuse")
             assert select.select([connection], [], [], 0)[0] == [connection]
         sandbox.configure(down="")
@@ -419,7 +419,7 @@ def test_stopped_sandbox_has_no_thread_and_no_open_port():
         connection.sendall(cancel_bytes("firekassa", sandbox.new_id("firekassa", "silent_after")))
         sandbox.wait_until(lambda: sandbox.count("cancel") == 1)
         sandbox.close()
-        assert hear(connection).kind in ("closed", "reset")
+        assert receive(connection).kind in ("closed", "reset")
     assert set(threading.enumerate()) == before
     with pytest.raises(ConnectionRefusedError):
         connect(sandbox.base_url)

@@ -25,15 +25,15 @@ UNAUTHORIZED = {
 @pytest.mark.parametrize("make", [cancel_bytes, lookup_bytes], ids=["cancel", "lookup"])
 def test_wrong_credentials_change_nothing(sandbox, dialect, make, header):
     external_id = sandbox.new_id(dialect)
-    heard = ask(sandbox, make(dialect, external_id, Authorization=header))
-    assert (heard.status, heard.body) == UNAUTHORIZED[dialect]
+    received = ask(sandbox, make(dialect, external_id, Authorization=header))
+    assert (received.status, received.body) == UNAUTHORIZED[dialect]
     assert sandbox.executed(external_id) == 0
     assert len(sandbox.requests) == 1
 
 
 def test_credentials_of_the_other_provider_are_wrong(sandbox):
-    heard = cancel(sandbox, "firekassa", "511727000", Authorization=TOKENS["cryptocloud"])
-    assert heard.status == 401
+    received = cancel(sandbox, "firekassa", "511727000", Authorization=TOKENS["cryptocloud"])
+    assert received.status == 401
     assert sandbox.executed("511727000") == 0
     assert sandbox.count("cancel") == 1
 
@@ -90,18 +90,18 @@ def test_firekassa_transaction_has_the_recorded_keys(sandbox):
     ids=["too little", "no number", "no amount", "no order", "no object"],
 )
 def test_firekassa_refuses_a_wrong_order(sandbox, order, message, problem):
-    heard = ask(sandbox, post_bytes("firekassa", "/api/v2/invoices", order))
-    assert heard.status == 422
-    assert heard.json == {"message": message, "errors": {"amount": [problem]}}
+    received = ask(sandbox, post_bytes("firekassa", "/api/v2/invoices", order))
+    assert received.status == 422
+    assert received.json == {"message": message, "errors": {"amount": [problem]}}
     assert sandbox.truths() == {}
     assert sandbox.count("create") == 1
 
 
 @pytest.mark.parametrize("external_id", ["12345678901234567890", "%2E%2E", "INV-89UX0900", "5%2F1", "%0A"])
 def test_firekassa_returns_not_found_for_an_invalid_id(sandbox, external_id):
-    heard = cancel(sandbox, "firekassa", external_id)
-    assert heard.status == 404
-    assert heard.body == b'{"error":"Transaction not exists"}'
+    received = cancel(sandbox, "firekassa", external_id)
+    assert received.status == 404
+    assert received.body == b'{"error":"Transaction not exists"}'
     assert sandbox.count("cancel") == 1
     assert sandbox.truths() == {}
 
@@ -191,18 +191,18 @@ def test_cryptocloud_takes_both_forms_of_an_id_and_answers_with_the_prefix(sandb
     "body", [b"{}", b'{"uuid":""}', b'{"uuid":null}', b'{"uuid":17}', b"", b"[]", b"\xff", b"uuid=INV-89UX0900"]
 )
 def test_cryptocloud_requires_a_uuid(sandbox, body):
-    heard = ask(
+    received = ask(
         sandbox, request_bytes("POST", "/v2/invoice/merchant/canceled", body, Authorization=TOKENS["cryptocloud"])
     )
-    assert heard.status == 400
-    assert heard.body == b'{"status":"error","result":{"validate_error":"uuid is required"}}'
+    assert received.status == 400
+    assert received.body == b'{"status":"error","result":{"validate_error":"uuid is required"}}'
     assert sandbox.count("cancel") == 1
 
 
 def test_cryptocloud_info_omits_unknown_invoices(sandbox):
     uuids = ["INV-89UX0900", "INV-89UX0909", "no/id", "INV-89UX0901"]
-    heard = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/merchant/info", {"uuids": uuids}))
-    assert [one["uuid"] for one in heard.json["result"]] == ["INV-89UX0900", "INV-89UX0901"]
+    received = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/merchant/info", {"uuids": uuids}))
+    assert [one["uuid"] for one in received.json["result"]] == ["INV-89UX0900", "INV-89UX0901"]
     assert sandbox.requests[0].external_ids == ("INV-89UX0900", "INV-89UX0909", "INV-89UX0901")
     assert sandbox.count("lookup") == 1
     assert sandbox.count("lookup", "INV-89UX0901") == 1
@@ -220,15 +220,15 @@ def test_cryptocloud_info_omits_unknown_invoices(sandbox):
     ids=["101", "a string", "none", "a number", "empty"],
 )
 def test_cryptocloud_info_takes_a_list_of_at_most_a_hundred(sandbox, uuids, status, result):
-    heard = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/merchant/info", {"uuids": uuids}))
-    assert heard.status == status
-    assert heard.json["result"] == result
+    received = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/merchant/info", {"uuids": uuids}))
+    assert received.status == status
+    assert received.json["result"] == result
 
 
 def test_cryptocloud_info_answers_a_hundred(sandbox):
     uuids = [sandbox.new_id("cryptocloud") for _ in range(100)]
-    heard = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/merchant/info", {"uuids": uuids}))
-    assert [one["uuid"] for one in heard.json["result"]] == uuids
+    received = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/merchant/info", {"uuids": uuids}))
+    assert [one["uuid"] for one in received.json["result"]] == uuids
 
 
 def test_cryptocloud_lists_by_day_and_page(sandbox):
@@ -255,9 +255,9 @@ def test_cryptocloud_lists_by_day_and_page(sandbox):
     ids=["no shop", "no amount", "negative"],
 )
 def test_cryptocloud_refuses_a_wrong_order(sandbox, order, key):
-    heard = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/create", order))
-    assert heard.status == 400
-    assert list(heard.json["result"]) == [key]
+    received = ask(sandbox, post_bytes("cryptocloud", "/v2/invoice/create", order))
+    assert received.status == 400
+    assert list(received.json["result"]) == [key]
     assert sandbox.truths() == {}
 
 
@@ -278,7 +278,7 @@ def test_cryptocloud_refuses_a_wrong_order(sandbox, order, key):
 )
 def test_wrong_address_changes_nothing(sandbox, method, path, status):
     token = TOKENS["firekassa" if path.startswith("/api") else "cryptocloud"]
-    heard = ask(sandbox, request_bytes(method, path, b'{"uuid":"INV-89UX0900"}', Authorization=token))
-    assert heard.status == status
+    received = ask(sandbox, request_bytes(method, path, b'{"uuid":"INV-89UX0900"}', Authorization=token))
+    assert received.status == status
     assert sandbox.count("cancel") == 0
     assert sandbox.truths() == {}

@@ -12,7 +12,7 @@ import pytest
 
 from django_invoice_cancel.testing.sandbox import BEHAVIOURS, SandboxProcess, invoice_id
 
-from .client import ask, cancel, cancel_bytes, connect, hear, lookup, request_bytes
+from .client import ask, cancel, cancel_bytes, connect, lookup, receive, request_bytes
 
 MODULE = "django_invoice_cancel.testing.sandbox"
 
@@ -94,9 +94,9 @@ def test_controls_work_while_the_providers_refuse(process):
 
 def test_providers_can_be_refused_and_controlled_on_their_own_port(process):
     assert ask(process, request_bytes("GET", "/_sandbox/count?operation=cancel")).json == {"count": 0, "executed": None}
-    heard = ask(process, request_bytes("POST", "/_sandbox/control", b'{"configure":{"down":"refuse"}}'))
-    assert heard.status == 200
-    assert heard.json == {}
+    received = ask(process, request_bytes("POST", "/_sandbox/control", b'{"configure":{"down":"refuse"}}'))
+    assert received.status == 200
+    assert received.json == {}
     with pytest.raises(ConnectionRefusedError):
         connect(process.base_url)
     assert process.summary()["totals"] == {}
@@ -116,9 +116,9 @@ def test_providers_can_be_refused_and_controlled_on_their_own_port(process):
     ],
 )
 def test_wrong_control_request_is_explained(process, method, name, body, status, error):
-    heard = ask(process, request_bytes(method, f"/_sandbox/{name}", body))
-    assert heard.status == status
-    assert error in heard.json["error"]
+    received = ask(process, request_bytes(method, f"/_sandbox/{name}", body))
+    assert received.status == status
+    assert error in received.json["error"]
     assert process.summary()["totals"] == {}
 
 
@@ -138,7 +138,7 @@ def test_each_of_many_requests_on_one_connection_is_counted(process, dialect):
     with connect(process.base_url) as connection:
         for external_id in ids:
             connection.sendall(cancel_bytes(dialect, external_id))
-            assert hear(connection).status == 200
+            assert receive(connection).status == 200
     assert process.summary()["counts"]["cancel"] == dict.fromkeys(ids, 1)
     assert process.summary()["executed"] == dict.fromkeys(ids, 1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .client import TOKENS, ask, cancel_bytes, connect, hear, request_bytes
+from .client import TOKENS, ask, cancel_bytes, connect, receive, request_bytes
 
 
 def test_connection_is_kept_for_the_next_request(sandbox, dialect):
@@ -10,7 +10,7 @@ def test_connection_is_kept_for_the_next_request(sandbox, dialect):
     with connect(sandbox.base_url) as connection:
         for external_id in (first, second):
             connection.sendall(cancel_bytes(dialect, external_id))
-            assert hear(connection).status == 200
+            assert receive(connection).status == 200
     assert [one.external_id for one in sandbox.requests] == [first, second]
 
 
@@ -18,7 +18,7 @@ def test_request_in_single_bytes_is_read_whole(sandbox, dialect):
     with connect(sandbox.base_url) as connection:
         for byte in cancel_bytes(dialect, sandbox.new_id(dialect)):
             connection.sendall(bytes([byte]))
-        assert hear(connection).status == 200
+        assert receive(connection).status == 200
     assert sandbox.count("cancel") == 1
 
 
@@ -32,8 +32,8 @@ def test_request_sent_while_another_waits_is_read_after_it(sandbox):
         assert ask(sandbox, cancel_bytes("cryptocloud", "INV-89UX0900")).status == 200
         assert sandbox.count("cancel", second) == 0
         held.release()
-        assert hear(connection).status == 422
-        assert hear(connection).status == 200
+        assert receive(connection).status == 422
+        assert receive(connection).status == 200
     assert sandbox.count("cancel") == 3
 
 
@@ -41,7 +41,7 @@ def test_requests_sent_together_are_answered_in_turn(sandbox, dialect):
     ids = [sandbox.new_id(dialect, name) for name in ("ordinary", "slow", "ordinary")]
     with connect(sandbox.base_url) as connection:
         connection.sendall(b"".join(cancel_bytes(dialect, external_id) for external_id in ids))
-        assert [hear(connection).status for _ in ids] == [200] * 3
+        assert [receive(connection).status for _ in ids] == [200] * 3
     assert [one.external_id for one in sandbox.requests] == ids
 
 
@@ -50,15 +50,15 @@ def test_failed_connection_is_not_reused(sandbox, name):
     request = cancel_bytes("firekassa", sandbox.new_id("firekassa", name))
     with connect(sandbox.base_url) as connection:
         connection.sendall(request + cancel_bytes("firekassa", sandbox.new_id("firekassa")))
-        assert hear(connection).kind in ("reset", "closed", "cut")
+        assert receive(connection).kind in ("reset", "closed", "cut")
     assert sandbox.count("cancel") == 1
 
 
 def test_connection_closes_when_asked_to(sandbox):
     with connect(sandbox.base_url) as connection:
         connection.sendall(cancel_bytes("firekassa", "511727000", Connection="close"))
-        assert hear(connection).status == 200
-        assert hear(connection).kind == "closed"
+        assert receive(connection).status == 200
+        assert receive(connection).kind == "closed"
     assert sandbox.count("cancel") == 1
 
 
@@ -77,7 +77,7 @@ def test_incomplete_request_is_not_counted(sandbox):
         connection.sendall(request_bytes("POST", "/v2/invoice/merchant/canceled", b'{"uuid":"INV-89UX0900"}')[:-5])
     with connect(sandbox.base_url) as connection:
         connection.sendall(cancel_bytes("firekassa", "511727000"))
-        assert hear(connection).status == 200
+        assert receive(connection).status == 200
     assert [one.external_id for one in sandbox.requests] == ["511727000"]
 
 
@@ -87,7 +87,7 @@ def test_client_that_expects_100_gets_it(sandbox):
         connection.sendall(head + b"\r\n\r\n")
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(body)
-        assert hear(connection).status == 200
+        assert receive(connection).status == 200
     assert sandbox.count("cancel") == 1
 
 
@@ -104,8 +104,8 @@ def test_client_that_expects_100_gets_it(sandbox):
     ids=["no request line", "proxy", "negative", "too long", "chunked", "endless head"],
 )
 def test_bytes_that_are_not_a_request_are_refused(sandbox, data, status):
-    heard = ask(sandbox, data)
-    assert heard.status == status
+    received = ask(sandbox, data)
+    assert received.status == status
     assert sandbox.requests == []
 
 

@@ -24,9 +24,9 @@ class Command(flush.Command):
         emptied = transaction.atomic(using=connection.alias)
         with connection.constraint_checks_disabled(), emptied, connection.cursor() as cursor:
             for table in filled:
-                cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")  # noqa: S608 # names of ours
+                cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")  # noqa: S608 # names of our models
 
 
 def has_rows(cursor: Any, table: str) -> bool:
-    cursor.execute(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608 # names of ours
+    cursor.execute(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608 # names of our models
     return cursor.fetchone() is not None
