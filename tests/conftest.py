@@ -8,24 +8,19 @@ import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 from django.db import connections
 
+from tests.support.clock import CLOCK_CHANGES
+
 pytest_plugins = ["django_invoice_cancel.testing.pytest_plugin"]
 
 REQUIRE_SERVICES = os.environ.get("INVOICE_CANCEL_REQUIRE_SERVICES") == "1"
 VENDORS = {"postgres": "postgresql", "mysql": "mysql"}
-NIGHTS = {
-    "Berlin, forward": ("Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
-    "Berlin, back": ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
-    "Lord Howe, half an hour forward": ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
-    "Lord Howe, half an hour back": ("Australia/Lord_Howe", datetime(2027, 4, 3, 15, tzinfo=UTC)),
-}
-"""(time zone, instant of the change)"""
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "live_server", "admin_client", "admin_user"}
 
 
@@ -117,11 +112,11 @@ def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
         yield run
 
 
-@pytest.fixture(params=NIGHTS)
-def night(request: pytest.FixtureRequest, settings: Any) -> datetime:
-    """Set the time zone and return the instant of its change."""
-    settings.TIME_ZONE, change = NIGHTS[request.param]
-    return change
+@pytest.fixture(params=CLOCK_CHANGES)
+def clock_change(request: pytest.FixtureRequest, settings: Any) -> datetime:
+    """Set the time zone and return the instant at which its daylight saving time begins or ends."""
+    settings.TIME_ZONE, instant = CLOCK_CHANGES[request.param]
+    return instant
 
 
 @pytest.fixture(params=[True, False], ids=["USE_TZ", "no USE_TZ"])

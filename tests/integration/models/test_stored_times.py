@@ -20,8 +20,8 @@ def around(change: datetime) -> list[datetime]:
     return [change + timedelta(minutes=15 * step, microseconds=step + 500) for step in range(-12, 13)]
 
 
-def test_every_instant_is_read_as_it_was_stored(night):
-    stored = {f"account-{number}": instant for number, instant in enumerate(around(night))}
+def test_every_instant_is_read_as_it_was_stored(clock_change):
+    stored = {f"account-{number}": instant for number, instant in enumerate(around(clock_change))}
     for alias, instant in stored.items():
         ProviderState.objects.create(alias=alias, paused_until=instant)
     states = ProviderState.objects.order_by("paused_until")
@@ -36,26 +36,26 @@ def test_every_instant_is_read_as_it_was_stored(night):
         assert ProviderState.objects.filter(paused_until__lt=instant).count() == list(stored).index(alias)
 
 
-def test_every_instant_is_read_in_utc(night):
-    ProviderState.objects.create(alias="shop", paused_until=night.astimezone(timezone(timedelta(hours=-7))))
+def test_every_instant_is_read_in_utc(clock_change):
+    ProviderState.objects.create(alias="shop", paused_until=clock_change.astimezone(timezone(timedelta(hours=-7))))
     state = ProviderState.objects.annotate(same=F("paused_until")).get()
     assert state.paused_until.tzinfo == UTC
     assert state.same.tzinfo == UTC
-    assert state.paused_until == night
-    assert state.same == night
+    assert state.paused_until == clock_change
+    assert state.same == clock_change
 
 
-def test_instant_survives_an_update_by_another_column(night):
-    for number, instant in enumerate(around(night)):
+def test_instant_survives_an_update_by_another_column(clock_change):
+    for number, instant in enumerate(around(clock_change)):
         ProviderState.objects.create(alias=f"account-{number}", paused_until=instant)
     ProviderState.objects.update(last_success_at=F("paused_until"))
     assert all(state.last_success_at == state.paused_until for state in ProviderState.objects.all())
-    assert ProviderState.objects.filter(last_success_at=F("paused_until")).count() == len(around(night))
+    assert ProviderState.objects.filter(last_success_at=F("paused_until")).count() == len(around(clock_change))
 
 
 @pytest.mark.parametrize("form", ["json", "xml"])
-def test_instant_survives_dumpdata_and_loaddata(night, form):
-    for number, instant in enumerate(around(night)):
+def test_instant_survives_dumpdata_and_loaddata(clock_change, form):
+    for number, instant in enumerate(around(clock_change)):
         whole = instant.replace(microsecond=500_000)  # Django writes JSON to the millisecond
         ProviderState.objects.create(alias=f"account-{number}", paused_until=whole)
     before = dict(ProviderState.objects.values_list("alias", "paused_until"))

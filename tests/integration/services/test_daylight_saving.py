@@ -1,6 +1,6 @@
 """Stored intervals have their usual length when daylight saving time begins or ends."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import time_machine
@@ -10,18 +10,12 @@ from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.exceptions import CancelNotPossible
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.testing import make_invoice
+from tests.support.clock import CLOCK_CHANGES
 from tests.support.invoices import stored
 from tests.support.results import cancel_error
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CLOCK_CHANGES = {
-    "Berlin, forward": ("Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
-    "Berlin, back": ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
-    "Lord Howe, half an hour forward": ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
-    "Lord Howe, half an hour back": ("Australia/Lord_Howe", datetime(2027, 4, 3, 15, tzinfo=UTC)),
-}
-"""(time zone, instant of the change)"""
 SECONDS_BEFORE = (0, 30, 1810)
 """Seconds before the change at which an interval begins. 1810 is in the hour that is repeated."""
 IN_MAKE_TEST = {
@@ -30,7 +24,7 @@ IN_MAKE_TEST = {
     ("Berlin, back", 30, True),
     ("Lord Howe, half an hour back", 0, False),
 }
-"""The combinations that are not slow: each column that is stored without a time zone would fail in one of them."""
+"""The combinations that are not slow: both directions, both sizes of a change, and USE_TZ."""
 
 
 def parametrize_clock_change(*, seconds_before=SECONDS_BEFORE):
