@@ -61,7 +61,7 @@ CALLS = {
     "cancel_on_commit": ("created", lambda invoice: lambda: invoice.cancel_on_commit(actor="Ada")),
     "withdraw": ("requested", lambda invoice: lambda: invoice.withdraw(actor="Ada")),
     "observe_status": ("created", lambda invoice: lambda: invoice.observe_status("paid")),
-    "observe_status of late money": ("canceled", lambda invoice: lambda: invoice.observe_status("paid")),
+    "observe_status of a late payment": ("canceled", lambda invoice: lambda: invoice.observe_status("paid")),
     "reconcile": ("in_doubt", lambda invoice: lambda: invoice.reconcile(actor="Ada").code),
     "reconcile of an abandoned claim": ("abandoned", lambda invoice: lambda: invoice.reconcile().code),
     "resolve": ("in_doubt", lambda invoice: lambda: invoice.resolve("canceled", actor="Ada", reason="seen")),
@@ -201,7 +201,7 @@ def test_victim_of_a_real_deadlock_is_retried(shop, in_thread):
 
 IN_ONE_TRANSACTION = [
     "observe_status",
-    "observe_status of late money",
+    "observe_status of a late payment",
     "withdraw",
     "resolve",
     "resolve of a claim",

@@ -31,7 +31,7 @@ def unchanged(invoice):
 
 
 def misconfigured(invoice):
-    Invoice.objects.filter(pk=invoice.pk).update(provider="nobody")
+    Invoice.objects.filter(pk=invoice.pk).update(provider="unconfigured")
     invoice.refresh_from_db()
 
 
@@ -61,7 +61,7 @@ def claimed(invoice):
 
 
 NOT_POSSIBLE = [
-    (misconfigured, "misconfigured", "created", "It cannot be asked for: No provider 'nobody' is configured"),
+    (misconfigured, "misconfigured", "created", "It cannot be asked for: No provider 'unconfigured' is configured"),
     (stored_in_lower_case, "misconfigured", "created", "It cannot be asked for: its id is stored as 'inv-"),
     (paused, "provider_paused", "created", "CryptoCloud is paused after trouble; nothing was sent."),
     (deleted, "not_registered", "created", "It is not registered any more."),
@@ -252,7 +252,7 @@ def test_unsaved_invoice_is_a_value_error(sandbox):
 
 @pytest.mark.parametrize("field", ["external_id", "provider"])
 def test_unsaved_edit_cancels_no_other_invoice(sandbox, register, field):
-    """The id in memory is somebody else's; the row's own is not asked for either."""
+    """Neither the id in memory nor the stored id is requested."""
     invoice, other = register(), register(provider="cryptocloud" if field == "external_id" else "firekassa")
     setattr(invoice, field, getattr(other, field))
     error = cancel_error(invoice.cancel)

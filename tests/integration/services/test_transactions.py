@@ -37,7 +37,7 @@ def leave_open(invoice):
 
 
 def misconfigure(invoice):
-    Invoice.objects.filter(pk=invoice.pk).update(provider="nobody")
+    Invoice.objects.filter(pk=invoice.pk).update(provider="unconfigured")
 
 
 def pause(invoice):
