@@ -57,9 +57,15 @@ def errors(client, model, names, value):
 
 
 @pytest.mark.parametrize("model", LISTS.values(), ids=LISTS)
-@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("value", ["a%00b", "a%ED%B0%80b"], ids=["NUL within", "half of a pair within"])
 def test_list_takes_any_parameter(admin_client, made, model, value):
     assert errors(admin_client, model, parameters(model, [""]), value) == {}
+
+
+@pytest.mark.parametrize("model", LISTS.values(), ids=LISTS)
+def test_list_takes_any_value(admin_client, made, model):
+    for name, value in VALUES.items():
+        assert errors(admin_client, model, ("q", "o", "p", "attention", "pk"), value) == {}, name
 
 
 @pytest.mark.slow
@@ -114,9 +120,9 @@ def test_pages_of_an_operation_take_any_parameter(judges_browser, made, is_start
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("name", ["change", "history", "delete"])
 @pytest.mark.parametrize("model", LISTS.values(), ids=LISTS)
-@pytest.mark.parametrize("value", [*VALUES.values(), "_00", "a_00b"])
-def test_address_of_no_row_is_not_found(admin_client, made, model, name, value):
-    address = f"{address_of(model)}{value}/{name}/"
-    assert admin_client.get(address).status_code in (302, 403, 404)
+def test_url_with_an_unstorable_key_is_not_found(admin_client, made, model):
+    for value in (*VALUES.values(), "_00", "a_00b"):
+        for name in ("change", "history", "delete"):
+            answer = admin_client.get(f"{address_of(model)}{value}/{name}/")
+            assert answer.status_code in (302, 403, 404), f"{name} of {value}"
