@@ -30,4 +30,4 @@ class DecisionField(forms.ChoiceField):
 
     def __init__(self, *, without: Collection[Status] = ()) -> None:
         choices = [(str(status), label) for status, label in DECISIONS.items() if status not in without]
-        super().__init__(label=_("Decision"), widget=forms.RadioSelect, choices=choices)
+        super().__init__(label=_("Status in the provider's dashboard"), widget=forms.RadioSelect, choices=choices)

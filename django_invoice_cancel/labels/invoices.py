@@ -27,13 +27,13 @@ STATUS_LABELS: Mapping[Status, Any] = {
 }
 
 DECISIONS: Mapping[Status, Any] = {
-    Status.CANCELED: gettext_lazy("The provider's cabinet shows it canceled"),
-    Status.CREATED: gettext_lazy("The provider's cabinet shows it still open"),
-    Status.EXPIRED: gettext_lazy("The provider's cabinet shows it expired"),
-    Status.FAILED: gettext_lazy("The provider's cabinet shows its payment failed"),
-    Status.PARTIALLY_PAID: gettext_lazy("The provider's cabinet shows it partially paid"),
-    Status.PAID: gettext_lazy("The provider's cabinet shows it paid"),
-    Status.OVERPAID: gettext_lazy("The provider's cabinet shows it overpaid"),
+    Status.CANCELED: STATUS_LABELS[Status.CANCELED],
+    Status.CREATED: gettext_lazy("Still open"),
+    Status.EXPIRED: STATUS_LABELS[Status.EXPIRED],
+    Status.FAILED: STATUS_LABELS[Status.FAILED],
+    Status.PARTIALLY_PAID: STATUS_LABELS[Status.PARTIALLY_PAID],
+    Status.PAID: STATUS_LABELS[Status.PAID],
+    Status.OVERPAID: STATUS_LABELS[Status.OVERPAID],
 }
 """The decisions that a user can take about an invoice, by the resulting status."""
 
@@ -41,7 +41,7 @@ QUESTIONS: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cancel this invoice?"),
     "check": gettext_lazy("Check with provider?"),
     "resolve": gettext_lazy("Resolve this invoice"),
-    "handled": gettext_lazy("Mark late money as handled"),
+    "handled": gettext_lazy("Mark the late payment as handled"),
     "withdraw": gettext_lazy("Withdraw the request to cancel this invoice?"),
 }
 """Titles of the confirmation pages."""
@@ -49,16 +49,16 @@ CANNOT: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cannot cancel this invoice"),
     "check": gettext_lazy("Cannot check this invoice"),
     "resolve": gettext_lazy("Cannot resolve this invoice"),
-    "handled": gettext_lazy("Nothing to handle"),
-    "withdraw": gettext_lazy("Nothing to withdraw"),
+    "handled": gettext_lazy("No late payment to handle"),
+    "withdraw": gettext_lazy("No cancellation is requested"),
 }
 """Titles of the same pages if the action is not possible."""
 BUTTONS: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cancel"),
     "check": gettext_lazy("Check with provider"),
-    "resolve": gettext_lazy("Resolve …"),
+    "resolve": gettext_lazy("Resolve…"),
     "handled": gettext_lazy("Mark as handled"),
-    "withdraw": gettext_lazy("Withdraw request …"),
+    "withdraw": gettext_lazy("Withdraw request…"),
 }
 
 
@@ -101,49 +101,52 @@ class Situation(StrEnum):
 
 
 SITUATIONS: Mapping[Situation, Any] = {
-    Situation.OPEN: gettext_lazy("Open since %(when)s: no payment has been seen."),
+    Situation.OPEN: gettext_lazy("Open since %(when)s. No payment received."),
     Situation.OPEN_REFUSED: gettext_lazy("Open. At %(when)s %(provider)s refused to cancel it."),
-    Situation.OPEN_CONFIRMED: gettext_lazy("Open: at %(when)s %(provider)s said so, the cancel has not happened."),
-    Situation.OPEN_TRIED: gettext_lazy("Open. The cancel tried at %(when)s has not happened: %(why)s"),
+    Situation.OPEN_CONFIRMED: gettext_lazy("Open. At %(when)s %(provider)s reported it as open: it was not canceled."),
+    Situation.OPEN_TRIED: gettext_lazy("Open. The cancellation tried at %(when)s was not carried out: %(why)s"),
     Situation.REQUESTED: gettext_lazy(
-        "Open. Its cancellation was requested at %(when)s; `reconcile_invoices` tries it from %(next)s on."
+        "Open. Cancellation requested at %(when)s; `reconcile_invoices` tries it after %(next)s."
     ),
     Situation.REQUESTED_BY: gettext_lazy(
-        "Open. Its cancellation was requested by %(who)s at %(when)s; `reconcile_invoices` tries it from %(next)s on."
+        "Open. Cancellation requested by %(who)s at %(when)s; `reconcile_invoices` tries it after %(next)s."
     ),
-    Situation.LAST_TRY: gettext_lazy("The last try was at %(when)s: %(why)s"),
-    Situation.ALSO_REQUESTED: gettext_lazy("Its cancellation was requested at %(when)s."),
-    Situation.ALSO_REQUESTED_BY: gettext_lazy("Its cancellation was requested by %(who)s at %(when)s."),
-    Situation.CANCELING: gettext_lazy("Being canceled since %(when)s: %(provider)s is being asked right now."),
-    Situation.ABANDONED: gettext_lazy("Left behind at %(when)s. %(why)s"),
+    Situation.LAST_TRY: gettext_lazy("Last try at %(when)s: %(why)s"),
+    Situation.ALSO_REQUESTED: gettext_lazy("Cancellation requested at %(when)s."),
+    Situation.ALSO_REQUESTED_BY: gettext_lazy("Cancellation requested by %(who)s at %(when)s."),
+    Situation.CANCELING: gettext_lazy("Being canceled since %(when)s. The request to %(provider)s is in flight."),
+    Situation.ABANDONED: gettext_lazy("Cancellation interrupted; it began at %(when)s. %(why)s"),
     Situation.IN_DOUBT: gettext_lazy("In doubt since %(when)s. %(why)s"),
-    Situation.CANCELED: gettext_lazy("Canceled at %(when)s: %(provider)s confirmed it."),
-    Situation.CANCELED_AS_LEARNED: gettext_lazy("Canceled: %(provider)s said so at %(when)s."),
+    Situation.CANCELED: gettext_lazy("Canceled at %(when)s. %(provider)s confirmed it."),
+    Situation.CANCELED_AS_LEARNED: gettext_lazy("Canceled. %(provider)s reported it at %(when)s."),
     Situation.CANCELED_BY_DECISION: gettext_lazy(
-        "Canceled at %(when)s by decision of %(who)s, not on %(provider)s's own word."
+        "Canceled at %(when)s by decision of %(who)s, not by a report of %(provider)s."
     ),
     Situation.PARTIALLY_PAID: gettext_lazy(
-        "Partially paid, as we learned at %(when)s: it holds money, less than asked for."
+        "Partially paid (recorded at %(when)s). Less than the amount of the invoice was received."
     ),
-    Situation.PAID: gettext_lazy("Paid, as we learned at %(when)s."),
-    Situation.OVERPAID: gettext_lazy("Overpaid, as we learned at %(when)s: it holds more money than asked for."),
+    Situation.PAID: gettext_lazy("Paid (recorded at %(when)s)."),
+    Situation.OVERPAID: gettext_lazy(
+        "Overpaid (recorded at %(when)s). More than the amount of the invoice was received."
+    ),
     Situation.LATE_MONEY: gettext_lazy(
-        "Paid although it was canceled, as we learned at %(when)s. It holds a customer's money: deliver or pay back, "
-        "then mark it as handled."
+        "Paid after cancellation (recorded at %(when)s). "
+        "Deliver, or return the customer's money, then mark it as handled."
     ),
     Situation.LATE_MONEY_HANDLED: gettext_lazy(
-        "Paid although it was canceled, as we learned at %(when)s. Handled at %(handled)s by %(who)s."
+        "Paid after cancellation (recorded at %(when)s). Handled at %(handled)s by %(who)s."
     ),
     Situation.MORE_LATE_MONEY: gettext_lazy(
-        "Paid although it was canceled, as we learned at %(when)s. That was handled, and at %(more)s we learned of "
-        "more money: deliver or pay back, then mark it as handled."
+        "Paid after cancellation (recorded at %(when)s). "
+        "That payment was handled, but more was paid (recorded at %(more)s). "
+        "Deliver, or return the money, then mark it as handled."
     ),
     Situation.CONTRADICTED: gettext_lazy(
         "But at %(when)s %(provider)s reported it as open. "
         "Look it up in the dashboard of %(provider)s, then resolve it."
     ),
-    Situation.EXPIRED: gettext_lazy("Expired: %(provider)s closed it, as we learned at %(when)s."),
-    Situation.FAILED: gettext_lazy("Payment failed: %(provider)s closed it, as we learned at %(when)s."),
+    Situation.EXPIRED: gettext_lazy("Expired. %(provider)s closed it (recorded at %(when)s)."),
+    Situation.FAILED: gettext_lazy("Payment failed. %(provider)s closed it (recorded at %(when)s)."),
     Situation.NEWER_STATUS: gettext_lazy(
         "Its status is “%(status)s”, which a newer version of this app wrote. "
         "This version only records payments for it."
@@ -161,13 +164,13 @@ TRIGGER_LABELS: Mapping[str, Any] = {
     Trigger.ON_COMMIT: gettext_lazy("on commit"),
     Trigger.RECONCILE: gettext_lazy("reconcile"),
     Trigger.WEBHOOK: gettext_lazy("webhook"),
-    Trigger.OPERATOR: gettext_lazy("by hand"),
+    Trigger.OPERATOR: gettext_lazy("manual"),
 }
 _REQUEST_SENT: Mapping[str, Any] = {
-    Outcome.CANCELED: gettext_lazy("cancel sent, confirmed after %(time)s"),
-    Outcome.ALREADY_CANCELED: gettext_lazy("cancel sent; it was canceled already, said after %(time)s"),
-    Outcome.REFUSED: gettext_lazy("cancel sent, refused after %(time)s"),
-    Outcome.IN_DOUBT: gettext_lazy("cancel sent, no usable answer after %(time)s"),
+    Outcome.CANCELED: gettext_lazy("cancel request sent, confirmed after %(time)s"),
+    Outcome.ALREADY_CANCELED: gettext_lazy("cancel request sent; already canceled, answered after %(time)s"),
+    Outcome.REFUSED: gettext_lazy("cancel request sent, refused after %(time)s"),
+    Outcome.IN_DOUBT: gettext_lazy("cancel request sent, no usable answer after %(time)s"),
 }
 _NO_REQUEST = frozenset(
     {*(Code.REQUESTED, Code.WITHDRAWN, Code.GIVEN_BACK), *(Code.ABANDONED, Code.HANDLED, Code.MORE_MONEY)}
@@ -194,17 +197,17 @@ def describe_event(
     if not from_status:
         return _("registered")
     if to_status == Status.CANCELING:
-        return _("begins to cancel at %(provider)s") % {"provider": provider}
+        return _("cancellation started at %(provider)s") % {"provider": provider}
     if duration and code == Code.NO_ANSWER:
-        return _("cancel sent, no answer after %(time)s") % {"time": duration}
+        return _("cancel request sent, no answer after %(time)s") % {"time": duration}
     if duration and outcome in _REQUEST_SENT:
         return str(_REQUEST_SENT[outcome]) % {"time": duration}
     if code == Code.OBSERVED:
         reported = Status.CANCELED if outcome == Outcome.ALREADY_CANCELED else to_status
         return _("%(provider)s reported: %(status)s") % {"provider": provider, "status": status_label(reported)}
-    return _("cancel not carried out: %(why)s") % {"why": why} if duration else why
+    return _("not canceled: %(why)s") % {"why": why} if duration else why
 
 
 def message_label(code: str, http_status: int | None) -> str:
     """Return the heading of the message in a row of the log: an error that this app found, or the provider's text."""
-    return _("The fault") if http_status is None and code in _WITHOUT_ANSWER else _("The provider's words")
+    return _("Error message") if http_status is None and code in _WITHOUT_ANSWER else _("Provider's message")

@@ -15,9 +15,9 @@ from .results import NOT_TRIED, OUTCOME_LABELS
 
 NEWER_OPERATION = gettext_lazy("A newer version of this app wrote this operation. This version only shows it.")
 _TITLES: Mapping[str, Any] = {
-    Wanted.CANCEL: ngettext_lazy("Cancel %(count)s invoice", "Cancel %(count)s invoices", "number"),
-    Wanted.CHECK: ngettext_lazy("Check %(count)s invoice", "Check %(count)s invoices", "number"),
-    Wanted.RESOLVE: ngettext_lazy("Resolve %(count)s invoice", "Resolve %(count)s invoices", "number"),
+    Wanted.CANCEL: ngettext_lazy("Cancellation of %(count)s invoice", "Cancellation of %(count)s invoices", "number"),
+    Wanted.CHECK: ngettext_lazy("Check of %(count)s invoice", "Check of %(count)s invoices", "number"),
+    Wanted.RESOLVE: ngettext_lazy("Resolution of %(count)s invoice", "Resolution of %(count)s invoices", "number"),
 }
 _QUESTIONS: Mapping[str, Any] = {
     Wanted.CANCEL: ngettext_lazy("Cancel %(count)s invoice?", "Cancel %(count)s invoices?", "number"),
@@ -36,28 +36,28 @@ _CONFIRM: Mapping[str, Any] = {
 }
 _LEFT_OUT: Mapping[str, Any] = {
     Wanted.CANCEL: ngettext_lazy(
-        "%(count)s invoice will not be canceled, because:",
-        "%(count)s invoices will not be canceled, because:",
+        "%(count)s invoice will not be canceled. Reason:",
+        "%(count)s invoices will not be canceled. Reasons:",
         "number",
     ),
     Wanted.CHECK: ngettext_lazy(
-        "%(count)s invoice will not be checked, because:", "%(count)s invoices will not be checked, because:", "number"
+        "%(count)s invoice will not be checked. Reason:", "%(count)s invoices will not be checked. Reasons:", "number"
     ),
     Wanted.RESOLVE: ngettext_lazy(
-        "%(count)s invoice will not be resolved, because:",
-        "%(count)s invoices will not be resolved, because:",
+        "%(count)s invoice will not be resolved. Reason:",
+        "%(count)s invoices will not be resolved. Reasons:",
         "number",
     ),
 }
 _STARTED: Mapping[str, Any] = {
     Wanted.CANCEL: ngettext_lazy(
-        "Started to cancel %(count)s invoice.", "Started to cancel %(count)s invoices.", "number"
+        "Started the cancellation of %(count)s invoice.", "Started the cancellation of %(count)s invoices.", "number"
     ),
     Wanted.CHECK: ngettext_lazy(
-        "Started to check %(count)s invoice.", "Started to check %(count)s invoices.", "number"
+        "Started the check of %(count)s invoice.", "Started the check of %(count)s invoices.", "number"
     ),
     Wanted.RESOLVE: ngettext_lazy(
-        "Started to resolve %(count)s invoice.", "Started to resolve %(count)s invoices.", "number"
+        "Started the resolution of %(count)s invoice.", "Started the resolution of %(count)s invoices.", "number"
     ),
 }
 _CHECK_LABELS: Mapping[str, Any] = {
@@ -68,7 +68,7 @@ _CHECK_LABELS: Mapping[str, Any] = {
 }
 """Labels of outcomes in an operation that checks invoices."""
 _FOLLOW_UPS: Mapping[tuple[str, str], Any] = {
-    (Wanted.CANCEL, Wanted.CANCEL): gettext_lazy("Continue with these"),
+    (Wanted.CANCEL, Wanted.CANCEL): gettext_lazy("Try these again"),
     (Wanted.CHECK, Wanted.CANCEL): gettext_lazy("Cancel these"),
 }
 """Labels of the buttons of a report, by the kinds of this operation and of the next one."""

@@ -25,51 +25,51 @@ OUTCOME_LABELS: Mapping[str, Any] = {
 CODE_TEXTS: Mapping[str, Any] = {
     Code.CANCELED: _("{provider} confirmed the cancellation."),
     Code.ALREADY_CANCELED: _("It was already canceled."),
-    Code.IN_PROGRESS: _("It is being canceled right now."),
-    Code.IN_DOUBT: _("It is in doubt whether an earlier cancel happened; reconcile will tell."),
-    Code.HAS_PAYMENT: _("It holds money."),
-    Code.CLOSED: _("It is closed already: expired or failed."),
-    Code.DRY_RUN: _("Dry run: {provider} would be asked."),
-    Code.BEING_CHECKED: _("Another process is asking {provider} about it."),
-    Code.MISCONFIGURED: _("It cannot be asked for: {detail}"),
+    Code.IN_PROGRESS: _("It is being canceled now."),
+    Code.IN_DOUBT: _("It is in doubt: an earlier cancel request may have been carried out. Reconcile will check it."),
+    Code.HAS_PAYMENT: _("A payment was received for it."),
+    Code.CLOSED: _("It is already closed: it expired, or its payment failed."),
+    Code.DRY_RUN: _("Dry run: a request to {provider} would be sent."),
+    Code.BEING_CHECKED: _("Another process is checking it with {provider}."),
+    Code.MISCONFIGURED: _("No request can be sent for it: {detail}"),
     Code.CONFIGURATION_UNAVAILABLE: _("Its provider's configuration could not be read: {detail} Try again later."),
-    Code.PROVIDER_PAUSED: _("{provider} is paused after trouble; nothing was sent."),
-    Code.NEWER_STATUS: _("Its status was written by a newer version of this app, which must handle it."),
-    Code.UNKNOWN_INVOICES: _("{provider} knew none of the invoices before this one: check its credentials."),
-    Code.SENDING_DISABLED: _("Sending is disabled by the setting SEND: no invoice is canceled at a provider."),
-    Code.NOT_REGISTERED: _("It is not registered any more."),
-    Code.NO_INVOICE: _("It has no invoice."),
-    Code.NOT_PERMITTED: _("Whoever selected it may not touch it."),
+    Code.PROVIDER_PAUSED: _("{provider} is paused after failed requests; nothing was sent."),
+    Code.NEWER_STATUS: _("Its status was written by a newer version of this app. Use that version."),
+    Code.UNKNOWN_INVOICES: _("{provider} found none of the previous invoices. Check its credentials."),
+    Code.SENDING_DISABLED: _("The setting SEND disables cancel requests: no invoice is canceled at a provider."),
+    Code.NOT_REGISTERED: _("It is no longer registered."),
+    Code.NO_INVOICE: _("No invoice was found."),
+    Code.NOT_PERMITTED: _("The user who selected it has no permission for it."),
     Code.CHANGED: _("It changed after it was selected."),
     Code.DATABASE_ERROR: _("The database could not lock, read or write it; nothing was sent. Try again later."),
     Code.NOT_IN_DOUBT: _("It needs no decision: it is neither in doubt nor contradicted by its provider."),
-    Code.DOUBT_PERIOD: _("{provider} may still carry out the lost request: wait."),
+    Code.DOUBT_PERIOD: _("{provider} may still carry out the lost request. Wait."),
     Code.TOO_MANY_REPEATS: _("The cancel request was repeated without success."),
     Code.NO_LATE_MONEY: _("It was not paid after a cancellation."),
-    Code.NOT_FOUND: _("{provider} does not know this invoice."),
+    Code.NOT_FOUND: _("{provider} did not find this invoice."),
     Code.PROVIDER_REFUSED: _("{provider} refused to cancel it."),
     Code.BAD_CREDENTIALS: _("{provider} rejected our credentials."),
-    Code.RATE_LIMITED: _("{provider} asks to send fewer requests; try again later."),
+    Code.RATE_LIMITED: _("{provider} asks for fewer requests; try again later."),
     Code.UNREACHABLE: _("{provider} could not be reached; nothing was sent."),
-    Code.LEASE_EXPIRED: _("It took too long to begin; nothing was sent."),
-    Code.STILL_OPEN: _("{provider} says it is still open."),
+    Code.LEASE_EXPIRED: _("The request could not start in time; nothing was sent."),
+    Code.STILL_OPEN: _("{provider} reports it as still open."),
     Code.NO_ANSWER: _("No answer from {provider}: it may or may not be canceled."),
     Code.UNREADABLE_ANSWER: _("The answer of {provider} could not be read: it may or may not be canceled."),
     Code.CONTRADICTORY_ANSWER: _("The answers of {provider} contradict each other: it may or may not be canceled."),
-    Code.UNKNOWN_STATUS: _("{provider} named a status that is not known here."),
-    Code.PROVIDER_ERROR: _("{provider} failed while it was asked: it may or may not be canceled."),
+    Code.UNKNOWN_STATUS: _("{provider} reported an unknown status."),
+    Code.PROVIDER_ERROR: _("{provider} failed during the request: it may or may not be canceled."),
     Code.REDIRECTED: _("{provider} redirected the request: check base_url. It may or may not be canceled."),
     Code.WRONG_ADDRESS: _("The address of {provider} seems wrong: check base_url. It may or may not be canceled."),
     Code.ADAPTER_ERROR: _("The adapter of {provider} failed: it may or may not be canceled."),
-    Code.ABANDONED: _("The process that was canceling it is gone: it may or may not be canceled."),
-    Code.NO_LOOKUP: _("{provider} cannot be asked for the status of an invoice."),
-    Code.RESOLVED: _("Decided by hand."),
+    Code.ABANDONED: _("The process that was canceling it has ended: it may or may not be canceled."),
+    Code.NO_LOOKUP: _("{provider} offers no status lookup."),
+    Code.RESOLVED: _("Resolved manually."),
     Code.REQUESTED: _("Its cancellation was requested."),
     Code.WITHDRAWN: _("The request to cancel it was withdrawn."),
-    Code.GIVEN_BACK: _("It was given back unsent."),
-    Code.HANDLED: _("Its late money was marked as handled."),
+    Code.GIVEN_BACK: _("It was released; no request was sent."),
+    Code.HANDLED: _("Its late payment was marked as handled."),
     Code.OBSERVED: _("{provider} reported its status."),
-    Code.MORE_MONEY: _("More money came after its late money had been handled."),
+    Code.MORE_MONEY: _("More was paid after its late payment was handled."),
 }
 
 _OUTCOME_TEXTS: Mapping[str, Any] = {
@@ -77,7 +77,7 @@ _OUTCOME_TEXTS: Mapping[str, Any] = {
     Outcome.ALREADY_CANCELED: CODE_TEXTS[Code.ALREADY_CANCELED],
     Outcome.REFUSED: CODE_TEXTS[Code.PROVIDER_REFUSED],
     Outcome.NOT_PROCESSED: _("{provider} did not process the request; try again later."),
-    Outcome.IN_DOUBT: _("The answer of {provider} does not tell what it did: it may or may not be canceled."),
+    Outcome.IN_DOUBT: _("The answer of {provider} is unclear: it may or may not be canceled."),
     Outcome.SKIPPED: _("Nothing was sent."),
 }
 
@@ -103,7 +103,7 @@ def describe_result(outcome: str, code: str, *, provider: str, detail: str = "")
 def last_outcome_label(outcome: str) -> str:
     """Return the label of an invoice's last outcome, or an empty string."""
     if outcome == Code.NOT_FOUND:
-        return str(_("Unknown to the provider"))
+        return str(_("Not found at the provider"))
     return str(OUTCOME_LABELS.get(outcome, outcome)) if outcome else ""
 
 
@@ -123,32 +123,34 @@ def describe_invalid_id(provider: str, form: str) -> Any:
 
 CODE_COUNTS: Mapping[str, Any] = {
     Code.IN_DOUBT: ngettext_lazy("%(count)s in doubt", "%(count)s in doubt", "number"),
-    Code.HAS_PAYMENT: ngettext_lazy("%(count)s holds money", "%(count)s hold money", "number"),
+    Code.HAS_PAYMENT: ngettext_lazy("%(count)s with a payment", "%(count)s with payments", "number"),
     Code.IN_PROGRESS: ngettext_lazy("%(count)s being canceled now", "%(count)s being canceled now", "number"),
-    Code.CLOSED: ngettext_lazy("%(count)s expired or failed", "%(count)s expired or failed", "number"),
+    Code.CLOSED: ngettext_lazy(
+        "%(count)s expired or with a failed payment", "%(count)s expired or with failed payments", "number"
+    ),
     Code.ALREADY_CANCELED: ngettext_lazy("%(count)s already canceled", "%(count)s already canceled", "number"),
     Code.NOT_IN_DOUBT: ngettext_lazy("%(count)s not in doubt", "%(count)s not in doubt", "number"),
     Code.NO_LOOKUP: ngettext_lazy(
-        "%(count)s at a provider that cannot be asked", "%(count)s at a provider that cannot be asked", "number"
+        "%(count)s at a provider without a status lookup", "%(count)s at providers without a status lookup", "number"
     ),
     Code.DOUBT_PERIOD: ngettext_lazy(
-        "%(count)s whose lost request may still be carried out",
-        "%(count)s whose lost requests may still be carried out",
+        "%(count)s with a lost request that may still be carried out",
+        "%(count)s with lost requests that may still be carried out",
         "number",
     ),
     Code.WITHDRAWN: ngettext_lazy(
-        "%(count)s whose request to cancel was withdrawn", "%(count)s whose requests to cancel were withdrawn", "number"
+        "%(count)s with a withdrawn request to cancel", "%(count)s with withdrawn requests to cancel", "number"
     ),
     Code.TOO_MANY_REPEATS: ngettext_lazy(
-        "%(count)s whose cancel request was repeated too often",
-        "%(count)s whose cancel requests were repeated too often",
+        "%(count)s with a cancel request that was repeated too often",
+        "%(count)s with cancel requests that were repeated too often",
         "number",
     ),
     Code.CONTRADICTORY_ANSWER: ngettext_lazy(
         "%(count)s contradicted by the provider", "%(count)s contradicted by the provider", "number"
     ),
     Code.SENDING_DISABLED: ngettext_lazy(
-        "%(count)s for which sending is disabled", "%(count)s for which sending is disabled", "number"
+        "%(count)s with cancel requests disabled", "%(count)s with cancel requests disabled", "number"
     ),
     Code.NEWER_STATUS: ngettext_lazy(
         "%(count)s with a status of a newer version", "%(count)s with a status of a newer version", "number"
@@ -158,8 +160,10 @@ CODE_COUNTS: Mapping[str, Any] = {
         "%(count)s with providers that are not configured, or with invalid ids",
         "number",
     ),
-    Code.NO_INVOICE: ngettext_lazy("%(count)s without an invoice", "%(count)s without an invoice", "number"),
-    Code.NOT_PERMITTED: ngettext_lazy("%(count)s that you may not touch", "%(count)s that you may not touch", "number"),
+    Code.NO_INVOICE: ngettext_lazy("%(count)s not found", "%(count)s not found", "number"),
+    Code.NOT_PERMITTED: ngettext_lazy(
+        "%(count)s without your permission", "%(count)s without your permission", "number"
+    ),
 }
 """Texts for the number of invoices with a code. Codes with equal counts are listed in this order."""
 

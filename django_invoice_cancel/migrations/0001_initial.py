@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("pause_code", models.CharField(blank=True, default="", max_length=32, verbose_name="reason")),
-                ("failures", models.PositiveIntegerField(default=0, verbose_name="replies in a row that say nothing")),
+                ("failures", models.PositiveIntegerField(default=0, verbose_name="consecutive requests without a usable answer")),
                 (
                     "next_send_at",
                     django_invoice_cancel.models.fields.InstantField(
@@ -80,9 +80,9 @@ class Migration(migrations.Migration):
                     "operation",
                     models.CharField(
                         choices=[
-                            ("cancel", "Cancel"),
-                            ("check", "Check with provider"),
-                            ("resolve", "Resolve by hand"),
+                            ("cancel", "Cancellation"),
+                            ("check", "Check"),
+                            ("resolve", "Resolution"),
                         ],
                         max_length=16,
                         verbose_name="operation",
@@ -126,7 +126,7 @@ class Migration(migrations.Migration):
                 (
                     "worked_at",
                     django_invoice_cancel.models.fields.InstantField(
-                        blank=True, null=True, verbose_name="last worked on"
+                        blank=True, null=True, verbose_name="last activity"
                     ),
                 ),
                 (
@@ -297,13 +297,13 @@ class Migration(migrations.Migration):
                 (
                     "paid_after_cancel_at",
                     django_invoice_cancel.models.fields.InstantField(
-                        blank=True, editable=False, null=True, verbose_name="paid after cancel"
+                        blank=True, editable=False, null=True, verbose_name="paid after cancellation"
                     ),
                 ),
                 (
                     "paid_after_cancel_handled_at",
                     django_invoice_cancel.models.fields.InstantField(
-                        blank=True, editable=False, null=True, verbose_name="late money handled"
+                        blank=True, editable=False, null=True, verbose_name="late payment handled"
                     ),
                 ),
                 (
@@ -316,7 +316,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
-                        verbose_name="late money handled by",
+                        verbose_name="late payment handled by",
                     ),
                 ),
             ],
@@ -324,8 +324,8 @@ class Migration(migrations.Migration):
                 "verbose_name": "invoice",
                 "verbose_name_plural": "invoices",
                 "permissions": (
-                    ("cancel_invoice", "Can ask the provider: cancel and check invoices"),
-                    ("resolve_invoice", "Can decide by hand: resolve invoices in doubt, handle late money"),
+                    ("cancel_invoice", "Can cancel and check invoices at the provider"),
+                    ("resolve_invoice", "Can resolve invoices in doubt and handle late payments"),
                 ),
             },
         ),
@@ -404,7 +404,7 @@ class Migration(migrations.Migration):
                 ("outcome", models.CharField(blank=True, max_length=16, verbose_name="outcome")),
                 ("code", models.CharField(blank=True, max_length=32, verbose_name="code")),
                 ("http_status", models.PositiveSmallIntegerField(blank=True, null=True, verbose_name="HTTP status")),
-                ("provider_message", models.CharField(blank=True, max_length=500, verbose_name="provider's words")),
+                ("provider_message", models.CharField(blank=True, max_length=500, verbose_name="provider's message")),
                 ("duration_ms", models.PositiveIntegerField(blank=True, null=True, verbose_name="duration (ms)")),
                 ("created_at", django_invoice_cancel.models.fields.InstantField(verbose_name="time")),
                 (

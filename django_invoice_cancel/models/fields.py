@@ -122,7 +122,9 @@ class AmountField(_DecimalField):
     def refuse_rounding(self, value: Decimal) -> None:
         """Raise ``ValidationError`` for an amount with more digits than SQLite keeps."""
         if value.is_finite() and len("".join(map(str, value.as_tuple().digits)).strip("0")) > _DIGITS_OF_SQLITE:
-            text = _("SQLite keeps 15 digits of an amount and would round this one: use another database, or round it.")
+            text = _(
+                "SQLite stores 15 digits of an amount and would round this one. Use another database, or round it."
+            )
             raise ValidationError({self.name: text})
 
 
@@ -152,7 +154,10 @@ def displayable(value: datetime) -> None:
     """
     if not is_displayable(value):
         raise ValidationError(
-            _("A time at the end of the calendar cannot be shown in every time zone: leave it empty if there is none.")
+            _(
+                "A time at the end of the calendar cannot be shown in every time zone. "
+                "If there is no time, leave it empty."
+            )
         )
 
 

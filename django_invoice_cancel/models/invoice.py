@@ -88,12 +88,12 @@ class Invoice(models.Model):
     # An outcome, or "not_found": refused because the provider does not know the invoice.
     last_outcome: Text = models.CharField(_("last outcome"), max_length=16, blank=True, default="", editable=False)
     contradicted_at: TimeOrNone = InstantField(_("contradicted by the provider"), null=True, blank=True, editable=False)
-    paid_after_cancel_at: TimeOrNone = InstantField(_("paid after cancel"), null=True, blank=True, editable=False)
+    paid_after_cancel_at: TimeOrNone = InstantField(_("paid after cancellation"), null=True, blank=True, editable=False)
 
     paid_after_cancel_handled_at: TimeOrNone = InstantField(
-        _("late money handled"), null=True, blank=True, editable=False
+        _("late payment handled"), null=True, blank=True, editable=False
     )
-    paid_after_cancel_handled_by = acting_user(_("late money handled by"), editable=False)
+    paid_after_cancel_handled_by = acting_user(_("late payment handled by"), editable=False)
 
     objects: ClassVar[InvoiceManager[Self]] = InvoiceManager()
 
@@ -107,8 +107,8 @@ class Invoice(models.Model):
         verbose_name = _("invoice")
         verbose_name_plural = _("invoices")
         permissions = (
-            ("cancel_invoice", _("Can ask the provider: cancel and check invoices")),
-            ("resolve_invoice", _("Can decide by hand: resolve invoices in doubt, handle late money")),
+            ("cancel_invoice", _("Can cancel and check invoices at the provider")),
+            ("resolve_invoice", _("Can resolve invoices in doubt and handle late payments")),
         )
         constraints = (
             models.UniqueConstraint(fields=("provider", "external_id"), name="invoice_cancel_provider_id"),

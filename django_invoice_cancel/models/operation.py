@@ -67,7 +67,7 @@ class BulkOperation(Dispatched):
     workers: Number = models.PositiveSmallIntegerField(_("workers"), default=1)
     created_at: Time = InstantField(_("created"), default=utc_now)
     started_at: TimeOrNone = InstantField(_("started"), null=True, blank=True)
-    worked_at: TimeOrNone = InstantField(_("last worked on"), null=True, blank=True)
+    worked_at: TimeOrNone = InstantField(_("last activity"), null=True, blank=True)
     finished_at: TimeOrNone = InstantField(_("finished"), null=True, blank=True)
 
     objects = BulkOperationManager()

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class Operation(models.TextChoices):
     """The action for each invoice."""
 
-    CANCEL = "cancel", _("Cancel")
-    CHECK = "check", _("Check with provider")
-    RESOLVE = "resolve", _("Resolve by hand")
+    CANCEL = "cancel", _("Cancellation")
+    CHECK = "check", _("Check")
+    RESOLVE = "resolve", _("Resolution")
 
 
 class Progress(models.TextChoices):

@@ -21,7 +21,7 @@ class ProviderState(models.Model):
     paused_at = InstantField(_("paused since"), null=True, blank=True)
     paused_until = InstantField(_("paused until"), null=True, blank=True)
     pause_code = models.CharField(_("reason"), max_length=32, blank=True, default="")
-    failures = models.PositiveIntegerField(_("replies in a row that say nothing"), default=0)
+    failures = models.PositiveIntegerField(_("consecutive requests without a usable answer"), default=0)
     next_send_at = InstantField(_("next free slot"), null=True, blank=True)
     last_success_at = InstantField(_("last answer"), null=True, blank=True)
     last_reconcile_at = InstantField(_("last reconcile"), null=True, blank=True)

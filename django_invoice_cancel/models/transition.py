@@ -91,7 +91,7 @@ class InvoiceTransition(models.Model):
     outcome: Text = models.CharField(_("outcome"), max_length=16, blank=True)
     code: Text = models.CharField(_("code"), max_length=32, blank=True)
     http_status: NumberOrNone = models.PositiveSmallIntegerField(_("HTTP status"), null=True, blank=True)
-    provider_message: Text = models.CharField(_("provider's words"), max_length=500, blank=True)
+    provider_message: Text = models.CharField(_("provider's message"), max_length=500, blank=True)
     duration_ms: NumberOrNone = models.PositiveIntegerField(_("duration (ms)"), null=True, blank=True)
     created_at: Time = InstantField(_("time"))
 

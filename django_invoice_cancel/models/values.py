@@ -116,7 +116,7 @@ def unstorable(instance: models.Model, excluded: Collection[str], *, using: str)
             continue
         if isinstance(value, str) and is_unstorable(value):
             errors[field.name] = [
-                _("This text holds a character that cannot be stored (NUL, or half of a surrogate pair): remove it.")
+                _("This text contains a character that cannot be stored (NUL, or half of a surrogate pair). Remove it.")
             ]
         elif isinstance(field, AmountField) and isinstance(value, Decimal) and connections[using].vendor == "sqlite":
             try:

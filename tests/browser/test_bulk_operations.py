@@ -71,7 +71,7 @@ def test_operator_cancels_1200_invoices_and_resolves_those_in_doubt(
     window.open_list("?status__exact=in_doubt")
     window.select_page()
     window.act("resolve_selected_invoices")
-    window.confirm(decision="canceled", reason="seen in the cabinet", typed_count="29")
+    window.confirm(decision="canceled", reason="seen in the dashboard", typed_count="29")
     expect(page.locator(".bo-field.errors")).to_be_visible()
     window.confirm(typed_count="30")
     window.expect_state("finished")

@@ -68,10 +68,10 @@ def test_resolve_records_a_decision_without_a_request(window, sandbox):
     window.answer(decision="paid")
     expect(window.page.locator(".ic-field.errors")).to_have_count(1)
 
-    window.answer(decision="paid", reason="the cabinet shows the money")
+    window.answer(decision="paid", reason="the dashboard shows the payment")
 
     window.expect_status("paid")
-    expect(window.page.locator(".ic-timeline li").first).to_contain_text("the cabinet shows the money")
+    expect(window.page.locator(".ic-timeline li").first).to_contain_text("the dashboard shows the payment")
     assert sandbox.summary()["totals"] == {}
 
 

@@ -56,7 +56,7 @@ def test_first_block_handles_doubt():
             "in_doubt",
             "no_answer",
         ),
-        ("paid", "Not canceled: It holds money.", "paid", "has_payment"),
+        ("paid", "Not canceled: A payment was received for it.", "paid", "has_payment"),
         ("bad_credentials", "CryptoCloud rejected our credentials.", "created", "bad_credentials"),
     ],
 )

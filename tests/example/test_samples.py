@@ -31,7 +31,7 @@ def test_sample_operations_are_finished_interrupted_and_paused(shop):
         r"\d+ paid after cancellation",
         r"\d+ operations? interrupted",
         r"firekassa_old \(FireKassa\) is paused until",
-        "Nothing is checking invoices in doubt",
+        "Invoices in doubt are not checked",
     ],
     ids=["doubt", "late money", "interrupted", "paused", "unattended"],
 )

@@ -63,7 +63,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
     list_display: Options = ("external_id", "reference", "provider", "money", "state", "confirmed", "issued_at")
     list_filter: ClassVar[Options] = (AttentionFilter, "status", ProviderFilter, IssuedFilter)
     search_fields: ClassVar[Options] = ("external_id", "reference")
-    search_help_text: ClassVar[Any] = _("The provider's id or your reference: exactly, or how it begins.")
+    search_help_text: ClassVar[Any] = _("The provider's id or your reference, in full or the beginning.")
     ordering: ClassVar[Options] = ("-pk",)
     paginator: ClassVar[type[Any]] = BoundedPaginator
     show_full_result_count = False
@@ -134,7 +134,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
             return [(None, {"fields": ("provider", "external_id", *_SHOP_FIELDS, "status")})]
         return [
             (None, {"fields": ("provider", "external_id", *_SHOP_FIELDS)}),
-            (_("Bookkeeping"), {"fields": localize_columns(Invoice, _BOOKKEEPING), "classes": ("collapse",)}),
+            (_("Internal fields"), {"fields": localize_columns(Invoice, _BOOKKEEPING), "classes": ("collapse",)}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Invoice | None = None) -> tuple[str, ...]:

@@ -109,13 +109,13 @@ def _invoice_items(admin: InvoiceAdmin, request: HttpRequest, invoices: Any, dou
 
 _NEED_COUNTS: Mapping[Need, Any] = {
     Need.ABANDONED: ngettext_lazy(
-        "%(count)s left behind while it was being canceled",
-        "%(count)s left behind while they were being canceled",
+        "%(count)s cancellation interrupted",
+        "%(count)s cancellations interrupted",
         "number",
     ),
     Need.WAITING: ngettext_lazy(
-        "%(count)s requested cancellation waits (%(age)s)",
-        "%(count)s requested cancellations wait (oldest %(age)s)",
+        "%(count)s requested cancellation is waiting (%(age)s)",
+        "%(count)s requested cancellations are waiting (oldest %(age)s)",
         "number",
     ),
     Need.LATE_MONEY: ngettext_lazy("%(count)s paid after cancellation", "%(count)s paid after cancellation", "number"),
@@ -214,7 +214,7 @@ def _describe_reconcile(doubts: list[_Doubt], states: Mapping[str, ProviderState
 
 
 def _describe_all_unattended(latest: datetime | None) -> str:
-    text = _("Nothing is checking invoices in doubt: schedule `reconcile_invoices`, or use Check with provider.")
+    text = _("Invoices in doubt are not checked. Schedule `reconcile_invoices`, or use Check with provider.")
     if latest is None:
         return text
     ran = _("Reconcile last ran %(ago)s.") % {"ago": format_time_ago(latest)}
@@ -224,8 +224,7 @@ def _describe_all_unattended(latest: datetime | None) -> str:
 def _describe_unattended(aliases: list[str]) -> str:
     """Return the warning about accounts for which reconcile does not run, although it runs for others."""
     text = _(
-        "Nothing is checking invoices in doubt (%(providers)s): "
-        "schedule `reconcile_invoices`, or use Check with provider."
+        "Invoices in doubt are not checked (%(providers)s). Schedule `reconcile_invoices`, or use Check with provider."
     )
     names = [account_name(alias) for alias in aliases[:MAX_NAMES]]
     return text % {"providers": ", ".join([*names, "…"] if len(aliases) > MAX_NAMES else names)}

@@ -84,9 +84,9 @@ class AttentionFilter(SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
-            (Need.ANY, _("Anything")),
+            (Need.ANY, _("Any reason")),
             (Need.IN_DOUBT, _("In doubt")),
-            (Need.ABANDONED, _("Left behind while being canceled")),
+            (Need.ABANDONED, _("Cancellation interrupted")),
             (Need.LATE_MONEY, _("Paid after cancellation")),
             (Need.CONTRADICTED, _("Contradicted by the provider")),
             (Need.REQUESTED, _("Cancellation requested")),

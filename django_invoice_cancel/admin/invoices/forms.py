@@ -76,7 +76,7 @@ class DecideForm(forms.Form):
         self.order_fields(self.field_order)
         if invoice.cancel_requested_at is not None:
             self.fields["decision"].help_text = _(
-                "Its cancellation is requested: if you decide that it is still open, the cancel request is sent again."
+                "A cancellation is requested. If you choose “Still open”, the cancel request is sent again."
             )
 
 

@@ -73,7 +73,7 @@ def explain_obstacle(
         return str(describe_result(Outcome.SKIPPED, code, provider=provider_name(invoice.provider)))
     text = str(ineligible_result(wanted, invoice, code, account).message)
     if wanted == Wanted.REPEAT and code == Code.DOUBT_PERIOD and is_in_doubt(invoice):
-        again = _("The cancel request can be repeated from %(when)s on.")
+        again = _("The cancel request can be repeated after %(when)s.")
         return f"{text} {again % {'when': format_time(doubt_over_at(invoice))}}"
     return text
 

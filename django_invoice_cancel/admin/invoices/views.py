@@ -135,7 +135,7 @@ class InvoiceViews(_ModelAdmin):
         except ResolveNotPossible as error:
             return self._redirect(request, invoice, messages.WARNING, str(error))
         if not is_first:
-            return self._redirect(request, invoice, messages.INFO, _("Its late money had been handled before."))
+            return self._redirect(request, invoice, messages.INFO, _("Its late payment was already handled."))
         message = str(describe_result(Outcome.SKIPPED, Code.HANDLED, provider=invoice.provider))
         self.log_change(request, invoice, f"{message} {note}")
         return self._redirect(request, invoice, messages.SUCCESS, message)
@@ -194,7 +194,7 @@ class InvoiceViews(_ModelAdmin):
         """Log the result of an action, and show it to the user."""
         message = str(result.message)
         if not result.is_recorded:
-            lost = _("The answer could not be written down: reconcile will find it out anew.")
+            lost = _("The answer could not be recorded. Reconcile will check the invoice again.")
             message = f"{message} {lost}"
         self.log_change(request, invoice, f"{BUTTONS[page]}: {message}")
         return self._redirect(request, invoice, _level(result), message)

@@ -50,13 +50,15 @@ class ResolveForm(ConfirmForm):
         super().__init__(preview, *args, **kwargs)
         self.fields |= {"decision": DecisionField(), "reason": ReasonField(rows=2)}
         if preview.count > TYPED_COUNT_ABOVE:
-            text = _("Type %(count)s to confirm that you mean all of them.") % {"count": format_number(preview.count)}
-            self.fields["typed_count"] = forms.CharField(label=_("How many invoices"), max_length=20, help_text=text)
+            text = _("Type %(count)s to confirm the decision for all of them.") % {
+                "count": format_number(preview.count)
+            }
+            self.fields["typed_count"] = forms.CharField(label=_("Number of invoices"), max_length=20, help_text=text)
         self.order_fields(self.field_order)
         if preview.draft.items.left().filter(invoice__cancel_requested_at__isnull=False).exists():
             self.fields["decision"].help_text = _(
-                "The cancellation of some of them is requested: if you decide that they are still open, their cancel "
-                "requests are sent again."
+                "For some of them a cancellation is requested. "
+                "If you choose “Still open”, the cancel requests are sent again."
             )
 
     def clean_typed_count(self) -> str:

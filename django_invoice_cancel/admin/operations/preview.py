@@ -127,8 +127,8 @@ class Preview:
         if self.draft.operation != Operation.CHECK:
             return []
         text = _(
-            "%(provider)s cannot be asked for an invoice's status. Checking repeats the cancel there, for invoices in "
-            "doubt: it does no harm where it has been carried out, and cancels where it has not."
+            "%(provider)s offers no status lookup. A check repeats the cancel request for its invoices in doubt. "
+            "If an invoice is already canceled, nothing changes. Otherwise the invoice is canceled."
         )
         return [
             text % {"provider": share.name}

@@ -140,7 +140,7 @@ class Snapshot:
         if self.is_over or not self.operation.is_known:
             return self.headline
         if self.is_stopping:
-            return _("Stopping: no more is sent; what is under way is still answered.")
+            return _("Stopping. No more requests are sent; requests in flight are completed.")
         if not self.is_running:
             return _("Stopped. %(rest)s") % {"rest": self._describe_rest()}
         if self.is_disabled:
@@ -148,14 +148,17 @@ class Snapshot:
         if self.paused:
             return self._describe_pauses()
         if self.is_leased_elsewhere:
-            return _("Another page, or one that was closed, has the rest in hand: this page waits until it lets go.")
+            return _(
+                "Another page, which may be closed, has reserved the remaining invoices. "
+                "This page continues when they are released."
+            )
         if self.mode == "drive":
-            return _("This page is doing the work: closing it pauses, nothing is lost.")
+            return _("This page does the work. If you close it, the operation pauses; nothing is lost.")
         if self._waits_for_worker:
-            return _("No worker has worked on it lately. %(rest)s") % {"rest": self._describe_rest()}
+            return _("No worker is processing this operation. %(rest)s") % {"rest": self._describe_rest()}
         if conf.get().dispatch is None:
-            return _("Another page does the work, as long as it is open.")
-        return _("A worker is doing the work; you can close this page.")
+            return _("Another page does the work while it is open.")
+        return _("A worker does the work. You can close this page.")
 
     @property
     def headline(self) -> str:
@@ -230,8 +233,8 @@ class Snapshot:
             sentences.append(text % {"count": format_number(not_tried)})
         if leased:
             text = ngettext(
-                "%(count)s invoice was in hand: what became of it is not known yet.",
-                "%(count)s invoices were in hand: what became of them is not known yet.",
+                "%(count)s invoice was in progress; its result is not known yet.",
+                "%(count)s invoices were in progress; their results are not known yet.",
                 leased,
             )
             sentences.append(text % {"count": format_number(leased)})

@@ -87,10 +87,10 @@ def _build_group(scope: OperationScope, row: Mapping[str, Any], can_take: Callab
 def describe_item(outcome: str, code: str, provider: str, *, is_leased: bool = False) -> str:
     """Return the result of an item as text. ``is_leased``: a worker leased it, so its request may have been sent."""
     if not outcome and is_leased:
-        return _("It was in hand: what became of it is not known yet.")
+        return _("It was in progress; its result is not known yet.")
     if not outcome:
         return _("It was not tried and is unchanged.")
-    detail = _("see its settings and id.")
+    detail = _("check the provider's settings and the id.")
     return str(describe_result(outcome, code, provider=account_name(provider), detail=detail))
 
 
@@ -201,7 +201,7 @@ def _csv_lines(scope: OperationScope, outcome: str | None) -> Iterator[str]:
 
 def _header() -> list[str]:
     names = (_("Provider"), _("External id"), _("Reference"), _("Amount"), _("Currency"))
-    return [*names, _("Outcome then"), _("Code"), _("Why"), _("Status now"), _("Selected as")]
+    return [*names, _("Outcome"), _("Code"), _("Explanation"), _("Current status"), _("Selected as")]
 
 
 class _CellTexts:

@@ -107,7 +107,7 @@ class DecisionWriter(RowWriter):
         if code:
             is_open = row.status == Status.CREATED == status and not find_obstacle(Wanted.RESOLVE, row)
             if is_open:
-                raise ResolveNotPossible(code, _("This invoice is open already."))
+                raise ResolveNotPossible(code, _("This invoice is already open."))
             raise _not_possible(row, code)
         now, old = utc_now(), row.status
         changes = consequences(status, now)
@@ -141,7 +141,7 @@ def _not_possible(invoice: InvoicePort, code: str) -> ResolveNotPossible:
 
 
 def _changed() -> ResolveNotPossible:
-    return ResolveNotPossible("changed", _("The invoice has changed since you looked at it: look again."))
+    return ResolveNotPossible("changed", _("The invoice has changed since you opened it. Look at it again."))
 
 
 def refuse_decision(status: Status, audit: AuditContext) -> None:

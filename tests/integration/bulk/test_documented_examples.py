@@ -18,7 +18,7 @@ def test_report_lists_the_invoices_that_are_not_canceled(shop, make, capsys):
     make(1)
     shop.all_cancels("paid", "000001")
     block_with("docs/howto/bulk.md", "unpaid_since").run({"Invoice": Invoice})
-    assert capsys.readouterr().out.splitlines()[1:] == ["000001 refused It holds money."]
+    assert capsys.readouterr().out.splitlines()[1:] == ["000001 refused A payment was received for it."]
     assert shop.cancel_count == 3
     assert count_statuses() == {"canceled": 2, "created": 1, "paid": 1}
 

@@ -212,4 +212,4 @@ def test_english_user_of_a_russian_site_gets_english(settings):
     russian, english = DjangoTranslation("ru"), DjangoTranslation("en")
     assert russian.gettext("In doubt") == "Под вопросом"
     assert english.gettext("In doubt") == "In doubt"
-    assert english.ngettext("%(count)s holds money", "%(count)s hold money", 2) == "%(count)s hold money"
+    assert english.ngettext("%(count)s with a payment", "%(count)s with payments", 2) == "%(count)s with payments"

@@ -83,10 +83,10 @@ def test_summary_groups_the_reasons_and_gives_examples(shop, make, manage):
     ended = manage(*ALL, "--concurrency", "1")
     assert ended.out == (
         "9 invoices: 6 refused · 3 canceled\n"
-        "        5  shop  refused   Scripted provider does not know this invoice.\n"
+        "        5  shop  refused   Scripted provider did not find this invoice.\n"
         "                           000000, 000001, 000002 and 2 more\n"
         "        3  shop  canceled  Scripted provider confirmed the cancellation.\n"
-        "        1  shop  refused   It holds money.\n"
+        "        1  shop  refused   A payment was received for it.\n"
         "                           000005\n"
     )
     assert ended.code == 0
@@ -203,7 +203,7 @@ def test_untried_invoices_are_reported_beside_doubts(scripted, make, manage):
         "1 in doubt. Do not cancel them again: reconcile_invoices finds out. "
         "4 not tried or not processed: unchanged. Run the command again later. "
         "shop: Scripted provider rejected our credentials. "
-        "shop: Scripted provider is paused after trouble; nothing was sent."
+        "shop: Scripted provider is paused after failed requests; nothing was sent."
     )
 
 

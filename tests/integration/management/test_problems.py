@@ -137,7 +137,7 @@ LOST = {
     "bad_credentials": "Scripted provider rejected our credentials.",
     "not_processed": "Scripted provider could not be reached",
     "no_answer": "No answer from Scripted provider",
-    "rate_limited": "asks to send fewer requests",
+    "rate_limited": "asks for fewer requests",
 }
 
 
@@ -336,7 +336,7 @@ def test_report_of_a_pause_names_the_account_and_the_reason(shop, manage):
     Invoice.objects.all()._writer.pause("shop", "bad_credentials", HOUR)
     assert manage("reconcile_invoices", "-v", "0").err == (
         "1 not tried or not processed: unchanged. Run the command again later. "
-        "shop: Scripted provider is paused after trouble; nothing was sent."
+        "shop: Scripted provider is paused after failed requests; nothing was sent."
     )
 
 
@@ -391,7 +391,7 @@ def test_cron_process_prints_nothing_about_a_reported_pause(child_env):
         (
             ProviderReply(Outcome.NOT_PROCESSED, "rate_limited", retry_after=600.0),
             "WARNING",
-            "shop is paused for 600 s: Scripted provider asks to send fewer requests",
+            "shop is paused for 600 s: Scripted provider asks for fewer requests",
         ),
     ],
     ids=["credentials", "429"],

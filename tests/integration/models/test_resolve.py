@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 PERIOD = 900
 
 
-def resolve(invoice, status, *, actor="Ada", reason="seen in the cabinet"):
+def resolve(invoice, status, *, actor="Ada", reason="seen in the dashboard"):
     invoice.resolve(status, actor=actor, reason=reason)
 
 
@@ -42,7 +42,7 @@ def test_doubt_can_be_resolved_at_once(lost, status):
     assert last.code == "resolved"
     assert last.actor_label == "Ada"
     assert last.trigger == "operator"
-    assert last.reason == "seen in the cabinet"
+    assert last.reason == "seen in the dashboard"
 
 
 def test_doubt_can_be_resolved_as_open_only_after_the_doubt_period(clock, lost):

@@ -348,7 +348,10 @@ def test_adapter_that_cannot_be_built_is_misconfigured(registered_with, monkeypa
     error = cancel_error(invoice.cancel)
     assert type(error) is CancelNotPossible
     assert error.result.code == "misconfigured"
-    assert str(error.result.message) == "It cannot be asked for: Provider 'third-party' cannot be made: KeyError: '***'"
+    assert (
+        str(error.result.message)
+        == "No request can be sent for it: Provider 'third-party' cannot be made: KeyError: '***'"
+    )
     assert (*status_and_log(invoice), ThirdPartyProvider.calls) == ("created", [], 0)
 
 

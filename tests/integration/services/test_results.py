@@ -61,16 +61,21 @@ def claimed(invoice):
 
 
 NOT_POSSIBLE = [
-    (misconfigured, "misconfigured", "created", "It cannot be asked for: No provider 'unconfigured' is configured"),
-    (stored_in_lower_case, "misconfigured", "created", "It cannot be asked for: its id is stored as 'inv-"),
-    (paused, "provider_paused", "created", "CryptoCloud is paused after trouble; nothing was sent."),
-    (deleted, "not_registered", "created", "It is not registered any more."),
-    (claimed, "in_progress", "canceling", "It is being canceled right now."),
-    (observed("paid"), "has_payment", "paid", "It holds money."),
-    (observed("partially_paid"), "has_payment", "partially_paid", "It holds money."),
-    (observed("overpaid"), "has_payment", "overpaid", "It holds money."),
-    (observed("expired"), "closed", "expired", "It is closed already: expired or failed."),
-    (observed("failed"), "closed", "failed", "It is closed already: expired or failed."),
+    (
+        misconfigured,
+        "misconfigured",
+        "created",
+        "No request can be sent for it: No provider 'unconfigured' is configured",
+    ),
+    (stored_in_lower_case, "misconfigured", "created", "No request can be sent for it: its id is stored as 'inv-"),
+    (paused, "provider_paused", "created", "CryptoCloud is paused after failed requests; nothing was sent."),
+    (deleted, "not_registered", "created", "It is no longer registered."),
+    (claimed, "in_progress", "canceling", "It is being canceled now."),
+    (observed("paid"), "has_payment", "paid", "A payment was received for it."),
+    (observed("partially_paid"), "has_payment", "partially_paid", "A payment was received for it."),
+    (observed("overpaid"), "has_payment", "overpaid", "A payment was received for it."),
+    (observed("expired"), "closed", "expired", "It is already closed: it expired, or its payment failed."),
+    (observed("failed"), "closed", "failed", "It is already closed: it expired, or its payment failed."),
 ]
 
 
@@ -97,16 +102,25 @@ def test_skipped_cancellation_raises_cancel_not_possible(sandbox, register, prep
 
 
 ANSWERED = [
-    ("cryptocloud", "not_found", CancelRefused, "refused", "not_found", "created", 400, "CryptoCloud does not know"),
-    ("firekassa", "not_found", CancelRefused, "refused", "not_found", "created", 404, "FireKassa does not know"),
+    ("cryptocloud", "not_found", CancelRefused, "refused", "not_found", "created", 400, "CryptoCloud did not find"),
+    ("firekassa", "not_found", CancelRefused, "refused", "not_found", "created", 404, "FireKassa did not find"),
     ("firekassa", "paid", CancelRefused, "refused", "provider_refused", "created", 422, "FireKassa refused to cancel"),
-    ("cryptocloud", "paid", CancelRefused, "refused", "has_payment", "paid", 400, "It holds money."),
+    ("cryptocloud", "paid", CancelRefused, "refused", "has_payment", "paid", 400, "A payment was received for it."),
     ("cryptocloud", "rate_limited", CancelNotProcessed, "not_processed", "rate_limited", "created", 429, "CryptoCl"),
     ("firekassa", "bad_credentials", CancelNotProcessed, "not_processed", "bad_credentials", "created", 401, "FireKa"),
     ("cryptocloud", "bad_credentials", CancelNotProcessed, "not_processed", "bad_credentials", "created", 400, "Crypt"),
     ("firekassa", "forbidden", CancelNotProcessed, "not_processed", "bad_credentials", "created", 403, "FireKassa rej"),
     ("cryptocloud", "unavailable", CancelInDoubt, "in_doubt", "provider_error", "in_doubt", 503, "CryptoCloud failed"),
-    ("cryptocloud", "odd_status", CancelInDoubt, "in_doubt", "unknown_status", "in_doubt", 400, "CryptoCloud named a"),
+    (
+        "cryptocloud",
+        "odd_status",
+        CancelInDoubt,
+        "in_doubt",
+        "unknown_status",
+        "in_doubt",
+        400,
+        "CryptoCloud reported an unknown status",
+    ),
 ]
 
 

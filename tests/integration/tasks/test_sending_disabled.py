@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 NOTE = "tests.integration.tasks.conftest.note"
 STORED = (Invoice, InvoiceTransition, ProviderState, BulkOperation, BulkOperationItem)
-SENTENCE = "Sending is disabled by the setting SEND"
+SENTENCE = "The setting SEND disables cancel requests"
 
 
 @pytest.fixture

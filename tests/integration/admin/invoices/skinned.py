@@ -58,10 +58,10 @@ def seen() -> dict[str, Any]:
     found = {
         "list": look(changelist_url(), "1 in doubt (0 min)"),
         "change": look(invoice_url(invoice), "it may or may not be canceled."),
-        "history": look(invoice_url(invoice, "history"), "begins to cancel"),
+        "history": look(invoice_url(invoice, "history"), "cancellation started"),
         "add": look(f"{changelist_url()}add/", "external_id"),
         "cancel": look(invoice_url(invoice, "cancel"), "Take me back"),
-        "resolve": look(invoice_url(invoice, "resolve"), "The provider&#x27;s cabinet shows it paid"),
+        "resolve": look(invoice_url(invoice, "resolve"), "Status in the provider&#x27;s dashboard"),
     }
     ScriptedProvider.of("shop").set_status("A-17", "canceled")
     status = client.post(invoice_url(invoice, "check")).status_code

@@ -95,10 +95,10 @@ def test_a_second_click_finds_it_canceled_and_asks_nobody(shop, clerk):
 @pytest.mark.parametrize(
     ("story", "why"),
     [
-        ("in_doubt", "It is in doubt whether an earlier cancel happened; reconcile will tell."),
-        ("canceling", "It is being canceled right now."),
-        ("paid", "It holds money."),
-        ("expired", "It is closed already: expired or failed."),
+        ("in_doubt", "It is in doubt: an earlier cancel request may have been carried out. Reconcile will check it."),
+        ("canceling", "It is being canceled now."),
+        ("paid", "A payment was received for it."),
+        ("expired", "It is already closed: it expired, or its payment failed."),
     ],
 )
 def test_what_cannot_be_canceled_is_said_without_a_button(shop, clerk, story, why):
@@ -132,7 +132,7 @@ def test_an_answer_that_cannot_be_written_down_is_an_error(shop, clerk, monkeypa
     invoice = make_invoice()
     [(level, text)] = shown_messages(clerk.post(invoice_url(invoice, "cancel"), {"reason": ""}))
     assert level == "error"
-    assert text.endswith("reconcile will find it out anew.") is True
+    assert text.endswith("Reconcile will check the invoice again.") is True
     assert stored(invoice).status == "canceling"
     assert len(entries(invoice)) == 1
     assert shop.cancel_count == 1
@@ -150,11 +150,17 @@ CHECKS = {
         "created",
         "in_doubt",
         ["still_open"],
-        ("warning", "Scripted provider says it is still open."),
+        ("warning", "Scripted provider reports it as still open."),
     ),
-    "open": ("created", "created", "created", [], ("info", "Scripted provider says it is still open.")),
-    "paid": ("created", "paid", "paid", ["observed"], ("info", "It holds money.")),
-    "expired": ("created", "expired", "expired", ["observed"], ("info", "It is closed already: expired or failed.")),
+    "open": ("created", "created", "created", [], ("info", "Scripted provider reports it as still open.")),
+    "paid": ("created", "paid", "paid", ["observed"], ("info", "A payment was received for it.")),
+    "expired": (
+        "created",
+        "expired",
+        "expired",
+        ["observed"],
+        ("info", "It is already closed: it expired, or its payment failed."),
+    ),
     "left behind": (
         "abandoned",
         "canceled",
@@ -196,11 +202,11 @@ def test_a_repeat_is_asked_for_first(configure, clerk):
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     invoice = make_invoice("in_doubt", age=timedelta(hours=1))
     offered = clerk.get(invoice_url(invoice))
-    assert element_texts(offered, "ic-button") == ["Check with provider", "Resolve …"]
+    assert element_texts(offered, "ic-button") == ["Check with provider", "Resolve…"]
     assert invoice_url(invoice, "check") in link_addresses(offered)
     asked = clerk.post(invoice_url(invoice, "check"))
     assert asked.status_code == 200
-    assert element_texts(asked, "ic-amber")[0].endswith("and cancels where it has not.")
+    assert element_texts(asked, "ic-amber")[0].endswith("Otherwise the invoice is canceled.")
     assert entries(invoice) == []
     assert shop.cancel_count == 0
     response = clerk.post(invoice_url(invoice, "check"), {"repeat": "yes"})
@@ -211,7 +217,7 @@ def test_a_repeat_is_asked_for_first(configure, clerk):
     assert {row[3:5] for row in log(invoice)} == {("admin", clerk.user.username)}
 
 
-TOO_EARLY = "may still carry out the lost request: wait. The cancel request can be repeated from "
+TOO_EARLY = "may still carry out the lost request. Wait. The cancel request can be repeated after "
 
 
 @pytest.mark.parametrize(
@@ -225,7 +231,7 @@ TOO_EARLY = "may still carry out the lost request: wait. The cancel request can 
         (
             {},
             timedelta(hours=1),
-            "Scripted provider cannot be asked for the status of an invoice. "
+            "Scripted provider offers no status lookup. "
             "Look it up in the dashboard of Scripted provider, then resolve it.",
         ),
     ],
@@ -235,7 +241,7 @@ def test_where_a_repeat_is_not_possible_the_page_says_why(configure, clerk, opti
     shop = configure(supports_lookup=False, **options)
     invoice = make_invoice("in_doubt", age=age)
     response = clerk.get(invoice_url(invoice))
-    assert element_texts(response, "ic-button") == ["Resolve …"]
+    assert element_texts(response, "ic-button") == ["Resolve…"]
     assert why in element_texts(response, "ic-remark")[1]
     assert why in element_texts(clerk.get(invoice_url(invoice, "check")), "ic-remark")[0]
     clerk.post(invoice_url(invoice, "check"), {"repeat": "yes"})
@@ -296,7 +302,7 @@ def test_resolve_writes_a_persons_decision(shop, clerk):
     assert entries(invoice) == ["Resolved as “Canceled”. seen there"]
     assert log(invoice) == [("in_doubt", "canceled", "resolved", "operator", clerk.user.username, "seen there")]
     [state] = element_texts(clerk.get(invoice_url(invoice)), "ic-state")
-    assert f"by decision of {clerk.user.username}, not on Scripted provider's own word." in state
+    assert f"by decision of {clerk.user.username}, not by a report of Scripted provider." in state
     assert shop.cancel_count == 0
     assert shop.lookup_count == 0
 
@@ -311,7 +317,7 @@ def test_a_decision_about_another_attempt_is_not_taken(shop, clerk):
     before = len(log(invoice))
     [(level, text)] = shown_messages(clerk.post(invoice_url(invoice, "resolve"), data))
     assert level == "warning"
-    assert "has changed since you looked at it" in text
+    assert "has changed since you opened it" in text
     assert stored(invoice).status == "canceling"
     assert len(log(invoice)) == before
     assert entries(invoice) == []
@@ -425,7 +431,9 @@ def test_withdraw_in_doubt_says_that_the_cancel_request_may_still_succeed(shop, 
 def test_a_second_click_on_withdraw_finds_nothing_to_withdraw(shop, clerk):
     invoice = make_invoice("requested")
     clerk.post(invoice_url(invoice, "withdraw"), {"reason": ""})
-    assert element_texts(clerk.get(invoice_url(invoice, "withdraw")), "title")[0].startswith("Nothing to withdraw")
+    assert element_texts(clerk.get(invoice_url(invoice, "withdraw")), "title")[0].startswith(
+        "No cancellation is requested"
+    )
     assert shown_messages(clerk.post(invoice_url(invoice, "withdraw"), {"reason": ""}))[-1] == (
         "info",
         f"{invoice}: Its cancellation is not requested.",
@@ -449,9 +457,9 @@ def test_late_money_is_handled_once(shop, clerk):
     invoice = make_invoice("paid_after_cancel")
     first = clerk.post(invoice_url(invoice, "handled"), {"note": "paid back"})
     second = clerk.post(invoice_url(invoice, "handled"), {"note": "me too"})
-    assert shown_messages(first) == [("success", f"{invoice}: Its late money was marked as handled.")]
-    assert shown_messages(second)[-1] == ("info", f"{invoice}: Its late money had been handled before.")
-    assert entries(invoice) == ["Its late money was marked as handled. paid back"]
+    assert shown_messages(first) == [("success", f"{invoice}: Its late payment was marked as handled.")]
+    assert shown_messages(second)[-1] == ("info", f"{invoice}: Its late payment was already handled.")
+    assert entries(invoice) == ["Its late payment was marked as handled. paid back"]
     assert [row[2:] for row in log(invoice)] == [("handled", "operator", clerk.user.username, "paid back")]
     response = clerk.get(invoice_url(invoice))
     assert element_texts(response, "ic-button") == ["Check with provider"]
@@ -464,10 +472,10 @@ def test_more_money_than_was_handled_is_to_be_handled_again(shop, clerk):
     stored(invoice).observe_status("overpaid")
     response = clerk.get(invoice_url(invoice))
     assert element_texts(response, "ic-button") == ["Mark as handled", "Check with provider"]
-    assert "of more money: deliver or pay back, then mark it as handled." in element_texts(response, "ic-state")[0]
-    assert "More money came after its late money had been handled." in element_texts(response, "ic-event")[0]
+    assert "Deliver, or return the money, then mark it as handled." in element_texts(response, "ic-state")[0]
+    assert "More was paid after its late payment was handled." in element_texts(response, "ic-event")[0]
     again = clerk.post(invoice_url(invoice, "handled"), {"note": "the rest too", "seen": "overpaid"})
-    assert shown_messages(again) == [("success", f"{invoice}: Its late money was marked as handled.")]
+    assert shown_messages(again) == [("success", f"{invoice}: Its late payment was marked as handled.")]
     assert [row[:3] for row in log(invoice)] == [
         ("paid", "paid", "handled"),
         ("paid", "overpaid", "observed"),
@@ -483,7 +491,7 @@ def test_money_that_came_while_the_page_was_open_is_not_handled_unseen(shop, cle
     stored(invoice).observe_status("overpaid")
     response = clerk.post(invoice_url(invoice, "handled"), {"note": "paid back", "seen": seen})
     assert shown_messages(response) == [
-        ("warning", f"{invoice}: The invoice has changed since you looked at it: look again.")
+        ("warning", f"{invoice}: The invoice has changed since you opened it. Look at it again.")
     ]
     assert stored(invoice).paid_after_cancel_handled_at is None
     assert entries(invoice) == []
@@ -503,7 +511,7 @@ def test_a_note_is_required(shop, clerk):
 
 def test_money_that_is_not_late_is_not_handled(shop, clerk):
     invoice = make_invoice("paid")
-    assert element_texts(clerk.get(invoice_url(invoice, "handled")), "title")[0].startswith("Nothing to handle")
+    assert element_texts(clerk.get(invoice_url(invoice, "handled")), "title")[0].startswith("No late payment to handle")
     [(level, _text)] = shown_messages(clerk.post(invoice_url(invoice, "handled"), {"note": "x"}))
     assert level == "warning"
     assert entries(invoice) == []
@@ -536,7 +544,7 @@ def test_a_pause_is_obeyed_and_said(shop, clerk):
     invoice = make_invoice()
     [(level, text)] = shown_messages(clerk.post(invoice_url(invoice, "cancel"), {"reason": ""}))
     assert level == "warning"
-    assert text == f"{invoice}: Scripted provider is paused after trouble; nothing was sent."
+    assert text == f"{invoice}: Scripted provider is paused after failed requests; nothing was sent."
     assert stored(invoice).status == "created"
     assert log(invoice) == []
     assert shop.cancel_count == 0

@@ -111,10 +111,10 @@ def test_the_pages_work_in_another_skin(skin, package):
     assert seen == {
         "list": [200, "1 in doubt (0 min)"],
         "change": [200, "it may or may not be canceled."],
-        "history": [200, "begins to cancel"],
+        "history": [200, "cancellation started"],
         "add": [200, "external_id"],
         "cancel": [200, "Take me back"],
-        "resolve": [200, "The provider&#x27;s cabinet shows it paid"],
+        "resolve": [200, "Status in the provider&#x27;s dashboard"],
         "check": [302, "canceled"],
     }
 

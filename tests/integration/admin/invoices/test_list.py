@@ -23,7 +23,7 @@ from tests.support.invoice_pages import changelist_url
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
-UNATTENDED = "Nothing is checking invoices in doubt: schedule reconcile_invoices, or use Check with provider."
+UNATTENDED = "Invoices in doubt are not checked. Schedule reconcile_invoices, or use Check with provider."
 
 
 def beat(ago=timedelta(), alias="shop"):
@@ -58,8 +58,8 @@ def test_the_strip_counts_what_needs_attention_and_leads_to_it(shop, clerk):
     make_invoice("paid_after_cancel").mark_handled(actor="ada", note="paid back")
     response = clerk.get(changelist_url())
     assert element_texts(response, "ic-items") == [
-        "2 in doubt (oldest 3 h) 1 left behind while it was being canceled "
-        "2 requested cancellations wait (oldest 2 h) 1 paid after cancellation"
+        "2 in doubt (oldest 3 h) 1 cancellation interrupted "
+        "2 requested cancellations are waiting (oldest 2 h) 1 paid after cancellation"
     ]
     wanted = {"in_doubt": doubts, "abandoned": [left], "waiting": waiting, "paid_after_cancel": [late]}
     for need, invoices in wanted.items():
@@ -116,7 +116,7 @@ def test_each_provider_in_doubt_has_to_be_checked(settings, clerk):
     assert element_texts(clerk.get(changelist_url()), "ic-amber") == []
     make_invoice("in_doubt", provider="kiosk")
     assert element_texts(clerk.get(changelist_url()), "ic-amber") == [
-        "Nothing is checking invoices in doubt (kiosk (Scripted provider)): schedule reconcile_invoices, "
+        "Invoices in doubt are not checked (kiosk (Scripted provider)). Schedule reconcile_invoices, "
         "or use Check with provider."
     ]
 
@@ -148,7 +148,7 @@ def test_three_at_most_of_those_unattended_are_named(settings, clerk, unattended
     accounts(settings, "shop", *unattended)
     beat(alias="shop")
     [line] = element_texts(clerk.get(changelist_url()), "ic-amber")
-    assert line.startswith(f"Nothing is checking invoices in doubt ({named}): ")
+    assert line.startswith(f"Invoices in doubt are not checked ({named}). ")
 
 
 def account(alias):
@@ -182,7 +182,7 @@ def test_a_paused_provider_is_in_the_strip_until_the_pause_is_over(shop, clerk):
     state = ProviderState.objects.create(alias="shop", paused_until=utc_now() + HOUR, pause_code="rate_limited")
     [line] = element_texts(clerk.get(changelist_url()), "ic-amber")
     assert line.startswith("Scripted provider is paused until ")
-    assert line.endswith(": Scripted provider asks to send fewer requests; try again later.")
+    assert line.endswith(": Scripted provider asks for fewer requests; try again later.")
     ProviderState.objects.filter(pk=state.pk).update(paused_until=utc_now())
     assert element_texts(clerk.get(changelist_url()), "ic-attention") == []
 

@@ -66,7 +66,7 @@ def test_the_page_shows_the_status_and_offers_nothing(shop, boss, newer):
 def test_no_page_asks_about_it_and_no_click_sends_anything(shop, boss, newer, name):
     response = boss.get(invoice_url(newer, name))
     assert element_texts(response, "ic-remark") == [
-        "Its status was written by a newer version of this app, which must handle it."
+        "Its status was written by a newer version of this app. Use that version."
     ]
     assert "submit" not in element_texts(response, "ic-ask")[0]
     before = stored(newer)

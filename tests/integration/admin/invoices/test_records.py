@@ -179,8 +179,8 @@ def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
     lines = [line.split(" ", 1)[1] for line in element_texts(clerk.get(invoice_url(invoice)), "ic-event")]
     assert lines == [
         f"{name} (admin): Scripted provider reported: Paid Paid",
-        f"{name} (admin): cancel sent, no answer after 1 ms too old In doubt",
-        f"{name} (admin): begins to cancel at Scripted provider too old Being canceled",
+        f"{name} (admin): cancel request sent, no answer after 1 ms too old In doubt",
+        f"{name} (admin): cancellation started at Scripted provider too old Being canceled",
     ]
     details = element_texts(clerk.get(invoice_url(invoice)), "details")
     assert any("no_answer" in text and "502" in text and "bad gateway" in text for text in details)
@@ -193,11 +193,11 @@ def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
 @pytest.mark.parametrize(
     ("reply", "label"),
     [
-        (ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message="ConnectionResetError"), "The fault"),
-        (ProviderReply(Outcome.NOT_PROCESSED, "unreachable", provider_message="ConnectTimeout"), "The fault"),
-        (ProviderReply(Outcome.IN_DOUBT, "adapter_error", provider_message="TypeError"), "The fault"),
-        (ProviderReply(Outcome.IN_DOUBT, "no_answer", http_status=502, provider_message="?"), "The provider's words"),
-        (ProviderReply(Outcome.REFUSED, "provider_refused", provider_message="no"), "The provider's words"),
+        (ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message="ConnectionResetError"), "Error message"),
+        (ProviderReply(Outcome.NOT_PROCESSED, "unreachable", provider_message="ConnectTimeout"), "Error message"),
+        (ProviderReply(Outcome.IN_DOUBT, "adapter_error", provider_message="TypeError"), "Error message"),
+        (ProviderReply(Outcome.IN_DOUBT, "no_answer", http_status=502, provider_message="?"), "Provider's message"),
+        (ProviderReply(Outcome.REFUSED, "provider_refused", provider_message="no"), "Provider's message"),
     ],
     ids=["no answer", "unreachable", "a bug of ours", "bad gateway", "refused"],
 )
@@ -236,8 +236,8 @@ def test_the_timeline_leads_to_the_bulk_operation(shop, clerk):
 STORIES = {
     "created": [],
     "requested": ["(on commit): Its cancellation was requested."],
-    "refused": ["(API): cancel sent, refused after 0.1 s Open"],
-    "canceled": ["(API): cancel sent, confirmed after 0.1 s Canceled"],
+    "refused": ["(API): cancel request sent, refused after 0.1 s Open"],
+    "canceled": ["(API): cancel request sent, confirmed after 0.1 s Canceled"],
     "expired": ["(webhook): Scripted provider reported: Expired Expired"],
 }
 
@@ -245,7 +245,7 @@ STORIES = {
 @pytest.mark.parametrize("story", STORIES)
 def test_an_event_is_told_by_its_kind(shop, clerk, story):
     lines = element_texts(clerk.get(invoice_url(make_invoice(story))), "ic-event")
-    assert [line.split("make_invoice ", 1)[1] for line in lines if "begins" not in line] == STORIES[story]
+    assert [line.split("make_invoice ", 1)[1] for line in lines if "cancellation started" not in line] == STORIES[story]
 
 
 def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, clerk):
@@ -253,12 +253,12 @@ def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, clerk):
     clerk.post(invoice_url(invoice, "handled"), {"note": "paid back"})
     response = clerk.get(invoice_url(invoice, "history"))
     assert [line.split(": ", 1)[1] for line in element_texts(response, "ic-event")] == [
-        "Its late money was marked as handled. paid back",
+        "Its late payment was marked as handled. paid back",
         "Scripted provider reported: Paid Paid",
-        "cancel sent, confirmed after 0.1 s Canceled",
-        "begins to cancel at Scripted provider Being canceled",
+        "cancel request sent, confirmed after 0.1 s Canceled",
+        "cancellation started at Scripted provider Being canceled",
     ]
-    assert "Its late money was marked as handled. paid back" in element_texts(response, "td")
+    assert "Its late payment was marked as handled. paid back" in element_texts(response, "td")
 
 
 def test_a_long_history_is_cut_on_the_page_and_whole_in_the_history(shop, clerk):
@@ -275,7 +275,7 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
 def test_nothing_that_anybody_says_is_html(shop, clerk):
-    """The provider's words, the reason, the reference, a status nobody knows: text, wherever they are shown."""
+    """Provider's message, the reason, the reference, a status nobody knows: text, wherever they are shown."""
     shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message=EVIL))
     invoice = make_invoice(reference=EVIL, currency="<b>", amount="1")
     clerk.post(invoice_url(invoice, "cancel"), {"reason": EVIL})

@@ -18,27 +18,30 @@ from tests.support.invoices import stored
 
 pytestmark = pytest.mark.django_db
 
-CANCEL, CHECK, RESOLVE, HANDLED = "Cancel", "Check with provider", "Resolve …", "Mark as handled"
-WITHDRAW = "Withdraw request …"
+CANCEL, CHECK, RESOLVE, HANDLED = "Cancel", "Check with provider", "Resolve…", "Mark as handled"
+WITHDRAW = "Withdraw request…"
 
 CANNOT = "Cannot cancel this invoice. "
-FIRST_FIND_OUT = f"{CANNOT}It is in doubt whether an earlier cancel happened; reconcile will tell."
+FIRST_FIND_OUT = (
+    f"{CANNOT}It is in doubt: an earlier cancel request may have been carried out. Reconcile will check it."
+)
 MAY_NOT = "Your account does not have the permission to cancel this invoice."
 STATES = {
-    "created": ("Open since 12:00: no payment has been seen.", [CANCEL, CHECK], []),
+    "created": ("Open since 12:00. No payment received.", [CANCEL, CHECK], []),
     "requested": (
-        "Open. Its cancellation was requested by make_invoice at 12:00; reconcile_invoices tries it from 12:01 on.",
+        "Open. Cancellation requested by make_invoice at 12:00; reconcile_invoices tries it after 12:01.",
         [CANCEL, CHECK, WITHDRAW],
         [],
     ),
     "refused": ("Open. At 12:00 Scripted provider refused to cancel it.", [CANCEL, CHECK], []),
     "canceling": (
-        "Being canceled since 12:00: Scripted provider is being asked right now.",
+        "Being canceled since 12:00. The request to Scripted provider is in flight.",
         [],
-        [f"{CANNOT}It is being canceled right now."],
+        [f"{CANNOT}It is being canceled now."],
     ),
     "abandoned": (
-        "Left behind at 11:53. The process that was canceling it is gone: it may or may not be canceled.",
+        "Cancellation interrupted; it began at 11:53. "
+        "The process that was canceling it has ended: it may or may not be canceled.",
         [CHECK, RESOLVE],
         [FIRST_FIND_OUT],
     ),
@@ -48,35 +51,35 @@ STATES = {
         [FIRST_FIND_OUT],
     ),
     "canceled": (
-        "Canceled at 12:00: Scripted provider confirmed it.",
+        "Canceled at 12:00. Scripted provider confirmed it.",
         [CHECK],
         [f"{CANNOT}It was already canceled."],
     ),
     "partially_paid": (
-        "Partially paid, as we learned at 12:00: it holds money, less than asked for.",
+        "Partially paid (recorded at 12:00). Less than the amount of the invoice was received.",
         [CHECK],
-        [f"{CANNOT}It holds money."],
+        [f"{CANNOT}A payment was received for it."],
     ),
-    "paid": ("Paid, as we learned at 12:00.", [CHECK], [f"{CANNOT}It holds money."]),
+    "paid": ("Paid (recorded at 12:00).", [CHECK], [f"{CANNOT}A payment was received for it."]),
     "overpaid": (
-        "Overpaid, as we learned at 12:00: it holds more money than asked for.",
+        "Overpaid (recorded at 12:00). More than the amount of the invoice was received.",
         [CHECK],
-        [f"{CANNOT}It holds money."],
+        [f"{CANNOT}A payment was received for it."],
     ),
     "expired": (
-        "Expired: Scripted provider closed it, as we learned at 12:00.",
+        "Expired. Scripted provider closed it (recorded at 12:00).",
         [CHECK],
-        [f"{CANNOT}It is closed already: expired or failed."],
+        [f"{CANNOT}It is already closed: it expired, or its payment failed."],
     ),
     "failed": (
-        "Payment failed: Scripted provider closed it, as we learned at 12:00.",
+        "Payment failed. Scripted provider closed it (recorded at 12:00).",
         [CHECK],
-        [f"{CANNOT}It is closed already: expired or failed."],
+        [f"{CANNOT}It is already closed: it expired, or its payment failed."],
     ),
     "paid_after_cancel": (
-        "Paid although it was canceled, as we learned at 12:00. It holds a customer's money:",
+        "Paid after cancellation (recorded at 12:00). Deliver, or return the customer's money,",
         [HANDLED, CHECK],
-        [f"{CANNOT}It holds money."],
+        [f"{CANNOT}A payment was received for it."],
     ),
 }
 
@@ -122,11 +125,11 @@ def test_a_day_later_the_sentence_names_the_date(shop, clerk, noon):
     ("answer", "sentence"),
     [
         ("unreadable_answer", "The answer of Scripted provider could not be read: it may or may not be canceled."),
-        ("provider_error", "Scripted provider failed while it was asked: it may or may not be canceled."),
+        ("provider_error", "Scripted provider failed during the request: it may or may not be canceled."),
         ("redirected", "Scripted provider redirected the request: check base_url. It may or may not be canceled."),
         (
             "a_code_of_its_own",
-            "The answer of Scripted provider does not tell what it did: it may or may not be canceled.",
+            "The answer of Scripted provider is unclear: it may or may not be canceled.",
         ),
     ],
 )
@@ -146,8 +149,8 @@ def test_a_doubt_says_what_went_wrong(shop, clerk, answer, sentence):
 @pytest.mark.parametrize(
     ("cancel_answer", "sentence"),
     [
-        ("bad_credentials", "The last try was at 12:00: Scripted provider rejected our credentials."),
-        ("not_found", "The last try was at 12:00: Scripted provider does not know this invoice."),
+        ("bad_credentials", "Last try at 12:00: Scripted provider rejected our credentials."),
+        ("not_found", "Last try at 12:00: Scripted provider did not find this invoice."),
     ],
 )
 def test_a_requested_cancellation_that_did_not_succeed_is_shown_with_the_reason(shop, clerk, cancel_answer, sentence):
@@ -156,8 +159,7 @@ def test_a_requested_cancellation_that_did_not_succeed_is_shown_with_the_reason(
     cancel_requested(requested_by(invoice, "the till"))
     [state] = element_texts(clerk.get(invoice_url(invoice)), "ic-state")
     assert state == (
-        "Open. Its cancellation was requested by the till at 12:00; reconcile_invoices tries it from 12:01 on. "
-        + sentence
+        "Open. Cancellation requested by the till at 12:00; reconcile_invoices tries it after 12:01. " + sentence
     )
     assert stored(invoice).status == "created"
     assert shop.cancel_count == 1
@@ -172,7 +174,7 @@ def test_a_doubt_names_who_requested_the_cancellation(shop, clerk, name, actor, 
     for _ in range(MAX_EVENTS + 5):  # so many that the request is not among the latest rows
         invoice.observe_status(provider_status="frozen")
     [state] = element_texts(clerk.get(invoice_url(invoice, name)), "ic-state")
-    assert state.endswith(f"may or may not be canceled. Its cancellation was requested {by}at 12:00.")
+    assert state.endswith(f"may or may not be canceled. Cancellation requested {by}at 12:00.")
     assert shop.cancel_count == 1
 
 
@@ -180,7 +182,7 @@ def test_a_claim_for_a_request_names_who_requested_it(shop, clerk):
     invoice = requested_by(make_invoice(), "the till")
     list(invoice._writer.claim_requested([invoice], is_try=True))
     [state] = element_texts(clerk.get(invoice_url(invoice)), "ic-state")
-    assert state.endswith("is being asked right now. Its cancellation was requested by the till at 12:00.")
+    assert state.endswith("is in flight. Cancellation requested by the till at 12:00.")
 
 
 def test_a_paused_provider_is_why_there_is_no_button(shop, clerk):
@@ -208,7 +210,7 @@ def test_a_provider_that_is_not_configured_is_why_there_is_no_button(shop, clerk
     response = clerk.get(invoice_url(invoice))
     assert offered(response) == []
     assert element_texts(response, "ic-remark")[0].startswith(
-        f"{CANNOT}It cannot be asked for: No provider 'shop' is configured"
+        f"{CANNOT}No request can be sent for it: No provider 'shop' is configured"
     )
 
 

@@ -166,7 +166,7 @@ STORED = {"cancel": "cancel", "repeat": "check", "resolve": "resolve"}
 BUTTONS = {
     "cancel": ("cancel", "Cancel"),
     "repeat": ("check", "Check with provider"),
-    "resolve": ("resolve", "Resolve …"),
+    "resolve": ("resolve", "Resolve…"),
     "handled": ("handled", "Mark as handled"),
 }
 """The page of an invoice that does it, and the label of its button."""

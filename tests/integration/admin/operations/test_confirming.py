@@ -44,8 +44,9 @@ def test_the_page_says_which_will_not_be_canceled_and_why(scripted_provider, bro
     shown = page_text(browser.get(operation_url(choose(browser, chosen))))
     assert "<h1>Cancel 1 invoice?</h1>" in shown
     assert (
-        "19 invoices will not be canceled, because: 13 in doubt · 2 hold money · 1 being canceled now · "
-        "1 expired or failed · 1 already canceled · 1 with a provider that is not configured, or with an invalid id"
+        "19 invoices will not be canceled. Reasons: 13 in doubt · 2 with payments · 1 being canceled now · "
+        "1 expired or with a failed payment · 1 already canceled · "
+        "1 with a provider that is not configured, or with an invalid id"
     ) in shown
     assert shown.count('<details class="bo-refused">') == 1
     assert '<details class="bo-refused" open' not in shown
@@ -100,7 +101,7 @@ def test_confirming_starts_it_and_is_logged_once(scripted_provider, browser, cle
     assert entry.user == clerk
     assert entry.action_flag == CHANGE
     assert entry.object_id == str(draft.pk)
-    assert entry.get_change_message() == "Started to cancel 3 invoices."
+    assert entry.get_change_message() == "Started the cancellation of 3 invoices."
     assert scripted_provider.cancel_count == 0
 
 
@@ -132,7 +133,7 @@ def test_those_in_doubt_can_be_checked_first(scripted_provider, browser, invoice
     first, second = invoices(2)
     set_columns(first, status="in_doubt")
     draft = choose(browser, [first, second])
-    assert "Check those in doubt first" in page_text(browser.get(operation_url(draft)))
+    assert "Check the invoices in doubt first" in page_text(browser.get(operation_url(draft)))
     answer = browser.post(operation_url(draft, "again"), {"code": "in_doubt"})
     made = BulkOperation.objects.exclude(pk=draft.pk).get()
     assert answer.headers["Location"] == operation_url(made)
@@ -151,7 +152,7 @@ def test_a_check_needs_no_confirmation(scripted_provider, browser, clerk, invoic
     made = choose(browser, invoices(2), "check_selected_invoices")
     assert made.progress == "running"
     assert made.trigger == "admin"
-    assert LogEntry.objects.get().get_change_message() == "Started to check 2 invoices."
+    assert LogEntry.objects.get().get_change_message() == "Started the check of 2 invoices."
     assert scripted_provider.cancel_count == 0
     assert scripted_provider.lookup_count == 0
 
@@ -164,8 +165,8 @@ def test_a_check_that_repeats_the_cancel_is_confirmed(scripted_provider, browser
     shown = page_text(browser.get(operation_url(made)))
     assert made.progress == "draft"
     assert "<h1>Check 1 invoice?</h1>" in shown
-    assert "Checking repeats the cancel there" in shown
-    assert "1 at a provider that cannot be asked" in shown
+    assert "A check repeats the cancel request for its invoices in doubt." in shown
+    assert "1 at a provider without a status lookup" in shown
     browser.post(operation_url(made, "confirm"))
     made.refresh_from_db()
     assert made.progress == "running"
@@ -211,7 +212,7 @@ def test_resolve_says_that_requested_cancellations_are_sent_again(
     if is_requested:
         set_columns(chosen[1], cancel_requested_at=utc_now())
     shown = page_text(judges_browser.get(operation_url(choose(judges_browser, chosen, "resolve_selected_invoices"))))
-    assert ("their cancel requests are sent again." in shown) is is_requested
+    assert ("the cancel requests are sent again." in shown) is is_requested
     assert scripted_provider.cancel_count == 0
 
 
@@ -219,7 +220,10 @@ def test_what_is_wrong_with_the_decision_is_read_out_with_it(scripted_provider, 
     draft = choose(judges_browser, doubtful(2, invoices), "resolve_selected_invoices")
     shown = page_text(judges_browser.post(operation_url(draft, "confirm"), {"reason": "seen"}))
     assert 'id="id_decision_error"' in shown
-    assert '<fieldset aria-describedby="id_decision_error"><legend>Decision</legend>' in shown
+    assert (
+        '<fieldset aria-describedby="id_decision_error"><legend>Status in the provider&#x27;s dashboard</legend>'
+        in shown
+    )
     assert scripted_provider.cancel_count == 0
 
 

@@ -19,7 +19,7 @@ from tests.support.users import client_of, user_with
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DRIVES = "This page is doing the work: closing it pauses, nothing is lost."
+DRIVES = "This page does the work. If you close it, the operation pauses; nothing is lost."
 dispatched: list[str] = []
 
 
@@ -68,13 +68,13 @@ def test_the_page_drives_slices_until_all_is_done(scripted_provider, browser, ru
     shown = page_text(browser.get(operation_url(operation)))
     assert DRIVES in shown
     assert 'data-mode="drive"' in shown
-    assert "<title>0% · Cancel 5 invoices" in shown
+    assert "<title>0% · Cancellation of 5 invoices" in shown
     assert 'max="5" value="0"' in shown
     seen = [run_slice(browser, operation) for _slice in range(3)]
     assert [(now["done"], now["total"], now["tab_title"]) for now in seen] == [
-        (2, 5, "40% · Cancel 5 invoices"),
-        (4, 5, "80% · Cancel 5 invoices"),
-        (5, 5, "Cancel 5 invoices"),
+        (2, 5, "40% · Cancellation of 5 invoices"),
+        (4, 5, "80% · Cancellation of 5 invoices"),
+        (5, 5, "Cancellation of 5 invoices"),
     ]
     assert [now["state"] for now in seen] == ["running drive stop", "running drive stop", "finished  "]
     assert seen[1]["counts"] == [
@@ -88,7 +88,7 @@ def test_without_javascript_the_button_does_a_slice(scripted_provider, browser, 
     operation = running(3)
     shown = page_text(browser.get(operation_url(operation)))
     assert operation_url(operation, "run") in shown
-    assert "<noscript><p>JavaScript is off: this page does a part of the work with each click on Continue." in shown
+    assert "<noscript><p>JavaScript is off. Each click on Continue does a part of the work." in shown
     answer = browser.post(operation_url(operation, "run"))
     assert answer.status_code == 302
     assert answer.headers["Location"] == operation_url(operation)
@@ -213,7 +213,7 @@ def test_stopping_says_that_what_is_under_way_is_still_answered(
     scripted_provider.before_send = meanwhile
     run_slice(browser, operation)
     [(shown, now)] = stopping
-    assert "Stopping: no more is sent; what is under way is still answered." in shown
+    assert "Stopping. No more requests are sent; requests in flight are completed." in shown
     assert "not tried and" not in shown
     assert "By reason" not in shown
     assert '<script src="/static/invoice_cancel' in shown
@@ -232,16 +232,16 @@ def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_
     said = poll_progress(browser, operation)["sentence"]
     assert said == (
         "Stopped. 1 invoice was not tried and is unchanged. "
-        "2 invoices were in hand: what became of them is not known yet."
+        "2 invoices were in progress; their results are not known yet."
     )
     shown = browser.get(operation_url(operation))
     assert [(group.count, group.text) for group in shown.context["groups"]] == [
-        ("2", "It was in hand: what became of it is not known yet."),
+        ("2", "It was in progress; its result is not known yet."),
         ("1", "It was not tried and is unchanged."),
     ]
     assert [row.reason for row in shown.context["rows"]].count("It was not tried and is unchanged.") == 1
     written = browser.get(operation_url(operation, "csv")).getvalue().decode()
-    assert written.count("It was in hand: what became of it is not known yet.") == 2
+    assert written.count("It was in progress; its result is not known yet.") == 2
     assert scripted_provider.cancel_count == 0
     assert count_statuses() == {"created": 3}
     assert count_invoices_by_log_rows() == {}
@@ -252,7 +252,7 @@ def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, browse
     operation = running(3)
     operation.items.lease(3, seconds=60)
     for now in (run_slice(browser, operation), poll_progress(browser, operation)):
-        assert now["sentence"].startswith("Another page, or one that was closed, has the rest in hand")
+        assert now["sentence"].startswith("Another page, which may be closed, has reserved the remaining invoices.")
         assert now["state"] == "running drive stop"
         assert now["wait_seconds"] == 2.0
         assert now["is_leased_elsewhere"] is True
@@ -301,7 +301,7 @@ def test_a_viewer_watches(scripted_provider, running):
     viewer = client_of(user_with("view_invoice", "view_bulkoperation"))
     shown = page_text(viewer.get(operation_url(operation)))
     assert 'data-mode="watch"' in shown
-    assert "Another page does the work, as long as it is open." in shown
+    assert "Another page does the work while it is open." in shown
     assert '<form method="post" action="/admin/invoice_cancel' not in shown
     assert viewer.get(operation_url(operation) + "?format=json").json()["state"] == "running watch "
     assert scripted_provider.cancel_count == 0
@@ -311,7 +311,7 @@ def test_with_a_dispatcher_the_page_only_looks(scripted_provider, browser, dispa
     operation = running(2)
     assert dispatcher == [str(operation.pk)]
     shown = page_text(browser.get(operation_url(operation)))
-    assert "A worker is doing the work; you can close this page." in shown
+    assert "A worker does the work. You can close this page." in shown
     assert 'data-mode="watch"' in shown
     assert run_slice(browser, operation)["done"] == 0
     assert scripted_provider.cancel_count == 0
@@ -321,7 +321,7 @@ def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, browser,
     operation = running(2)
     BulkOperation.objects.update(started_at=utc_now() - timedelta(minutes=5))
     shown = page_text(browser.get(operation_url(operation)))
-    assert "No worker has worked on it lately. 2 invoices were not tried and are unchanged." in shown
+    assert "No worker is processing this operation. 2 invoices were not tried and are unchanged." in shown
     browser.post(operation_url(operation, "continue"))
     assert dispatcher == [str(operation.pk)] * 2
     assert scripted_provider.cancel_count == 0

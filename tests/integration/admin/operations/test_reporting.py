@@ -49,7 +49,7 @@ def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported
     groups = [
         "<b>Canceled: 3</b> <span>firekassa (Scripted provider) confirmed the cancellation.",
         "<b>In doubt: 2</b> <span>No answer from firekassa (Scripted provider): it may or may not be canceled.",
-        "<b>Refused: 1</b> <span>It holds money.",
+        "<b>Refused: 1</b> <span>A payment was received for it.",
     ]
     places = [shown.index(group) for group in groups]
     assert places == sorted(places)
@@ -81,7 +81,7 @@ def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, bro
         (
             "not_processed",
             {"outcome": "not_processed", "code": "unreachable"},
-            "Continue with these",
+            "Try these again",
             "cancel",
             "draft",
         ),
@@ -175,12 +175,12 @@ def test_the_file_has_a_line_for_each_invoice(scripted_provider, browser, report
     answer = browser.get(operation_url(operation, "csv"))
     head, first, second = lines(answer)
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
-    assert head[:7] == ["Provider", "External id", "Reference", "Amount", "Currency", "Outcome then", "Code"]
+    assert head[:7] == ["Provider", "External id", "Reference", "Amount", "Currency", "Outcome", "Code"]
     assert first[2:] == [
         *("order-17", "10.00", "USD", "Canceled", "canceled"),
         *("firekassa (Scripted provider) confirmed the cancellation.", "Canceled", ""),
     ]
-    assert second[5:] == ["Refused", "has_payment", "It holds money.", "Paid", ""]
+    assert second[5:] == ["Refused", "has_payment", "A payment was received for it.", "Paid", ""]
     assert len(lines(browser.get(operation_url(operation, "csv"), {"outcome": "refused"}))) == 2
     assert scripted_provider.cancel_count == 2
 
@@ -217,7 +217,7 @@ def test_past_operations_are_listed(scripted_provider, browser, reported):
     reported("canceled", "canceled", "refused")
     answer = browser.get("/admin/invoice_cancel/bulkoperation/")
     shown = page_text(answer)
-    assert "Cancel 3 invoices</a>" in shown
+    assert "Cancellation of 3 invoices</a>" in shown
     assert "2 canceled, 3 of 3 done" in shown
     assert "Finished" in shown
 

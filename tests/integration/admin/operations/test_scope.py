@@ -175,7 +175,7 @@ def check_part_is_read_only(client, made, site):
     for name in ("csv", "confirm", "stop"):
         assert operation_url(made, name, site) not in shown.replace("data-run", ""), name
     assert 'data-mode="drive"' not in shown
-    assert "Some invoices of this operation are not visible to you" in shown
+    assert "You cannot see some invoices of this operation" in shown
     for name in ("csv", "confirm", "run", "stop", "continue"):
         assert answered(client, "post", operation_url(made, name, site)) == 403, name
 
@@ -218,7 +218,7 @@ def test_part_of_an_operation_shows_its_own_rows_and_counts(scripted_provider, c
     made.items.filter(invoice__in=visible).update(outcome="canceled", code="canceled")
     answer = client.get(operation_url(made, site=site))
     shown = page_text(answer)
-    assert "<h1>Cancel 2 invoices</h1>" in shown
+    assert "<h1>Cancellation of 2 invoices</h1>" in shown
     assert "2 of 2 canceled." in shown
     assert [row.item.invoice for row in answer.context["rows"]] == visible
     assert [(group.count, group.outcome) for group in answer.context["groups"]] == [("2", "canceled")]
@@ -227,7 +227,7 @@ def test_part_of_an_operation_shows_its_own_rows_and_counts(scripted_provider, c
     assert not any(each.external_id in shown for each in hidden)
     listed = client.get(reverse(f"{site}:invoice_cancel_bulkoperation_changelist"))
     assert "2 canceled, 2 of 2 done" in page_text(listed)
-    assert "Cancel 2 invoices" in page_text(listed)
+    assert "Cancellation of 2 invoices" in page_text(listed)
     history = reverse(f"{site}:invoice_cancel_bulkoperation_history", args=[made.pk])
     assert client.get(history).status_code == 403
     assert requests_sent(scripted_provider) == (0, 0)
