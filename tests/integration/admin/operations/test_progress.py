@@ -290,7 +290,8 @@ def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, br
     )
     assert 200 < now["wait_seconds"] <= 300
     shown = page_text(browser.get(operation_url(operation)))
-    assert "Not processed: firekassa (Scripted provider) rejected our credentials." in shown
+    count = scripted_provider.cancel_count
+    assert f"Not processed: {count}</b> <span>firekassa (Scripted provider) rejected our credentials.</span>" in shown
     assert 0 < scripted_provider.cancel_count < 40
     assert count_statuses() == {"created": 40}
     assert count_answers() == {"bad_credentials": scripted_provider.cancel_count}
