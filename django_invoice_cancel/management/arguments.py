@@ -32,7 +32,9 @@ def age(text: str) -> timedelta:
     """Parse ``90s``, ``45m``, ``36h``, ``2d`` or ``1w``."""
     match = re.fullmatch(r"(\d{1,4})([smhdw])", text)
     if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an age: write 90s, 45m, 36h, 2d or 1w.")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a valid age. Use a number with a unit, such as 90s, 45m, 36h, 2d or 1w."
+        )
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
@@ -43,7 +45,9 @@ def moment(text: str) -> datetime:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     except OverflowError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time: it is outside of the calendar.") from error
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a valid time: it is outside the supported range of dates."
+        ) from error
 
 
 def reason(text: str) -> str:
@@ -87,11 +91,13 @@ def read_texts(options: dict[str, Any], **readers: Callable[[str], Any]) -> None
 def add_output_arguments(parser: CommandParser) -> None:
     """Add the arguments that both bulk commands accept."""
     parser.add_argument(
-        "--database", choices=tuple(connections), help="alias of the invoices' database (else the router decides)"
+        "--database", choices=tuple(connections), help="alias of the invoices' database (default: the router decides)"
     )
-    parser.add_argument("--limit", type=number_in(COMMAND_LIMIT), metavar="N", help="at most this many invoices")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done; send and write nothing")
-    parser.add_argument("--format", choices=("table", "jsonl"), default="table", help="jsonl: one result a line")
+    parser.add_argument("--limit", type=number_in(COMMAND_LIMIT), metavar="N", help="process at most N invoices")
+    parser.add_argument("--dry-run", action="store_true", help="show the actions without sending or writing")
+    parser.add_argument(
+        "--format", choices=("table", "jsonl"), default="table", help="jsonl: one JSON object per invoice"
+    )
 
 
 def check_numbers(options: dict[str, Any], **ranges: NumberRange) -> None:
@@ -152,7 +158,7 @@ def keys_of(invoices: Any, provider: str, external_ids: Iterable[tuple[str, str]
     if wrong:
         more = [f"... and {len(wrong) - MAX_LISTED:,} more"] if len(wrong) > MAX_LISTED else []
         shown = "\n".join(f"  {line}" for line in wrong[:MAX_LISTED] + more)
-        raise CommandError(f"Nothing was sent. Not registered with {provider!r}:\n{shown}")
+        raise CommandError(f"Nothing was sent. These ids are not registered for provider {provider!r}:\n{shown}")
     return sorted(keys)
 
 

@@ -169,7 +169,9 @@ class ReportingCommand(BaseCommand):
         lost_by = options["stdout"].lost_by or options["stderr"].lost_by
         # A dry run does no work. A reader that exits early has read enough of it.
         if lost_by is not None and not (options.get("dry_run") and isinstance(lost_by, BrokenPipeError)):
-            raise CommandError(f"Done, not reported: {reason_of(lost_by)}.", returncode=NOT_REPORTED)
+            raise CommandError(
+                f"All work is done, but the output could not be written: {reason_of(lost_by)}.", returncode=NOT_REPORTED
+            )
         return result
 
 

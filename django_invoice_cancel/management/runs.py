@@ -39,7 +39,7 @@ _UNKNOWN_LIMIT = 10
 """An account that reports this many unknown invoices, and no known one, probably belongs to another project."""
 _MAX_REASONS = 5
 _STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WARNING", "not_processed": "WARNING"}
-_NO_LOOKUP_HINT = "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
+_NO_LOOKUP_HINT = "Do not cancel them again. Run reconcile_invoices --resubmit, or resolve them in the admin."
 _WIDTH = 100
 _EXAMPLES = 3
 
@@ -143,20 +143,22 @@ class RunSummary:
         why = []
         if is_interrupted:
             lost_by = self._lost_by() if self.as_jsonl else None
-            because = f": the results cannot be written ({reason_of(lost_by)})" if lost_by else ""
-            why.append(f"Interrupted{because}. What was in flight is recorded; the rest is unchanged.")
-        left_to_people = self._count_doubts_without_lookup()
-        if in_doubt := self.outcomes[Outcome.IN_DOUBT] - left_to_people:
-            why.append(f"{in_doubt:,} in doubt. {if_in_doubt}")
-        if left_to_people:
-            why.append(f"{left_to_people:,} in doubt at a provider that cannot be asked. {_NO_LOOKUP_HINT}")
+            because = f", because the results cannot be written ({reason_of(lost_by)})" if lost_by else ""
+            why.append(f"Interrupted{because}. Requests in flight are recorded; all other invoices are unchanged.")
+        without_lookup = self._count_doubts_without_lookup()
+        if in_doubt := self.outcomes[Outcome.IN_DOUBT] - without_lookup:
+            why.append(f"In doubt: {in_doubt:,}. {if_in_doubt}")
+        if without_lookup:
+            why.append(f"In doubt, at a provider without a status lookup: {without_lookup:,}. {_NO_LOOKUP_HINT}")
         if self.not_recorded:
-            why.append(f"{self.not_recorded:,} not recorded: reconcile_invoices repairs that.")
+            why.append(
+                f"Answers that could not be recorded: {self.not_recorded:,}. Run reconcile_invoices to record them."
+            )
         why += self._not_tried(reported)
         for alias in self._unknown_accounts():
             why.append(
-                f"{alias!r} does not know any of {self.unknown[alias]:,} invoices: check its base_url, and that its "
-                "credentials are those of the project that issued these invoices."
+                f"{alias!r} knows none of these {self.unknown[alias]:,} invoices. Check its base_url, and check that "
+                "its credentials belong to the project that issued them."
             )
         if code and not why:
             nowhere: Any = Stream(None)
@@ -171,7 +173,7 @@ class RunSummary:
             return []
         count = sum(line.count for _, line in lines)
         return [
-            f"{count:,} not tried or not processed: unchanged. Run the command again later.",
+            f"Not tried or not processed, and unchanged: {count:,}. Run the command again later.",
             *(f"{alias}: {line.message}" for alias, line in lines[:_MAX_REASONS]),
         ]
 
@@ -232,7 +234,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
         for known in earlier:
             signal.signal(known, _second_signal())
         with suppress(OSError):  # the reader may have received the signal too, or the terminal is closed
-            os.write(2, b"\nStopping: what is in flight is recorded first. Once more ends at once.\n")
+            os.write(2, b"\nStopping after the requests in flight are recorded. A second signal stops immediately.\n")
 
     for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if wanted != signal.SIGHUP or signal.getsignal(wanted) != signal.SIG_IGN:

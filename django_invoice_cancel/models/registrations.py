@@ -120,7 +120,7 @@ def _instant(name: str, value: Any) -> datetime:
             value = parse_time(value)
     if not isinstance(value, datetime):
         raise ValidationError(
-            {name: f"{_shown(value)} is not a time: pass a datetime, or a text as isoformat() makes it."}
+            {name: f"{_shown(value)} is not a valid time. Pass a datetime, or a string in the format of isoformat()."}
         )
     try:
         displayable(value)

@@ -27,7 +27,7 @@ def parse_time(text: str) -> datetime:
     except ValueError:  # valid syntax, but the day or hour does not exist
         when = None
     if when is None:
-        raise ValueError(f"{text[:40]!r} is not a time: write 2026-01-31 or 2026-01-31T23:59:59+03:00.")
+        raise ValueError(f"{text[:40]!r} is not a valid time. Use for example 2026-01-31 or 2026-01-31T23:59:59+03:00.")
     return when
 
 

@@ -198,5 +198,5 @@ def test_resolver_returns_its_accounts(reader, settings, monkeypatch):
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": "shop_accounts.account"}
 
     assert registry.get_provider("shop-17").verbose_name == "FireKassa"
-    with pytest.raises(ImproperlyConfigured, match=r"No provider .nobody. is configured"):
+    with pytest.raises(ImproperlyConfigured, match=r"Provider .nobody. is not configured"):
         registry.get_provider("nobody")

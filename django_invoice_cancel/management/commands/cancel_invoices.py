@@ -42,40 +42,52 @@ _SELECTORS = ("external_ids", "from_file", "provider", "older_than", "expires_be
 
 
 class Command(ReportingCommand):
-    help = "Cancel invoices at their providers. Needs a selector or --all; asks before it sends."
+    help = (
+        "Cancel invoices at their providers. Requires a selector or --all, and asks for confirmation before it sends."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "external_ids", nargs="*", metavar="EXTERNAL_ID", help="the provider's ids (needs --provider)"
+            "external_ids",
+            nargs="*",
+            metavar="EXTERNAL_ID",
+            help="ids of invoices at the provider (requires --provider)",
         )
         parser.add_argument(
             "--from-file",
             metavar="FILE",
-            help="ids, one a line, or a file as register_invoices reads it; - for stdin (needs --noinput)",
+            help="file with one id per line, or CSV file as for register_invoices; - for stdin (requires --noinput)",
         )
         parser.add_argument("--provider", metavar="ALIAS", help="only invoices of this provider")
-        parser.add_argument("--older-than", type=age, metavar="AGE", help="issued longer ago than: 45m, 36h, 2d, 1w")
-        parser.add_argument("--expires-before", type=moment, metavar="TIME", help="expiring before this time")
+        parser.add_argument(
+            "--older-than", type=age, metavar="AGE", help="unpaid invoices older than AGE, such as 45m, 36h, 2d or 1w"
+        )
+        parser.add_argument(
+            "--expires-before", type=moment, metavar="TIME", help="unpaid invoices that expire before TIME"
+        )
         parser.add_argument(
             "--requested",
             action="store_true",
-            help="those that cancel_on_commit requested, due or not; logged under those who requested it",
+            help="invoices with a request from cancel_on_commit, due or not; the log keeps the user of the request",
         )
-        parser.add_argument("--include-refused", action="store_true", help="also those that were refused before")
-        parser.add_argument("--all", action="store_true", help="every open invoice but those refused before")
+        parser.add_argument("--include-refused", action="store_true", help="include invoices that were refused before")
+        parser.add_argument("--all", action="store_true", help="all open invoices, except those refused before")
         parser.add_argument(
-            "--concurrency", type=number_in(CONCURRENCY), metavar="N", help="requests in flight, for each provider"
+            "--concurrency",
+            type=number_in(CONCURRENCY),
+            metavar="N",
+            help="maximum number of requests in flight per provider",
         )
         parser.add_argument(
-            "--rate", type=number_in(RATE), metavar="N", help="requests a second, shared by all processes"
+            "--rate", type=number_in(RATE), metavar="N", help="maximum requests per second, over all processes"
         )
-        parser.add_argument("--reason", type=reason, default="", help="why; kept in the log of each invoice")
-        parser.add_argument("--actor", metavar="NAME", help="who; a user's name, or any label")
-        parser.add_argument("--noinput", "--no-input", action="store_true", help="do not ask")
+        parser.add_argument("--reason", type=reason, default="", help="reason, stored in the log of each invoice")
+        parser.add_argument("--actor", metavar="NAME", help="name of the user who cancels, or any label")
+        parser.add_argument("--noinput", "--no-input", action="store_true", help="do not ask for confirmation")
         parser.add_argument(
             "--background",
             action="store_true",
-            help="store it as a bulk operation, for workers or run_bulk_operations; print its id",
+            help="store the selection as a bulk operation for workers or run_bulk_operations, and print its id",
         )
         add_output_arguments(parser)
 
@@ -106,17 +118,21 @@ class Command(ReportingCommand):
             else:
                 results = cancel_selection(writer, readers, audit, should_stop=stop.is_set, **bounds)
             run.collect(results, stop)
-        run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again: reconcile_invoices finds out.")
+        run.finish(is_interrupted=stop.is_set(), if_in_doubt="Do not cancel them again. Run reconcile_invoices.")
 
     def _refuse_background(self, options: dict[str, Any]) -> None:
         """Raise ``CommandError`` for options that a stored operation does not support, and for another database."""
         if options["requested"]:
-            raise CommandError("--background does not carry out requests: leave it out, or leave out --requested.")
+            raise CommandError("--background cannot be combined with --requested.")
         if options["concurrency"] or options["rate"]:
-            raise CommandError("--background leaves --concurrency and --rate to OPTIONS of the provider.")
+            raise CommandError(
+                "--background cannot be combined with --concurrency or --rate. Set them in the provider's OPTIONS."
+            )
         own = Invoice.objects.all()._writer.using
         if options["database"] not in (None, own):
-            raise CommandError(f"--background works in {own!r} alone: nobody looks for operations elsewhere.")
+            raise CommandError(
+                f"--background requires database {own!r}: workers process no operations in other databases."
+            )
 
     def _start(
         self, readers: dict[str, SelectionReader], audit: AuditContext, using: str, options: dict[str, Any]
@@ -136,7 +152,7 @@ class Command(ReportingCommand):
             transaction.set_rollback(operation.total == 0, using=using)
         if operation.total == 0:
             if options["verbosity"]:
-                self.stderr.write("Nothing is selected: no operation was stored.", style_func=str)
+                self.stderr.write("No invoices are selected, so no operation was stored.", style_func=str)
             return
         operation.confirm()
         self.stdout.write(str(operation.pk))
@@ -153,7 +169,7 @@ class Command(ReportingCommand):
 
     def _selection(self, options: dict[str, Any]) -> tuple[dict[str, SelectionReader], Counter[str]]:
         if not any(_is_given(options[name]) for name in _SELECTORS):
-            raise CommandError("Nothing is selected: name ids, a selector such as --older-than 2d, or --all.")
+            raise CommandError("No invoices are selected. Pass ids, a selector such as --older-than 2d, or --all.")
         provider = checked_provider(options["provider"])
         if options["external_ids"] or _is_given(options["from_file"]):
             return self._listed(provider, options)
@@ -163,10 +179,10 @@ class Command(ReportingCommand):
 
     def _listed(self, provider: str | None, options: dict[str, Any]) -> tuple[dict[str, SelectionReader], Counter[str]]:
         if provider is None:
-            raise CommandError("Ids need --provider: the same id may exist at two of them.")
+            raise CommandError("Ids require --provider, because two providers may use the same id.")
         for name in ("older_than", "expires_before", "requested", "all"):
             if options[name]:
-                raise CommandError(f"Ids and --{name.replace('_', '-')} do not go together.")
+                raise CommandError(f"Ids cannot be combined with --{name.replace('_', '-')}.")
         invoices = invoices_in(options)
         keys = keys_of(invoices, provider, self._ids(options))
         return {provider: KeyListReader(invoices, keys)}, Counter({provider: len(keys)})
@@ -179,7 +195,9 @@ class Command(ReportingCommand):
         if source is None:
             return
         if source == "-" and not options["noinput"]:
-            raise CommandError("--from-file - needs --noinput: stdin cannot both list ids and confirm.")
+            raise CommandError(
+                "--from-file - requires --noinput, because stdin is read for the ids and cannot confirm."
+            )
         try:
             with open_rows(source, COLUMNS) as rows:
                 for row in rows:
@@ -210,11 +228,11 @@ class Command(ReportingCommand):
             answer = sys.stdin.readline() if sys.stdin else ""
         except KeyboardInterrupt:
             self.stderr.write("")
-            raise CommandError("Not confirmed: nothing was sent.", returncode=INTERRUPTED) from None
+            raise CommandError("Not confirmed. Nothing was sent.", returncode=INTERRUPTED) from None
         if not answer.endswith("\n"):
             self.stderr.write("")  # the line of the question is not complete yet
         if answer.strip().lower() not in ("y", "yes"):
-            raise CommandError("Not confirmed: nothing was sent. Use --noinput where nobody can answer.")
+            raise CommandError("Not confirmed. Nothing was sent. Use --noinput to skip the confirmation.")
 
 
 def _is_given(value: Any) -> bool:

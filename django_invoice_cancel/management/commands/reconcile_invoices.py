@@ -36,20 +36,22 @@ _REPORTED_FOR = timedelta(hours=1) - timedelta(seconds=30)
 
 class Command(ReportingCommand):
     help = (
-        "Ask the providers about invoices in doubt and abandoned ones that are due, and record the answers. Then "
-        "cancel those whose cancellation was requested (cancel_on_commit) and is due. "
-        "Invoices in doubt at a provider that cannot be asked are left to --resubmit, or to a person."
+        "Look up invoices that are due and in doubt or abandoned, and record the answers. Then send requested "
+        "cancellations (cancel_on_commit) that are due. Invoices in doubt at a provider without a status lookup are "
+        "skipped, unless --resubmit or --provider is given."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         statuses = [str(status) for status in REPORTABLE_STATUSES]
         parser.add_argument("--provider", metavar="ALIAS", help="only invoices of this provider")
-        parser.add_argument("--status", choices=statuses, help="ask about invoices in this status instead; cancel none")
-        parser.add_argument("--now", action="store_true", help="ask also about those that are not due yet")
+        parser.add_argument(
+            "--status", choices=statuses, help="look up invoices with this status instead; send no cancel requests"
+        )
+        parser.add_argument("--now", action="store_true", help="also look up invoices that are not due yet")
         parser.add_argument(
             "--resubmit",
             action="store_true",
-            help="repeat the cancel where a provider cannot be asked and a repeat does no harm",
+            help="repeat the cancel request if the provider has no status lookup and a repeat is harmless",
         )
         add_output_arguments(parser)
 
@@ -57,7 +59,7 @@ class Command(ReportingCommand):
         check_numbers(options, limit=COMMAND_LIMIT)
         provider = checked_provider(options["provider"])
         if provider and options["status"] and not registry.can_look_up(provider):
-            raise CommandError(f"{provider!r} cannot be asked for the status of an invoice.")
+            raise CommandError(f"Provider {provider!r} has no status lookup.")
         invoices = self._selection(provider, options)
         requested = self._requested(provider, options)
         selected = invoices.count() + requested.count()
@@ -86,7 +88,7 @@ class Command(ReportingCommand):
             for alias, code in run.reasons:
                 if code in _UNUSABLE and (alias, code) not in reported:
                     writer.pause(alias, code, 0.0)  # does not stop anything: it stores the time of this report
-        in_doubt = "They are asked about again, ever more rarely."
+        in_doubt = "They will be looked up again, at increasing intervals."
         run.finish(is_interrupted=stop.is_set(), if_in_doubt=in_doubt, reported=reported)
 
     def _requested(self, provider: str | None, options: dict[str, Any]) -> Any:

@@ -74,7 +74,7 @@ class CsvRows:
             self._stream.seek(0)
             yield from self._rows(csv.reader(self._stream, delimiter=delimiter, strict=True))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise BadRows(f"This is not a CSV file in UTF-8: {error}.") from error
+            raise BadRows(f"The file is not valid CSV in UTF-8: {error}.") from error
 
     def check(self, read: Callable[[Mapping[str, str]], object]) -> int:
         """Call ``read``, which raises ``BadValue``, for every row. Return the number of rows, or raise ``BadRows``."""
@@ -85,7 +85,7 @@ class CsvRows:
             except BadValue as error:
                 bad.append(f"line {row.line}, {error.column}: {error.problem}")
             if len(bad) == MAX_LISTED:
-                bad.append("There may be more: this is where reading stopped.")
+                bad.append("The check stopped here; later lines may have more errors.")
                 break
         if bad:
             raise BadRows("\n".join(bad))
@@ -110,9 +110,9 @@ class CsvRows:
         for name in cells:
             if name not in self._columns:
                 known = ", ".join(self._columns)
-                raise BadRows(f"line 1: {name[:60]!r} is not a column that is known; those are {known}.")
+                raise BadRows(f"line 1: {name[:60]!r} is not a known column. The known columns are {known}.")
         if ID not in cells or len(set(cells)) < len(cells):
-            raise BadRows(f"line 1: there must be one column {ID!r}, and no column twice.")
+            raise BadRows(f"line 1: the column {ID!r} is required, and no column may occur twice.")
         return cells
 
 
@@ -131,12 +131,12 @@ def _open_bytes(path: str, stdin: TextIO | None) -> Iterator[IO[bytes]]:
     if path == "-":
         source = stdin or sys.stdin
         if source is None:
-            raise BadRows("There is no stdin to read.")
+            raise BadRows("Stdin is closed.")
         with _spooled(getattr(source, "buffer", source)) as kept:
             yield kept
         return
     if "\0" in path:  # Python raises ValueError for it, not OSError
-        raise BadRows(f"{path!r} is not the name of a file.")
+        raise BadRows(f"{path!r} is not a valid file name.")
     with open(path, "rb") as stream:  # noqa: PTH123 - a path from the command line is text
         if stream.seekable():
             yield stream
@@ -153,7 +153,7 @@ def _spooled(source: Any) -> Iterator[IO[bytes]]:
             try:
                 kept.write(piece if isinstance(piece, bytes) else piece.encode())
             except OSError as error:
-                problem = "It is too large for memory, and cannot be kept in a temporary directory"
+                problem = "The input is too large for memory, and cannot be written to a temporary file"
                 raise BadRows(f"{problem}: {error.strerror}.") from error
         yield kept
 
@@ -165,7 +165,7 @@ def _delimiter(line: str) -> str:
 
 def _values(header: list[str], cells: list[str], line: int) -> dict[str, str]:
     if len(cells) > len(header) and any(cells[len(header) :]):
-        raise BadRows(f"line {line}: there are {len(cells)} cells; the file has {len(header)} columns.")
+        raise BadRows(f"line {line}: the line has {len(cells)} cells, and the header has {len(header)} columns.")
     return {name: cell for name, cell in zip(header, cells, strict=False) if cell}
 
 
@@ -179,20 +179,22 @@ _REFUSALS = (Error, ValueError)
 
 class Command(ReportingCommand):
     help = (
-        "Register existing invoices from a CSV file. Idempotent: of a known invoice only empty values are filled in; "
-        "values that differ are kept and listed."
+        "Register existing invoices from a CSV file. The command is idempotent. For invoices that are already "
+        "registered, it fills in empty values only; it keeps and lists stored values that differ from the file."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--provider", required=True, help="The alias of the provider in INVOICE_CANCEL.")
+        parser.add_argument("--provider", required=True, help="alias of the provider in INVOICE_CANCEL")
         parser.add_argument(
             "--from-file",
             required=True,
             metavar="FILE",
-            help=f"A CSV file, or - for stdin. Columns: {', '.join(COLUMNS)}; without a header, external ids alone.",
+            help=f"CSV file, or - for stdin. Columns: {', '.join(COLUMNS)}. Without a header: one id per line.",
         )
         parser.add_argument(
-            "--database", choices=tuple(connections), help="Where the invoices are kept (else the router decides)."
+            "--database",
+            choices=tuple(connections),
+            help="alias of the invoices' database (default: the router decides)",
         )
 
     def handle(self, *, provider: str, from_file: str, database: str | None, **options: Any) -> None:
@@ -208,14 +210,14 @@ class Command(ReportingCommand):
                 new, conflicts = self._register(rows, read, using)
         except BadRows as error:
             raise CommandError(f"Nothing was registered.\n{error}") from error
-        self.stdout.write(f"{new:,} registered, {total - new:,} known already")
+        self.stdout.write(f"{new:,} registered, {total - new:,} already known")
         self._list(conflicts)
 
     def _list(self, conflicts: list[Conflict]) -> None:
         """List the invoices whose stored values differ from the file. The stored values are kept."""
         if not conflicts:
             return
-        self.stderr.write(f"{len(conflicts):,} of the known differ from the file, and were kept:")
+        self.stderr.write(f"{len(conflicts):,} already registered with other values, which were kept:")
         for conflict in conflicts[:MAX_LISTED]:
             self.stderr.write(f"  {conflict}")
         if len(conflicts) > MAX_LISTED:
@@ -252,7 +254,7 @@ def _refused_rows(batch: list[Row], read: _Reader, using: str) -> Iterator[str]:
         try:
             _register_batch([row], read, using, [])
         except _REFUSALS as error:
-            yield f"line {row.line}: The database refuses it: {error}"
+            yield f"line {row.line}: the database rejects it: {error}"
 
 
 class _Reader:

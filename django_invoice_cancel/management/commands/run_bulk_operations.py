@@ -27,12 +27,14 @@ _MAX_WAIT_SECONDS = 60.0
 
 
 class Command(ReportingCommand):
-    help = "Work on the bulk operations named, or on every one that nobody works on, until they are done or paused."
+    help = "Process bulk operations until they are finished or paused. Default: all without an active worker."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("ids", nargs="*", metavar="ID", help="operations; none: every one that nobody works on")
         parser.add_argument(
-            "--dispatch", action="store_true", help="hand them to the dispatcher again, rather than work on them here"
+            "ids", nargs="*", metavar="ID", help="ids of operations (default: all without an active worker)"
+        )
+        parser.add_argument(
+            "--dispatch", action="store_true", help="pass them to DISPATCH again instead of processing them here"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -49,8 +51,8 @@ class Command(ReportingCommand):
             operations = list(unfinished.filter(pk__in=BulkOperation.objects.unattended().values("pk")))
             others = unfinished.count() - len(operations)
             if others > 0:
-                are, it = ("operation is", "it") if others == 1 else ("operations are", "one")
-                self.stderr.write(f"{others:,} more {are} being worked on; name {it} to join in.")
+                noun = "other operation has" if others == 1 else "other operations have"
+                self.stderr.write(f"{others:,} {noun} active workers. Pass an id to add this process as a worker.")
             return operations
         return [self._named(text) for text in ids]
 
@@ -58,21 +60,21 @@ class Command(ReportingCommand):
         try:
             return BulkOperation.objects.get(pk=uuid.UUID(text))
         except (ValueError, BulkOperation.DoesNotExist) as error:
-            raise CommandError(f"{text!r} is not a bulk operation.") from error
+            raise CommandError(f"{text!r} is not the id of a bulk operation.") from error
 
     def _dispatch(self, ids: list[str]) -> None:
         """Pass operations to the dispatcher. Without ids, only those that are due are passed."""
         if conf.get().dispatch is None:
-            raise CommandError("--dispatch needs INVOICE_CANCEL['DISPATCH'].")
+            raise CommandError("--dispatch requires INVOICE_CANCEL['DISPATCH'].")
         for operation in [self._named(text) for text in ids] or self._due_operations():
             if operation.progress != Progress.RUNNING:
-                self.stdout.write(f"{operation.pk}: not dispatched, {operation.progress}")
+                self.stdout.write(f"{operation.pk}: not dispatched, because it is {operation.progress}")
                 continue
             try:
                 operation.dispatch_again(is_sweep=not ids)
             except Exception as error:  # a broker that is down may raise any exception
                 logger.exception("A bulk operation was not dispatched: %s.", operation.pk)
-                raise CommandError(f"{operation.pk}: not dispatched, {type(error).__name__} is raised.") from error
+                raise CommandError(f"{operation.pk}: dispatching failed with {type(error).__name__}.") from error
             self.stdout.write(f"{operation.pk}: dispatched")
 
     def _due_operations(self) -> list[BulkOperation]:
@@ -90,21 +92,25 @@ class Command(ReportingCommand):
                 try:
                     paused += self._work(operation, stop)
                 except BulkOperation.DoesNotExist:
-                    self.stdout.write(f"{operation.pk}: removed meanwhile")
+                    self.stdout.write(f"{operation.pk}: was deleted")
                 except CommandError:
                     raise
                 except Exception as error:
                     logger.exception("Work on a bulk operation failed: %s.", operation.pk)
-                    self.stderr.write(f"{operation.pk}: failed, {type(error).__name__} is raised.")
+                    self.stderr.write(f"{operation.pk}: failed with {type(error).__name__}.")
                     failed += 1
                 if stop.is_set():
-                    raise CommandError("Interrupted. What was in flight is recorded.", returncode=INTERRUPTED)
+                    raise CommandError("Interrupted. Requests in flight are recorded.", returncode=INTERRUPTED)
         if failed:
-            raise CommandError(f"{failed:,} {'operation' if failed == 1 else 'operations'} failed; the log says why.")
+            raise CommandError(
+                f"{failed:,} {'operation' if failed == 1 else 'operations'} failed. See the log for the errors."
+            )
         if paused:
             wait = "operation waits" if paused == 1 else "operations wait"
-            what = "a paused provider" if conf.get().send else "INVOICE_CANCEL['SEND'], or for a paused provider"
-            raise CommandError(f"{paused:,} {wait} for {what}.", returncode=NOT_TRIED)
+            why = (
+                "a provider is paused" if conf.get().send else "INVOICE_CANCEL['SEND'] is False or a provider is paused"
+            )
+            raise CommandError(f"{paused:,} {wait}, because {why}.", returncode=NOT_TRIED)
 
     def _work(self, operation: BulkOperation, stop: Any) -> bool:
         """Work on one operation until it ends. Return whether it waits for a paused provider."""

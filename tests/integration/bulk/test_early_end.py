@@ -296,7 +296,7 @@ def test_claims_that_cannot_be_released_are_settled_by_reconcile(scripted, make,
     assert shop.cancel_count == 3
     assert count_statuses() == {"canceled": 3, "canceling": 27, "created": 70}
     assert count_invoices_by_log_rows() == {1: 27, 2: 3}
-    assert "Unsent claims of shop were not given back: reconcile_invoices does it." in caplog.messages
+    assert "Unsent claims of shop were not released. reconcile_invoices will release them." in caplog.messages
 
 
 @pytest.mark.slow

@@ -30,7 +30,11 @@ BAD = {
     "file that is not there": (["--from-file", "/nowhere/ids", "--provider", "shop"], 1, "/nowhere/ids"),
     "a file without a name": (["--from-file", "", "--provider", "shop", "--noinput"], 1, "'' cannot be read"),
     "a file without a name or provider": (["--from-file", "", "--noinput"], 1, "need --provider"),
-    "a provider without a name": (["--older-than", "2d", "--provider", "", "--noinput"], 1, "No provider ''"),
+    "a provider without a name": (
+        ["--older-than", "2d", "--provider", "", "--noinput"],
+        1,
+        "Provider '' is not configured",
+    ),
     "in the background elsewhere": (
         ["--all", "--noinput", "--background", "--database", "other"],
         1,
@@ -38,10 +42,10 @@ BAD = {
     ),
     "stdin without --noinput": (["--from-file", "-", "--provider", "shop"], 1, "--noinput"),
     "ids and a filter": (["000000", "--provider", "shop", "--older-than", "2d"], 1, "--older-than"),
-    "an age that is none": (["--older-than", "soon"], 1, "'soon' is not an age"),
-    "an age of nothing": (["--provider", "shop", "--older-than", "0d"], 1, "'0d' is not an age"),
-    "a time that is none": (["--expires-before", "2026-13-01"], 1, "'2026-13-01' is not a time"),
-    "a time off the calendar": (["--expires-before", "9999-12-31T23:59-12:00"], 1, "-12:00' is not a time"),
+    "an age that is none": (["--older-than", "soon"], 1, "'soon' is not a valid age"),
+    "an age of nothing": (["--provider", "shop", "--older-than", "0d"], 1, "'0d' is not a valid age"),
+    "a time that is none": (["--expires-before", "2026-13-01"], 1, "'2026-13-01' is not a valid time"),
+    "a time off the calendar": (["--expires-before", "9999-12-31T23:59-12:00"], 1, "-12:00' is not a valid time"),
     "limit 0": (["--all", "--limit", "0"], 1, "'0' is not a whole number from 1 to 1000000000"),
     "limit -1": (["--all", "--limit", "-1"], 1, "-1"),
     "concurrency many": (["--all", "--concurrency", "many"], 1, "'many'"),
@@ -92,7 +96,7 @@ def test_options_of_call_command_are_checked_too(shop, make, manage, name, value
 @pytest.mark.parametrize(
     ("name", "value", "named"),
     [
-        ("older_than", "soon", "--older-than: 'soon' is not an age"),
+        ("older_than", "soon", "--older-than: 'soon' is not a valid age"),
         ("expires_before", "x", "--expires-before: 'x' is"),
         ("reason", "x" * 1001, "--reason: A reason has at most 1000 characters"),
     ],
@@ -230,7 +234,7 @@ def test_ids_come_from_a_pipe(shop, make, manage, tmp_path, in_thread):
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["--noinput", "--from-file", "-"], "There is no stdin to read."), ([], "Use --noinput where nobody can answer.")],
+    [(["--noinput", "--from-file", "-"], "Stdin is closed."), ([], "Use --noinput to skip the confirmation.")],
     ids=["ids", "the answer"],
 )
 def test_closed_stdin_is_an_error(shop, make, manage, monkeypatch, arguments, told):
@@ -311,7 +315,7 @@ def test_command_inside_a_transaction_is_an_error(shop, make, manage):
 # -- asking first -----------------------------------------------------------------------------------------------------
 
 
-UNCONFIRMED = "Not confirmed: nothing was sent. Use --noinput where nobody can answer."
+UNCONFIRMED = "Not confirmed. Nothing was sent. Use --noinput to skip the confirmation."
 REFUSAL = {"y\n": "", "YES\n": "", "n\n": UNCONFIRMED, "\n": UNCONFIRMED, "": "\n" + UNCONFIRMED}
 
 
@@ -351,7 +355,7 @@ def test_interrupt_at_the_confirmation_sends_nothing(shop, make, manage, monkeyp
     assert shop.cancel_count == 0
     assert count_statuses() == {"created": 1}
     assert count_invoices_by_log_rows() == {}
-    assert ended.err.endswith("[y/N] \nNot confirmed: nothing was sent.")
+    assert ended.err.endswith("[y/N] \nNot confirmed. Nothing was sent.")
 
 
 def test_empty_selection_needs_no_confirmation(shop, manage):

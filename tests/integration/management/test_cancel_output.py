@@ -99,7 +99,7 @@ def test_verbosity_0_prints_only_problems(shop, make, manage):
     ended = manage(*ALL, "-v", "0")
     assert ended.code == 3
     assert ended.out == ""
-    assert ended.err == "1 in doubt. Do not cancel them again: reconcile_invoices finds out."
+    assert ended.err == "In doubt: 1. Do not cancel them again. Run reconcile_invoices."
     assert shop.cancel_count == 3
     assert count_statuses() == {"canceled": 2, "in_doubt": 1}
     assert count_answers() == {"canceled": 2, "no_answer": 1}
@@ -170,8 +170,8 @@ def test_hint_for_doubts_depends_on_the_status_lookup_of_the_provider(settings, 
     ended = manage(*ALL)
     assert ended.code == 3
     assert count_statuses() == {"in_doubt": 5}
-    assert "2 in doubt. Do not cancel them again: reconcile_invoices finds out." in ended.err
-    assert "3 in doubt at a provider that cannot be asked. Do not cancel them again: " in ended.err
+    assert "In doubt: 2. Do not cancel them again. Run reconcile_invoices." in ended.err
+    assert "In doubt, at a provider without a status lookup: 3. Do not cancel them again. " in ended.err
     assert [ScriptedProvider.of(alias).cancel_count for alias in ("shop", "mute")] == [2, 3]
     assert count_answers() == {"no_answer": 5}
 
@@ -187,7 +187,7 @@ def test_unrecorded_answer_has_the_exit_code_of_a_doubt(shop, make, manage, monk
     assert shop.cancel_count == 2
     assert count_statuses() == {"canceling": 2}
     assert count_invoices_by_log_rows() == {1: 2}
-    assert ended.err == "2 not recorded: reconcile_invoices repairs that."
+    assert ended.err == "Answers that could not be recorded: 2. Run reconcile_invoices to record them."
 
 
 def test_untried_invoices_are_reported_beside_doubts(scripted, make, manage):
@@ -200,8 +200,8 @@ def test_untried_invoices_are_reported_beside_doubts(scripted, make, manage):
     assert count_statuses() == {"in_doubt": 1, "created": 4}
     assert count_answers() == {"no_answer": 1, "bad_credentials": 1}
     assert ended.err == (
-        "1 in doubt. Do not cancel them again: reconcile_invoices finds out. "
-        "4 not tried or not processed: unchanged. Run the command again later. "
+        "In doubt: 1. Do not cancel them again. Run reconcile_invoices. "
+        "Not tried or not processed, and unchanged: 4. Run the command again later. "
         "shop: Scripted provider rejected our credentials. "
         "shop: Scripted provider is paused after failed requests; nothing was sent."
     )
@@ -216,4 +216,4 @@ def test_invoices_of_a_misconfigured_alias_are_not_tried(scripted, make, manage)
     assert shop.cancel_count == 2
     assert count_statuses() == {"canceled": 2, "created": 3}
     assert count_invoices_by_log_rows() == {2: 2}
-    assert "3 not tried or not processed: unchanged." in ended.err
+    assert "Not tried or not processed, and unchanged: 3." in ended.err

@@ -81,7 +81,7 @@ def test_lost_table_ends_with_5(shop, make, manage, number, kind):
     assert ended.code == 5
     assert shop.cancel_count == 3
     assert count_statuses() == {"canceled": 3}
-    assert ended.err == f"Done, not reported: {os.strerror(number)}."
+    assert ended.err == f"All work is done, but the output could not be written: {os.strerror(number)}."
 
 
 @pytest.mark.django_db
@@ -107,7 +107,7 @@ def test_lost_results_end_the_run_with_all_answers_recorded(scripted, make, mana
     assert 0 < shop.cancel_count < 200
     assert count_statuses() == {"canceled": shop.cancel_count, "created": 200 - shop.cancel_count}
     assert count_answers() == {"canceled": shop.cancel_count}
-    assert f"Interrupted: the results cannot be written ({os.strerror(number)})." in ended.err
+    assert f"Interrupted, because the results cannot be written ({os.strerror(number)})." in ended.err
 
 
 @pytest.mark.django_db
@@ -160,7 +160,7 @@ def test_table_on_a_full_disk_ends_with_5(sandbox, at_sandbox, start, full, unbu
     assert sandbox.count("cancel") == 3
     assert count_statuses() == {"canceled": 3}
     assert count_invoices_by_log_rows() == {2: 3}
-    assert err == b"CommandError: Done, not reported: No space left on device.\n"
+    assert err == b"CommandError: All work is done, but the output could not be written: No space left on device.\n"
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_every_command_does_its_work_on_a_full_disk(sandbox, at_sandbox, start, 
     child = start(*arguments, stdout=full, unbuffered=unbuffered)
     _, err = child.communicate(timeout=30)
     assert child.returncode == 5
-    assert err == b"CommandError: Done, not reported: No space left on device.\n"
+    assert err == b"CommandError: All work is done, but the output could not be written: No space left on device.\n"
     assert count_statuses() == left
     assert sandbox.count("cancel") == left.get("canceled", 0)
 

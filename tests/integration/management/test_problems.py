@@ -30,8 +30,8 @@ def test_account_that_knows_none_of_ten_invoices_ends_with_4_and_names_what_to_c
     shop.all_cancels("not_found")
     ended = manage("cancel_invoices", "--all", "--noinput", *arguments)
     assert ended.code == 4
-    assert "'shop' does not know" in ended.err
-    assert "that its credentials are those of the project that issued these invoices" in ended.err
+    assert "'shop' knows none of these" in ended.err
+    assert "its credentials belong to the project that issued them" in ended.err
     assert count_statuses() == {"created": 40}
     assert 10 <= shop.cancel_count < 10 + shop.concurrency
     assert count_answers() == {"not_found": shop.cancel_count}
@@ -105,7 +105,7 @@ def test_only_the_account_that_knows_none_is_named(scripted, make, manage):
     ScriptedProvider.of("kiosk").all_cancels("not_found")
     ended = manage(*ALL)
     assert ended.code == 4
-    assert "'kiosk' does not know" in ended.err
+    assert "'kiosk' knows none of these" in ended.err
     assert "'shop'" not in ended.err
     assert ScriptedProvider.of("shop").cancel_count == 12
 
@@ -185,7 +185,7 @@ def test_each_reason_is_named_once_for_each_account(scripted, manage):
             make_invoice("created", provider=alias)
     ended = manage("reconcile_invoices", "--status", "created", "-v", "0")
     assert ended.err.count("could not be reached") == 2
-    assert ended.err.startswith("6 not tried or not processed: unchanged. Run the command again later. ")
+    assert ended.err.startswith("Not tried or not processed, and unchanged: 6. Run the command again later. ")
 
 
 # -- a provider that cannot be asked ----------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_status_option_with_a_provider_without_lookup_is_an_error(scripted, mana
     make_invoice("created", provider="shop")
     ended = manage("reconcile_invoices", "--status", "created", "--provider", "shop", *arguments)
     assert ended.code == 1
-    assert ended.err == "'shop' cannot be asked for the status of an invoice."
+    assert ended.err == "Provider 'shop' has no status lookup."
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
@@ -217,7 +217,7 @@ def test_nothing_selected_is_not_stored_as_an_operation(shop, make, manage, verb
     assert ended.code == 0
     assert ended.out == ""
     assert BulkOperation.objects.count() == 0
-    assert ended.err == ("Nothing is selected: no operation was stored.\n" if verbosity else "")
+    assert ended.err == ("No invoices are selected, so no operation was stored.\n" if verbosity else "")
 
 
 # -- the log file -----------------------------------------------------------------------------------------------
@@ -247,7 +247,9 @@ def test_abandoned_claim_is_logged_as_a_warning_once(shop, manage, caplog):
     make_invoice("abandoned", provider="shop", external_id="left")
     for _ in range(3):
         manage("reconcile_invoices", "--now", "-v", "0")
-    assert warnings(caplog) == [("WARNING", "shop left: in doubt, since the process that was canceling it is gone.")]
+    assert warnings(caplog) == [
+        ("WARNING", "shop left: in doubt, because the process that was canceling it has ended.")
+    ]
     assert shop.lookup_count == 3
 
 
@@ -260,7 +262,9 @@ def test_payment_of_a_canceled_invoice_is_logged_as_an_error_once(
     with django_capture_on_commit_callbacks(execute=True):
         for status in (*order.split(), *order.split()):
             invoice.observe_status(status)
-    assert warnings(caplog) == [("ERROR", "shop late: it holds money (paid), and a cancellation of it was confirmed.")]
+    assert warnings(caplog) == [
+        ("ERROR", "shop late: a payment was received (paid), but its cancellation was confirmed.")
+    ]
     assert shop.cancel_count == 0
 
 
@@ -335,7 +339,7 @@ def test_report_of_a_pause_names_the_account_and_the_reason(shop, manage):
     make_invoice("requested", provider="shop", age=timedelta(minutes=2))
     Invoice.objects.all()._writer.pause("shop", "bad_credentials", HOUR)
     assert manage("reconcile_invoices", "-v", "0").err == (
-        "1 not tried or not processed: unchanged. Run the command again later. "
+        "Not tried or not processed, and unchanged: 1. Run the command again later. "
         "shop: Scripted provider is paused after failed requests; nothing was sent."
     )
 
@@ -356,7 +360,7 @@ def test_reported_pause_does_not_hide_other_problems(scripted, manage, clock):
     ended = manage("reconcile_invoices", "-v", "0")
     assert ended.code == 4
     assert ended.err == (
-        "1 not tried or not processed: unchanged. Run the command again later. "
+        "Not tried or not processed, and unchanged: 1. Run the command again later. "
         "kiosk: Scripted provider could not be reached; nothing was sent."
     )
 

@@ -55,7 +55,7 @@ def test_signal_records_requests_in_flight_and_leaves_other_invoices_unchanged(s
     assert 20 <= sent < 500
     assert count_statuses() == {"canceled": sent, "created": 500 - sent}
     assert len(out.splitlines()) == sent
-    assert b"Interrupted. What was in flight is recorded; the rest is unchanged." in err
+    assert b"Interrupted. Requests in flight are recorded; all other invoices are unchanged." in err
     assert Invoice.objects.filter(status="created", last_outcome="").count() == 500 - sent
     assert count_answers() == {"canceled": sent}
 
@@ -77,8 +77,8 @@ def test_signal_to_the_whole_pipeline_ends_the_run_with_all_answers_recorded(san
 
 
 UNREAD = (
-    b"\nCommandError: Interrupted: the results cannot be written (Broken pipe). "
-    b"What was in flight is recorded; the rest is unchanged.\n"
+    b"\nCommandError: Interrupted, because the results cannot be written (Broken pipe). "
+    b"Requests in flight are recorded; all other invoices are unchanged.\n"
 )
 BUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 
@@ -125,7 +125,10 @@ def test_summary_whose_reader_has_exited_ends_with_5(sandbox, at_sandbox, start,
     os.close(ours)
     with start(*CANCEL, unbuffered=unbuffered, stdout=theirs) as child:
         os.close(theirs)
-        assert child.stderr.read() == b"CommandError: Done, not reported: Broken pipe.\n"
+        assert (
+            child.stderr.read()
+            == b"CommandError: All work is done, but the output could not be written: Broken pipe.\n"
+        )
     assert child.returncode == 5
     assert sandbox.count("cancel") == 3
     assert count_statuses() == {"canceled": 3}
@@ -150,7 +153,7 @@ def test_second_signal_ends_the_run_at_once_and_leaves_abandoned_claims(sandbox,
     child = start(*CANCEL, deadline=60)
     sandbox.wait_until(lambda: sandbox.count("cancel") >= 8, timeout=30)
     child.send_signal(signal.SIGINT)
-    assert b"Once more ends at once" in read_until(child.stderr, b"at once.")
+    assert b"A second signal stops" in read_until(child.stderr, b"immediately.")
     child.send_signal(signal.SIGINT)
     began = time.monotonic()
     child.communicate(timeout=30)
@@ -171,7 +174,7 @@ def test_second_signal_ends_process_1_of_a_container(sandbox, at_sandbox, start,
     sandbox.wait_until(lambda: sandbox.count("cancel") >= 8, timeout=30)
     (first,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
     os.kill(int(first), number)
-    assert b"Once more ends at once" in read_until(child.stderr, b"at once.")
+    assert b"A second signal stops" in read_until(child.stderr, b"immediately.")
     os.kill(int(first), number)
     began = time.monotonic()
     child.communicate(timeout=30)
@@ -195,7 +198,7 @@ def test_usage_error_ends_a_shell_command_with_2(sandbox, at_sandbox, start):
     assert child.returncode == 2
     assert sandbox.count("cancel") == 0
     assert count_invoices_by_log_rows() == {}
-    assert b"'soon' is not an age" in err
+    assert b"'soon' is not a valid age" in err
 
 
 def test_terminal_shows_a_bar_and_the_outcomes(sandbox, at_sandbox, start):
@@ -230,7 +233,12 @@ def in_terminal(start, *arguments):
 @pytest.mark.parametrize(
     ("is_closed", "code", "complaint"),
     [
-        pytest.param(False, 5, b"CommandError: Done, not reported: Broken pipe.\n", id="head -0"),
+        pytest.param(
+            False,
+            5,
+            b"CommandError: All work is done, but the output could not be written: Broken pipe.\n",
+            id="head -0",
+        ),
         pytest.param(True, 0, b"", id=">&-"),
     ],
 )

@@ -154,7 +154,7 @@ def test_remaining_doubts_end_with_exit_code_3(doubtful, shop, manage):
     ended = manage("reconcile_invoices")
     assert ended.code == 3
     assert shop.lookup_count == 1
-    assert ended.err == "2 in doubt. They are asked about again, ever more rarely."
+    assert ended.err == "In doubt: 2. They will be looked up again, at increasing intervals."
     assert shop.cancel_count == 0
     assert count_statuses() == {"created": 1, "in_doubt": 3, "paid": 1}
     assert count_answers() == {"no_answer": 2, "abandoned": 1, "observed": 1}
@@ -226,8 +226,8 @@ def test_doubts_without_a_lookup_are_not_reported_every_minute(mute, manage):
     assert ended.code == 3
     assert count_statuses() == {"in_doubt": 3}
     assert ended.err == (
-        "1 in doubt at a provider that cannot be asked. "
-        "Do not cancel them again: reconcile_invoices --resubmit or a person settles them."
+        "In doubt, at a provider without a status lookup: 1. "
+        "Do not cancel them again. Run reconcile_invoices --resubmit, or resolve them in the admin."
     )
     ended = manage("reconcile_invoices", "-v", "0")
     assert ended.code == 0

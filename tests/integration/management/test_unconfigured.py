@@ -53,7 +53,7 @@ def test_account_that_is_no_longer_configured_is_reported_once_an_hour(removed, 
     codes, written = run_cron(manage, clock, 130)
     assert codes == {4}
     assert list(written) == [0, 60, 120]
-    assert f"{count} not tried or not processed: unchanged." in written[0]
+    assert f"Not tried or not processed, and unchanged: {count}." in written[0]
     assert "old: " in written[0]
     assert "configured" in written[0]
     assert shop.lookup_count == 0

@@ -36,7 +36,7 @@ def test_database_rejects_an_unknown_status(status):
 @pytest.mark.parametrize(
     ("values", "field", "words"),
     [
-        ({"provider": "stripe", "external_id": "INV-1"}, "provider", "No provider 'stripe' is configured"),
+        ({"provider": "stripe", "external_id": "INV-1"}, "provider", "Provider 'stripe' is not configured"),
         ({"provider": "cryptocloud", "external_id": "INV-../1"}, "external_id", "is not an id of CryptoCloud"),
         ({"provider": "firekassa", "external_id": "1?a=b"}, "external_id", "is not an id of FireKassa"),
         ({"provider": "firekassa", "external_id": "1" * 20}, "external_id", "is not an id of FireKassa"),

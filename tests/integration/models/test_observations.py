@@ -141,7 +141,7 @@ LOST = [
     ("INV-1\nforged line", r"'INV-1\nforged line' is not an id of CryptoCloud"),
     ("", "'' is not an id of CryptoCloud"),
     (-1, "'-1' is not an id of CryptoCloud"),
-    (10**5000, "A number of more than 100 digits is not an id"),
+    (10**5000, "A number with more than 100 digits cannot be an id"),
 ]
 
 
@@ -153,7 +153,7 @@ def test_payment_of_an_unregistered_invoice_is_logged_as_a_warning(external_id, 
     (line,) = caplog.records
     assert line.levelname == "WARNING"
     assert line.provider == "cryptocloud"
-    assert line.getMessage().startswith("A payment was reported to cryptocloud and is not recorded")
+    assert line.getMessage().startswith("A payment that cryptocloud reported was not recorded")
     assert problem in line.getMessage()
     assert "\n" not in line.getMessage()
     assert set(Invoice.objects.values_list("status", flat=True)) == {"created"}

@@ -121,7 +121,7 @@ def test_text_that_a_database_cannot_store_is_rejected(way, name, text):
 @each_way
 @pytest.mark.parametrize("value", [b"order-17", True, 1.5, ["order-17"], {"number": 17}], ids=repr)
 def test_reference_that_is_not_a_string_is_rejected(way, value):
-    with pytest.raises(ValidationError, match="is not a text") as caught:
+    with pytest.raises(ValidationError, match="is not a string") as caught:
         way(reference=value)
     assert list(caught.value.message_dict) == ["reference"]
 
@@ -146,7 +146,7 @@ NOT_TIMES = [
 @pytest.mark.parametrize("name", ["issued_at", "expires_at"])
 @pytest.mark.parametrize("value", NOT_TIMES, ids=repr)
 def test_invalid_time_is_rejected(way, name, value):
-    with pytest.raises(ValidationError, match="is not a time: pass a datetime") as caught:
+    with pytest.raises(ValidationError, match=r"is not a valid time\. Pass a datetime") as caught:
         way(**{name: value})
     assert list(caught.value.message_dict) == [name]
     assert not Invoice.objects.exists()
@@ -156,7 +156,7 @@ def test_invalid_time_is_rejected(way, name, value):
 @each_way
 @pytest.mark.parametrize("value", [datetime(2026, 6, 1, 12), "2026-06-01T12:00", "2026-06-01"], ids=str)  # noqa: DTZ001
 def test_naive_time_is_rejected(way, value):
-    with pytest.raises(ValidationError, match="has no time zone: pass an aware datetime") as caught:
+    with pytest.raises(ValidationError, match=r"has no time zone\. Pass an aware datetime") as caught:
         way(issued_at=value)
     assert list(caught.value.message_dict) == ["issued_at"]
     assert not Invoice.objects.exists()

@@ -350,7 +350,7 @@ def test_adapter_that_cannot_be_built_is_misconfigured(registered_with, monkeypa
     assert error.result.code == "misconfigured"
     assert (
         str(error.result.message)
-        == "No request can be sent for it: Provider 'third-party' cannot be made: KeyError: '***'"
+        == "No request can be sent for it: Provider 'third-party' cannot be created: KeyError: '***'"
     )
     assert (*status_and_log(invoice), ThirdPartyProvider.calls) == ("created", [], 0)
 

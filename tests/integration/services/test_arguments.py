@@ -243,7 +243,7 @@ def test_registering_with_a_status_of_another_type_is_refused(shop):
 
 def test_alias_of_another_type_is_a_type_error(shop):
     for provider in (5, b"shop", ["shop"], {"shop": 1}, True):
-        with pytest.raises(TypeError, match=r"^provider must be a text"):
+        with pytest.raises(TypeError, match=r"^provider must be a string"):
             Invoice.objects.observe_status(provider, "7", "paid")
 
 

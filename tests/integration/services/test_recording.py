@@ -111,7 +111,7 @@ def test_outcome_is_recorded_if_the_pause_cannot_be_written(sandbox, register, m
     raised = cancel_error(invoice.cancel)
     assert raised.result.code == "rate_limited"
     assert raised.result.is_recorded is True
-    assert "What a reply says about cryptocloud was not written." in caplog.text
+    assert "The state of provider cryptocloud was not written." in caplog.text
     answered = ("canceling", "created", "not_processed", "rate_limited")
     assert status_and_log(invoice) == ("created", [CANCELED_LOG[0], answered])
     assert sandbox.count("cancel") == 1

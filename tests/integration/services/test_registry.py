@@ -39,13 +39,13 @@ INVALID = [
     (
         FIREKASSA,
         VALID | {"api_tokn": "x"},
-        "OPTIONS of provider 'fk': 'api_tokn' is unknown; the known ones are api_token, base_url, concurrency, "
+        "OPTIONS of provider 'fk': 'api_tokn' is unknown. The valid options are api_token, base_url, concurrency, "
         "connect_timeout, deadline, lookup, rate, reuse_connections, sign_token.",
     ),
     (FIREKASSA, VALID | {"api_token": 7}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
     (FIREKASSA, VALID | {"api_token": None}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
-    (FIREKASSA, VALID | {"api_token": ""}, "Provider 'fk': option 'api_token' is not usable"),
-    (FIREKASSA, VALID | {"api_token": "with space"}, "Provider 'fk': option 'api_token' is not usable"),
+    (FIREKASSA, VALID | {"api_token": ""}, "Provider 'fk': option 'api_token' is invalid"),
+    (FIREKASSA, VALID | {"api_token": "with space"}, "Provider 'fk': option 'api_token' is invalid"),
     (FIREKASSA, VALID | {"base_url": "ftp://x"}, "Provider 'fk': option 'base_url' must be an address"),
     (
         FIREKASSA,
@@ -87,7 +87,7 @@ def test_error_names_the_wrong_option(configure, backend, options, message):
 
 def test_unknown_alias_names_the_known_ones(configure):
     configure()
-    with pytest.raises(ImproperlyConfigured, match=r"No provider 'fx' is configured \(known: fk\): add it to"):
+    with pytest.raises(ImproperlyConfigured, match=r"Provider 'fx' is not configured \(configured: fk\)\. Add it to"):
         registry.get_provider("fx")
     assert registry.aliases() == ["fk"]
 
@@ -153,7 +153,7 @@ def test_least_recently_used_instance_is_dropped(resolver):
 @pytest.mark.parametrize(
     ("alias", "answer", "message"),
     [
-        ("shop-9", None, "No provider 'shop-9' is configured"),
+        ("shop-9", None, "Provider 'shop-9' is not configured"),
         ("shop-9", "a string", "needs for 'shop-9' a dict with \"BACKEND\""),
         ("shop-9", {"BACKEND": FIREKASSA, "OPTIONS": {}}, "OPTIONS of provider 'shop-9': 'base_url' is missing."),
         ("broken", None, "failed for 'broken': LookupError."),

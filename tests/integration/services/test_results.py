@@ -65,7 +65,7 @@ NOT_POSSIBLE = [
         misconfigured,
         "misconfigured",
         "created",
-        "No request can be sent for it: No provider 'unconfigured' is configured",
+        "No request can be sent for it: Provider 'unconfigured' is not configured",
     ),
     (stored_in_lower_case, "misconfigured", "created", "No request can be sent for it: its id is stored as 'inv-"),
     (paused, "provider_paused", "created", "CryptoCloud is paused after failed requests; nothing was sent."),

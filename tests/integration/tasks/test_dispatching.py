@@ -153,7 +153,7 @@ def test_sweep_skips_operations_with_active_workers(invoices):
     """Every minute, for an operation of hours: it must not pile up."""
     operation = operations.start(invoices(5))
     worked(operation, seconds=30)
-    assert "1 more operation is being worked on; name it to join in." in sweep()
+    assert "1 other operation has active workers. Pass an id to add this process as a worker." in sweep()
     assert cancels() == 0
 
     sweep(str(operation.pk))  # named: it joins in
@@ -164,7 +164,7 @@ def test_sweep_skips_operations_with_active_workers(invoices):
 
 @pytest.mark.parametrize(
     ("count", "dispatched"),
-    [(1, "1 operation waits for a paused provider."), (2, "2 operations wait for a paused provider.")],
+    [(1, "1 operation waits, because a provider is paused."), (2, "2 operations wait, because a provider is paused.")],
 )
 def test_sweep_reports_operations_that_wait_for_a_paused_provider(invoices, count, dispatched):
     selected = invoices(5)
@@ -193,7 +193,7 @@ def test_sweep_continues_if_an_operation_is_deleted(invoices):
     finally:
         invoice_status_changed.disconnect(remove)
 
-    assert dispatched.splitlines() == [f"{first.pk}: removed meanwhile", f"{second.pk}: 4 of 4, finished"]
+    assert dispatched.splitlines() == [f"{first.pk}: was deleted", f"{second.pk}: 4 of 4, finished"]
     assert statuses() == {"canceled"}
     assert cancels() == 5
     assert count_invoices_by_log_rows() == {2: 5}
@@ -272,7 +272,7 @@ def test_stopped_operation_is_not_dispatched(invoices, dispatch, dispatched, pro
     dispatch(NOTE)
     operation = BulkOperation.objects.draft(invoices(2))
     BulkOperation.objects.update(progress=progress)
-    assert sweep("--dispatch", str(operation.pk)) == f"{operation.pk}: not dispatched, {progress}\n"
+    assert sweep("--dispatch", str(operation.pk)) == f"{operation.pk}: not dispatched, because it is {progress}\n"
     assert dispatched == []
     assert BulkOperation.objects.get().worked_at is None
 
@@ -282,7 +282,7 @@ def test_failed_dispatch_of_a_sweep_is_reported_and_may_be_repeated(invoices, di
     operation = operations.start(invoices(5))
     worked(operation, minutes=3)
     dispatch(REFUSE)
-    with pytest.raises(CommandError, match="not dispatched, ConnectionError"):
+    with pytest.raises(CommandError, match="dispatching failed with ConnectionError"):
         sweep("--dispatch")
     dispatch(NOTE)
     del dispatched[:]

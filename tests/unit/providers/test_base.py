@@ -52,14 +52,14 @@ def test_adapter_with_complete_declarations_is_created(adapter):
         pytest.param({"lookup_group_size": 0}, "lookup_group_size must be at least 1", id="group of none"),
         pytest.param({"status_words": {"Paid": Status.PAID}}, "must be lower case", id="word in capitals"),
         pytest.param({"status_words": {" paid": Status.PAID}}, "must be lower case", id="word with a blank"),
-        pytest.param({"status_words": {"busy": Status.CANCELING}}, "may not name canceling", id="canceling"),
-        pytest.param({"status_words": {"what": Status.IN_DOUBT}}, "may not name canceling", id="in doubt"),
+        pytest.param({"status_words": {"busy": Status.CANCELING}}, "may not contain canceling", id="canceling"),
+        pytest.param({"status_words": {"what": Status.IN_DOUBT}}, "may not contain canceling", id="in doubt"),
         pytest.param(
             {"postback_status_words": {"Done": Status.PAID}}, "postback_status_words must be lower", id="postback's"
         ),
         pytest.param(
             {"postback_status_words": {"busy": Status.CANCELING}},
-            "postback_status_words may not name canceling",
+            "postback_status_words may not contain canceling",
             id="postback's canceling",
         ),
     ],
@@ -67,7 +67,7 @@ def test_adapter_with_complete_declarations_is_created(adapter):
 def test_adapter_with_a_wrong_declaration_is_refused(declared, problem):
     adapter = type("Wrong", (Good,), declared)
 
-    with pytest.raises(ProviderMisconfigured, match=rf"^Adapter Wrong declares wrongly: .*{problem}"):
+    with pytest.raises(ProviderMisconfigured, match=rf"^Adapter Wrong has invalid declarations: .*{problem}"):
         adapter("shop-eu")
 
 

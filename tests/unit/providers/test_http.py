@@ -90,7 +90,7 @@ def test_invalid_address_is_refused(base_url):
         make(base_url)
 
     assert str(caught.value) == (
-        "Provider 'plain': option 'base_url' must be an address such as 'https://api.example.com': scheme, host, "
+        "Provider 'plain': option 'base_url' must be an address such as 'https://api.example.com', with an optional "
         "port and path where needed, and no user, password, query or fragment."
     )
 
@@ -130,7 +130,7 @@ def test_address_that_ends_in_the_version_of_the_api_is_refused(base_url, versio
     ],
 )
 def test_token_that_cannot_be_sent_is_refused_without_being_shown(key):
-    with pytest.raises(ProviderMisconfigured, match="Provider 'plain': option 'key' is not usable:") as caught:
+    with pytest.raises(ProviderMisconfigured, match="Provider 'plain': option 'key' is invalid:") as caught:
         make(key=key)
 
     assert "invented" not in str(caught.value)
@@ -175,7 +175,7 @@ def test_token_option_must_be_one_of_the_secret_ones():
     class Leaky(Plain):
         secret_options = frozenset()
 
-    with pytest.raises(ProviderMisconfigured, match="Leaky declares wrongly: token_option must name one of"):
+    with pytest.raises(ProviderMisconfigured, match="Leaky has invalid declarations: token_option must name one of"):
         Leaky("leaky", key=Secret("k"), base_url="https://api.example")
 
 

@@ -210,7 +210,7 @@ def test_a_provider_that_is_not_configured_is_why_there_is_no_button(shop, clerk
     response = clerk.get(invoice_url(invoice))
     assert offered(response) == []
     assert element_texts(response, "ic-remark")[0].startswith(
-        f"{CANNOT}No request can be sent for it: No provider 'shop' is configured"
+        f"{CANNOT}No request can be sent for it: Provider 'shop' is not configured"
     )
 
 
