@@ -40,30 +40,31 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "E001": "Remove the key, or correct its spelling; the message lists the valid keys.",
         "E002": "Set the key to a value of the type that the message names, or remove it to use its default.",
         "E003": "Set BACKEND to the dotted path of a subclass of django_invoice_cancel.providers.Provider.",
-        "E004": "Add the missing option to OPTIONS, or remove the unknown one. If a secret is None, set its variable "
-        "in the environment.",
+        "E004": "Add the missing option to OPTIONS, or remove the unknown one. If a secret is None, set its "
+        "environment variable.",
         "E005": "Correct the option that the message names. Its value is not shown, because it may be a secret.",
         "E006": "Use the https:// address: the token is sent with every request.",
         "E007": "Set INVOICE_CANCEL['CLAIM_TTL'] to more than twice the deadline, or lower the option deadline.",
         "E008": "Set PROVIDER_RESOLVER to the dotted path of a function that takes an alias, or remove it.",
-        "E009": "Set DISPATCH to the dotted path of a function, not async, that takes the id of a bulk operation, "
-        "or remove it: then the progress page in the admin does the work.",
-        "E010": "Give TASKS a backend 'default' with the queue 'default', add the backend's app to INSTALLED_APPS, and "
+        "E009": "Set DISPATCH to the dotted path of a synchronous function that takes the id of a bulk operation, "
+        "or remove it. Without DISPATCH, the progress page in the admin does the work.",
+        "E010": "Configure a backend 'default' with the queue 'default' in TASKS. Add its app to INSTALLED_APPS, and "
         "install its package (on Django 5.2: pip install 'django-invoice-cancel[tasks]').",
         "W001": "Set the isolation level to READ COMMITTED: OPTIONS['isolation_level'] of this database in DATABASES.",
         "W002": "Run pip check, and install the versions of urllib3 and requests that this package requires.",
         "W003": "Configure a real provider, or set DEBUG = True on a test system.",
-        "W004": "Run manage.py reconcile_invoices every minute, for example by cron. If it runs, configure the "
+        "W004": "Run manage.py reconcile_invoices every minute, for example with cron. If it runs, configure the "
         "provider again, or resolve its invoices in the admin.",
         "W005": "Remove AUTOCOMMIT from this database in DATABASES.",
         "W006": "Use the provider's own https:// address, or set DEBUG = True on a test system. "
-        "If this is a tunnel to the provider, silence the warning by SILENCED_SYSTEM_CHECKS.",
-        "W007": "Give TASKS a backend that has workers, such as django_tasks_db.DatabaseBackend, or remove DISPATCH.",
-        "W008": "Run manage.py reconcile_invoices every minute, and read the reason in the log of these invoices. "
-        "invoice.withdraw() ends a request.",
+        "If this is a tunnel to the provider, add 'invoice_cancel.W006' to SILENCED_SYSTEM_CHECKS.",
+        "W007": "Configure a backend with workers in TASKS, such as django_tasks_db.DatabaseBackend, or remove "
+        "DISPATCH.",
+        "W008": "Run manage.py reconcile_invoices every minute, and find the reason in the log of these invoices. "
+        "To cancel a request, call invoice.withdraw().",
         "W009": "Keep one of these aliases, and move the invoices of the others to it.",
-        "W010": "Remove SEND from INVOICE_CANCEL, or add 'invoice_cancel.W010' to SILENCED_SYSTEM_CHECKS on a copy "
-        "that must not send.",
+        "W010": "Remove SEND from INVOICE_CANCEL. In an environment that must not send requests, add "
+        "'invoice_cancel.W010' to SILENCED_SYSTEM_CHECKS.",
         "W011": "Convert these tables: ALTER TABLE ... CONVERT TO CHARACTER SET utf8mb4.",
         "W012": "Install psycopg 3 (pip install psycopg), or set USE_TZ = True.",
     }
@@ -101,7 +102,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         found += _check_provider(config, settings.claim_ttl, built)
     found += _check_accounts(built)
     if not settings.send:
-        found.append(_make_message("W010", "INVOICE_CANCEL['SEND'] is False: no invoice is canceled at any provider."))
+        found.append(_make_message("W010", "INVOICE_CANCEL['SEND'] is False, so no cancel requests are sent."))
     found += _check_callable("E008", "PROVIDER_RESOLVER", settings.provider_resolver)
     found += _check_dispatch(settings.dispatch)
     return found
@@ -116,10 +117,12 @@ def _check_dispatch(path: str | None) -> list[CheckMessage]:
         backend = type(resolve_name(f"{TASKS_MODULE}.advance_bulk_operation").get_backend())
         package = backend.__module__.partition(".")[0]
         if backend.__name__ in ("ImmediateBackend", "DummyBackend"):
-            text = f"DISPATCH hands bulk operations to TASKS, whose {backend.__name__} has no workers."
+            text = f"DISPATCH enqueues bulk operations in TASKS, but its {backend.__name__} has no workers."
             found.append(_make_message("W007", text))
         elif package in _APPS_OF_BACKENDS and not apps.is_installed(package):
-            found.append(_make_message("E010", f"TASKS uses {backend.__name__}, and INSTALLED_APPS lacks {package!r}."))
+            found.append(
+                _make_message("E010", f"TASKS uses {backend.__name__}, but {package!r} is not in INSTALLED_APPS.")
+            )
     return found
 
 
@@ -134,7 +137,9 @@ def _check_callable(number: str, key: str, path: str | None) -> Iterator[CheckMe
         if not is_callable:
             yield _make_message(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is not callable.")
         elif is_async(resolve_name(path)):
-            yield _make_message(number, f"INVOICE_CANCEL[{key!r}], {path!r}, is an async function: it would never run.")
+            yield _make_message(
+                number, f"INVOICE_CANCEL[{key!r}], {path!r}, is an async function, which nothing would await."
+            )
 
 
 def _is_importable(path: str) -> bool:
@@ -149,7 +154,7 @@ def _describe_error(error: Exception) -> str:
     """Return the text of an error about an import or a setting, and only the class of other errors."""
     is_ours = isinstance(error, ImportError | AttributeError | ImproperlyConfigured)
     is_of_tasks = type(error).__module__ in ("django.tasks.exceptions", "django_tasks.exceptions")
-    return str(error) if is_ours or is_of_tasks else f"{type(error).__name__} is raised."
+    return str(error) if is_ours or is_of_tasks else f"{type(error).__name__} was raised."
 
 
 # -- a provider -----------------------------------------------------------------------------------------------
@@ -160,7 +165,7 @@ def _check_provider(config: conf.ProviderConfig, claim_ttl: float, built: list[P
         backend = registry.load_backend(config)
     except Exception as error:  # noqa: BLE001 - whatever the backend's module raises when it is imported
         # Without the class it is unknown which options are secrets, so all of them are masked.
-        text = f"BACKEND of provider {config.alias!r} is not usable: {_describe_error(error)}"
+        text = f"BACKEND of provider {config.alias!r} cannot be used: {_describe_error(error)}"
         yield _make_message("E003", mask(text, [Secret(v) for v in config.options.values() if isinstance(v, str)]))
         return
     yield from _check_backend(backend, config)
@@ -174,14 +179,16 @@ def _check_provider(config: conf.ProviderConfig, claim_ttl: float, built: list[P
 def _check_backend(backend: type[Provider], config: conf.ProviderConfig) -> Iterator[CheckMessage]:
     is_scripted = any(cls.__module__.startswith("django_invoice_cancel.testing.") for cls in backend.__mro__)
     if is_scripted and not django_settings.DEBUG:
-        yield _make_message("W003", f"Provider {config.alias!r} is a scripted one: it cancels nothing anywhere.")
+        yield _make_message("W003", f"Provider {config.alias!r} has a scripted test backend, which sends no requests.")
 
 
 def _check_address(config: conf.ProviderConfig) -> Iterator[CheckMessage]:
     if _is_unencrypted_remote(config):
-        yield _make_message("E006", f"Provider {config.alias!r}: option 'base_url' begins with http://.")
+        yield _make_message(
+            "E006", f"Provider {config.alias!r}: option 'base_url' begins with http://, without encryption."
+        )
     elif _plain_host(config) is not None and not django_settings.DEBUG:
-        yield _make_message("W006", f"Provider {config.alias!r}: option 'base_url' is an address of this machine.")
+        yield _make_message("W006", f"Provider {config.alias!r}: option 'base_url' points to this machine.")
 
 
 def _is_unencrypted_remote(config: conf.ProviderConfig) -> bool:
@@ -210,7 +217,7 @@ def _check_accounts(providers: Iterable[Provider]) -> Iterator[CheckMessage]:
     for names in aliases.values():
         if len(names) > 1:
             yield _make_message(
-                "W009", f"Providers {' and '.join(names)} are one account: same address and credentials."
+                "W009", f"Providers {' and '.join(names)} are the same account: they share address and credentials."
             )
 
 
@@ -226,15 +233,15 @@ def _check_built(
     if provider.deadline * 2 > claim_ttl:
         yield _make_message(
             "E007",
-            f"Provider {config.alias!r}: its deadline of {provider.deadline:g} s is more than half of the "
-            f"CLAIM_TTL of {claim_ttl:g} s.",
+            f"Provider {config.alias!r}: the deadline ({provider.deadline:g} s) is more than half of "
+            f"CLAIM_TTL ({claim_ttl:g} s).",
         )
 
 
 def _describe_build_error(config: conf.ProviderConfig, error: Exception) -> str:
     if isinstance(error, ImproperlyConfigured):
         return str(error)
-    return f"Provider {config.alias!r} cannot be made from its OPTIONS: {type(error).__name__} is raised."
+    return f"Provider {config.alias!r} cannot be created from its OPTIONS: {type(error).__name__} was raised."
 
 
 def _secrets(backend: type[Provider], config: conf.ProviderConfig) -> list[Secret]:
@@ -253,7 +260,7 @@ def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     missing = ", ".join(hooks_missing())
     if not missing:
         return []
-    text = f"The HTTP library lacks {missing}: more cancels than necessary will end in doubt, none wrongly."
+    text = f"The HTTP library lacks {missing}. More cancellations than necessary will end in doubt; none will be wrong."
     return [_make_message("W002", text)]
 
 
@@ -265,13 +272,13 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         connection = connections[alias]
         level = isolation_level(connection.vendor, connection.settings_dict["OPTIONS"])
         if level != "read committed":
-            text = f"Database {alias!r} isolates transactions at {level}, and this app relies on READ COMMITTED."
+            text = f"Database {alias!r} has the isolation level {level}, but this app expects READ COMMITTED."
             found.append(_make_message("W001", text))
         if not connection.settings_dict["AUTOCOMMIT"]:
-            text = f"Database {alias!r} has AUTOCOMMIT off: every cancel is refused there, as if in a transaction."
+            text = f"Database {alias!r} has AUTOCOMMIT off. A transaction is always open, so no requests are sent."
             found.append(_make_message("W005", text))
         if connection.vendor == "postgresql" and not django_settings.USE_TZ and not _has_psycopg3():
-            text = f"Database {alias!r} is used by psycopg2 with USE_TZ off: times of the repeated hour are ambiguous."
+            text = f"Database {alias!r} uses psycopg2 with USE_TZ off. Times are ambiguous when clocks go back."
             found.append(_make_message("W012", text))
     return found
 
@@ -294,7 +301,7 @@ def check_character_sets(
         except DatabaseError:  # the next connection reports it
             continue
         if columns:
-            text = f"Database {alias!r} cannot represent every character in {', '.join(columns)}: texts are escaped."
+            text = f"Database {alias!r} cannot store every character in {', '.join(columns)}; such texts are escaped."
             found.append(_make_message("W011", text))
     return found
 
@@ -310,7 +317,7 @@ def isolation_level(vendor: str, options: Mapping[str, Any]) -> str:
     """Return the configured isolation level in lower case, or Django's default."""
     level = options.get("isolation_level", "read committed")
     if vendor == "mysql":
-        return "the server's own level" if level is None else str(level).lower()
+        return "of the server's configuration" if level is None else str(level).lower()
     if vendor == "postgresql" and isinstance(level, int):
         from django.db.backends.postgresql.psycopg_any import IsolationLevel  # needs the driver
 
@@ -355,7 +362,7 @@ def _check_silence(alias: str) -> Iterator[CheckMessage]:
     heard = set(ProviderState.objects.using(alias).exclude(silent).values_list("alias", flat=True))
     for provider, count in unsettled.order_by("provider").values_list("provider").annotate(Count("pk")):
         if provider not in heard:
-            text = f"Nothing has reconciled for an hour, and {provider!r} has invoices in doubt ({count} in {alias!r})."
+            text = f"{provider!r} has invoices in doubt ({count} in {alias!r}), but was not reconciled for an hour."
             yield _make_message("W004", text)
 
 

@@ -78,13 +78,13 @@ def provider_config(alias: str, raw: object) -> ProviderConfig | str:
     It does not raise, because the frames of an exception would put secret values into an error report.
     """
     if not isinstance(raw, Mapping) or not isinstance(raw.get("BACKEND"), str):
-        return f'needs for {alias!r} a dict with "BACKEND", the dotted path of the provider\'s class.'
+        return f'is invalid for {alias!r}: it must be a dict with "BACKEND", the dotted path of the provider\'s class.'
     options = raw.get("OPTIONS", {})
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
-        return f'needs for {alias!r} "OPTIONS" to be a dict with strings as keys.'
+        return f'is invalid for {alias!r}: "OPTIONS" must be a dict with strings as keys.'
     unknown = sorted(map(str, set(raw) - {"BACKEND", "OPTIONS"}))
     if unknown:
-        return f'has for {alias!r} an unknown key {unknown[0]!r}: only "BACKEND" and "OPTIONS" belong there.'
+        return f'is invalid for {alias!r}: unknown key {unknown[0]!r}. The valid keys are "BACKEND" and "OPTIONS".'
     return ProviderConfig(alias, raw["BACKEND"], SecretDict(options))
 
 
@@ -92,13 +92,13 @@ def _unknown_keys(raw: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
     known = {"PROVIDERS", *_READERS}
     for key in raw:
         if key not in known:
-            yield "unknown", f"{SETTING} has an unknown key {key!r}: the known ones are {', '.join(sorted(known))}."
+            yield "unknown", f"{SETTING} has an unknown key {key!r}. The valid keys are {', '.join(sorted(known))}."
 
 
 def _providers(raw: object) -> tuple[dict[str, ProviderConfig], list[str]]:
     """Return the valid entries and the problems of the others."""
     if not isinstance(raw, Mapping):
-        return {}, ["must be a dict of aliases."]
+        return {}, ["must be a dict with aliases as keys."]
     configs, wrong = {}, []
     for alias in raw:
         if not isinstance(alias, str) or not 0 < len(alias) <= 64:

@@ -31,11 +31,11 @@ WRONG = [
     ([], "INVOICE_CANCEL must be a dict."),
     (
         {"PROVIDER": {}},
-        "INVOICE_CANCEL has an unknown key 'PROVIDER': the known ones are "
+        "INVOICE_CANCEL has an unknown key 'PROVIDER'. The valid keys are "
         "CLAIM_TTL, DISPATCH, DISPATCH_WORKERS, DOUBT_PERIOD, PROVIDERS, PROVIDER_RESOLVER, REQUIRE_REASON, SEND.",
     ),
-    ({"PROVIDERS": []}, "INVOICE_CANCEL['PROVIDERS'] must be a dict of aliases."),
-    ({"PROVIDERS": None}, "INVOICE_CANCEL['PROVIDERS'] must be a dict of aliases."),
+    ({"PROVIDERS": []}, "INVOICE_CANCEL['PROVIDERS'] must be a dict with aliases as keys."),
+    ({"PROVIDERS": None}, "INVOICE_CANCEL['PROVIDERS'] must be a dict with aliases as keys."),
     (
         {"PROVIDERS": {7: entry()}},
         "INVOICE_CANCEL['PROVIDERS'] has an alias that is not a string of 1 to 64 characters.",
@@ -50,24 +50,26 @@ WRONG = [
     ),
     (
         {"PROVIDERS": {"fk": BACKEND}},
-        "INVOICE_CANCEL['PROVIDERS'] needs for 'fk' a dict with \"BACKEND\", the dotted path of the provider's class.",
+        "INVOICE_CANCEL['PROVIDERS'] is invalid for 'fk': it must be a dict with \"BACKEND\", "
+        "the dotted path of the provider's class.",
     ),
     (
         {"PROVIDERS": {"fk": {"OPTIONS": {}}}},
-        "INVOICE_CANCEL['PROVIDERS'] needs for 'fk' a dict with \"BACKEND\", the dotted path of the provider's class.",
+        "INVOICE_CANCEL['PROVIDERS'] is invalid for 'fk': it must be a dict with \"BACKEND\", "
+        "the dotted path of the provider's class.",
     ),
     (
         {"PROVIDERS": {"fk": entry(OPTIONS=["token"])}},
-        "INVOICE_CANCEL['PROVIDERS'] needs for 'fk' \"OPTIONS\" to be a dict with strings as keys.",
+        "INVOICE_CANCEL['PROVIDERS'] is invalid for 'fk': \"OPTIONS\" must be a dict with strings as keys.",
     ),
     (
         {"PROVIDERS": {"fk": entry(OPTIONS={1: "token"})}},
-        "INVOICE_CANCEL['PROVIDERS'] needs for 'fk' \"OPTIONS\" to be a dict with strings as keys.",
+        "INVOICE_CANCEL['PROVIDERS'] is invalid for 'fk': \"OPTIONS\" must be a dict with strings as keys.",
     ),
     (
         {"PROVIDERS": {"fk": entry(base_url="x")}},
-        "INVOICE_CANCEL['PROVIDERS'] has for 'fk' an unknown key 'base_url': "
-        'only "BACKEND" and "OPTIONS" belong there.',
+        "INVOICE_CANCEL['PROVIDERS'] is invalid for 'fk': unknown key 'base_url'. "
+        'The valid keys are "BACKEND" and "OPTIONS".',
     ),
     *(({"CLAIM_TTL": bad}, BAD_CLAIM_TTL) for bad in (0, "300", True, float("nan"), 86_401, 10**12, 10**400, 1e300)),
     *(({"DOUBT_PERIOD": bad}, BAD_DOUBT_PERIOD) for bad in (-1, float("inf"), 2_592_001, 10**12, 10**400)),

@@ -191,7 +191,7 @@ def test_aliases_of_one_account_are_reported_without_secrets(other):
     with override_settings(INVOICE_CANCEL=value, DEBUG=True):
         (found,) = run_checks(tags=[checks.TAG])
     assert found.id == "invoice_cancel.W009"
-    assert found.msg == "Providers 'shop' and 'kiosk' are one account: same address and credentials."
+    assert found.msg == "Providers 'shop' and 'kiosk' are the same account: they share address and credentials."
     assert TOKEN not in str(found)
 
 
@@ -406,7 +406,7 @@ def test_missing_reconcile_runs_are_reported_once_per_provider():
     make_invoice("in_doubt", provider="other", age=2 * HOUR)
     beat("other", ago=HOUR / 2)
     (found,) = run_checks(tags=[checks.TAG], **deployed)
-    assert found.msg == "Nothing has reconciled for an hour, and 'firekassa' has invoices in doubt (2 in 'default')."
+    assert found.msg == "'firekassa' has invoices in doubt (2 in 'default'), but was not reconciled for an hour."
 
 
 @pytest.mark.django_db(databases="__all__")

@@ -154,7 +154,7 @@ def test_least_recently_used_instance_is_dropped(resolver):
     ("alias", "answer", "message"),
     [
         ("shop-9", None, "Provider 'shop-9' is not configured"),
-        ("shop-9", "a string", "needs for 'shop-9' a dict with \"BACKEND\""),
+        ("shop-9", "a string", "is invalid for 'shop-9': it must be a dict with \"BACKEND\""),
         ("shop-9", {"BACKEND": FIREKASSA, "OPTIONS": {}}, "OPTIONS of provider 'shop-9': 'base_url' is missing."),
         ("broken", None, "failed for 'broken': LookupError."),
     ],
