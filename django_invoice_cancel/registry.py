@@ -136,7 +136,7 @@ def _make(backend: type[Provider], alias: str, options: SecretDict) -> Provider 
         if is_interruption(error):
             raise
         kind = ConfigurationUnavailable if _is_temporary(error) else ImproperlyConfigured
-        return kind(f"Provider {alias!r} cannot be made: {type(error).__name__}: {mask(str(error), secrets)}")
+        return kind(f"Provider {alias!r} cannot be created: {type(error).__name__}: {mask(str(error), secrets)}")
     provider.secrets = [*provider.secrets, *(secret for secret in secrets if secret not in provider.secrets)]
     return provider
 
@@ -161,7 +161,7 @@ def invalid_options(backend: type[Provider], config: conf.ProviderConfig) -> Ite
             yield f"{where}: {name!r} is missing."
     for name in config.options:
         if name not in accepted:
-            yield f"{where}: {name!r} is unknown; the known ones are {', '.join(sorted(accepted))}."
+            yield f"{where}: {name!r} is unknown. The valid options are {', '.join(sorted(accepted))}."
         elif name in backend.secret_options and not _is_allowed(config.options[name], accepted[name]):
             yield f"{where}: {name!r} must be a string."
 
@@ -178,12 +178,12 @@ def _find_config(alias: str) -> conf.ProviderConfig:
     if settings.provider_resolver:
         config = _call_resolver(settings.provider_resolver, alias)
         if isinstance(config, str):
-            raise ImproperlyConfigured(f"{settings.provider_resolver} {config}")
+            raise ImproperlyConfigured(config)
         if config is not None:
             return config
     known = ", ".join(sorted(settings.providers)) or "none"
     raise ImproperlyConfigured(
-        f"No provider {alias!r} is configured (known: {known}): add it to INVOICE_CANCEL['PROVIDERS']."
+        f"Provider {alias!r} is not configured (configured: {known}). Add it to INVOICE_CANCEL['PROVIDERS']."
     )
 
 
@@ -211,12 +211,13 @@ def _call_resolver(resolver: str, alias: str) -> conf.ProviderConfig | str | Non
         if is_interruption(error):
             raise
         logger.exception("PROVIDER_RESOLVER failed for %r.", alias)
-        text = f"failed for {alias!r}: {type(error).__name__}."
+        text = f"{resolver} failed for {alias!r}: {type(error).__name__}."
         if isinstance(error, ImproperlyConfigured):
             return text
     else:
-        return None if raw is None else conf.provider_config(alias, raw)
-    raise ConfigurationUnavailable(f"{resolver} {text}")
+        config = None if raw is None else conf.provider_config(alias, raw)
+        return f"The return value of {resolver} {config}" if isinstance(config, str) else config
+    raise ConfigurationUnavailable(text)
 
 
 def resolve(path: str) -> Any:

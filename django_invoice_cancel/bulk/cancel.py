@@ -396,4 +396,4 @@ class CancelRun(BulkRun):
         except DATABASE_ERRORS:
             has_failed = True
         if has_failed:
-            logger.error("Unsent claims of %s were not given back: reconcile_invoices does it.", queue.alias)
+            logger.error("Unsent claims of %s were not released. reconcile_invoices will release them.", queue.alias)

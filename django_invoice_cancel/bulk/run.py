@@ -212,7 +212,7 @@ class BulkRun(ABC):
         for each in ready:
             yield each
             if not self._is_own_process:
-                raise RuntimeError("A bulk run continues only in the process that started it, not in a forked child.")
+                raise RuntimeError("A bulk run cannot continue in a forked child of the process that started it.")
 
     def _collect_jobs(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds for a returned job, and handle all returned jobs."""
@@ -266,11 +266,11 @@ class BulkRun(ABC):
 
     def _shut_down_unclosed(self) -> None:
         """Shut down a run that the garbage collector closed, in a separate thread."""
-        logger.warning("A bulk run was abandoned and is finished in the background: close its generator.")
+        logger.warning("A bulk run was not closed and is finished in the background. Close its generator.")
         try:
             self._shut_down()
         except Exception:
-            logger.exception("An abandoned bulk run was not finished: reconcile_invoices completes it.")
+            logger.exception("An unclosed bulk run was not finished. reconcile_invoices will complete it.")
         finally:
             connections.close_all()
 

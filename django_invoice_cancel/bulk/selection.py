@@ -21,17 +21,17 @@ PAGE_SIZE = 200
 def prepare_selection(invoices: SelectionPort) -> SelectionPort:
     """Return the selection in a form that can be read in pages, or raise ``TypeError``."""
     if invoices.query.is_sliced:
-        raise TypeError("Cannot cancel a query set once a slice has been taken: use limit=.")
+        raise TypeError("Cannot cancel a query set once a slice has been taken. Use limit= instead.")
     if invoices.query.combinator:
-        raise TypeError(f"Cannot cancel a query set combined by {invoices.query.combinator}(): select with Q objects.")
+        raise TypeError(f"Cannot cancel a query set combined by {invoices.query.combinator}(). Use Q objects instead.")
     if getattr(invoices, "_fields", None) is not None:
-        raise TypeError("Cannot cancel a query set of values(): select invoices.")
+        raise TypeError("Cannot cancel a query set of values(). Select invoices instead.")
     if invoices.query.distinct_fields:
-        raise TypeError("Cannot cancel a query set with distinct() on fields: select with Q objects.")
+        raise TypeError("Cannot cancel a query set with distinct() on fields. Use Q objects instead.")
     if (
         invoices.query.where.contains_over_clause
     ):  # a page, or a row that is canceled concurrently, would renumber the others
-        raise TypeError("Cannot cancel a query set filtered by a window function: select with pk__in=[...] its keys.")
+        raise TypeError("Cannot cancel a query set filtered by a window function. Filter by primary keys instead.")
     invoices = invoices.all()
     invoices.query.select_for_update = False  # its locks need a transaction, and requests are sent outside of one
     # A deferred field needs a query when it is read, and fails if the row was deleted.

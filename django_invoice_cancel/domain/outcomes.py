@@ -136,7 +136,7 @@ class ProviderReply:
 
     def __post_init__(self) -> None:
         if self.outcome not in EFFECTS:
-            raise ValueError(f"A provider's reply cannot be {self.outcome!r}.")
+            raise ValueError(f"A provider's reply cannot have the outcome {self.outcome!r}.")
 
     @property
     def confirms_cancel(self) -> bool:

@@ -50,7 +50,7 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> Never:
-        raise TypeError("A Secret is not pickled: pass the provider's alias instead.")
+        raise TypeError("A Secret cannot be pickled. Pass the provider's alias instead.")
 
 
 class SecretDict(dict[str, Any]):
@@ -62,7 +62,7 @@ class SecretDict(dict[str, Any]):
     __str__ = __repr__
 
     def __reduce__(self) -> Never:
-        raise TypeError("Configured options are not pickled: pass the provider's alias instead.")
+        raise TypeError("Configured options cannot be pickled. Pass the provider's alias instead.")
 
 
 def mask(text: str, secrets: Iterable[Secret]) -> str:

@@ -135,7 +135,7 @@ def may_move(mover: TransitionSource, old: str, new: str) -> bool:
 def check_move(mover: TransitionSource, old: str, new: str) -> None:
     """Raise ``IllegalMove`` unless ``mover`` may move an invoice from ``old`` to ``new``."""
     if not may_move(mover, old, new):
-        raise IllegalMove(f"{mover} may not move an invoice from {old} to {new}.")
+        raise IllegalMove(f"{mover} may not change the status of an invoice from {old} to {new}.")
 
 
 def has_payment(status: str) -> bool:

@@ -228,7 +228,7 @@ class BulkOperation(Dispatched):
         if conf.get().dispatch is None:
             return
 
-        failure = "Bulk operation %s is stored and could not be dispatched: run_bulk_operations does it."
+        failure = "Bulk operation %s is stored, but was not dispatched. run_bulk_operations will process it."
         call_on_commit(lambda: self.send_messages(self.workers), using=self._state.db, failure=failure, about=self.pk)
 
     def dispatch_again(self, *, is_sweep: bool = False) -> None:

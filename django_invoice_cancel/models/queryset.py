@@ -46,8 +46,8 @@ def refuse_writer_fields(names: Iterable[str]) -> None:
     for name in names:
         if name in WRITER_FIELDS or f"{name}_id" in WRITER_FIELDS:
             raise ValueError(
-                f"Only the methods cancel, observe_status, reconcile, resolve and mark_handled write {name!r}: "
-                "a stale value would overwrite what the provider said."
+                f"Only the methods cancel, observe_status, reconcile, resolve and mark_handled write {name!r}, "
+                "because a stale value could overwrite the provider's status."
             )
 
 

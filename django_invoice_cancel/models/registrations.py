@@ -44,7 +44,7 @@ def cleaned_values(values: Mapping[str, Any], model: type[Model]) -> dict[str, A
     own = own_names(model)
     unknown = sorted(set(values) - {*FIELDS, *own})
     if unknown:
-        raise ValidationError({unknown[0]: f"Unknown field; the known ones are {', '.join((*FIELDS, *own))}."})
+        raise ValidationError({unknown[0]: f"Unknown field. The valid fields are {', '.join((*FIELDS, *own))}."})
     cleaned = {name: value for name, value in values.items() if value is not None or name in own}
     cleaned["external_id"] = _clean_id(cleaned.get("provider"), cleaned.get("external_id"))
     if "amount" in cleaned:
@@ -84,7 +84,7 @@ def id_text(external_id: object) -> object:
     if not isinstance(external_id, int) or isinstance(external_id, bool):
         return external_id
     if abs(external_id) >= _TOO_LARGE:
-        raise InvalidExternalId("A number of more than 100 digits is not an id.")
+        raise InvalidExternalId("A number with more than 100 digits cannot be an id.")
     return str(int(external_id))
 
 
@@ -99,7 +99,7 @@ def _clean_id(provider: Any, external_id: Any) -> str:
 
 def _money(amount: Any) -> Decimal:
     if isinstance(amount, float):
-        raise ValidationError({"amount": "Money is not a float: pass a string or a Decimal."})
+        raise ValidationError({"amount": "An amount cannot be a float. Pass a string or a Decimal."})
     is_number = isinstance(amount, Decimal | int) and not isinstance(amount, bool)
     is_text = isinstance(amount, str) and (is_amount(amount) or amount.strip(" ").lstrip("+-") in _NOT_FINITE)
     try:
@@ -107,9 +107,9 @@ def _money(amount: Any) -> Decimal:
     except (InvalidOperation, ValueError):
         money = None
     if money is None:
-        raise ValidationError({"amount": f"{_shown(amount)} is not an amount: write it in digits, such as '1000.50'."})
+        raise ValidationError({"amount": f"{_shown(amount)} is not a valid amount. Use digits, such as '1000.50'."})
     if not money.is_finite() or money < 0:
-        raise ValidationError({"amount": f"{money} is not an amount: it must be a number, not below 0."})
+        raise ValidationError({"amount": f"{money} is not a valid amount. It must be a number of at least 0."})
     return money
 
 
@@ -127,13 +127,13 @@ def _instant(name: str, value: Any) -> datetime:
     except ValidationError as error:
         raise ValidationError({name: error.messages}) from error
     if settings.USE_TZ and timezone.is_naive(value):
-        raise ValidationError({name: f"{value} has no time zone: pass an aware datetime (timezone.make_aware)."})
+        raise ValidationError({name: f"{value} has no time zone. Pass an aware datetime (timezone.make_aware)."})
     return value if settings.USE_TZ or timezone.is_naive(value) else as_plain(value)
 
 
 def _text(name: str, value: Any) -> str:
     if isinstance(value, bool | float | bytes | Mapping | list | tuple | set):
-        raise ValidationError({name: f"{_shown(value)} is not a text: pass a string."})
+        raise ValidationError({name: f"{_shown(value)} is not a string."})
     return str(value)
 
 
@@ -148,5 +148,7 @@ def _shown(value: Any) -> str:
 def _status(word: Any) -> Status:
     if not isinstance(word, str) or word not in REPORTABLE_STATUSES:
         allowed = ", ".join(REPORTABLE_STATUSES)
-        raise ValidationError({"status": f"{str(word)[:40]!r} is not a status to register with: {allowed}."})
+        raise ValidationError(
+            {"status": f"{str(word)[:40]!r} is not a valid status for registration. Use one of: {allowed}."}
+        )
     return Status(word)

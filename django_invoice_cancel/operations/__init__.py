@@ -75,7 +75,9 @@ def start(
     operations = BulkOperation.objects
     database = getattr(invoices, "_db", None)
     if database not in (None, operations.db):  # the draft would select invoices with the same keys in its own database
-        raise ValueError(f"Bulk operations work in {operations.db!r} alone, not on invoices in {database!r}.")
+        raise ValueError(
+            f"Bulk operations support only the database {operations.db!r}. These invoices are in {database!r}."
+        )
     stored = operations.draft(
         invoices, operation=operation, actor=actor, reason=reason, decision=decision, trigger=trigger
     )

@@ -179,7 +179,7 @@ class Provider:
     def _check_declarations(self) -> None:
         problems = list(self._invalid_declarations())
         if problems:
-            raise ProviderMisconfigured(f"Adapter {type(self).__name__} declares wrongly: {' '.join(problems)}")
+            raise ProviderMisconfigured(f"Adapter {type(self).__name__} has invalid declarations: {' '.join(problems)}")
 
     def _invalid_declarations(self) -> Iterable[str]:
         if not self.verbose_name or not self.id_form or not isinstance(getattr(self, "id_pattern", None), re.Pattern):
@@ -187,7 +187,7 @@ class Provider:
         if type(self).cancel is Provider.cancel:
             yield "cancel() is missing."
         if self.supports_lookup and type(self).lookup is Provider.lookup:
-            yield "supports_lookup is set and lookup() is missing."
+            yield "supports_lookup is True, but lookup() is missing."
         if self.lookup_group_size < 1:
             yield "lookup_group_size must be at least 1."
         for name in ("status_words", "postback_status_words"):
@@ -195,4 +195,4 @@ class Provider:
             if any(word != word.strip().lower() for word in words):
                 yield f"{name} must be lower case."
             if INTERNAL_STATUSES & set(words.values()):
-                yield f"{name} may not name canceling or in_doubt: no provider can know those."
+                yield f"{name} may not contain canceling or in_doubt, which no provider reports."

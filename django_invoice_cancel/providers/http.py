@@ -88,7 +88,7 @@ class HTTPProvider(Provider):
                 reuse_connections=reuse_connections,
             )
         except ValueError as error:  # the address was checked above
-            raise self.misconfigured(self.token_option, f"is not usable: {error}") from error
+            raise self.misconfigured(self.token_option, f"is invalid: {error}") from error
 
     @property
     def account(self) -> Hashable:
@@ -235,13 +235,13 @@ def clean_base_url(value: object) -> str:
     address = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
     if address is None or not 0 < int(address["port"] or 1) < 65536:
         raise ValueError(
-            "must be an address such as 'https://api.example.com': scheme, host, port and path where needed, "
-            "and no user, password, query or fragment."
+            "must be an address such as 'https://api.example.com', with an optional port and path, "
+            "and without user, password, query or fragment."
         )
     if address["scheme"] == "http" and not is_loopback(address["host"]):
-        raise ValueError("must begin with https://, or the token can be read on the way.")
+        raise ValueError("must begin with https://, because every request contains the token.")
     if version := _VERSION_AT_END.search(address["path"]):
-        raise ValueError(f"must not end in {version[0]!r}: the app adds that itself.")
+        raise ValueError(f"must not end in {version[0]!r}, because this app appends it.")
     return address[0].removesuffix("/")
 
 

@@ -29,7 +29,7 @@ def build_checked_audit_context(actor: Any, trigger: str, reason: Any) -> AuditC
     audit = build_audit_context(actor, trigger, reason)
     settings, _ = conf.read()  # their problems are in the result of the invoice: it is misconfigured
     if settings.require_reason and not audit.reason.strip():
-        raise ValueError("INVOICE_CANCEL['REQUIRE_REASON'] is set: pass reason.")
+        raise ValueError("A reason is required, because INVOICE_CANCEL['REQUIRE_REASON'] is set.")
     return audit
 
 
@@ -41,7 +41,7 @@ def checked_text(name: str, value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         return value[:]  # without its subclass, whose str() may be another text
-    raise TypeError(f"{name} must be a text (str) or None, not {type(value).__name__}.")
+    raise TypeError(f"{name} must be a string or None, not {type(value).__name__}.")
 
 
 def checked_actor(actor: Any) -> Any:
@@ -51,7 +51,7 @@ def checked_actor(actor: Any) -> Any:
     is_user = isinstance(actor, get_user_model()) or _behaves_like_user(actor)
     if actor is None or is_user or isinstance(actor, LoggedActor):
         return actor
-    raise TypeError(f"actor must be a user, a label (str) or None, not {type(actor).__name__}.")
+    raise TypeError(f"actor must be a user, a label (string) or None, not {type(actor).__name__}.")
 
 
 def checked_status_string(provider_status: Any) -> str | None:

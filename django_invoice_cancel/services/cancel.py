@@ -124,7 +124,7 @@ def _give_back(writer: WriterPort, claim: Claim, invoice: InvoicePort) -> None:
     except Exception as error:
         if is_interruption(error):
             raise
-        logger.exception("A claim was not given back: %s.", invoice)
+        logger.exception("A claim was not released: %s.", invoice)
 
 
 def note_reply(
@@ -143,7 +143,7 @@ def note_reply(
         elif was_failing and not is_inconclusive:
             writer.update_provider_state(alias, seconds=0.0, code="", failures=0)
     except Error:
-        logger.exception("What a reply says about %s was not written.", alias)
+        logger.exception("The state of provider %s was not written.", alias)
 
 
 def refuse_unsaved(invoice: InvoicePort) -> None:
@@ -205,7 +205,7 @@ def _try_to_record(
         if is_interruption(error):  # in the database's work, or in a receiver: record, then raise again
             writer.record([answer], on_recorded=on_recorded, may_be_written=True)
             raise
-        logger.exception("The outcome of a cancel was not recorded: %s.", answer.invoice)
+        logger.exception("The outcome of a cancellation was not recorded: %s.", answer.invoice)
         return None
 
 
@@ -275,11 +275,11 @@ def cancel_on_commit(invoice: InvoicePort, *, actor: Any = None, reason: str = "
     if not writer.request_cancel(invoice, audit):
         return False
 
-    failure = "A requested cancellation waits for reconcile_invoices: %s."
+    failure = "A requested cancellation was not sent. reconcile_invoices will send it: %s."
     try:
         call_on_commit(lambda: cancel_requested(invoice), using=writer.using, failure=failure, about=invoice)
     except TransactionManagementError:
-        logger.info("Autocommit is off: a requested cancellation waits for reconcile_invoices.")
+        logger.info("Autocommit is off. reconcile_invoices will send a requested cancellation.")
     return True
 
 

@@ -114,7 +114,7 @@ def _read_lookup(provider: Provider, reply: object) -> LookupReply:
 def _validated_reply(provider: Provider, reply: object, kind: type[R]) -> R:
     """Return a reply with its texts masked and cut; raise ``TypeError`` if an adapter returns anything else."""
     if not isinstance(reply, kind):
-        raise TypeError(f"An adapter answers with a {kind.__name__}, not with {type(reply).__name__}.")
+        raise TypeError(f"An adapter must return a {kind.__name__}, not {type(reply).__name__}.")
     code: object = reply.code
     is_sound = {
         "code": isinstance(code, str) and 0 < len(code) <= CODE_LENGTH,
@@ -124,7 +124,7 @@ def _validated_reply(provider: Provider, reply: object, kind: type[R]) -> R:
     }
     if not all(is_sound.values()):
         wrong = ", ".join(name for name, is_right in is_sound.items() if not is_right)
-        raise TypeError(f"The {kind.__name__} of an adapter has an unusable {wrong}.")
+        raise TypeError(f"The {kind.__name__} of an adapter has an invalid {wrong}.")
     texts = [name for name in ("provider_message", "provider_status") if hasattr(reply, name)]
     kept: dict[str, Any] = {name: provider.sanitize(getattr(reply, name)) for name in texts}
     return replace(reply, **kept)

@@ -44,12 +44,12 @@ def observed_status(provider: Provider | None, status: str | None, provider_stat
     """
     status_string = checked_status_string(provider_status)
     if (status is None) == (status_string is None):
-        raise ValueError("Pass either status, one of ours, or provider_status, the provider's status string.")
+        raise ValueError("Pass either status, a status of this app, or provider_status, the provider's status string.")
     if status is None:
         return None if provider is None else provider.status_of_postback(str(status_string))
     known = Status(status)
     if known in INTERNAL_STATUSES:
-        raise ValueError(f"{status!r} cannot be observed: no provider can report it.")
+        raise ValueError(f"{status!r} cannot be observed, because no provider reports it.")
     return known
 
 
@@ -57,7 +57,7 @@ def warn_of_lost_payment(alias: str, status: Status | None, problem: str) -> Non
     """Log a reported payment, or an unknown status string that may mean one, without a registered invoice."""
     if status is None or status in PAID_STATUSES:
         logger.warning(
-            "A payment was reported to %s and is not recorded (%s): %s",
+            "A payment that %s reported was not recorded (%s): %s",
             alias,
             status or "unknown status",
             problem,

@@ -80,13 +80,13 @@ class CancelInvoicesAction(InvoicePermissions):
         name = self.admin_site.name
         if not self.admin_site.is_registered(BulkOperation):
             raise ImproperlyConfigured(
-                f"The admin site {name!r} has no pages for bulk operations: "
-                "register BulkOperation with BulkOperationAdmin there."
+                f"The admin site {name!r} has no pages for bulk operations. "
+                "Register BulkOperation with BulkOperationAdmin."
             )
         if not scope.is_registered:
             raise ImproperlyConfigured(
-                f"The admin site {name!r} has no admin of invoices, so no user may act on any: "
-                "register Invoice with InvoiceAdmin there."
+                f"The admin site {name!r} has no admin of invoices, so it permits no actions on them. "
+                "Register Invoice with InvoiceAdmin."
             )
 
     # -- the invoices of a selection --------------------------------------------------------------------------

@@ -163,7 +163,7 @@ class Command(ReportingCommand):
         try:
             return build_checked_audit_context(actor(options["actor"]), Trigger.COMMAND, options["reason"])
         except ValueError as error:
-            raise CommandError(f"{error} (--reason)") from error
+            raise CommandError(f"--reason: {error}") from error
 
     # -- the selection -------------------------------------------------------------------------------------
 

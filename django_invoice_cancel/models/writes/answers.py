@@ -81,7 +81,9 @@ def log_conflicts(conflicts: Sequence[Conflict]) -> None:
     if conflicts:
         listed = "; ".join(str(conflict) for conflict in conflicts[:_MOST_LOGGED])
         more = f"; and {len(conflicts) - _MOST_LOGGED} more" if len(conflicts) > _MOST_LOGGED else ""
-        logger.warning("Registered invoices differ from the values given now, and are kept: %s%s.", listed, more)
+        logger.warning(
+            "Registered invoices differ from the passed values. The stored values are kept: %s%s.", listed, more
+        )
 
 
 def _shown(value: Any) -> str:

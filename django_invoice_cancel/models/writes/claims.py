@@ -161,7 +161,7 @@ class ClaimWriter(RowWriter):
 
         moved = self.run(write, invoices)
         for invoice in moved:
-            logger.warning("%s: in doubt, since the process that was canceling it is gone.", invoice)
+            logger.warning("%s: in doubt, because the process that was canceling it has ended.", invoice)
         return moved
 
     def _claim_rows(

@@ -154,6 +154,6 @@ def refuse_decision(status: Status, audit: AuditContext) -> None:
 def _require_person(audit: AuditContext, method: str, argument: str) -> None:
     """Raise ``ValueError`` if the person or the reason of a decision is missing."""
     if named_actor(audit.actor) in ((None, ""), (None, "anonymous")):
-        raise ValueError(f"{method}() records a named person's decision: pass actor, a user or a label.")
+        raise ValueError(f"{method}() requires the person who decides. Pass actor, a user or a label.")
     if not audit.reason.strip():
-        raise ValueError(f"{method}() records a decision with its reason: pass {argument}.")
+        raise ValueError(f"{method}() requires the reason of the decision. Pass {argument}.")

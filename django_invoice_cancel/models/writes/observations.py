@@ -115,7 +115,10 @@ class ObservationWriter(RowWriter):
         own = rows if invoice is None else rows.filter(pk=invoice.id)
         count = self.repeat(lambda: own.update(**changes))
         if count:
-            logger.warning("A wrong clock wrote the times of %d invoices in doubt: they count from now.", count)
+            logger.warning(
+                "The times of %d invoices in doubt were in the future because of a wrong clock. They were set to now.",
+                count,
+            )
         if count and invoice is not None:
             show(invoice, changes)
 

@@ -126,7 +126,7 @@ def _log_pause(alias: str, code: str, seconds: float) -> None:
     if code in (Code.BAD_CREDENTIALS, Code.RATE_LIMITED):
         why = describe_result(Outcome.NOT_PROCESSED, code, provider=provider_name(alias))
     else:
-        why = f"its replies say nothing about invoices ({code})."
+        why = f"its replies contain no status of an invoice ({code})."
     level = logging.ERROR if code == Code.BAD_CREDENTIALS else logging.WARNING
     names = {"provider": alias, "code": code}
     logger.log(level, "%s is paused for %.0f s: %s", alias, seconds, why, extra=names)

@@ -142,7 +142,7 @@ class RowWriter(Transactions):
             return
         if row.status != invoice.status:
             raise IntegrityError(
-                f"Invoice {row} is {row.status}, as its log shows, and cannot become {invoice.status} by a raw save."
+                f"Invoice {row} is {row.status} according to its log. A raw save cannot change it to {invoice.status}."
             )
         carry_over(row, invoice)
 
@@ -161,7 +161,7 @@ class RowWriter(Transactions):
         def write() -> None:
             logger.log(level, "%s: %s", invoice, text, extra=names)
 
-        call_on_commit(write, using=self.using, failure="A line about %s was not logged.", about=invoice)
+        call_on_commit(write, using=self.using, failure="A log message about %s was not written.", about=invoice)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Append rows to the log; their signals are sent after the commit."""
@@ -178,7 +178,7 @@ class RowWriter(Transactions):
             transaction.on_commit(lambda: self._report(notices), using=self.using)
         for entry in entries:
             if entry.is_late_money:
-                text = f"it holds money ({entry.new}), and a cancellation of it was confirmed."
+                text = f"a payment was received ({entry.new}), but its cancellation was confirmed."
                 self.log_on_commit(logging.ERROR, entry.invoice, text)
 
     def _report(self, notices: Sequence[Notice]) -> None:

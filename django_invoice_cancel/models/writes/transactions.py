@@ -152,7 +152,7 @@ def is_lock_timeout(error: BaseException) -> bool:
 
 def _refusal(what: str) -> str:
     return (
-        f"A provider is not asked while {what} on the invoices' database: a rollback would lose what was done. "
+        f"No request may be sent while {what} on the invoices' database, because a rollback would lose its result. "
         "Use invoice.cancel_on_commit(), or exempt the view with @transaction.non_atomic_requests. "
         "Nothing was sent or written."
     )

@@ -36,7 +36,7 @@ class HiddenValue(str):
         return MASK
 
     def __reduce_ex__(self, protocol: Any) -> Never:
-        raise TypeError("Credentials are not pickled.")
+        raise TypeError("Credentials cannot be pickled.")
 
 
 class TokenAuth(AuthBase):
@@ -55,7 +55,7 @@ class TokenAuth(AuthBase):
         return f"<TokenAuth {MASK}>"
 
     def __reduce_ex__(self, protocol: Any) -> Never:
-        raise TypeError("Credentials are not pickled.")
+        raise TypeError("Credentials cannot be pickled.")
 
 
 def _check(value: str, what: str) -> None:
@@ -211,7 +211,7 @@ class Transport:
         return f"<Transport {self._base_url}>"
 
     def __reduce_ex__(self, protocol: Any) -> Never:
-        raise TypeError("A Transport is not pickled: pass the provider's alias instead.")
+        raise TypeError("A Transport cannot be pickled. Pass the provider's alias instead.")
 
 
 def _checked_base_url(base_url: str) -> str:

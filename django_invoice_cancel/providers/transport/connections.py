@@ -151,7 +151,7 @@ class HostAdapter(HTTPAdapter):
         return response
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("Connections are not pickled.")
+        raise TypeError("Connections cannot be pickled.")
 
 
 MAX_IDLE_SECONDS = 2.0

@@ -141,4 +141,4 @@ class Exchange:
     """The error for operators and logs: names of exception classes, or advice. Never messages of exceptions."""
 
     def __reduce_ex__(self, protocol: Any) -> Never:
-        raise TypeError("An Exchange is not pickled: its answer may echo the token.")
+        raise TypeError("An Exchange cannot be pickled, because its answer may contain the token.")

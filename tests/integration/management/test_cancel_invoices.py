@@ -29,7 +29,7 @@ BAD = {
     "id that is none": (["000000", "a b", "--provider", "shop"], 1, "'a b'"),
     "file that is not there": (["--from-file", "/nowhere/ids", "--provider", "shop"], 1, "/nowhere/ids"),
     "a file without a name": (["--from-file", "", "--provider", "shop", "--noinput"], 1, "'' cannot be read"),
-    "a file without a name or provider": (["--from-file", "", "--noinput"], 1, "need --provider"),
+    "a file without a name or provider": (["--from-file", "", "--noinput"], 1, "require --provider"),
     "a provider without a name": (
         ["--older-than", "2d", "--provider", "", "--noinput"],
         1,
@@ -38,7 +38,7 @@ BAD = {
     "in the background elsewhere": (
         ["--all", "--noinput", "--background", "--database", "other"],
         1,
-        "'default' alone",
+        "requires database 'default'",
     ),
     "stdin without --noinput": (["--from-file", "-", "--provider", "shop"], 1, "--noinput"),
     "ids and a filter": (["000000", "--provider", "shop", "--older-than", "2d"], 1, "--older-than"),

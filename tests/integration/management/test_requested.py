@@ -291,8 +291,8 @@ def test_exit_code_is_the_most_severe_of_lookups_and_requests(shop, manage):
     shop.all_cancels("not_processed")
     ended = manage("reconcile_invoices")
     assert ended.code == 3
-    assert "1 in doubt" in ended.err
-    assert "1 not tried" in ended.err
+    assert "In doubt: 1" in ended.err
+    assert "unchanged: 1." in ended.err
 
 
 def test_interrupt_during_the_lookups_sends_no_cancel_request(shop, manage):

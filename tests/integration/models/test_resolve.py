@@ -136,7 +136,7 @@ def test_impossible_decision_is_an_error(lost, status):
 
 @pytest.mark.parametrize("actor", [None, "", AnonymousUser()], ids=["none", "empty", "anonymous"])
 def test_decision_needs_an_actor(lost, actor):
-    with pytest.raises(ValueError, match="pass actor"):
+    with pytest.raises(ValueError, match="Pass actor"):
         resolve(lost, "canceled", actor=actor)
     assert stored(lost).status == "in_doubt"
     assert len(log_changes(lost)) == 2
@@ -144,7 +144,7 @@ def test_decision_needs_an_actor(lost, actor):
 
 @pytest.mark.parametrize("reason", ["", "  \n"])
 def test_decision_needs_a_reason(lost, reason):
-    with pytest.raises(ValueError, match="pass reason"):
+    with pytest.raises(ValueError, match="Pass reason"):
         resolve(lost, "canceled", reason=reason)
     assert stored(lost).status == "in_doubt"
     assert len(log_changes(lost)) == 2

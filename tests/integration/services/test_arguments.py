@@ -125,7 +125,7 @@ def test_reason_none_is_stored_as_empty(shop, status, call):
 def test_decision_without_a_reason_is_refused(shop, status, call):
     invoice = make_invoice(status, provider="shop")
     before = all_rows()
-    with pytest.raises(ValueError, match="pass reason"):
+    with pytest.raises(ValueError, match="Pass reason"):
         call(invoice, actor="Ada", reason=None)
     assert all_rows() == before
 

@@ -231,7 +231,7 @@ def test_reconcile_of_one_invoice_does_not_send_a_stored_request(sandbox, regist
 def test_reason_is_required_for_the_request_and_not_for_reconcile(sandbox, register, configure):
     configure(REQUIRE_REASON=True)
     invoice = register()
-    with pytest.raises(ValueError, match="pass reason"):
+    with pytest.raises(ValueError, match="A reason is required"):
         invoice.cancel_on_commit()
     crash_after_commit(invoice)
     assert run_reconcile_command(minutes=2) == 0

@@ -295,5 +295,5 @@ def test_failed_dispatch_of_a_sweep_is_reported_and_may_be_repeated(invoices, di
 
 def test_dispatching_needs_a_dispatcher(invoices):
     operations.start(invoices(5))
-    with pytest.raises(CommandError, match="needs INVOICE_CANCEL\\['DISPATCH'\\]"):
+    with pytest.raises(CommandError, match="requires INVOICE_CANCEL\\['DISPATCH'\\]"):
         sweep("--dispatch")

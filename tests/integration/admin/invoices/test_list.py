@@ -161,7 +161,7 @@ def test_with_a_resolver_alone_the_strip_says_whether_anybody_checks(settings, c
     make_invoice("in_doubt", provider="shop", age=2 * HOUR)
     assert element_texts(clerk.get(changelist_url()), "ic-amber") == [UNATTENDED]
     ScriptedProvider.of("shop").all_lookups(LookupReply(None, "no_answer", is_answer=False))
-    with pytest.raises(CommandError, match="1 in doubt"):
+    with pytest.raises(CommandError, match="In doubt: 1"):
         call_command("reconcile_invoices", verbosity=0)
     response = clerk.get(changelist_url())
     assert "Reconcile last ran" in element_texts(response, "ic-attention")[0]
