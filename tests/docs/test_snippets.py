@@ -52,7 +52,8 @@ def test_first_block_handles_doubt():
         ("ordinary", "Canceled.", "canceled", "canceled"),
         (
             "reset_after",
-            "The provider did not answer: it may or may not be canceled. We find out; do not try again.",
+            "The provider did not answer, so the invoice may be canceled. "
+            "Do not try again; the result will be looked up.",
             "in_doubt",
             "no_answer",
         ),
