@@ -65,7 +65,7 @@ def test_rolled_back_start_dispatches_nothing(invoices, dispatch, dispatched):
         ({"operation": "check", "trigger": "nightly"}, "nightly"),
         ({"operation": "resolve", "actor": "Ada", "reason": "seen"}, "'' is not a valid Status"),
         ({"operation": "resolve", "actor": "Ada", "reason": "seen", "decision": "canceling"}, "canceling"),
-        ({"operation": "resolve", "actor": "Ada", "decision": "canceled"}, "pass reason"),
+        ({"operation": "resolve", "actor": "Ada", "decision": "canceled"}, "Pass reason"),
         ({"operation": "resolve", "reason": "seen", "decision": "canceled"}, "pass actor"),
     ],
 )
