@@ -66,7 +66,7 @@ def test_rolled_back_start_dispatches_nothing(invoices, dispatch, dispatched):
         ({"operation": "resolve", "actor": "Ada", "reason": "seen"}, "'' is not a valid Status"),
         ({"operation": "resolve", "actor": "Ada", "reason": "seen", "decision": "canceling"}, "canceling"),
         ({"operation": "resolve", "actor": "Ada", "decision": "canceled"}, "Pass reason"),
-        ({"operation": "resolve", "reason": "seen", "decision": "canceled"}, "pass actor"),
+        ({"operation": "resolve", "reason": "seen", "decision": "canceled"}, "Pass actor"),
     ],
 )
 def test_operation_with_invalid_arguments_is_not_started(invoices, dispatch, dispatched, wrong, said):
