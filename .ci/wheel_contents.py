@@ -1,4 +1,4 @@
-"""Is in the wheel what is in the package, and nothing else? ``wheel_contents.py dist/NAME.whl``."""
+"""Check that the wheel contains exactly the files of the package. ``wheel_contents.py dist/NAME.whl``."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def main(wheel: str) -> int:
         *(f"left out: {name}" for name in sorted((tracked | catalogues | {f"{PACKAGE}/py.typed"}) - shipped)),
         *([] if any(name.endswith("LICENSE") for name in metadata) else ["left out: LICENSE"]),
     ]
-    print("\n".join(faults) or f"{wheel}: {len(shipped)} files, all of the package and nothing else")
+    print("\n".join(faults) or f"{wheel}: {len(shipped)} files, exactly those of the package")
     return bool(faults)
 
 

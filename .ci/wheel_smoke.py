@@ -1,6 +1,6 @@
-"""Use the installed wheel as a new user does: a fresh project, two settings, ``migrate``, one cancel.
+"""Use the installed wheel as a new user does: create a project, add two settings, migrate, and cancel one invoice.
 
-Runs in an empty directory, in an environment that holds the wheel and what it needs and nothing else.
+It runs in an empty directory, in an environment that contains only the wheel and its requirements.
 """
 
 import os
@@ -50,7 +50,7 @@ def cancel_one() -> None:
     from django_invoice_cancel.models import Invoice
 
     invoice, created = Invoice.objects.register(provider="scripted", external_id="smoke-1", reference="order-1")
-    result = invoice.cancel(reason="the wheel is tried out")
+    result = invoice.cancel(reason="test of the wheel")
     rows = [(row.from_status, row.to_status) for row in invoice.transitions.order_by("pk")]
     print(f"{installed}\n{result.outcome}: {rows}")
     if not (created and result.ok and invoice.status == "canceled" and rows):

@@ -42,7 +42,7 @@ def server(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured("EXAMPLE_DATABASE_URL must begin with postgres:// or mysql://.")
     if not name.startswith("example"):
         raise ImproperlyConfigured(
-            f"It is made anew, so its name in EXAMPLE_DATABASE_URL must begin with 'example'; it is {name!r}."
+            f"The database is recreated, so its name in EXAMPLE_DATABASE_URL must begin with 'example', not {name!r}."
         )
     engine = ENGINES[parts.scheme]
     return {

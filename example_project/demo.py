@@ -29,7 +29,7 @@ def main():
 
             run(sandbox)
     except KeyboardInterrupt:
-        print("\nInterrupted: the sandbox has ended.")
+        print("\nInterrupted. The sandbox was stopped.")
         return 130
     return 0
 

@@ -29,14 +29,14 @@ LONG_AGO = timezone.now() - timedelta(days=30)
 
 
 def cancel_many(sandbox: SandboxProcess) -> None:
-    heading("500 more, of both: manage.py cancel_invoices --older-than 7d --noinput")
+    heading("Cancel 500 more invoices: manage.py cancel_invoices --older-than 7d --noinput")
     register_many()
     sandbox.configure(latency=LATENCY_SECONDS, late_seconds=2)
     run("cancel_invoices", "--older-than", "7d", "--noinput")
-    heading("And what is in doubt by now: manage.py reconcile_invoices --now")
+    heading("Look up the invoices in doubt: manage.py reconcile_invoices --now")
     run("reconcile_invoices", "--now")
     most = max(sandbox.summary()["executed"].values())
-    note(f"No invoice was canceled more than {most} x at its provider, whatever happened on the way.")
+    note(f"No invoice was canceled more than {most} x at its provider, despite the faults.")
 
 
 def register_many() -> None:

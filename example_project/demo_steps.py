@@ -20,25 +20,25 @@ CASES = (
     ("cryptocloud", "paid", "paid"),
     ("firekassa", "partially_paid", "partly paid"),
     ("cryptocloud", "already_canceled", "canceled yesterday"),
-    ("firekassa", "not_found", "unknown there"),
-    ("cryptocloud", "silent_after", "open; will be canceled, but no answer will come"),
+    ("firekassa", "not_found", "unknown"),
+    ("cryptocloud", "silent_after", "open; will be canceled without an answer"),
     ("firekassa_old", "ordinary", "open; our token for this account was revoked"),
 )
 
 
 def run(sandbox: SandboxProcess) -> None:
     """Run all steps."""
-    print(f"\nA sandbox in a process of its own plays FireKassa and CryptoCloud: {sandbox.base_url}")
+    print(f"\nThe sandbox for FireKassa and CryptoCloud runs in a separate process: {sandbox.base_url}")
     invoices = register()
     cancel_each(invoices)
     reconcile([invoice for invoice in invoices if invoice.status == "in_doubt"], sandbox)
-    take_in_late_money(invoices[0], sandbox)
+    record_late_payment(invoices[0], sandbox)
     compare(invoices, sandbox)
     cancel_many(sandbox)
 
 
 def register() -> list[Invoice]:
-    heading(f"{len(CASES)} invoices, issued long ago, are made known: Invoice.objects.register(...)")
+    heading(f"{len(CASES)} existing invoices are registered: Invoice.objects.register(...)")
     invoices = []
     for number, (provider, behaviour, is_there) in enumerate(CASES, start=1):
         dialect = provider.removesuffix("_old")
@@ -54,7 +54,7 @@ def register() -> list[Invoice]:
 
 
 def cancel_each(invoices: Sequence[Invoice]) -> None:
-    heading('Each is canceled: invoice.cancel(actor="demo", reason="unpaid for a week")')
+    heading('Each invoice is canceled: invoice.cancel(actor="demo", reason="unpaid for a week")')
     cells("INVOICE", "PROVIDER", "OUTCOME", "MESSAGE, AND THE TRANSITIONS")
     for invoice in invoices:
         result = cancel(invoice)
@@ -70,35 +70,35 @@ def cancel(invoice: Invoice) -> CancelResult:
 
 
 def reconcile(invoices: Sequence[Invoice], sandbox: SandboxProcess) -> None:
-    heading("What is in doubt is not sent again. It is looked up: invoice.reconcile()")
+    heading("The invoice in doubt is looked up and not canceled again: invoice.reconcile()")
     for invoice in invoices:
-        tell("before", invoice, sandbox)
+        print_status("before", invoice, sandbox)
         result = invoice.reconcile(actor="demo")
-        tell("after", invoice, sandbox)
+        print_status("after", invoice, sandbox)
         cells("", "", painted(result.outcome), str(result.message))
         history(invoice)
 
 
-def take_in_late_money(invoice: Invoice, sandbox: SandboxProcess) -> None:
-    heading('Somebody pays a canceled invoice all the same: invoice.observe_status("paid"), from the webhook')
+def record_late_payment(invoice: Invoice, sandbox: SandboxProcess) -> None:
+    heading('A canceled invoice is paid, as the webhook reports: invoice.observe_status("paid")')
     sandbox.pay(invoice.external_id)
-    tell("before", invoice, sandbox)
+    print_status("before", invoice, sandbox)
     invoice.observe_status("paid", trigger="webhook")
-    tell("after", invoice, sandbox)
-    note("It is flagged (paid_after_cancel_at) and signalled (invoice_paid_after_cancel).")
+    print_status("after", invoice, sandbox)
+    note("The invoice is flagged (paid_after_cancel_at), and the signal invoice_paid_after_cancel is sent.")
 
 
 def compare(invoices: Sequence[Invoice], sandbox: SandboxProcess) -> None:
-    heading("In the end: what this database says, and what the providers say")
-    cells("INVOICE", "PROVIDER", "HERE", f"{'THERE':<16}ASKED TO CANCEL")
+    heading("The statuses in the database are compared with those at the providers")
+    cells("INVOICE", "PROVIDER", "DATABASE", f"{'AT PROVIDER':<16}CANCEL REQUESTS")
     for invoice in invoices:
         invoice.refresh_from_db()
         there = sandbox.truth(invoice.external_id) or "unknown"
         asked = sandbox.count("cancel", invoice.external_id)
         cells(invoice.external_id, invoice.provider, painted(invoice.status), f"{there:<16}{asked} x")
-    note("FireKassa says process where we say created, and partially-paid where we say partially_paid.")
+    note("FireKassa's status strings process and partially-paid mean created and partially_paid.")
 
 
-def tell(when: str, invoice: Invoice, sandbox: SandboxProcess) -> None:
+def print_status(when: str, invoice: Invoice, sandbox: SandboxProcess) -> None:
     there = sandbox.truth(invoice.external_id) or "unknown"
     cells(invoice.external_id, when, painted(invoice.status), f"at the provider: {there}")

@@ -65,7 +65,7 @@ def database_file(name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).open("ab").close()
     except OSError as error:
-        sys.exit(f"{folder / name} cannot be written ({error.strerror}): name another folder in EXAMPLE_VAR.")
+        sys.exit(f"{folder / name} cannot be written ({error.strerror}). Set EXAMPLE_VAR to another folder.")
     return folder / name
 
 

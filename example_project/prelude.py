@@ -6,7 +6,7 @@ OLDEST = (3, 11)
 
 if sys.version_info < OLDEST:
     sys.exit(
-        "Python 3.11 or newer is needed, and this is %d.%d: `make serve` and `make demo` find one and set it up."
+        "Python 3.11 or newer is required, but this is %d.%d. `make serve` and `make demo` find a newer one and use it."
         % sys.version_info[:2]
     )
 
@@ -15,8 +15,8 @@ try:
 
     import django_invoice_cancel
 except ImportError as error:
-    sys.exit("%s, for %s: `make serve` and `make demo` install it." % (error, sys.executable))
+    sys.exit("%s (%s). `make serve` and `make demo` install it." % (error, sys.executable))
 except UnicodeError:
-    sys.exit("The path of this project has letters that this locale cannot represent: set LC_ALL=C.UTF-8.")
+    sys.exit("The path of this project has letters that this locale cannot represent. Set LC_ALL=C.UTF-8.")
 
 __all__ = ["django", "django_invoice_cancel"]

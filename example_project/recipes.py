@@ -34,13 +34,13 @@ def check(recipe: str | None) -> None:
             import celery  # noqa: F401 - checks that it is installed
             import redis
         except ImportError as error:
-            sys.exit(f"{error}: `make serve-celery` installs it.")
+            sys.exit(f"{error}. `make serve-celery` installs it.")
         try:
             with redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3) as client:
                 client.ping()
         except (redis.RedisError, OSError, ValueError) as error:
             why = first_line(error).rstrip(".")
-            sys.exit(f"Celery needs Redis ({why}): start it, or name another one in EXAMPLE_REDIS_URL.")
+            sys.exit(f"Celery requires Redis ({why}). Start it, or set EXAMPLE_REDIS_URL to another one.")
 
 
 @contextmanager

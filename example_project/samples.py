@@ -19,7 +19,7 @@ from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing.sandbox import BEHAVIOURS, invoice_id
 
 GOODS = ("Oak desk", "Desk lamp", "Bookshelf", "Wool blanket", "Kettle", "Bicycle bell", "Garden chair", "Rain coat")
-SAYS = {behaviour.name: behaviour.description for behaviour in BEHAVIOURS}
+DESCRIPTIONS = {behaviour.name: behaviour.description for behaviour in BEHAVIOURS}
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def make_order(number: int, provider: str, behaviour: str) -> Order:
         total=Decimal(20 + number % 97) + Decimal("0.90"),
         currency={"cryptocloud": "USD", "firekassa": "RUB"}[provider],
         placed_at=placed(number),
-        note=f"What the sandbox does with its invoice: {SAYS[behaviour]}.",
+        note=f"Invoice at the sandbox: {DESCRIPTIONS[behaviour]}.",
         **{field: invoice_id(provider, number, behaviour)},
     )
 
@@ -131,7 +131,7 @@ def live_through(kind: Kind, order: Order, user: Any) -> Invoice:
     if kind.then_observed:
         invoice.observe_status(kind.then_observed, trigger="webhook")
     if kind.is_handled:
-        invoice.mark_handled(actor=user, note="Delivered all the same.")
+        invoice.mark_handled(actor=user, note="Delivered despite the cancellation.")
     return invoice
 
 

@@ -37,22 +37,24 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The example shop, its admin and the sandbox, until Ctrl-C.")
-    parser.add_argument("--port", type=port, default=8000, help="of the shop; 0: any free one (default: %(default)s)")
-    parser.add_argument("--sandbox-port", type=port, default=8765, help="of the providers (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=port, default=8000, help="port of the shop; 0 selects a free one (default: %(default)s)"
+    )
+    parser.add_argument("--sandbox-port", type=port, default=8765, help="port of the sandbox (default: %(default)s)")
     parser.add_argument(
         "--deadline",
         type=float,
         default=5.0,
-        help="seconds that a page waits for a silent provider (default: %(default)s; the app's own is 15)",
+        help="maximum seconds that a page waits for a provider (default: %(default)s; the package's default: 15)",
     )
-    parser.add_argument("--workers", choices=recipes.COMMANDS, help="bulk operations run in workers of this kind")
+    parser.add_argument("--workers", choices=recipes.COMMANDS, help="start workers of this type for bulk operations")
     return parser.parse_args()
 
 
 def port(text: str) -> int:
     """Parse a port number."""
     if not (text.isdecimal() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to 65535.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid port. Use a number from 0 to 65535.")
     return int(text)
 
 
@@ -63,8 +65,8 @@ def check_port(option: str, number: int) -> None:
         try:
             listening.bind(("127.0.0.1", number))
         except OSError as error:
-            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            sys.exit(f'Port {number} of 127.0.0.1 {why}: name another one, or any free one with ARGS="{option} 0".')
+            why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            sys.exit(f'Port {number} of 127.0.0.1 {why}. Choose another port, or a free one with ARGS="{option} 0".')
 
 
 def start_sandbox(port: int) -> SandboxProcess:
@@ -96,8 +98,8 @@ def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
 def introduction(sandbox: SandboxProcess, orders: int) -> str:
     return f"""
   Shop     http://127.0.0.1:{{port}}/         {orders} orders: open one and press "Cancel order"
-  Admin    http://127.0.0.1:{{port}}/admin/   what needs attention stands above the list of invoices
-  Sandbox  {sandbox.base_url}          FireKassa and CryptoCloud, with invoices of every kind
+  Admin    http://127.0.0.1:{{port}}/admin/   the list of invoices, and the dashboard above it
+  Sandbox  {sandbox.base_url}          simulates FireKassa and CryptoCloud
 
-  Log in as {USERNAME} with the password {PASSWORD}. Ctrl-C ends all of it.
+  Log in as {USERNAME} with the password {PASSWORD}. Press Ctrl-C to stop.
 """

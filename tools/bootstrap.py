@@ -39,9 +39,9 @@ def main():
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--venv", default=".venv", help="where, from the project's root (default: %(default)s)")
-    parser.add_argument("--groups", default="test", help="dependency groups, with commas (default: %(default)s)")
-    parser.add_argument("--django", default="", help="a Django other than the constraints', such as 6.0")
+    parser.add_argument("--venv", default=".venv", help="path, relative to the project's root (default: %(default)s)")
+    parser.add_argument("--groups", default="test", help="comma-separated dependency groups (default: %(default)s)")
+    parser.add_argument("--django", default="", help="another Django version than in the constraints, such as 6.0")
     return parser.parse_args(arguments)
 
 
@@ -53,8 +53,8 @@ def start_with_newer_python():
             say("python is %s, which is too old; using %s" % (found_version(), path))
             return subprocess.call([path] + sys.argv)
     return fail(
-        "Python 3.11 or newer is needed; found %s: install python3.11 (Debian: apt-get install python3.11 "
-        "python3.11-venv), or name one: make PYTHON=/path/to/python3.11" % found_version()
+        "Python 3.11 or newer is required, but this is %s. Install python3.11 (Debian: apt-get install python3.11 "
+        "python3.11-venv), or run make PYTHON=/path/to/python3.11" % found_version()
     )
 
 
@@ -63,7 +63,7 @@ def check_path():
     try:
         ROOT.encode("utf-8")
     except UnicodeEncodeError:
-        fail("The path of this project has letters that this locale cannot represent: set LC_ALL=C.UTF-8.")
+        fail("The path of this project has letters that this locale cannot represent. Set LC_ALL=C.UTF-8.")
 
 
 def find_on_path(name):
@@ -112,7 +112,7 @@ def make_venv(venv):
             "This Python (%s) cannot make virtual environments: venv or ensurepip is missing. "
             "Debian and Ubuntu: apt-get install python3-venv (or python%s-venv)" % (sys.executable, found_version())
         )
-    say("making %s with Python %s" % (os.path.basename(venv), found_version()))
+    say("creating %s with Python %s" % (os.path.basename(venv), found_version()))
     run([sys.executable, "-m", "venv", "--clear", venv], "The virtual environment could not be made.")
 
 
@@ -134,7 +134,7 @@ def requirements_of(groups):
     found = []
     for group in groups:
         if group not in declared:
-            fail("There is no dependency group %r: there are %s." % (group, ", ".join(sorted(declared))))
+            fail("There is no dependency group %r. The groups are %s." % (group, ", ".join(sorted(declared))))
         for item in declared[group]:
             found += requirements_of([item["include-group"]]) if isinstance(item, dict) else [item]
     return found

@@ -1,4 +1,4 @@
-"""Take the package's texts into its translations, ``messages.py renew``; or say what they lack, ``messages.py check``.
+"""Update the translations of the package (``messages.py renew``), or check them (``messages.py check``).
 
 It needs Django and the gettext programs (Debian: ``gettext``). ``check`` works on a copy and changes no files.
 Catalogues contain neither line numbers of the source nor the time of a run, so they change only if a text changes.
@@ -40,7 +40,7 @@ def check() -> int:
         stale = [name for name in catalogues(copy) if is_stale(name)]
         collect(copy)
         for name in stale:
-            say(f"{name.relative_to(place)}: the .mo is missing or is not made from it: run `make messages`")
+            say(f"{name.relative_to(place)}: the .mo is missing or out of date. Run `make messages`.")
         return report(copy) or bool(stale)
 
 
@@ -87,7 +87,7 @@ def catalogues(package: Path) -> list[Path]:
 
 def run(*command: str) -> str:
     if shutil.which(command[0]) is None:
-        sys.exit(f"{command[0]} is not there: install gettext (Debian: apt-get install gettext)")
+        sys.exit(f"{command[0]} is missing. Install gettext (Debian: apt-get install gettext).")
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8").stdout.strip()
 
 

@@ -49,8 +49,10 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Take the docs' pictures of the admin anew.")
-    parser.add_argument("--to", type=Path, default=IMAGES, help="folder of the pictures (default: docs/images)")
-    parser.add_argument("--all", action="store_true", help="every page in every variant, also those that no page shows")
+    parser.add_argument("--to", type=Path, default=IMAGES, help="folder of the screenshots (default: docs/images)")
+    parser.add_argument(
+        "--all", action="store_true", help="take each page in each variant, also those that the docs do not show"
+    )
     return parser.parse_args()
 
 

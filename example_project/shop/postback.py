@@ -28,12 +28,12 @@ def check_token(token: str, secret: str) -> None:
         signed_with_ours = hmac.new(secret.encode(), f"{head}.{claims}".encode(), hashlib.sha256).digest()
         is_ours = hmac.compare_digest(signed_with_ours, _decoded(signature))
     except (ValueError, KeyError, TypeError) as error:
-        raise BadToken("The token is no JWT.") from error
+        raise BadToken("The token is not a JWT.") from error
     # Do not accept an algorithm from the token: it could be "none".
     if algorithm != "HS256" or not is_ours:
         raise BadToken("The token is not signed with our secret key.")
     if not -LEEWAY_SECONDS < expires_at - time.time() <= VALID_SECONDS + LEEWAY_SECONDS:
-        raise BadToken("The token is not of the last five minutes.")
+        raise BadToken("The token has expired.")
 
 
 def _document(part: str) -> dict[str, Any]:

@@ -33,5 +33,7 @@ def follow_invoice(invoice: Invoice, new_status: str, **kwargs: Any) -> None:
 
 @receiver(invoice_paid_after_cancel)
 def mark_late_money(invoice: Invoice, **kwargs: Any) -> None:
-    logger.warning("Money came for the canceled order %s: deliver or give it back.", invoice.reference)
+    logger.warning(
+        "A payment was received for the canceled order %s. Deliver the order or refund the payment.", invoice.reference
+    )
     Order.objects.filter(number=invoice.reference).update(state=Order.State.LATE_MONEY)

@@ -45,14 +45,14 @@ def order_page(request: HttpRequest, number: str) -> HttpResponse:
 def cancel_order(request: HttpRequest, number: str) -> HttpResponse:
     order = get_object_or_404(Order, number=number)
     if order.state != Order.State.OPEN:
-        messages.warning(request, f"It cannot be canceled: it is {order.get_state_display().lower()}.")
+        messages.warning(request, f"The order cannot be canceled, because it is {order.get_state_display().lower()}.")
         return redirect(order)
     invoice = order.register_invoice()
     if invoice is None:
         Order.objects.filter(pk=order.pk).update(state=Order.State.CANCELED)
     # The cancel request is sent after the commit of this view's transaction. ``receivers`` updates the order.
     elif not invoice.cancel_on_commit(actor=request.user, reason=request.POST.get("reason", "")):
-        messages.warning(request, f"Its invoice cannot be canceled now: {invoice.get_status_display()}.")
+        messages.warning(request, f"The invoice cannot be canceled now: {invoice.get_status_display()}.")
     return redirect(order)
 
 

@@ -33,7 +33,7 @@ def test_second_click_sends_no_request(shop):
 
     page = shop.press_cancel(number)
 
-    assert "It cannot be canceled: it is canceled." in page
+    assert "The order cannot be canceled, because it is canceled." in page
     assert shop.history(number) == CANCELED_ON_COMMIT
     assert shop.cancels(external_id) == 1
 
@@ -57,7 +57,7 @@ def test_lost_response_leaves_the_order_open_and_is_not_repeated(shop):
 
     again = shop.press_cancel(number)
 
-    assert "Its invoice cannot be canceled now: In doubt." in again
+    assert "The invoice cannot be canceled now: In doubt." in again
     assert shop.order_state(number) == "open"
     assert shop.status(number) == "in_doubt"
     assert shop.history(number)[-1] == ("canceling", "in_doubt", "on_commit", "no_answer")
@@ -107,7 +107,7 @@ def test_samples_contain_a_payment_after_a_cancellation(shop):
     flagged = "SELECT reference FROM invoice_cancel_invoice WHERE paid_after_cancel_at IS NOT NULL"
     number = shop.rows(flagged)[0][0]
 
-    assert "Money came after the cancellation." in shop.page(number)
+    assert "A payment was received after the cancellation." in shop.page(number)
     assert shop.order_state(number) == "late_money"
 
 

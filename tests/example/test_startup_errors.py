@@ -33,7 +33,7 @@ def test_port_in_use_is_reported(tmp_path, option):
         ended = end_of("serve.py", *arguments, var=tmp_path)
     assert ended == (
         1,
-        f'Port {port} of 127.0.0.1 is taken: name another one, or any free one with ARGS="{option} 0".\n',
+        f'Port {port} of 127.0.0.1 is in use. Choose another port, or a free one with ARGS="{option} 0".\n',
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -46,7 +46,7 @@ def test_invalid_port_is_a_usage_error(tmp_path, option, text):
     assert code == 2
     assert (
         errors.splitlines()[-1].partition(": error: ")[2]
-        == f"argument {option}: {text!r} is not a port: write a number from 0 to 65535."
+        == f"argument {option}: {text!r} is not a valid port. Use a number from 0 to 65535."
     )
 
 
@@ -59,7 +59,7 @@ def test_sandbox_command_reports_a_port_in_use():
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert ended.stderr == (
-        f"Port {port} of 127.0.0.1 cannot be listened on (Address already in use): name another with --port.\n"
+        f"Cannot listen on port {port} of 127.0.0.1 (Address already in use). Choose another port with --port.\n"
     )
 
 
@@ -74,8 +74,8 @@ def test_missing_redis_is_reported(tmp_path, url):
     code, errors = end_of("serve.py", *arguments, var=tmp_path, EXAMPLE_REDIS_URL=url)
     assert code == 1
     assert errors.count("\n") == 1
-    assert errors.startswith("Celery needs Redis (")
-    assert errors.endswith("): start it, or name another one in EXAMPLE_REDIS_URL.\n")
+    assert errors.startswith("Celery requires Redis (")
+    assert errors.endswith("). Start it, or set EXAMPLE_REDIS_URL to another one.\n")
 
 
 DATABASES = {
@@ -108,7 +108,7 @@ def test_unwritable_folder_is_reported(script):
     code, errors = end_of(script, *arguments, var=Path("/dev/null/var"))
     assert code == 1
     assert errors.count("\n") == 1
-    assert errors.endswith(" cannot be written (Not a directory): name another folder in EXAMPLE_VAR.\n")
+    assert errors.endswith(" cannot be written (Not a directory). Set EXAMPLE_VAR to another folder.\n")
 
 
 @pytest.mark.slow
@@ -145,8 +145,8 @@ def test_old_python_is_reported(python, version, script):
     ended = subprocess.run([python, EXAMPLE / script], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert ended.stdout == ""
-    needed = f"Python 3.11 or newer is needed, and this is {version}: "
-    assert ended.stderr == f"{needed}`make serve` and `make demo` find one and set it up.\n"
+    needed = f"Python 3.11 or newer is required, but this is {version}. "
+    assert ended.stderr == f"{needed}`make serve` and `make demo` find a newer one and use it.\n"
 
 
 @pytest.mark.parametrize(("python", "version"), OLD)
@@ -156,7 +156,9 @@ def test_old_python_without_a_newer_one_cannot_set_up(python, version, tmp_path)
     ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert ended.stderr.startswith(f"bootstrap: Python 3.11 or newer is needed; found {version}: install python3.11")
+    assert ended.stderr.startswith(
+        f"bootstrap: Python 3.11 or newer is required, but this is {version}. Install python3.11"
+    )
     assert ended.stderr.count("\n") == 1
 
 
@@ -193,7 +195,7 @@ def test_unknown_group_is_reported(tmp_path):
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith(
-        "bootstrap: There is no dependency group 'tset': there are browser, celery, dev, docs, "
+        "bootstrap: There is no dependency group 'tset'. The groups are browser, celery, dev, docs, "
     )
     assert not (tmp_path / "venv").exists()
 
@@ -204,7 +206,7 @@ def test_python_without_django_is_reported():
     command = [base, "-E", "-s", EXAMPLE / "demo.py"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
-    assert ended.stderr == f"No module named 'django', for {base}: `make serve` and `make demo` install it.\n"
+    assert ended.stderr == f"No module named 'django' ({base}). `make serve` and `make demo` install it.\n"
 
 
 @pytest.mark.slow

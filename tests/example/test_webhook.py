@@ -63,7 +63,7 @@ def test_invalid_jwt_is_refused(shop, postback, token):
     response = shop.webhook(json=postback("INV-NOBODY") | {"token": token})
 
     assert response.status_code == 403
-    assert response.json() == {"message": "The token is no JWT."}
+    assert response.json() == {"message": "The token is not a JWT."}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b"null"], ids=repr)
