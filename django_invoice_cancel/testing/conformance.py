@@ -47,13 +47,15 @@ class ProviderConformance(ConformanceBase):
         provider = self.make_provider(f"http://{HOST}:9")
         assert provider.verbose_name
         assert provider.id_form
-        assert provider.secret_options, "which option is the token?"
-        assert all(len(secret) >= 10 for secret in self.secrets), "invent secrets that nothing else can look like"
+        assert provider.secret_options, "secret_options is empty; add the option with the token"
+        assert all(len(secret) >= 10 for secret in self.secrets), "use test secrets of at least ten characters"
         assert not INTERNAL_STATUSES & set(provider.status_words.values())
         assert provider.lookup_group_size >= 1
         if provider.supports_lookup:
             said = set(provider.status_words.values())
-            assert {Status.CREATED, Status.PAID, Status.CANCELED} <= said, "a lookup must tell open, paid and canceled"
+            assert {Status.CREATED, Status.PAID, Status.CANCELED} <= said, (
+                "status_words must contain strings for created, paid and canceled"
+            )
 
     def test_unencrypted_address_is_rejected(self) -> None:
         with pytest.raises(ProviderMisconfigured):
@@ -82,7 +84,7 @@ class ProviderConformance(ConformanceBase):
     # -- cancel: answers of the provider ---------------------------------------------------------------------------
 
     def test_documented_success_is_canceled_with_one_request(self) -> None:
-        assert self.successes, "fill in successes"
+        assert self.successes, "set successes"
         for status, body in self.successes:
             reply, requests = self.cancel_with(answer(status, body))
             assert reply.outcome == Outcome.CANCELED
@@ -109,7 +111,7 @@ class ProviderConformance(ConformanceBase):
         for documented, body in self.successes:
             if status not in {each for each, _ in self.successes}:
                 reply, _ = self.cancel_with(answer(status, body))
-                assert not reply.confirms_cancel, f"{body} counts with {documented} alone"
+                assert not reply.confirms_cancel, f"{body} is a success only with {documented}"
 
     @pytest.mark.parametrize("body", JUNK, ids=ascii)
     def test_other_body_with_the_http_status_of_success_is_in_doubt(self, body: str) -> None:
@@ -180,7 +182,7 @@ class ProviderConformance(ConformanceBase):
         began = time.monotonic()
         reply, requests = self.cancel_with(fault, deadline=0.5)
         assert reply.outcome is Outcome.IN_DOUBT
-        assert time.monotonic() - began < 0.5 + TOLERANCE_SECONDS, "the deadline is for the whole of a cancel"
+        assert time.monotonic() - began < 0.5 + TOLERANCE_SECONDS, "cancel() exceeded its deadline"
         assert len(requests) == 1
 
     def test_refused_connection_is_not_processed(self) -> None:
@@ -233,7 +235,7 @@ class ProviderConformance(ConformanceBase):
         shown = [text if isinstance(text, bytes) else text.encode() for text in texts]
         for secret in self.secrets:
             for form in (secret, *_encodings(secret)):
-                assert not any(form.encode() in text for text in shown), "a secret is shown, or an encoding of it"
+                assert not any(form.encode() in text for text in shown), "a secret, or an encoding of it, is visible"
 
     # -- lookup ---------------------------------------------------------------------------------------------------
 
@@ -246,7 +248,7 @@ class ProviderConformance(ConformanceBase):
     def test_lookup_reads_each_status_string(self) -> None:
         for word, status in self._words().items():
             reply = self._look_up({self.external_id: word})[self.external_id]
-            assert (reply.status, reply.is_answer) == (status, True), f"the provider's word is {word!r}"
+            assert (reply.status, reply.is_answer) == (status, True), f"the provider's status string is {word!r}"
 
     def test_lookup_with_an_unknown_status_string_has_no_status(self) -> None:
         self._words()
@@ -268,7 +270,7 @@ class ProviderConformance(ConformanceBase):
 
     def test_lookup_of_a_group_has_a_reply_for_each_id(self) -> None:
         if self.make_provider(f"http://{HOST}:9").lookup_group_size < 2:
-            pytest.skip("the adapter declares groups of one")
+            pytest.skip("the adapter declares lookup_group_size 1")
         paid = next(word for word, status in self._words().items() if status is Status.PAID)
         replies = self._look_up({self.other_id: paid}, self.external_id, self.other_id)
         assert [replies[each].status for each in (self.external_id, self.other_id)] == [None, Status.PAID]

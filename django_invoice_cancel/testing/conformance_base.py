@@ -60,7 +60,7 @@ class ConformanceBase:
         Returns:
             The HTTP status code and the body.
         """
-        raise NotImplementedError("Implement lookup_answer(words), since the adapter declares supports_lookup.")
+        raise NotImplementedError("Implement lookup_answer(words), because the adapter declares supports_lookup.")
 
     # -- calls ------------------------------------------------------------------------------------------------
 
@@ -94,7 +94,9 @@ class ConformanceBase:
             if not provider.supports_lookup:
                 pytest.skip("the adapter declares no lookup")
             replies = provider.lookup(external_ids or [self.external_id])
-        assert set(replies) == set(external_ids or [self.external_id]), "a reply for each id, and for no other"
+        assert set(replies) == set(external_ids or [self.external_id]), (
+            "lookup() must return one reply for each id, and no others"
+        )
         assert all(isinstance(reply, LookupReply) for reply in replies.values())
         return replies
 
@@ -111,5 +113,5 @@ class ConformanceBase:
     @staticmethod
     def _assert_sent_once(requests: Sequence[StubRequest]) -> None:
         sent = [request.identity for request in requests]
-        assert sent, "the cancel did not reach the provider"
-        assert sent.count(sent[0]) == 1, f"the cancel was sent {sent.count(sent[0])} times"
+        assert sent, "the cancel request did not reach the provider"
+        assert sent.count(sent[0]) == 1, f"the cancel request was sent {sent.count(sent[0])} times"

@@ -50,14 +50,14 @@ def make_invoice(
         ValueError: The status is unknown, the invoice exists already, or the provider needs an ``external_id``.
     """
     if status not in SCENARIOS:
-        raise ValueError(f"make_invoice knows no {status!r}; it knows {', '.join(SCENARIOS)}.")
+        raise ValueError(f"{status!r} is not a status for make_invoice. Choose from {', '.join(SCENARIOS)}.")
     fields.setdefault("provider", next(iter(conf.get().providers), ""))
     if "external_id" not in fields:
         fields["external_id"] = _make_id(fields["provider"])
     invoice: Invoice
     invoice, is_new = Invoice.objects.db_manager(using).register(actor=ACTOR, **fields)
     if not is_new:
-        raise ValueError(f"There is an invoice {invoice} already.")
+        raise ValueError(f"The invoice {invoice} already exists.")
     SCENARIOS[status](invoice)
     if status == "abandoned":
         age = max(age, timedelta(seconds=conf.get().claim_ttl + 1) + ABANDONED_AFTER)
@@ -74,7 +74,7 @@ def _make_id(alias: str) -> str:
             return provider.clean_id(candidate)
         except InvalidExternalId:
             continue
-    raise ValueError(f"Pass external_id: an id of {provider.verbose_name} is {provider.id_form}.")
+    raise ValueError(f"Pass external_id. An id of {provider.verbose_name} is {provider.id_form}.")
 
 
 # -- scenarios ----------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def _observe(status: Status) -> Scenario:
 def _win_claim(invoice: Invoice) -> Any:
     claim = invoice._writer.claim([invoice], AuditContext(ACTOR, Trigger.API), unless_paused=False)
     if not claim.invoices:
-        raise RuntimeError(f"{invoice} was claimed by somebody else while it was made.")
+        raise RuntimeError(f"{invoice} was claimed by another process while it was created.")
     return claim
 
 

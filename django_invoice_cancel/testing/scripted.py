@@ -98,7 +98,7 @@ def by_truth(status: Status | None) -> str:
 
 def _named(words: Mapping[str, Reply], answer: object, what: str) -> Reply:
     if not isinstance(answer, str) or answer not in words:
-        raise ValueError(f"{answer!r} is no answer to a {what}; the words are {', '.join(words)}.")
+        raise ValueError(f"{answer!r} is not a valid answer to a {what}. Choose from {', '.join(words)}.")
     return words[answer]
 
 
@@ -188,7 +188,7 @@ class ScriptedProvider(Provider):
             ValueError: A provider cannot have this status.
         """
         if status not in REPORTABLE_STATUSES:
-            raise ValueError(f"A provider cannot hold {status!r}; it holds {', '.join(REPORTABLE_STATUSES)}.")
+            raise ValueError(f"{status!r} is not a status of a provider. Choose from {', '.join(REPORTABLE_STATUSES)}.")
         self.truth[self.clean_id(external_id)] = Status(status)
 
     def next_cancels(self, *answers: CancelAnswer, external_id: str | None = None) -> None:
@@ -253,9 +253,9 @@ class ScriptedProvider(Provider):
 
     def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:
         if not self.supports_lookup:
-            raise NotImplementedError("This scripted provider declares no lookup: ask it for none.")
+            raise NotImplementedError("This scripted provider declares no lookup.")
         if len(external_ids) > self.lookup_group_size:
-            raise ValueError(f"{len(external_ids)} ids in a lookup; the provider takes {self.lookup_group_size}.")
+            raise ValueError(f"A lookup has {len(external_ids)} ids; the provider accepts {self.lookup_group_size}.")
         with self._lock:
             self.lookup_count += 1
             if self._is_recording:

@@ -1,6 +1,6 @@
 """``python -m django_invoice_cancel.testing.sandbox``: run the sandbox until Ctrl-C or SIGTERM.
 
-Prints its addresses, its invented credentials and the table of behaviours.
+Prints its addresses, its test credentials and the table of behaviours.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sandbox.start()
     except OSError as error:
         sys.exit(
-            f"Port {options.port} of 127.0.0.1 cannot be listened on ({error.strerror}): name another with --port."
+            f"Cannot listen on port {options.port} of 127.0.0.1 ({error.strerror}). Choose another port with --port."
         )
     try:
         print_now(describe(sandbox, as_json=options.json))
@@ -47,15 +47,15 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser for the options of the command."""
     command = argparse.ArgumentParser(
         prog="python -m django_invoice_cancel.testing.sandbox",
-        description="A stand-in for FireKassa and CryptoCloud on 127.0.0.1, with invented invoices.",
+        description="A sandbox for FireKassa and CryptoCloud on 127.0.0.1, with test invoices.",
         epilog=f"{TABLE_HEAD}\n{plain_table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--port", type=port, default=8765, help="0: any free one (default: %(default)s)")
+    command.add_argument("--port", type=port, default=8765, help="port; 0 selects a free one (default: %(default)s)")
     command.add_argument("--latency", type=float, metavar="SECONDS", help="delay of every answer")
-    command.add_argument("--rate", type=float, metavar="N", help="requests a second before 429")
+    command.add_argument("--rate", type=float, metavar="N", help="maximum requests per second; others get a 429")
     command.add_argument("--counts-only", action="store_true", help="store only times and counts of requests")
-    command.add_argument("--config", metavar="JSON", help="the configuration as JSON; -: one line of stdin")
+    command.add_argument("--config", metavar="JSON", help="configuration as JSON; - reads one line of stdin")
     command.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
     command.add_argument("--exit-with-parent", action="store_true", help="exit when stdin is closed")
     command.add_argument("--behaviours", action="store_true", help="print the table of behaviours and exit")
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 def port(text: str) -> int:
     """Parse a port number."""
     if not (text.isdecimal() and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number from 0 to 65535.")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid port. Use a number from 0 to 65535.")
     return int(text)
 
 
@@ -91,7 +91,7 @@ def describe(sandbox: ProviderSandbox, *, as_json: bool) -> str:
         f"FireKassa:   Authorization: Bearer {sandbox.config.firekassa_token}",
         f"CryptoCloud: Authorization: Token {sandbox.config.cryptocloud_key}",
         f"Control:     {sandbox.control_url}/requests, count, truth, timeline, config, control, reset",
-        f"\n{TABLE_HEAD}\n{plain_table()}\n\nCtrl-C ends it.",
+        f"\n{TABLE_HEAD}\n{plain_table()}\n\nPress Ctrl-C to stop.",
     ]
     return "\n".join(lines)
 

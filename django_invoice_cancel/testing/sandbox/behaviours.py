@@ -70,37 +70,37 @@ class Behaviour:
 _YES, _NO, _LATE = Execution.YES, Execution.NO, Execution.LATE
 
 BEHAVIOURS: tuple[Behaviour, ...] = (
-    Behaviour("00", "ordinary", "open: canceled and confirmed"),
-    Behaviour("01", "paid", "holds the money asked for: refused", InvoiceState.PAID, _NO),
-    Behaviour("02", "partially_paid", "holds part of the money: refused", InvoiceState.PARTIALLY_PAID, _NO),
-    Behaviour("03", "overpaid", "holds more than asked: refused", InvoiceState.OVERPAID, _NO),
-    Behaviour("04", "already_canceled", "canceled before: refused", InvoiceState.CANCELED, _NO),
+    Behaviour("00", "ordinary", "open; canceled and confirmed"),
+    Behaviour("01", "paid", "paid; the request is refused", InvoiceState.PAID, _NO),
+    Behaviour("02", "partially_paid", "partially paid; the request is refused", InvoiceState.PARTIALLY_PAID, _NO),
+    Behaviour("03", "overpaid", "overpaid; the request is refused", InvoiceState.OVERPAID, _NO),
+    Behaviour("04", "already_canceled", "already canceled; the request is refused", InvoiceState.CANCELED, _NO),
+    Behaviour("05", "expired", "expired (at CryptoCloud: canceled); the request is refused", InvoiceState.EXPIRED, _NO),
+    Behaviour("06", "failed", "failed (at CryptoCloud: canceled); the request is refused", InvoiceState.FAILED, _NO),
+    Behaviour("07", "odd_status", "in an unknown status; the request is refused", InvoiceState.ODD, _NO),
     Behaviour(
-        "05", "expired", "its lifetime is over (CryptoCloud calls that canceled): refused", InvoiceState.EXPIRED, _NO
+        "09", "not_found", "unknown to the provider: FireKassa answers 404, CryptoCloud's lookup omits it", None, _NO
     ),
+    Behaviour("10", "silent_after", "canceled; no answer is sent", answer=AnswerKind.SILENCE),
+    Behaviour("11", "silent_before", "no answer is sent", InvoiceState.OPEN, _NO, AnswerKind.SILENCE),
     Behaviour(
-        "06", "failed", "its payment failed (CryptoCloud calls that canceled): refused", InvoiceState.FAILED, _NO
+        "12", "late", "no answer is sent; canceled some seconds later", InvoiceState.OPEN, _LATE, AnswerKind.SILENCE
     ),
-    Behaviour("07", "odd_status", "in a status whose word no client knows: refused", InvoiceState.ODD, _NO),
-    Behaviour("09", "not_found", "unknown to the provider: FireKassa 404, not in CryptoCloud's info", None, _NO),
-    Behaviour("10", "silent_after", "canceled, and no answer ever comes", answer=AnswerKind.SILENCE),
-    Behaviour("11", "silent_before", "no answer ever comes", InvoiceState.OPEN, _NO, AnswerKind.SILENCE),
-    Behaviour(
-        "12", "late", "no answer ever comes; canceled some seconds later", InvoiceState.OPEN, _LATE, AnswerKind.SILENCE
-    ),
-    Behaviour("13", "reset_after", "canceled, then the connection is reset", answer=AnswerKind.RESET),
+    Behaviour("13", "reset_after", "canceled; then the connection is reset", answer=AnswerKind.RESET),
     Behaviour("14", "reset_before", "the connection is reset", InvoiceState.OPEN, _NO, AnswerKind.RESET),
-    Behaviour("15", "close_after", "canceled, then the connection is closed without a word", answer=AnswerKind.CLOSE),
-    Behaviour("16", "cut_headers", "canceled; the answer ends within its headers", answer=AnswerKind.CUT_HEADERS),
-    Behaviour("17", "cut_body", "canceled; the answer ends within its body", answer=AnswerKind.CUT_BODY),
-    Behaviour("20", "error_500_after", "canceled, then 500", answer=AnswerKind.SERVER_ERROR),
+    Behaviour(
+        "15", "close_after", "canceled; then the connection is closed without an answer", answer=AnswerKind.CLOSE
+    ),
+    Behaviour("16", "cut_headers", "canceled; the answer is cut in its headers", answer=AnswerKind.CUT_HEADERS),
+    Behaviour("17", "cut_body", "canceled; the answer is cut in its body", answer=AnswerKind.CUT_BODY),
+    Behaviour("20", "error_500_after", "canceled; then 500", answer=AnswerKind.SERVER_ERROR),
     Behaviour("21", "error_500_before", "500", InvoiceState.OPEN, _NO, AnswerKind.SERVER_ERROR),
     Behaviour("22", "unavailable", "503", InvoiceState.OPEN, _NO, AnswerKind.UNAVAILABLE),
     Behaviour("23", "rate_limited", "429 with Retry-After", InvoiceState.OPEN, _NO, AnswerKind.RATE_LIMITED),
     Behaviour(
         "24",
         "bad_credentials",
-        "the credentials are rejected: FireKassa 401, CryptoCloud 400",
+        "rejected credentials: FireKassa answers 401, CryptoCloud 400",
         InvoiceState.OPEN,
         _NO,
         AnswerKind.REJECTED_CREDENTIALS,
@@ -108,17 +108,17 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour(
         "25",
         "forbidden",
-        "403: FireKassa a Cloudflare page, CryptoCloud `detail`",
+        "403, at FireKassa with a Cloudflare page, at CryptoCloud with `detail`",
         InvoiceState.OPEN,
         _NO,
         AnswerKind.FORBIDDEN,
     ),
-    Behaviour("30", "garbage", "canceled, then 200 with a body that is no JSON", answer=AnswerKind.GARBAGE),
+    Behaviour("30", "garbage", "canceled; then 200 with a body that is not JSON", answer=AnswerKind.GARBAGE),
     Behaviour("31", "html", "200 with a Cloudflare page", InvoiceState.OPEN, _NO, AnswerKind.HTML),
     Behaviour("32", "redirect", "302 to another port", InvoiceState.OPEN, _NO, AnswerKind.REDIRECT),
-    Behaviour("33", "drip", "canceled; the answer comes a byte at a time", answer=AnswerKind.DRIP),
-    Behaviour("34", "slow", "canceled; the answer comes some seconds later", answer=AnswerKind.SLOW),
-    Behaviour("35", "paid_before_answer", "canceled and paid, then confirmed", is_paid_before_answer=True),
+    Behaviour("33", "drip", "canceled; the answer is sent byte by byte", answer=AnswerKind.DRIP),
+    Behaviour("34", "slow", "canceled; the answer is sent some seconds later", answer=AnswerKind.SLOW),
+    Behaviour("35", "paid_before_answer", "canceled and paid; then confirmed", is_paid_before_answer=True),
     Behaviour("36", "echo", "an error that repeats the Authorization header", InvoiceState.OPEN, _NO, AnswerKind.ECHO),
 )
 
@@ -136,7 +136,7 @@ def behaviour_named(name: str) -> Behaviour:
     """Return the behaviour with this name or code; ``ValueError`` lists the known names."""
     found = BY_NAME.get(name) or BY_CODE.get(name)
     if found is None:
-        raise ValueError(f"{name!r} is not a behaviour of the sandbox; choose from {', '.join(BY_NAME)}.")
+        raise ValueError(f"{name!r} is not a behaviour of the sandbox. Choose from {', '.join(BY_NAME)}.")
     return found
 
 
@@ -147,12 +147,15 @@ def invoice_id(dialect: str, number: int, behaviour: str = "ordinary") -> str:
         return f"{7_000_000 + number}{code}"
     if dialect == "cryptocloud":
         return f"INV-{_base36(number).rjust(6, '0')}{code}"
-    raise ValueError(f"{dialect!r} is not a dialect of the sandbox; choose from firekassa, cryptocloud.")
+    raise ValueError(f"{dialect!r} is not a dialect of the sandbox. Choose from firekassa, cryptocloud.")
 
 
 def markdown_table() -> str:
     """Return the table in Markdown, for the docs."""
-    head = ["| code | name | the invoice, and what its first cancel meets | carried out |", "|---|---|---|---|"]
+    head = [
+        "| code | name | the invoice, and the result of its first cancel request | carried out |",
+        "|---|---|---|---|",
+    ]
     rows = [f"| `{row.code}` | `{row.name}` | {row.description} | {row.execution} |" for row in BEHAVIOURS]
     return "\n".join(head + rows)
 

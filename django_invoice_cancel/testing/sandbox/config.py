@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CREDENTIALS = frozenset({"firekassa_token", "cryptocloud_key", "sign_token"})
-"""Options that can be set at the start only."""
+"""Options that can only be set at the start."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SandboxConfig:
 
     def __post_init__(self) -> None:
         if self.down not in ("", "silent", "refuse"):
-            raise ValueError(f"down is '', 'silent' or 'refuse', not {self.down!r}.")
+            raise ValueError(f"down must be '', 'silent' or 'refuse', not {self.down!r}.")
 
     def latency_of(self, dialect: str) -> float:
         """Return the latency of a dialect in seconds."""

@@ -26,14 +26,14 @@ def check_step(step: Step) -> Step:
     if isinstance(step, str):
         behaviour_named(step)
     elif not isinstance(step, bytes) and not callable(step):
-        raise TypeError(f"A step is a behaviour's name, bytes or a function, not {step!r}.")
+        raise TypeError(f"A step must be the name of a behaviour, bytes or a function, not {step!r}.")
     return step
 
 
 def check_operation(operation: str) -> str:
     """Return the operation, or raise ``ValueError`` if it is unknown."""
     if operation not in OPERATIONS:
-        raise ValueError(f"{operation!r} is not an operation; choose from {', '.join(OPERATIONS)}.")
+        raise ValueError(f"{operation!r} is not an operation. Choose from {', '.join(OPERATIONS)}.")
     return operation
 
 

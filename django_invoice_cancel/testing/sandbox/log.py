@@ -111,7 +111,7 @@ class RequestLog:
     def count(self, operation: str, external_id: str | None = None) -> int:
         """Return the number of requests for an operation, of all invoices or of one."""
         if operation not in (*OPERATIONS, "elsewhere"):
-            raise ValueError(f"{operation!r} is not an operation; choose from {', '.join(OPERATIONS)}, elsewhere.")
+            raise ValueError(f"{operation!r} is not an operation. Choose from {', '.join(OPERATIONS)}, elsewhere.")
         with self._changed:
             return self._totals[operation] if external_id is None else self._counts[operation][external_id]
 

@@ -58,7 +58,7 @@ class SandboxProcess:
         line = _pipe(self._child.stdout).readline()
         if not line:
             self.close()
-            raise RuntimeError("The sandbox did not start; what it wrote to stderr says why.")
+            raise RuntimeError("The sandbox did not start. See its stderr for the reason.")
         addresses = json.loads(line)
         self.base_url, self.control_url = addresses["base_url"], addresses["control_url"]
         return self
@@ -107,7 +107,7 @@ class SandboxProcess:
             **changes: The new values by field.
 
         Raises:
-            ValueError: A field is a credential, which can be set at the start only.
+            ValueError: A field is a credential, which can only be set at the start.
         """
         self._post("control", {"configure": changes})
 

@@ -95,11 +95,11 @@ class ProviderSandbox:
             **changes: The new values by field.
 
         Raises:
-            ValueError: A field is a credential, which can be set at the start only.
+            ValueError: A field is a credential, which can only be set at the start.
         """
         fixed = CREDENTIALS & changes.keys()
         if fixed:
-            raise ValueError(f"{', '.join(sorted(fixed))} can be set at the start only.")
+            raise ValueError(f"{', '.join(sorted(fixed))} can only be set at the start.")
         before, self._state.config = self._state.config, replace(self._state.config, **changes)
         was_refusing, is_refusing = before.down == "refuse", self.config.down == "refuse"
         if is_refusing and not was_refusing:

@@ -147,7 +147,7 @@ class InvoiceStore:
         """Return the id in canonical form; raise ``ValueError`` if it is invalid."""
         canonical_id = self.dialect_of(external_id).canonical_id(external_id)
         if canonical_id is None:
-            raise ValueError(f"{external_id!r} is not an id of an invoice.")
+            raise ValueError(f"{external_id!r} is not a valid invoice id.")
         return canonical_id
 
     def find(self, external_id: str) -> StoredInvoice | None:

@@ -156,6 +156,6 @@ class OddIds(Provider):
 def test_id_that_cannot_be_generated_is_required():
     odd = {"BACKEND": f"{__name__}.OddIds"}
     with override_settings(INVOICE_CANCEL={"PROVIDERS": {"odd": odd}}):
-        with pytest.raises(ValueError, match="Pass external_id: an id of Odd is two letters"):
+        with pytest.raises(ValueError, match=r"Pass external_id\. An id of Odd is two letters"):
             make_invoice()
         assert make_invoice("in_doubt", external_id="ab12345678901").provider == "odd"

@@ -195,7 +195,7 @@ def test_ids_of_different_numbers_differ_and_keep_their_behaviour(dialect, name)
 
 
 def test_unknown_behaviour_is_named_in_the_error():
-    with pytest.raises(ValueError, match=r"'lost' is not a behaviour of the sandbox; choose from ordinary, paid"):
+    with pytest.raises(ValueError, match=r"'lost' is not a behaviour of the sandbox\. Choose from ordinary, paid"):
         invoice_id("firekassa", 1, "lost")
 
 

@@ -406,7 +406,7 @@ def test_count_of_an_unknown_operation_is_an_error(sandbox):
 
 @pytest.mark.parametrize("external_id", ["", "a b", "INV-", "1" * 20])
 def test_invalid_id_is_an_error_in_the_controls(sandbox, external_id):
-    with pytest.raises(ValueError, match="is not an id of an invoice"):
+    with pytest.raises(ValueError, match="is not a valid invoice id"):
         sandbox.truth(external_id)
 
 

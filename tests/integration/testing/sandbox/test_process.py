@@ -107,7 +107,7 @@ def test_providers_can_be_refused_and_controlled_on_their_own_port(process):
     [
         ("GET", "nothing", b"", 404, "Supported: GET /_sandbox/requests"),
         ("POST", "control", b'{"void": 1}', 400, "unknown: void"),
-        ("POST", "control", b'{"configure": {"down": "yes"}}', 400, "down is"),
+        ("POST", "control", b'{"configure": {"down": "yes"}}', 400, "down must be"),
         ("POST", "control", b'{"configure": {"speed": 1}}', 400, "speed"),
         ("POST", "control", b'{"script": [{"id": "*", "steps": ["lost"]}]}', 400, "'lost' is not a behaviour"),
         ("POST", "control", b"[]", 400, "AttributeError"),
