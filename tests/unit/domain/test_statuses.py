@@ -65,7 +65,8 @@ def test_transition_that_is_not_in_the_table_raises_an_error(source):
         if new in ALLOWED.get((source, old), "").split():
             check_move(TransitionSource(source), Status(old), Status(new))
         else:
-            with pytest.raises(IllegalMove, match=f"{source} may not change the status of an invoice from {old} to {new}"):
+            message = f"{source} may not change the status of an invoice from {old} to {new}"
+            with pytest.raises(IllegalMove, match=message):
                 check_move(TransitionSource(source), Status(old), Status(new))
 
 
