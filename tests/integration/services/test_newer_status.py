@@ -213,6 +213,6 @@ def test_failing_operation_does_not_prevent_another_in_the_command(shop, monkeyp
     with pytest.raises(CommandError, match="1 operation failed") as raised:
         call_command("run_bulk_operations", stdout=out, stderr=err)
     assert raised.value.returncode == 1
-    assert f"{first.pk}: failed, ValueError" in err.getvalue()
+    assert f"{first.pk}: failed with ValueError" in err.getvalue()
     assert f"{second.pk}: 1 of 1, finished" in out.getvalue()
     assert shop.cancels == ["02"]
