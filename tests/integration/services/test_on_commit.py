@@ -275,7 +275,7 @@ def test_request_with_autocommit_off_is_left_to_reconcile(sandbox, register, cap
     finally:
         transaction.set_autocommit(True)
     assert list(Invoice.objects.requested()) == [invoice]
-    assert "reconcile_invoices will send it" in caplog.text
+    assert "reconcile_invoices will send a requested cancellation" in caplog.text
     assert log_entries(invoice) == REQUESTED[:1]
     assert sandbox.requests == []
 
