@@ -63,7 +63,7 @@ def test_empty_values_of_a_known_invoice_are_filled_in_and_conflicts_are_listed(
     path, out, err = tmp_path / "invoices.csv", io.StringIO(), io.StringIO()
     path.write_text("external_id,reference,amount\n17,order-17,100\n18,order-80,6\n19,order-19,7\n")
     call_command("register_invoices", provider="firekassa", from_file=str(path), stdout=out, stderr=err)
-    assert out.getvalue() == "1 registered, 2already known\n"
+    assert out.getvalue() == "1 registered, 2 already known\n"
     assert err.getvalue().splitlines() == [
         "1 already registered with other values, which were kept:",
         "  firekassa 18: reference is order-18 and not order-80, amount is 5 and not 6",
@@ -110,7 +110,7 @@ def test_times_are_naive_if_use_tz_is_off(register, settings):
     ],
 )
 def test_file_formats_are_accepted(register, content):
-    assert register(content) == "2 registered, 0already known"
+    assert register(content) == "2 registered, 0 already known"
     assert external_ids() == ["17", "18"]
 
 
@@ -124,7 +124,7 @@ def test_ids_are_stored_normalized(register):
 def test_known_invoices_and_duplicates_are_counted_and_not_changed(register):
     register("external_id,reference\n17,first\n")
     said = register("external_id,reference\n17,second\n18,a\n18,b\n19,c\n")
-    assert said == "2 registered, 2already known"
+    assert said == "2 registered, 2 already known"
     assert list(Invoice.objects.order_by("pk").values_list("external_id", "reference")) == [
         ("17", "first"),
         ("18", "a"),
@@ -137,8 +137,8 @@ def test_known_invoices_and_duplicates_are_counted_and_not_changed(register):
 def test_many_are_registered_in_chunks_of_500(register, django_assert_max_num_queries):
     ids = "\n".join(str(n) for n in range(1, 1202))
     with django_assert_max_num_queries(120):  # a tenth of a statement for each
-        assert register(ids) == "1,201 registered, 0already known"
-    assert register(f"{ids}\n5000") == "1 registered, 1,201already known"
+        assert register(ids) == "1,201 registered, 0 already known"
+    assert register(f"{ids}\n5000") == "1 registered, 1,201 already known"
     assert Invoice.objects.count() == 1202
 
 
@@ -181,7 +181,7 @@ def test_stdin_is_read_like_a_file(monkeypatch, binary):
     monkeypatch.setattr(sys, "stdin", stdin)
     out = io.StringIO()
     call_command("register_invoices", provider="firekassa", from_file="-", stdout=out)
-    assert out.getvalue() == "1 registered, 0already known\n"
+    assert out.getvalue() == "1 registered, 0 already known\n"
     assert Invoice.objects.get().reference == "ä"
 
 
@@ -372,7 +372,7 @@ def test_rows_of_a_file_become_visible_together(register, in_thread, monkeypatch
         return result
 
     monkeypatch.setattr(Invoice.objects.__class__, "register_many", look)
-    assert register(rows()) == "1,299 registered, 0already known"
+    assert register(rows()) == "1,299 registered, 0 already known"
     assert seen == [0, 0, 0]
     assert Invoice.objects.count() == 1299
 
@@ -433,7 +433,7 @@ def read_stdin(monkeypatch, content):
 @pytest.mark.django_db
 def test_stdin_needs_no_temporary_directory(monkeypatch, no_temporary_directory):
     ids = b"".join(b"%d\n" % number for number in range(10_000, 20_000))
-    assert read_stdin(monkeypatch, ids) == "10,000 registered, 0already known\n"
+    assert read_stdin(monkeypatch, ids) == "10,000 registered, 0 already known\n"
 
 
 @pytest.mark.django_db
@@ -448,4 +448,4 @@ def test_stdin_too_large_for_memory_without_a_temporary_directory_is_named(monke
 def test_stdin_larger_than_memory_is_stored_in_a_temporary_file(monkeypatch):
     monkeypatch.setattr("django_invoice_cancel.management.commands.register_invoices.MEMORY_BYTES", 100)
     ids = b"".join(b"%d\n" % number for number in range(1000, 2000))
-    assert read_stdin(monkeypatch, ids) == "1,000 registered, 0already known\n"
+    assert read_stdin(monkeypatch, ids) == "1,000 registered, 0 already known\n"

@@ -78,7 +78,7 @@ def test_reply_leads_to_a_status(outcome, named, expected, before):
 
 
 def test_provider_cannot_reply_skipped():
-    with pytest.raises(ValueError, match="cannot be"):
+    with pytest.raises(ValueError, match="cannot have the outcome"):
         ProviderReply(Outcome.SKIPPED, "in_progress")
 
 

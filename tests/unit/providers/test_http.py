@@ -91,7 +91,7 @@ def test_invalid_address_is_refused(base_url):
 
     assert str(caught.value) == (
         "Provider 'plain': option 'base_url' must be an address such as 'https://api.example.com', with an optional "
-        "port and path where needed, and no user, password, query or fragment."
+        "port and path, and without user, password, query or fragment."
     )
 
 
@@ -113,7 +113,9 @@ def test_plain_http_is_refused_for_any_host_but_the_loopback_ones(base_url):
     ],
 )
 def test_address_that_ends_in_the_version_of_the_api_is_refused(base_url, version):
-    with pytest.raises(ProviderMisconfigured, match=f"'base_url' must not end in '{version}': the app adds that"):
+    with pytest.raises(
+        ProviderMisconfigured, match=f"'base_url' must not end in '{version}', because this app appends it"
+    ):
         make(base_url)
 
 
