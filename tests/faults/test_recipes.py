@@ -120,7 +120,7 @@ def test_serve_with_a_port_in_use_ends_its_workers(tmp_path):
         serving = start("serve.py", *arguments, var=tmp_path, stderr=subprocess.PIPE)
         _output, errors = serving.communicate(timeout=60)
     assert serving.returncode == 1
-    assert errors.startswith(f"Port {port} of 127.0.0.1 is taken: ") is True
+    assert errors.startswith(f"Port {port} of 127.0.0.1 is in use. ") is True
 
 
 FOREIGN = {"celery": "a task of another project", "celery.other": "another one"}
