@@ -19,8 +19,8 @@ from tests.support.logs import count_invoices_by_log_rows
 pytestmark = pytest.mark.django_db
 
 ALL = ["cancel_invoices", "--all", "--noinput"]
-BAD = {
-    # what is wrong: (arguments, exit code, what the message names)
+INVALID = {
+    # case: (arguments, exit code, text in the message)
     "no selector": ([], 1, "--older-than 2d, or --all"),
     "no selector but a limit": (["--limit", "3"], 1, "--all"),
     "ids without a provider": (["000000"], 1, "--provider"),
@@ -66,9 +66,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("wrong", BAD)
-def test_invalid_input_is_named_before_any_request(shop, make, manage, wrong):
-    arguments, code, named = BAD[wrong]
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_input_is_named_before_any_request(shop, make, manage, case):
+    arguments, code, named = INVALID[case]
     make(3)
     ended = manage("cancel_invoices", *arguments)
     assert ended.code == code
@@ -233,11 +233,11 @@ def test_ids_come_from_a_pipe(shop, make, manage, tmp_path, in_thread):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [(["--noinput", "--from-file", "-"], "Stdin is closed."), ([], "Use --noinput to skip the confirmation.")],
     ids=["ids", "the answer"],
 )
-def test_closed_stdin_is_an_error(shop, make, manage, monkeypatch, arguments, told):
+def test_closed_stdin_is_an_error(shop, make, manage, monkeypatch, arguments, message):
     make(3)
     monkeypatch.setattr(sys, "stdin", None)  # as Python does for <&-
     ended = manage("cancel_invoices", "--provider", "shop", *arguments)
@@ -245,7 +245,7 @@ def test_closed_stdin_is_an_error(shop, make, manage, monkeypatch, arguments, to
     assert shop.cancel_count == 0
     assert count_statuses() == {"created": 3}
     assert count_invoices_by_log_rows() == {}
-    assert ended.err.endswith(told)
+    assert ended.err.endswith(message)
 
 
 def test_request_repeated_after_a_refusal_is_carried_out(shop, make, manage):
@@ -322,7 +322,7 @@ REFUSAL = {"y\n": "", "YES\n": "", "n\n": UNCONFIRMED, "\n": UNCONFIRMED, "": "\
 @pytest.mark.parametrize(
     ("answer", "code", "sent"),
     [("y\n", 0, 3), ("YES\n", 0, 3), ("n\n", 1, 0), ("\n", 1, 0), ("", 1, 0)],
-    ids=["y", "yes", "n", "return", "nobody there"],
+    ids=["y", "yes", "n", "return", "no stdin"],
 )
 def test_confirmation_names_the_counts_by_provider(scripted, make, manage, monkeypatch, answer, code, sent):
     shop = scripted("shop", "kiosk")

@@ -24,8 +24,8 @@ def test_dry_run_lists_the_actions_and_changes_nothing(shop, make, manage, djang
     make(1, status="paid")
     with django_assert_max_num_queries(8):
         ended = manage("cancel_invoices", "--provider", "shop", "--dry-run", "000120", "000001", "--format", "jsonl")
-    said = [json.loads(line) for line in ended.out.splitlines()]
-    assert [(line["external_id"], line["outcome"], line["code"]) for line in said] == [
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["external_id"], line["outcome"], line["code"]) for line in lines] == [
         ("000001", "skipped", "dry_run"),
         ("000120", "skipped", "has_payment"),
     ]
@@ -39,13 +39,13 @@ def test_jsonl_writes_only_results_to_stdout(shop, make, manage):
     shop.next_cancels("refused")
     make(3)
     ended = manage(*ALL, "--format", "jsonl", "--concurrency", "1")
-    said = [json.loads(line) for line in ended.out.splitlines()]
-    assert [(line["external_id"], line["outcome"]) for line in said] == [
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["external_id"], line["outcome"]) for line in lines] == [
         ("000000", "refused"),
         ("000001", "canceled"),
         ("000002", "canceled"),
     ]
-    assert said[0]["message"] == "Scripted provider refused to cancel it."
+    assert lines[0]["message"] == "Scripted provider refused to cancel it."
     assert "3 invoices: 2 canceled · 1 refused" in ended.err
     assert shop.cancel_count == 3
 
@@ -61,8 +61,8 @@ def in_ascii(*arguments):
 def test_ascii_stdout_gets_escaped_output(shop, make):
     shop.next_cancels("refused")
     make(3, reference="Заказ № 5 \N{CREDIT CARD}")
-    said = [json.loads(line) for line in in_ascii(*ALL, "--format", "jsonl", "--concurrency", "1").splitlines()]
-    assert [line["reference"] for line in said] == ["Заказ № 5 \N{CREDIT CARD}"] * 3
+    lines = [json.loads(line) for line in in_ascii(*ALL, "--format", "jsonl", "--concurrency", "1").splitlines()]
+    assert [line["reference"] for line in lines] == ["Заказ № 5 \N{CREDIT CARD}"] * 3
     assert shop.cancel_count == 3
     assert count_statuses() == {"canceled": 2, "created": 1}
 
@@ -145,7 +145,7 @@ ENDS = {
 
 @pytest.mark.parametrize("case", ENDS)
 def test_most_severe_exit_code_is_returned(scripted, make, manage, case):
-    script, code, sent, left, told = ENDS[case]
+    script, code, sent, statuses, answers = ENDS[case]
     shop = scripted(concurrency=1)
     make(5)
     shop.next_cancels(*script)
@@ -155,8 +155,8 @@ def test_most_severe_exit_code_is_returned(scripted, make, manage, case):
     assert ended.code == code
     assert (ended.err == "") == (code == 0)
     assert shop.cancel_count == sent
-    assert count_statuses() == left
-    assert count_answers() == told
+    assert count_statuses() == statuses
+    assert count_answers() == answers
 
 
 def test_hint_for_doubts_depends_on_the_status_lookup_of_the_provider(settings, make, manage):

@@ -233,13 +233,13 @@ def register(at_sandbox, tmp_path):
     "prepare", [run_bulk_operations, start_in_background, reconcile, register], ids=lambda each: each.__name__
 )
 def test_every_command_does_its_work_on_a_full_disk(sandbox, at_sandbox, start, full, tmp_path, prepare, unbuffered):
-    arguments, left = prepare(at_sandbox, tmp_path) if prepare is register else prepare(at_sandbox)
+    arguments, statuses = prepare(at_sandbox, tmp_path) if prepare is register else prepare(at_sandbox)
     child = start(*arguments, stdout=full, unbuffered=unbuffered)
     _, err = child.communicate(timeout=30)
     assert child.returncode == 5
     assert err == b"CommandError: All work is done, but the output could not be written: No space left on device.\n"
-    assert count_statuses() == left
-    assert sandbox.count("cancel") == left.get("canceled", 0)
+    assert count_statuses() == statuses
+    assert sandbox.count("cancel") == statuses.get("canceled", 0)
 
 
 # -- terminals that are closed -----------------------------------------------------------------------------------

@@ -99,8 +99,8 @@ def test_reader_that_exits_early_ends_the_run_with_all_answers_recorded(sandbox,
     assert sent < 1000
     assert count_statuses() == {"canceled": sent, "created": 1000 - sent}
     assert count_answers() == {"canceled": sent}
-    told = f"{sent} invoices: {sent} canceled\n".encode()
-    assert joined or (err.startswith(told) and err.endswith(UNREAD))
+    summary = f"{sent} invoices: {sent} canceled\n".encode()
+    assert joined or (err.startswith(summary) and err.endswith(UNREAD))
 
 
 def test_dry_run_ends_if_its_reader_has_exited(sandbox, at_sandbox, start):

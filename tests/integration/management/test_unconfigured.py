@@ -11,12 +11,12 @@ from tests.support.invoices import count_statuses
 pytestmark = pytest.mark.django_db
 MINUTE = 60.0
 UNAVAILABLE = []
-"""Not empty: the resolver has lost its own database."""
+"""If not empty, the resolver raises ConnectionError."""
 
 
-def account(alias):
+def resolve_account(alias):
     if UNAVAILABLE:
-        raise ConnectionError("the directory of accounts is down")
+        raise ConnectionError("the database of accounts is unavailable")
     return {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"} if alias == "tenant" else None
 
 
@@ -33,24 +33,28 @@ def removed(scripted):
     return prepare
 
 
-def run_cron(manage, clock, minutes, *arguments):
-    """Run cron each minute; return the exit codes that there were, and what was written, by minute."""
+def run_cron(manage, clock, minutes, *arguments, every=1):
+    """Run the command every `every` minutes; return the exit codes, and the output by minute."""
     codes, written = set(), {}
-    for minute in range(minutes):
+    for minute in range(0, minutes, every):
         ended = manage("reconcile_invoices", *(arguments or ("-v", "0")))
         codes.add(ended.code)
         if ended.out or ended.err:
             written[minute] = ended.out + ended.err
-        clock.advance(MINUTE)
+        clock.advance(every * MINUTE)
     return codes, written
 
 
-@pytest.mark.slow
+EVERY_MINUTE = pytest.param(1, id="every minute", marks=pytest.mark.slow)
+EVERY_10_MINUTES = pytest.param(10, id="every 10 minutes")
+
+
+@pytest.mark.parametrize("every", [EVERY_MINUTE, EVERY_10_MINUTES])
 @pytest.mark.parametrize("count", [1, 20])
 @pytest.mark.parametrize("kind", ["in_doubt", "abandoned"])
-def test_account_that_is_no_longer_configured_is_reported_once_an_hour(removed, manage, clock, kind, count):
+def test_account_that_is_no_longer_configured_is_reported_once_an_hour(removed, manage, clock, kind, count, every):
     shop = removed(kind, count)
-    codes, written = run_cron(manage, clock, 130)
+    codes, written = run_cron(manage, clock, 130, every=every)
     assert codes == {4}
     assert list(written) == [0, 60, 120]
     assert f"Not tried or not processed, and unchanged: {count}." in written[0]
@@ -61,16 +65,16 @@ def test_account_that_is_no_longer_configured_is_reported_once_an_hour(removed, 
     assert Invoice.objects.filter(provider="old", status="created").count() == 0
 
 
-@pytest.mark.slow
-def test_requested_cancellations_there_are_not_reported_more_often(removed, manage, clock):
+@pytest.mark.parametrize("every", [EVERY_MINUTE, EVERY_10_MINUTES])
+def test_requested_cancellations_of_an_unconfigured_account_are_reported_once_an_hour(removed, manage, clock, every):
     removed("requested", 5)
-    codes, written = run_cron(manage, clock, 59)
+    codes, written = run_cron(manage, clock, 59, every=every)
     assert codes <= {0, 4}
     assert list(written) == [0]
     assert count_statuses() == {"created": 5}
 
 
-def test_account_that_is_configured_again_is_asked_at_once(removed, scripted, manage, clock):
+def test_invoices_of_an_account_that_is_configured_again_are_looked_up_at_once(removed, scripted, manage, clock):
     removed()
     run_cron(manage, clock, 3)
     scripted("shop", "old")
@@ -83,7 +87,7 @@ def test_account_that_is_configured_again_is_asked_at_once(removed, scripted, ma
     assert count_statuses() == {"canceled": 3}
 
 
-def test_report_hides_no_other_trouble(removed, scripted, manage, clock):
+def test_unconfigured_account_does_not_hide_the_problems_of_other_accounts(removed, scripted, manage, clock):
     shop = removed()
     run_cron(manage, clock, 2)
     make_invoice("requested", provider="shop", age=timedelta(minutes=2))
@@ -95,7 +99,7 @@ def test_report_hides_no_other_trouble(removed, scripted, manage, clock):
     assert shop.cancel_count == 1
 
 
-def test_accounts_are_reported_each(scripted, manage, clock):
+def test_each_unconfigured_account_is_reported_separately(scripted, manage, clock):
     scripted("shop", "old", "older")
     make_invoice("in_doubt", provider="old", age=timedelta(minutes=2))
     scripted("shop", "older")
@@ -108,7 +112,7 @@ def test_accounts_are_reported_each(scripted, manage, clock):
     assert "old: " not in written[0]
 
 
-def test_without_v_0_each_run_reports_it(removed, manage, clock):
+def test_without_v_0_each_run_reports_the_unconfigured_account(removed, manage, clock):
     removed()
     codes, written = run_cron(manage, clock, 3, "-v", "1")
     assert codes == {4}
@@ -116,21 +120,21 @@ def test_without_v_0_each_run_reports_it(removed, manage, clock):
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], ["--status", "created", "-v", "0"]], ids=" ".join)
-def test_dry_run_and_questions_about_a_status_are_no_report(removed, manage, clock, arguments):
+def test_dry_run_and_status_option_do_not_suppress_the_next_report(removed, manage, clock, arguments):
     removed()
     manage("reconcile_invoices", *arguments)
     assert list(run_cron(manage, clock, 2)[1]) == [0]
 
 
-@pytest.mark.slow
-def test_resolver_that_fails_is_reported_once_an_hour(settings, manage, clock, monkeypatch):
-    settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
+@pytest.mark.parametrize("every", [EVERY_MINUTE, EVERY_10_MINUTES])
+def test_resolver_that_fails_is_reported_once_an_hour(settings, manage, clock, monkeypatch, every):
+    settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.resolve_account"}
     for _ in range(3):
         make_invoice("in_doubt", provider="tenant", age=timedelta(minutes=2))
     tenant = ScriptedProvider.of("tenant")
     tenant.reset()
     monkeypatch.setattr(f"{__name__}.UNAVAILABLE", ["yes"])
-    codes, written = run_cron(manage, clock, 65)
+    codes, written = run_cron(manage, clock, 65, every=every)
     assert codes == {4}
     assert list(written) == [0, 60]
     monkeypatch.setattr(f"{__name__}.UNAVAILABLE", [])
@@ -140,7 +144,7 @@ def test_resolver_that_fails_is_reported_once_an_hour(settings, manage, clock, m
     assert count_statuses() == {"canceled": 3}
 
 
-def test_report_is_no_pause_and_no_heartbeat(removed, manage):
+def test_report_of_an_unconfigured_account_writes_no_pause_and_no_heartbeat(removed, manage):
     removed()
     manage("reconcile_invoices", "-v", "0")
     state = ProviderState.objects.get(alias="old")
