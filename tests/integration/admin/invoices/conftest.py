@@ -36,10 +36,10 @@ def shop(configure: Callable[..., ScriptedProvider]) -> ScriptedProvider:
 
 @pytest.fixture
 def client_with(db: None) -> Callable[..., Client]:
-    """Return a function that logs in a member of staff with these permissions on invoices; its name is ``clerk-N``."""
+    """Return a function that logs in a user with these permissions on invoices; the name is ``operator-N``."""
 
     def make(*actions: str, **fields: Any) -> Client:
-        user = User.objects.create_user(f"clerk-{next(_numbers)}", is_staff=True, **fields)
+        user = User.objects.create_user(f"operator-{next(_numbers)}", is_staff=True, **fields)
         codenames = [f"{action}_invoice" for action in actions]
         user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
         client = Client()
@@ -51,6 +51,6 @@ def client_with(db: None) -> Callable[..., Client]:
 
 
 @pytest.fixture
-def clerk(client_with: Callable[..., Client]) -> Client:
+def operator(client_with: Callable[..., Client]) -> Client:
     """May see, cancel and resolve."""
     return client_with("view", "cancel", "resolve")

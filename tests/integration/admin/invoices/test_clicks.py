@@ -70,23 +70,23 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_cancel_asks_once_and_says_what_came_of_it(shop, clerk, answer):
+def test_cancel_asks_once_and_says_what_came_of_it(shop, operator, answer):
     reply, status, code, (level, text) = ANSWERS[answer]
     shop.next_cancels(reply)
     invoice = make_invoice()
-    response = clerk.post(invoice_url(invoice, "cancel"), {"reason": "too old"})
+    response = operator.post(invoice_url(invoice, "cancel"), {"reason": "too old"})
     assert response["Location"] == invoice_url(invoice)
     assert shown_messages(response) == [(level, f"{invoice}: {text}")]
     assert entries(invoice) == [f"Cancel: {text}"]
     assert stored(invoice).status == status
-    assert {row[3:] for row in log(invoice)} == {("admin", clerk.user.username, "too old")}
+    assert {row[3:] for row in log(invoice)} == {("admin", operator.user.username, "too old")}
     assert [row[:3] for row in log(invoice)] == [("created", "canceling", ""), ("canceling", status, code)]
     assert shop.cancels == [invoice.external_id]
 
 
-def test_a_second_click_finds_it_canceled_and_asks_nobody(shop, clerk):
+def test_a_second_click_finds_it_canceled_and_asks_nobody(shop, operator):
     invoice = make_invoice("canceled")
-    response = clerk.post(invoice_url(invoice, "cancel"), {"reason": ""})
+    response = operator.post(invoice_url(invoice, "cancel"), {"reason": ""})
     assert shown_messages(response) == [("success", f"{invoice}: It was already canceled.")]
     assert len(entries(invoice)) == 1
     assert shop.cancel_count == 0
@@ -101,22 +101,22 @@ def test_a_second_click_finds_it_canceled_and_asks_nobody(shop, clerk):
         ("expired", "It is already closed: it expired, or its payment failed."),
     ],
 )
-def test_what_cannot_be_canceled_is_said_without_a_button(shop, clerk, story, why):
+def test_what_cannot_be_canceled_is_said_without_a_button(shop, operator, story, why):
     invoice = make_invoice(story)
-    response = clerk.get(invoice_url(invoice, "cancel"))
+    response = operator.get(invoice_url(invoice, "cancel"))
     assert element_texts(response, "title")[0].startswith("Cannot cancel this invoice")
     assert element_texts(response, "ic-remark") == [why]
     assert element_texts(response, "ic-field") == []
-    clerk.post(invoice_url(invoice, "cancel"), {"reason": ""})
+    operator.post(invoice_url(invoice, "cancel"), {"reason": ""})
     assert stored(invoice).status == invoice.status
     assert shop.cancel_count == 0
 
 
 @pytest.mark.parametrize(("required", "status"), [(True, "created"), (False, "canceled")])
-def test_a_reason_is_required_where_the_settings_say_so(configure, clerk, required, status):
+def test_a_reason_is_required_where_the_settings_say_so(configure, operator, required, status):
     shop = configure(REQUIRE_REASON=required)
     invoice = make_invoice()
-    response = clerk.post(invoice_url(invoice, "cancel"), {"reason": "  "})
+    response = operator.post(invoice_url(invoice, "cancel"), {"reason": "  "})
     assert response.status_code == (200 if required else 302)
     assert element_texts(response, "errorlist") == (["This field is required."] if required else [])
     assert stored(invoice).status == status
@@ -124,13 +124,13 @@ def test_a_reason_is_required_where_the_settings_say_so(configure, clerk, requir
     assert shop.cancel_count == (not required)
 
 
-def test_an_answer_that_cannot_be_written_down_is_an_error(shop, clerk, monkeypatch):
+def test_an_answer_that_cannot_be_written_down_is_an_error(shop, operator, monkeypatch):
     def fail(*args, **kwargs):
         raise OperationalError("the disk is full")
 
     monkeypatch.setattr(AnswerWriter, "record", fail)
     invoice = make_invoice()
-    [(level, text)] = shown_messages(clerk.post(invoice_url(invoice, "cancel"), {"reason": ""}))
+    [(level, text)] = shown_messages(operator.post(invoice_url(invoice, "cancel"), {"reason": ""}))
     assert level == "error"
     assert text.endswith("Reconcile will check the invoice again.") is True
     assert stored(invoice).status == "canceling"
@@ -172,24 +172,24 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("case", CHECKS)
-def test_check_looks_the_invoice_up_once(shop, clerk, case):
+def test_check_looks_the_invoice_up_once(shop, operator, case):
     story, truth, status, codes, (level, text) = CHECKS[case]
     invoice = make_invoice(story)
     shop.set_status(invoice.external_id, truth)
-    response = clerk.post(invoice_url(invoice, "check"))
+    response = operator.post(invoice_url(invoice, "check"))
     assert shown_messages(response) == [(level, f"{invoice}: {text}")]
     assert entries(invoice) == [f"Check with provider: {text}"]
-    assert {row[3:5] for row in log(invoice)} == ({("admin", clerk.user.username)} if case != "open" else set())
+    assert {row[3:5] for row in log(invoice)} == ({("admin", operator.user.username)} if case != "open" else set())
     assert stored(invoice).status == status
     assert [row[2] for row in log(invoice)] == codes
     assert shop.cancel_count == 0
     assert shop.lookups == [(invoice.external_id,)]
 
 
-def test_a_lookup_that_is_not_answered_changes_nothing(shop, clerk):
+def test_a_lookup_that_is_not_answered_changes_nothing(shop, operator):
     shop.all_lookups(TimeoutError)
     invoice = make_invoice("in_doubt")
-    [(level, _text)] = shown_messages(clerk.post(invoice_url(invoice, "check")))
+    [(level, _text)] = shown_messages(operator.post(invoice_url(invoice, "check")))
     assert level == "warning"
     assert stored(invoice).status == "in_doubt"
     assert log(invoice) == []
@@ -197,24 +197,24 @@ def test_a_lookup_that_is_not_answered_changes_nothing(shop, clerk):
     assert shop.lookup_count == 1
 
 
-def test_a_repeat_is_asked_for_first(configure, clerk):
+def test_a_repeat_is_asked_for_first(configure, operator):
     """Without a lookup, checking is a repeat of the cancel: one click alone sends nothing."""
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     invoice = make_invoice("in_doubt", age=timedelta(hours=1))
-    offered = clerk.get(invoice_url(invoice))
+    offered = operator.get(invoice_url(invoice))
     assert element_texts(offered, "ic-button") == ["Check with provider", "Resolve…"]
     assert invoice_url(invoice, "check") in link_addresses(offered)
-    asked = clerk.post(invoice_url(invoice, "check"))
+    asked = operator.post(invoice_url(invoice, "check"))
     assert asked.status_code == 200
     assert element_texts(asked, "ic-amber")[0].endswith("Otherwise the invoice is canceled.")
     assert entries(invoice) == []
     assert shop.cancel_count == 0
-    response = clerk.post(invoice_url(invoice, "check"), {"repeat": "yes"})
+    response = operator.post(invoice_url(invoice, "check"), {"repeat": "yes"})
     assert shown_messages(response) == [("success", f"{invoice}: Scripted provider confirmed the cancellation.")]
     assert stored(invoice).status == "canceled"
     assert len(entries(invoice)) == 1
     assert shop.cancel_count == 1
-    assert {row[3:5] for row in log(invoice)} == {("admin", clerk.user.username)}
+    assert {row[3:5] for row in log(invoice)} == {("admin", operator.user.username)}
 
 
 TOO_EARLY = "may still carry out the lost request. Wait. The cancel request can be repeated after "
@@ -237,19 +237,19 @@ TOO_EARLY = "may still carry out the lost request. Wait. The cancel request can 
     ],
     ids=["too early", "a repeat may harm"],
 )
-def test_where_a_repeat_is_not_possible_the_page_says_why(configure, clerk, options, age, why):
+def test_where_a_repeat_is_not_possible_the_page_says_why(configure, operator, options, age, why):
     shop = configure(supports_lookup=False, **options)
     invoice = make_invoice("in_doubt", age=age)
-    response = clerk.get(invoice_url(invoice))
+    response = operator.get(invoice_url(invoice))
     assert element_texts(response, "ic-button") == ["Resolve…"]
     assert why in element_texts(response, "ic-remark")[1]
-    assert why in element_texts(clerk.get(invoice_url(invoice, "check")), "ic-remark")[0]
-    clerk.post(invoice_url(invoice, "check"), {"repeat": "yes"})
+    assert why in element_texts(operator.get(invoice_url(invoice, "check")), "ic-remark")[0]
+    operator.post(invoice_url(invoice, "check"), {"repeat": "yes"})
     assert stored(invoice).status == "in_doubt"
     assert shop.cancel_count == 0
 
 
-def test_a_withdrawn_request_is_not_repeated_to_find_out(configure, clerk):
+def test_a_withdrawn_request_is_not_repeated_to_find_out(configure, operator):
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     shop.next_cancels("in_doubt")
     invoice = make_invoice("requested")
@@ -258,25 +258,25 @@ def test_a_withdrawn_request_is_not_repeated_to_find_out(configure, clerk):
     put_back(invoice, timedelta(hours=1))
     assert (
         "was withdrawn. Look it up in the dashboard of Scripted provider"
-        in element_texts(clerk.get(invoice_url(invoice)), "ic-remark")[1]
+        in element_texts(operator.get(invoice_url(invoice)), "ic-remark")[1]
     )
-    clerk.post(invoice_url(invoice, "check"), {"repeat": "yes"})
+    operator.post(invoice_url(invoice, "check"), {"repeat": "yes"})
     assert stored(invoice).status == "in_doubt"
     assert shop.cancel_count == 1
 
 
-def test_after_three_repeats_a_person_decides(configure, clerk):
+def test_after_three_repeats_a_person_decides(configure, operator):
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     shop.all_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
     invoice = make_invoice("in_doubt", age=timedelta(hours=1))
     for _time in range(3):
-        clerk.post(invoice_url(invoice, "check"), {"repeat": "yes"})
+        operator.post(invoice_url(invoice, "check"), {"repeat": "yes"})
         _long_ago(invoice)
-    assert element_texts(clerk.get(invoice_url(invoice, "check")), "ic-remark") == [
+    assert element_texts(operator.get(invoice_url(invoice, "check")), "ic-remark") == [
         "The cancel request was repeated without success. "
         "Look it up in the dashboard of Scripted provider, then resolve it."
     ]
-    clerk.post(invoice_url(invoice, "check"), {"repeat": "yes"})
+    operator.post(invoice_url(invoice, "check"), {"repeat": "yes"})
     assert stored(invoice).status == "in_doubt"
     assert shop.cancel_count == 3
     assert [row[:3] for row in log(invoice)] == [
@@ -293,29 +293,29 @@ def _long_ago(invoice):
 # -- resolve --------------------------------------------------------------------------------------------------
 
 
-def test_resolve_writes_a_persons_decision(shop, clerk):
+def test_resolve_writes_a_persons_decision(shop, operator):
     invoice = make_invoice("in_doubt")
-    response = clerk.post(
+    response = operator.post(
         invoice_url(invoice, "resolve"), {"decision": "canceled", "reason": "seen there", "attempt": invoice.attempt}
     )
     assert shown_messages(response) == [("success", f"{invoice}: Resolved as “Canceled”.")]
     assert entries(invoice) == ["Resolved as “Canceled”. seen there"]
-    assert log(invoice) == [("in_doubt", "canceled", "resolved", "operator", clerk.user.username, "seen there")]
-    [state] = element_texts(clerk.get(invoice_url(invoice)), "ic-state")
-    assert f"by decision of {clerk.user.username}, not by a report of Scripted provider." in state
+    assert log(invoice) == [("in_doubt", "canceled", "resolved", "operator", operator.user.username, "seen there")]
+    [state] = element_texts(operator.get(invoice_url(invoice)), "ic-state")
+    assert f"by decision of {operator.user.username}, not by a report of Scripted provider." in state
     assert shop.cancel_count == 0
     assert shop.lookup_count == 0
 
 
-def test_a_decision_about_another_attempt_is_not_taken(shop, clerk):
+def test_a_decision_about_another_attempt_is_not_taken(shop, operator):
     """While the form was open, somebody checked and repeated: the person saw another doubt."""
     invoice = make_invoice("in_doubt")
-    form = clerk.get(invoice_url(invoice, "resolve")).context["form"]
+    form = operator.get(invoice_url(invoice, "resolve")).context["form"]
     data = {"decision": "canceled", "reason": "seen", "attempt": form["attempt"].value()}
     assert str(data["attempt"]) == str(invoice.attempt)
     invoice._writer.claim([invoice], AuditContext("somebody else"), before="in_doubt")
     before = len(log(invoice))
-    [(level, text)] = shown_messages(clerk.post(invoice_url(invoice, "resolve"), data))
+    [(level, text)] = shown_messages(operator.post(invoice_url(invoice, "resolve"), data))
     assert level == "warning"
     assert "has changed since you opened it" in text
     assert stored(invoice).status == "canceling"
@@ -325,14 +325,14 @@ def test_a_decision_about_another_attempt_is_not_taken(shop, clerk):
     assert shop.lookup_count == 0
 
 
-def test_what_is_not_in_doubt_any_more_is_not_decided(shop, clerk):
+def test_what_is_not_in_doubt_any_more_is_not_decided(shop, operator):
     invoice = make_invoice("in_doubt")
     data = {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt}
     invoice.observe_status("paid")
-    assert element_texts(clerk.get(invoice_url(invoice, "resolve")), "title")[0].startswith(
+    assert element_texts(operator.get(invoice_url(invoice, "resolve")), "title")[0].startswith(
         "Cannot resolve this invoice"
     )
-    [(level, text)] = shown_messages(clerk.post(invoice_url(invoice, "resolve"), data))
+    [(level, text)] = shown_messages(operator.post(invoice_url(invoice, "resolve"), data))
     assert level == "warning"
     assert "It needs no decision: it is neither in doubt nor contradicted" in text
     assert stored(invoice).status == "paid"
@@ -345,14 +345,14 @@ def test_what_is_not_in_doubt_any_more_is_not_decided(shop, clerk):
 @pytest.mark.parametrize(
     ("age", "offers"), [(timedelta(), False), (timedelta(hours=1), True)], ids=["at once", "after the doubt period"]
 )
-def test_still_open_can_be_decided_after_the_doubt_period(shop, clerk, age, offers):
+def test_still_open_can_be_decided_after_the_doubt_period(shop, operator, age, offers):
     invoice = make_invoice("in_doubt", age=age)
-    response = clerk.get(invoice_url(invoice, "resolve"))
+    response = operator.get(invoice_url(invoice, "resolve"))
     choices = dict(response.context["form"]["decision"].field.choices)
     assert ("created" in choices) is offers
     assert bool(element_texts(response, "ic-remark")) is not offers
     data = {"decision": "created", "reason": "seen", "attempt": invoice.attempt}
-    clerk.post(invoice_url(invoice, "resolve"), data)
+    operator.post(invoice_url(invoice, "resolve"), data)
     assert stored(invoice).status == ("created" if offers else "in_doubt")
 
 
@@ -361,19 +361,21 @@ def test_still_open_can_be_decided_after_the_doubt_period(shop, clerk, age, offe
     [{"reason": " "}, {"decision": ""}, {"decision": "canceling"}, {"attempt": "x"}],
     ids=["no reason", "no decision", "no decision of a person's", "no attempt"],
 )
-def test_a_decision_that_lacks_something_is_asked_for_again(shop, clerk, wrong):
+def test_a_decision_that_lacks_something_is_asked_for_again(shop, operator, wrong):
     invoice = make_invoice("in_doubt")
     data = {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt}
-    response = clerk.post(invoice_url(invoice, "resolve"), data | wrong)
+    response = operator.post(invoice_url(invoice, "resolve"), data | wrong)
     assert response.status_code == 200
     assert len(element_texts(response, "errorlist")) == 1
     assert stored(invoice).status == "in_doubt"
     assert entries(invoice) == []
 
 
-def test_what_was_left_behind_can_be_resolved(shop, clerk):
+def test_what_was_left_behind_can_be_resolved(shop, operator):
     invoice = make_invoice("abandoned")
-    clerk.post(invoice_url(invoice, "resolve"), {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt})
+    operator.post(
+        invoice_url(invoice, "resolve"), {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt}
+    )
     assert stored(invoice).status == "canceled"
     assert [row[:3] for row in log(invoice)] == [
         ("canceling", "in_doubt", "abandoned"),
@@ -384,18 +386,18 @@ def test_what_was_left_behind_can_be_resolved(shop, clerk):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_that_asks_says_where_one_is(shop, clerk, name):
+def test_a_page_that_asks_says_where_one_is(shop, operator, name):
     invoice = make_invoice("in_doubt")
-    [trail] = element_texts(clerk.get(invoice_url(invoice, name)), "breadcrumbs")
+    [trail] = element_texts(operator.get(invoice_url(invoice, name)), "breadcrumbs")
     assert f" {invoice} " in trail
 
 
 @pytest.mark.parametrize(("is_requested", "hints"), [(True, 1), (False, 0)])
-def test_the_resolve_form_says_that_a_requested_cancellation_is_sent_again(shop, clerk, is_requested, hints):
+def test_the_resolve_form_says_that_a_requested_cancellation_is_sent_again(shop, operator, is_requested, hints):
     shop.next_cancels("in_doubt")
     invoice = make_invoice("requested" if is_requested else "created")
     cancel_requested(invoice) if is_requested else cancel_invoice(invoice)
-    response = clerk.get(invoice_url(invoice, "resolve"))
+    response = operator.get(invoice_url(invoice, "resolve"))
     found = [text for text in element_texts(response, "help") if "the cancel request is sent again" in text]
     assert len(found) == hints
     assert stored(invoice).status == "in_doubt"
@@ -404,23 +406,23 @@ def test_the_resolve_form_says_that_a_requested_cancellation_is_sent_again(shop,
 # -- withdraw -------------------------------------------------------------------------------------------------
 
 
-def test_withdraw_clears_the_request(shop, clerk):
+def test_withdraw_clears_the_request(shop, operator):
     invoice = make_invoice("requested")
-    response = clerk.post(invoice_url(invoice, "withdraw"), {"reason": "a mistake"})
+    response = operator.post(invoice_url(invoice, "withdraw"), {"reason": "a mistake"})
     assert shown_messages(response) == [("success", f"{invoice}: The request to cancel it was withdrawn.")]
     assert entries(invoice) == ["The request to cancel it was withdrawn. a mistake"]
-    assert log(invoice) == [("created", "created", "withdrawn", "admin", clerk.user.username, "a mistake")]
+    assert log(invoice) == [("created", "created", "withdrawn", "admin", operator.user.username, "a mistake")]
     assert stored(invoice).cancel_requested_at is None
     assert shop.cancel_count == 0
-    assert "The request to cancel it was withdrawn." in element_texts(clerk.get(invoice_url(invoice)), "ic-event")[0]
+    assert "The request to cancel it was withdrawn." in element_texts(operator.get(invoice_url(invoice)), "ic-event")[0]
 
 
-def test_withdraw_in_doubt_says_that_the_cancel_request_may_still_succeed(shop, clerk):
+def test_withdraw_in_doubt_says_that_the_cancel_request_may_still_succeed(shop, operator):
     shop.next_cancels("in_doubt")
     invoice = make_invoice("requested")
     cancel_requested(invoice)
-    assert "may still succeed" in element_texts(clerk.get(invoice_url(invoice, "withdraw")), "ic-remark")[0]
-    [(level, text)] = shown_messages(clerk.post(invoice_url(invoice, "withdraw"), {"reason": ""}))
+    assert "may still succeed" in element_texts(operator.get(invoice_url(invoice, "withdraw")), "ic-remark")[0]
+    [(level, text)] = shown_messages(operator.post(invoice_url(invoice, "withdraw"), {"reason": ""}))
     assert level == "warning"
     assert text.endswith("may still succeed; it is not repeated.") is True
     assert stored(invoice).status == "in_doubt"
@@ -428,13 +430,13 @@ def test_withdraw_in_doubt_says_that_the_cancel_request_may_still_succeed(shop, 
     assert shop.cancel_count == 1
 
 
-def test_a_second_click_on_withdraw_finds_nothing_to_withdraw(shop, clerk):
+def test_a_second_click_on_withdraw_finds_nothing_to_withdraw(shop, operator):
     invoice = make_invoice("requested")
-    clerk.post(invoice_url(invoice, "withdraw"), {"reason": ""})
-    assert element_texts(clerk.get(invoice_url(invoice, "withdraw")), "title")[0].startswith(
+    operator.post(invoice_url(invoice, "withdraw"), {"reason": ""})
+    assert element_texts(operator.get(invoice_url(invoice, "withdraw")), "title")[0].startswith(
         "No cancellation is requested"
     )
-    assert shown_messages(clerk.post(invoice_url(invoice, "withdraw"), {"reason": ""}))[-1] == (
+    assert shown_messages(operator.post(invoice_url(invoice, "withdraw"), {"reason": ""}))[-1] == (
         "info",
         f"{invoice}: Its cancellation is not requested.",
     )
@@ -446,35 +448,35 @@ def test_a_second_click_on_withdraw_finds_nothing_to_withdraw(shop, clerk):
 
 
 @pytest.mark.parametrize("name", ["change", "handled"])
-def test_late_money_has_one_colour(shop, clerk, name):
+def test_late_money_has_one_colour(shop, operator, name):
     invoice = make_invoice("paid_after_cancel")
-    assert len(element_texts(clerk.get(invoice_url(invoice, name)), "ic-late")) == 1
+    assert len(element_texts(operator.get(invoice_url(invoice, name)), "ic-late")) == 1
     invoice.mark_handled(actor="ada", note="paid back")
-    assert element_texts(clerk.get(invoice_url(invoice, name)), "ic-late") == []
+    assert element_texts(operator.get(invoice_url(invoice, name)), "ic-late") == []
 
 
-def test_late_money_is_handled_once(shop, clerk):
+def test_late_money_is_handled_once(shop, operator):
     invoice = make_invoice("paid_after_cancel")
-    first = clerk.post(invoice_url(invoice, "handled"), {"note": "paid back"})
-    second = clerk.post(invoice_url(invoice, "handled"), {"note": "me too"})
+    first = operator.post(invoice_url(invoice, "handled"), {"note": "paid back"})
+    second = operator.post(invoice_url(invoice, "handled"), {"note": "me too"})
     assert shown_messages(first) == [("success", f"{invoice}: Its late payment was marked as handled.")]
     assert shown_messages(second)[-1] == ("info", f"{invoice}: Its late payment was already handled.")
     assert entries(invoice) == ["Its late payment was marked as handled. paid back"]
-    assert [row[2:] for row in log(invoice)] == [("handled", "operator", clerk.user.username, "paid back")]
-    response = clerk.get(invoice_url(invoice))
+    assert [row[2:] for row in log(invoice)] == [("handled", "operator", operator.user.username, "paid back")]
+    response = operator.get(invoice_url(invoice))
     assert element_texts(response, "ic-button") == ["Check with provider"]
-    assert element_texts(response, "ic-state")[0].endswith(f"by {clerk.user.username}.")
+    assert element_texts(response, "ic-state")[0].endswith(f"by {operator.user.username}.")
 
 
-def test_more_money_than_was_handled_is_to_be_handled_again(shop, clerk):
+def test_more_money_than_was_handled_is_to_be_handled_again(shop, operator):
     invoice = make_invoice("paid_after_cancel")
-    clerk.post(invoice_url(invoice, "handled"), {"note": "paid back"})
+    operator.post(invoice_url(invoice, "handled"), {"note": "paid back"})
     stored(invoice).observe_status("overpaid")
-    response = clerk.get(invoice_url(invoice))
+    response = operator.get(invoice_url(invoice))
     assert element_texts(response, "ic-button") == ["Mark as handled", "Check with provider"]
     assert "Deliver, or return the money, then mark it as handled." in element_texts(response, "ic-state")[0]
     assert "More was paid after its late payment was handled." in element_texts(response, "ic-event")[0]
-    again = clerk.post(invoice_url(invoice, "handled"), {"note": "the rest too", "seen": "overpaid"})
+    again = operator.post(invoice_url(invoice, "handled"), {"note": "the rest too", "seen": "overpaid"})
     assert shown_messages(again) == [("success", f"{invoice}: Its late payment was marked as handled.")]
     assert [row[:3] for row in log(invoice)] == [
         ("paid", "paid", "handled"),
@@ -484,12 +486,12 @@ def test_more_money_than_was_handled_is_to_be_handled_again(shop, clerk):
     ]
 
 
-def test_money_that_came_while_the_page_was_open_is_not_handled_unseen(shop, clerk):
+def test_money_that_came_while_the_page_was_open_is_not_handled_unseen(shop, operator):
     invoice = make_invoice("paid_after_cancel")
-    shown = clerk.get(invoice_url(invoice, "handled")).content.decode()
+    shown = operator.get(invoice_url(invoice, "handled")).content.decode()
     [seen] = re.findall(r'<input type="hidden" name="seen" value="(\w+)"', shown)
     stored(invoice).observe_status("overpaid")
-    response = clerk.post(invoice_url(invoice, "handled"), {"note": "paid back", "seen": seen})
+    response = operator.post(invoice_url(invoice, "handled"), {"note": "paid back", "seen": seen})
     assert shown_messages(response) == [
         ("warning", f"{invoice}: The invoice has changed since you opened it. Look at it again.")
     ]
@@ -501,18 +503,20 @@ def test_money_that_came_while_the_page_was_open_is_not_handled_unseen(shop, cle
     assert shop.lookup_count == 0
 
 
-def test_a_note_is_required(shop, clerk):
+def test_a_note_is_required(shop, operator):
     invoice = make_invoice("paid_after_cancel")
-    assert element_texts(clerk.post(invoice_url(invoice, "handled"), {"note": ""}), "errorlist") == [
+    assert element_texts(operator.post(invoice_url(invoice, "handled"), {"note": ""}), "errorlist") == [
         "This field is required."
     ]
     assert stored(invoice).paid_after_cancel_handled_at is None
 
 
-def test_money_that_is_not_late_is_not_handled(shop, clerk):
+def test_money_that_is_not_late_is_not_handled(shop, operator):
     invoice = make_invoice("paid")
-    assert element_texts(clerk.get(invoice_url(invoice, "handled")), "title")[0].startswith("No late payment to handle")
-    [(level, _text)] = shown_messages(clerk.post(invoice_url(invoice, "handled"), {"note": "x"}))
+    assert element_texts(operator.get(invoice_url(invoice, "handled")), "title")[0].startswith(
+        "No late payment to handle"
+    )
+    [(level, _text)] = shown_messages(operator.post(invoice_url(invoice, "handled"), {"note": "x"}))
     assert level == "warning"
     assert entries(invoice) == []
 
@@ -525,13 +529,13 @@ def test_money_that_is_not_late_is_not_handled(shop, clerk):
     ("name", "story", "status"),
     [("cancel", "created", "canceled"), ("check", "in_doubt", "canceled"), ("resolve", "in_doubt", "expired")],
 )
-def test_atomic_requests_does_not_stand_in_the_way(shop, clerk, settings, name, story, status):
+def test_atomic_requests_does_not_stand_in_the_way(shop, operator, settings, name, story, status):
     invoice = make_invoice(story)
     shop.set_status(invoice.external_id, "created" if name == "cancel" else "canceled")
     data = {"decision": "expired", "reason": "seen", "attempt": invoice.attempt or ""}
     connections["default"].settings_dict["ATOMIC_REQUESTS"] = True
     try:
-        response = clerk.post(invoice_url(invoice, name), data)
+        response = operator.post(invoice_url(invoice, name), data)
     finally:
         connections["default"].settings_dict["ATOMIC_REQUESTS"] = False
     assert response.status_code == 302
@@ -539,10 +543,10 @@ def test_atomic_requests_does_not_stand_in_the_way(shop, clerk, settings, name, 
     assert shop.cancel_count + shop.lookup_count == (name != "resolve")
 
 
-def test_a_pause_is_obeyed_and_said(shop, clerk):
+def test_a_pause_is_obeyed_and_said(shop, operator):
     ProviderState.objects.create(alias="shop", paused_until=utc_now() + timedelta(minutes=5))
     invoice = make_invoice()
-    [(level, text)] = shown_messages(clerk.post(invoice_url(invoice, "cancel"), {"reason": ""}))
+    [(level, text)] = shown_messages(operator.post(invoice_url(invoice, "cancel"), {"reason": ""}))
     assert level == "warning"
     assert text == f"{invoice}: Scripted provider is paused after failed requests; nothing was sent."
     assert stored(invoice).status == "created"
@@ -550,7 +554,7 @@ def test_a_pause_is_obeyed_and_said(shop, clerk):
     assert shop.cancel_count == 0
 
 
-def test_an_invoice_that_does_not_exist_is_not_found(shop, clerk):
+def test_an_invoice_that_does_not_exist_is_not_found(shop, operator):
     invoice = make_invoice()
     invoice.pk += 1
-    assert {clerk.get(invoice_url(invoice, name)).status_code for name in PAGES} == {404}
+    assert {operator.get(invoice_url(invoice, name)).status_code for name in PAGES} == {404}

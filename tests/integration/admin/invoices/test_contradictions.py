@@ -36,21 +36,21 @@ def offered(response):
     ]
 
 
-def test_the_strip_counts_contradictions_and_leads_to_them(shop, clerk, contradicted):
+def test_the_strip_counts_contradictions_and_leads_to_them(shop, operator, contradicted):
     first = contradicted()
     make_invoice("canceled")
-    response = clerk.get(changelist_url())
+    response = operator.get(changelist_url())
     assert element_texts(response, "ic-items") == ["1 contradicted by the provider"]
     assert changelist_url("?attention=contradicted") in link_addresses(response)
     for need in ("contradicted", "any"):
-        shown = clerk.get(changelist_url(f"?attention={need}")).context["cl"].result_list
+        shown = operator.get(changelist_url(f"?attention={need}")).context["cl"].result_list
         assert [invoice.pk for invoice in shown] == [first.pk]
 
 
 @pytest.mark.parametrize("status", CLOSED)
-def test_the_page_says_what_contradicts_and_offers_to_resolve(shop, clerk, contradicted, status):
+def test_the_page_says_what_contradicts_and_offers_to_resolve(shop, operator, contradicted, status):
     invoice = contradicted(status)
-    response = clerk.get(invoice_url(invoice))
+    response = operator.get(invoice_url(invoice))
     (sentence,) = element_texts(response, "ic-state")
     assert "Scripted provider reported it as open" in sentence
     assert "then resolve it" in sentence
@@ -59,16 +59,16 @@ def test_the_page_says_what_contradicts_and_offers_to_resolve(shop, clerk, contr
 
 @pytest.mark.parametrize("decision", ["canceled", "created", "expired", "failed", "partially_paid", "paid", "overpaid"])
 @pytest.mark.parametrize("status", CLOSED)
-def test_a_person_decides_for_any_status_and_for_the_same_one(shop, clerk, contradicted, status, decision):
+def test_a_person_decides_for_any_status_and_for_the_same_one(shop, operator, contradicted, status, decision):
     invoice = contradicted(status)
-    form = clerk.get(invoice_url(invoice, "resolve")).context["form"]
+    form = operator.get(invoice_url(invoice, "resolve")).context["form"]
     assert decision in dict(form.fields["decision"].choices)
     data = {"decision": decision, "reason": "seen there", "attempt": invoice.attempt or ""}
-    assert clerk.post(invoice_url(invoice, "resolve"), data).status_code == 302
+    assert operator.post(invoice_url(invoice, "resolve"), data).status_code == 302
     row = stored(invoice)
     assert row.status == decision
     assert row.contradicted_at is None
-    assert element_texts(clerk.get(changelist_url("?attention=contradicted")), "ic-attention") == (
+    assert element_texts(operator.get(changelist_url("?attention=contradicted")), "ic-attention") == (
         ["1 paid after cancellation"] if row.paid_after_cancel_at else []
     )
     assert shop.cancel_count == 0
@@ -79,28 +79,28 @@ def test_a_user_who_may_not_resolve_is_offered_nothing(shop, client_with, contra
     assert offered(client_with("view", "cancel").get(invoice_url(contradicted()))) == []
 
 
-def test_nothing_is_resolved_where_nothing_contradicts(shop, clerk):
+def test_nothing_is_resolved_where_nothing_contradicts(shop, operator):
     invoice = make_invoice("canceled")
-    assert offered(clerk.get(invoice_url(invoice))) == []
-    response = clerk.get(invoice_url(invoice, "resolve"))
+    assert offered(operator.get(invoice_url(invoice))) == []
+    response = operator.get(invoice_url(invoice, "resolve"))
     assert element_texts(response, "ic-remark") == [
         "It needs no decision: it is neither in doubt nor contradicted by its provider."
     ]
 
 
-def test_a_check_of_many_leads_to_resolving_those_that_the_provider_contradicts(shop, clerk):
+def test_a_check_of_many_leads_to_resolving_those_that_the_provider_contradicts(shop, operator):
     invoices = [make_invoice("canceled", age=timedelta(hours=2)) for _ in range(2)]
     shop.all_lookups("created")
     data = {"action": "check_selected_invoices", "_selected_action": [invoice.pk for invoice in invoices]}
-    check = BulkOperation.objects.get(pk=clerk.post(changelist_url(), data)["Location"].rsplit("/", 2)[-2])
+    check = BulkOperation.objects.get(pk=operator.post(changelist_url(), data)["Location"].rsplit("/", 2)[-2])
     address = f"/admin/invoice_cancel/bulkoperation/{check.pk}"
-    clerk.post(f"{address}/run/")
-    assert "Resolve these" in element_texts(clerk.get(f"{address}/"), "bo-groups")[0]
+    operator.post(f"{address}/run/")
+    assert "Resolve these" in element_texts(operator.get(f"{address}/"), "bo-groups")[0]
     group = {"outcome": "in_doubt", "code": "contradictory_answer", "provider": "shop"}
-    draft = clerk.post(f"{address}/again/", group)["Location"]
-    assert element_texts(clerk.get(draft), "h1") == ["Resolve 2 invoices?"]
-    clerk.post(f"{draft}confirm/", {"decision": "created", "reason": "seen there"})
-    clerk.post(f"{draft}run/")
+    draft = operator.post(f"{address}/again/", group)["Location"]
+    assert element_texts(operator.get(draft), "h1") == ["Resolve 2 invoices?"]
+    operator.post(f"{draft}confirm/", {"decision": "created", "reason": "seen there"})
+    operator.post(f"{draft}run/")
     assert set(Invoice.objects.values_list("status", "contradicted_at")) == {("created", None)}
     assert shop.cancel_count == 0
 
@@ -108,27 +108,27 @@ def test_a_check_of_many_leads_to_resolving_those_that_the_provider_contradicts(
 # -- refused where nothing can be looked up (rule 10) ---------------------------------------------------------
 
 
-def test_a_refused_invoice_at_a_provider_without_lookup_is_decided_by_a_person(configure, clerk):
+def test_a_refused_invoice_at_a_provider_without_lookup_is_decided_by_a_person(configure, operator):
     shop = configure(supports_lookup=False)
     invoice = make_invoice("refused")
-    assert offered(clerk.get(invoice_url(invoice))) == ["cancel", "resolve"]
-    form = clerk.get(invoice_url(invoice, "resolve")).context["form"]
+    assert offered(operator.get(invoice_url(invoice))) == ["cancel", "resolve"]
+    form = operator.get(invoice_url(invoice, "resolve")).context["form"]
     assert "created" not in dict(form.fields["decision"].choices)
     data = {"decision": "canceled", "reason": "seen there", "attempt": invoice.attempt or ""}
-    assert clerk.post(invoice_url(invoice, "resolve"), data).status_code == 302
+    assert operator.post(invoice_url(invoice, "resolve"), data).status_code == 302
     assert stored(invoice).status == "canceled"
     assert shop.cancel_count == 0
     assert shop.lookup_count == 0
 
 
 @pytest.mark.parametrize(("supports_lookup", "count"), [(True, 0), (False, 1)])
-def test_the_page_that_confirms_resolving_counts_what_can_be_resolved(configure, clerk, supports_lookup, count):
+def test_the_page_that_confirms_resolving_counts_what_can_be_resolved(configure, operator, supports_lookup, count):
     configure(supports_lookup=supports_lookup)
     rows = [make_invoice("refused"), make_invoice("created"), make_invoice("canceled")]
     data = {"action": "resolve_selected_invoices", "_selected_action": [invoice.pk for invoice in rows]}
-    draft = clerk.post(changelist_url(), data)["Location"]
-    assert clerk.get(draft).context["preview"].count == count
-    clerk.post(f"{draft}confirm/", {"decision": "canceled", "reason": "seen there"})
-    clerk.post(f"{draft}run/")
+    draft = operator.post(changelist_url(), data)["Location"]
+    assert operator.get(draft).context["preview"].count == count
+    operator.post(f"{draft}confirm/", {"decision": "canceled", "reason": "seen there"})
+    operator.post(f"{draft}run/")
     resolved = [stored(invoice).status for invoice in rows]
     assert resolved == ["canceled" if count else "created", "created", "canceled"]

@@ -46,23 +46,23 @@ def host_template(settings: Any, tmp_path: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_each_template_can_be_replaced_by_its_name(shop, clerk, host_template, name):
+def test_each_template_can_be_replaced_by_its_name(shop, operator, host_template, name):
     host_template(f"admin/invoice_cancel/invoice/{name}", "the host's own")
-    response = clerk.get(TEMPLATES[name](make_invoice("in_doubt")))
+    response = operator.get(TEMPLATES[name](make_invoice("in_doubt")))
     assert "the host's own" in response.content.decode()
 
 
-def test_a_block_of_a_template_can_be_replaced(shop, clerk, host_template):
+def test_a_block_of_a_template_can_be_replaced(shop, operator, host_template):
     host_template(
         "host/resolve.html",
         "{% extends 'admin/invoice_cancel/invoice/resolve.html' %}{% block yes %}So be it{% endblock %}",
     )
     invoice = make_invoice("in_doubt")
-    assert 'value="So be it"' in clerk.get(invoice_url(invoice, "resolve", "backoffice")).content.decode()
-    assert 'value="Resolve"' in clerk.get(invoice_url(invoice, "resolve")).content.decode()
+    assert 'value="So be it"' in operator.get(invoice_url(invoice, "resolve", "backoffice")).content.decode()
+    assert 'value="Resolve"' in operator.get(invoice_url(invoice, "resolve")).content.decode()
 
 
-def test_a_site_of_the_hosts_own_leads_to_itself(shop, clerk):
+def test_a_site_of_the_hosts_own_leads_to_itself(shop, operator):
     """No page of the back office leads to the other site, and a click comes back to where it was made."""
     doubt, late = make_invoice("in_doubt"), make_invoice("paid_after_cancel")
     shown = [
@@ -72,39 +72,39 @@ def test_a_site_of_the_hosts_own_leads_to_itself(shop, clerk):
     ]
     shown += [invoice_url(doubt, "check", "backoffice"), invoice_url(late, "handled", "backoffice")]
     for address in shown:
-        assert [link for link in link_addresses(clerk.get(address)) if link.startswith("/admin/")] == []
-    response = clerk.post(invoice_url(late, "handled", "backoffice"), {"note": "paid back"})
+        assert [link for link in link_addresses(operator.get(address)) if link.startswith("/admin/")] == []
+    response = operator.post(invoice_url(late, "handled", "backoffice"), {"note": "paid back"})
     assert response["Location"] == invoice_url(late, "change", "backoffice")
     assert stored(late).paid_after_cancel_handled_at is not None
 
 
 def test_a_subclass_keeps_what_it_does_not_change(shop, client_with):
-    clerk = client_with("view", "change", "cancel", "resolve")
+    operator = client_with("view", "change", "cancel", "resolve")
     invoice = make_invoice("in_doubt", reference="order-17")
-    response = clerk.get(changelist_url(site="backoffice"))
+    response = operator.get(changelist_url(site="backoffice"))
     assert {"Greet", "Cancel selected invoices"} <= set(element_texts(response, "option"))
     assert len(element_texts(response, "column-expires_at")) == 1
     assert f"{changelist_url(site='backoffice')}?attention=in_doubt" in link_addresses(response)
     data = {"action": "greet", "_selected_action": [invoice.pk], "index": "0"}
-    assert shown_messages(clerk.post(changelist_url(site="backoffice"), data)) == [("info", "hello 1")]
-    form = clerk.get(invoice_url(invoice, "change", "backoffice"))
+    assert shown_messages(operator.post(changelist_url(site="backoffice"), data)) == [("info", "hello 1")]
+    form = operator.get(invoice_url(invoice, "change", "backoffice"))
     assert "reference" not in form.context["adminform"].form.fields
     assert "status" not in form.context["adminform"].form.fields
 
 
-def test_a_site_without_bulk_operations_shows_what_it_has(shop, clerk):
+def test_a_site_without_bulk_operations_shows_what_it_has(shop, operator):
     invoice = make_invoice("in_doubt")
-    assert element_texts(clerk.get(changelist_url(site="plain")), "ic-items") == ["1 in doubt (0 min)"]
-    assert clerk.post(invoice_url(invoice, "check", "plain")).status_code == 302
+    assert element_texts(operator.get(changelist_url(site="plain")), "ic-items") == ["1 in doubt (0 min)"]
+    assert operator.post(invoice_url(invoice, "check", "plain")).status_code == 302
     assert shop.lookup_count == 1
 
 
-@pytest.mark.parametrize(("skin", "package"), [("unfold", "django-unfold"), ("jazzmin", "django-jazzmin")])
-def test_the_pages_work_in_another_skin(skin, package):
-    """In a process of its own: a skin replaces the admin's templates and its site when Django starts."""
-    if find_spec(skin) is None:
+@pytest.mark.parametrize(("theme", "package"), [("unfold", "django-unfold"), ("jazzmin", "django-jazzmin")])
+def test_the_pages_work_in_another_skin(theme, package):
+    """In a process of its own: a theme replaces the admin's templates and its site when Django starts."""
+    if find_spec(theme) is None:
         pytest.skip(f"needs {package}")
-    command = [sys.executable, "-m", "tests.integration.admin.invoices.skinned", skin]
+    command = [sys.executable, "-m", "tests.integration.admin.invoices.theme", theme]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)

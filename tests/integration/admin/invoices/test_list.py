@@ -44,19 +44,19 @@ def in_bulk(number, **fields):
 # -- the strip ------------------------------------------------------------------------------------------------
 
 
-def test_there_is_no_strip_where_nothing_needs_attention(shop, clerk):
+def test_there_is_no_strip_where_nothing_needs_attention(shop, operator):
     for story in ("created", "requested", "canceling", "canceled", "paid"):
         make_invoice(story)
-    assert element_texts(clerk.get(changelist_url()), "ic-attention") == []
+    assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_the_strip_counts_what_needs_attention_and_leads_to_it(shop, clerk):
+def test_the_strip_counts_what_needs_attention_and_leads_to_it(shop, operator):
     beat(timedelta(minutes=5))
     doubts = [make_invoice("in_doubt", age=3 * HOUR), make_invoice("in_doubt")]
     left, late = make_invoice("abandoned"), make_invoice("paid_after_cancel")
     waiting = [make_invoice("requested", age=2 * HOUR), make_invoice("requested", age=HOUR)]
     make_invoice("paid_after_cancel").mark_handled(actor="ada", note="paid back")
-    response = clerk.get(changelist_url())
+    response = operator.get(changelist_url())
     assert element_texts(response, "ic-items") == [
         "2 in doubt (oldest 3 h) 1 cancellation interrupted "
         "2 requested cancellations are waiting (oldest 2 h) 1 paid after cancellation"
@@ -65,26 +65,26 @@ def test_the_strip_counts_what_needs_attention_and_leads_to_it(shop, clerk):
     for need, invoices in wanted.items():
         address = changelist_url(f"?attention={need}")
         assert address in link_addresses(response)
-        assert listed(clerk.get(address)) == sorted(invoice.external_id for invoice in invoices)
+        assert listed(operator.get(address)) == sorted(invoice.external_id for invoice in invoices)
 
 
-def test_handled_money_needs_attention_no_more(shop, clerk):
+def test_handled_money_needs_attention_no_more(shop, operator):
     make_invoice("paid_after_cancel").mark_handled(actor="ada", note="paid back")
-    assert element_texts(clerk.get(changelist_url()), "ic-attention") == []
+    assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_an_interrupted_operation_is_in_the_strip(shop, clerk):
+def test_an_interrupted_operation_is_in_the_strip(shop, operator):
     make_invoice()
     operation, at_work = (operations.start(Invoice.objects.all(), actor="ada") for _ in range(2))
-    assert element_texts(clerk.get(changelist_url()), "ic-attention") == []
+    assert element_texts(operator.get(changelist_url()), "ic-attention") == []
     BulkOperation.objects.filter(pk=operation.pk).update(started_at=utc_now() - HOUR)
-    response = clerk.get(changelist_url())
+    response = operator.get(changelist_url())
     assert element_texts(response, "ic-items") == ["1 operation interrupted"]
     [address] = [link for link in link_addresses(response) if link.endswith("attention=interrupted")]
-    found = clerk.get(address)
+    found = operator.get(address)
     assert list(found.context["cl"].result_list) == [operation]
     assert element_texts(found, "field-state") == ["Interrupted"]
-    everything = clerk.get(address.partition("?")[0])
+    everything = operator.get(address.partition("?")[0])
     assert list(everything.context["cl"].result_list) == [at_work, operation]
     assert element_texts(everything, "field-state") == ["Running", "Interrupted"]
 
@@ -98,24 +98,24 @@ def test_an_interrupted_operation_is_in_the_strip(shop, clerk):
     ],
     ids=["never", "lately", "an hour ago"],
 )
-def test_the_strip_says_whether_anybody_checks(shop, clerk, ran, line, is_amber):
+def test_the_strip_says_whether_anybody_checks(shop, operator, ran, line, is_amber):
     make_invoice("in_doubt")
     if ran is not None:
         beat(ran)
-    response = clerk.get(changelist_url())
+    response = operator.get(changelist_url())
     assert line in element_texts(response, "ic-attention")[0]
     assert element_texts(response, "ic-amber") == ([line] if is_amber else [])
 
 
-def test_each_provider_in_doubt_has_to_be_checked(settings, clerk):
+def test_each_provider_in_doubt_has_to_be_checked(settings, operator):
     """Reconcile that runs for one account alone leaves the other's invoices unattended."""
     scripted = {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
     settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": scripted, "kiosk": scripted}}
     beat(alias="shop")
     make_invoice("in_doubt", provider="shop")
-    assert element_texts(clerk.get(changelist_url()), "ic-amber") == []
+    assert element_texts(operator.get(changelist_url()), "ic-amber") == []
     make_invoice("in_doubt", provider="kiosk")
-    assert element_texts(clerk.get(changelist_url()), "ic-amber") == [
+    assert element_texts(operator.get(changelist_url()), "ic-amber") == [
         "Invoices in doubt are not checked (kiosk (Scripted provider)). Schedule reconcile_invoices, "
         "or use Check with provider."
     ]
@@ -129,11 +129,11 @@ def accounts(settings, *aliases):
         make_invoice("in_doubt", provider=alias)
 
 
-def test_of_two_that_are_checked_the_strip_tells_the_longer_ago(settings, clerk):
+def test_of_two_that_are_checked_the_strip_tells_the_longer_ago(settings, operator):
     accounts(settings, "shop", "kiosk")
     beat(timedelta(minutes=5), alias="shop")
     beat(timedelta(minutes=30), alias="kiosk")
-    assert "Reconcile last ran 30 min ago." in element_texts(clerk.get(changelist_url()), "ic-attention")[0]
+    assert "Reconcile last ran 30 min ago." in element_texts(operator.get(changelist_url()), "ic-attention")[0]
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ def test_of_two_that_are_checked_the_strip_tells_the_longer_ago(settings, clerk)
     ],
     ids=["three", "four"],
 )
-def test_three_at_most_of_those_unattended_are_named(settings, clerk, unattended, named):
+def test_three_at_most_of_those_unattended_are_named(settings, operator, unattended, named):
     accounts(settings, "shop", *unattended)
     beat(alias="shop")
-    [line] = element_texts(clerk.get(changelist_url()), "ic-amber")
+    [line] = element_texts(operator.get(changelist_url()), "ic-amber")
     assert line.startswith(f"Invoices in doubt are not checked ({named}). ")
 
 
@@ -156,57 +156,57 @@ def account(alias):
     return {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
 
 
-def test_with_a_resolver_alone_the_strip_says_whether_anybody_checks(settings, clerk):
+def test_with_a_resolver_alone_the_strip_says_whether_anybody_checks(settings, operator):
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
     make_invoice("in_doubt", provider="shop", age=2 * HOUR)
-    assert element_texts(clerk.get(changelist_url()), "ic-amber") == [UNATTENDED]
+    assert element_texts(operator.get(changelist_url()), "ic-amber") == [UNATTENDED]
     ScriptedProvider.of("shop").all_lookups(LookupReply(None, "no_answer", is_answer=False))
     with pytest.raises(CommandError, match="In doubt: 1"):
         call_command("reconcile_invoices", verbosity=0)
-    response = clerk.get(changelist_url())
+    response = operator.get(changelist_url())
     assert "Reconcile last ran" in element_texts(response, "ic-attention")[0]
     assert element_texts(response, "ic-amber") == []
 
 
-def test_an_account_that_has_just_got_its_first_doubt_waits_for_the_next_run(settings, clerk):
+def test_an_account_that_has_just_got_its_first_doubt_waits_for_the_next_run(settings, operator):
     """Reconcile beats for a resolver's account only once that is in doubt; an hour later it would have."""
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
     beat(timedelta(minutes=1), alias="kiosk")
     make_invoice("in_doubt", provider="shop")
-    assert element_texts(clerk.get(changelist_url()), "ic-amber") == []
+    assert element_texts(operator.get(changelist_url()), "ic-amber") == []
     make_invoice("in_doubt", provider="shop", age=2 * HOUR)
-    assert len(element_texts(clerk.get(changelist_url()), "ic-amber")) == 1
+    assert len(element_texts(operator.get(changelist_url()), "ic-amber")) == 1
 
 
-def test_a_paused_provider_is_in_the_strip_until_the_pause_is_over(shop, clerk):
+def test_a_paused_provider_is_in_the_strip_until_the_pause_is_over(shop, operator):
     state = ProviderState.objects.create(alias="shop", paused_until=utc_now() + HOUR, pause_code="rate_limited")
-    [line] = element_texts(clerk.get(changelist_url()), "ic-amber")
+    [line] = element_texts(operator.get(changelist_url()), "ic-amber")
     assert line.startswith("Scripted provider is paused until ")
     assert line.endswith(": Scripted provider asks for fewer requests; try again later.")
     ProviderState.objects.filter(pk=state.pk).update(paused_until=utc_now())
-    assert element_texts(clerk.get(changelist_url()), "ic-attention") == []
+    assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_a_provider_that_has_not_answered_since_its_pause_is_in_the_strip(shop, clerk):
+def test_a_provider_that_has_not_answered_since_its_pause_is_in_the_strip(shop, operator):
     """Is it still down? The pause is over, and nobody has asked again."""
     ProviderState.objects.create(alias="shop", paused_until=utc_now() - HOUR, pause_code="no_answer", failures=5)
     expected = ["Scripted provider gave no usable answer to the last 5 requests."]
-    assert element_texts(clerk.get(changelist_url()), "ic-amber") == expected
+    assert element_texts(operator.get(changelist_url()), "ic-amber") == expected
     beat()
     ProviderState.objects.update(failures=4)  # here and there an answer is lost
-    assert element_texts(clerk.get(changelist_url()), "ic-attention") == []
+    assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_the_strip_tells_nobody_of_invoices_that_they_may_not_see(shop, clerk, monkeypatch):
+def test_the_strip_tells_nobody_of_invoices_that_they_may_not_see(shop, operator, monkeypatch):
     make_invoice("in_doubt")
     monkeypatch.setattr(InvoiceAdmin, "get_queryset", lambda self, request: Invoice.objects.none())
-    assert element_texts(clerk.get(changelist_url()), "ic-attention") == []
+    assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_without_our_filter_the_strip_has_no_dead_links(shop, clerk, monkeypatch):
+def test_without_our_filter_the_strip_has_no_dead_links(shop, operator, monkeypatch):
     monkeypatch.setattr(InvoiceAdmin, "list_filter", ("status",))
     make_invoice("in_doubt")
-    response = clerk.get(changelist_url())
+    response = operator.get(changelist_url())
     assert element_texts(response, "ic-items") == ["1 in doubt (0 min)"]
     assert not [link for link in link_addresses(response) if AttentionFilter.parameter_name in link]
 
@@ -214,10 +214,10 @@ def test_without_our_filter_the_strip_has_no_dead_links(shop, clerk, monkeypatch
 # -- columns --------------------------------------------------------------------------------------------------
 
 
-def test_a_row_says_it_in_words(shop, clerk):
+def test_a_row_says_it_in_words(shop, operator):
     confirmed = make_invoice("canceled", reference="order-17", amount="100", currency="USD", age=3 * HOUR)
     make_invoice()
-    response = clerk.get(changelist_url())
+    response = operator.get(changelist_url())
     assert element_texts(response, "field-external_id")[1] == confirmed.external_id
     assert [
         element_texts(response, f"field-{name}")[1] for name in ("reference", "provider", "money", "state", "confirmed")
@@ -249,11 +249,11 @@ def test_a_row_says_it_in_words(shop, clerk):
         ("?attention=what", ["created", "requested", "waiting", "in_doubt", "abandoned", "paid", "paid_after_cancel"]),
     ],
 )
-def test_a_filter_leaves_what_it_says(shop, clerk, query, stories):
+def test_a_filter_leaves_what_it_says(shop, operator, query, stories):
     made = {story: make_invoice(story) for story in ("created", "requested", "in_doubt", "abandoned", "paid")}
     made["paid_after_cancel"] = make_invoice("paid_after_cancel")
     made["waiting"] = make_invoice("requested", age=timedelta(minutes=16))
-    assert listed(clerk.get(changelist_url(query))) == sorted(made[story].external_id for story in stories)
+    assert listed(operator.get(changelist_url(query))) == sorted(made[story].external_id for story in stories)
 
 
 @pytest.mark.parametrize(
@@ -267,17 +267,17 @@ def test_a_filter_leaves_what_it_says(shop, clerk, query, stories):
         ("x", [0, 2, 8, 31]),
     ],
 )
-def test_the_filter_by_age(shop, clerk, issued, ages):
+def test_the_filter_by_age(shop, operator, issued, ages):
     now = timezone.now()
     made = {days: make_invoice(issued_at=now - timedelta(days=days)) for days in (0, 2, 8, 31)}
-    assert listed(clerk.get(changelist_url(f"?issued={issued}"))) == sorted(made[days].external_id for days in ages)
+    assert listed(operator.get(changelist_url(f"?issued={issued}"))) == sorted(made[days].external_id for days in ages)
 
 
-def test_the_providers_offered_are_those_of_the_settings_and_those_heard_of(shop, clerk):
+def test_the_providers_offered_are_those_of_the_settings_and_those_heard_of(shop, operator):
     beat(alias="gone")
     make_invoice()
     with CaptureQueriesContext(connection) as queries:
-        response = clerk.get(changelist_url())
+        response = operator.get(changelist_url())
     specs = {spec.title: [choice["display"] for choice in spec.choices(response.context["cl"])]
              for spec in response.context["cl"].filter_specs}  # fmt: skip
     assert specs["provider"] == ["All", "shop (Scripted provider)", "gone"]
@@ -288,7 +288,7 @@ def test_the_providers_offered_are_those_of_the_settings_and_those_heard_of(shop
 
 
 @pytest.fixture
-def books(settings, clerk):
+def books(settings, operator):
     """Invoices of two kinds of provider, and of one that nobody knows any more."""
     invoices = [
         ("cryptocloud", "INV-8A7B6C5D", "order-1"),
@@ -301,7 +301,7 @@ def books(settings, clerk):
         Invoice(provider=provider, external_id=external_id, reference=reference)
         for provider, external_id, reference in invoices
     )
-    return lambda term: listed(clerk.get(changelist_url(), {"q": term}))
+    return lambda term: listed(operator.get(changelist_url(), {"q": term}))
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_search_finds_what_is_exactly_so_else_what_begins_so(books, term, found)
 
 
 @pytest.mark.parametrize("term", ["INV-8A7B6C5D", "8A7B6C5D", "order-1"])
-def test_what_is_exactly_so_is_found_by_indexes(books, clerk, term):
+def test_what_is_exactly_so_is_found_by_indexes(books, operator, term):
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plan")
     with CaptureQueriesContext(connection) as queries:
@@ -387,13 +387,13 @@ def heads(response):
 
 
 @pytest.mark.parametrize("column", SORTED_BY)
-def test_a_click_on_a_head_sorts_by_its_column_and_another_turns_it_round(shuffled, clerk, column):
+def test_a_click_on_a_head_sorts_by_its_column_and_another_turns_it_round(shuffled, operator, column):
     rows = Invoice.objects.order_by(SORTED_BY[column]).values_list("pk", flat=True)
-    [address] = heads(clerk.get(changelist_url()))[column]
-    up = clerk.get(changelist_url(address))
+    [address] = heads(operator.get(changelist_url()))[column]
+    up = operator.get(changelist_url(address))
     assert shown(up) == list(rows)
     address = heads(up)[column][-1]
-    assert shown(clerk.get(changelist_url(address))) == list(rows)[::-1]
+    assert shown(operator.get(changelist_url(address))) == list(rows)[::-1]
 
 
 def test_who_may_only_look_sorts_too(shuffled, client_with):
@@ -402,24 +402,24 @@ def test_who_may_only_look_sorts_too(shuffled, client_with):
     assert shown(viewer.get(changelist_url(address))) == [row.pk for row in Invoice.objects.order_by("amount")]
 
 
-def test_a_sort_holds_within_a_filter(shop, clerk):
+def test_a_sort_holds_within_a_filter(shop, operator):
     in_bulk(3)
     first, second, third = Invoice.objects.order_by("pk")
     Invoice.objects.filter(pk=second.pk).update(amount="1", issued_at=timezone.now() - HOUR)
     make_invoice("paid", provider="shop", amount="2")
-    unsorted = clerk.get(changelist_url("?status__exact=created"))
+    unsorted = operator.get(changelist_url("?status__exact=created"))
     assert shown(unsorted) == [third.pk, first.pk, second.pk]
     [address] = heads(unsorted)["money"]
-    assert shown(clerk.get(changelist_url(address.replace("&amp;", "&")))) == [second.pk, third.pk, first.pk]
+    assert shown(operator.get(changelist_url(address.replace("&amp;", "&")))) == [second.pk, third.pk, first.pk]
 
 
 @pytest.mark.parametrize("query", ["", "?status__exact=created", "?p=2"])
-def test_nothing_is_sorted_unasked(shop, clerk, query):
+def test_nothing_is_sorted_unasked(shop, operator, query):
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plan")
     in_bulk(201)
     with CaptureQueriesContext(connection) as queries:
-        clerk.get(changelist_url(query))
+        operator.get(changelist_url(query))
     pages = [q["sql"] for q in queries if "ORDER BY" in q["sql"] and '."amount"' in q["sql"]]
     assert pages
     for sql in pages:
@@ -431,10 +431,10 @@ def test_nothing_is_sorted_unasked(shop, clerk, query):
 # -- cost -----------------------------------------------------------------------------------------------------
 
 
-def cost(clerk, address):
-    clerk.get(address)  # the first page of a process also reads the content types, which Django keeps
+def cost(operator, address):
+    operator.get(address)  # the first page of a process also reads the content types, which Django keeps
     with CaptureQueriesContext(connection) as queries:
-        clerk.get(address)
+        operator.get(address)
     return len(queries)
 
 
@@ -442,63 +442,66 @@ def cost(clerk, address):
     "query",
     ["", "?attention=any", "?status__exact=created", "?q=bulk", "?provider=shop", "?p=2", "?o=-4", "?o=5.3&q=bulk"],
 )
-def test_a_list_costs_the_same_whatever_its_rows(shop, clerk, query):
+def test_a_list_costs_the_same_whatever_its_rows(shop, operator, query):
     in_bulk(10)
-    few = cost(clerk, changelist_url("" if query == "?p=2" else query))
+    few = cost(operator, changelist_url("" if query == "?p=2" else query))
     Invoice.objects.all()._raw_delete("default")
     in_bulk(201)
     for story in ("in_doubt", "abandoned", "paid_after_cancel"):
         make_invoice(story)
-    assert cost(clerk, changelist_url(query)) == few
+    assert cost(operator, changelist_url(query)) == few
     assert few <= 15
 
 
 @pytest.mark.parametrize("story", ["created", "in_doubt", "paid_after_cancel"])
-def test_an_invoices_page_costs_the_same_whatever_its_history(shop, clerk, story):
+def test_an_invoices_page_costs_the_same_whatever_its_history(shop, operator, story):
     invoice = make_invoice(story)
     invoice.observe_status(provider_status="what is this")  # one without any history is also looked for in reports
-    few = cost(clerk, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/")
+    few = cost(operator, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/")
     for _time in range(60):
         invoice.observe_status(provider_status="what is this")
-    assert cost(clerk, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/") == few
+    assert cost(operator, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/") == few
     assert few <= 14
 
 
 @pytest.mark.parametrize("order", ["", "?o=4"], ids=["newest first", "sorted"])
-def test_no_more_rows_are_counted_than_the_bound(shop, clerk, monkeypatch, order):
+def test_no_more_rows_are_counted_than_the_bound(shop, operator, monkeypatch, order):
     monkeypatch.setattr(pages, "MAX_COUNT", 150)
     in_bulk(151)
     with CaptureQueriesContext(connection) as queries:
-        response = clerk.get(changelist_url(order))
+        response = operator.get(changelist_url(order))
     counts = [
         query["sql"] for query in queries if "COUNT(*)" in query["sql"] and "invoice_cancel_invoice" in query["sql"]
     ]
     assert not [sql for sql in counts if "ORDER BY" in sql]  # else all are sorted to count a few
     assert [sql for sql in counts if "WHERE" not in sql and "LIMIT" not in sql] == []
     assert "&gt;150 invoices" in response.content.decode() or ">150 invoices" in response.content.decode()
-    assert [len(clerk.get(changelist_url(f"?p={number}")).context["cl"].result_list) for number in (1, 2)] == [100, 50]
+    assert [len(operator.get(changelist_url(f"?p={number}")).context["cl"].result_list) for number in (1, 2)] == [
+        100,
+        50,
+    ]
 
 
-def test_up_to_the_bound_the_count_is_true(shop, clerk, monkeypatch):
+def test_up_to_the_bound_the_count_is_true(shop, operator, monkeypatch):
     monkeypatch.setattr(pages, "MAX_COUNT", 150)
     in_bulk(150)
-    response = clerk.get(changelist_url())
+    response = operator.get(changelist_url())
     assert response.context["cl"].result_count == 150
     assert str(response.context["cl"].result_count) == "150"
 
 
-def test_a_bounded_count_is_shown_with_separators_too(shop, clerk, monkeypatch, settings):
+def test_a_bounded_count_is_shown_with_separators_too(shop, operator, monkeypatch, settings):
     settings.USE_THOUSAND_SEPARATOR = True
     monkeypatch.setattr(pages, "MAX_COUNT", 1500)
     in_bulk(1501)
-    assert ">1,500 invoices" in clerk.get(changelist_url()).content.decode().replace("&gt;", ">")
+    assert ">1,500 invoices" in operator.get(changelist_url()).content.decode().replace("&gt;", ">")
 
 
-def test_what_a_page_needs_is_not_written(shop, clerk):
+def test_what_a_page_needs_is_not_written(shop, operator):
     """Looking is free: no row changes, nobody is asked."""
     make_invoice("in_doubt")
     before = list(QuerySet(Invoice).values())
-    clerk.get(changelist_url())
+    operator.get(changelist_url())
     assert list(QuerySet(Invoice).values()) == before
     assert shop.cancel_count == 0
     assert shop.lookup_count == 0

@@ -25,7 +25,7 @@ def any_status(transactional_db):
 
 
 @pytest.fixture
-def boss(client_with):
+def superuser(client_with):
     """May do everything that is offered to anybody."""
     return client_with(is_superuser=True)
 
@@ -43,67 +43,67 @@ def buttons(response):
 
 
 @pytest.mark.parametrize("query", ["", "?attention=any", f"?status__exact={NEWER}", "?status__exact=created", "?q=x"])
-def test_the_list_shows_the_status_as_it_is(shop, boss, newer, query):
+def test_the_list_shows_the_status_as_it_is(shop, superuser, newer, query):
     other = make_invoice()
-    response = boss.get(changelist_url(query))
+    response = superuser.get(changelist_url(query))
     assert response.status_code == 200
     if not query:
         assert sorted(element_texts(response, "ic-status")) == ["Open", NEWER]
         assert {row.pk for row in response.context["cl"].result_list} == {newer.pk, other.pk}
 
 
-def test_the_page_shows_the_status_and_offers_nothing(shop, boss, newer):
-    response = boss.get(invoice_url(newer))
+def test_the_page_shows_the_status_and_offers_nothing(shop, superuser, newer):
+    response = superuser.get(invoice_url(newer))
     (sentence,) = element_texts(response, "ic-state")
     assert f"“{NEWER}”" in sentence
     assert "newer version" in sentence
     assert buttons(response) == []
     assert NEWER in element_texts(response, "field-state")[0]
-    assert boss.get(invoice_url(newer, "history")).status_code == 200
+    assert superuser.get(invoice_url(newer, "history")).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["cancel", "check", "resolve", "handled", "withdraw"])
-def test_no_page_asks_about_it_and_no_click_sends_anything(shop, boss, newer, name):
-    response = boss.get(invoice_url(newer, name))
+def test_no_page_asks_about_it_and_no_click_sends_anything(shop, superuser, newer, name):
+    response = superuser.get(invoice_url(newer, name))
     assert element_texts(response, "ic-remark") == [
         "Its status was written by a newer version of this app. Use that version."
     ]
     assert "submit" not in element_texts(response, "ic-ask")[0]
     before = stored(newer)
     data = {"reason": "x", "note": "x", "decision": "canceled", "repeat": "yes", "attempt": newer.attempt or ""}
-    assert boss.post(invoice_url(newer, name), data).status_code in (200, 302)
+    assert superuser.post(invoice_url(newer, name), data).status_code in (200, 302)
     assert stored(newer).status == before.status == NEWER
     assert shop.cancel_count == 0
     assert shop.lookup_count == 0
 
 
-def test_its_own_columns_can_be_edited(shop, boss, newer):
+def test_its_own_columns_can_be_edited(shop, superuser, newer):
     fields = {"reference": "order-9", "amount": "", "currency": "", "expires_at_0": "", "expires_at_1": ""}
     issued = {"issued_at_0": "2026-01-02", "issued_at_1": "03:04:05"}
-    assert boss.post(invoice_url(newer), {**fields, **issued}).status_code == 302
+    assert superuser.post(invoice_url(newer), {**fields, **issued}).status_code == 302
     assert stored(newer).reference == "order-9"
     assert stored(newer).status == NEWER
 
 
 @pytest.mark.parametrize("kind", ["cancel", "check", "resolve"])
-def test_an_operation_on_it_says_why_it_is_left_alone_and_goes_on(shop, boss, newer, kind):
+def test_an_operation_on_it_says_why_it_is_left_alone_and_goes_on(shop, superuser, newer, kind):
     other = make_invoice("in_doubt" if kind == "resolve" else "created")
     data = {"action": f"{kind}_selected_invoices", "_selected_action": [newer.pk, other.pk]}
-    address = boss.post(changelist_url(), data)["Location"]
-    shown = boss.get(address)
+    address = superuser.post(changelist_url(), data)["Location"]
+    shown = superuser.get(address)
     if kind != "check":
         preview = shown.context["preview"]
         assert preview.count == 1
         assert preview.left_out_count == 1
-        boss.post(f"{address}confirm/", {"reason": "x", "decision": "canceled"})
-    boss.post(f"{address}run/")
-    report = boss.get(address)
+        superuser.post(f"{address}confirm/", {"reason": "x", "decision": "canceled"})
+    superuser.post(f"{address}run/")
+    report = superuser.get(address)
     assert BulkOperation.objects.get().progress == "finished"
     assert NEWER in element_texts(report, "bo-scroll")[0]
     (group,) = [each for each in report.context["groups"] if each.outcome == "skipped"]
     assert group.count == "1"
     assert group.step is None
-    lines = list(csv.reader(io.StringIO(boss.get(f"{address}report.csv").getvalue().decode("utf-8-sig"))))
+    lines = list(csv.reader(io.StringIO(superuser.get(f"{address}report.csv").getvalue().decode("utf-8-sig"))))
     assert {line[1]: line[8] for line in lines}[newer.external_id] == NEWER
     assert stored(newer).status == NEWER
     sent = {"cancel": ([other.external_id], 0), "check": ([], 1), "resolve": ([], 0)}[kind]
@@ -125,36 +125,36 @@ NEWER_COLUMNS = (
 
 
 @pytest.mark.parametrize("state", ["refused", "in_doubt", "canceled", "requested", "paid_after_cancel"])
-def test_log_with_newer_values_is_shown(shop, boss, state):
+def test_log_with_newer_values_is_shown(shop, superuser, state):
     for columns in NEWER_COLUMNS:
         invoice = make_invoice(state)
         values = {name: 40 if name == "duration_ms" else NEWER for name in columns.split()}
         last = InvoiceTransition.objects.filter(invoice=invoice).latest("id")
         QuerySet(InvoiceTransition).filter(pk=last.pk).update(**values)
-        shown = boss.get(invoice_url(invoice))
+        shown = superuser.get(invoice_url(invoice))
         assert shown.status_code == 200, columns
         if columns in ("trigger", "outcome code duration_ms"):
             assert NEWER in element_texts(shown, "ic-timeline")[0], columns
         pages = ("history", "cancel", "check", "resolve") if " " in columns else ("history",)
         for name in pages:
-            assert boss.get(invoice_url(invoice, name)).status_code == 200, f"{columns}: {name}"
+            assert superuser.get(invoice_url(invoice, name)).status_code == 200, f"{columns}: {name}"
 
 
 @pytest.mark.parametrize("progress", ["draft", "running", "stopped", "finished", NEWER])
 @pytest.mark.parametrize("operation", ["cancel", "check", "resolve", NEWER])
-def test_an_operation_of_newer_values_is_shown_and_not_worked_on(shop, boss, progress, operation):
+def test_an_operation_of_newer_values_is_shown_and_not_worked_on(shop, superuser, progress, operation):
     invoice = make_invoice()
     made = BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada")
     BulkOperation.objects.update(operation=operation, progress=progress)
     BulkOperationItem.objects.create(operation=made, label="x", outcome=NEWER, code=NEWER)
     address = f"{OPERATIONS}{made.pk}/"
-    assert boss.get(OPERATIONS).status_code == 200
-    assert boss.get(f"{address}report.csv").getvalue()
-    assert boss.get(address).status_code == 200
-    assert boss.get(f"{address}?format=json").status_code == 200
+    assert superuser.get(OPERATIONS).status_code == 200
+    assert superuser.get(f"{address}report.csv").getvalue()
+    assert superuser.get(address).status_code == 200
+    assert superuser.get(f"{address}?format=json").status_code == 200
     if NEWER in (operation, progress):
         for name in ("confirm", "run", "stop", "continue", "again"):
-            assert boss.post(f"{address}{name}/", {"reason": "x"}).status_code in (302, 403)
+            assert superuser.post(f"{address}{name}/", {"reason": "x"}).status_code in (302, 403)
         assert stored(invoice).status == "created"
         made.refresh_from_db()
         assert made.operation == operation

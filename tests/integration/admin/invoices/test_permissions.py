@@ -93,11 +93,11 @@ def test_who_is_not_logged_in_is_sent_to_do_so(shop, client, name):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_click_needs_the_token(shop, clerk, name):
+def test_a_click_needs_the_token(shop, operator, name):
     invoice = make_invoice(BEFORE[name])
     before = count_both_logs()
-    clerk.handler.enforce_csrf_checks = True
-    response = clerk.post(invoice_url(invoice, name), {**ANSWERS[name], "attempt": invoice.attempt or ""})
+    operator.handler.enforce_csrf_checks = True
+    response = operator.post(invoice_url(invoice, name), {**ANSWERS[name], "attempt": invoice.attempt or ""})
     assert response.status_code == 403
     assert count_both_logs() == before
     assert shop.cancel_count == 0
@@ -105,14 +105,14 @@ def test_a_click_needs_the_token(shop, clerk, name):
 
 
 @pytest.mark.parametrize("name", ["change", *ANSWERS])
-def test_each_form_brings_the_token(shop, clerk, name):
-    body = clerk.get(invoice_url(make_invoice(BEFORE.get(name, "in_doubt")), name)).content.decode()
+def test_each_form_brings_the_token(shop, operator, name):
+    body = operator.get(invoice_url(make_invoice(BEFORE.get(name, "in_doubt")), name)).content.decode()
     assert body.count('method="post"') == body.count('name="csrfmiddlewaretoken"') >= 2
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_the_hook_decides_by_invoice(shop, clerk, monkeypatch, name, method):
+def test_the_hook_decides_by_invoice(shop, operator, monkeypatch, name, method):
     """A host says: not this one. The other one still goes."""
     barred, other = make_invoice(BEFORE[name]), make_invoice(BEFORE[name])
 
@@ -123,11 +123,11 @@ def test_the_hook_decides_by_invoice(shop, clerk, monkeypatch, name, method):
     monkeypatch.setattr(InvoiceAdmin, "has_resolve_permission", permits)
     before = count_both_logs()
     data = {**ANSWERS[name], "attempt": barred.attempt or ""}
-    assert getattr(clerk, method)(invoice_url(barred, name), data).status_code == 403
+    assert getattr(operator, method)(invoice_url(barred, name), data).status_code == 403
     assert count_both_logs() == before
     assert shop.cancel_count == 0
     assert shop.lookup_count == 0
-    assert clerk.get(invoice_url(other, name)).status_code == 200
+    assert operator.get(invoice_url(other, name)).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["change", *ANSWERS])

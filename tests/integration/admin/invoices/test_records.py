@@ -156,10 +156,10 @@ def test_an_invoice_that_a_report_lists_cannot_be_deleted(shop, editor):
 
 
 def test_no_selection_is_ever_deleted(shop, client_with):
-    boss = client_with(is_superuser=True)
+    superuser = client_with(is_superuser=True)
     invoice = make_invoice()
-    assert not [text for text in element_texts(boss.get(changelist_url()), "option") if "elete" in text]
-    boss.post(
+    assert not [text for text in element_texts(superuser.get(changelist_url()), "option") if "elete" in text]
+    superuser.post(
         changelist_url(), {"action": "delete_selected", "_selected_action": [invoice.pk], "post": "yes", "index": "0"}
     )
     assert stored(invoice)
@@ -168,21 +168,21 @@ def test_no_selection_is_ever_deleted(shop, client_with):
 # -- what happened --------------------------------------------------------------------------------------------
 
 
-def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
+def test_the_timeline_tells_each_event_in_a_line(shop, operator):
     shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer", http_status=502, provider_message="bad gateway"))
     invoice = make_invoice(external_id="A-17")
-    clerk.post(invoice_url(invoice, "cancel"), {"reason": "too old"})
+    operator.post(invoice_url(invoice, "cancel"), {"reason": "too old"})
     shop.set_status("A-17", "paid")
-    clerk.post(invoice_url(invoice, "check"))
+    operator.post(invoice_url(invoice, "check"))
     QuerySet(InvoiceTransition).filter(code="no_answer").update(duration_ms=0)  # no answer comes in no time
-    name = clerk.user.username
-    lines = [line.split(" ", 1)[1] for line in element_texts(clerk.get(invoice_url(invoice)), "ic-event")]
+    name = operator.user.username
+    lines = [line.split(" ", 1)[1] for line in element_texts(operator.get(invoice_url(invoice)), "ic-event")]
     assert lines == [
         f"{name} (admin): Scripted provider reported: Paid Paid",
         f"{name} (admin): cancel request sent, no answer after 1 ms too old In doubt",
         f"{name} (admin): cancellation started at Scripted provider too old Being canceled",
     ]
-    details = element_texts(clerk.get(invoice_url(invoice)), "details")
+    details = element_texts(operator.get(invoice_url(invoice)), "details")
     assert any("no_answer" in text and "502" in text and "bad gateway" in text for text in details)
     assert stored(invoice).status == "paid"
     assert codes(invoice) == ["", "no_answer", "observed"]
@@ -201,11 +201,11 @@ def test_the_timeline_tells_each_event_in_a_line(shop, clerk):
     ],
     ids=["no answer", "unreachable", "a bug of ours", "bad gateway", "refused"],
 )
-def test_our_own_words_are_not_put_into_the_providers_mouth(shop, clerk, reply, label):
+def test_our_own_words_are_not_put_into_the_providers_mouth(shop, operator, reply, label):
     shop.next_cancels(reply)
     invoice = make_invoice()
-    clerk.post(invoice_url(invoice, "cancel"), {"reason": "too old"})
-    assert label in element_texts(clerk.get(invoice_url(invoice)), "dt")
+    operator.post(invoice_url(invoice, "cancel"), {"reason": "too old"})
+    assert label in element_texts(operator.get(invoice_url(invoice)), "dt")
     assert stored(invoice).status == reply.next_status("created")
     assert codes(invoice) == ["", reply.code]
     assert shop.cancel_count == 1
@@ -222,14 +222,14 @@ def test_an_amount_has_the_places_that_it_needs(shop, editor, stored_amount, sho
     assert shop.cancel_count == 0
 
 
-def test_the_timeline_leads_to_the_bulk_operation(shop, clerk):
+def test_the_timeline_leads_to_the_bulk_operation(shop, operator):
     invoice = make_invoice()
     operation = operations.start(Invoice.objects.all(), actor="ada")
     while advance(operation.pk).has_more:
         pass
     address = reverse("admin:invoice_cancel_bulkoperation_operation", args=[operation.pk])
     for name in ("change", "history"):
-        assert address in link_addresses(clerk.get(invoice_url(invoice, name)))
+        assert address in link_addresses(operator.get(invoice_url(invoice, name)))
     assert shop.cancel_count == 1
 
 
@@ -243,15 +243,15 @@ STORIES = {
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_an_event_is_told_by_its_kind(shop, clerk, story):
-    lines = element_texts(clerk.get(invoice_url(make_invoice(story))), "ic-event")
+def test_an_event_is_told_by_its_kind(shop, operator, story):
+    lines = element_texts(operator.get(invoice_url(make_invoice(story))), "ic-event")
     assert [line.split("make_invoice ", 1)[1] for line in lines if "cancellation started" not in line] == STORIES[story]
 
 
-def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, clerk):
+def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, operator):
     invoice = make_invoice("paid_after_cancel")
-    clerk.post(invoice_url(invoice, "handled"), {"note": "paid back"})
-    response = clerk.get(invoice_url(invoice, "history"))
+    operator.post(invoice_url(invoice, "handled"), {"note": "paid back"})
+    response = operator.get(invoice_url(invoice, "history"))
     assert [line.split(": ", 1)[1] for line in element_texts(response, "ic-event")] == [
         "Its late payment was marked as handled. paid back",
         "Scripted provider reported: Paid Paid",
@@ -261,24 +261,24 @@ def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, clerk):
     assert "Its late payment was marked as handled. paid back" in element_texts(response, "td")
 
 
-def test_a_long_history_is_cut_on_the_page_and_whole_in_the_history(shop, clerk):
+def test_a_long_history_is_cut_on_the_page_and_whole_in_the_history(shop, operator):
     invoice = make_invoice()
     for _time in range(51):
         invoice.observe_status(provider_status="what is this")
-    response = clerk.get(invoice_url(invoice))
+    response = operator.get(invoice_url(invoice))
     assert len(element_texts(response, "ic-event")) == 50
     assert element_texts(response, "ic-remark") == ["Earlier events are in the history."]
-    assert len(element_texts(clerk.get(invoice_url(invoice, "history")), "ic-event")) == 51
+    assert len(element_texts(operator.get(invoice_url(invoice, "history")), "ic-event")) == 51
 
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
-def test_nothing_that_anybody_says_is_html(shop, clerk):
+def test_nothing_that_anybody_says_is_html(shop, operator):
     """Provider's message, the reason, the reference, a status nobody knows: text, wherever they are shown."""
     shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message=EVIL))
     invoice = make_invoice(reference=EVIL, currency="<b>", amount="1")
-    clerk.post(invoice_url(invoice, "cancel"), {"reason": EVIL})
+    operator.post(invoice_url(invoice, "cancel"), {"reason": EVIL})
     invoice.observe_status(provider_status=EVIL)
     shown = [
         invoice_url(invoice),
@@ -288,19 +288,19 @@ def test_nothing_that_anybody_says_is_html(shop, clerk):
         changelist_url(),
     ]
     for address in shown:
-        body = clerk.get(address).content.decode()
+        body = operator.get(address).content.decode()
         assert "<script>alert" not in body
         assert "<img src=x" not in body
-        assert "<b>" not in body.replace(f"<b>{clerk.user.username}</b>", "").replace(f"<b>{invoice}</b>", "").replace(
-            "<b>make_invoice</b>", ""
-        )
-    assert "&lt;script&gt;alert(1)" in clerk.get(invoice_url(invoice)).content.decode()
+        assert "<b>" not in body.replace(f"<b>{operator.user.username}</b>", "").replace(
+            f"<b>{invoice}</b>", ""
+        ).replace("<b>make_invoice</b>", "")
+    assert "&lt;script&gt;alert(1)" in operator.get(invoice_url(invoice)).content.decode()
     assert stored(invoice).status == "in_doubt"
     assert codes(invoice) == ["", "no_answer", "unknown_status"]
     assert shop.cancel_count == 1
 
 
-def test_no_page_has_anything_inline(shop, clerk):
+def test_no_page_has_anything_inline(shop, operator):
     """A strict Content-Security-Policy lets no style attribute and no handler pass."""
     doubt = make_invoice("in_doubt", age=timedelta(hours=1))
     late = make_invoice("paid_after_cancel")
@@ -311,6 +311,6 @@ def test_no_page_has_anything_inline(shop, clerk):
         invoice_url(late, "handled"),
         changelist_url(),
     ):
-        body = clerk.get(address).content.decode()
+        body = operator.get(address).content.decode()
         assert ' style="' not in body
         assert ' onclick="' not in body

@@ -102,9 +102,9 @@ def offered(response):
 
 
 @pytest.mark.parametrize("story", sorted(STATES))
-def test_the_page_says_what_is_known_and_offers_what_makes_sense(shop, clerk, story):
+def test_the_page_says_what_is_known_and_offers_what_makes_sense(shop, operator, story):
     sentence, buttons, remarks = STATES[story]
-    response = clerk.get(invoice_url(make_invoice(story)))
+    response = operator.get(invoice_url(make_invoice(story)))
     [state] = element_texts(response, "ic-state")
     assert state.startswith(sentence)
     assert offered(response) == buttons
@@ -113,10 +113,10 @@ def test_the_page_says_what_is_known_and_offers_what_makes_sense(shop, clerk, st
     assert shop.lookup_count == 0
 
 
-def test_a_day_later_the_sentence_names_the_date(shop, clerk, noon):
+def test_a_day_later_the_sentence_names_the_date(shop, operator, noon):
     invoice = make_invoice("in_doubt")
     noon.shift(timedelta(days=1))
-    assert element_texts(clerk.get(invoice_url(invoice)), "ic-state")[0].startswith(
+    assert element_texts(operator.get(invoice_url(invoice)), "ic-state")[0].startswith(
         "In doubt since 21 Nov 2026, 12:00."
     )
 
@@ -133,11 +133,11 @@ def test_a_day_later_the_sentence_names_the_date(shop, clerk, noon):
         ),
     ],
 )
-def test_a_doubt_says_what_went_wrong(shop, clerk, answer, sentence):
+def test_a_doubt_says_what_went_wrong(shop, operator, answer, sentence):
     shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, answer))
     invoice = make_invoice()
-    clerk.post(invoice_url(invoice, "cancel"), {"reason": ""})
-    [state] = element_texts(clerk.get(invoice_url(invoice)), "ic-state")
+    operator.post(invoice_url(invoice, "cancel"), {"reason": ""})
+    [state] = element_texts(operator.get(invoice_url(invoice)), "ic-state")
     assert state == f"In doubt since 12:00. {sentence}"
     last = invoice.transitions.last()
     assert stored(invoice).status == "in_doubt"
@@ -153,11 +153,13 @@ def test_a_doubt_says_what_went_wrong(shop, clerk, answer, sentence):
         ("not_found", "Last try at 12:00: Scripted provider did not find this invoice."),
     ],
 )
-def test_a_requested_cancellation_that_did_not_succeed_is_shown_with_the_reason(shop, clerk, cancel_answer, sentence):
+def test_a_requested_cancellation_that_did_not_succeed_is_shown_with_the_reason(
+    shop, operator, cancel_answer, sentence
+):
     shop.next_cancels(cancel_answer)
     invoice = make_invoice()
     cancel_requested(requested_by(invoice, "the till"))
-    [state] = element_texts(clerk.get(invoice_url(invoice)), "ic-state")
+    [state] = element_texts(operator.get(invoice_url(invoice)), "ic-state")
     assert state == (
         "Open. Cancellation requested by the till at 12:00; reconcile_invoices tries it after 12:01. " + sentence
     )
@@ -167,47 +169,47 @@ def test_a_requested_cancellation_that_did_not_succeed_is_shown_with_the_reason(
 
 @pytest.mark.parametrize("name", ["change", "resolve", "withdraw"])
 @pytest.mark.parametrize(("actor", "by"), [("the till", "by the till "), (None, "")])
-def test_a_doubt_names_who_requested_the_cancellation(shop, clerk, name, actor, by):
+def test_a_doubt_names_who_requested_the_cancellation(shop, operator, name, actor, by):
     shop.next_cancels("in_doubt")
     invoice = make_invoice()
     cancel_requested(requested_by(invoice, actor))
     for _ in range(MAX_EVENTS + 5):  # so many that the request is not among the latest rows
         invoice.observe_status(provider_status="frozen")
-    [state] = element_texts(clerk.get(invoice_url(invoice, name)), "ic-state")
+    [state] = element_texts(operator.get(invoice_url(invoice, name)), "ic-state")
     assert state.endswith(f"may or may not be canceled. Cancellation requested {by}at 12:00.")
     assert shop.cancel_count == 1
 
 
-def test_a_claim_for_a_request_names_who_requested_it(shop, clerk):
+def test_a_claim_for_a_request_names_who_requested_it(shop, operator):
     invoice = requested_by(make_invoice(), "the till")
     list(invoice._writer.claim_requested([invoice], is_try=True))
-    [state] = element_texts(clerk.get(invoice_url(invoice)), "ic-state")
+    [state] = element_texts(operator.get(invoice_url(invoice)), "ic-state")
     assert state.endswith("is in flight. Cancellation requested by the till at 12:00.")
 
 
-def test_a_paused_provider_is_why_there_is_no_button(shop, clerk):
+def test_a_paused_provider_is_why_there_is_no_button(shop, operator):
     until = utc_now() + timedelta(minutes=5)
     ProviderState.objects.create(alias="shop", paused_until=until, pause_code="bad_credentials")
-    response = clerk.get(invoice_url(make_invoice()))
+    response = operator.get(invoice_url(make_invoice()))
     assert offered(response) == []
     assert element_texts(response, "ic-remark") == [
         f"{CANNOT}Scripted provider is paused until 12:05: Scripted provider rejected our credentials."
     ]
 
 
-def test_a_pause_that_a_wrong_clock_wrote_is_shown_with_its_own_length(shop, clerk):
+def test_a_pause_that_a_wrong_clock_wrote_is_shown_with_its_own_length(shop, operator):
     invoice = make_invoice()
     start = utc_now() + timedelta(hours=1)
     until = start + timedelta(minutes=5)
     ProviderState.objects.create(alias="shop", paused_at=start, paused_until=until, pause_code="rate_limited")
     for address in (changelist_url(), invoice_url(invoice)):  # the list corrects nothing, so it comes first
-        assert " is paused until 12:05: Scripted provider" in clerk.get(address).content.decode()
+        assert " is paused until 12:05: Scripted provider" in operator.get(address).content.decode()
 
 
-def test_a_provider_that_is_not_configured_is_why_there_is_no_button(shop, clerk, settings):
+def test_a_provider_that_is_not_configured_is_why_there_is_no_button(shop, operator, settings):
     invoice = make_invoice()
     settings.INVOICE_CANCEL = {"PROVIDERS": {}}
-    response = clerk.get(invoice_url(invoice))
+    response = operator.get(invoice_url(invoice))
     assert offered(response) == []
     assert element_texts(response, "ic-remark")[0].startswith(
         f"{CANNOT}No request can be sent for it: Provider 'shop' is not configured"

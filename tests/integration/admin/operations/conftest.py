@@ -25,20 +25,20 @@ def slices_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def clerk(db: None) -> User:
+def operator(db: None) -> User:
     """May see invoices and cancel them."""
     return user_with("view_invoice", "cancel_invoice")
 
 
 @pytest.fixture
-def judge(db: None) -> User:
+def supervisor(db: None) -> User:
     """May do all that can be done."""
     return user_with("view_invoice", "cancel_invoice", "resolve_invoice")
 
 
 @pytest.fixture
-def browser(clerk: User) -> Client:
-    return client_of(clerk)
+def operator_client(operator: User) -> Client:
+    return client_of(operator)
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def invoices() -> Callable[..., list[Invoice]]:
 
 
 @pytest.fixture
-def judges_browser(judge: User) -> Client:
-    return client_of(judge)
+def supervisor_client(supervisor: User) -> Client:
+    return client_of(supervisor)
 
 
 @pytest.fixture

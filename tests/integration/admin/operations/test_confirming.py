@@ -20,13 +20,13 @@ from tests.support.operation_pages import operation_url
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_the_page_says_what_would_be_canceled(scripted_provider, browser, invoices, choose):
+def test_the_page_says_what_would_be_canceled(scripted_provider, operator_client, invoices, choose):
     chosen = [
         *invoices(1_001, amount="1.50", currency="USD"),
         *invoices(2, amount="0.00000001", currency="BTC"),
         *invoices(11, provider="cryptocloud", amount=None, currency=""),
     ]
-    shown = page_text(browser.get(operation_url(choose(browser, chosen))))
+    shown = page_text(operator_client.get(operation_url(choose(operator_client, chosen))))
     assert "<h1>Cancel 1,014 invoices?</h1>" in shown
     assert "1,003</td><td>0.00000002 BTC + 1,501.50 USD</td>" in shown
     assert "11</td><td></td>" in shown
@@ -35,13 +35,13 @@ def test_the_page_says_what_would_be_canceled(scripted_provider, browser, invoic
     assert scripted_provider.cancel_count == 0
 
 
-def test_the_page_says_which_will_not_be_canceled_and_why(scripted_provider, browser, invoices, choose):
+def test_the_page_says_which_will_not_be_canceled_and_why(scripted_provider, operator_client, invoices, choose):
     doubtful = invoices(12)
     for invoice in doubtful:
         set_columns(invoice, status="in_doubt")
     kinds = [make_invoice(kind) for kind in ("paid", "overpaid", "canceling", "expired", "canceled", "abandoned")]
     chosen = [*invoices(1), *doubtful, *kinds, *invoices(1, provider="gone")]
-    shown = page_text(browser.get(operation_url(choose(browser, chosen))))
+    shown = page_text(operator_client.get(operation_url(choose(operator_client, chosen))))
     assert "<h1>Cancel 1 invoice?</h1>" in shown
     assert (
         "19 invoices will not be canceled. Reasons: 13 in doubt · 2 with payments · 1 being canceled now · "
@@ -55,12 +55,12 @@ def test_the_page_says_which_will_not_be_canceled_and_why(scripted_provider, bro
     assert scripted_provider.cancel_count == 0
 
 
-def test_nothing_to_cancel_has_no_button(scripted_provider, browser, choose):
-    draft = choose(browser, [make_invoice("paid")])
-    shown = page_text(browser.get(operation_url(draft)))
+def test_nothing_to_cancel_has_no_button(scripted_provider, operator_client, choose):
+    draft = choose(operator_client, [make_invoice("paid")])
+    shown = page_text(operator_client.get(operation_url(draft)))
     assert "<h1>Cannot cancel invoices</h1>" in shown
     assert operation_url(draft, "confirm") not in shown
-    browser.post(operation_url(draft, "confirm"), {"reason": "x"})
+    operator_client.post(operation_url(draft, "confirm"), {"reason": "x"})
     draft.refresh_from_db()
     assert draft.progress == "draft"
     assert scripted_provider.cancel_count == 0
@@ -74,12 +74,12 @@ def test_nothing_to_cancel_has_no_button(scripted_provider, browser, choose):
     ],
     ids=["paused", "silent"],
 )
-def test_a_provider_in_trouble_is_an_amber_line(scripted_provider, browser, invoices, choose, state, said):
+def test_a_provider_in_trouble_is_an_amber_line(scripted_provider, operator_client, invoices, choose, state, said):
     if "paused_until" in state:
         state = state | {"paused_until": utc_now() + timedelta(seconds=state["paused_until"])}
     ProviderState.objects.create(alias="firekassa", **state)
     ProviderState.objects.create(alias="cryptocloud", failures=9)
-    shown = page_text(browser.get(operation_url(choose(browser, invoices(1)))))
+    shown = page_text(operator_client.get(operation_url(choose(operator_client, invoices(1)))))
     assert shown.count("bo-amber") == 1
     assert said in shown
     assert scripted_provider.cancel_count == 0
@@ -87,18 +87,18 @@ def test_a_provider_in_trouble_is_an_amber_line(scripted_provider, browser, invo
     assert count_invoices_by_log_rows() == {}
 
 
-def test_confirming_starts_it_and_is_logged_once(scripted_provider, browser, clerk, invoices, choose):
-    draft = choose(browser, invoices(3))
+def test_confirming_starts_it_and_is_logged_once(scripted_provider, operator_client, operator, invoices, choose):
+    draft = choose(operator_client, invoices(3))
     for _click in range(2):
-        answer = browser.post(operation_url(draft, "confirm"), {"reason": "too old"})
+        answer = operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
         assert answer.headers["Location"] == operation_url(draft)
     draft.refresh_from_db()
     assert draft.progress == "running"
     assert draft.reason == "too old"
     assert draft.trigger == "admin"
-    assert draft.actor == clerk
+    assert draft.actor == operator
     entry = LogEntry.objects.get()
-    assert entry.user == clerk
+    assert entry.user == operator
     assert entry.action_flag == CHANGE
     assert entry.object_id == str(draft.pk)
     assert entry.get_change_message() == "Started the cancellation of 3 invoices."
@@ -109,32 +109,32 @@ def test_confirming_starts_it_and_is_logged_once(scripted_provider, browser, cle
     ("required", "label", "progress"), [(True, "Reason", "draft"), (False, "Reason (optional)", "running")]
 )
 def test_the_setting_asks_for_a_reason(
-    scripted_provider, settings, browser, invoices, choose, required, label, progress
+    scripted_provider, settings, operator_client, invoices, choose, required, label, progress
 ):
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"REQUIRE_REASON": required}
-    draft = choose(browser, invoices(1))
-    assert f'<label for="id_reason">{label}</label>' in page_text(browser.get(operation_url(draft)))
-    answer = browser.post(operation_url(draft, "confirm"), {"reason": "  "})
+    draft = choose(operator_client, invoices(1))
+    assert f'<label for="id_reason">{label}</label>' in page_text(operator_client.get(operation_url(draft)))
+    answer = operator_client.post(operation_url(draft, "confirm"), {"reason": "  "})
     draft.refresh_from_db()
     assert draft.progress == progress
     assert ("This field is required." in page_text(answer)) is required
 
 
-def test_the_selection_is_the_one_that_was_made(scripted_provider, browser, invoices, choose):
+def test_the_selection_is_the_one_that_was_made(scripted_provider, operator_client, invoices, choose):
     """All of a filtered list was selected; what matches the filter later is not canceled."""
-    draft = choose(browser, invoices(150))
+    draft = choose(operator_client, invoices(150))
     invoices(5)
     assert draft.total == 150
-    assert "Cancel 150 invoices?" in page_text(browser.get(operation_url(draft)))
+    assert "Cancel 150 invoices?" in page_text(operator_client.get(operation_url(draft)))
     assert scripted_provider.cancel_count == 0
 
 
-def test_those_in_doubt_can_be_checked_first(scripted_provider, browser, invoices, choose):
+def test_those_in_doubt_can_be_checked_first(scripted_provider, operator_client, invoices, choose):
     first, second = invoices(2)
     set_columns(first, status="in_doubt")
-    draft = choose(browser, [first, second])
-    assert "Check the invoices in doubt first" in page_text(browser.get(operation_url(draft)))
-    answer = browser.post(operation_url(draft, "again"), {"code": "in_doubt"})
+    draft = choose(operator_client, [first, second])
+    assert "Check the invoices in doubt first" in page_text(operator_client.get(operation_url(draft)))
+    answer = operator_client.post(operation_url(draft, "again"), {"code": "in_doubt"})
     made = BulkOperation.objects.exclude(pk=draft.pk).get()
     assert answer.headers["Location"] == operation_url(made)
     assert made.operation == "check"
@@ -148,8 +148,8 @@ def test_those_in_doubt_can_be_checked_first(scripted_provider, browser, invoice
 # -- check ----------------------------------------------------------------------------------------------------
 
 
-def test_a_check_needs_no_confirmation(scripted_provider, browser, clerk, invoices, choose):
-    made = choose(browser, invoices(2), "check_selected_invoices")
+def test_a_check_needs_no_confirmation(scripted_provider, operator_client, operator, invoices, choose):
+    made = choose(operator_client, invoices(2), "check_selected_invoices")
     assert made.progress == "running"
     assert made.trigger == "admin"
     assert LogEntry.objects.get().get_change_message() == "Started the check of 2 invoices."
@@ -158,16 +158,16 @@ def test_a_check_needs_no_confirmation(scripted_provider, browser, clerk, invoic
 
 
 @pytest.mark.scripted_providers("firekassa", supports_lookup=False, is_repeat_harmless=True)
-def test_a_check_that_repeats_the_cancel_is_confirmed(scripted_provider, browser, invoices, choose):
+def test_a_check_that_repeats_the_cancel_is_confirmed(scripted_provider, operator_client, invoices, choose):
     doubtful, still_open = invoices(2)
     set_columns(doubtful, status="in_doubt", claim_expires_at=utc_now() - timedelta(hours=1))
-    made = choose(browser, [doubtful, still_open], "check_selected_invoices")
-    shown = page_text(browser.get(operation_url(made)))
+    made = choose(operator_client, [doubtful, still_open], "check_selected_invoices")
+    shown = page_text(operator_client.get(operation_url(made)))
     assert made.progress == "draft"
     assert "<h1>Check 1 invoice?</h1>" in shown
     assert "A check repeats the cancel request for its invoices in doubt." in shown
     assert "1 at a provider without a status lookup" in shown
-    browser.post(operation_url(made, "confirm"))
+    operator_client.post(operation_url(made, "confirm"))
     made.refresh_from_db()
     assert made.progress == "running"
     assert scripted_provider.cancel_count == 0
@@ -183,19 +183,19 @@ def doubtful(number, invoices):
     return made
 
 
-def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, judges_browser, judge, invoices, choose):
-    draft = choose(judges_browser, doubtful(2, invoices), "resolve_selected_invoices")
-    shown = page_text(judges_browser.get(operation_url(draft)))
+def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, supervisor_client, supervisor, invoices, choose):
+    draft = choose(supervisor_client, doubtful(2, invoices), "resolve_selected_invoices")
+    shown = page_text(supervisor_client.get(operation_url(draft)))
     assert "<h1>Resolve 2 invoices?</h1>" in shown
     assert '<label for="id_reason">Reason</label>' in shown  # required, whatever the setting says
     assert re.findall(r'name="decision" value="(\w+)"', shown) == [
         *("canceled", "created", "expired", "failed", "partially_paid", "paid", "overpaid")
     ]
     for incomplete in ({"decision": "canceled"}, {"reason": "seen"}, {"decision": "in_doubt", "reason": "seen"}):
-        judges_browser.post(operation_url(draft, "confirm"), incomplete)
+        supervisor_client.post(operation_url(draft, "confirm"), incomplete)
         draft.refresh_from_db()
         assert draft.progress == "draft"
-    judges_browser.post(operation_url(draft, "confirm"), {"decision": "canceled", "reason": "seen"})
+    supervisor_client.post(operation_url(draft, "confirm"), {"decision": "canceled", "reason": "seen"})
     draft.refresh_from_db()
     assert draft.progress == "running"
     assert draft.decision == "canceled"
@@ -206,19 +206,21 @@ def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, judges_br
 
 @pytest.mark.parametrize("is_requested", [True, False])
 def test_resolve_says_that_requested_cancellations_are_sent_again(
-    scripted_provider, judges_browser, invoices, choose, is_requested
+    scripted_provider, supervisor_client, invoices, choose, is_requested
 ):
     chosen = doubtful(3, invoices)
     if is_requested:
         set_columns(chosen[1], cancel_requested_at=utc_now())
-    shown = page_text(judges_browser.get(operation_url(choose(judges_browser, chosen, "resolve_selected_invoices"))))
+    shown = page_text(
+        supervisor_client.get(operation_url(choose(supervisor_client, chosen, "resolve_selected_invoices")))
+    )
     assert ("the cancel requests are sent again." in shown) is is_requested
     assert scripted_provider.cancel_count == 0
 
 
-def test_what_is_wrong_with_the_decision_is_read_out_with_it(scripted_provider, judges_browser, invoices, choose):
-    draft = choose(judges_browser, doubtful(2, invoices), "resolve_selected_invoices")
-    shown = page_text(judges_browser.post(operation_url(draft, "confirm"), {"reason": "seen"}))
+def test_what_is_wrong_with_the_decision_is_read_out_with_it(scripted_provider, supervisor_client, invoices, choose):
+    draft = choose(supervisor_client, doubtful(2, invoices), "resolve_selected_invoices")
+    shown = page_text(supervisor_client.post(operation_url(draft, "confirm"), {"reason": "seen"}))
     assert 'id="id_decision_error"' in shown
     assert (
         '<fieldset aria-describedby="id_decision_error"><legend>Status in the provider&#x27;s dashboard</legend>'
@@ -230,21 +232,21 @@ def test_what_is_wrong_with_the_decision_is_read_out_with_it(scripted_provider, 
 @pytest.mark.parametrize(
     ("typed", "progress"), [("", "draft"), ("20", "draft"), ("21", "running"), (" 21 ", "running")]
 )
-def test_for_many_the_count_is_typed(scripted_provider, judges_browser, invoices, choose, typed, progress):
-    draft = choose(judges_browser, doubtful(21, invoices), "resolve_selected_invoices")
+def test_for_many_the_count_is_typed(scripted_provider, supervisor_client, invoices, choose, typed, progress):
+    draft = choose(supervisor_client, doubtful(21, invoices), "resolve_selected_invoices")
     data = {"decision": "canceled", "reason": "seen", "typed_count": typed}
-    judges_browser.post(operation_url(draft, "confirm"), data)
+    supervisor_client.post(operation_url(draft, "confirm"), data)
     draft.refresh_from_db()
     assert draft.progress == progress
     assert Invoice.objects.filter(status="in_doubt").count() == 21
 
 
-def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, judge, invoices):
+def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, supervisor, invoices):
     """Both have read the draft; one of them starts it."""
-    draft = BulkOperation.objects.draft(Invoice.objects.filter(pk=invoices(1)[0].pk), actor=judge)
+    draft = BulkOperation.objects.draft(Invoice.objects.filter(pk=invoices(1)[0].pk), actor=supervisor)
     same = BulkOperation.objects.get(pk=draft.pk)
     request = rf.post("/")
-    request.user = judge
+    request.user = supervisor
     assert [start_draft(admin.site, request, each, reason="x") for each in (draft, same)] == [True, False]
     assert LogEntry.objects.count() == 1
     assert scripted_provider.cancel_count == 0
@@ -253,10 +255,14 @@ def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, ju
 
 
 @pytest.mark.parametrize(("count", "is_open", "last"), [(1, True, "order-0"), (12, False, "and 2 more")])
-def test_a_few_are_named_before_anybody_says_yes(scripted_provider, browser, invoices, choose, count, is_open, last):
+def test_a_few_are_named_before_anybody_says_yes(
+    scripted_provider, operator_client, invoices, choose, count, is_open, last
+):
     made = [invoices(1, reference=f"order-{number}")[0] for number in range(count)]
     shown = page_text(
-        browser.get(operation_url(choose(browser, [*made, *invoices(1, status="paid", reference="not this one")])))
+        operator_client.get(
+            operation_url(choose(operator_client, [*made, *invoices(1, status="paid", reference="not this one")]))
+        )
     )
     sample = shown[shown.index('<details class="bo-sample"') : shown.index('<details class="bo-refused">')]
     assert ('class="bo-sample" open>' in sample) == is_open
@@ -266,19 +272,19 @@ def test_a_few_are_named_before_anybody_says_yes(scripted_provider, browser, inv
     assert scripted_provider.cancel_count == 0
 
 
-def test_examples_lead_to_their_invoices(scripted_provider, browser, invoices, choose):
+def test_examples_lead_to_their_invoices(scripted_provider, operator_client, invoices, choose):
     (paid,) = invoices(1, status="paid", reference="order-17")
-    shown = page_text(browser.get(operation_url(choose(browser, [paid]))))
+    shown = page_text(operator_client.get(operation_url(choose(operator_client, [paid]))))
     address = reverse("admin:invoice_cancel_invoice_change", args=[paid.pk])
     assert f'<li><a href="{address}">firekassa {paid.external_id}</a> (order-17)' in shown
     assert scripted_provider.cancel_count == 0
 
 
-def test_deciding_by_hand_does_not_mind_a_pause(scripted_provider, judges_browser, invoices, choose):
+def test_deciding_by_hand_does_not_mind_a_pause(scripted_provider, supervisor_client, invoices, choose):
     until = utc_now() + timedelta(seconds=600)
     ProviderState.objects.create(alias="firekassa", paused_until=until, pause_code="bad_credentials")
-    draft = choose(judges_browser, doubtful(1, invoices), "resolve_selected_invoices")
-    assert "bo-amber" not in page_text(judges_browser.get(operation_url(draft)))
+    draft = choose(supervisor_client, doubtful(1, invoices), "resolve_selected_invoices")
+    assert "bo-amber" not in page_text(supervisor_client.get(operation_url(draft)))
     assert scripted_provider.cancel_count == 0
     assert count_statuses() == {"in_doubt": 1}
     assert count_invoices_by_log_rows() == {}

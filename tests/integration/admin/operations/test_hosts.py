@@ -14,7 +14,10 @@ from tests.support.invoices import count_statuses
 from tests.support.logs import count_answers
 from tests.support.operation_pages import operation_url, run_slice
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.integration.admin.operations.shop")]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.urls("tests.integration.admin.operations.custom_site"),
+]
 
 TEMPLATES = Path(__file__).parent / "templates"
 INVOICES = "shop_admin:invoice_cancel_invoice_changelist"
@@ -38,54 +41,54 @@ def left(operation):
     return [(row.invoice.reference if row.invoice else row.label, row.outcome, row.code) for row in rows]
 
 
-def test_a_site_of_ones_own_keeps_to_itself(scripted_provider, own_templates, browser, invoices):
-    draft = select(browser, INVOICES, invoices(1))
-    shown = page_text(browser.get(operation_url(draft, site="shop_admin")))
+def test_a_site_of_ones_own_keeps_to_itself(scripted_provider, own_templates, operator_client, invoices):
+    draft = select(operator_client, INVOICES, invoices(1))
+    shown = page_text(operator_client.get(operation_url(draft, site="shop_admin")))
     assert 'href="/shop/invoice_cancel/bulkoperation/"' in shown
     assert f'action="{operation_url(draft, "confirm", "shop_admin")}"' in shown
     assert operation_url(draft, "confirm", "shop_admin").startswith("/shop/")
     assert '="/admin/' not in shown
-    browser.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
-    answer = browser.post(operation_url(draft, "run", "shop_admin"))
+    operator_client.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
+    answer = operator_client.post(operation_url(draft, "run", "shop_admin"))
     assert answer.headers["Location"] == operation_url(draft, site="shop_admin")
     assert scripted_provider.cancel_count == 1
 
 
-def test_templates_can_be_overridden_and_named(scripted_provider, own_templates, browser, invoices):
-    draft = select(browser, INVOICES, invoices(1))
-    assert "Branded" in page_text(browser.get(operation_url(draft, site="shop_admin")))
-    assert "Branded" not in page_text(browser.get(operation_url(draft)))
-    browser.post(operation_url(draft, "confirm"), {"reason": "x"})
-    browser.post(operation_url(draft, "run"))
-    assert "Our own summary" in page_text(browser.get(operation_url(draft)))
+def test_templates_can_be_overridden_and_named(scripted_provider, own_templates, operator_client, invoices):
+    draft = select(operator_client, INVOICES, invoices(1))
+    assert "Branded" in page_text(operator_client.get(operation_url(draft, site="shop_admin")))
+    assert "Branded" not in page_text(operator_client.get(operation_url(draft)))
+    operator_client.post(operation_url(draft, "confirm"), {"reason": "x"})
+    operator_client.post(operation_url(draft, "run"))
+    assert "Our own summary" in page_text(operator_client.get(operation_url(draft)))
 
 
-def test_the_hook_decides_row_by_row(scripted_provider, own_templates, browser, invoices):
+def test_the_hook_decides_row_by_row(scripted_provider, own_templates, operator_client, invoices):
     rows = [*invoices(1, reference="mine"), *invoices(2, reference="not mine")]
-    draft = select(browser, INVOICES, rows)
+    draft = select(operator_client, INVOICES, rows)
     assert left(draft) == [
         ("mine", "", ""),
         ("not mine", "skipped", "not_permitted"),
         ("not mine", "skipped", "not_permitted"),
     ]
-    shown = page_text(browser.get(operation_url(draft, site="shop_admin")))
+    shown = page_text(operator_client.get(operation_url(draft, site="shop_admin")))
     assert "Cancel 1 invoice?" in shown
     assert "2 without your permission" in shown
-    browser.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
-    assert run_slice(browser, draft)["state"] == "finished  "
+    operator_client.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
+    assert run_slice(operator_client, draft)["state"] == "finished  "
     assert [invoice.status for invoice in Invoice.objects.order_by("pk")] == ["canceled", "created", "created"]
     assert scripted_provider.cancel_count == 1
 
 
-def test_the_hook_holds_for_what_follows(scripted_provider, browser, invoices):
+def test_the_hook_holds_for_what_follows(scripted_provider, operator_client, invoices):
     """Somebody else's report: its button selects by the permissions of whoever presses it."""
     invoices(1, reference="mine")
     invoices(1, reference="not mine")
     scripted_provider.all_cancels("not_processed")
     operation = operations.start(Invoice.objects.all(), actor="Ada")
-    run_slice(browser, operation)
+    run_slice(operator_client, operation)
     group = {"outcome": "not_processed", "code": "unreachable", "provider": "firekassa"}
-    browser.post(operation_url(operation, "again", "shop_admin"), group)
+    operator_client.post(operation_url(operation, "again", "shop_admin"), group)
     made = BulkOperation.objects.exclude(pk=operation.pk).get()
     assert left(made) == [("mine", "", ""), ("not mine", "skipped", "not_permitted")]
     assert scripted_provider.cancel_count == 2
@@ -94,14 +97,18 @@ def test_the_hook_holds_for_what_follows(scripted_provider, browser, invoices):
 
 
 @pytest.mark.parametrize("name", ["operation", "csv", "confirm", "run", "stop", "continue", "again"])
-def test_an_operation_that_a_host_does_not_list_has_no_pages(scripted_provider, browser, invoices, monkeypatch, name):
+def test_an_operation_that_a_host_does_not_list_has_no_pages(
+    scripted_provider, operator_client, invoices, monkeypatch, name
+):
     invoices(1)
     running = operations.start(Invoice.objects.all(), actor="Ada")
     of_ones_own = BulkOperationAdmin.get_queryset
     monkeypatch.setattr(
         BulkOperationAdmin, "get_queryset", lambda self, request: of_ones_own(self, request).filter(actor=request.user)
     )
-    assert [getattr(browser, method)(operation_url(running, name)).status_code for method in ("get", "post")] == [
+    assert [
+        getattr(operator_client, method)(operation_url(running, name)).status_code for method in ("get", "post")
+    ] == [
         404,
         404,
     ]
@@ -111,22 +118,22 @@ def test_an_operation_that_a_host_does_not_list_has_no_pages(scripted_provider, 
     assert scripted_provider.cancel_count == 0
 
 
-def test_orders_without_an_invoice_are_listed(scripted_provider, own_templates, browser, invoices):
+def test_orders_without_an_invoice_are_listed(scripted_provider, own_templates, operator_client, invoices):
     orders = order_each(invoices(2, reference="order"), labels=("", "secret"), without=("cash 1", "<cash> 2"))
-    draft = select(browser, ORDERS, orders)
+    draft = select(operator_client, ORDERS, orders)
     assert left(draft) == [
         ("order", "", ""),
         ("order", "skipped", "not_permitted"),
         ("cash 1: -", "skipped", "no_invoice"),
         ("<cash> 2: -", "skipped", "no_invoice"),
     ]
-    shown = page_text(browser.get(operation_url(draft, site="shop_admin")))
+    shown = page_text(operator_client.get(operation_url(draft, site="shop_admin")))
     assert "2 not found · 1 without your permission" in shown
     assert "&lt;cash&gt; 2" in shown
     assert "<cash>" not in shown
-    browser.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
-    run_slice(browser, draft)
-    assert "1 of 4 canceled." in page_text(browser.get(operation_url(draft, site="shop_admin")))
+    operator_client.post(operation_url(draft, "confirm", "shop_admin"), {"reason": "x"})
+    run_slice(operator_client, draft)
+    assert "1 of 4 canceled." in page_text(operator_client.get(operation_url(draft, site="shop_admin")))
     assert scripted_provider.cancel_count == 1
 
 
@@ -137,17 +144,17 @@ def order_each(invoices, labels, without):
     return [BulkOperationItem.objects.create(operation=old, label=label, invoice=each) for label, each in pairs]
 
 
-def test_a_host_keeps_its_own_actions(browser, invoices):
+def test_a_host_keeps_its_own_actions(operator_client, invoices):
     order_each(invoices(1), labels=("",), without=())
-    shown = browser.get(reverse(ORDERS)).content.decode()
+    shown = operator_client.get(reverse(ORDERS)).content.decode()
     assert 'value="print_labels"' in shown
     assert 'value="cancel_selected_invoices"' in shown
 
 
-def test_a_site_without_the_pages_says_what_to_register(scripted_provider, browser, invoices):
+def test_a_site_without_the_pages_says_what_to_register(scripted_provider, operator_client, invoices):
     (invoice,) = invoices(1)
     data = {"action": "cancel_selected_invoices", "_selected_action": [invoice.pk]}
     with pytest.raises(ImproperlyConfigured, match="register BulkOperation with BulkOperationAdmin"):
-        browser.post(reverse("bare_admin:invoice_cancel_invoice_changelist"), data)
+        operator_client.post(reverse("bare_admin:invoice_cancel_invoice_changelist"), data)
     assert BulkOperation.objects.count() == 0
     assert scripted_provider.cancel_count == 0

@@ -104,9 +104,9 @@ def test_actions_need_their_permission(scripted_provider, invoices, user, offere
     assert scripted_provider.cancel_count == 0
 
 
-def test_draft_is_confirmed_only_by_the_user_who_selected_it(scripted_provider, browser, invoices, choose):
+def test_draft_is_confirmed_only_by_the_user_who_selected_it(scripted_provider, operator_client, invoices, choose):
     """The selection was checked with the permissions of its creator; another user may have fewer."""
-    draft = choose(browser, invoices(1))
+    draft = choose(operator_client, invoices(1))
     other = client_named("cancel")
     assert other.post(operation_url(draft, "confirm"), {"reason": "x"}).status_code == 403
     assert (
@@ -119,12 +119,12 @@ def test_draft_is_confirmed_only_by_the_user_who_selected_it(scripted_provider, 
 
 
 @pytest.mark.parametrize("name", ["confirm", "run", "stop", "continue", "again"])
-def test_every_post_needs_a_csrf_token(scripted_provider, clerk, invoices, name):
+def test_every_post_needs_a_csrf_token(scripted_provider, operator, invoices, name):
     invoices(1)
-    made = BulkOperation.objects.draft(Invoice.objects.all(), actor=clerk)
+    made = BulkOperation.objects.draft(Invoice.objects.all(), actor=operator)
     if name != "confirm":
         made.confirm()
-    client = client_of(clerk, enforce_csrf_checks=True)
+    client = client_of(operator, enforce_csrf_checks=True)
     before = stored_state()
     assert client.post(operation_url(made, name), {"reason": "x"}).status_code == 403
     assert stored_state() == before
@@ -149,11 +149,11 @@ def test_list_of_operations_needs_a_permission(user, expected):
 
 
 @pytest.mark.parametrize("name", ["delete", "cancel_selected_invoices", "_advance", "run_view", "stop/continue"])
-def test_no_view_is_chosen_by_a_name_in_the_url(scripted_provider, judges_browser, invoices, name):
+def test_no_view_is_chosen_by_a_name_in_the_url(scripted_provider, supervisor_client, invoices, name):
     invoices(1)
     made = operations.start(Invoice.objects.all(), actor="Ada")
     before = stored_state()
-    answer = judges_browser.post(f"{operation_url(made)}{name}/", {"action": name, "operation": "resolve"})
+    answer = supervisor_client.post(f"{operation_url(made)}{name}/", {"action": name, "operation": "resolve"})
     assert answer.status_code in (302, 403, 404)
     assert stored_state() == before
     assert scripted_provider.cancel_count == 0

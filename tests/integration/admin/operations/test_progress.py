@@ -31,14 +31,14 @@ def listed(answer):
     return [operation.progress for operation in answer.context["cl"].result_list]
 
 
-def test_a_click_on_the_head_sorts_the_list_by_progress(scripted_provider, browser, invoices, running):
+def test_a_click_on_the_head_sorts_the_list_by_progress(scripted_provider, operator_client, invoices, running):
     running(1)
     BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada")
     BulkOperation.objects.filter(pk=running(1).pk).update(progress="finished")
-    answer = browser.get(reverse("admin:invoice_cancel_bulkoperation_changelist"))
+    answer = operator_client.get(reverse("admin:invoice_cancel_bulkoperation_changelist"))
     assert listed(answer) == ["finished", "draft", "running"]
     [address] = re.findall(r'column-state.*?href="(\?[^"]*)"', page_text(answer))
-    assert listed(browser.get(answer.request["PATH_INFO"] + address)) == ["draft", "finished", "running"]
+    assert listed(operator_client.get(answer.request["PATH_INFO"] + address)) == ["draft", "finished", "running"]
 
 
 @pytest.fixture
@@ -50,27 +50,27 @@ def dispatcher(settings):
 
 
 @pytest.fixture
-def running(browser, invoices, choose):
+def running(operator_client, invoices, choose):
     """Return a function that selects and confirms so many invoices."""
 
     def start(number):
-        draft = choose(browser, invoices(number))
-        browser.post(operation_url(draft, "confirm"), {"reason": "too old"})
+        draft = choose(operator_client, invoices(number))
+        operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
         draft.refresh_from_db()
         return draft
 
     return start
 
 
-def test_the_page_drives_slices_until_all_is_done(scripted_provider, browser, running, monkeypatch):
+def test_the_page_drives_slices_until_all_is_done(scripted_provider, operator_client, running, monkeypatch):
     monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
-    shown = page_text(browser.get(operation_url(operation)))
+    shown = page_text(operator_client.get(operation_url(operation)))
     assert DRIVES in shown
     assert 'data-mode="drive"' in shown
     assert "<title>0% · Cancellation of 5 invoices" in shown
     assert 'max="5" value="0"' in shown
-    seen = [run_slice(browser, operation) for _slice in range(3)]
+    seen = [run_slice(operator_client, operation) for _slice in range(3)]
     assert [(now["done"], now["total"], now["tab_title"]) for now in seen] == [
         (2, 5, "40% · Cancellation of 5 invoices"),
         (4, 5, "80% · Cancellation of 5 invoices"),
@@ -84,24 +84,24 @@ def test_the_page_drives_slices_until_all_is_done(scripted_provider, browser, ru
     assert scripted_provider.cancel_count == 5
 
 
-def test_without_javascript_the_button_does_a_slice(scripted_provider, browser, running):
+def test_without_javascript_the_button_does_a_slice(scripted_provider, operator_client, running):
     operation = running(3)
-    shown = page_text(browser.get(operation_url(operation)))
+    shown = page_text(operator_client.get(operation_url(operation)))
     assert operation_url(operation, "run") in shown
     assert "<noscript><p>JavaScript is off. Each click on Continue does a part of the work." in shown
-    answer = browser.post(operation_url(operation, "run"))
+    answer = operator_client.post(operation_url(operation, "run"))
     assert answer.status_code == 302
     assert answer.headers["Location"] == operation_url(operation)
-    assert "3 of 3 canceled." in page_text(browser.get(operation_url(operation)))
+    assert "3 of 3 canceled." in page_text(operator_client.get(operation_url(operation)))
     assert scripted_provider.cancel_count == 3
 
 
-def test_one_message_at_the_end_and_one_log_entry(scripted_provider, browser, running, monkeypatch):
+def test_one_message_at_the_end_and_one_log_entry(scripted_provider, operator_client, running, monkeypatch):
     monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
     told = []
     for _slice in range(5):
-        answer = browser.post(operation_url(operation, "run"), follow=True)
+        answer = operator_client.post(operation_url(operation, "run"), follow=True)
         told += [str(message) for message in get_messages(answer.wsgi_request)]
     assert told == ["5 of 5 canceled."]
     assert LogEntry.objects.count() == 1
@@ -116,20 +116,20 @@ def test_one_message_at_the_end_and_one_log_entry(scripted_provider, browser, ru
     ],
     ids=["all", "some"],
 )
-def test_only_what_went_as_meant_is_called_a_success(scripted_provider, browser, running, answers, level, said):
+def test_only_what_went_as_meant_is_called_a_success(scripted_provider, operator_client, running, answers, level, said):
     scripted_provider.next_cancels(*answers)
     operation = running(2)
-    answer = browser.post(operation_url(operation, "run"), follow=True)
+    answer = operator_client.post(operation_url(operation, "run"), follow=True)
     assert [(message.level_tag, str(message)) for message in get_messages(answer.wsgi_request)] == [(level, said)]
     assert scripted_provider.cancel_count == 2
 
 
-def test_every_view_in_a_transaction_stops_nothing(scripted_provider, browser, running):
+def test_every_view_in_a_transaction_stops_nothing(scripted_provider, operator_client, running):
     """ATOMIC_REQUESTS: the pages that ask a provider are exempt; the action writes its draft inside."""
     connection.settings_dict["ATOMIC_REQUESTS"] = True
     try:
         operation = running(3)
-        now = run_slice(browser, operation)
+        now = run_slice(operator_client, operation)
     finally:
         connection.settings_dict["ATOMIC_REQUESTS"] = False
     assert now["state"] == "finished  "
@@ -137,57 +137,59 @@ def test_every_view_in_a_transaction_stops_nothing(scripted_provider, browser, r
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
-def test_two_pages_share_the_work(scripted_provider, browser, clerk, running, in_thread, monkeypatch):
+def test_two_pages_share_the_work(scripted_provider, operator_client, operator, running, in_thread, monkeypatch):
     """The second tab does a slice while a request of the first one is out."""
     monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 10)
     operation = running(20)
-    second, tab = [], client_of(clerk)
+    second, tab = [], client_of(operator)
 
     def meanwhile(external_id):
         scripted_provider.before_send = None
         second.append(in_thread(run_slice, tab, operation).result())
 
     scripted_provider.before_send = meanwhile
-    run_slice(browser, operation)
+    run_slice(operator_client, operation)
     assert second[0]["done"] == 10
-    assert page_text(browser.get(operation_url(operation))).count("20 of 20 canceled.") >= 1
+    assert page_text(operator_client.get(operation_url(operation))).count("20 of 20 canceled.") >= 1
     assert sorted(scripted_provider.cancels) == sorted(Invoice.objects.values_list("external_id", flat=True))
     assert count_statuses() == {"canceled": 20}
     assert count_invoices_by_log_rows() == {2: 20}
 
 
-def test_stop_and_continue(scripted_provider, browser, running, monkeypatch):
+def test_stop_and_continue(scripted_provider, operator_client, running, monkeypatch):
     monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
-    run_slice(browser, operation)
-    browser.post(operation_url(operation, "stop"))
-    shown = page_text(browser.get(operation_url(operation)))
+    run_slice(operator_client, operation)
+    operator_client.post(operation_url(operation, "stop"))
+    shown = page_text(operator_client.get(operation_url(operation)))
     assert "Stopped. 3 invoices were not tried and are unchanged." in shown
     assert f'action="{operation_url(operation, "continue")}"' in shown
     assert f'action="{operation_url(operation, "stop")}"' not in shown
     assert '<script src="/static/invoice_cancel' not in shown
-    assert run_slice(browser, operation)["done"] == 2
-    browser.post(operation_url(operation, "continue"))
-    while run_slice(browser, operation)["state"].startswith("running"):
+    assert run_slice(operator_client, operation)["done"] == 2
+    operator_client.post(operation_url(operation, "continue"))
+    while run_slice(operator_client, operation)["state"].startswith("running"):
         pass
-    assert "5 of 5 canceled." in page_text(browser.get(operation_url(operation)))
+    assert "5 of 5 canceled." in page_text(operator_client.get(operation_url(operation)))
     assert scripted_provider.cancel_count == 5
     assert count_statuses() == {"canceled": 5}
     assert count_invoices_by_log_rows() == {2: 5}
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
-def test_stop_is_seen_by_a_slice_under_way(scripted_provider, browser, clerk, running, in_thread, monkeypatch):
+def test_stop_is_seen_by_a_slice_under_way(
+    scripted_provider, operator_client, operator, running, in_thread, monkeypatch
+):
     monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
     operation = running(60)
-    tab = client_of(clerk)
+    tab = client_of(operator)
 
     def meanwhile(external_id):
         scripted_provider.before_send = None
         in_thread(tab.post, operation_url(operation, "stop")).result()
 
     scripted_provider.before_send = meanwhile
-    now = run_slice(browser, operation)
+    now = run_slice(operator_client, operation)
     assert now["state"] == "stopped  continue"
     assert now["done"] == scripted_provider.cancel_count < 60
     assert count_statuses() == {"canceled": now["done"], "created": 60 - now["done"]}
@@ -196,12 +198,12 @@ def test_stop_is_seen_by_a_slice_under_way(scripted_provider, browser, clerk, ru
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
 def test_stopping_says_that_what_is_under_way_is_still_answered(
-    scripted_provider, browser, clerk, running, in_thread, monkeypatch
+    scripted_provider, operator_client, operator, running, in_thread, monkeypatch
 ):
     """Stop was pressed while a request was out: nobody says of it that it was not tried."""
     monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
     operation = running(60)
-    tab, stopping = client_of(clerk), []
+    tab, stopping = client_of(operator), []
 
     def meanwhile(external_id):
         scripted_provider.before_send = None
@@ -211,85 +213,85 @@ def test_stopping_says_that_what_is_under_way_is_still_answered(
         )
 
     scripted_provider.before_send = meanwhile
-    run_slice(browser, operation)
+    run_slice(operator_client, operation)
     [(shown, now)] = stopping
     assert "Stopping. No more requests are sent; requests in flight are completed." in shown
     assert "not tried and" not in shown
     assert "By reason" not in shown
     assert '<script src="/static/invoice_cancel' in shown
     assert now["state"] == "stopped watch continue"
-    after, left = poll_progress(browser, operation), 60 - scripted_provider.cancel_count
+    after, left = poll_progress(operator_client, operation), 60 - scripted_provider.cancel_count
     assert after["state"] == "stopped  continue"
     assert after["sentence"] == f"Stopped. {left} invoices were not tried and are unchanged."
     assert count_statuses() == {"canceled": 60 - left, "created": left}
     assert count_answers() == {"canceled": 60 - left}
 
 
-def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_provider, browser, running):
+def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_provider, operator_client, running):
     operation = running(3)
     operation.items.lease(2, seconds=-1)
-    browser.post(operation_url(operation, "stop"))
-    said = poll_progress(browser, operation)["sentence"]
+    operator_client.post(operation_url(operation, "stop"))
+    said = poll_progress(operator_client, operation)["sentence"]
     assert said == (
         "Stopped. 1 invoice was not tried and is unchanged. "
         "2 invoices were in progress; their results are not known yet."
     )
-    shown = browser.get(operation_url(operation))
+    shown = operator_client.get(operation_url(operation))
     assert [(group.count, group.text) for group in shown.context["groups"]] == [
         ("2", "It was in progress; its result is not known yet."),
         ("1", "It was not tried and is unchanged."),
     ]
     assert [row.reason for row in shown.context["rows"]].count("It was not tried and is unchanged.") == 1
-    written = browser.get(operation_url(operation, "csv")).getvalue().decode()
+    written = operator_client.get(operation_url(operation, "csv")).getvalue().decode()
     assert written.count("It was in progress; its result is not known yet.") == 2
     assert scripted_provider.cancel_count == 0
     assert count_statuses() == {"created": 3}
     assert count_invoices_by_log_rows() == {}
 
 
-def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, browser, running):
+def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, operator_client, running):
     """Another page holds all that is left: this one looks again later, and does not ask for slice after slice."""
     operation = running(3)
     operation.items.lease(3, seconds=60)
-    for now in (run_slice(browser, operation), poll_progress(browser, operation)):
+    for now in (run_slice(operator_client, operation), poll_progress(operator_client, operation)):
         assert now["sentence"].startswith("Another page, which may be closed, has reserved the remaining invoices.")
         assert now["state"] == "running drive stop"
         assert now["wait_seconds"] == 2.0
         assert now["is_leased_elsewhere"] is True
     operation.items.update(leased_until=utc_now() - timedelta(seconds=1))
-    now = poll_progress(browser, operation)
+    now = poll_progress(operator_client, operation)
     assert now["sentence"] == DRIVES
     assert now["wait_seconds"] == 0.0
     assert now["is_leased_elsewhere"] is False
-    assert run_slice(browser, operation)["state"] == "finished  "
+    assert run_slice(operator_client, operation)["state"] == "finished  "
     assert scripted_provider.cancel_count == 3
     assert count_statuses() == {"canceled": 3}
     assert count_invoices_by_log_rows() == {2: 3}
 
 
-def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider, browser, running):
+def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider, operator_client, running):
     """While paused it shows the reasons and an amber line: both are of then, and go when the work goes on."""
     operation = running(40)
     scripted_provider.all_cancels("bad_credentials")
-    assert run_slice(browser, operation)["state"] == "running drive stop paused"
+    assert run_slice(operator_client, operation)["state"] == "running drive stop paused"
     ProviderState.objects.update(paused_until=utc_now())
-    assert poll_progress(browser, operation)["state"] == "running drive stop"
+    assert poll_progress(operator_client, operation)["state"] == "running drive stop"
     assert scripted_provider.cancel_count < 40
     assert count_statuses() == {"created": 40}
     assert count_answers() == {"bad_credentials": scripted_provider.cancel_count}
 
 
-def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, browser, running):
+def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, operator_client, running):
     operation = running(40)
     scripted_provider.all_cancels("bad_credentials")
-    now = run_slice(browser, operation)
+    now = run_slice(operator_client, operation)
     left = 40 - scripted_provider.cancel_count
     assert now["sentence"].startswith("Paused until ")
     assert now["sentence"].endswith(
         f"firekassa (Scripted provider) rejected our credentials. {left} invoices were not tried and are unchanged."
     )
     assert 200 < now["wait_seconds"] <= 300
-    shown = page_text(browser.get(operation_url(operation)))
+    shown = page_text(operator_client.get(operation_url(operation)))
     count = scripted_provider.cancel_count
     assert f"Not processed: {count}</b> <span>firekassa (Scripted provider) rejected our credentials.</span>" in shown
     assert 0 < scripted_provider.cancel_count < 40
@@ -308,37 +310,37 @@ def test_a_viewer_watches(scripted_provider, running):
     assert scripted_provider.cancel_count == 0
 
 
-def test_with_a_dispatcher_the_page_only_looks(scripted_provider, browser, dispatcher, running):
+def test_with_a_dispatcher_the_page_only_looks(scripted_provider, operator_client, dispatcher, running):
     operation = running(2)
     assert dispatcher == [str(operation.pk)]
-    shown = page_text(browser.get(operation_url(operation)))
+    shown = page_text(operator_client.get(operation_url(operation)))
     assert "A worker does the work. You can close this page." in shown
     assert 'data-mode="watch"' in shown
-    assert run_slice(browser, operation)["done"] == 0
+    assert run_slice(operator_client, operation)["done"] == 0
     assert scripted_provider.cancel_count == 0
 
 
-def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, browser, dispatcher, running):
+def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, operator_client, dispatcher, running):
     operation = running(2)
     BulkOperation.objects.update(started_at=utc_now() - timedelta(minutes=5))
-    shown = page_text(browser.get(operation_url(operation)))
+    shown = page_text(operator_client.get(operation_url(operation)))
     assert "No worker is processing this operation. 2 invoices were not tried and are unchanged." in shown
-    browser.post(operation_url(operation, "continue"))
+    operator_client.post(operation_url(operation, "continue"))
     assert dispatcher == [str(operation.pk)] * 2
     assert scripted_provider.cancel_count == 0
     assert count_statuses() == {"created": 2}
     assert count_invoices_by_log_rows() == {}
 
 
-def test_a_dead_page_is_taken_over(scripted_provider, browser, running):
+def test_a_dead_page_is_taken_over(scripted_provider, operator_client, running):
     """The process of a page died with two items in its hands; another page waits, and then takes them."""
     operation = running(3)
     operation.items.lease(2, seconds=60)
-    run_slice(browser, operation)
-    assert run_slice(browser, operation)["state"] == "running drive stop"
+    run_slice(operator_client, operation)
+    assert run_slice(operator_client, operation)["state"] == "running drive stop"
     assert scripted_provider.cancel_count == 1
     operation.items.filter(outcome="").update(leased_until=utc_now() - timedelta(seconds=1))
-    assert run_slice(browser, operation)["state"] == "finished  "
+    assert run_slice(operator_client, operation)["state"] == "finished  "
     assert scripted_provider.cancel_count == 3
     assert count_statuses() == {"canceled": 3}
     assert count_invoices_by_log_rows() == {2: 3}

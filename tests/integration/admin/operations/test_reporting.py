@@ -22,16 +22,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def reported(scripted_provider, browser, invoices, choose):
+def reported(scripted_provider, operator_client, invoices, choose):
     """Return a function that cancels invoices that are answered so, and returns the operation."""
 
     def report(*answers, **fields):
         chosen = invoices(len(answers), **fields)
         for invoice, answer in zip(chosen, answers, strict=True):
             scripted_provider.next_cancels(answer, external_id=invoice.external_id)
-        draft = choose(browser, chosen)
-        browser.post(operation_url(draft, "confirm"), {"reason": "too old"})
-        run_slice(browser, draft)
+        draft = choose(operator_client, chosen)
+        operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
+        run_slice(operator_client, draft)
         draft.refresh_from_db()
         return draft
 
@@ -42,9 +42,9 @@ def lines(answer):
     return list(csv.reader(io.StringIO(answer.getvalue().decode("utf-8-sig"))))
 
 
-def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported):
+def test_groups_are_by_reason_largest_first(scripted_provider, operator_client, reported):
     operation = reported("canceled", "canceled", "canceled", "in_doubt", "in_doubt", "paid")
-    shown = page_text(browser.get(operation_url(operation)))
+    shown = page_text(operator_client.get(operation_url(operation)))
     assert "3 of 6 canceled." in shown
     groups = [
         "<b>Canceled: 3</b> <span>firekassa (Scripted provider) confirmed the cancellation.",
@@ -62,11 +62,11 @@ def test_groups_are_by_reason_largest_first(scripted_provider, browser, reported
 
 
 @pytest.mark.scripted_providers("firekassa", "kiosk")
-def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, browser, invoices, choose):
-    draft = choose(browser, [*invoices(2), *invoices(1, provider="kiosk")])
-    browser.post(operation_url(draft, "confirm"))
-    run_slice(browser, draft)
-    shown = page_text(browser.get(operation_url(draft)))
+def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, operator_client, invoices, choose):
+    draft = choose(operator_client, [*invoices(2), *invoices(1, provider="kiosk")])
+    operator_client.post(operation_url(draft, "confirm"))
+    run_slice(operator_client, draft)
+    shown = page_text(operator_client.get(operation_url(draft)))
     assert "<b>Canceled: 2</b> <span>firekassa (Scripted provider) confirmed the cancellation." in shown
     assert "<b>Canceled: 1</b> <span>kiosk (Scripted provider) confirmed the cancellation." in shown
     assert scripted_provider.cancel_count == 2
@@ -88,11 +88,11 @@ def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, bro
     ],
 )
 def test_a_group_has_the_one_sensible_button(
-    scripted_provider, browser, reported, answer, group, button, kind, progress
+    scripted_provider, operator_client, reported, answer, group, button, kind, progress
 ):
     operation = reported(answer, "canceled")
-    assert page_text(browser.get(operation_url(operation))).count(f">{button}</button>") == 1
-    answer = browser.post(operation_url(operation, "again"), {**group, "provider": "firekassa"})
+    assert page_text(operator_client.get(operation_url(operation))).count(f">{button}</button>") == 1
+    answer = operator_client.post(operation_url(operation, "again"), {**group, "provider": "firekassa"})
     made = BulkOperation.objects.exclude(pk=operation.pk).get()
     assert answer.headers["Location"] == operation_url(made)
     assert made.operation == kind
@@ -115,25 +115,27 @@ def test_a_group_has_the_one_sensible_button(
     ],
     ids=str,
 )
-def test_no_new_operation_where_none_is_sensible(scripted_provider, browser, reported, group):
+def test_no_new_operation_where_none_is_sensible(scripted_provider, operator_client, reported, group):
     operation = reported("canceled", "paid")
-    browser.post(operation_url(operation, "again"), {**group, "provider": "firekassa"})
+    operator_client.post(operation_url(operation, "again"), {**group, "provider": "firekassa"})
     assert BulkOperation.objects.get() == operation
     assert scripted_provider.cancel_count == 2
 
 
-def test_a_stubborn_doubt_leads_to_resolve_for_who_may(scripted_provider, browser, judges_browser, invoices, choose):
+def test_a_stubborn_doubt_leads_to_resolve_for_who_may(
+    scripted_provider, operator_client, supervisor_client, invoices, choose
+):
     (invoice,) = invoices(1)
     set_columns(invoice, status="in_doubt")
     scripted_provider.all_lookups("not_found")
-    operation = choose(browser, [invoice], "check_selected_invoices")
-    run_slice(browser, operation)
+    operation = choose(operator_client, [invoice], "check_selected_invoices")
+    run_slice(operator_client, operation)
     group = {"outcome": "in_doubt", "code": "not_found", "provider": "firekassa"}
-    assert "1 invoice checked; in doubt: 1." in page_text(browser.get(operation_url(operation)))
-    assert "Resolve these" not in page_text(browser.get(operation_url(operation)))
-    assert browser.post(operation_url(operation, "again"), group).status_code == 403
-    assert "Resolve these" in page_text(judges_browser.get(operation_url(operation)))
-    judges_browser.post(operation_url(operation, "again"), group)
+    assert "1 invoice checked; in doubt: 1." in page_text(operator_client.get(operation_url(operation)))
+    assert "Resolve these" not in page_text(operator_client.get(operation_url(operation)))
+    assert operator_client.post(operation_url(operation, "again"), group).status_code == 403
+    assert "Resolve these" in page_text(supervisor_client.get(operation_url(operation)))
+    supervisor_client.post(operation_url(operation, "again"), group)
     made = BulkOperation.objects.exclude(pk=operation.pk).get()
     assert made.operation == "resolve"
     assert made.progress == "draft"
@@ -143,11 +145,11 @@ def test_a_stubborn_doubt_leads_to_resolve_for_who_may(scripted_provider, browse
     assert count_answers() == {"not_found": 1}
 
 
-def test_the_table_shows_outcome_then_and_status_now(scripted_provider, browser, reported):
+def test_the_table_shows_outcome_then_and_status_now(scripted_provider, operator_client, reported):
     operation = reported("in_doubt")
     invoice = Invoice.objects.get()
     invoice.observe_status("paid")
-    shown = page_text(browser.get(operation_url(operation)))
+    shown = page_text(operator_client.get(operation_url(operation)))
     row = shown[shown.index(f">{invoice.external_id}<") :]
     row = row[: row.index("</tr>")]
     assert "In doubt</span>" in row
@@ -158,21 +160,21 @@ def test_the_table_shows_outcome_then_and_status_now(scripted_provider, browser,
     assert count_answers() == {"no_answer": 1, "observed": 1}
 
 
-def test_the_table_is_filtered_by_outcome_and_paged(scripted_provider, browser, reported):
+def test_the_table_is_filtered_by_outcome_and_paged(scripted_provider, operator_client, reported):
     operation = reported(*["canceled"] * 105, "refused")
     first, second, last = (
-        browser.get(operation_url(operation), {"outcome": "canceled", "page": number}) for number in (1, 2, 99)
+        operator_client.get(operation_url(operation), {"outcome": "canceled", "page": number}) for number in (1, 2, 99)
     )
     assert [answer.context["page"].number for answer in (first, second, last)] == [1, 2, 2]
     assert [len(answer.context["rows"]) for answer in (first, second)] == [100, 5]
-    assert len(browser.get(operation_url(operation), {"outcome": "refused"}).context["rows"]) == 1
-    assert len(browser.get(operation_url(operation), {"outcome": "no such"}).context["rows"]) == 100
+    assert len(operator_client.get(operation_url(operation), {"outcome": "refused"}).context["rows"]) == 1
+    assert len(operator_client.get(operation_url(operation), {"outcome": "no such"}).context["rows"]) == 100
     assert scripted_provider.cancel_count == 106
 
 
-def test_the_file_has_a_line_for_each_invoice(scripted_provider, browser, reported):
+def test_the_file_has_a_line_for_each_invoice(scripted_provider, operator_client, reported):
     operation = reported("canceled", "paid", reference="order-17")
-    answer = browser.get(operation_url(operation, "csv"))
+    answer = operator_client.get(operation_url(operation, "csv"))
     head, first, second = lines(answer)
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert head[:7] == ["Provider", "External id", "Reference", "Amount", "Currency", "Outcome", "Code"]
@@ -181,30 +183,30 @@ def test_the_file_has_a_line_for_each_invoice(scripted_provider, browser, report
         *("firekassa (Scripted provider) confirmed the cancellation.", "Canceled", ""),
     ]
     assert second[5:] == ["Refused", "has_payment", "A payment was received for it.", "Paid", ""]
-    assert len(lines(browser.get(operation_url(operation, "csv"), {"outcome": "refused"}))) == 2
+    assert len(lines(operator_client.get(operation_url(operation, "csv"), {"outcome": "refused"}))) == 2
     assert scripted_provider.cancel_count == 2
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
-def test_no_cell_is_a_formula(scripted_provider, browser, reported, cell):
+def test_no_cell_is_a_formula(scripted_provider, operator_client, reported, cell):
     operation = reported("canceled", reference=cell)
-    assert lines(browser.get(operation_url(operation, "csv")))[1][2] == f"'{cell}"
+    assert lines(operator_client.get(operation_url(operation, "csv")))[1][2] == f"'{cell}"
     assert escape_formula(cell) == f"'{cell}"
     assert escape_formula("order-17") == "order-17"
     assert scripted_provider.cancel_count == 1
 
 
-def test_what_others_wrote_is_not_html(scripted_provider, judges_browser, judge, invoices, choose):
+def test_what_others_wrote_is_not_html(scripted_provider, supervisor_client, supervisor, invoices, choose):
     """A reference, a currency, a reason and a provider's own code and words come from strangers."""
     evil = "<script>alert(1)</script>"
     (invoice,) = invoices(1, reference=evil, currency="<b>")
     reply = ProviderReply(Outcome.REFUSED, "<i>", provider_message=evil)
     scripted_provider.next_cancels(reply)
-    draft = choose(judges_browser, [invoice])
-    pages = [judges_browser.get(operation_url(draft)).content.decode()]
-    judges_browser.post(operation_url(draft, "confirm"), {"reason": evil})
-    run_slice(judges_browser, draft)
-    pages.append(judges_browser.get(operation_url(draft)).content.decode())
+    draft = choose(supervisor_client, [invoice])
+    pages = [supervisor_client.get(operation_url(draft)).content.decode()]
+    supervisor_client.post(operation_url(draft, "confirm"), {"reason": evil})
+    run_slice(supervisor_client, draft)
+    pages.append(supervisor_client.get(operation_url(draft)).content.decode())
     for shown in pages:
         assert evil not in shown
         assert "<b></" not in shown
@@ -213,9 +215,9 @@ def test_what_others_wrote_is_not_html(scripted_provider, judges_browser, judge,
     assert scripted_provider.cancel_count == 1
 
 
-def test_past_operations_are_listed(scripted_provider, browser, reported):
+def test_past_operations_are_listed(scripted_provider, operator_client, reported):
     reported("canceled", "canceled", "refused")
-    answer = browser.get("/admin/invoice_cancel/bulkoperation/")
+    answer = operator_client.get("/admin/invoice_cancel/bulkoperation/")
     shown = page_text(answer)
     assert "Cancellation of 3 invoices</a>" in shown
     assert "2 canceled, 3 of 3 done" in shown
@@ -223,9 +225,11 @@ def test_past_operations_are_listed(scripted_provider, browser, reported):
 
 
 @pytest.mark.parametrize(("language", "title"), [("en", "Bulk operations"), ("ru", "Массовые операции")])
-def test_the_list_of_operations_has_a_title_in_good_language(browser, language, title):
+def test_the_list_of_operations_has_a_title_in_good_language(operator_client, language, title):
     """Django's "Выберите массовая операция" wants another case."""
-    shown = page_text(browser.get("/admin/invoice_cancel/bulkoperation/", headers={"accept-language": language}))
+    shown = page_text(
+        operator_client.get("/admin/invoice_cancel/bulkoperation/", headers={"accept-language": language})
+    )
     assert f"<h1>{title}</h1>" in shown
 
 

@@ -18,13 +18,13 @@ from django_invoice_cancel import operations
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice, InvoiceTransition, ProviderState
 from tests.apps.child_models.models import NumberedInvoice, ShopInvoice
-from tests.integration.admin.operations.scoped import NarrowAdmin
+from tests.integration.admin.operations.scoped_sites import NarrowAdmin
 from tests.support.html import page_text
 from tests.support.invoices import count_statuses, set_columns
 from tests.support.operation_pages import operation_url, poll_progress
 from tests.support.users import client_of, user_with
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.integration.admin.operations.scoped")]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.integration.admin.operations.scoped_sites")]
 
 HIDING = ("narrow", "hooked", "rows", "plain", "proxy")
 LOOKS = ("operation", "csv")

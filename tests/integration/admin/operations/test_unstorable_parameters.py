@@ -45,9 +45,9 @@ def address_of(model):
 
 
 @pytest.fixture
-def made(invoices, choose, judges_browser):
+def made(invoices, choose, supervisor_client):
     """Two invoices, and a draft of one of them."""
-    return choose(judges_browser, invoices(2)[:1])
+    return choose(supervisor_client, invoices(2)[:1])
 
 
 def errors(client, model, names, value):
@@ -82,7 +82,7 @@ def test_name_of_a_parameter_may_be_anything(admin_client, made, model):
 
 
 @pytest.mark.parametrize("name", ["provider", "status__exact", "q", "external_id", "reference__startswith"])
-def test_action_on_all_of_a_wrong_filter_selects_nothing(judges_browser, invoices, name):
+def test_action_on_all_of_a_wrong_filter_selects_nothing(supervisor_client, invoices, name):
     """Without the filter it would be an action on every invoice."""
     chosen = invoices(2)
     data = {
@@ -91,7 +91,7 @@ def test_action_on_all_of_a_wrong_filter_selects_nothing(judges_browser, invoice
         "select_across": "1",
         "index": "0",
     }
-    answer = judges_browser.post(f"{address_of(Invoice)}?{name}=a%00b", data)
+    answer = supervisor_client.post(f"{address_of(Invoice)}?{name}=a%00b", data)
     assert answer.status_code in (200, 302)
     assert not BulkOperation.objects.exists()
 
@@ -108,15 +108,15 @@ def test_search_of_a_host_finds_nothing(rf, admin_user, invoices, term):
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 @pytest.mark.parametrize("is_started", [False, True], ids=["draft", "started"])
-def test_pages_of_an_operation_take_any_parameter(judges_browser, made, is_started, value):
+def test_pages_of_an_operation_take_any_parameter(supervisor_client, made, is_started, value):
     if is_started:
         made.confirm()
     for name in ("outcome", "page", "format", "q", "x", "_changelist_filters"):
         for path in ("operation", "csv"):
-            answer = judges_browser.get(f"{operation_url(made, path)}?{name}={value}")
+            answer = supervisor_client.get(f"{operation_url(made, path)}?{name}={value}")
             assert answer.status_code == 200
             b"".join(answer) if answer.streaming else answer.content
-    answer = judges_browser.get(f"{operation_url(made)}?format=json&outcome={value}")
+    answer = supervisor_client.get(f"{operation_url(made)}?format=json&outcome={value}")
     assert answer.status_code == 200
 
 

@@ -13,8 +13,8 @@ from django_invoice_cancel.admin import BulkOperationAdmin, CancelInvoicesAction
 from django_invoice_cancel.models import BulkOperation, BulkOperationItem, Invoice
 
 
-class PickyInvoiceAdmin(InvoiceAdmin):
-    """Leaves what is somebody else's alone."""
+class OwnInvoicesAdmin(InvoiceAdmin):
+    """Permits cancellation of invoices except those that are not the user's own."""
 
     def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         allowed = super().has_cancel_permission(request, obj)
@@ -41,7 +41,7 @@ class OrderAdmin(CancelInvoicesAction, admin.ModelAdmin):
 
 
 site = admin.AdminSite(name="shop_admin")
-site.register(Invoice, PickyInvoiceAdmin)
+site.register(Invoice, OwnInvoicesAdmin)
 site.register(BulkOperation, BrandedOperations)
 site.register(BulkOperationItem, OrderAdmin)
 

@@ -1,4 +1,4 @@
-"""``python -m tests.integration.admin.invoices.skinned unfold``: print the invoice pages in an admin theme.
+"""``python -m tests.integration.admin.invoices.theme unfold``: print the invoice pages in an admin theme.
 
 The output is JSON: page -> [HTTP status, the expected texts or the text found instead].
 """
@@ -13,12 +13,12 @@ from django.conf import settings
 from django.core.management import call_command
 
 
-def configure(skin: str, database: str) -> None:
+def configure(theme: str, database: str) -> None:
     from tests import settings as plain
 
     names = {name: getattr(plain, name) for name in dir(plain) if name.isupper()}
     names["DATABASES"] = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database}}
-    names["INSTALLED_APPS"] = [skin, *plain.INSTALLED_APPS]
+    names["INSTALLED_APPS"] = [theme, *plain.INSTALLED_APPS]
     names["INVOICE_CANCEL"] = {
         "PROVIDERS": {"shop": {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider", "OPTIONS": {}}}
     }
@@ -26,7 +26,7 @@ def configure(skin: str, database: str) -> None:
     django.setup()
 
 
-def dressed() -> None:
+def register_with_theme() -> None:
     """Register the admins as a host with django-unfold would: on top of its ModelAdmin."""
     from django.contrib import admin
     from unfold.admin import ModelAdmin
@@ -37,7 +37,7 @@ def dressed() -> None:
     for model, ours in ((Invoice, InvoiceAdmin), (BulkOperation, BulkOperationAdmin)):
         if admin.site.is_registered(model):
             admin.site.unregister(model)
-        admin.site.register(model, type(f"Skinned{ours.__name__}", (ours, ModelAdmin), {}))
+        admin.site.register(model, type(f"Themed{ours.__name__}", (ours, ModelAdmin), {}))
 
 
 def seen() -> dict[str, Any]:
@@ -74,5 +74,5 @@ if __name__ == "__main__":
         configure(sys.argv[1], file.name)
         call_command("migrate", verbosity=0)
         if sys.argv[1] == "unfold":
-            dressed()
+            register_with_theme()
         sys.stdout.write(json.dumps(seen()))
