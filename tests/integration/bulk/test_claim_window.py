@@ -118,20 +118,19 @@ def test_groups_are_claimed_and_recorded_with_one_statement(shop, make, django_a
     assert count_invoices_by_log_rows() == {2: 500}
 
 
-@pytest.mark.slow
 def test_slow_provider_does_not_delay_a_fast_one(scripted, make):
-    """The slow one does not answer at all until the fast one is through with all of its invoices."""
+    """The slow provider answers only after the fast provider has answered for all of its invoices."""
     fast, slow = scripted("fast", "slow", concurrency=4), ScriptedProvider.of("slow")
     fast_is_done = threading.Event()
     slow.before_send = lambda external_id: fast_is_done.wait(30)
-    make(300, "fast")
+    make(150, "fast")
     make(20, "slow")
     order = []
     for result in cancel_invoices(Invoice.objects.all()):
         order.append(result.provider)
-        if order.count("fast") == 300:
+        if order.count("fast") == 150:
             fast_is_done.set()
-    assert order.index("slow") >= 300
-    assert fast.cancel_count == 300
+    assert order.index("slow") >= 150
+    assert fast.cancel_count == 150
     assert slow.cancel_count == 20
-    assert count_statuses() == {"canceled": 320}
+    assert count_statuses() == {"canceled": 170}

@@ -22,17 +22,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SHORT_LOCK_TIMEOUT = {"postgresql": "SET lock_timeout = '200ms'", "mysql": "SET innodb_lock_wait_timeout = 1"}
 
 
-def be_impatient(connection, **kwargs):
+def set_short_lock_timeout(connection, **kwargs):
     with connection.cursor() as cursor:
         cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
 
 
 @pytest.fixture
 def locked():
-    """Return a function that locks invoices by another transaction, and gives this one little patience."""
+    """Return a function that locks invoices by another transaction, and sets a short lock timeout for this one."""
     if connection.vendor not in SHORT_LOCK_TIMEOUT:
         pytest.skip("SQLite locks no rows")
-    connection_created.connect(be_impatient)
+    connection_created.connect(set_short_lock_timeout)
     opened = []
 
     def lock(*external_ids):
@@ -46,7 +46,7 @@ def locked():
         return other
 
     yield lock
-    connection_created.disconnect(be_impatient)
+    connection_created.disconnect(set_short_lock_timeout)
     for other in opened:
         other.close()
     connection.close()
@@ -58,13 +58,13 @@ def refused():
 
     @contextmanager
     def refuse(kind, *keys, error=OperationalError, times=10**6):
-        left = [times]
+        remaining = [times]
 
         def fail(execute, sql, params, many, context):
             parameters = [str(each) for each in (params or ())]
             is_meant = sql.startswith(kind) and "invoice_cancel_invoice" in sql and {*map(str, keys)} & {*parameters}
-            if is_meant and left[0] > 0:
-                left[0] -= 1
+            if is_meant and remaining[0] > 0:
+                remaining[0] -= 1
                 raise error("canceling statement due to lock timeout")
             return execute(sql, params, many, context)
 
@@ -113,18 +113,25 @@ def test_row_that_is_unlocked_in_time_is_canceled_in_the_same_run(scripted, make
     assert count_invoices_by_log_rows() == {2: 120}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("bad", [["000000"], ["000049", "000050"], ["000119"], ["000003", "000055", "000110"]])
-def test_rows_whose_claims_fail_do_not_skip_other_rows(scripted, make, refused, bad):
+@pytest.mark.parametrize(
+    "failing",
+    [
+        pytest.param(["000000"], id="first"),
+        pytest.param(["000049", "000050"], id="two groups", marks=pytest.mark.slow),
+        pytest.param(["000119"], id="last"),
+        pytest.param(["000003", "000055", "000110"], id="three groups", marks=pytest.mark.slow),
+    ],
+)
+def test_rows_whose_claims_fail_do_not_skip_other_rows(scripted, make, refused, failing):
     shop = scripted()
     invoices = make(120)
-    with refused("UPDATE", *[key_of(each) for each in bad]):
+    with refused("UPDATE", *[key_of(each) for each in failing]):
         results = list(cancel_invoices(invoices))
-    assert count_codes(results) == {"canceled": 120 - len(bad), "database_error": len(bad)}
-    assert sorted(result.external_id for result in results if result.code == "database_error") == bad
-    assert shop.cancel_count == 120 - len(bad)
-    assert count_statuses() == {"canceled": 120 - len(bad), "created": len(bad)}
-    assert count_invoices_by_log_rows() == {2: 120 - len(bad)}
+    assert count_codes(results) == {"canceled": 120 - len(failing), "database_error": len(failing)}
+    assert sorted(result.external_id for result in results if result.code == "database_error") == failing
+    assert shop.cancel_count == 120 - len(failing)
+    assert count_statuses() == {"canceled": 120 - len(failing), "created": len(failing)}
+    assert count_invoices_by_log_rows() == {2: 120 - len(failing)}
 
 
 def test_database_trigger_that_rejects_one_row_does_not_stop_the_others(scripted, make):
@@ -199,10 +206,10 @@ def test_row_that_cannot_be_read_again_is_skipped(scripted, make, refused):
 
     shop.before_send = pay_the_last
     with refused("SELECT", key_of("000059")):
-        said = {result.external_id: result.code for result in cancel_invoices(invoices)}
-    assert said.pop("000059") == "database_error"
-    assert len(said) == 59
-    assert set(said.values()) == {"canceled"}
+        codes = {result.external_id: result.code for result in cancel_invoices(invoices)}
+    assert codes.pop("000059") == "database_error"
+    assert len(codes) == 59
+    assert set(codes.values()) == {"canceled"}
     assert shop.cancel_count == 59
     assert count_statuses() == {"canceled": 59, "paid": 1}
 

@@ -78,14 +78,14 @@ def forget(results):
     gc.collect()
 
 
-def go_on(results):
+def continue_run(results):
     with pytest.raises(RuntimeError, match="forked child"):
         list(results)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fork", FORKS)
-@pytest.mark.parametrize("act", [leave, forget, go_on], ids=["unwinds", "closes", "goes on"])
+@pytest.mark.parametrize("act", [leave, forget, continue_run], ids=["unwinds", "closes", "continues"])
 def test_forked_child_of_a_bulk_run_changes_nothing(gate, make, fork, act):
     shop, opened = gate
     results = cancel_invoices(make(40))

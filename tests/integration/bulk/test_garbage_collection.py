@@ -131,11 +131,11 @@ def test_garbage_collected_run_is_finished_in_the_background(scripted, make, in_
 
 def test_run_that_its_own_worker_thread_collects_is_finished(scripted, make, in_time, until_canceled, caplog):
     shop, invoices = scripted(concurrency=1), make(100)
-    left, collected = threading.Event(), threading.Event()
+    may_continue, collected = threading.Event(), threading.Event()
 
     def collect(external_id):
         if external_id != "000000":
-            left.wait(PATIENCE_SECONDS)
+            may_continue.wait(PATIENCE_SECONDS)
             gc.collect()
             collected.set()
 
@@ -144,7 +144,7 @@ def test_run_that_its_own_worker_thread_collects_is_finished(scripted, make, in_
         assert next(results).external_id == "000000"
         put_into_a_cycle(results)
         del results
-        left.set()
+        may_continue.set()
         assert collected.wait(PATIENCE_SECONDS)
 
     shop.before_send = collect

@@ -62,7 +62,7 @@ def as_the_provider_says(sandbox):
 
 
 def killed_and_reconciled(sandbox, at_sandbox, child_env, settings, times, seed):
-    """Kill, look, reconcile within the doubt period and after it; and again, with what is left and 100 more."""
+    """Kill the run, check the rows, reconcile within and after the doubt period. Repeat with 100 more invoices."""
     settings.INVOICE_CANCEL = {"PROVIDERS": sandbox.settings(deadline=2), "CLAIM_TTL": 30, "DOUBT_PERIOD": 60}
     sandbox.configure(latency=0.005)
     chance = random.Random(seed)  # noqa: S311 - a moment, not a secret

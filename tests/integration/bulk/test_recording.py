@@ -70,7 +70,7 @@ def test_interrupt_during_recording_loses_no_answer(shop, make, monkeypatch, whe
 
 
 @pytest.fixture
-def meanwhile(monkeypatch):
+def change_before_record(monkeypatch):
     """Return a function that lets a webhook report a status of one invoice before its group's answers are recorded."""
 
     def say(external_id, status):
@@ -87,18 +87,18 @@ def meanwhile(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_partly_written_group_is_not_written_twice(shop, make, monkeypatch, meanwhile):
-    """A payment lets the group go row by row; of those one fails: the ones before it are in the log already."""
-    meanwhile("000003", "paid")
-    rows = AnswerWriter._record_one
+def test_partly_written_group_is_not_written_twice(shop, make, monkeypatch, change_before_record):
+    """A payment makes the run record each row separately. One row fails after others were logged."""
+    change_before_record("000003", "paid")
+    record_one = AnswerWriter._record_one
     failed = []
 
-    def fail_once(self, answer, also, **options):
+    def fail_once(self, answer, on_recorded, **options):
         if len(answered) == 10 and not failed:
             failed.append(answer)
             raise ZeroDivisionError
         answered.append(answer)
-        return rows(self, answer, also, **options)
+        return record_one(self, answer, on_recorded, **options)
 
     answered = []
     monkeypatch.setattr(AnswerWriter, "_record_one", fail_once)
@@ -110,20 +110,20 @@ def test_partly_written_group_is_not_written_twice(shop, make, monkeypatch, mean
     assert count_statuses() == {"canceled": 19, "paid": 1}
 
 
-def test_payment_between_claim_and_record_wins(shop, make, meanwhile):
+def test_payment_between_claim_and_record_wins(shop, make, change_before_record):
     """One row of the group is moved by the webhook: money is never overwritten, and the others are recorded."""
-    meanwhile("000003", "paid")
-    said = {result.external_id: result for result in cancel_invoices(make(20))}
-    assert said["000003"].outcome == "refused"
-    assert said["000003"].code == "has_payment"
+    change_before_record("000003", "paid")
+    results = {result.external_id: result for result in cancel_invoices(make(20))}
+    assert results["000003"].outcome == "refused"
+    assert results["000003"].code == "has_payment"
     assert shop.cancel_count == 20
     assert count_statuses() == {"canceled": 19, "paid": 1}
     assert Invoice.objects.get(external_id="000003").paid_after_cancel_at is not None
     assert count_invoices_by_log_rows() == {2: 19, 3: 1}
 
 
-def test_webhook_that_reports_the_cancellation_first_is_not_a_failure(shop, make, meanwhile):
-    meanwhile("000003", "canceled")
+def test_webhook_that_reports_the_cancellation_first_is_not_a_failure(shop, make, change_before_record):
+    change_before_record("000003", "canceled")
     report = make(20).cancel()
     assert report.ok is True
     assert shop.cancel_count == 20

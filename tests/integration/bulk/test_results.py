@@ -112,10 +112,10 @@ def test_result_is_logged_if_the_generator_was_closed(shop, make, caplog):
 def test_bulk_run_sends_the_signals_of_single_cancellations(shop, make):
     invoices = make(3)
     shop.next_cancels("canceled", "paid", "refused")
-    told = []
+    received = []
 
     def receive(invoice, old_status, new_status, transition, **kwargs):
-        told.append((invoice.pk, old_status, new_status, transition.trigger))
+        received.append((invoice.pk, old_status, new_status, transition.trigger))
 
     invoice_status_changed.connect(receive)
     try:
@@ -123,7 +123,7 @@ def test_bulk_run_sends_the_signals_of_single_cancellations(shop, make):
     finally:
         invoice_status_changed.disconnect(receive)
     claimed = [(result.invoice_id, "created", "canceling", "api") for result in results]
-    assert sorted(told) == sorted(claimed + [(r.invoice_id, "canceling", r.status, "api") for r in results])
+    assert sorted(received) == sorted(claimed + [(r.invoice_id, "canceling", r.status, "api") for r in results])
     assert shop.cancel_count == 3
 
 

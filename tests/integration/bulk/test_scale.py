@@ -35,7 +35,7 @@ def count_kept():
 
 
 def test_memory_holds_at_most_a_page_and_a_window(scripted, make):
-    """Counted, not weighed: a result of half a kilobyte kept for each invoice would hide in the figure below."""
+    """Counts objects, because the memory measured below would not show half a kilobyte for each invoice."""
     shop, invoices = scripted(record=False), make(2000)
     before = count_kept()  # pytest keeps the log records of earlier tests, with the frames of their exceptions
     kept = [count_kept() - before for number, _ in enumerate(cancel_invoices(invoices)) if number % 500 == 499]

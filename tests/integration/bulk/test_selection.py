@@ -41,10 +41,10 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("wrong", REFUSED)
-def test_selection_that_cannot_be_iterated_is_rejected(shop, make, wrong):
-    choose, word = REFUSED[wrong]
-    with pytest.raises(TypeError, match=word):
+@pytest.mark.parametrize("case", REFUSED)
+def test_selection_that_cannot_be_iterated_is_rejected(shop, make, case):
+    choose, message = REFUSED[case]
+    with pytest.raises(TypeError, match=message):
         cancel_invoices(choose(make(10)))
     assert shop.cancel_count == 0
     assert count_invoices_by_log_rows() == {}

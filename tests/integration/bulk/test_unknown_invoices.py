@@ -24,9 +24,9 @@ DELETED = 12
 
 @pytest.fixture
 def deleted_first(scripted, make):
-    """Return a function that makes 12 invoices which their provider does not know, 10 of them asked about, and 30 more.
+    """Return a function that makes 12 invoices unknown to the provider, 10 of them already requested, and 30 others.
 
-    It returns the account, with its counts at zero.
+    It returns the provider, with its request count at zero.
     """
 
     def prepare(**fields):
@@ -45,14 +45,13 @@ def keys():
     return list(Invoice.objects.order_by("pk").values_list("pk", flat=True))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", [3, 7, 200])
+@pytest.mark.parametrize("page", [3, pytest.param(7, marks=pytest.mark.slow), 200])
 def test_invoices_deleted_at_the_provider_do_not_end_every_run(deleted_first, make, monkeypatch, page):
     monkeypatch.setattr(selections, "PAGE_SIZE", page)
     shop = deleted_first()
-    for night in (1, 2, 3):
+    for run in (1, 2, 3):
         found = Invoice.objects.cancelable().cancel().results
-        assert count_codes(found) == {"canceled": 30 if night == 1 else 5, "not_found": DELETED}
+        assert count_codes(found) == {"canceled": 30 if run == 1 else 5, "not_found": DELETED}
         assert len({each.invoice_id for each in found}) == len(found)
         make(5)
     assert shop.cancel_count == 30 + 5 + 5 + 3 * DELETED
@@ -90,10 +89,10 @@ def test_preview_run_and_stored_operation_agree_on_a_limited_selection(deleted_f
     def readers():
         return make_readers(rows) if kind == "query" else {"shop": KeyListReader(Invoice.objects.all(), keys())}
 
-    frozen = BulkOperation.objects.draft(Invoice.objects.none())
+    draft = BulkOperation.objects.draft(Invoice.objects.none())
     for part in readers()["shop"].querysets(limit):
-        frozen.snapshot(part)
-    stored = list(frozen.items.order_by("pk").values_list("invoice_id", flat=True))
+        draft.snapshot(part)
+    stored = list(draft.items.order_by("pk").values_list("invoice_id", flat=True))
     previewed = [each.invoice_id for each in preview_selection(readers(), limit=limit)]
     assert len(previewed) == (limit or 42)
     assert sorted(stored) == sorted(previewed)
@@ -102,11 +101,11 @@ def test_preview_run_and_stored_operation_agree_on_a_limited_selection(deleted_f
     assert previewed[32:] == keys()[:10][: len(previewed[32:])]
 
 
-@pytest.mark.slow
-def test_invoices_that_were_unknown_come_last_in_a_stored_operation(deleted_first):
+@pytest.mark.parametrize("limit", [15, pytest.param(4, marks=pytest.mark.slow)])
+def test_invoices_that_were_unknown_come_last_in_a_stored_operation(deleted_first, limit):
     shop = deleted_first()
     operation = operations.start(Invoice.objects.all())
-    while not advance(operation.pk, limit=4).is_finished:
+    while not advance(operation.pk, limit=limit).is_finished:
         pass
     assert shop.cancel_count == 30 + DELETED
     assert count_statuses() == {"canceled": 30, "created": DELETED}
