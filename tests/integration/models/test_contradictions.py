@@ -250,7 +250,7 @@ def test_refused_invoice_at_a_provider_without_lookup_can_be_resolved(refused, d
 
 
 def test_refused_invoice_cannot_be_resolved_as_open(refused):
-    with pytest.raises(ResolveNotPossible, match="open already") as caught:
+    with pytest.raises(ResolveNotPossible, match="already open") as caught:
         resolve(refused, "created")
     assert caught.value.code == "not_in_doubt"
     assert stored(refused).status == "created"

@@ -88,7 +88,7 @@ def test_payment_without_a_cancellation_cannot_be_marked():
 
 @pytest.mark.parametrize(
     ("actor", "note", "missing"),
-    [(None, "paid back", "pass actor"), ("", "paid back", "pass actor"), ("ada", "  ", "pass note")],
+    [(None, "paid back", "Pass actor"), ("", "paid back", "Pass actor"), ("ada", "  ", "Pass note")],
     ids=["nobody", "no name", "no note"],
 )
 def test_mark_needs_an_actor_and_a_note(late, actor, note, missing):
@@ -181,7 +181,7 @@ def test_report_without_a_new_payment_keeps_the_mark(
 def test_mark_does_not_cover_a_payment_after_the_page_was_shown(late):
     observe_elsewhere(late, "overpaid")
     before = log_changes(late)
-    with pytest.raises(ResolveNotPossible, match="has changed since you looked") as refused:
+    with pytest.raises(ResolveNotPossible, match="has changed since you opened it") as refused:
         late.mark_handled(actor="ada", note="paid back", seen="paid")
     assert refused.value.code == "changed"
     assert stored(late).paid_after_cancel_handled_at is None

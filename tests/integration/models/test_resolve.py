@@ -52,7 +52,7 @@ def test_doubt_can_be_resolved_as_open_only_after_the_doubt_period(clock, lost):
     assert caught.value.code == "doubt_period"
     assert stored(lost).status == "in_doubt"
     assert len(log_changes(lost)) == 2
-    assert "wait" in str(caught.value)
+    assert "may still carry out the lost request. Wait." in str(caught.value)
     clock.shift(1)
     resolve(lost, "created")
     row = stored(lost)

@@ -90,7 +90,7 @@ def test_amount_is_stored_exactly_or_rejected(way, amount):
     """SQLite keeps numbers as floats."""
     amount = Decimal(amount)
     if connection.vendor == "sqlite":
-        with pytest.raises(ValidationError, match="SQLite keeps 15 digits") as caught:
+        with pytest.raises(ValidationError, match="SQLite stores 15 digits") as caught:
             way(amount=amount)
         assert list(caught.value.message_dict) == ["amount"]
         assert not Invoice.objects.exists()

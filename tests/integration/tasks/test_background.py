@@ -75,7 +75,7 @@ def test_many_listed_ids_are_stored(invoices, tmp_path):
 
 def test_options_for_a_run_in_this_process_are_rejected(invoices):
     invoices(1)
-    with pytest.raises(CommandError, match="OPTIONS of the provider"):
+    with pytest.raises(CommandError, match="in the provider's OPTIONS"):
         background("--all", "--rate", "5")
     assert BulkOperation.objects.count() == 0
 
