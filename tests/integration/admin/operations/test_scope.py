@@ -506,7 +506,7 @@ def test_dashboard_counts_no_operation_of_hidden_invoices(scripted_provider, cli
     made = started()
     BulkOperation.objects.update(started_at=utc_now() - timedelta(hours=1))
     changelist = reverse(f"{site}:invoice_cancel_invoice_changelist")
-    assert "interrupted" not in page_text(client.get(changelist))
+    assert "operation interrupted" not in page_text(client.get(changelist))
     listed = reverse(f"{site}:invoice_cancel_bulkoperation_changelist") + "?attention=interrupted"
     assert list(client.get(listed).context["cl"].result_list) == []
     Invoice.objects.filter(pk=hidden[0].pk).update(reference="")
