@@ -90,7 +90,7 @@ def test_such_a_date_is_refused_when_the_page_is_saved(zone, dated, client_with)
     data = {"reference": "new", "amount": "", "currency": "", "issued_at_0": "2026-01-02", "issued_at_1": "03:04:05"}
     refused = client.post(invoice_url(dated), {**data, "expires_at_0": "9999-12-31", "expires_at_1": "23:59:59"})
     assert refused.status_code == 200
-    assert "leave it empty if there is none" in element_texts(refused, "errorlist")[0]
+    assert "If there is no time, leave it empty." in element_texts(refused, "errorlist")[0]
     assert client.post(invoice_url(dated), {**data, "expires_at_0": "", "expires_at_1": ""}).status_code == 302
     assert stored(dated).reference == "new"
     assert stored(dated).expires_at is None

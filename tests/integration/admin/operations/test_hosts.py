@@ -154,7 +154,7 @@ def test_a_host_keeps_its_own_actions(operator_client, invoices):
 def test_a_site_without_the_pages_says_what_to_register(scripted_provider, operator_client, invoices):
     (invoice,) = invoices(1)
     data = {"action": "cancel_selected_invoices", "_selected_action": [invoice.pk]}
-    with pytest.raises(ImproperlyConfigured, match="register BulkOperation with BulkOperationAdmin"):
+    with pytest.raises(ImproperlyConfigured, match="Register BulkOperation with BulkOperationAdmin"):
         operator_client.post(reverse("bare_admin:invoice_cancel_invoice_changelist"), data)
     assert BulkOperation.objects.count() == 0
     assert scripted_provider.cancel_count == 0
