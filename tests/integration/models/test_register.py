@@ -101,6 +101,12 @@ def test_unacceptable_value_is_rejected(fields, field, words, many):
     assert not Invoice.objects.exists()
 
 
+@pytest.mark.parametrize("status", ["canceling", "in_doubt"])
+def test_form_rejects_a_new_invoice_with_an_internal_status(status):
+    with pytest.raises(ValidationError, match="cannot be in doubt or being canceled"):
+        Invoice(provider="cryptocloud", external_id="89UX09KA", status=status).full_clean()
+
+
 @pytest.mark.parametrize("amount", ["0", 12, Decimal("0.000000000000000001"), "9999999.99999999"])
 def test_amount_is_stored_to_the_last_digit(amount):
     register(amount=amount)
