@@ -65,7 +65,7 @@ def test_generator_that_was_not_started_sends_nothing(shop, make):
 
 
 def test_abandoned_generator_ends_like_a_closed_one(shop, make):
-    next(cancel_invoices(make(500)))  # there is no other reference to it
+    next(cancel_invoices(make(300)))  # there is no other reference to it
     assert 1 <= shop.cancel_count < 200
     assert_only_sent_requests_are_recorded(shop, 300)
 
@@ -75,7 +75,7 @@ def test_exception_in_on_result_is_raised_after_all_answers_are_recorded(shop, m
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        make(500).cancel(on_result=fail)
+        make(300).cancel(on_result=fail)
     assert 1 <= shop.cancel_count < 200
     assert_only_sent_requests_are_recorded(shop, 300)
 
@@ -108,7 +108,7 @@ def stopped(monkeypatch):
 
 def test_stop_waits_for_requests_in_flight_and_releases_other_claims(scripted, make, stopped):
     shop = scripted(concurrency=3)
-    results = list(cancel_invoices(make(500), stop=stopped(shop, 3)))
+    results = list(cancel_invoices(make(300), stop=stopped(shop, 3)))
     assert count_codes(results) == {"canceled": 3}
     assert shop.cancel_count == 3
     assert_only_sent_requests_are_recorded(shop, 300)
@@ -212,7 +212,7 @@ def failing_database(monkeypatch):
 @pytest.mark.django_db(transaction=True)
 def test_lost_database_leaves_abandoned_claims_that_reconcile_settles(scripted, make, failing_database):
     shop = scripted(concurrency=2, deadline=30)
-    invoices = make(500)
+    invoices = make(300)
     shop.before_send = lambda external_id: failing_database.set() if shop.cancel_count == 70 else None
     with pytest.raises(OperationalError):
         list(cancel_invoices(invoices))
@@ -262,7 +262,7 @@ def test_lost_connection_is_opened_again(shop, make, failing_database):
 def test_killed_database_backend_loses_nothing(scripted, make):
     """The administrator ends our connection; what was sent is recorded over a new one."""
     shop = scripted(concurrency=1)
-    invoices = make(500)
+    invoices = make(300)
 
     def kill(external_id):
         if shop.cancel_count == 100:
