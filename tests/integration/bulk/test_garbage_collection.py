@@ -126,7 +126,7 @@ def test_garbage_collected_run_is_finished_in_the_background(scripted, make, in_
     assert sorted(shop.cancels) == ["000000", "000001", "000002"]
     assert count_statuses() == {"canceled": 3, "created": 97}
     assert invoices_with_broken_log() == []
-    assert "A bulk run was abandoned" in caplog.text
+    assert "A bulk run was not closed" in caplog.text
 
 
 def test_run_that_its_own_worker_thread_collects_is_finished(scripted, make, in_time, until_canceled, caplog):
@@ -153,7 +153,7 @@ def test_run_that_its_own_worker_thread_collects_is_finished(scripted, make, in_
     assert shop.cancels == ["000000", "000001"]
     assert count_statuses() == {"canceled": 2, "created": 98}
     assert invoices_with_broken_log() == []
-    assert "A bulk run was abandoned" in caplog.text
+    assert "A bulk run was not closed" in caplog.text
 
 
 def test_garbage_collected_reconciliation_records_the_lookup_in_flight(scripted, make, in_time, until_canceled, caplog):
@@ -183,4 +183,4 @@ def test_garbage_collected_reconciliation_records_the_lookup_in_flight(scripted,
     assert shop.lookups == [("000000",), ("000001",)]
     assert count_statuses() == {"canceled": 2, "in_doubt": 1}
     assert count_log_rows("observed") == 2
-    assert "A bulk run was abandoned" in caplog.text
+    assert "A bulk run was not closed" in caplog.text
