@@ -376,8 +376,8 @@ def test_pause_that_began_in_a_run_is_not_reported_by_the_next(scripted, manage,
 @pytest.mark.django_db(transaction=True)
 def test_cron_process_prints_nothing_about_a_reported_pause(child_env):
     """The exit code is kept: only the mail is not sent again."""
-    make_invoice("requested", provider="cryptocwith_output", age=timedelta(minutes=2))
-    Invoice.objects.all()._writer.pause("cryptocwith_output", "bad_credentials", HOUR)
+    make_invoice("requested", provider="cryptocloud", age=timedelta(minutes=2))
+    Invoice.objects.all()._writer.pause("cryptocloud", "bad_credentials", HOUR)
     command = [sys.executable, "-m", "django", "reconcile_invoices", "-v", "0", "--skip-checks"]
     ended = [subprocess.run(command, env=child_env(), capture_output=True, timeout=60) for _ in range(3)]
     assert [each.returncode for each in ended] == [4, 4, 4]
