@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.test import RequestFactory
 
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.signals import invoice_paid_after_cancel, invoice_status_changed
@@ -48,6 +49,8 @@ def reader(transactional_db: None, sandbox: ProviderSandbox) -> Callable[..., di
     def make(status: str = "created") -> dict[str, Any]:
         invoice = make_invoice(status, provider="cryptocloud", external_id=EXTERNAL_ID, reference="order-17")
         user = get_user_model().objects.create_user("reader")
+        request: Any = RequestFactory().post("/")
+        request.user = user
         order = SimpleNamespace(number="order-17", cryptocloud_uuid=EXTERNAL_ID, save=lambda: None)
         warnings: list[str] = []
         mails: list[tuple[str, str]] = []
@@ -64,7 +67,7 @@ def reader(transactional_db: None, sandbox: ProviderSandbox) -> Callable[..., di
             "order": order,
             "postback": {"invoice_id": EXTERNAL_ID.removeprefix("INV-"), "status": "success"},
             "redirect": lambda target: target,
-            "request": SimpleNamespace(user=user),
+            "request": request,
             "transaction": transaction,
             "warnings": warnings,
         }

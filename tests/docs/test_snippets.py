@@ -9,6 +9,7 @@ from django.db import transaction
 
 from django_invoice_cancel import registry
 from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.testing import make_invoice
 
 from .conftest import EXTERNAL_ID
 from .pages import block_with, python_blocks
@@ -133,6 +134,19 @@ def test_receivers_keep_a_canceled_order_canceled_after_a_payment(reader, sandbo
 
     assert namespace["Order"].order["state"] == "canceled"
     assert [subject for subject, _ in namespace["mails"]] == ["Order order-17 was paid after it was canceled"]
+    assert sandbox.count("cancel") == 1
+
+
+@pytest.mark.parametrize("page", [README, ORDERS])
+@pytest.mark.parametrize("status", ["created", "in_doubt"])
+def test_receivers_keep_an_order_with_another_open_invoice_open(reader, sandbox, page, status):
+    namespace = block_with(page, "def follow_invoice").run(reader())
+    make_invoice(status, provider="firekassa", external_id="511727000", reference="order-17")
+
+    namespace["invoice"].cancel()
+
+    assert namespace["invoice"].status == "canceled"
+    assert namespace["Order"].order["state"] == "open"
     assert sandbox.count("cancel") == 1
 
 

@@ -133,7 +133,7 @@ def test_invoice_is_made_for_a_paused_provider():
 @pytest.mark.parametrize(
     ("status", "fields", "told"),
     [
-        ("cancelled", {}, "knows no 'cancelled'"),
+        ("cancelled", {}, "'cancelled' is not a status for make_invoice"),
         ("created", {"external_id": "17"}, "firekassa 17 already"),
     ],
     ids=["unknown-status", "known-invoice"],

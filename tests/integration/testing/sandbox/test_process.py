@@ -112,7 +112,7 @@ def test_providers_can_be_refused_and_controlled_on_their_own_port(process):
         ("POST", "control", b'{"script": [{"id": "*", "steps": ["lost"]}]}', 400, "'lost' is not a behaviour"),
         ("POST", "control", b"[]", 400, "AttributeError"),
         ("POST", "control", b"{", 400, "JSONDecodeError"),
-        ("GET", "truth?id=a%20b", b"", 400, "is not an id"),
+        ("GET", "truth?id=a%20b", b"", 400, "'a b' is not a valid invoice id"),
     ],
 )
 def test_wrong_control_request_is_explained(process, method, name, body, status, error):
