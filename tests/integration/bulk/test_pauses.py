@@ -1,6 +1,7 @@
 """P9: a failing provider is paused. The requests that still reach it are counted, and the other rows do not change."""
 
 import threading
+from queue import SimpleQueue
 
 import pytest
 
@@ -45,6 +46,19 @@ def test_rejected_credentials_pause_the_provider_at_once(scripted, make):
     assert all(result.retry_after > 290 for result in results if result.code == "provider_paused")
     assert count_log_rows("given_back") <= 66
     assert count_answers() == {"canceled": 49, "bad_credentials": shop.cancel_count - 49}
+
+
+def test_answer_to_a_request_from_before_a_pause_does_not_end_it(scripted):
+    pool = workers.ProviderWorkerPool(scripted(), SimpleQueue())
+    before = pool.pause_generation
+    pool.update_from_reply(before, "bad_credentials", is_inconclusive=True, retry_after=None)
+    pool.update_from_reply(before, "canceled", is_inconclusive=False, retry_after=None)
+    assert pool.pause_code == "bad_credentials"
+    assert pool.is_probing
+    assert pool.paused_seconds > 290
+    pool.update_from_reply(pool.pause_generation, "canceled", is_inconclusive=False, retry_after=None)
+    assert pool.pause_code == ""
+    assert not pool.is_probing
 
 
 def test_other_provider_continues_during_a_pause(scripted, make):
