@@ -46,6 +46,30 @@ def locked():
     connection.close()
 
 
+def writes_refused(invoice):
+    """Let the database refuse each UPDATE of this invoice, as after a lock time-out."""
+
+    def fail(execute, sql, params, many, context):
+        if sql.startswith("UPDATE") and "_invoice" in sql and "item" not in sql and str(invoice.pk) in map(str, params):
+            raise OperationalError("canceling statement due to lock timeout")
+        return execute(sql, params, many, context)
+
+    return connection.execute_wrapper(fail)
+
+
+def test_cancellation_skips_a_row_that_cannot_be_claimed(scripted_provider, invoices, started):
+    rows = invoices(5)
+    operation = started()
+    with writes_refused(rows[2]):
+        assert advance_slice(operation.pk).has_more
+    assert [name for name, outcome in item_outcomes(operation).items() if not outcome] == ["103"]
+    assert scripted_provider.cancel_count == 4
+    assert advance_slice(operation.pk).is_finished
+    assert set(item_outcomes(operation).values()) == {"canceled canceled"}
+    assert scripted_provider.cancel_count == 5
+    assert set(log_codes_by_id().values()) == {"claim canceled"}
+
+
 @pytest.mark.parametrize("table", ["invoice", "item"])
 def test_operation_skips_a_locked_row_and_processes_it_later(scripted_provider, invoices, started, locked, table):
     rows = invoices(60)
@@ -104,14 +128,7 @@ def test_check_and_resolve_skip_a_row_that_cannot_be_written(scripted_provider, 
     for invoice in rows:
         set_columns(invoice, status="in_doubt", next_check_at=invoice.created_at)
     operation = started(kind, **decision)
-    key = rows[2].pk
-
-    def fail(execute, sql, params, many, context):
-        if sql.startswith("UPDATE") and "_invoice" in sql and "item" not in sql and str(key) in map(str, params):
-            raise OperationalError("canceling statement due to lock timeout")
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(fail):
+    with writes_refused(rows[2]):
         assert advance_slice(operation.pk).has_more
     assert [name for name, outcome in item_outcomes(operation).items() if not outcome] == ["103"]
     assert advance_slice(operation.pk).is_finished
