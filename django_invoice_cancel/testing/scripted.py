@@ -246,9 +246,9 @@ class ScriptedProvider(Provider):
         if answer is None:
             answer = by_truth(self.truth.get(external_id))
         reply = cancel_reply(answer)
-        held = status_after(answer, reply)
-        if held is not None and self._is_recording:
-            self.truth[external_id] = held
+        status = status_after(answer, reply)
+        if status is not None and self._is_recording:
+            self.truth[external_id] = status
         return reply
 
     def lookup(self, external_ids: Sequence[str]) -> Mapping[str, LookupReply]:

@@ -234,10 +234,10 @@ class Attempt:
         left = self.deadline.left()
         if left <= 0:
             raise DeadlineOver
-        is_leased_elsewhere = self._lease is None or self._lease(left)
+        is_lease_valid = self._lease is None or self._lease(left)
         if self.is_inherited:
             raise OtherProcess
-        return is_leased_elsewhere
+        return is_lease_valid
 
 
 def current() -> Attempt | None:
