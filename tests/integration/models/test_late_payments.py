@@ -26,7 +26,7 @@ def _by_late_record(invoice, status):
     record_answer(opened, invoice, *_reply(status))
 
 
-def _by_strangers_late_record(invoice, status):
+def _by_late_record_of_another_attempt(invoice, status):
     """Likewise, and by then another claim's attempt stands on the row."""
     before = stored(invoice).status
     set_columns_and_refresh(invoice, status="created", attempt=None)
@@ -45,7 +45,7 @@ def _reply(status):
 
 
 OBSERVERS = {"observe": observe_elsewhere, "lookup": record_lookup}
-RECORDERS = {"late record": _by_late_record, "stranger's late record": _by_strangers_late_record}
+RECORDERS = {"late record": _by_late_record, "late record of another attempt": _by_late_record_of_another_attempt}
 ANY_STATUS = OBSERVERS | RECORDERS
 FROM_OWN_STATUS = {"record": _by_record, "resolve": _by_resolve}
 

@@ -70,7 +70,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_cancel_asks_once_and_says_what_came_of_it(shop, operator, answer):
+def test_cancel_sends_one_request_and_shows_the_result(shop, operator, answer):
     reply, status, code, (level, text) = ANSWERS[answer]
     shop.next_cancels(reply)
     invoice = make_invoice()
@@ -84,7 +84,7 @@ def test_cancel_asks_once_and_says_what_came_of_it(shop, operator, answer):
     assert shop.cancels == [invoice.external_id]
 
 
-def test_a_second_click_finds_it_canceled_and_asks_nobody(shop, operator):
+def test_second_click_sends_no_request(shop, operator):
     invoice = make_invoice("canceled")
     response = operator.post(invoice_url(invoice, "cancel"), {"reason": ""})
     assert shown_messages(response) == [("success", f"{invoice}: It was already canceled.")]
@@ -101,7 +101,7 @@ def test_a_second_click_finds_it_canceled_and_asks_nobody(shop, operator):
         ("expired", "It is already closed: it expired, or its payment failed."),
     ],
 )
-def test_what_cannot_be_canceled_is_said_without_a_button(shop, operator, story, why):
+def test_ineligible_invoice_has_an_explanation_instead_of_a_button(shop, operator, story, why):
     invoice = make_invoice(story)
     response = operator.get(invoice_url(invoice, "cancel"))
     assert element_texts(response, "title")[0].startswith("Cannot cancel this invoice")
@@ -113,7 +113,7 @@ def test_what_cannot_be_canceled_is_said_without_a_button(shop, operator, story,
 
 
 @pytest.mark.parametrize(("required", "status"), [(True, "created"), (False, "canceled")])
-def test_a_reason_is_required_where_the_settings_say_so(configure, operator, required, status):
+def test_reason_is_required_by_the_setting(configure, operator, required, status):
     shop = configure(REQUIRE_REASON=required)
     invoice = make_invoice()
     response = operator.post(invoice_url(invoice, "cancel"), {"reason": "  "})
@@ -124,7 +124,7 @@ def test_a_reason_is_required_where_the_settings_say_so(configure, operator, req
     assert shop.cancel_count == (not required)
 
 
-def test_an_answer_that_cannot_be_written_down_is_an_error(shop, operator, monkeypatch):
+def test_answer_that_cannot_be_recorded_is_shown_as_an_error(shop, operator, monkeypatch):
     def fail(*args, **kwargs):
         raise OperationalError("the disk is full")
 
@@ -172,7 +172,7 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("case", CHECKS)
-def test_check_looks_the_invoice_up_once(shop, operator, case):
+def test_check_sends_one_lookup(shop, operator, case):
     story, truth, status, codes, (level, text) = CHECKS[case]
     invoice = make_invoice(story)
     shop.set_status(invoice.external_id, truth)
@@ -186,7 +186,7 @@ def test_check_looks_the_invoice_up_once(shop, operator, case):
     assert shop.lookups == [(invoice.external_id,)]
 
 
-def test_a_lookup_that_is_not_answered_changes_nothing(shop, operator):
+def test_unanswered_lookup_changes_nothing(shop, operator):
     shop.all_lookups(TimeoutError)
     invoice = make_invoice("in_doubt")
     [(level, _text)] = shown_messages(operator.post(invoice_url(invoice, "check")))
@@ -197,7 +197,7 @@ def test_a_lookup_that_is_not_answered_changes_nothing(shop, operator):
     assert shop.lookup_count == 1
 
 
-def test_a_repeat_is_asked_for_first(configure, operator):
+def test_repeated_request_needs_a_confirmation(configure, operator):
     """Without a lookup, checking is a repeat of the cancel: one click alone sends nothing."""
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     invoice = make_invoice("in_doubt", age=timedelta(hours=1))
@@ -237,7 +237,7 @@ TOO_EARLY = "may still carry out the lost request. Wait. The cancel request can 
     ],
     ids=["too early", "a repeat may harm"],
 )
-def test_where_a_repeat_is_not_possible_the_page_says_why(configure, operator, options, age, why):
+def test_impossible_repeat_is_explained(configure, operator, options, age, why):
     shop = configure(supports_lookup=False, **options)
     invoice = make_invoice("in_doubt", age=age)
     response = operator.get(invoice_url(invoice))
@@ -249,7 +249,7 @@ def test_where_a_repeat_is_not_possible_the_page_says_why(configure, operator, o
     assert shop.cancel_count == 0
 
 
-def test_a_withdrawn_request_is_not_repeated_to_find_out(configure, operator):
+def test_withdrawn_request_is_not_repeated(configure, operator):
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     shop.next_cancels("in_doubt")
     invoice = make_invoice("requested")
@@ -265,7 +265,7 @@ def test_a_withdrawn_request_is_not_repeated_to_find_out(configure, operator):
     assert shop.cancel_count == 1
 
 
-def test_after_three_repeats_a_person_decides(configure, operator):
+def test_after_three_repeats_only_resolve_is_offered(configure, operator):
     shop = configure(supports_lookup=False, is_repeat_harmless=True)
     shop.all_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer"))
     invoice = make_invoice("in_doubt", age=timedelta(hours=1))
@@ -293,7 +293,7 @@ def _long_ago(invoice):
 # -- resolve --------------------------------------------------------------------------------------------------
 
 
-def test_resolve_writes_a_persons_decision(shop, operator):
+def test_resolve_records_the_decision(shop, operator):
     invoice = make_invoice("in_doubt")
     response = operator.post(
         invoice_url(invoice, "resolve"), {"decision": "canceled", "reason": "seen there", "attempt": invoice.attempt}
@@ -307,7 +307,7 @@ def test_resolve_writes_a_persons_decision(shop, operator):
     assert shop.lookup_count == 0
 
 
-def test_a_decision_about_another_attempt_is_not_taken(shop, operator):
+def test_decision_about_another_attempt_is_rejected(shop, operator):
     """While the form was open, somebody checked and repeated: the person saw another doubt."""
     invoice = make_invoice("in_doubt")
     form = operator.get(invoice_url(invoice, "resolve")).context["form"]
@@ -325,7 +325,7 @@ def test_a_decision_about_another_attempt_is_not_taken(shop, operator):
     assert shop.lookup_count == 0
 
 
-def test_what_is_not_in_doubt_any_more_is_not_decided(shop, operator):
+def test_invoice_that_is_no_longer_in_doubt_is_not_resolved(shop, operator):
     invoice = make_invoice("in_doubt")
     data = {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt}
     invoice.observe_status("paid")
@@ -345,7 +345,7 @@ def test_what_is_not_in_doubt_any_more_is_not_decided(shop, operator):
 @pytest.mark.parametrize(
     ("age", "offers"), [(timedelta(), False), (timedelta(hours=1), True)], ids=["at once", "after the doubt period"]
 )
-def test_still_open_can_be_decided_after_the_doubt_period(shop, operator, age, offers):
+def test_invoice_can_be_resolved_as_open_after_the_doubt_period(shop, operator, age, offers):
     invoice = make_invoice("in_doubt", age=age)
     response = operator.get(invoice_url(invoice, "resolve"))
     choices = dict(response.context["form"]["decision"].field.choices)
@@ -361,7 +361,7 @@ def test_still_open_can_be_decided_after_the_doubt_period(shop, operator, age, o
     [{"reason": " "}, {"decision": ""}, {"decision": "canceling"}, {"attempt": "x"}],
     ids=["no reason", "no decision", "no decision of a person's", "no attempt"],
 )
-def test_a_decision_that_lacks_something_is_asked_for_again(shop, operator, wrong):
+def test_incomplete_decision_is_rejected(shop, operator, wrong):
     invoice = make_invoice("in_doubt")
     data = {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt}
     response = operator.post(invoice_url(invoice, "resolve"), data | wrong)
@@ -371,7 +371,7 @@ def test_a_decision_that_lacks_something_is_asked_for_again(shop, operator, wron
     assert entries(invoice) == []
 
 
-def test_what_was_left_behind_can_be_resolved(shop, operator):
+def test_abandoned_claim_can_be_resolved(shop, operator):
     invoice = make_invoice("abandoned")
     operator.post(
         invoice_url(invoice, "resolve"), {"decision": "canceled", "reason": "seen", "attempt": invoice.attempt}
@@ -386,14 +386,14 @@ def test_what_was_left_behind_can_be_resolved(shop, operator):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_that_asks_says_where_one_is(shop, operator, name):
+def test_confirmation_page_has_breadcrumbs(shop, operator, name):
     invoice = make_invoice("in_doubt")
     [trail] = element_texts(operator.get(invoice_url(invoice, name)), "breadcrumbs")
     assert f" {invoice} " in trail
 
 
 @pytest.mark.parametrize(("is_requested", "hints"), [(True, 1), (False, 0)])
-def test_the_resolve_form_says_that_a_requested_cancellation_is_sent_again(shop, operator, is_requested, hints):
+def test_resolve_form_warns_that_a_requested_cancellation_is_sent_again(shop, operator, is_requested, hints):
     shop.next_cancels("in_doubt")
     invoice = make_invoice("requested" if is_requested else "created")
     cancel_requested(invoice) if is_requested else cancel_invoice(invoice)
@@ -417,7 +417,7 @@ def test_withdraw_clears_the_request(shop, operator):
     assert "The request to cancel it was withdrawn." in element_texts(operator.get(invoice_url(invoice)), "ic-event")[0]
 
 
-def test_withdraw_in_doubt_says_that_the_cancel_request_may_still_succeed(shop, operator):
+def test_withdrawal_in_doubt_warns_that_the_request_may_still_succeed(shop, operator):
     shop.next_cancels("in_doubt")
     invoice = make_invoice("requested")
     cancel_requested(invoice)
@@ -430,7 +430,7 @@ def test_withdraw_in_doubt_says_that_the_cancel_request_may_still_succeed(shop, 
     assert shop.cancel_count == 1
 
 
-def test_a_second_click_on_withdraw_finds_nothing_to_withdraw(shop, operator):
+def test_second_withdrawal_changes_nothing(shop, operator):
     invoice = make_invoice("requested")
     operator.post(invoice_url(invoice, "withdraw"), {"reason": ""})
     assert element_texts(operator.get(invoice_url(invoice, "withdraw")), "title")[0].startswith(
@@ -448,14 +448,14 @@ def test_a_second_click_on_withdraw_finds_nothing_to_withdraw(shop, operator):
 
 
 @pytest.mark.parametrize("name", ["change", "handled"])
-def test_late_money_has_one_colour(shop, operator, name):
+def test_late_payment_has_the_same_color_on_all_pages(shop, operator, name):
     invoice = make_invoice("paid_after_cancel")
     assert len(element_texts(operator.get(invoice_url(invoice, name)), "ic-late")) == 1
     invoice.mark_handled(actor="ada", note="paid back")
     assert element_texts(operator.get(invoice_url(invoice, name)), "ic-late") == []
 
 
-def test_late_money_is_handled_once(shop, operator):
+def test_late_payment_is_handled_once(shop, operator):
     invoice = make_invoice("paid_after_cancel")
     first = operator.post(invoice_url(invoice, "handled"), {"note": "paid back"})
     second = operator.post(invoice_url(invoice, "handled"), {"note": "me too"})
@@ -468,7 +468,7 @@ def test_late_money_is_handled_once(shop, operator):
     assert element_texts(response, "ic-state")[0].endswith(f"by {operator.user.username}.")
 
 
-def test_more_money_than_was_handled_is_to_be_handled_again(shop, operator):
+def test_further_payment_must_be_handled_again(shop, operator):
     invoice = make_invoice("paid_after_cancel")
     operator.post(invoice_url(invoice, "handled"), {"note": "paid back"})
     stored(invoice).observe_status("overpaid")
@@ -486,7 +486,7 @@ def test_more_money_than_was_handled_is_to_be_handled_again(shop, operator):
     ]
 
 
-def test_money_that_came_while_the_page_was_open_is_not_handled_unseen(shop, operator):
+def test_payment_after_the_page_was_shown_is_not_marked_as_handled(shop, operator):
     invoice = make_invoice("paid_after_cancel")
     shown = operator.get(invoice_url(invoice, "handled")).content.decode()
     [seen] = re.findall(r'<input type="hidden" name="seen" value="(\w+)"', shown)
@@ -503,7 +503,7 @@ def test_money_that_came_while_the_page_was_open_is_not_handled_unseen(shop, ope
     assert shop.lookup_count == 0
 
 
-def test_a_note_is_required(shop, operator):
+def test_note_is_required(shop, operator):
     invoice = make_invoice("paid_after_cancel")
     assert element_texts(operator.post(invoice_url(invoice, "handled"), {"note": ""}), "errorlist") == [
         "This field is required."
@@ -511,7 +511,7 @@ def test_a_note_is_required(shop, operator):
     assert stored(invoice).paid_after_cancel_handled_at is None
 
 
-def test_money_that_is_not_late_is_not_handled(shop, operator):
+def test_payment_that_is_not_late_cannot_be_handled(shop, operator):
     invoice = make_invoice("paid")
     assert element_texts(operator.get(invoice_url(invoice, "handled")), "title")[0].startswith(
         "No late payment to handle"
@@ -529,7 +529,7 @@ def test_money_that_is_not_late_is_not_handled(shop, operator):
     ("name", "story", "status"),
     [("cancel", "created", "canceled"), ("check", "in_doubt", "canceled"), ("resolve", "in_doubt", "expired")],
 )
-def test_atomic_requests_does_not_stand_in_the_way(shop, operator, settings, name, story, status):
+def test_pages_work_with_atomic_requests(shop, operator, settings, name, story, status):
     invoice = make_invoice(story)
     shop.set_status(invoice.external_id, "created" if name == "cancel" else "canceled")
     data = {"decision": "expired", "reason": "seen", "attempt": invoice.attempt or ""}
@@ -543,7 +543,7 @@ def test_atomic_requests_does_not_stand_in_the_way(shop, operator, settings, nam
     assert shop.cancel_count + shop.lookup_count == (name != "resolve")
 
 
-def test_a_pause_is_obeyed_and_said(shop, operator):
+def test_pause_prevents_the_request_and_is_shown(shop, operator):
     ProviderState.objects.create(alias="shop", paused_until=utc_now() + timedelta(minutes=5))
     invoice = make_invoice()
     [(level, text)] = shown_messages(operator.post(invoice_url(invoice, "cancel"), {"reason": ""}))
@@ -554,7 +554,7 @@ def test_a_pause_is_obeyed_and_said(shop, operator):
     assert shop.cancel_count == 0
 
 
-def test_an_invoice_that_does_not_exist_is_not_found(shop, operator):
+def test_invoice_that_does_not_exist_is_not_found(shop, operator):
     invoice = make_invoice()
     invoice.pk += 1
     assert {operator.get(invoice_url(invoice, name)).status_code for name in PAGES} == {404}

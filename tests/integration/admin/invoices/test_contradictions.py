@@ -36,7 +36,7 @@ def offered(response):
     ]
 
 
-def test_the_strip_counts_contradictions_and_leads_to_them(shop, operator, contradicted):
+def test_dashboard_counts_contradictions_and_links_to_them(shop, operator, contradicted):
     first = contradicted()
     make_invoice("canceled")
     response = operator.get(changelist_url())
@@ -48,7 +48,7 @@ def test_the_strip_counts_contradictions_and_leads_to_them(shop, operator, contr
 
 
 @pytest.mark.parametrize("status", CLOSED)
-def test_the_page_says_what_contradicts_and_offers_to_resolve(shop, operator, contradicted, status):
+def test_page_explains_the_contradiction_and_offers_resolve(shop, operator, contradicted, status):
     invoice = contradicted(status)
     response = operator.get(invoice_url(invoice))
     (sentence,) = element_texts(response, "ic-state")
@@ -59,7 +59,7 @@ def test_the_page_says_what_contradicts_and_offers_to_resolve(shop, operator, co
 
 @pytest.mark.parametrize("decision", ["canceled", "created", "expired", "failed", "partially_paid", "paid", "overpaid"])
 @pytest.mark.parametrize("status", CLOSED)
-def test_a_person_decides_for_any_status_and_for_the_same_one(shop, operator, contradicted, status, decision):
+def test_contradiction_can_be_resolved_to_any_status(shop, operator, contradicted, status, decision):
     invoice = contradicted(status)
     form = operator.get(invoice_url(invoice, "resolve")).context["form"]
     assert decision in dict(form.fields["decision"].choices)
@@ -75,11 +75,11 @@ def test_a_person_decides_for_any_status_and_for_the_same_one(shop, operator, co
     assert shop.lookup_count == 1
 
 
-def test_a_user_who_may_not_resolve_is_offered_nothing(shop, client_with, contradicted):
+def test_user_without_permission_is_not_offered_resolve(shop, client_with, contradicted):
     assert offered(client_with("view", "cancel").get(invoice_url(contradicted()))) == []
 
 
-def test_nothing_is_resolved_where_nothing_contradicts(shop, operator):
+def test_invoice_without_a_contradiction_cannot_be_resolved(shop, operator):
     invoice = make_invoice("canceled")
     assert offered(operator.get(invoice_url(invoice))) == []
     response = operator.get(invoice_url(invoice, "resolve"))
@@ -88,7 +88,7 @@ def test_nothing_is_resolved_where_nothing_contradicts(shop, operator):
     ]
 
 
-def test_a_check_of_many_leads_to_resolving_those_that_the_provider_contradicts(shop, operator):
+def test_report_of_a_check_offers_resolve_for_contradictions(shop, operator):
     invoices = [make_invoice("canceled", age=timedelta(hours=2)) for _ in range(2)]
     shop.all_lookups("created")
     data = {"action": "check_selected_invoices", "_selected_action": [invoice.pk for invoice in invoices]}
@@ -108,7 +108,7 @@ def test_a_check_of_many_leads_to_resolving_those_that_the_provider_contradicts(
 # -- refused where nothing can be looked up (rule 10) ---------------------------------------------------------
 
 
-def test_a_refused_invoice_at_a_provider_without_lookup_is_decided_by_a_person(configure, operator):
+def test_refused_invoice_at_a_provider_without_lookup_can_be_resolved(configure, operator):
     shop = configure(supports_lookup=False)
     invoice = make_invoice("refused")
     assert offered(operator.get(invoice_url(invoice))) == ["cancel", "resolve"]
@@ -122,7 +122,7 @@ def test_a_refused_invoice_at_a_provider_without_lookup_is_decided_by_a_person(c
 
 
 @pytest.mark.parametrize(("supports_lookup", "count"), [(True, 0), (False, 1)])
-def test_the_page_that_confirms_resolving_counts_what_can_be_resolved(configure, operator, supports_lookup, count):
+def test_confirmation_of_resolve_counts_resolvable_invoices(configure, operator, supports_lookup, count):
     configure(supports_lookup=supports_lookup)
     rows = [make_invoice("refused"), make_invoice("created"), make_invoice("canceled")]
     data = {"action": "resolve_selected_invoices", "_selected_action": [invoice.pk for invoice in rows]}

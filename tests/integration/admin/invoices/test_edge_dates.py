@@ -61,7 +61,7 @@ def invoice_dated(date):
 
 
 @pytest.mark.parametrize("site", ["admin", "host"])
-def test_every_page_shows_such_a_date_without_converting_it(zone, shop, client_with, site):
+def test_every_page_shows_an_edge_date_without_converting_it(zone, shop, client_with, site):
     dated = {name: invoice_dated(date) for name, date in TIMES.items()}
     viewer, editor = client_with("view"), client_with("view", "change", "cancel", "resolve")
     for client in (viewer, editor):
@@ -82,7 +82,7 @@ def dated(request, shop):
     return invoice_dated(request.param)
 
 
-def test_such_a_date_is_refused_when_the_page_is_saved(zone, dated, client_with):
+def test_edge_date_is_rejected_when_the_form_is_saved(zone, dated, client_with):
     client = client_with("view", "change")
     form = client.get(invoice_url(dated)).context["adminform"].form
     values = [form["issued_at"].value(), form["expires_at"].value()]

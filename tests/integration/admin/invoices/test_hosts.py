@@ -52,7 +52,7 @@ def test_each_template_can_be_replaced_by_its_name(shop, operator, host_template
     assert "the host's own" in response.content.decode()
 
 
-def test_a_block_of_a_template_can_be_replaced(shop, operator, host_template):
+def test_block_of_a_template_can_be_replaced(shop, operator, host_template):
     host_template(
         "host/resolve.html",
         "{% extends 'admin/invoice_cancel/invoice/resolve.html' %}{% block yes %}So be it{% endblock %}",
@@ -62,7 +62,7 @@ def test_a_block_of_a_template_can_be_replaced(shop, operator, host_template):
     assert 'value="Resolve"' in operator.get(invoice_url(invoice, "resolve")).content.decode()
 
 
-def test_a_site_of_the_hosts_own_leads_to_itself(shop, operator):
+def test_pages_of_a_custom_site_link_to_that_site(shop, operator):
     """No page of the back office leads to the other site, and a click comes back to where it was made."""
     doubt, late = make_invoice("in_doubt"), make_invoice("paid_after_cancel")
     shown = [
@@ -78,7 +78,7 @@ def test_a_site_of_the_hosts_own_leads_to_itself(shop, operator):
     assert stored(late).paid_after_cancel_handled_at is not None
 
 
-def test_a_subclass_keeps_what_it_does_not_change(shop, client_with):
+def test_subclass_keeps_inherited_options(shop, client_with):
     operator = client_with("view", "change", "cancel", "resolve")
     invoice = make_invoice("in_doubt", reference="order-17")
     response = operator.get(changelist_url(site="backoffice"))
@@ -92,7 +92,7 @@ def test_a_subclass_keeps_what_it_does_not_change(shop, client_with):
     assert "status" not in form.context["adminform"].form.fields
 
 
-def test_a_site_without_bulk_operations_shows_what_it_has(shop, operator):
+def test_site_without_bulk_operations_shows_the_invoices(shop, operator):
     invoice = make_invoice("in_doubt")
     assert element_texts(operator.get(changelist_url(site="plain")), "ic-items") == ["1 in doubt (0 min)"]
     assert operator.post(invoice_url(invoice, "check", "plain")).status_code == 302
@@ -100,7 +100,7 @@ def test_a_site_without_bulk_operations_shows_what_it_has(shop, operator):
 
 
 @pytest.mark.parametrize(("theme", "package"), [("unfold", "django-unfold"), ("jazzmin", "django-jazzmin")])
-def test_the_pages_work_in_another_skin(theme, package):
+def test_pages_work_in_another_theme(theme, package):
     """In a process of its own: a theme replaces the admin's templates and its site when Django starts."""
     if find_spec(theme) is None:
         pytest.skip(f"needs {package}")
@@ -119,7 +119,7 @@ def test_the_pages_work_in_another_skin(theme, package):
     }
 
 
-def test_a_member_of_staff_without_permissions_sees_no_strip(shop, client):
+def test_user_without_permissions_sees_no_dashboard(shop, client):
     client.force_login(User.objects.create_user("nobody", is_staff=True))
     make_invoice("in_doubt")
     assert client.get(changelist_url()).status_code == 403

@@ -44,13 +44,13 @@ def in_bulk(number, **fields):
 # -- the strip ------------------------------------------------------------------------------------------------
 
 
-def test_there_is_no_strip_where_nothing_needs_attention(shop, operator):
+def test_empty_dashboard_is_not_shown(shop, operator):
     for story in ("created", "requested", "canceling", "canceled", "paid"):
         make_invoice(story)
     assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_the_strip_counts_what_needs_attention_and_leads_to_it(shop, operator):
+def test_dashboard_counts_invoices_and_links_to_them(shop, operator):
     beat(timedelta(minutes=5))
     doubts = [make_invoice("in_doubt", age=3 * HOUR), make_invoice("in_doubt")]
     left, late = make_invoice("abandoned"), make_invoice("paid_after_cancel")
@@ -68,12 +68,12 @@ def test_the_strip_counts_what_needs_attention_and_leads_to_it(shop, operator):
         assert listed(operator.get(address)) == sorted(invoice.external_id for invoice in invoices)
 
 
-def test_handled_money_needs_attention_no_more(shop, operator):
+def test_handled_payment_needs_no_attention(shop, operator):
     make_invoice("paid_after_cancel").mark_handled(actor="ada", note="paid back")
     assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_an_interrupted_operation_is_in_the_strip(shop, operator):
+def test_dashboard_shows_interrupted_operations(shop, operator):
     make_invoice()
     operation, at_work = (operations.start(Invoice.objects.all(), actor="ada") for _ in range(2))
     assert element_texts(operator.get(changelist_url()), "ic-attention") == []
@@ -98,7 +98,7 @@ def test_an_interrupted_operation_is_in_the_strip(shop, operator):
     ],
     ids=["never", "lately", "an hour ago"],
 )
-def test_the_strip_says_whether_anybody_checks(shop, operator, ran, line, is_amber):
+def test_dashboard_shows_the_last_reconciliation(shop, operator, ran, line, is_amber):
     make_invoice("in_doubt")
     if ran is not None:
         beat(ran)
@@ -129,7 +129,7 @@ def accounts(settings, *aliases):
         make_invoice("in_doubt", provider=alias)
 
 
-def test_of_two_that_are_checked_the_strip_tells_the_longer_ago(settings, operator):
+def test_dashboard_shows_the_older_of_two_reconciliations(settings, operator):
     accounts(settings, "shop", "kiosk")
     beat(timedelta(minutes=5), alias="shop")
     beat(timedelta(minutes=30), alias="kiosk")
@@ -144,7 +144,7 @@ def test_of_two_that_are_checked_the_strip_tells_the_longer_ago(settings, operat
     ],
     ids=["three", "four"],
 )
-def test_three_at_most_of_those_unattended_are_named(settings, operator, unattended, named):
+def test_dashboard_names_at_most_three_unreconciled_accounts(settings, operator, unattended, named):
     accounts(settings, "shop", *unattended)
     beat(alias="shop")
     [line] = element_texts(operator.get(changelist_url()), "ic-amber")
@@ -156,7 +156,7 @@ def account(alias):
     return {"BACKEND": "django_invoice_cancel.testing.ScriptedProvider"}
 
 
-def test_with_a_resolver_alone_the_strip_says_whether_anybody_checks(settings, operator):
+def test_dashboard_shows_the_last_reconciliation_of_resolved_accounts(settings, operator):
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
     make_invoice("in_doubt", provider="shop", age=2 * HOUR)
     assert element_texts(operator.get(changelist_url()), "ic-amber") == [UNATTENDED]
@@ -168,7 +168,7 @@ def test_with_a_resolver_alone_the_strip_says_whether_anybody_checks(settings, o
     assert element_texts(response, "ic-amber") == []
 
 
-def test_an_account_that_has_just_got_its_first_doubt_waits_for_the_next_run(settings, operator):
+def test_new_doubt_is_not_reported_before_the_next_run(settings, operator):
     """Reconcile beats for a resolver's account only once that is in doubt; an hour later it would have."""
     settings.INVOICE_CANCEL = {"PROVIDER_RESOLVER": f"{__name__}.account"}
     beat(timedelta(minutes=1), alias="kiosk")
@@ -178,7 +178,7 @@ def test_an_account_that_has_just_got_its_first_doubt_waits_for_the_next_run(set
     assert len(element_texts(operator.get(changelist_url()), "ic-amber")) == 1
 
 
-def test_a_paused_provider_is_in_the_strip_until_the_pause_is_over(shop, operator):
+def test_dashboard_shows_a_pause_until_it_ends(shop, operator):
     state = ProviderState.objects.create(alias="shop", paused_until=utc_now() + HOUR, pause_code="rate_limited")
     [line] = element_texts(operator.get(changelist_url()), "ic-amber")
     assert line.startswith("Scripted provider is paused until ")
@@ -187,7 +187,7 @@ def test_a_paused_provider_is_in_the_strip_until_the_pause_is_over(shop, operato
     assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_a_provider_that_has_not_answered_since_its_pause_is_in_the_strip(shop, operator):
+def test_dashboard_shows_a_provider_without_an_answer_since_its_pause(shop, operator):
     """Is it still down? The pause is over, and nobody has asked again."""
     ProviderState.objects.create(alias="shop", paused_until=utc_now() - HOUR, pause_code="no_answer", failures=5)
     expected = ["Scripted provider gave no usable answer to the last 5 requests."]
@@ -197,13 +197,13 @@ def test_a_provider_that_has_not_answered_since_its_pause_is_in_the_strip(shop, 
     assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_the_strip_tells_nobody_of_invoices_that_they_may_not_see(shop, operator, monkeypatch):
+def test_dashboard_does_not_count_hidden_invoices(shop, operator, monkeypatch):
     make_invoice("in_doubt")
     monkeypatch.setattr(InvoiceAdmin, "get_queryset", lambda self, request: Invoice.objects.none())
     assert element_texts(operator.get(changelist_url()), "ic-attention") == []
 
 
-def test_without_our_filter_the_strip_has_no_dead_links(shop, operator, monkeypatch):
+def test_dashboard_has_no_links_if_the_filter_is_removed(shop, operator, monkeypatch):
     monkeypatch.setattr(InvoiceAdmin, "list_filter", ("status",))
     make_invoice("in_doubt")
     response = operator.get(changelist_url())
@@ -214,7 +214,7 @@ def test_without_our_filter_the_strip_has_no_dead_links(shop, operator, monkeypa
 # -- columns --------------------------------------------------------------------------------------------------
 
 
-def test_a_row_says_it_in_words(shop, operator):
+def test_row_shows_labels(shop, operator):
     confirmed = make_invoice("canceled", reference="order-17", amount="100", currency="USD", age=3 * HOUR)
     make_invoice()
     response = operator.get(changelist_url())
@@ -249,7 +249,7 @@ def test_a_row_says_it_in_words(shop, operator):
         ("?attention=what", ["created", "requested", "waiting", "in_doubt", "abandoned", "paid", "paid_after_cancel"]),
     ],
 )
-def test_a_filter_leaves_what_it_says(shop, operator, query, stories):
+def test_filter_selects_the_matching_invoices(shop, operator, query, stories):
     made = {story: make_invoice(story) for story in ("created", "requested", "in_doubt", "abandoned", "paid")}
     made["paid_after_cancel"] = make_invoice("paid_after_cancel")
     made["waiting"] = make_invoice("requested", age=timedelta(minutes=16))
@@ -267,13 +267,13 @@ def test_a_filter_leaves_what_it_says(shop, operator, query, stories):
         ("x", [0, 2, 8, 31]),
     ],
 )
-def test_the_filter_by_age(shop, operator, issued, ages):
+def test_filter_by_age(shop, operator, issued, ages):
     now = timezone.now()
     made = {days: make_invoice(issued_at=now - timedelta(days=days)) for days in (0, 2, 8, 31)}
     assert listed(operator.get(changelist_url(f"?issued={issued}"))) == sorted(made[days].external_id for days in ages)
 
 
-def test_the_providers_offered_are_those_of_the_settings_and_those_heard_of(shop, operator):
+def test_filter_offers_configured_and_stored_providers(shop, operator):
     beat(alias="gone")
     make_invoice()
     with CaptureQueriesContext(connection) as queries:
@@ -324,12 +324,12 @@ def books(settings, operator):
         ("  ", ["1234567", "12345678", "INV-8A7B6C5D", "INV-99999999", "old-1"]),
     ],
 )
-def test_search_finds_what_is_exactly_so_else_what_begins_so(books, term, found):
+def test_search_finds_exact_matches_or_prefixes(books, term, found):
     assert books(term) == found
 
 
 @pytest.mark.parametrize("term", ["INV-8A7B6C5D", "8A7B6C5D", "order-1"])
-def test_what_is_exactly_so_is_found_by_indexes(books, operator, term):
+def test_exact_matches_are_found_by_indexes(books, operator, term):
     if connection.vendor != "sqlite":
         pytest.skip("reads SQLite's plan")
     with CaptureQueriesContext(connection) as queries:
@@ -387,7 +387,7 @@ def heads(response):
 
 
 @pytest.mark.parametrize("column", SORTED_BY)
-def test_a_click_on_a_head_sorts_by_its_column_and_another_turns_it_round(shuffled, operator, column):
+def test_column_header_sorts_and_reverses_the_order(shuffled, operator, column):
     rows = Invoice.objects.order_by(SORTED_BY[column]).values_list("pk", flat=True)
     [address] = heads(operator.get(changelist_url()))[column]
     up = operator.get(changelist_url(address))
@@ -396,13 +396,13 @@ def test_a_click_on_a_head_sorts_by_its_column_and_another_turns_it_round(shuffl
     assert shown(operator.get(changelist_url(address))) == list(rows)[::-1]
 
 
-def test_who_may_only_look_sorts_too(shuffled, client_with):
+def test_viewer_can_sort(shuffled, client_with):
     viewer = client_with("view")
     [address] = heads(viewer.get(changelist_url()))["money"]
     assert shown(viewer.get(changelist_url(address))) == [row.pk for row in Invoice.objects.order_by("amount")]
 
 
-def test_a_sort_holds_within_a_filter(shop, operator):
+def test_sort_order_is_kept_within_a_filter(shop, operator):
     in_bulk(3)
     first, second, third = Invoice.objects.order_by("pk")
     Invoice.objects.filter(pk=second.pk).update(amount="1", issued_at=timezone.now() - HOUR)
@@ -442,7 +442,7 @@ def cost(operator, address):
     "query",
     ["", "?attention=any", "?status__exact=created", "?q=bulk", "?provider=shop", "?p=2", "?o=-4", "?o=5.3&q=bulk"],
 )
-def test_a_list_costs_the_same_whatever_its_rows(shop, operator, query):
+def test_number_of_queries_of_the_list_is_constant(shop, operator, query):
     in_bulk(10)
     few = cost(operator, changelist_url("" if query == "?p=2" else query))
     Invoice.objects.all()._raw_delete("default")
@@ -454,7 +454,7 @@ def test_a_list_costs_the_same_whatever_its_rows(shop, operator, query):
 
 
 @pytest.mark.parametrize("story", ["created", "in_doubt", "paid_after_cancel"])
-def test_an_invoices_page_costs_the_same_whatever_its_history(shop, operator, story):
+def test_number_of_queries_of_an_invoice_page_is_constant(shop, operator, story):
     invoice = make_invoice(story)
     invoice.observe_status(provider_status="what is this")  # one without any history is also looked for in reports
     few = cost(operator, f"/admin/invoice_cancel/invoice/{invoice.pk}/change/")
@@ -465,7 +465,7 @@ def test_an_invoices_page_costs_the_same_whatever_its_history(shop, operator, st
 
 
 @pytest.mark.parametrize("order", ["", "?o=4"], ids=["newest first", "sorted"])
-def test_no_more_rows_are_counted_than_the_bound(shop, operator, monkeypatch, order):
+def test_row_count_is_limited(shop, operator, monkeypatch, order):
     monkeypatch.setattr(pages, "MAX_COUNT", 150)
     in_bulk(151)
     with CaptureQueriesContext(connection) as queries:
@@ -482,7 +482,7 @@ def test_no_more_rows_are_counted_than_the_bound(shop, operator, monkeypatch, or
     ]
 
 
-def test_up_to_the_bound_the_count_is_true(shop, operator, monkeypatch):
+def test_row_count_is_exact_up_to_the_limit(shop, operator, monkeypatch):
     monkeypatch.setattr(pages, "MAX_COUNT", 150)
     in_bulk(150)
     response = operator.get(changelist_url())
@@ -490,14 +490,14 @@ def test_up_to_the_bound_the_count_is_true(shop, operator, monkeypatch):
     assert str(response.context["cl"].result_count) == "150"
 
 
-def test_a_bounded_count_is_shown_with_separators_too(shop, operator, monkeypatch, settings):
+def test_limited_count_has_thousand_separators(shop, operator, monkeypatch, settings):
     settings.USE_THOUSAND_SEPARATOR = True
     monkeypatch.setattr(pages, "MAX_COUNT", 1500)
     in_bulk(1501)
     assert ">1,500 invoices" in operator.get(changelist_url()).content.decode().replace("&gt;", ">")
 
 
-def test_what_a_page_needs_is_not_written(shop, operator):
+def test_displaying_a_page_writes_no_values(shop, operator):
     """Looking is free: no row changes, nobody is asked."""
     make_invoice("in_doubt")
     before = list(QuerySet(Invoice).values())

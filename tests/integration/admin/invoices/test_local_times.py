@@ -42,7 +42,7 @@ def staff(settings):
         yield client
 
 
-def test_the_page_of_an_invoice(shop, staff):
+def test_page_of_an_invoice(shop, staff):
     invoice = make_invoice("in_doubt")
     QuerySet(Invoice).update(next_check_at=None)
     response = staff.get(invoice_url(invoice))
@@ -73,7 +73,7 @@ def test_fields_that_a_host_adds_to_the_page(shop, staff):
     assert [LOCALLY in text for text in element_texts(response, "field-status_changed_at")] == [True]
 
 
-def test_the_list_and_the_page_of_an_operation(shop, staff):
+def test_list_and_the_page_of_an_operation(shop, staff):
     make_invoice()
     operation = operations.start(Invoice.objects.all(), actor="ada")
     listed = staff.get(reverse("admin:invoice_cancel_bulkoperation_changelist"))

@@ -43,7 +43,7 @@ def buttons(response):
 
 
 @pytest.mark.parametrize("query", ["", "?attention=any", f"?status__exact={NEWER}", "?status__exact=created", "?q=x"])
-def test_the_list_shows_the_status_as_it_is(shop, superuser, newer, query):
+def test_list_shows_a_newer_status_unchanged(shop, superuser, newer, query):
     other = make_invoice()
     response = superuser.get(changelist_url(query))
     assert response.status_code == 200
@@ -52,7 +52,7 @@ def test_the_list_shows_the_status_as_it_is(shop, superuser, newer, query):
         assert {row.pk for row in response.context["cl"].result_list} == {newer.pk, other.pk}
 
 
-def test_the_page_shows_the_status_and_offers_nothing(shop, superuser, newer):
+def test_page_shows_a_newer_status_and_offers_no_action(shop, superuser, newer):
     response = superuser.get(invoice_url(newer))
     (sentence,) = element_texts(response, "ic-state")
     assert f"“{NEWER}”" in sentence
@@ -63,7 +63,7 @@ def test_the_page_shows_the_status_and_offers_nothing(shop, superuser, newer):
 
 
 @pytest.mark.parametrize("name", ["cancel", "check", "resolve", "handled", "withdraw"])
-def test_no_page_asks_about_it_and_no_click_sends_anything(shop, superuser, newer, name):
+def test_pages_of_a_newer_status_send_nothing(shop, superuser, newer, name):
     response = superuser.get(invoice_url(newer, name))
     assert element_texts(response, "ic-remark") == [
         "Its status was written by a newer version of this app. Use that version."
@@ -77,7 +77,7 @@ def test_no_page_asks_about_it_and_no_click_sends_anything(shop, superuser, newe
     assert shop.lookup_count == 0
 
 
-def test_its_own_columns_can_be_edited(shop, superuser, newer):
+def test_fields_of_the_host_can_be_edited(shop, superuser, newer):
     fields = {"reference": "order-9", "amount": "", "currency": "", "expires_at_0": "", "expires_at_1": ""}
     issued = {"issued_at_0": "2026-01-02", "issued_at_1": "03:04:05"}
     assert superuser.post(invoice_url(newer), {**fields, **issued}).status_code == 302
@@ -86,7 +86,7 @@ def test_its_own_columns_can_be_edited(shop, superuser, newer):
 
 
 @pytest.mark.parametrize("kind", ["cancel", "check", "resolve"])
-def test_an_operation_on_it_says_why_it_is_left_alone_and_goes_on(shop, superuser, newer, kind):
+def test_operation_skips_a_newer_status_and_continues(shop, superuser, newer, kind):
     other = make_invoice("in_doubt" if kind == "resolve" else "created")
     data = {"action": f"{kind}_selected_invoices", "_selected_action": [newer.pk, other.pk]}
     address = superuser.post(changelist_url(), data)["Location"]
@@ -142,7 +142,7 @@ def test_log_with_newer_values_is_shown(shop, superuser, state):
 
 @pytest.mark.parametrize("progress", ["draft", "running", "stopped", "finished", NEWER])
 @pytest.mark.parametrize("operation", ["cancel", "check", "resolve", NEWER])
-def test_an_operation_of_newer_values_is_shown_and_not_worked_on(shop, superuser, progress, operation):
+def test_operation_with_newer_values_is_shown_and_not_processed(shop, superuser, progress, operation):
     invoice = make_invoice()
     made = BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada")
     BulkOperation.objects.update(operation=operation, progress=progress)

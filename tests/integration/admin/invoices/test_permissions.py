@@ -43,7 +43,7 @@ BEFORE = {
 
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("name", ["change", "history", *ANSWERS])
-def test_a_page_is_shown_to_those_who_may(shop, client_with, who, name):
+def test_page_is_shown_to_users_with_permission(shop, client_with, who, name):
     actions, fields = WHO[who]
     client, invoice = client_with(*actions, **fields), make_invoice(BEFORE.get(name, "created"))
     before = count_both_logs()
@@ -56,7 +56,7 @@ def test_a_page_is_shown_to_those_who_may(shop, client_with, who, name):
 
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_click_is_done_for_those_who_may(shop, client_with, who, name):
+def test_action_is_performed_for_users_with_permission(shop, client_with, who, name):
     actions, fields = WHO[who]
     client, invoice = client_with(*actions, **fields), make_invoice(BEFORE[name])
     before, status = count_both_logs(), invoice.status
@@ -74,14 +74,14 @@ def test_a_click_is_done_for_those_who_may(shop, client_with, who, name):
 
 
 @pytest.mark.parametrize("who", WHO)
-def test_the_list_is_shown_to_those_who_may(shop, client_with, who):
+def test_list_is_shown_to_users_with_permission(shop, client_with, who):
     actions, fields = WHO[who]
     status = client_with(*actions, **fields).get(changelist_url()).status_code
     assert status == (200 if who in MAY else 403)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_who_is_not_logged_in_is_sent_to_do_so(shop, client, name):
+def test_anonymous_user_is_redirected_to_the_login(shop, client, name):
     invoice = make_invoice(BEFORE[name])
     before = count_both_logs()
     response = client.post(invoice_url(invoice, name), ANSWERS[name])
@@ -93,7 +93,7 @@ def test_who_is_not_logged_in_is_sent_to_do_so(shop, client, name):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_click_needs_the_token(shop, operator, name):
+def test_post_needs_a_csrf_token(shop, operator, name):
     invoice = make_invoice(BEFORE[name])
     before = count_both_logs()
     operator.handler.enforce_csrf_checks = True
@@ -105,14 +105,14 @@ def test_a_click_needs_the_token(shop, operator, name):
 
 
 @pytest.mark.parametrize("name", ["change", *ANSWERS])
-def test_each_form_brings_the_token(shop, operator, name):
+def test_each_form_contains_a_csrf_token(shop, operator, name):
     body = operator.get(invoice_url(make_invoice(BEFORE.get(name, "in_doubt")), name)).content.decode()
     assert body.count('method="post"') == body.count('name="csrfmiddlewaretoken"') >= 2
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_the_hook_decides_by_invoice(shop, operator, monkeypatch, name, method):
+def test_permission_method_decides_for_each_invoice(shop, operator, monkeypatch, name, method):
     """A host says: not this one. The other one still goes."""
     barred, other = make_invoice(BEFORE[name]), make_invoice(BEFORE[name])
 
@@ -132,7 +132,7 @@ def test_the_hook_decides_by_invoice(shop, operator, monkeypatch, name, method):
 
 @pytest.mark.parametrize("name", ["change", *ANSWERS])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_an_invoice_that_is_not_in_the_hosts_query_set_is_not_there(shop, client_with, monkeypatch, name, method):
+def test_invoice_outside_of_the_hosts_query_set_is_not_found(shop, client_with, monkeypatch, name, method):
     client, invoice = client_with("view", "change", "cancel", "resolve"), make_invoice(BEFORE.get(name, "created"))
     full = InvoiceAdmin.get_queryset
     monkeypatch.setattr(InvoiceAdmin, "get_queryset", lambda self, request: full(self, request).exclude(pk=invoice.pk))

@@ -48,7 +48,7 @@ def editor(client_with):
 
 
 @pytest.mark.parametrize(("status", "births"), [("created", []), ("canceled", [("", "canceled", "admin")])])
-def test_an_invoice_is_registered_as_everywhere_else(shop, editor, status, births):
+def test_add_form_registers_an_invoice(shop, editor, status, births):
     response = editor.post(ADD, values(status=status))
     assert response.status_code == 302, element_texts(response, "errorlist")
     invoice = Invoice.objects.get()
@@ -65,26 +65,26 @@ def test_an_invoice_is_registered_as_everywhere_else(shop, editor, status, birth
     [{"status": "canceling"}, {"status": "in_doubt"}, {"provider": "nobody"}, {"external_id": "ü"}, {"amount": "x"}],
     ids=lambda wrong: next(iter(wrong.items())),
 )
-def test_what_is_not_acceptable_is_asked_for_again(shop, editor, wrong):
+def test_add_form_rejects_invalid_values(shop, editor, wrong):
     response = editor.post(ADD, values(**wrong))
     assert response.status_code == 200
     assert len(element_texts(response, "errorlist")) == 1
     assert not Invoice.objects.exists()
 
 
-def test_only_a_status_that_a_provider_can_hold_is_offered(shop, editor):
+def test_add_form_offers_only_statuses_of_providers(shop, editor):
     offered = element_texts(editor.get(ADD), "option")
     assert {"Open", "Canceled", "Paid"} <= set(offered)
     assert not {"In doubt", "Being canceled"} & set(offered)
 
 
-def test_an_invoice_is_registered_once(shop, editor):
+def test_invoice_is_registered_once(shop, editor):
     make_invoice(external_id="A-17")
     assert element_texts(editor.post(ADD, values()), "errorlist") != []
     assert Invoice.objects.count() == 1
 
 
-def test_where_a_resolver_knows_the_accounts_the_alias_is_typed(shop, editor, settings):
+def test_alias_is_a_text_field_with_a_resolver(shop, editor, settings):
     assert element_texts(editor.get(ADD), "option")[:1] == ["shop"]
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"PROVIDER_RESOLVER": "tests.support.invoice_pages.invoice_url"}
     assert "shop" not in element_texts(editor.get(ADD), "option")
@@ -106,7 +106,7 @@ def test_fields_of_the_writer_cannot_be_changed(shop, editor):
     assert after.check_count == before.check_count
 
 
-def test_an_invoice_of_a_provider_that_is_gone_can_still_be_changed(shop, editor, settings):
+def test_invoice_of_an_unconfigured_provider_can_be_changed(shop, editor, settings):
     invoice = make_invoice("paid")
     settings.INVOICE_CANCEL = {"PROVIDERS": {}}
     assert editor.post(invoice_url(invoice), values(reference="new")).status_code == 302
@@ -128,21 +128,21 @@ def test_change_form_has_no_actions(shop, client_with):
 # -- deleting -------------------------------------------------------------------------------------------------
 
 
-def test_an_invoice_with_a_history_cannot_be_deleted(shop, editor):
+def test_invoice_with_a_history_cannot_be_deleted(shop, editor):
     invoice = make_invoice("canceled")
     assert editor.post(invoice_url(invoice, "delete"), {"post": "yes"}).status_code == 403
     assert invoice_url(invoice, "delete") not in link_addresses(editor.get(invoice_url(invoice)))
     assert stored(invoice).status == "canceled"
 
 
-def test_an_invoice_without_a_history_can_be_deleted(shop, editor):
+def test_invoice_without_a_history_can_be_deleted(shop, editor):
     invoice = make_invoice()
     assert invoice_url(invoice, "delete") in link_addresses(editor.get(invoice_url(invoice)))
     assert editor.post(invoice_url(invoice, "delete"), {"post": "yes"}).status_code == 302
     assert not Invoice.objects.exists()
 
 
-def test_an_invoice_that_a_report_lists_cannot_be_deleted(shop, editor):
+def test_invoice_that_a_report_lists_cannot_be_deleted(shop, editor):
     """It was selected and stopped before its turn: its log is empty, and its line in the report would go with it."""
     invoice = make_invoice()
     operation = BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada")
@@ -168,7 +168,7 @@ def test_no_selection_is_ever_deleted(shop, client_with):
 # -- what happened --------------------------------------------------------------------------------------------
 
 
-def test_the_timeline_tells_each_event_in_a_line(shop, operator):
+def test_timeline_shows_each_event_in_a_line(shop, operator):
     shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer", http_status=502, provider_message="bad gateway"))
     invoice = make_invoice(external_id="A-17")
     operator.post(invoice_url(invoice, "cancel"), {"reason": "too old"})
@@ -201,7 +201,7 @@ def test_the_timeline_tells_each_event_in_a_line(shop, operator):
     ],
     ids=["no answer", "unreachable", "a bug of ours", "bad gateway", "refused"],
 )
-def test_our_own_words_are_not_put_into_the_providers_mouth(shop, operator, reply, label):
+def test_texts_of_the_package_are_not_shown_as_the_providers_message(shop, operator, reply, label):
     shop.next_cancels(reply)
     invoice = make_invoice()
     operator.post(invoice_url(invoice, "cancel"), {"reason": "too old"})
@@ -214,7 +214,7 @@ def test_our_own_words_are_not_put_into_the_providers_mouth(shop, operator, repl
 @pytest.mark.parametrize(
     ("stored_amount", "shown"), [("23.9", "23.90"), ("0.00000001", "0.00000001"), ("1500", "1500.00"), (None, None)]
 )
-def test_an_amount_has_the_places_that_it_needs(shop, editor, stored_amount, shown):
+def test_amount_is_shown_without_trailing_zeros(shop, editor, stored_amount, shown):
     invoice = make_invoice(amount=stored_amount)
     form = editor.get(invoice_url(invoice)).context["adminform"].form
     said = form["amount"].value()
@@ -222,7 +222,7 @@ def test_an_amount_has_the_places_that_it_needs(shop, editor, stored_amount, sho
     assert shop.cancel_count == 0
 
 
-def test_the_timeline_leads_to_the_bulk_operation(shop, operator):
+def test_timeline_links_to_the_bulk_operation(shop, operator):
     invoice = make_invoice()
     operation = operations.start(Invoice.objects.all(), actor="ada")
     while advance(operation.pk).has_more:
@@ -243,12 +243,12 @@ STORIES = {
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_an_event_is_told_by_its_kind(shop, operator, story):
+def test_event_has_the_text_of_its_kind(shop, operator, story):
     lines = element_texts(operator.get(invoice_url(make_invoice(story))), "ic-event")
     assert [line.split("make_invoice ", 1)[1] for line in lines if "cancellation started" not in line] == STORIES[story]
 
 
-def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, operator):
+def test_history_shows_transitions_and_admin_log_entries(shop, operator):
     invoice = make_invoice("paid_after_cancel")
     operator.post(invoice_url(invoice, "handled"), {"note": "paid back"})
     response = operator.get(invoice_url(invoice, "history"))
@@ -261,7 +261,7 @@ def test_the_history_shows_the_transitions_beside_what_was_clicked(shop, operato
     assert "Its late payment was marked as handled. paid back" in element_texts(response, "td")
 
 
-def test_a_long_history_is_cut_on_the_page_and_whole_in_the_history(shop, operator):
+def test_timeline_is_limited_and_the_history_is_complete(shop, operator):
     invoice = make_invoice()
     for _time in range(51):
         invoice.observe_status(provider_status="what is this")
@@ -274,7 +274,7 @@ def test_a_long_history_is_cut_on_the_page_and_whole_in_the_history(shop, operat
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
-def test_nothing_that_anybody_says_is_html(shop, operator):
+def test_texts_of_others_are_escaped(shop, operator):
     """Provider's message, the reason, the reference, a status nobody knows: text, wherever they are shown."""
     shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, "no_answer", provider_message=EVIL))
     invoice = make_invoice(reference=EVIL, currency="<b>", amount="1")

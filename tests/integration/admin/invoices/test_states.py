@@ -102,7 +102,7 @@ def offered(response):
 
 
 @pytest.mark.parametrize("story", sorted(STATES))
-def test_the_page_says_what_is_known_and_offers_what_makes_sense(shop, operator, story):
+def test_page_describes_the_status_and_offers_actions(shop, operator, story):
     sentence, buttons, remarks = STATES[story]
     response = operator.get(invoice_url(make_invoice(story)))
     [state] = element_texts(response, "ic-state")
@@ -113,7 +113,7 @@ def test_the_page_says_what_is_known_and_offers_what_makes_sense(shop, operator,
     assert shop.lookup_count == 0
 
 
-def test_a_day_later_the_sentence_names_the_date(shop, operator, noon):
+def test_description_contains_the_date_after_a_day(shop, operator, noon):
     invoice = make_invoice("in_doubt")
     noon.shift(timedelta(days=1))
     assert element_texts(operator.get(invoice_url(invoice)), "ic-state")[0].startswith(
@@ -133,7 +133,7 @@ def test_a_day_later_the_sentence_names_the_date(shop, operator, noon):
         ),
     ],
 )
-def test_a_doubt_says_what_went_wrong(shop, operator, answer, sentence):
+def test_description_of_a_doubt_names_its_cause(shop, operator, answer, sentence):
     shop.next_cancels(ProviderReply(Outcome.IN_DOUBT, answer))
     invoice = make_invoice()
     operator.post(invoice_url(invoice, "cancel"), {"reason": ""})
@@ -153,9 +153,7 @@ def test_a_doubt_says_what_went_wrong(shop, operator, answer, sentence):
         ("not_found", "Last try at 12:00: Scripted provider did not find this invoice."),
     ],
 )
-def test_a_requested_cancellation_that_did_not_succeed_is_shown_with_the_reason(
-    shop, operator, cancel_answer, sentence
-):
+def test_pending_request_is_shown_with_the_last_error(shop, operator, cancel_answer, sentence):
     shop.next_cancels(cancel_answer)
     invoice = make_invoice()
     cancel_requested(requested_by(invoice, "the till"))
@@ -169,7 +167,7 @@ def test_a_requested_cancellation_that_did_not_succeed_is_shown_with_the_reason(
 
 @pytest.mark.parametrize("name", ["change", "resolve", "withdraw"])
 @pytest.mark.parametrize(("actor", "by"), [("the till", "by the till "), (None, "")])
-def test_a_doubt_names_who_requested_the_cancellation(shop, operator, name, actor, by):
+def test_description_of_a_doubt_names_the_user_of_the_request(shop, operator, name, actor, by):
     shop.next_cancels("in_doubt")
     invoice = make_invoice()
     cancel_requested(requested_by(invoice, actor))
@@ -180,14 +178,14 @@ def test_a_doubt_names_who_requested_the_cancellation(shop, operator, name, acto
     assert shop.cancel_count == 1
 
 
-def test_a_claim_for_a_request_names_who_requested_it(shop, operator):
+def test_description_of_a_claim_names_the_user_of_the_request(shop, operator):
     invoice = requested_by(make_invoice(), "the till")
     list(invoice._writer.claim_requested([invoice], is_try=True))
     [state] = element_texts(operator.get(invoice_url(invoice)), "ic-state")
     assert state.endswith("is in flight. Cancellation requested by the till at 12:00.")
 
 
-def test_a_paused_provider_is_why_there_is_no_button(shop, operator):
+def test_missing_button_is_explained_by_the_pause(shop, operator):
     until = utc_now() + timedelta(minutes=5)
     ProviderState.objects.create(alias="shop", paused_until=until, pause_code="bad_credentials")
     response = operator.get(invoice_url(make_invoice()))
@@ -197,7 +195,7 @@ def test_a_paused_provider_is_why_there_is_no_button(shop, operator):
     ]
 
 
-def test_a_pause_that_a_wrong_clock_wrote_is_shown_with_its_own_length(shop, operator):
+def test_pause_of_a_wrong_clock_is_shown_with_its_length(shop, operator):
     invoice = make_invoice()
     start = utc_now() + timedelta(hours=1)
     until = start + timedelta(minutes=5)
@@ -206,7 +204,7 @@ def test_a_pause_that_a_wrong_clock_wrote_is_shown_with_its_own_length(shop, ope
         assert " is paused until 12:05: Scripted provider" in operator.get(address).content.decode()
 
 
-def test_a_provider_that_is_not_configured_is_why_there_is_no_button(shop, operator, settings):
+def test_missing_button_is_explained_by_the_configuration(shop, operator, settings):
     invoice = make_invoice()
     settings.INVOICE_CANCEL = {"PROVIDERS": {}}
     response = operator.get(invoice_url(invoice))
@@ -229,7 +227,7 @@ def test_a_provider_that_is_not_configured_is_why_there_is_no_button(shop, opera
     ],
     ids=["view", "cancel", "resolve"],
 )
-def test_nobody_is_offered_what_they_may_not_do(shop, client_with, actions, buttons, remarks):
+def test_actions_without_permission_are_not_offered(shop, client_with, actions, buttons, remarks):
     response = client_with(*actions).get(invoice_url(make_invoice("in_doubt")))
     assert offered(response) == buttons
     assert element_texts(response, "ic-remark") == remarks

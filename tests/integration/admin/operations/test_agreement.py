@@ -483,7 +483,7 @@ def test_run_reports_what_changed_after_the_page(superuser_request: Any, columns
     assert Invoice.objects.get().status == columns.get("status", "created")
 
 
-def test_pause_leaves_no_invoice_out_and_the_page_says_until_when(superuser_request: Any) -> None:
+def test_pause_excludes_no_invoice_and_the_page_shows_its_end(superuser_request: Any) -> None:
     invoice = make_invoice("created", provider="looks_up")
     invoice._writer.pause("looks_up", "rate_limited", 600)
     preview = Preview(scope_of(draft_of([invoice], "cancel", superuser_request), superuser_request))
@@ -524,7 +524,7 @@ def test_configuration_that_cannot_be_read_now_leaves_no_invoice_out(settings: A
 
 
 @responses.activate
-def test_page_leaves_out_an_id_that_cryptocloud_would_not_be_asked_about(settings: Any, admin_client: Client) -> None:
+def test_page_excludes_an_invalid_id_of_cryptocloud(settings: Any, admin_client: Client) -> None:
     backend = "django_invoice_cancel.providers.cryptocloud.CryptoCloud"
     settings.INVOICE_CANCEL = {"PROVIDERS": {"cryptocloud": {"BACKEND": backend, "OPTIONS": {"api_key": "invented"}}}}
     url = "https://api.cryptocloud.plus/v2/invoice/merchant/canceled"
@@ -549,7 +549,7 @@ def test_page_leaves_out_an_id_that_cryptocloud_would_not_be_asked_about(setting
     }
 
 
-def test_invoice_that_may_not_be_touched_is_reported_so_whatever_its_id_is(superuser_request: Any) -> None:
+def test_invoice_without_permission_is_reported_as_such_with_any_id(superuser_request: Any) -> None:
     invoice = make_in_state("created")
     set_columns(invoice, external_id="inv 1")
     draft = draft_of([invoice], "cancel", superuser_request, not_permitted=[invoice.pk])

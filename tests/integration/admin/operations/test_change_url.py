@@ -33,13 +33,16 @@ def test_change_url_redirects_to_the_page_of_the_operation(stored_operation):
 
 
 @pytest.mark.parametrize("codenames", [[], ["view_invoice"], ["cancel_invoice"]], ids=["none", "view", "cancel"])
-def test_user_without_permission_does_not_learn_whether_an_operation_exists(stored_operation, codenames):
+def test_response_without_permission_does_not_reveal_whether_an_operation_exists(
+    scripted_provider, stored_operation, codenames
+):
     client = client_of(user_with(*codenames))
     existing = client.get(change_url(stored_operation.pk))
     missing = client.get(change_url(uuid.uuid4()))
     assert existing.status_code == missing.status_code
     assert existing.status_code in (403, 404)
     assert stored_operation.items.filter(outcome="").count() == 1
+    assert scripted_provider.cancel_count == 0
 
 
 def test_denied_operation_looks_like_a_missing_one(stored_operation, monkeypatch):

@@ -20,7 +20,7 @@ from tests.support.operation_pages import operation_url
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_the_page_says_what_would_be_canceled(scripted_provider, operator_client, invoices, choose):
+def test_page_shows_the_invoices_to_be_canceled(scripted_provider, operator_client, invoices, choose):
     chosen = [
         *invoices(1_001, amount="1.50", currency="USD"),
         *invoices(2, amount="0.00000001", currency="BTC"),
@@ -35,7 +35,7 @@ def test_the_page_says_what_would_be_canceled(scripted_provider, operator_client
     assert scripted_provider.cancel_count == 0
 
 
-def test_the_page_says_which_will_not_be_canceled_and_why(scripted_provider, operator_client, invoices, choose):
+def test_page_lists_excluded_invoices_with_reasons(scripted_provider, operator_client, invoices, choose):
     doubtful = invoices(12)
     for invoice in doubtful:
         set_columns(invoice, status="in_doubt")
@@ -74,7 +74,7 @@ def test_nothing_to_cancel_has_no_button(scripted_provider, operator_client, cho
     ],
     ids=["paused", "silent"],
 )
-def test_a_provider_in_trouble_is_an_amber_line(scripted_provider, operator_client, invoices, choose, state, said):
+def test_paused_provider_is_shown_as_a_warning(scripted_provider, operator_client, invoices, choose, state, said):
     if "paused_until" in state:
         state = state | {"paused_until": utc_now() + timedelta(seconds=state["paused_until"])}
     ProviderState.objects.create(alias="firekassa", **state)
@@ -108,7 +108,7 @@ def test_confirming_starts_it_and_is_logged_once(scripted_provider, operator_cli
 @pytest.mark.parametrize(
     ("required", "label", "progress"), [(True, "Reason", "draft"), (False, "Reason (optional)", "running")]
 )
-def test_the_setting_asks_for_a_reason(
+def test_setting_requires_a_reason(
     scripted_provider, settings, operator_client, invoices, choose, required, label, progress
 ):
     settings.INVOICE_CANCEL = settings.INVOICE_CANCEL | {"REQUIRE_REASON": required}
@@ -120,7 +120,7 @@ def test_the_setting_asks_for_a_reason(
     assert ("This field is required." in page_text(answer)) is required
 
 
-def test_the_selection_is_the_one_that_was_made(scripted_provider, operator_client, invoices, choose):
+def test_selection_does_not_change_after_the_action(scripted_provider, operator_client, invoices, choose):
     """All of a filtered list was selected; what matches the filter later is not canceled."""
     draft = choose(operator_client, invoices(150))
     invoices(5)
@@ -129,7 +129,7 @@ def test_the_selection_is_the_one_that_was_made(scripted_provider, operator_clie
     assert scripted_provider.cancel_count == 0
 
 
-def test_those_in_doubt_can_be_checked_first(scripted_provider, operator_client, invoices, choose):
+def test_invoices_in_doubt_can_be_checked_first(scripted_provider, operator_client, invoices, choose):
     first, second = invoices(2)
     set_columns(first, status="in_doubt")
     draft = choose(operator_client, [first, second])
@@ -148,7 +148,7 @@ def test_those_in_doubt_can_be_checked_first(scripted_provider, operator_client,
 # -- check ----------------------------------------------------------------------------------------------------
 
 
-def test_a_check_needs_no_confirmation(scripted_provider, operator_client, operator, invoices, choose):
+def test_check_needs_no_confirmation(scripted_provider, operator_client, operator, invoices, choose):
     made = choose(operator_client, invoices(2), "check_selected_invoices")
     assert made.progress == "running"
     assert made.trigger == "admin"
@@ -158,7 +158,7 @@ def test_a_check_needs_no_confirmation(scripted_provider, operator_client, opera
 
 
 @pytest.mark.scripted_providers("firekassa", supports_lookup=False, is_repeat_harmless=True)
-def test_a_check_that_repeats_the_cancel_is_confirmed(scripted_provider, operator_client, invoices, choose):
+def test_check_that_repeats_the_cancel_is_confirmed(scripted_provider, operator_client, invoices, choose):
     doubtful, still_open = invoices(2)
     set_columns(doubtful, status="in_doubt", claim_expires_at=utc_now() - timedelta(hours=1))
     made = choose(operator_client, [doubtful, still_open], "check_selected_invoices")
@@ -183,7 +183,7 @@ def doubtful(number, invoices):
     return made
 
 
-def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, supervisor_client, supervisor, invoices, choose):
+def test_resolve_needs_a_decision_and_a_reason(scripted_provider, supervisor_client, supervisor, invoices, choose):
     draft = choose(supervisor_client, doubtful(2, invoices), "resolve_selected_invoices")
     shown = page_text(supervisor_client.get(operation_url(draft)))
     assert "<h1>Resolve 2 invoices?</h1>" in shown
@@ -205,7 +205,7 @@ def test_resolve_asks_for_one_decision_and_a_reason(scripted_provider, superviso
 
 
 @pytest.mark.parametrize("is_requested", [True, False])
-def test_resolve_says_that_requested_cancellations_are_sent_again(
+def test_resolve_warns_that_requested_cancellations_are_sent_again(
     scripted_provider, supervisor_client, invoices, choose, is_requested
 ):
     chosen = doubtful(3, invoices)
@@ -218,7 +218,7 @@ def test_resolve_says_that_requested_cancellations_are_sent_again(
     assert scripted_provider.cancel_count == 0
 
 
-def test_what_is_wrong_with_the_decision_is_read_out_with_it(scripted_provider, supervisor_client, invoices, choose):
+def test_error_of_the_decision_is_linked_to_its_field(scripted_provider, supervisor_client, invoices, choose):
     draft = choose(supervisor_client, doubtful(2, invoices), "resolve_selected_invoices")
     shown = page_text(supervisor_client.post(operation_url(draft, "confirm"), {"reason": "seen"}))
     assert 'id="id_decision_error"' in shown
@@ -232,7 +232,9 @@ def test_what_is_wrong_with_the_decision_is_read_out_with_it(scripted_provider, 
 @pytest.mark.parametrize(
     ("typed", "progress"), [("", "draft"), ("20", "draft"), ("21", "running"), (" 21 ", "running")]
 )
-def test_for_many_the_count_is_typed(scripted_provider, supervisor_client, invoices, choose, typed, progress):
+def test_count_must_be_entered_for_many_invoices(
+    scripted_provider, supervisor_client, invoices, choose, typed, progress
+):
     draft = choose(supervisor_client, doubtful(21, invoices), "resolve_selected_invoices")
     data = {"decision": "canceled", "reason": "seen", "typed_count": typed}
     supervisor_client.post(operation_url(draft, "confirm"), data)
@@ -241,7 +243,7 @@ def test_for_many_the_count_is_typed(scripted_provider, supervisor_client, invoi
     assert Invoice.objects.filter(status="in_doubt").count() == 21
 
 
-def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, supervisor, invoices):
+def test_two_concurrent_confirmations_start_and_log_one_operation(scripted_provider, rf, supervisor, invoices):
     """Both have read the draft; one of them starts it."""
     draft = BulkOperation.objects.draft(Invoice.objects.filter(pk=invoices(1)[0].pk), actor=supervisor)
     same = BulkOperation.objects.get(pk=draft.pk)
@@ -255,7 +257,7 @@ def test_two_who_confirm_at_once_start_and_log_it_once(scripted_provider, rf, su
 
 
 @pytest.mark.parametrize(("count", "is_open", "last"), [(1, True, "order-0"), (12, False, "and 2 more")])
-def test_a_few_are_named_before_anybody_says_yes(
+def test_confirmation_names_some_of_the_invoices(
     scripted_provider, operator_client, invoices, choose, count, is_open, last
 ):
     made = [invoices(1, reference=f"order-{number}")[0] for number in range(count)]
@@ -280,7 +282,7 @@ def test_examples_lead_to_their_invoices(scripted_provider, operator_client, inv
     assert scripted_provider.cancel_count == 0
 
 
-def test_deciding_by_hand_does_not_mind_a_pause(scripted_provider, supervisor_client, invoices, choose):
+def test_resolve_works_during_a_pause(scripted_provider, supervisor_client, invoices, choose):
     until = utc_now() + timedelta(seconds=600)
     ProviderState.objects.create(alias="firekassa", paused_until=until, pause_code="bad_credentials")
     draft = choose(supervisor_client, doubtful(1, invoices), "resolve_selected_invoices")

@@ -41,7 +41,7 @@ def left(operation):
     return [(row.invoice.reference if row.invoice else row.label, row.outcome, row.code) for row in rows]
 
 
-def test_a_site_of_ones_own_keeps_to_itself(scripted_provider, own_templates, operator_client, invoices):
+def test_pages_of_a_custom_site_link_to_that_site(scripted_provider, own_templates, operator_client, invoices):
     draft = select(operator_client, INVOICES, invoices(1))
     shown = page_text(operator_client.get(operation_url(draft, site="shop_admin")))
     assert 'href="/shop/invoice_cancel/bulkoperation/"' in shown
@@ -63,7 +63,7 @@ def test_templates_can_be_overridden_and_named(scripted_provider, own_templates,
     assert "Our own summary" in page_text(operator_client.get(operation_url(draft)))
 
 
-def test_the_hook_decides_row_by_row(scripted_provider, own_templates, operator_client, invoices):
+def test_permission_method_decides_for_each_row(scripted_provider, own_templates, operator_client, invoices):
     rows = [*invoices(1, reference="mine"), *invoices(2, reference="not mine")]
     draft = select(operator_client, INVOICES, rows)
     assert left(draft) == [
@@ -80,7 +80,7 @@ def test_the_hook_decides_row_by_row(scripted_provider, own_templates, operator_
     assert scripted_provider.cancel_count == 1
 
 
-def test_the_hook_holds_for_what_follows(scripted_provider, operator_client, invoices):
+def test_permission_method_applies_to_follow_ups(scripted_provider, operator_client, invoices):
     """Somebody else's report: its button selects by the permissions of whoever presses it."""
     invoices(1, reference="mine")
     invoices(1, reference="not mine")
@@ -97,7 +97,7 @@ def test_the_hook_holds_for_what_follows(scripted_provider, operator_client, inv
 
 
 @pytest.mark.parametrize("name", ["operation", "csv", "confirm", "run", "stop", "continue", "again"])
-def test_an_operation_that_a_host_does_not_list_has_no_pages(
+def test_operation_outside_of_the_hosts_query_set_has_no_pages(
     scripted_provider, operator_client, invoices, monkeypatch, name
 ):
     invoices(1)
@@ -144,14 +144,14 @@ def order_each(invoices, labels, without):
     return [BulkOperationItem.objects.create(operation=old, label=label, invoice=each) for label, each in pairs]
 
 
-def test_a_host_keeps_its_own_actions(operator_client, invoices):
+def test_host_keeps_its_own_actions(operator_client, invoices):
     order_each(invoices(1), labels=("",), without=())
     shown = operator_client.get(reverse(ORDERS)).content.decode()
     assert 'value="print_labels"' in shown
     assert 'value="cancel_selected_invoices"' in shown
 
 
-def test_a_site_without_the_pages_says_what_to_register(scripted_provider, operator_client, invoices):
+def test_site_without_the_pages_names_the_missing_registration(scripted_provider, operator_client, invoices):
     (invoice,) = invoices(1)
     data = {"action": "cancel_selected_invoices", "_selected_action": [invoice.pk]}
     with pytest.raises(ImproperlyConfigured, match="Register BulkOperation with BulkOperationAdmin"):

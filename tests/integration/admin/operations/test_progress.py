@@ -31,7 +31,7 @@ def listed(answer):
     return [operation.progress for operation in answer.context["cl"].result_list]
 
 
-def test_a_click_on_the_head_sorts_the_list_by_progress(scripted_provider, operator_client, invoices, running):
+def test_column_header_sorts_the_list_by_progress(scripted_provider, operator_client, invoices, running):
     running(1)
     BulkOperation.objects.draft(Invoice.objects.all(), actor="Ada")
     BulkOperation.objects.filter(pk=running(1).pk).update(progress="finished")
@@ -62,7 +62,9 @@ def running(operator_client, invoices, choose):
     return start
 
 
-def test_the_page_drives_slices_until_all_is_done(scripted_provider, operator_client, running, monkeypatch):
+def test_page_processes_slices_until_the_operation_is_finished(
+    scripted_provider, operator_client, running, monkeypatch
+):
     monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
     shown = page_text(operator_client.get(operation_url(operation)))
@@ -84,7 +86,7 @@ def test_the_page_drives_slices_until_all_is_done(scripted_provider, operator_cl
     assert scripted_provider.cancel_count == 5
 
 
-def test_without_javascript_the_button_does_a_slice(scripted_provider, operator_client, running):
+def test_button_processes_a_slice_without_javascript(scripted_provider, operator_client, running):
     operation = running(3)
     shown = page_text(operator_client.get(operation_url(operation)))
     assert operation_url(operation, "run") in shown
@@ -116,7 +118,7 @@ def test_one_message_at_the_end_and_one_log_entry(scripted_provider, operator_cl
     ],
     ids=["all", "some"],
 )
-def test_only_what_went_as_meant_is_called_a_success(scripted_provider, operator_client, running, answers, level, said):
+def test_only_complete_success_is_shown_as_success(scripted_provider, operator_client, running, answers, level, said):
     scripted_provider.next_cancels(*answers)
     operation = running(2)
     answer = operator_client.post(operation_url(operation, "run"), follow=True)
@@ -124,7 +126,7 @@ def test_only_what_went_as_meant_is_called_a_success(scripted_provider, operator
     assert scripted_provider.cancel_count == 2
 
 
-def test_every_view_in_a_transaction_stops_nothing(scripted_provider, operator_client, running):
+def test_operation_runs_with_atomic_requests(scripted_provider, operator_client, running):
     """ATOMIC_REQUESTS: the pages that ask a provider are exempt; the action writes its draft inside."""
     connection.settings_dict["ATOMIC_REQUESTS"] = True
     try:
@@ -177,9 +179,7 @@ def test_stop_and_continue(scripted_provider, operator_client, running, monkeypa
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
-def test_stop_is_seen_by_a_slice_under_way(
-    scripted_provider, operator_client, operator, running, in_thread, monkeypatch
-):
+def test_running_slice_notices_stop(scripted_provider, operator_client, operator, running, in_thread, monkeypatch):
     monkeypatch.setattr("django_invoice_cancel.operations.slices.STOP_CHECK_SECONDS", 0.0)
     operation = running(60)
     tab = client_of(operator)
@@ -197,7 +197,7 @@ def test_stop_is_seen_by_a_slice_under_way(
 
 
 @pytest.mark.scripted_providers("firekassa", concurrency=1)
-def test_stopping_says_that_what_is_under_way_is_still_answered(
+def test_stopping_page_mentions_requests_in_flight(
     scripted_provider, operator_client, operator, running, in_thread, monkeypatch
 ):
     """Stop was pressed while a request was out: nobody says of it that it was not tried."""
@@ -227,7 +227,7 @@ def test_stopping_says_that_what_is_under_way_is_still_answered(
     assert count_answers() == {"canceled": 60 - left}
 
 
-def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_provider, operator_client, running):
+def test_items_of_a_dead_worker_are_not_reported_as_unchanged(scripted_provider, operator_client, running):
     operation = running(3)
     operation.items.lease(2, seconds=-1)
     operator_client.post(operation_url(operation, "stop"))
@@ -249,7 +249,7 @@ def test_of_what_a_dead_worker_had_in_hand_nobody_says_it_is_unchanged(scripted_
     assert count_invoices_by_log_rows() == {}
 
 
-def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, operator_client, running):
+def test_page_waits_while_others_have_leased_all_items(scripted_provider, operator_client, running):
     """Another page holds all that is left: this one looks again later, and does not ask for slice after slice."""
     operation = running(3)
     operation.items.lease(3, seconds=60)
@@ -269,7 +269,7 @@ def test_a_page_with_nothing_to_take_waits_and_says_so(scripted_provider, operat
     assert count_invoices_by_log_rows() == {2: 3}
 
 
-def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider, operator_client, running):
+def test_state_changes_when_a_pause_begins_and_ends(scripted_provider, operator_client, running):
     """While paused it shows the reasons and an amber line: both are of then, and go when the work goes on."""
     operation = running(40)
     scripted_provider.all_cancels("bad_credentials")
@@ -281,7 +281,7 @@ def test_the_page_is_another_one_when_a_pause_begins_and_ends(scripted_provider,
     assert count_answers() == {"bad_credentials": scripted_provider.cancel_count}
 
 
-def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, operator_client, running):
+def test_pause_is_shown_with_the_number_of_untried_invoices(scripted_provider, operator_client, running):
     operation = running(40)
     scripted_provider.all_cancels("bad_credentials")
     now = run_slice(operator_client, operation)
@@ -299,7 +299,7 @@ def test_a_paused_provider_is_told_with_what_was_not_tried(scripted_provider, op
     assert count_answers() == {"bad_credentials": scripted_provider.cancel_count}
 
 
-def test_a_viewer_watches(scripted_provider, running):
+def test_viewer_only_watches_the_progress(scripted_provider, running):
     operation = running(2)
     viewer = client_of(user_with("view_invoice", "view_bulkoperation"))
     shown = page_text(viewer.get(operation_url(operation)))
@@ -310,7 +310,7 @@ def test_a_viewer_watches(scripted_provider, running):
     assert scripted_provider.cancel_count == 0
 
 
-def test_with_a_dispatcher_the_page_only_looks(scripted_provider, operator_client, dispatcher, running):
+def test_page_only_watches_with_a_dispatcher(scripted_provider, operator_client, dispatcher, running):
     operation = running(2)
     assert dispatcher == [str(operation.pk)]
     shown = page_text(operator_client.get(operation_url(operation)))
@@ -320,7 +320,7 @@ def test_with_a_dispatcher_the_page_only_looks(scripted_provider, operator_clien
     assert scripted_provider.cancel_count == 0
 
 
-def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, operator_client, dispatcher, running):
+def test_continue_dispatches_again_without_an_active_worker(scripted_provider, operator_client, dispatcher, running):
     operation = running(2)
     BulkOperation.objects.update(started_at=utc_now() - timedelta(minutes=5))
     shown = page_text(operator_client.get(operation_url(operation)))
@@ -332,7 +332,7 @@ def test_where_no_worker_comes_continue_asks_for_one(scripted_provider, operator
     assert count_invoices_by_log_rows() == {}
 
 
-def test_a_dead_page_is_taken_over(scripted_provider, operator_client, running):
+def test_operation_of_a_closed_page_is_continued(scripted_provider, operator_client, running):
     """The process of a page died with two items in its hands; another page waits, and then takes them."""
     operation = running(3)
     operation.items.lease(2, seconds=60)

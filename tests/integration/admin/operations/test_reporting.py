@@ -62,7 +62,7 @@ def test_groups_are_by_reason_largest_first(scripted_provider, operator_client, 
 
 
 @pytest.mark.scripted_providers("firekassa", "kiosk")
-def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, operator_client, invoices, choose):
+def test_groups_name_the_account_of_a_provider(scripted_provider, operator_client, invoices, choose):
     draft = choose(operator_client, [*invoices(2), *invoices(1, provider="kiosk")])
     operator_client.post(operation_url(draft, "confirm"))
     run_slice(operator_client, draft)
@@ -87,7 +87,7 @@ def test_of_two_accounts_at_one_provider_it_is_said_which(scripted_provider, ope
         ),
     ],
 )
-def test_a_group_has_the_one_sensible_button(
+def test_group_has_the_button_of_its_next_step(
     scripted_provider, operator_client, reported, answer, group, button, kind, progress
 ):
     operation = reported(answer, "canceled")
@@ -115,14 +115,14 @@ def test_a_group_has_the_one_sensible_button(
     ],
     ids=str,
 )
-def test_no_new_operation_where_none_is_sensible(scripted_provider, operator_client, reported, group):
+def test_no_follow_up_is_created_without_a_next_step(scripted_provider, operator_client, reported, group):
     operation = reported("canceled", "paid")
     operator_client.post(operation_url(operation, "again"), {**group, "provider": "firekassa"})
     assert BulkOperation.objects.get() == operation
     assert scripted_provider.cancel_count == 2
 
 
-def test_a_stubborn_doubt_leads_to_resolve_for_who_may(
+def test_remaining_doubt_offers_resolve_to_users_with_permission(
     scripted_provider, operator_client, supervisor_client, invoices, choose
 ):
     (invoice,) = invoices(1)
@@ -145,7 +145,7 @@ def test_a_stubborn_doubt_leads_to_resolve_for_who_may(
     assert count_answers() == {"not_found": 1}
 
 
-def test_the_table_shows_outcome_then_and_status_now(scripted_provider, operator_client, reported):
+def test_table_shows_the_outcome_and_the_current_status(scripted_provider, operator_client, reported):
     operation = reported("in_doubt")
     invoice = Invoice.objects.get()
     invoice.observe_status("paid")
@@ -160,7 +160,7 @@ def test_the_table_shows_outcome_then_and_status_now(scripted_provider, operator
     assert count_answers() == {"no_answer": 1, "observed": 1}
 
 
-def test_the_table_is_filtered_by_outcome_and_paged(scripted_provider, operator_client, reported):
+def test_table_is_filtered_by_outcome_and_paged(scripted_provider, operator_client, reported):
     operation = reported(*["canceled"] * 105, "refused")
     first, second, last = (
         operator_client.get(operation_url(operation), {"outcome": "canceled", "page": number}) for number in (1, 2, 99)
@@ -172,7 +172,7 @@ def test_the_table_is_filtered_by_outcome_and_paged(scripted_provider, operator_
     assert scripted_provider.cancel_count == 106
 
 
-def test_the_file_has_a_line_for_each_invoice(scripted_provider, operator_client, reported):
+def test_file_has_a_line_for_each_invoice(scripted_provider, operator_client, reported):
     operation = reported("canceled", "paid", reference="order-17")
     answer = operator_client.get(operation_url(operation, "csv"))
     head, first, second = lines(answer)
@@ -196,7 +196,7 @@ def test_no_cell_is_a_formula(scripted_provider, operator_client, reported, cell
     assert scripted_provider.cancel_count == 1
 
 
-def test_what_others_wrote_is_not_html(scripted_provider, supervisor_client, supervisor, invoices, choose):
+def test_texts_of_others_are_escaped(scripted_provider, supervisor_client, supervisor, invoices, choose):
     """A reference, a currency, a reason and a provider's own code and words come from strangers."""
     evil = "<script>alert(1)</script>"
     (invoice,) = invoices(1, reference=evil, currency="<b>")
@@ -225,7 +225,7 @@ def test_past_operations_are_listed(scripted_provider, operator_client, reported
 
 
 @pytest.mark.parametrize(("language", "title"), [("en", "Bulk operations"), ("ru", "Массовые операции")])
-def test_the_list_of_operations_has_a_title_in_good_language(operator_client, language, title):
+def test_list_of_operations_has_a_title(operator_client, language, title):
     """Django's "Выберите массовая операция" wants another case."""
     shown = page_text(
         operator_client.get("/admin/invoice_cancel/bulkoperation/", headers={"accept-language": language})
@@ -233,13 +233,13 @@ def test_the_list_of_operations_has_a_title_in_good_language(operator_client, la
     assert f"<h1>{title}</h1>" in shown
 
 
-def test_numbers_are_those_of_the_language():
+def test_numbers_have_the_format_of_the_language():
     with override("de"):
         assert format_number(1014) == "1.014"
         assert format_money(Decimal("1501.5"), "EUR") == "1.501,50 EUR"
 
 
-def test_a_viewer_reads_the_report_without_buttons(scripted_provider, reported):
+def test_viewer_sees_the_report_without_buttons(scripted_provider, reported):
     operation = reported("in_doubt")
     shown = page_text(client_of(user_with("view_invoice", "view_bulkoperation")).get(operation_url(operation)))
     assert "0 of 1 canceled." in shown
