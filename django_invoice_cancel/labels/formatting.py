@@ -43,6 +43,14 @@ def format_time_ago(when: datetime) -> str:
     return _("%(age)s ago") % {"age": format_age(span)}
 
 
+def format_seconds_ago(when: datetime) -> str:
+    """Return the same, but in steps of ten seconds during the first two minutes: just now, 40 s ago, 3 min ago."""
+    seconds = int((utc_now() - when).total_seconds()) // 10 * 10
+    if not 10 <= seconds < 120:
+        return format_time_ago(when)
+    return _("%(age)s ago") % {"age": _("%(count)s s") % {"count": seconds}}
+
+
 def format_milliseconds(milliseconds: int) -> str:
     """Return the duration of a request, at least 1 ms: 40 ms, 0.3 s, 15 s."""
     if milliseconds < 100:

@@ -75,6 +75,11 @@ class Migration(migrations.Migration):
                 ("joined_chains", models.PositiveIntegerField(default=0, editable=False)),
                 ("is_drained", models.BooleanField(default=False, editable=False)),
                 ("unanswered", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "dispatched_at",
+                    django_invoice_cancel.models.fields.InstantField(blank=True, editable=False, null=True),
+                ),
+                ("dispatch_error", models.CharField(blank=True, editable=False, max_length=200)),
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 (
                     "operation",

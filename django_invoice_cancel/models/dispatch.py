@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextvars
 import inspect
 import logging
+import re
 import threading
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, models
@@ -21,6 +22,12 @@ from django.db.models.functions import Greatest
 
 from .. import conf, registry
 from ..domain.clock import utc_now
+from ..domain.secrets import MASK, mask
+from .fields import InstantField
+from .values import storable, write_texts
+
+if TYPE_CHECKING:
+    from .typed import Text, TimeOrNone
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -31,6 +38,11 @@ DISPATCH_SECONDS = 10.0
 """Maximum seconds that the start of an operation waits for the dispatcher, for all its messages together."""
 DISPATCH_BACK_OFF = (QUIET, timedelta(minutes=10), timedelta(hours=1))
 """Time without a heartbeat before an operation is dispatched again, by the number of dispatches without effect."""
+ERROR_LENGTH = 200
+"""Maximum length of a stored error of the dispatcher, in characters."""
+_USER_INFO = re.compile(r"(?<=://)[^\s'\"]+(?=@)")
+_ASSIGNED = re.compile(r"""((?:password|passwd|secret|token|api_?key)['"]?\s?[=:]\s?['"]?)[^\s'",;)]+""", re.IGNORECASE)
+"""Credentials in the text of an error: in the address of a broker, and after a name such as ``password=``."""
 
 
 class Dispatched(models.Model):
@@ -41,6 +53,8 @@ class Dispatched(models.Model):
     joined_chains = models.PositiveIntegerField(default=0, editable=False)
     is_drained = models.BooleanField(default=False, editable=False)
     unanswered = models.PositiveIntegerField(default=0, editable=False)
+    dispatched_at: TimeOrNone = InstantField(null=True, blank=True, editable=False)
+    dispatch_error: Text = models.CharField(max_length=ERROR_LENGTH, blank=True, editable=False)
 
     class Meta:
         abstract = True
@@ -52,12 +66,32 @@ class Dispatched(models.Model):
         return rows
 
     @property
+    def last_activity_at(self) -> datetime | None:
+        """The time of the last heartbeat (before the first one: the start) or dispatch, whichever is later.
+
+        A failed dispatch does not count.
+        """
+        row: Any = self
+        times = (row.worked_at or row.started_at, None if self.has_failed_dispatch else self.dispatched_at)
+        return max((each for each in times if each is not None), default=None)
+
+    @property
+    def has_started(self) -> bool:
+        """True if a message has arrived, or a worker has been active, since the last dispatch."""
+        row: Any = self
+        is_newer = row.worked_at is not None and (self.dispatched_at is None or row.worked_at > self.dispatched_at)
+        return self.joined_chains > 0 or is_newer
+
+    @property
+    def has_failed_dispatch(self) -> bool:
+        """True if the last call of the dispatcher failed, and no worker has been active since."""
+        return bool(self.dispatch_error) and not self.has_started
+
+    @property
     def is_dispatch_due(self) -> bool:
         """True if a sweep may dispatch it again. Messages without effect may still wait for busy workers."""
-        row: Any = self
-        last = row.worked_at or row.started_at
         quiet = DISPATCH_BACK_OFF[min(self.unanswered, len(DISPATCH_BACK_OFF) - 1)]
-        return last is None or bool(last < utc_now() - quiet)
+        return self.last_activity_at is None or self.last_activity_at < utc_now() - quiet
 
     def join_chain(self) -> bool:
         """Count a message that arrived. Return False if it is surplus and enough others have arrived."""
@@ -86,13 +120,34 @@ class Dispatched(models.Model):
             default=F("surplus_chains") + F("chains"),
             output_field=IntegerField(),
         )
-        self._own_row.update(surplus_chains=surplus, chains=count, joined_chains=0, is_drained=False)
+        self.dispatched_at, self.dispatch_error, self.joined_chains = utc_now(), "", 0
+        self._own_row.update(
+            surplus_chains=surplus,
+            chains=count,
+            joined_chains=0,
+            is_drained=False,
+            dispatched_at=self.dispatched_at,
+            dispatch_error="",
+        )
         calls = _Calls(str(conf.get().dispatch), str(self.pk), count)
         try:
             calls.make()
+        except BaseException as error:
+            self._store_dispatch_error(error)
+            raise
         finally:
             if calls.failed:
                 self.leave_chain(calls.failed)
+
+    def _store_dispatch_error(self, error: BaseException) -> None:
+        def write(texts: list[str]) -> None:
+            self.dispatch_error = texts[0][:ERROR_LENGTH]
+            self._own_row.update(dispatch_error=self.dispatch_error)
+
+        try:
+            write_texts(write, [describe_dispatch_error(error)], using=self._state.db or "default")
+        except DatabaseError:  # the error of the dispatcher is raised and logged by the caller
+            logger.warning("The dispatch error of bulk operation %s was not stored.", self.pk)
 
 
 class _Calls:
@@ -137,6 +192,16 @@ class _Calls:
             self._work(call)
         finally:
             connections.close_all()  # the connections of this thread
+
+
+def describe_dispatch_error(error: BaseException) -> str:
+    """Return the class and the first line of a dispatcher's exception, with credentials masked, as it is stored."""
+    line = next(iter(str(error).splitlines()), "")
+    secrets = [
+        secret for alias in registry.aliases() if (known := registry.last_known(alias)) for secret in known.secrets
+    ]
+    text = mask(_ASSIGNED.sub(rf"\1{MASK}", _USER_INFO.sub(MASK, line)), secrets)
+    return storable(f"{type(error).__name__}: {text}" if text else type(error).__name__, ERROR_LENGTH)
 
 
 def dispatcher(path: str) -> Callable[[str], Any]:

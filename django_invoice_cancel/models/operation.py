@@ -111,9 +111,10 @@ class BulkOperation(Dispatched):
 
     @property
     def is_interrupted(self) -> bool:
-        """True if the operation is running, and no worker has been active for two minutes."""
-        last = self.worked_at or self.started_at
-        return self.progress == Progress.RUNNING and last is not None and last < utc_now() - QUIET
+        """True if the operation is running, but no worker has been active for two minutes or its dispatch failed."""
+        if self.progress != Progress.RUNNING or self.last_activity_at is None:
+            return False
+        return self.has_failed_dispatch or self.last_activity_at < utc_now() - QUIET
 
     @property
     def database(self) -> str:
@@ -236,10 +237,12 @@ class BulkOperation(Dispatched):
 
         The heartbeat is set to now, so that no sweep dispatches the operation again while it waits in a long queue.
         """
+        now = utc_now()
         if conf.get().dispatch is not None:
             self.send_messages(self.workers)
+            now = self.dispatched_at or now  # not later than the dispatch, because no worker has been active
         unanswered = self.unanswered + 1 if is_sweep else 0
-        type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=utc_now(), unanswered=unanswered)
+        type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=now, unanswered=unanswered)
 
     def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)

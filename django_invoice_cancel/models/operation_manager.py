@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from ..domain.clock import TOLERANCE, utc_now
@@ -101,14 +101,18 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True))
 
     def interrupted(self) -> models.QuerySet[BulkOperation]:
-        """Running operations without a heartbeat for two minutes, or, before the first one, since their start."""
+        """Running operations without a heartbeat, start or dispatch for two minutes, or whose dispatch failed."""
         quiet = utc_now() - QUIET
-        return self.unfinished().filter(Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet))
+        is_quiet = Q(worked_at__lt=quiet) | Q(worked_at__isnull=True, started_at__lt=quiet)
+        is_quiet &= Q(dispatched_at__isnull=True) | Q(dispatched_at__lt=quiet)
+        has_not_worked = Q(worked_at__isnull=True) | Q(worked_at__lte=F("dispatched_at"))
+        has_failed = Q(joined_chains=0, started_at__isnull=False) & ~Q(dispatch_error="") & has_not_worked
+        return self.unfinished().filter(is_quiet | has_failed)
 
     def correct_times(self) -> None:
         """Set heartbeats and starts in the future to now. Otherwise an operation would seem active for too long."""
         now = utc_now()
-        for name in ("worked_at", "started_at"):
+        for name in ("worked_at", "started_at", "dispatched_at"):
             ahead = self.unfinished().filter(**{f"{name}__gt": now + TOLERANCE})
             Transactions(self.db).repeat(partial(ahead.update, **{name: now}))
 

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from ... import conf
 from ...domain.clock import utc_now
 from ...domain.outcomes import Outcome
-from ...labels.formatting import format_number, format_time
+from ...labels.formatting import format_number, format_seconds_ago, format_time, format_time_ago
 from ...labels.operations import NEWER_OPERATION, describe_operation, describe_report, outcome_label
 from ...labels.results import NOT_TRIED, describe_result
 from ...models import BulkOperation, ProviderState
@@ -154,11 +154,9 @@ class Snapshot:
             )
         if self.mode == "drive":
             return _("This page does the work. If you close it, the operation pauses; nothing is lost.")
-        if self._waits_for_worker:
-            return _("No worker is processing this operation. %(rest)s") % {"rest": self._describe_rest()}
         if conf.get().dispatch is None:
             return _("Another page does the work while it is open.")
-        return _("A worker does the work. You can close this page.")
+        return self._describe_workers()
 
     @property
     def headline(self) -> str:
@@ -218,6 +216,25 @@ class Snapshot:
             and not self.is_disabled
             and self.operation.is_interrupted
         )
+
+    def _describe_workers(self) -> str:
+        """Return a text about the last activity of the workers, or about a dispatch after which none has started."""
+        operation = self.operation
+        if operation.has_failed_dispatch and operation.dispatched_at is not None:
+            text = _("Handing it to the workers failed %(ago)s: %(error)s. %(rest)s")
+            ago = format_seconds_ago(operation.dispatched_at)
+            return text % {"ago": ago, "error": operation.dispatch_error, "rest": self._describe_rest()}
+        if not operation.has_started:
+            when = operation.dispatched_at or operation.started_at or operation.created_at
+            text = _("Handed to the workers %(ago)s; none has started.") % {"ago": format_seconds_ago(when)}
+            return f"{text} {self._describe_rest()}" if self._waits_for_worker else text
+        when = operation.worked_at or operation.last_activity_at or operation.created_at
+        if self._waits_for_worker:
+            text = _("No worker is processing this operation; the last one was active %(ago)s. %(rest)s")
+            return text % {"ago": format_time_ago(when), "rest": self._describe_rest()}
+        return _("A worker does the work; it was active %(ago)s. You can close this page.") % {
+            "ago": format_seconds_ago(when)
+        }
 
     def _describe_rest(self) -> str:
         """Return a text about the invoices that were not tried, and about those whose result is not known yet."""

@@ -27,7 +27,8 @@ def sweep(*arguments):
 
 
 def worked(operation, **ago):
-    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=utc_now() - timedelta(**ago))
+    then = utc_now() - timedelta(**ago)
+    BulkOperation.objects.filter(pk=operation.pk).update(worked_at=then, dispatched_at=then)
 
 
 def pause(minutes=10):

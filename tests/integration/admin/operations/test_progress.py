@@ -314,22 +314,10 @@ def test_page_only_watches_with_a_dispatcher(scripted_provider, operator_client,
     operation = running(2)
     assert dispatcher == [str(operation.pk)]
     shown = page_text(operator_client.get(operation_url(operation)))
-    assert "A worker does the work. You can close this page." in shown
+    assert "Handed to the workers just now; none has started." in shown
     assert 'data-mode="watch"' in shown
     assert run_slice(operator_client, operation)["done"] == 0
     assert scripted_provider.cancel_count == 0
-
-
-def test_continue_dispatches_again_without_an_active_worker(scripted_provider, operator_client, dispatcher, running):
-    operation = running(2)
-    BulkOperation.objects.update(started_at=utc_now() - timedelta(minutes=5))
-    shown = page_text(operator_client.get(operation_url(operation)))
-    assert "No worker is processing this operation. 2 invoices were not tried and are unchanged." in shown
-    operator_client.post(operation_url(operation, "continue"))
-    assert dispatcher == [str(operation.pk)] * 2
-    assert scripted_provider.cancel_count == 0
-    assert count_statuses() == {"created": 2}
-    assert count_invoices_by_log_rows() == {}
 
 
 def test_operation_of_a_closed_page_is_continued(scripted_provider, operator_client, running):
