@@ -18,20 +18,37 @@ PAGE_SIZE = 200
 """Number of rows in a page."""
 
 
-def prepare_selection(invoices: SelectionPort) -> SelectionPort:
-    """Return the selection in a form that can be read in pages, or raise ``TypeError``."""
-    if invoices.query.is_sliced:
-        raise TypeError("Cannot cancel a query set once a slice has been taken. Use limit= instead.")
-    if invoices.query.combinator:
-        raise TypeError(f"Cannot cancel a query set combined by {invoices.query.combinator}(). Use Q objects instead.")
+def check_selection(invoices: Any, *, is_read_in_pages: bool = True) -> None:
+    """Refuse a query set that does not select invoices by their primary keys.
+
+    Args:
+        invoices: The argument of a public function.
+        is_read_in_pages: Also refuse a filter on a window function. A page, or a row that is canceled concurrently,
+            would renumber the other rows.
+
+    Raises:
+        TypeError: ``invoices`` is not a query set of invoices, but for example a list.
+        ValueError: The query set is sliced, combined, made of ``values()``, or restricted by ``distinct()`` on fields
+            or by a window function.
+    """
+    if not (hasattr(invoices, "query") and hasattr(invoices, "as_invoices")):
+        raise TypeError(f"invoices must be a query set of Invoice, not {type(invoices).__name__}.")
+    query = invoices.query
+    if query.is_sliced:
+        raise ValueError("A slice of a query set is not supported. Use limit=, or filter by primary keys.")
+    if query.combinator:
+        raise ValueError(f"A query set combined by {query.combinator}() is not supported. Use Q objects.")
     if getattr(invoices, "_fields", None) is not None:
-        raise TypeError("Cannot cancel a query set of values(). Select invoices instead.")
-    if invoices.query.distinct_fields:
-        raise TypeError("Cannot cancel a query set with distinct() on fields. Use Q objects instead.")
-    if (
-        invoices.query.where.contains_over_clause
-    ):  # a page, or a row that is canceled concurrently, would renumber the others
-        raise TypeError("Cannot cancel a query set filtered by a window function. Filter by primary keys instead.")
+        raise ValueError("A query set of values() is not supported. Select invoices.")
+    if query.distinct_fields:
+        raise ValueError("A query set with distinct() on fields is not supported. Filter by primary keys.")
+    if is_read_in_pages and query.where.contains_over_clause:
+        raise ValueError("A query set filtered by a window function is not supported. Filter by primary keys.")
+
+
+def prepare_selection(invoices: SelectionPort) -> SelectionPort:
+    """Return the selection in a form that can be read in pages. Raises what ``check_selection`` raises."""
+    check_selection(invoices)
     invoices = invoices.all()
     invoices.query.select_for_update = False  # its locks need a transaction, and requests are sent outside of one
     # A deferred field needs a query when it is read, and fails if the row was deleted.

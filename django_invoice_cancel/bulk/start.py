@@ -57,8 +57,9 @@ def cancel_invoices(
 
     Raises:
         CancelInTransaction: Inside a transaction. Nothing was sent or written.
-        TypeError: The query set cannot be read in pages, such as a slice, or an argument has the wrong type.
-        ValueError: A number is invalid, or the setting ``REQUIRE_REASON`` is on and ``reason`` is empty.
+        TypeError: ``invoices`` is not a query set of invoices, or another argument has the wrong type.
+        ValueError: The query set is sliced, combined, made of ``values()``, or restricted by ``distinct()`` on fields
+            or by a window function. Or a number is invalid, or a required reason is missing.
     """
     audit = build_checked_audit_context(actor, trigger, reason)
     selection = prepare_selection(invoices)
@@ -97,8 +98,8 @@ def reconcile_invoices(
 
     Raises:
         CancelInTransaction: Inside a transaction. Nothing was sent or written.
-        TypeError: The query set cannot be read in pages, such as a slice, or ``actor`` has the wrong type.
-        ValueError: The limit is invalid.
+        TypeError: ``invoices`` is not a query set of invoices, or ``actor`` has the wrong type.
+        ValueError: The query set is one that ``cancel_invoices`` refuses, or the limit is invalid.
     """
     audit = build_audit_context(actor, trigger)
     selection = prepare_selection(invoices)

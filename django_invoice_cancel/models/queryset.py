@@ -200,9 +200,9 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
 
         Raises:
             CancelInTransaction: Inside a transaction. Nothing was sent or written.
-            TypeError: The query set cannot be read in pages, such as a slice, or ``actor`` or ``reason`` has the wrong
-                type.
-            ValueError: ``limit`` is invalid, or a required reason is missing.
+            TypeError: ``actor`` or ``reason`` has the wrong type.
+            ValueError: The query set is sliced, combined, made of ``values()``, or restricted by ``distinct()`` on
+                fields or by a window function. Or ``limit`` is invalid, or a required reason is missing.
         """
         report = BulkReport()
         results = cancel_invoices(self, actor=actor, reason=reason, trigger=Trigger(trigger), limit=limit)

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 
 from .. import conf, registry
+from ..bulk.selection import check_selection
 from ..domain.audit import Trigger
 from ..domain.clock import utc_now
 from ..domain.numbers import check_run_options
@@ -65,12 +66,14 @@ def start(
         The operation, with the progress ``running``.
 
     Raises:
-        ValueError: An argument is invalid, or the invoices are in another database.
-        TypeError: ``actor`` or a text has the wrong type.
+        ValueError: An argument is invalid, the query set is sliced, combined, made of ``values()`` or restricted by
+            ``distinct()`` on fields, or the invoices are in another database.
+        TypeError: ``invoices`` is not a query set of invoices, or ``actor`` or a text has the wrong type.
         ImproperlyConfigured: ``DISPATCH`` is an async function.
     """
     _refuse_arguments(operation, actor, reason, decision, trigger)
     check_run_options(workers=workers)
+    check_selection(invoices, is_read_in_pages=False)  # one statement reads the whole selection
     _refuse_dispatcher()
     operations = BulkOperation.objects
     database = getattr(invoices, "_db", None)

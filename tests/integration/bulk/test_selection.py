@@ -7,10 +7,10 @@ from django.db.models.functions import RowNumber
 from django.test.utils import CaptureQueriesContext
 
 from django_invoice_cancel import operations
-from django_invoice_cancel.bulk import cancel_invoices, selection
+from django_invoice_cancel.bulk import cancel_invoices, reconcile_invoices, selection
 from django_invoice_cancel.bulk.selection import KeyListReader
 from django_invoice_cancel.bulk.start import make_readers
-from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.operations import advance
 from tests.apps.child_models.models import ShopInvoice
 from tests.support.invoices import count_statuses
@@ -31,7 +31,7 @@ def numbered(invoices):
 
 
 REFUSED = {
-    "sliced": (lambda all_: all_[:5], "limit="),
+    "sliced": (lambda all_: all_[:5], "slice"),
     "union": (lambda all_: all_.union(all_), "union"),
     "values": (lambda all_: all_.values("pk"), "values"),
     "values_list": (lambda all_: all_.values_list("pk"), "values"),
@@ -41,13 +41,50 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_selection_that_cannot_be_iterated_is_rejected(shop, make, case):
+RUNS = {
+    "cancel_invoices": cancel_invoices,
+    "reconcile_invoices": reconcile_invoices,
+    "cancel of the query set": lambda invoices: invoices.cancel(),
+    "start": lambda invoices: operations.start(invoices, reason="season over"),
+}
+
+
+UNSUPPORTED = [
+    (run, case)
+    for run in RUNS
+    for case in REFUSED
+    if not (run == "start" and "first of each order" in case)  # start reads the selection with one statement
+]
+
+
+@pytest.mark.parametrize(("run", "case"), UNSUPPORTED)
+def test_unsupported_query_set_raises_value_error(shop, make, run, case):
     choose, message = REFUSED[case]
-    with pytest.raises(TypeError, match=message):
-        cancel_invoices(choose(make(10)))
-    assert shop.cancel_count == 0
+    with pytest.raises(ValueError, match=f"{message}.* not supported"):
+        RUNS[run](choose(make(10)))
+    assert BulkOperation.objects.count() == 0
+    assert shop.cancel_count == shop.lookup_count == 0
     assert count_invoices_by_log_rows() == {}
+
+
+@pytest.mark.parametrize("run", ["cancel_invoices", "reconcile_invoices", "start"])
+@pytest.mark.parametrize(
+    "choose",
+    [list, lambda all_: Invoice.objects, lambda all_: BulkOperation.objects.all()],
+    ids=["a list", "a manager", "another model"],
+)
+def test_argument_that_is_no_query_set_of_invoices_raises_type_error(shop, make, run, choose):
+    with pytest.raises(TypeError, match="invoices must be a query set of Invoice"):
+        RUNS[run](choose(make(3)))
+    assert BulkOperation.objects.count() == 0
+    assert shop.cancel_count == shop.lookup_count == 0
+    assert count_invoices_by_log_rows() == {}
+
+
+def test_operation_stores_the_invoices_that_a_window_function_selects(shop, make):
+    operation = operations.start(numbered(make(10)).filter(place__lte=4), reason="season over")
+    assert operation.total == operation.items.count() == 4
+    assert shop.cancel_count == 0
 
 
 WALKED = {
