@@ -4,8 +4,9 @@ import threading
 from queue import SimpleQueue
 
 import pytest
+from django.db import connections
 
-from django_invoice_cancel.bulk import cancel, cancel_invoices, run, workers
+from django_invoice_cancel.bulk import cancel_invoices, workers
 from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
 from django_invoice_cancel.models import Invoice, ProviderState
 from django_invoice_cancel.testing import ScriptedProvider
@@ -24,6 +25,18 @@ def limited(retry_after=None):
 def short_pauses(monkeypatch):
     """429 pauses for hundredths of a second."""
     monkeypatch.setattr(workers, "MIN_RATE_PAUSE_SECONDS", 0.02)
+
+
+class AtEachStep(threading.Event):
+    """A stop event that is never set. A run checks it between its steps, and each check calls a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def is_set(self):
+        self.function()
+        return False
 
 
 def test_rejected_credentials_pause_the_provider_at_once(scripted, make):
@@ -95,7 +108,7 @@ def test_provider_that_always_times_out_leaves_few_invoices_in_doubt(scripted, m
     assert count_answers() == {"no_answer": lost, "canceled": count - lost}
 
 
-def test_one_probe_is_sent_first_after_a_pause(scripted, make, clock, monkeypatch):
+def test_one_probe_is_sent_first_after_a_pause(scripted, make, clock):
     """The provider still fails: the run claims and sends one invoice, and the answer starts a new pause."""
     shop = scripted(concurrency=8)
     shop.all_cancels("in_doubt")
@@ -103,19 +116,15 @@ def test_one_probe_is_sent_first_after_a_pause(scripted, make, clock, monkeypatc
     list(cancel_invoices(invoices))
     lost = shop.cancel_count
     clock.advance(301)
-    waited, claimed, answer = [], [], threading.Event()
+    claimed, answer = [], threading.Event()
 
-    def wait(self, timeout):
-        waited.append(timeout)
+    def count_claimed():
         claimed.append(count_statuses().get("canceling", 0))
-        if len(waited) == 10:
+        if len(claimed) == 10:
             answer.set()
-        collect(self, timeout)
 
-    collect = run.BulkRun._collect_jobs
-    monkeypatch.setattr(run.BulkRun, "_collect_jobs", wait)
     shop.before_send = lambda external_id: answer.wait(10)
-    results = list(cancel_invoices(invoices.filter(status="created")))
+    results = list(cancel_invoices(invoices.filter(status="created"), stop=AtEachStep(count_claimed)))
     assert shop.cancel_count == lost + 1
     assert count_codes(results)["no_answer"] == 1
     assert max(claimed) == 1
@@ -169,36 +178,34 @@ def test_existing_pause_prevents_all_requests(shop, make):
     ("seconds", "expected", "status", "rows"),
     [(59, {"canceled": 9}, "canceled", {2: 9}), (61, {"provider_paused": 9}, "created", {})],
 )
-def test_run_waits_for_a_pause_of_a_minute_but_not_for_a_longer_one(
-    shop, make, clock, monkeypatch, seconds, expected, status, rows
-):
-    """Waiting moves the clock on, ten seconds at a time."""
-    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
+def test_run_waits_for_a_pause_of_a_minute_but_not_for_a_longer_one(shop, make, clock, seconds, expected, status, rows):
     invoices = make(9)
     invoices._writer.pause("shop", "rate_limited", seconds)
-    assert count_codes(cancel_invoices(invoices)) == expected
-    assert (shop.cancel_count, clock.moved >= 50) == ((9, True) if seconds < 60 else (0, False))
+    assert count_codes(cancel_invoices(invoices, stop=AtEachStep(ticks(clock)))) == expected
+    assert shop.cancel_count == expected.get("canceled", 0)
+    assert (clock.moved >= 50) == (seconds < 60)
     assert count_statuses() == {status: 9}
     assert count_invoices_by_log_rows() == rows
 
 
-def test_limit_of_zero_does_not_wait_for_a_pause(shop, make, clock, monkeypatch):
-    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
+def test_limit_of_zero_does_not_wait_for_a_pause(shop, make, clock):
     invoices = make(9)
     invoices._writer.pause("shop", "rate_limited", 59)
-    assert list(cancel_invoices(invoices, limit=0)) == []
+    assert list(cancel_invoices(invoices, limit=0, stop=AtEachStep(ticks(clock)))) == []
     assert shop.cancel_count == 0
     assert clock.moved == 0.0
     assert count_statuses() == {"created": 9}
     assert count_invoices_by_log_rows() == {}
 
 
-def ticking(collect, clock):
-    def tick(self, timeout):
-        if timeout and not any(queue.is_busy for queue in self._queues.values()):
+def ticks(clock):
+    """Return a function that moves the clock by ten seconds, from the third step on: the first two read the pause."""
+    calls = []
+
+    def tick():
+        calls.append(clock.moved)
+        if len(calls) > 2:
             clock.advance(10)
-            timeout = 0.0
-        collect(self, timeout)
 
     return tick
 
@@ -248,12 +255,11 @@ def test_invoice_with_two_429_answers_is_not_processed(scripted, make, short_pau
     assert count_answers() == {"canceled": 2, "rate_limited": 2}
 
 
-def test_endless_429_is_probed_at_growing_intervals_and_then_skipped(scripted, make, monkeypatch, clock):
+def test_endless_429_is_probed_at_growing_intervals_and_then_skipped(scripted, make, clock):
     """Each Retry-After is 1 s. Probes follow after 1, 2, 4 ... 64 seconds, then the other invoices are skipped."""
-    monkeypatch.setattr(run.BulkRun, "_collect_jobs", ticking(run.BulkRun._collect_jobs, clock))
     shop = scripted(concurrency=4)
     shop.all_cancels(limited(retry_after=1.0))
-    results = list(cancel_invoices(make(120)))
+    results = list(cancel_invoices(make(120), stop=AtEachStep(ticks(clock))))
     assert shop.cancel_count <= 4 + 7
     assert count_codes(results).keys() == {"rate_limited", "provider_paused"}
     assert len(results) == 120
@@ -264,39 +270,37 @@ def test_endless_429_is_probed_at_growing_intervals_and_then_skipped(scripted, m
 @pytest.mark.parametrize(
     ("retry_after", "released"), [(4.0, False), (6.0, True)], ids=["kept for 4 s", "released for 6 s"]
 )
-def test_claims_are_released_when_a_long_pause_begins(scripted, make, clock, monkeypatch, retry_after, released):
+def test_claims_are_released_when_a_long_pause_begins(scripted, make, clock, retry_after, released):
     shop = scripted(concurrency=1)
     shop.next_cancels("canceled", limited(retry_after))
-    seen = []
+    claimed = []
 
-    def tick(self, timeout):
-        collect(self, timeout)
-        if timeout and self._queues["shop"].pool.paused_seconds:
-            seen.append(count_statuses().get("canceling", 0))
-            clock.advance(1 if len(seen) > 8 else 0)
+    def count_claimed():
+        """Count the claimed invoices during the pause: after the second request, and until the third."""
+        if shop.cancel_count == 2:
+            claimed.append(count_statuses().get("canceling", 0))
+            clock.advance(1 if len(claimed) > 8 else 0)
 
-    collect = run.BulkRun._collect_jobs
-    monkeypatch.setattr(run.BulkRun, "_collect_jobs", tick)
-    report = make(10).cancel()
-    assert report.ok is True
+    results = list(cancel_invoices(make(10), stop=AtEachStep(count_claimed)))
+    assert count_codes(results) == {"canceled": 10}
     assert shop.cancel_count == 11
-    assert (min(seen) == 0) == released
+    assert (min(claimed) == 0) == released
     assert (count_log_rows("given_back") > 0) == released
     assert count_statuses() == {"canceled": 10}
     assert count_answers() == {"canceled": 10, "rate_limited": 1}
 
 
-def test_released_invoice_that_was_paid_is_reported_as_paid(scripted, make, monkeypatch):
+@pytest.mark.django_db(transaction=True)
+def test_released_invoice_that_was_paid_is_reported_as_paid(scripted, make):
     """The webhook arrives between the claim and its release. The payment wins, and the result reports it."""
     shop = scripted(concurrency=1)
     shop.next_cancels("bad_credentials")
-    give_back = cancel.CancelRun._give_back
 
-    def paid_first(self, queue, pool, jobs):
+    def pay(external_id):
         Invoice.objects.observe_status("shop", "000002", "paid", trigger="webhook")
-        return give_back(self, queue, pool, jobs)
+        connections.close_all()  # those of the thread that sends
 
-    monkeypatch.setattr(cancel.CancelRun, "_give_back", paid_first)
+    shop.before_send = pay
     results = {result.external_id: result.code for result in cancel_invoices(make(4))}
     assert results == {
         "000000": "bad_credentials",

@@ -38,26 +38,26 @@ def test_one_row_that_cannot_be_recorded_affects_only_that_row(shop, make, monke
 @pytest.mark.parametrize("when", ["before it is written", "within the transaction", "after it is written"])
 def test_interrupt_during_recording_loses_no_answer(shop, make, monkeypatch, when):
     """Outside of the commands it is a KeyboardInterrupt. It must not turn a known answer into a doubt."""
-    run, interrupted = RowWriter.run, []
+    record, append, interrupted = AnswerWriter.record, RowWriter.append, []
 
-    def interrupt(point, write):
-        if write.__name__ == "_on_time" and point == when and not interrupted:
+    def interrupt(point):
+        if point == when and not interrupted:
             interrupted.append(point)
             raise KeyboardInterrupt
 
-    def interrupted_run(self, write, invoices=(), **options):
-        def within(is_repeat):
-            done = write(is_repeat)
-            interrupt("within the transaction", name)
-            return done
+    def interrupted_record(self, answers, **options):
+        interrupt("before it is written")
+        written = record(self, answers, **options)
+        interrupt("after it is written")
+        return written
 
-        name = getattr(write, "func", write)
-        interrupt("before it is written", name)
-        done = run(self, within, invoices, **options)
-        interrupt("after it is written", name)
-        return done
+    def interrupted_append(self, entries):
+        append(self, entries)
+        if all(entry.outcome for entry in entries):
+            interrupt("within the transaction")
 
-    monkeypatch.setattr(RowWriter, "run", interrupted_run)
+    monkeypatch.setattr(AnswerWriter, "record", interrupted_record)
+    monkeypatch.setattr(RowWriter, "append", interrupted_append)
     with pytest.raises(KeyboardInterrupt):
         make(500).cancel()
     sent = shop.cancel_count
@@ -73,7 +73,7 @@ def test_interrupt_during_recording_loses_no_answer(shop, make, monkeypatch, whe
 def change_before_record(monkeypatch):
     """Return a function that lets a webhook report a status of one invoice before its group's answers are recorded."""
 
-    def say(external_id, status):
+    def change(external_id, status):
         record = AnswerWriter.record
 
         def recorded_after(self, answers, **options):
@@ -83,25 +83,24 @@ def change_before_record(monkeypatch):
 
         monkeypatch.setattr(AnswerWriter, "record", recorded_after)
 
-    return say
+    return change
 
 
 @pytest.mark.django_db(transaction=True)
 def test_partly_written_group_is_not_written_twice(shop, make, monkeypatch, change_before_record):
     """A payment makes the run record each row separately. One row fails after others were logged."""
     change_before_record("000003", "paid")
-    record_one = AnswerWriter._record_one
-    failed = []
+    append, logged, failed = RowWriter.append, [], []
 
-    def fail_once(self, answer, on_recorded, **options):
-        if len(answered) == 10 and not failed:
-            failed.append(answer)
-            raise ZeroDivisionError
-        answered.append(answer)
-        return record_one(self, answer, on_recorded, **options)
+    def fail_once(self, entries):
+        if len(entries) == 1 and entries[0].outcome:
+            if len(logged) == 10 and not failed:
+                failed.extend(entries)
+                raise ZeroDivisionError
+            logged.extend(entries)
+        append(self, entries)
 
-    answered = []
-    monkeypatch.setattr(AnswerWriter, "_record_one", fail_once)
+    monkeypatch.setattr(RowWriter, "append", fail_once)
     results = list(cancel_invoices(make(20)))
     assert len(failed) == 1
     assert count_codes(results) == {"canceled": 19, "has_payment": 1}

@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 
-from django_invoice_cancel.bulk.requested import RequestedCancelRun
 from django_invoice_cancel.domain.audit import AuditContext
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.models.writes.requests import RequestWriter
 from django_invoice_cancel.testing import ScriptedProvider, make_invoice
 from tests.support.invoices import count_statuses
 from tests.support.logs import count_answers
@@ -436,13 +436,13 @@ def test_commands_need_no_reason_for_requested_cancellations(scripted, manage, c
 @pytest.mark.parametrize("command", [["reconcile_invoices"], ["cancel_invoices", "--requested", "--noinput"]])
 def test_request_withdrawn_after_it_was_selected_is_not_sent(shop, manage, monkeypatch, command):
     invoice = requested()
-    claims = RequestedCancelRun._claim
+    claim_requested = RequestWriter.claim_requested
 
-    def withdraw_first(self, invoices):
+    def withdraw_first(self, invoices, **options):
         invoice.withdraw(actor="clerk")
-        return claims(self, invoices)
+        return claim_requested(self, invoices, **options)
 
-    monkeypatch.setattr(RequestedCancelRun, "_claim", withdraw_first)
+    monkeypatch.setattr(RequestWriter, "claim_requested", withdraw_first)
     ended = manage(*command, "--format", "jsonl")
     assert ended.code == 0
     assert json.loads(ended.out)["code"] == "changed"

@@ -8,7 +8,6 @@ from django.db import DatabaseError
 from django_invoice_cancel.domain.claims import Seen
 from django_invoice_cancel.domain.statuses import Status
 from django_invoice_cancel.models import Invoice
-from django_invoice_cancel.models.writes.answers import AnswerWriter
 from django_invoice_cancel.models.writes.rows import RowWriter
 from tests.support.invoices import invoice_in_status, set_columns_and_refresh, stored
 from tests.support.logs import log_changes, status_history
@@ -347,7 +346,7 @@ def test_one_answer_with_a_payment_is_one_transaction(monkeypatch):
 def test_recording_in_time_needs_no_lock(monkeypatch):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
-    monkeypatch.setattr(AnswerWriter, "_record_one", None)
+    monkeypatch.setattr(RowWriter, "lock", None)
     record_answer(opened, invoice, "canceled")
     assert stored(invoice).status == "canceled"
 

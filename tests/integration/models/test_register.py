@@ -6,10 +6,9 @@ from enum import IntEnum
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
-from django_invoice_cancel.models import Invoice, InvoiceTransition, registrations
-from django_invoice_cancel.models.writes.registering import RegistrationWriter
+from django_invoice_cancel.models import Invoice, InvoiceTransition
 from tests.support.invoices import invoice_in_status
 from tests.support.logs import log_changes
 from tests.support.writes import LOCAL_NOON, observe_elsewhere, seconds
@@ -131,46 +130,50 @@ def test_payment_of_an_invoice_that_was_registered_as_canceled_is_flagged():
 
 def test_duplicate_leaves_the_callers_transaction_usable():
     """The insert that hits the constraint has a savepoint of its own."""
-    invoice_in_status(external_id="INV-1")
     with transaction.atomic():
-        invoice = _register_blindly("INV-1")
+        with connection.execute_wrapper(AfterFirstSelect(lambda: invoice_in_status(external_id="INV-1"))):
+            invoice, created = register(external_id="INV-1")
         Invoice.objects.filter(pk=invoice.pk).update(reference="written after the duplicate")
+    assert created is False
     assert Invoice.objects.get().reference == "written after the duplicate"
 
 
-def _register_blindly(external_id):
-    """Register as a caller whose query ran before the other caller inserted the row."""
-    with pytest.MonkeyPatch.context() as patch:
-        honest, is_first = RegistrationWriter._find_registered, iter([True])
-        patch.setattr(
-            RegistrationWriter, "_find_registered", lambda *args: None if next(is_first, False) else honest(*args)
-        )
-        invoice, created = Invoice.objects.register(provider="cryptocloud", external_id=external_id)
-    assert created is False
-    return invoice
+class AfterFirstSelect:
+    """A wrapper of queries that calls a function once, after the first SELECT."""
+
+    def __init__(self, function):
+        self.functions = [function]
+
+    def __call__(self, execute, sql, params, many, context):
+        found = execute(sql, params, many, context)
+        if sql.startswith("SELECT") and self.functions:
+            self.functions.pop()()
+        return found
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_concurrent_registrations_return_the_same_invoice(in_thread, monkeypatch):
-    barrier, insert = threading.Barrier(2, timeout=20), RegistrationWriter._insert_new
+def test_two_concurrent_registrations_return_the_same_invoice(in_thread):
+    both_have_looked = threading.Barrier(2, timeout=20)
 
-    def wait_until_both_have_looked(*args):
-        barrier.wait()
-        return insert(*args)
+    def register_at_the_same_time():
+        with connection.execute_wrapper(AfterFirstSelect(both_have_looked.wait)):
+            return register()
 
-    monkeypatch.setattr(RegistrationWriter, "_insert_new", wait_until_both_have_looked)
-    found = [shop.result() for shop in [in_thread(register) for _ in range(2)]]
+    found = [call.result() for call in [in_thread(register_at_the_same_time) for _ in range(2)]]
     assert sorted(created for _, created in found) == [False, True]
     assert {invoice.pk for invoice, _ in found} == {Invoice.objects.get().pk}
     assert Invoice.objects.get().status == "created"
     assert InvoiceTransition.objects.count() == 0
 
 
-def test_other_integrity_errors_are_not_treated_as_duplicates(monkeypatch):
-    monkeypatch.setattr(Invoice, "full_clean", lambda *args, **kwargs: None)
-    monkeypatch.setattr(registrations, "_status", lambda word: word)
-    with pytest.raises(IntegrityError):
-        register(status="void")
+def test_other_integrity_errors_are_not_treated_as_duplicates():
+    def refuse(execute, sql, params, many, context):
+        if sql.startswith("INSERT"):
+            raise IntegrityError("a trigger of the project refuses the row")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse), pytest.raises(IntegrityError, match="a trigger"):
+        register()
     assert not Invoice.objects.exists()
 
 

@@ -213,7 +213,7 @@ IN_ONE_TRANSACTION = [
 @pytest.mark.parametrize("name", IN_ONE_TRANSACTION)
 def test_commit_that_succeeds_and_reports_an_error_is_not_repeated(shop, name, monkeypatch):
     _, expected = call_with_deadlock(shop, name, 0)
-    commit, failed = connection._commit, []
+    commit, failed = connection.commit, []
 
     def commit_and_fail():
         commit()
@@ -229,7 +229,7 @@ def test_commit_that_succeeds_and_reports_an_error_is_not_repeated(shop, name, m
         return call
 
     armed = []
-    monkeypatch.setattr(connection, "_commit", commit_and_fail)
+    monkeypatch.setattr(connection, "commit", commit_and_fail)
     monkeypatch.setitem(CALLS, name, (CALLS[name][0], prepared))
     _, outcome = call_with_deadlock(shop, name, 0)
     assert failed == [1]

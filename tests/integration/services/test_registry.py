@@ -194,19 +194,26 @@ def test_forked_child_makes_its_own_instance(child_env):
 
 FORK_WHILE_LOCKED = """
 import os, django, threading
+from django.conf import settings
+settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": {"BACKEND": "__main__.SlowProvider"}}}
 django.setup()
 from django_invoice_cancel import registry
-locked, go_on = threading.Event(), threading.Event()
-def hold():
-    with registry._cache.get().lock:
-        locked.set()
-        go_on.wait(30)
-thread = threading.Thread(target=hold)
+from django_invoice_cancel.testing import ScriptedProvider
+is_locked, go_on = threading.Event(), threading.Event()
+
+class SlowProvider(ScriptedProvider):
+    def __init__(self, alias, **options):
+        if threading.current_thread() is thread:
+            is_locked.set()
+            go_on.wait(30)
+        super().__init__(alias, **options)
+
+thread = threading.Thread(target=registry.get_provider, args=["shop"])
 thread.start()
-locked.wait(30)
+is_locked.wait(30)
 child = os.fork()
 if child == 0:
-    registry.get_provider("firekassa")
+    registry.get_provider("shop")
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 go_on.set()
@@ -215,6 +222,6 @@ thread.join()
 
 
 @pytest.mark.slow
-def test_child_forked_while_another_thread_holds_the_lock_does_not_hang(child_env):
+def test_child_forked_while_another_thread_makes_a_provider_does_not_hang(child_env):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_WHILE_LOCKED]
     assert subprocess.check_output(command, env=child_env(), text=True, timeout=60).strip() == "7"

@@ -99,12 +99,26 @@ def all_rows_text():
     return repr([list(model.objects.values()) for model in apps.get_models()])
 
 
+def package_objects(roots):
+    """Return the instances of the package's classes that are reachable through attributes, without those of slots."""
+    seen, waiting = {}, [*roots]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        if isinstance(each, list | tuple):
+            waiting += each
+        elif type(each).__module__.startswith("django_invoice_cancel.") and hasattr(each, "__dict__"):
+            seen[id(each)] = each
+            waiting += vars(each).values()
+    return list(seen.values())
+
+
 def registry_text():
-    cached = registry._cache.get().providers
-    providers = [provider for _, provider in cached.values()]
-    parts = [cached, conf.get(), conf.read(), [vars(provider) for provider in providers]]
-    transports = [provider._transport for provider in providers if hasattr(provider, "_transport")]
-    parts += [part for each in transports for part in (vars(each), vars(each._shared.get()))]
+    """Return the texts of the settings, the providers of the registry, and the objects that they consist of."""
+    providers = [provider for provider in map(registry.last_known, registry.aliases()) if provider is not None]
+    parts = package_objects([conf.get(), conf.read(), providers])
+    parts += [vars(each) for each in parts]
     return "\n".join(text(part) for part in parts for text in (repr, str, pprint.pformat))
 
 

@@ -1,14 +1,13 @@
-"""Fixtures of the adapter tests: HTTP answers from a table, and a transport that stores its arguments."""
+"""Fixtures of the adapter tests: HTTP answers from a table, and a transport that stores its requests."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import responses
 
-from django_invoice_cancel.providers.http import HTTPProvider
-from django_invoice_cancel.providers.transport import Deadline, Exchange
+from django_invoice_cancel.providers.transport import Deadline, Exchange, Transport
 
 
 @pytest.fixture
@@ -19,7 +18,9 @@ def web() -> Iterator[responses.RequestsMock]:
 
 
 @dataclass
-class Asked:
+class Sent:
+    """One request that an adapter passed to its transport."""
+
     method: str
     path: str
     body: bytes | None
@@ -28,32 +29,21 @@ class Asked:
     lease: Callable[[float], bool] | None
 
 
-@dataclass
-class NotingTransport:
-    """Returns the given exchanges in turn and stores the requests."""
-
-    answers: list[Exchange]
-    asked: list[Asked] = field(default_factory=list)
-    is_closed: bool = False
-
-    def request(self, method: str, path: str, **rest: Any) -> Exchange:
-        self.asked.append(Asked(method, path, **rest))
-        return self.answers.pop(0)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
 @pytest.fixture
-def noting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NotingTransport]:
-    """Return a function that puts a noting transport under a provider."""
+def exchange_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Sent]]:
+    """Return a function that makes transports return these exchanges in turn, and returns the list of requests."""
 
-    def put_under(provider: HTTPProvider, *answers: Exchange) -> NotingTransport:
-        transport = NotingTransport(list(answers))
-        monkeypatch.setattr(provider, "_transport", transport)
-        return transport
+    def replace_transport(*exchanges: Exchange) -> list[Sent]:
+        remaining, sent = list(exchanges), []
 
-    return put_under
+        def request(transport: Transport, method: str, path: str, **rest: Any) -> Exchange:
+            sent.append(Sent(method, path, **rest))
+            return remaining.pop(0)
+
+        monkeypatch.setattr(Transport, "request", request)
+        return sent
+
+    return replace_transport
 
 
 def may_send(seconds_left: float) -> bool:

@@ -408,13 +408,13 @@ def test_other_refusal_remains_unless_the_lookup_explains_it(cryptocloud, web, t
     assert len(web.calls) == 2
 
 
-def test_cancel_and_its_lookup_share_one_deadline_and_only_the_cancel_has_the_lease(cryptocloud, noting):
+def test_cancel_and_its_lookup_share_one_deadline_and_only_the_cancel_has_the_lease(cryptocloud, exchange_with):
     refused = Exchange(Kind.ANSWER, http_status=400, is_json=True, json=json.loads(NOT_CREATED))
-    transport = noting(cryptocloud, refused, Exchange(Kind.NOT_SENT, Code.UNREACHABLE))
+    sent = exchange_with(refused, Exchange(Kind.NOT_SENT, Code.UNREACHABLE))
 
     cryptocloud.cancel(UUID, lease=may_send)
 
-    cancel, lookup = transport.asked
+    cancel, lookup = sent
     assert cancel.deadline is lookup.deadline
     assert 0 < cancel.deadline.left() <= 15
     assert cancel.lease is may_send

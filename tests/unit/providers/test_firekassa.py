@@ -368,13 +368,13 @@ def test_refusal_remains_if_its_lookup_fails(looking, web, http_status, body):
     assert len(web.calls) == 2
 
 
-def test_cancel_and_its_lookup_share_one_deadline_and_only_the_cancel_has_the_lease(looking, noting):
+def test_cancel_and_its_lookup_share_one_deadline_and_only_the_cancel_has_the_lease(looking, exchange_with):
     refused = Exchange(Kind.ANSWER, http_status=422, is_json=True, json={"error": "x"})
-    transport = noting(looking, refused, Exchange(Kind.NOT_SENT, Code.UNREACHABLE))
+    sent = exchange_with(refused, Exchange(Kind.NOT_SENT, Code.UNREACHABLE))
 
     looking.cancel("511727028", lease=may_send)
 
-    cancel, lookup = transport.asked
+    cancel, lookup = sent
     assert cancel.deadline is lookup.deadline
     assert 0 < cancel.deadline.left() <= 15
     assert cancel.lease is may_send

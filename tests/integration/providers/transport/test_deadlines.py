@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import repeat
+from queue import LifoQueue
 from time import monotonic
 from typing import Any
 
@@ -314,20 +315,25 @@ def test_deadline_after_the_connection_is_returned_does_not_close_it(
     serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread may have it already; the answer is whole by then."""
-    give_back = HTTPConnectionPool._put_conn
+    expired = []
 
-    def and_then_expire(pool: HTTPConnectionPool, connection: Any) -> None:
-        give_back(pool, connection)
-        attempt = current()
-        assert attempt is not None
-        attempt.expire()
+    class ExpiringQueue(LifoQueue[Any]):
+        """The idle connections of a pool. The deadline of the request passes as soon as its connection is idle."""
 
-    monkeypatch.setattr(HTTPConnectionPool, "_put_conn", and_then_expire)
+        def put(self, *args: Any, **options: Any) -> None:
+            super().put(*args, **options)
+            attempt = current()
+            if attempt is not None and attempt.is_sent:
+                attempt.expire()
+                expired.append(attempt)
+
+    monkeypatch.setattr(HTTPConnectionPool, "QueueCls", ExpiringQueue)
     server = serve(keeps_alive())
     transport = connect(server.url)
 
     kinds = [post(transport)[0].kind for _ in range(2)]
 
     assert kinds == [Kind.ANSWER, Kind.ANSWER]
+    assert len(expired) == 2
     assert server.connections == 1
     assert server.executed == 2
