@@ -5,15 +5,17 @@ the option, never a value.
 """
 
 import inspect
+import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pkgutil import resolve_name
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.crypto import salted_hmac
 
 from . import conf
 from .domain.interruptions import is_interruption
@@ -24,6 +26,8 @@ from .providers.base import Provider
 
 logger = logging.getLogger("django_invoice_cancel")
 
+DIGEST_LENGTH = 32
+"""Number of hexadecimal digits of a digest of options."""
 MAX_CACHED = 1000
 """Maximum number of cached instances, for a resolver with many accounts."""
 
@@ -119,7 +123,46 @@ def build(config: conf.ProviderConfig) -> Provider:
     provider = _make(backend, config.alias, options)
     if isinstance(provider, ImproperlyConfigured):
         raise provider
+    provider.options_digest = _digest(config)
     return provider
+
+
+def options_digest(alias: str) -> str:
+    """Return the digest of the account's options as they are configured now; empty if they cannot be read."""
+    try:
+        return get_provider(alias).options_digest
+    except ImproperlyConfigured:
+        return ""
+
+
+def _digest(config: conf.ProviderConfig) -> str:
+    """Return a keyed hash of a configuration, by which a change of the options is recognized; empty without a key.
+
+    The key is derived from ``SECRET_KEY``, so the options cannot be guessed from the hash. It is the same for the same
+    options in any order.
+    """
+    value = json.dumps([config.alias, config.backend, _canonical(config.options)])
+    try:
+        return salted_hmac("django_invoice_cancel.options", value, algorithm="sha256").hexdigest()[:DIGEST_LENGTH]
+    except ImproperlyConfigured:  # SECRET_KEY is empty
+        return ""
+
+
+def _canonical(value: object) -> list[Any]:
+    """Return a value as nested lists of strings that are equal for equal values, in each process."""
+    if isinstance(value, Secret):
+        return _canonical(value.reveal())
+    if isinstance(value, Mapping):
+        pairs = ([_canonical(key), _canonical(each)] for key, each in value.items())
+        return ["mapping", *sorted(pairs, key=json.dumps)]
+    if isinstance(value, Set):
+        return ["set", *sorted(map(_canonical, value), key=json.dumps)]
+    if isinstance(value, str):
+        return ["str", str(value)]
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return ["sequence", *map(_canonical, value)]
+    text = repr(value)
+    return [type(value).__qualname__, "" if " at 0x" in text else text]  # an address differs between processes
 
 
 def _make(backend: type[Provider], alias: str, options: SecretDict) -> Provider | ImproperlyConfigured:

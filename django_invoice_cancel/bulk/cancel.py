@@ -104,7 +104,7 @@ class CancelRun(BulkRun):
         self._sync_unknown_count(pool)
         if pool.has_only_unknown_invoices or not pool.can_send() or not pool.needs_jobs:
             return bool(pool.paused_seconds or pool.has_only_unknown_invoices)
-        return self._claim_batch(queue, pool)
+        return self._take_probe(pool) and self._claim_batch(queue, pool)
 
     def _sync_unknown_count(self, pool: ProviderWorkerPool) -> bool:
         """Apply the counts of other slices and workers; return whether the provider knew an invoice."""
@@ -216,7 +216,7 @@ class CancelRun(BulkRun):
             if pool.is_probing
             else min(len(pool.pending), pool.idle_threads if pool.rate else INVOICE_BATCH_SIZE, pool.batch_limit)
         )
-        if not pool.pending or not pool.can_send() or not pool.needs_jobs:
+        if not pool.pending or not pool.can_send() or not pool.needs_jobs or not self._take_probe(pool):
             return False
         slot = self._reserve_slots(pool, count)
         if slot is None:
@@ -259,7 +259,7 @@ class CancelRun(BulkRun):
         if pool.pending and pool.paused_seconds > GIVE_BACK_AFTER_SECONDS:
             self._give_back_or_skip(queue, pool, pool.take_pending())
         if pool.paused_seconds <= MAX_PAUSE_WAIT_SECONDS or queue.is_busy or queue.is_exhausted:
-            return False
+            return self._wait_for_pause(pool)
         if not self.leave_when_paused:
             return self._skip_batch(queue, Code.PROVIDER_PAUSED, pool.paused_seconds)
         queue.is_left_untried = True

@@ -68,6 +68,8 @@ class ReconcileRun(BulkRun):
         return self._look_up_batch(queue, pool) if pool.provider.supports_lookup else self._reconcile_next(queue, pool)
 
     def _look_up_batch(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
+        if not self._take_probe(pool):
+            return False
         slot = self._reserve_slots(pool, 1)
         if slot is None:
             return False
@@ -161,7 +163,7 @@ class ReconcileRun(BulkRun):
 
     def _handle_pause(self, queue: ProviderQueue, pool: ProviderWorkerPool) -> bool:
         if pool.paused_seconds <= MAX_PAUSE_WAIT_SECONDS or queue.is_busy:
-            return False
+            return self._wait_for_pause(pool)
         invoices = self._take(queue, INVOICE_BATCH_SIZE)
         for invoice in invoices:
             self._skip_paused(invoice, pool.paused_seconds)

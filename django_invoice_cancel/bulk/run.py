@@ -24,7 +24,7 @@ from ..domain.ports import InvoicePort, NoticePort, WriterPort
 from ..services.results import log_result, skipped_result
 from .garbage import is_collecting, run_in_background, watch_collections
 from .queues import ProviderQueue
-from .workers import INVOICE_BATCH_SIZE, SLOT_HORIZON, Job, ProviderWorkerPool
+from .workers import INVOICE_BATCH_SIZE, PROBE_RETRY_SECONDS, SLOT_HORIZON, Job, ProviderWorkerPool
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -159,6 +159,37 @@ class BulkRun(ABC):
         """Apply the provider's state that other processes have written."""
         pool.sync_state(self.writer.repeat(lambda: self.writer.provider_state(pool.alias)))
 
+    def _wait_for_pause(self, pool: ProviderWorkerPool) -> bool:
+        """Read from time to time whether a person has ended the pause, and return it."""
+        if pool.is_sync_due():
+            self._sync_state(pool)
+        return not pool.paused_seconds
+
+    def _take_probe(self, pool: ProviderWorkerPool) -> bool:
+        """Return whether a request may be sent: after a pause, only one process at a time may send one."""
+        if not pool.needs_probe or pool.probe is not None:
+            return True
+        self._write_provider_states()
+        try:
+            pool.probe = self.writer.take_probe(pool.alias, options_digest=pool.provider.options_digest)
+        except DATABASE_ERRORS as error:
+            self._raise_if_database_is_lost(pool.alias)
+            logger.warning("The state of provider %s was not written (%s).", pool.alias, type(error).__name__)
+        if pool.probe is None:
+            pool.retry_slot_later(PROBE_RETRY_SECONDS)
+            self._sync_state(pool)
+        return pool.probe is not None
+
+    def _release_probes(self) -> None:
+        """Release the right to probe of each provider that has answered or gets no request."""
+        for pool in self._pools():
+            if pool.probe is not None and not pool.in_flight:
+                try:
+                    self.writer.release_probe(pool.probe)
+                except DATABASE_ERRORS:
+                    logger.exception("The probe of provider %s was not released.", pool.alias)
+                pool.probe = None
+
     def _reserve_slots(self, pool: ProviderWorkerPool, count: int) -> float | None:
         """Reserve slots for ``count`` requests; return the first (monotonic; 0: now), or None if none is near."""
         if not pool.rate:
@@ -238,10 +269,16 @@ class BulkRun(ABC):
             pool.has_unsaved_state = False
             try:
                 self.writer.update_provider_state(
-                    pool.alias, seconds=pool.paused_seconds, code=pool.pause_code, failures=pool.failures
+                    pool.alias,
+                    seconds=pool.paused_seconds,
+                    code=pool.pause_code,
+                    failures=pool.failures,
+                    retry_after=pool.retry_after,
+                    options_digest=pool.provider.options_digest,
                 )
             except DATABASE_ERRORS:
                 logger.exception("The state of provider %s was not written.", pool.alias)
+        self._release_probes()
 
     def _pools(self) -> Iterator[ProviderWorkerPool]:
         return (queue.pool for queue in self._queues.values() if queue.pool is not None)

@@ -13,11 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from .. import conf
+from ..domain.claims import Probe
 from ..domain.clock import utc_now
 from ..domain.outcomes import Code
 from ..domain.ports import ProviderStatePort
@@ -41,6 +42,10 @@ UNKNOWN_INVOICES_LIMIT = 10
 """A run ends for a provider after this number of unknown invoices without a known one: the key may belong to another
 project. The slices and workers of a stored operation count together.
 """
+PROBE_RETRY_SECONDS = 0.5
+"""Time until the next attempt to take the right to probe, while another process has it."""
+PAUSE_SYNC_SECONDS = 2.0
+"""Interval at which a run that waits for a pause reads whether a person has ended it."""
 SLOT_RETRY_SECONDS = 0.1
 """Time until the next attempt to reserve a slot."""
 RECEIVER_POLL_SECONDS = 0.02
@@ -101,6 +106,10 @@ class ProviderWorkerPool:
         With a rate it is also True at the start. Otherwise the first requests of a process would be late and be sent
         together.
         """
+        self.needs_probe = False
+        """True if the provider was paused and has given no usable answer since: a request needs the right to probe."""
+        self.probe: Probe | None = None
+        """The right to probe, while this run has it."""
         self.failures = 0
         self.pause_code = ""
         self.has_unsaved_state = False
@@ -110,6 +119,12 @@ class ProviderWorkerPool:
         self.next_own_slot = 0.0
         """Monotonic time of the next slot at this run's rate; another process may use a higher rate."""
         self._paused_until = 0.0
+        self._retry_after_until = 0.0
+        """Monotonic end of the provider's own Retry-After."""
+        self._resumed_at: datetime | None = None
+        """The last time at which a person ended a pause, as it was last read."""
+        self._sync_pause_at = 0.0
+        """Monotonic time at which the state is read again during a pause."""
         self._rate_limited_probes = 0
         """Number of consecutive probes that got a 429."""
         self.has_only_unknown_invoices = False
@@ -140,6 +155,19 @@ class ProviderWorkerPool:
         """Remaining seconds of the pause."""
         return max(self._paused_until - time.monotonic(), 0.0)
 
+    @property
+    def retry_after(self) -> float | None:
+        """Remaining seconds of the provider's own Retry-After, or None."""
+        return max(self._retry_after_until - time.monotonic(), 0.0) or None
+
+    def is_sync_due(self) -> bool:
+        """Return, once in an interval, whether a run that waits for the pause should read the state again."""
+        now = time.monotonic()
+        if self.has_unsaved_state or now < self._sync_pause_at:
+            return False
+        self._sync_pause_at = now + PAUSE_SYNC_SECONDS
+        return True
+
     def can_send(self) -> bool:
         """Return whether a job may be queued now."""
         return not self.paused_seconds and not (self.is_probing and self.in_flight)
@@ -161,9 +189,9 @@ class ProviderWorkerPool:
             return False
         return self.idle_threads > 0 if self.rate else self.queued_count <= self.concurrency
 
-    def retry_slot_later(self) -> None:
-        """Wait a moment before the next attempt to reserve a slot."""
-        self.retry_slot_at = time.monotonic() + SLOT_RETRY_SECONDS
+    def retry_slot_later(self, seconds: float = SLOT_RETRY_SECONDS) -> None:
+        """Wait a moment before the next attempt to reserve a slot, or to take the right to probe."""
+        self.retry_slot_at = time.monotonic() + seconds
 
     @property
     def pause_generation(self) -> int:
@@ -175,11 +203,16 @@ class ProviderWorkerPool:
         if state is None:
             return
         with self._lock:
-            if state.seconds_left > self.paused_seconds:
-                self._pause(state.seconds_left, state.pause_code)
+            seconds = state.seconds_left_for(self.provider.options_digest)
+            is_resumed, self._resumed_at = state.resumed_at != self._resumed_at, state.resumed_at
+            if is_resumed and not seconds and not self.has_unsaved_state:
+                self._paused_until = 0.0
+            if seconds > self.paused_seconds:
+                self._pause(seconds, state.pause_code)
             if not self.has_unsaved_state and not self.in_flight:
                 self.failures = max(self.failures, state.failures)
-                self.is_probing = self.is_probing or bool(state.pause_code)
+                self.needs_probe = state.needs_probe
+                self.is_probing = self.is_probing or self.needs_probe
         now = utc_now()
         if self.rate and state.next_slot(self.rate, now) > now + SLOT_HORIZON:
             self.retry_slot_later()
@@ -198,16 +231,16 @@ class ProviderWorkerPool:
             is_new = pause_generation == self._pause_generation
             if code == Code.RATE_LIMITED:
                 self._rate_limited_probes += is_new
-                self._pause(
-                    max(RATE_PAUSE_SECONDS if retry_after is None else retry_after, self._min_rate_pause()), code
-                )
+                seconds = max(RATE_PAUSE_SECONDS if retry_after is None else retry_after, self._min_rate_pause())
+                self._pause(seconds, code, retry_after)
                 return
             self._count_unknown(code, is_inconclusive)
             self.failures = self.failures + 1 if is_inconclusive else 0
             if code == Code.BAD_CREDENTIALS or self.failures >= FAILURES_THAT_PAUSE:
-                self._pause(PAUSE_SECONDS, code)
+                self._pause(PAUSE_SECONDS, code, retry_after)
             elif not is_inconclusive and is_new:
                 self.is_probing, self.pause_code, self._rate_limited_probes = False, "", 0
+                self.needs_probe = False
 
     def add_unknown_count(self, count: int, has_known_invoice: bool) -> None:
         """Apply the count of unknown invoices of earlier slices and other workers, and whether one was known."""
@@ -233,12 +266,15 @@ class ProviderWorkerPool:
     def _min_rate_pause(self) -> float:
         return float(MIN_RATE_PAUSE_SECONDS * 2 ** min(max(self._rate_limited_probes - 1, 0), 10))
 
-    def _pause(self, seconds: float, code: str) -> None:
+    def _pause(self, seconds: float, code: str, retry_after: float | None = None) -> None:
         """Pause for ``seconds``; queued jobs are returned unsent."""
-        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+        now = time.monotonic()
+        self._paused_until = max(self._paused_until, now + seconds)
+        self._retry_after_until = max(self._retry_after_until, now + (retry_after or 0.0))
+        self._sync_pause_at = now + PAUSE_SYNC_SECONDS
         self._pause_generation += 1
         self.pause_code = code
-        self.is_probing = True
+        self.is_probing = self.needs_probe = True
 
     # -- threads ------------------------------------------------------------------------------------------
 

@@ -50,6 +50,15 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """The right to send one request to a provider after a pause. Its answer clears the pause, or pauses again."""
+
+    alias: str
+    until: datetime | None
+    """The end of the right, which also identifies it; None if no pause has ended and nothing must be released."""
+
+
+@dataclass(frozen=True)
 class Claim:
     """The exclusive right to send the cancel requests of a group of invoices of one provider, won by one UPDATE."""
 
@@ -66,7 +75,9 @@ class Claim:
     invoices: list[Any] = field(default_factory=list)
     """The invoices that were won."""
     is_provider_failing: bool = False
-    """True if the provider has counted failures. A conclusive reply resets the count."""
+    """True if the provider has counted failures, or was paused. A conclusive reply resets both."""
+    probe: Probe | None = None
+    """The right with which the claim was made after a pause. It is released after the answer."""
     undo: dict[Any, dict[str, Any]] = field(default_factory=dict)
     """The old values of further columns, by primary key. They are restored if the claim is given back."""
     _asked: list[float] = field(default_factory=list)  # shared by the copies that replace() makes

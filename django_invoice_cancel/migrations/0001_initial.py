@@ -43,6 +43,30 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("pause_code", models.CharField(blank=True, default="", max_length=32, verbose_name="reason")),
+                (
+                    "rejected_options",
+                    models.CharField(
+                        blank=True, default="", max_length=255, verbose_name="digests of rejected options"
+                    ),
+                ),
+                (
+                    "retry_after_at",
+                    django_invoice_cancel.models.fields.InstantField(
+                        blank=True, null=True, verbose_name="end of the provider's Retry-After"
+                    ),
+                ),
+                (
+                    "resumed_at",
+                    django_invoice_cancel.models.fields.InstantField(
+                        blank=True, null=True, verbose_name="pause last ended by a person"
+                    ),
+                ),
+                (
+                    "probe_until",
+                    django_invoice_cancel.models.fields.InstantField(
+                        blank=True, null=True, verbose_name="end of the current probe"
+                    ),
+                ),
                 ("failures", models.PositiveIntegerField(default=0, verbose_name="consecutive requests without a usable answer")),
                 (
                     "next_send_at",

@@ -68,6 +68,8 @@ class Provider:
         self.rate = None if rate is None else self._number("rate", rate, RATE)
         """Maximum number of requests per second, shared by all processes; None: no limit."""
         self.secrets: list[Secret] = []
+        self.options_digest = ""
+        """A keyed hash of the configured options; empty if the instance was not created from the settings."""
         self._check_declarations()
 
     # -- to be implemented by an adapter ---------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from django.db import Error
 from django.db.transaction import TransactionManagementError
 
 from ..domain.audit import Trigger, Wanted
-from ..domain.claims import Answer, Claim, OnRecorded
+from ..domain.claims import Answer, Claim, OnRecorded, Probe
 from ..domain.interruptions import is_interruption, without_frames
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome, ProviderReply
 from ..domain.ports import InvoicePort, ProviderStatePort, WriterPort
@@ -73,7 +73,8 @@ def cancel_invoice(
     if not isinstance(account, Provider) or find_request_obstacle(invoice, account):
         writer.refuse_inside_transaction()
         return log_result(unclaimed_result(invoice, account))
-    sent = claim_and_send(writer, account, invoice, lambda: writer.claim([invoice], audit))
+    digest = account.options_digest
+    sent = claim_and_send(writer, account, invoice, lambda: writer.claim([invoice], audit, options_digest=digest))
     return log_result(sent or unclaimed_result(invoice, account))
 
 
@@ -91,7 +92,10 @@ def claim_and_send(
     claim, has_begun = None, False
     try:
         claim = make_claim()
-        if claim is None or not claim.invoices or writer.is_overtaken(claim, invoice):
+        if claim is None or not claim.invoices:
+            return None
+        if writer.is_overtaken(claim, invoice):
+            release_probe(writer, claim.probe)
             return None
         has_begun = True
         answer, interruption = submit(provider, claim, invoice), None
@@ -110,7 +114,14 @@ def claim_and_send(
     is_inconclusive = (
         reply.outcome in (Outcome.IN_DOUBT, Outcome.NOT_PROCESSED) and reply.named_status not in PAID_STATUSES
     )
-    note_reply(writer, provider.alias, reply, is_inconclusive=is_inconclusive, was_failing=claim.is_provider_failing)
+    note_reply(
+        writer,
+        provider,
+        reply,
+        is_inconclusive=is_inconclusive,
+        was_failing=claim.is_provider_failing,
+        probe=claim.probe,
+    )
     result = record_answer(answer, writer, name=provider.verbose_name)
     if interruption is not None:
         raise interruption
@@ -119,6 +130,7 @@ def claim_and_send(
 
 def _give_back(writer: WriterPort, claim: Claim, invoice: InvoicePort) -> None:
     """Give back a claim for which nothing was sent. If that fails, it is logged, and the claim becomes abandoned."""
+    release_probe(writer, claim.probe)
     try:
         writer.give_back(claim, [invoice])
     except Exception as error:
@@ -128,22 +140,45 @@ def _give_back(writer: WriterPort, claim: Claim, invoice: InvoicePort) -> None:
 
 
 def note_reply(
-    writer: WriterPort, alias: str, reply: ProviderReply | LookupReply, *, is_inconclusive: bool, was_failing: bool
+    writer: WriterPort,
+    provider: Provider,
+    reply: ProviderReply | LookupReply,
+    *,
+    is_inconclusive: bool,
+    was_failing: bool,
+    probe: Probe | None,
 ) -> None:
     """Update the state of the provider from the reply to a single request (P9). Database errors are only logged.
 
-    A conclusive reply is written only if the provider was failing before.
+    A conclusive reply is written only if the provider was failing before. The right to probe is released afterwards.
     """
+    alias = provider.alias
     try:
         if is_inconclusive and reply.code in PAUSES:
             seconds = PAUSES[reply.code] if reply.retry_after is None else reply.retry_after
-            writer.pause(alias, reply.code, max(seconds, LEAST_PAUSE_SECONDS))
+            writer.pause(
+                alias,
+                reply.code,
+                max(seconds, LEAST_PAUSE_SECONDS),
+                retry_after=reply.retry_after,
+                options_digest=provider.options_digest,
+            )
         elif is_inconclusive and reply.code not in _OUR_OWN:
             writer.count_failure(alias, reply.code, most=FAILURES_THAT_PAUSE, seconds=PAUSE_SECONDS)
         elif was_failing and not is_inconclusive:
             writer.update_provider_state(alias, seconds=0.0, code="", failures=0)
     except Error:
         logger.exception("The state of provider %s was not written.", alias)
+    release_probe(writer, probe)
+
+
+def release_probe(writer: WriterPort, probe: Probe | None) -> None:
+    """Release the right to probe, if there is one. Database errors are only logged: it ends by itself."""
+    try:
+        if probe is not None:
+            writer.release_probe(probe)
+    except Error:
+        logger.exception("The probe of provider %s was not released.", probe.alias if probe else "")
 
 
 def refuse_unsaved(invoice: InvoicePort) -> None:
@@ -160,7 +195,9 @@ def ineligible_result(
         return make_result(invoice, Outcome.ALREADY_CANCELED, code)
     if wanted != Wanted.CANCEL and code not in _SKIPPED:
         return result_for_status(invoice, code)
-    seconds = pause.seconds_left if pause is not None and code == Code.PROVIDER_PAUSED else None
+    seconds = None
+    if pause is not None and code == Code.PROVIDER_PAUSED:
+        seconds = pause.seconds_left or pause.probe_seconds_left
     if isinstance(account, ImproperlyConfigured):  # without a search for its name in the configuration
         detail = str(account)
         return make_result(invoice, Outcome.SKIPPED, code, detail=detail, name=invoice.provider, retry_after=seconds)
@@ -288,8 +325,10 @@ def cancel_requested(invoice: InvoicePort) -> CancelResult:
     writer, account = invoice._writer, account_of(invoice.provider)
     sent = None
     if isinstance(account, Provider) and not find_request_obstacle(invoice, account):
-        claims = writer.claim_requested([invoice], is_try=False, unless_paused=True)  # at most one for one invoice
-        sent = claim_and_send(writer, account, invoice, lambda: next(iter(claims), None))
+        claims = writer.claim_requested(
+            [invoice], is_try=False, unless_paused=True, options_digest=account.options_digest
+        )
+        sent = claim_and_send(writer, account, invoice, lambda: next(iter(claims), None))  # at most one for one invoice
     return log_result(sent or unclaimed_request_result(invoice, account))
 
 

@@ -91,11 +91,12 @@ def find_obstacle_in_state(wanted: str, state: str, account: Account, *, waits_f
 def find_temporary_obstacle(wanted: str, account: Account | None, pause: ProviderStatePort | None = None) -> str:
     """Return the code of a temporary reason: the setting SEND, or a pause in ``pause``, the state of the provider.
 
+    A provider whose pause has ended counts as paused while another request is its probe.
     A pause does not make an invoice ineligible, so only callers that do not wait for it pass ``pause``.
     """
     if (wanted == Wanted.CANCEL or _is_repeat(wanted, account)) and not conf.get().send:
         return Code.SENDING_DISABLED
-    return Code.PROVIDER_PAUSED if pause is not None and pause.is_paused else ""
+    return Code.PROVIDER_PAUSED if pause is not None and (pause.is_paused or pause.is_being_probed) else ""
 
 
 def find_request_obstacle(invoice: InvoicePort, account: Account) -> str:

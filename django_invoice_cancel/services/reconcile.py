@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from .. import registry
 from ..domain.audit import AuditContext, Trigger, Wanted
-from ..domain.claims import Seen, Target
+from ..domain.claims import Probe, Seen, Target
 from ..domain.outcomes import CancelResult, Code, LookupReply, Outcome
 from ..domain.ports import InvoicePort, WriterPort
 from ..domain.statuses import INTERNAL_STATUSES, PAID_STATUSES, Status
 from ..providers.base import Provider
 from .call_arguments import build_audit_context, checked_status_string
-from .cancel import claim_and_send, ineligible_result, mismatch_result, note_reply, refuse_unsaved, unclaimed_result
+from .cancel import (
+    claim_and_send,
+    ineligible_result,
+    mismatch_result,
+    note_reply,
+    refuse_unsaved,
+    release_probe,
+    unclaimed_result,
+)
 from .eligibility import account_of, find_obstacle, find_temporary_obstacle
 from .provider_calls import look_up
 from .results import log_result, make_result, result_for_status, skipped_result
@@ -116,8 +125,13 @@ def reconcile_one(invoice: InvoicePort, audit: AuditContext, *, resubmit: bool) 
     if code:
         return ineligible_result(wanted, invoice, code, account, pause=state)
     if account.supports_lookup:
-        was_failing = state is not None and state.failures > 0
-        return _look_up(writer, account, invoice, target, audit, was_failing=was_failing)
+        probe = None
+        if state is not None and state.needs_probe:
+            probe = writer.take_probe(target.provider, options_digest=account.options_digest)
+            if probe is None:  # taken concurrently
+                return skipped_result(invoice, Code.PROVIDER_PAUSED)
+        was_failing = state is not None and (state.failures > 0 or state.needs_probe)
+        return _look_up(writer, account, invoice, target, audit, was_failing=was_failing, probe=probe)
     return _repeat_cancel(writer, account, invoice, audit)
 
 
@@ -134,12 +148,18 @@ def _look_up(
     audit: AuditContext,
     *,
     was_failing: bool,
+    probe: Probe | None,
 ) -> CancelResult:
-    if is_to_be_booked(invoice):
-        writer.book_check([invoice])
-    seen = Seen.now(invoice, target)
-    reply = look_up(provider, [target.external_id])[target.external_id]
-    note_reply(writer, target.provider, reply, is_inconclusive=not reply.is_answer, was_failing=was_failing)
+    try:
+        if is_to_be_booked(invoice):
+            writer.book_check([invoice])
+        seen = Seen.now(invoice, target)
+        reply = look_up(provider, [target.external_id])[target.external_id]
+    except BaseException:  # the database, or an interruption
+        release_probe(writer, probe)
+        raise
+    is_inconclusive = not reply.is_answer
+    note_reply(writer, provider, reply, is_inconclusive=is_inconclusive, was_failing=was_failing, probe=probe)
     if not writer.record_lookup(seen, reply, audit):
         return skipped_result(invoice, Code.CHANGED)
     return result_of_lookup(invoice, reply)
@@ -167,5 +187,6 @@ def result_of_lookup(invoice: InvoicePort, reply: LookupReply) -> CancelResult:
 
 def _repeat_cancel(writer: WriterPort, provider: Provider, invoice: InvoicePort, audit: AuditContext) -> CancelResult:
     """Repeat the cancel request of an invoice in doubt. After a refusal it stays in doubt until a person decides."""
-    sent = claim_and_send(writer, provider, invoice, lambda: writer.claim([invoice], audit, before=Status.IN_DOUBT))
+    make_claim = partial(writer.claim, [invoice], audit, before=Status.IN_DOUBT, options_digest=provider.options_digest)
+    sent = claim_and_send(writer, provider, invoice, make_claim)
     return sent or unclaimed_result(invoice, provider)

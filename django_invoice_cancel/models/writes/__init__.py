@@ -9,17 +9,15 @@ rates). ``notices`` are the signals.
 from .answers import AnswerWriter
 from .decisions import DecisionWriter
 from .observations import ObservationWriter
-from .provider_state import ProviderStateWriter
 from .registering import RegistrationWriter
 from .requests import RequestWriter
 
 
 class InvoiceWriter(
-    RequestWriter,  # and ClaimWriter
+    RequestWriter,  # and ClaimWriter, ProviderStateWriter
     AnswerWriter,
     ObservationWriter,
     DecisionWriter,
     RegistrationWriter,
-    ProviderStateWriter,
 ):
     """Writes the invoices, their log and the state of providers in one database."""

@@ -30,7 +30,8 @@ from ...services.eligibility import abandoned, end_of_claim
 from ...signals import invoice_status_changed
 from ..provider_state import NotPaused, ProviderState
 from .answers import REQUEST_CLEARED, match_ids
-from .rows import Entry, RowWriter
+from .provider_state import ProviderStateWriter
+from .rows import Entry
 from .transactions import show
 
 logger = logging.getLogger("django_invoice_cancel")
@@ -45,7 +46,7 @@ def _not_refused_since_read(invoices: Iterable[InvoicePort]) -> Q:
     return reduce(or_, seen, ~Q(last_outcome__in=LAST_REFUSED))
 
 
-class ClaimWriter(RowWriter):
+class ClaimWriter(ProviderStateWriter):
     """Moves invoices to ``canceling``, and out of it without an answer."""
 
     def claim(
@@ -56,6 +57,7 @@ class ClaimWriter(RowWriter):
         before: Status = Status.CREATED,
         unless_paused: bool = True,
         unless_refused: bool = False,
+        options_digest: str = "",
         guard: Q = _ANY,
         extra_columns: Mapping[str, Any] = _NOTHING,
     ) -> Claim:
@@ -66,8 +68,11 @@ class ClaimWriter(RowWriter):
         receiver of the signals is interrupted, the claim is given back before the interruption is raised again.
 
         Args:
-            unless_paused: Claim nothing if the provider is paused.
+            unless_paused: Claim nothing if the provider is paused, or if another process sends the first request after
+                a pause. Otherwise the claim has the right to send this request, see ``Claim.probe``.
             unless_refused: Do not claim invoices that were refused after they were read.
+            options_digest: ``Provider.options_digest`` of the sender. A pause because of rejected credentials does not
+                apply to other options.
             extra_columns: Further columns to write. An invoice that is given back gets its old values back.
 
         Returns:
@@ -86,8 +91,13 @@ class ClaimWriter(RowWriter):
             claim.undo.update({each.id: {name: getattr(each, name) for name in extra_columns} for each in invoices})
         changes = self._claim_columns(claim) | dict(extra_columns)
 
+        # If this UPDATE wins, the provider has no failures, so a conclusive reply has no count to reset.
+        guards = [guard, *([NotPaused(invoices[0].provider, or_failing=True)] if unless_paused else [])]
         try:
-            return self.run(partial(self._claim_rows, claim, invoices, changes, guard, unless_paused), invoices)
+            claim = self.run(partial(self._claim_rows, claim, invoices, changes, guards), invoices)
+            if claim.invoices or not unless_paused:
+                return claim
+            return self._claim_at_failing_provider(claim, invoices, changes, guard, options_digest)
         except BaseException as error:
             if claim.invoices and is_interruption(error):  # rows whose claim was not committed are not affected
                 with suppress(Exception):
@@ -169,24 +179,45 @@ class ClaimWriter(RowWriter):
         claim: Claim,
         invoices: Sequence[InvoicePort],
         changes: Mapping[str, Any],
-        guard: Q,
-        unless_paused: bool,
+        guards: Sequence[Any],
         is_repeat: bool,
     ) -> Claim:
         """Write a claim; return it with the invoices that were won."""
-        alias, before = invoices[0].provider, claim.before
-        # If this UPDATE wins, the provider has no failures, so a conclusive reply has no count to reset.
-        guards = [guard, *([NotPaused(alias, or_failing=True)] if unless_paused else [])]
+        before = claim.before
         count = self._guarded(invoices, before, guards).update(**changes)
-        if unless_paused and not count and self._is_failing(alias):
-            claim = replace(claim, is_provider_failing=True)
-            count = self._guarded(invoices, before, [guard, NotPaused(alias)]).update(**changes)
         won = list(invoices) if count == len(invoices) else self._won(invoices, claim.attempt, count, is_repeat)
         if count:
             self.append([Entry(invoice, before, Status.CANCELING, claim.audit, claim.attempt) for invoice in won])
         for invoice in won:
             show(invoice, changes)
         claim.invoices[:] = won  # shared by the copies that replace() makes
+        return claim
+
+    def _claim_at_failing_provider(
+        self,
+        claim: Claim,
+        invoices: Sequence[InvoicePort],
+        changes: Mapping[str, Any],
+        guard: Q,
+        options_digest: str,
+    ) -> Claim:
+        """Claim at a provider with failures, after a pause with the right to send the probe; else claim nothing.
+
+        The right is taken outside of the transaction that claims, so that two processes cannot deadlock.
+        """
+        alias = invoices[0].provider
+        if not self._is_failing(alias):
+            return claim
+        probe = self.take_probe(alias, options_digest=options_digest)
+        if probe is None:
+            return claim
+        claim = replace(claim, is_provider_failing=True, probe=probe)
+        write = partial(self._claim_rows, claim, invoices, changes, [guard, NotPaused(alias)])
+        try:
+            claim = self.run(write, invoices)
+        finally:
+            if not claim.invoices:
+                self.release_probe(probe)
         return claim
 
     def _own_claim(self, claim: Claim, key: Any) -> Any:
@@ -214,9 +245,9 @@ class ClaimWriter(RowWriter):
         return self.invoices.filter(as_read, *filter(None, guards), status=before, provider=invoices[0].provider)
 
     def _is_failing(self, alias: str) -> bool:
-        """Return whether the provider has counted failures and is not paused."""
-        states = ProviderState.objects.using(self.using).filter(alias=alias, failures__gt=0)
-        return states.filter(Q(paused_until__isnull=True) | Q(paused_until__lte=utc_now())).exists()
+        """Return whether the provider has counted failures, or was paused and has given no usable answer since."""
+        states = ProviderState.objects.using(self.using).filter(alias=alias)
+        return states.filter(Q(failures__gt=0) | ~Q(pause_code="")).exists()
 
     def _as_read(self, invoices: Sequence[InvoicePort], before: Status) -> Q:
         if before != Status.CREATED:

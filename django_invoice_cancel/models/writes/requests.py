@@ -81,7 +81,12 @@ class RequestWriter(ClaimWriter):
         return False
 
     def claim_requested(
-        self, invoices: Sequence[InvoicePort], *, is_try: bool, unless_paused: bool = False
+        self,
+        invoices: Sequence[InvoicePort],
+        *,
+        is_try: bool,
+        unless_paused: bool = False,
+        options_digest: str = "",
     ) -> Iterator[Claim]:
         """Claim requested invoices of one provider; yield each claim after its commit.
 
@@ -97,7 +102,14 @@ class RequestWriter(ClaimWriter):
                 guard, extra = Q(cancel_requested_at__isnull=False), {}
                 if is_try:
                     guard, extra = guard & Q(cancel_try_count=count), _next_try(count, utc_now())
-                yield self.claim(some, audit, unless_paused=unless_paused, guard=guard, extra_columns=extra)
+                yield self.claim(
+                    some,
+                    audit,
+                    unless_paused=unless_paused,
+                    options_digest=options_digest,
+                    guard=guard,
+                    extra_columns=extra,
+                )
 
     def postpone_request(self, invoice: InvoicePort) -> None:
         """Set the time of the next try without a claim, because nothing can be sent for this invoice now."""

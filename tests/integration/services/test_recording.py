@@ -104,7 +104,7 @@ def test_outcome_is_recorded_if_the_pause_cannot_be_written(sandbox, register, m
     """Only the pause is missing, and that is logged."""
     invoice = register("rate_limited")
 
-    def broken(self, alias, code, seconds):
+    def broken(self, alias, code, seconds, **options):
         raise OperationalError("disk full")
 
     monkeypatch.setattr("django_invoice_cancel.models.writes.provider_state.ProviderStateWriter.pause", broken)
