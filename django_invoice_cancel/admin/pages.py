@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import django
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.paginator import Paginator
 from django.db import connections, transaction
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.functional import cached_property
 
 from ..models.values import is_unstorable
@@ -81,8 +83,33 @@ def page_context(model_admin: ModelAdmin[Any], request: HttpRequest) -> dict[str
     return {
         **model_admin.admin_site.each_context(request),
         "opts": model_admin.opts,
-        "breadcrumb_list": django.VERSION >= (6, 1),
+        **breadcrumb_context(model_admin, request),
     }
+
+
+def breadcrumb_context(model_admin: ModelAdmin[Any], request: HttpRequest) -> dict[str, Any]:
+    """Return the context of the breadcrumbs, whose link to the list keeps the filter that the user came with."""
+    return {
+        "breadcrumb_list": django.VERSION >= (6, 1),
+        "list_url": keep_filter(model_admin, request, changelist_url(model_admin)),
+        "list_opts": model_admin.opts,
+    }
+
+
+def changelist_url(model_admin: ModelAdmin[Any]) -> str:
+    """Return the URL of the list, without a filter."""
+    opts = model_admin.opts
+    return reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=model_admin.admin_site.name)
+
+
+def keep_filter(model_admin: ModelAdmin[Any], request: HttpRequest, url: str) -> str:
+    """Return the URL of a page of this admin with the filter of the list that the user came from.
+
+    As in Django's own pages, it is a parameter of the URL, or, for the list itself, its query string. It is never an
+    address, so that a forged one leads nowhere else.
+    """
+    preserved = model_admin.get_preserved_filters(request)
+    return str(add_preserved_filters({"opts": model_admin.opts, "preserved_filters": preserved}, url))
 
 
 def parent_template(model_admin: ModelAdmin[Any], owner: type[Any], attribute: str, default: str) -> str:

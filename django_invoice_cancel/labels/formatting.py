@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +18,19 @@ def format_time(when: datetime) -> str:
     """Return the time of day, with the date unless it is today: 12:41, or 21 Nov 2026, 12:41."""
     local, today = to_local(when), to_local(utc_now()).date()
     return date_format(local, "H:i" if local.date() == today else pgettext("date format", "j M Y, H:i"))
+
+
+def format_dates(first: date | None, last: date | None) -> str:
+    """Return a period, both days included: 16-22 Nov 2026, from 16 Nov 2026, until 22 Nov 2026."""
+    shown = pgettext("date format", "j M Y")
+    if first is None or last is None:
+        day = first or last
+        text = _("from %(day)s") if first else _("until %(day)s")
+        return text % {"day": date_format(day, shown)} if day else ""
+    if first == last:
+        return date_format(last, shown)
+    is_short = (first.year, first.month) == (last.year, last.month)
+    return f"{first.day if is_short else date_format(first, shown)}\N{EN DASH}{date_format(last, shown)}"
 
 
 def to_local(when: datetime) -> datetime:

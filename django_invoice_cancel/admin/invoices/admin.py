@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.db import models
+from django.db.models import Case, When
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from ... import conf
 from ...domain.audit import Trigger
-from ...labels.formatting import format_time_ago
+from ...domain.statuses import Status
+from ...labels.formatting import format_time, format_time_ago
 from ...labels.invoices import status_label
 from ...labels.results import last_outcome_label
 from ...models import BulkOperationItem, Invoice
@@ -26,10 +28,10 @@ from ...models.registrations import columns_to_register
 from ...models.writes.transactions import WRITER_FIELDS
 from ..local_times import localize_columns, make_times_displayable
 from ..operations.actions import CancelInvoicesAction, Options
-from ..pages import BoundedPaginator, CheckedParameters, parent_template
+from ..pages import BoundedPaginator, CheckedParameters, breadcrumb_context, keep_filter, parent_template
 from .available_actions import AvailableActions
 from .dashboard import collect_attention
-from .filters import AttentionFilter, IssuedFilter, ProviderFilter, search_invoices
+from .filters import AttentionFilter, IssuedFilter, ProviderFilter, lists_doubts, search_invoices
 from .forms import InvoiceForm, registration_choices
 from .summary import describe_invoice, format_amount, mark_code
 from .timeline import MAX_EVENTS, build_events, read_log
@@ -60,7 +62,16 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
     """
 
     form: type[forms.ModelForm[Invoice]] = InvoiceForm
-    list_display: Options = ("external_id", "reference", "provider", "money", "state", "confirmed", "issued_at")
+    list_display: Options = (
+        "external_id",
+        "reference",
+        "provider",
+        "money",
+        "state",
+        "doubt_since",
+        "confirmed",
+        "issued_at",
+    )
     list_filter: ClassVar[Options] = (AttentionFilter, "status", ProviderFilter, IssuedFilter)
     search_fields: ClassVar[Options] = ("external_id", "reference")
     search_help_text: ClassVar[Any] = _("The provider's id or your reference, in full or the beginning.")
@@ -82,7 +93,12 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
         return localize_columns(Invoice, super().get_list_display(request))
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """Return newest first, in the order of the index that the filter uses, so that large tables are not sorted."""
+        """Return newest first, in the order of the index that the filter uses, so that large tables are not sorted.
+
+        Invoices in doubt are listed with the oldest doubt first.
+        """
+        if self.ordering == InvoiceAdmin.ordering and lists_doubts(request.GET):
+            return ("status_changed_at", "pk")
         if self.ordering == InvoiceAdmin.ordering and "status__exact" in request.GET:
             return ("-issued_at", "-pk")
         return super().get_ordering(request)
@@ -94,6 +110,13 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
     @admin.display(description=_("status"), ordering="status")
     def state(self, invoice: Invoice) -> str:
         return format_html('<span class="ic-status ic-{}">{}</span>', invoice.status, status_label(invoice.status))
+
+    @admin.display(
+        description=_("in doubt since"),
+        ordering=Case(When(status=Status.IN_DOUBT, then="status_changed_at")).asc(nulls_last=True),
+    )
+    def doubt_since(self, invoice: Invoice) -> str:
+        return format_time(invoice.status_changed_at) if invoice.status == Status.IN_DOUBT else ""
 
     @admin.display(description=_("confirmed"), ordering="status_confirmed_at")
     def confirmed(self, invoice: Invoice) -> str:
@@ -173,6 +196,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
         invoice = context.get("original")
         if invoice is not None:
             context["summary"] = self._summarize(request, invoice)
+            context |= breadcrumb_context(self, request)
         context.update(self._parent_template("change_form"))
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -196,6 +220,8 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
         invoice = self.get_object(request, object_id)
         if invoice is not None and self.has_view_or_change_permission(request, invoice):
             context["events"] = build_events(invoice, read_log(invoice, MAX_HISTORY_EVENTS))
+            context["back"] = keep_filter(self, request, self.invoice_url(invoice))
+            context |= breadcrumb_context(self, request)
         return super().history_view(request, object_id, {**context, **(extra_context or {})})
 
     def _parent_template(self, page: str) -> dict[str, Any]:

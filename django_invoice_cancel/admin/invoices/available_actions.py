@@ -29,6 +29,7 @@ from ...services.eligibility import (
     find_temporary_obstacle,
     is_in_doubt,
 )
+from ..pages import keep_filter
 from .summary import explain_obstacle
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Button:
     url: str
     is_post: bool = False
     """Whether the button acts at once. Otherwise it leads to a confirmation page."""
+    is_irreversible: bool = False
+    """Whether the action may close the invoice at its provider."""
 
 
 class AvailableActions:
@@ -50,6 +53,7 @@ class AvailableActions:
 
     def __init__(self, admin: InvoiceViews, request: HttpRequest, invoice: Invoice) -> None:
         self.admin = admin
+        self.request = request
         self.invoice = invoice
         self._codes: dict[Wanted, str] = {}
         self.can_cancel = admin.has_cancel_permission(request, invoice)
@@ -115,9 +119,9 @@ class AvailableActions:
         if self.has_late_money and self.can_resolve:
             yield self._button("handled")
         if not self.cancel_obstacle:
-            yield self._button("cancel")
+            yield self._button("cancel", is_irreversible=True)
         if self.can_cancel and not self.check_obstacle:
-            yield self._button("check", is_post=not self.is_repeat)
+            yield self._button("check", is_post=not self.is_repeat, is_irreversible=self.is_repeat)
         if self.can_resolve and not self._code(Wanted.RESOLVE):
             yield self._button("resolve")
         if self.has_request and self.can_cancel:
@@ -133,8 +137,9 @@ class AvailableActions:
     def _explain_missing(self, page: str, reason: str) -> str:
         return f"{CANNOT[page]}. {reason}"
 
-    def _button(self, page: str, *, is_post: bool = False) -> Button:
-        return Button(str(BUTTONS[page]), self.admin.invoice_url(self.invoice, page), is_post)
+    def _button(self, page: str, *, is_post: bool = False, is_irreversible: bool = False) -> Button:
+        url = keep_filter(self.admin, self.request, self.admin.invoice_url(self.invoice, page))
+        return Button(str(BUTTONS[page]), url, is_post, is_irreversible)
 
     # -- the decision -----------------------------------------------------------------------------------------
 

@@ -8,14 +8,19 @@ the admin's log.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ALL_VAR, PAGE_VAR
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db.models import Q
 from django.forms import Form
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from ... import services
@@ -25,8 +30,9 @@ from ...exceptions import ResolveNotPossible
 from ...labels.invoices import BUTTONS, CANNOT, QUESTIONS, status_label
 from ...labels.results import describe_result
 from ...models import Invoice
+from ...services.eligibility import doubtful, is_in_doubt
 from ...services.results import provider_name
-from ..pages import admin_view, page_context
+from ..pages import admin_view, keep_filter, page_context
 from .available_actions import AvailableActions
 from .forms import CancelForm, DecideForm, HandledForm, WithdrawForm
 from .summary import describe_invoice, format_amount, mark_code
@@ -40,6 +46,9 @@ else:  # a mixin of InvoiceAdmin
 _LEVELS: Mapping[Outcome, int] = {Outcome.CANCELED: messages.SUCCESS, Outcome.ALREADY_CANCELED: messages.SUCCESS}
 _EXPECTED = frozenset({Code.STILL_OPEN, Code.HAS_PAYMENT, Code.CLOSED})
 """Codes of a check that are expected and cause no warning."""
+
+MAX_DOUBTS = 200
+"""Maximum number of invoices in doubt among which the next one for the user is searched."""
 
 Permits = Callable[..., bool]
 
@@ -104,8 +113,9 @@ class InvoiceViews(_ModelAdmin):
         is_repeat = AvailableActions(self, request, invoice).is_repeat
         if request.method != "POST" or (is_repeat and "repeat" not in request.POST):
             return self._show_confirmation(request, invoice, "check", Form())
+        before = copy(invoice)
         result = services.reconcile_invoice(invoice, resubmit=is_repeat, actor=request.user, trigger=Trigger.ADMIN)
-        return self._show_result(request, invoice, result, "check")
+        return self._show_result(request, invoice, result, "check", before=before)
 
     def resolve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Record the user's decision about the invoice, unless the invoice changed after the page was shown."""
@@ -114,6 +124,7 @@ class InvoiceViews(_ModelAdmin):
         if request.method != "POST" or not form.is_valid():
             return self._show_confirmation(request, invoice, "resolve", form)
         decision, reason = form.cleaned_data["decision"], form.cleaned_data["reason"]
+        before = copy(invoice)
         invoice.attempt = form.cleaned_data["attempt"]
         try:
             invoice.resolve(decision, actor=request.user, reason=reason)
@@ -121,7 +132,7 @@ class InvoiceViews(_ModelAdmin):
             return self._redirect(request, invoice, messages.WARNING, str(error))
         message = _("Resolved as “%(status)s”.") % {"status": status_label(decision)}
         self.log_change(request, invoice, f"{message} {reason}")
-        return self._redirect(request, invoice, messages.SUCCESS, message)
+        return self._redirect(request, invoice, messages.SUCCESS, message, before=before)
 
     def handled_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Record the action that the user took about late money."""
@@ -185,23 +196,62 @@ class InvoiceViews(_ModelAdmin):
             "obstacle": obstacle,
             "reopen_from": available.reopen_from,
             "form": form,
-            "back": self.invoice_url(invoice),
+            "back": keep_filter(self, request, self.invoice_url(invoice)),
         }
         own = getattr(self, f"{page}_template")
         return TemplateResponse(request, own or f"admin/invoice_cancel/invoice/{page}.html", context)
 
-    def _show_result(self, request: HttpRequest, invoice: Invoice, result: CancelResult, page: str) -> HttpResponse:
+    def _show_result(
+        self, request: HttpRequest, invoice: Invoice, result: CancelResult, page: str, *, before: Invoice | None = None
+    ) -> HttpResponse:
         """Log the result of an action, and show it to the user."""
         message = str(result.message)
         if not result.is_recorded:
             lost = _("The answer could not be recorded. Reconcile will check the invoice again.")
             message = f"{message} {lost}"
         self.log_change(request, invoice, f"{BUTTONS[page]}: {message}")
-        return self._redirect(request, invoice, _level(result), message)
+        return self._redirect(request, invoice, _level(result), message, before=before)
 
-    def _redirect(self, request: HttpRequest, invoice: Invoice, level: int, message: str) -> HttpResponse:
-        self.message_user(request, f"{invoice}: {message}", level)
-        return HttpResponseRedirect(self.invoice_url(invoice))
+    def _redirect(
+        self, request: HttpRequest, invoice: Invoice, level: int, message: str, *, before: Invoice | None = None
+    ) -> HttpResponse:
+        """Return to the page of the invoice. If it was in doubt ``before``, the message links to the next in doubt."""
+        text = f"{invoice}: {message}"
+        following = self._find_next_in_doubt(request, invoice, before) if before and is_in_doubt(before) else None
+        if following is not None:
+            url = keep_filter(self, request, self.invoice_url(following))
+            text = format_html('{} <a href="{}">{}</a>', text, url, _("Next in doubt"))
+        self.message_user(request, text, level)
+        return HttpResponseRedirect(keep_filter(self, request, self.invoice_url(invoice)))
+
+    def _find_next_in_doubt(self, request: HttpRequest, invoice: Invoice, before: Invoice) -> Invoice | None:
+        """Return the oldest other invoice in doubt, of those in the user's filter that the user may resolve.
+
+        If the invoice is still in doubt, it is the next younger one, so that a user sees each of them once.
+        """
+        doubts = self._filtered_list(request).filter(doubtful()).exclude(pk=invoice.pk)
+        if is_in_doubt(invoice):
+            doubts = doubts.filter(
+                Q(status_changed_at__gt=before.status_changed_at)
+                | Q(status_changed_at=before.status_changed_at, pk__gt=invoice.pk)
+            )
+        for each in doubts.order_by("status_changed_at", "pk")[:MAX_DOUBTS]:
+            if self.has_view_or_change_permission(request, each) and self.has_resolve_permission(request, each):
+                found: Invoice = each
+                return found
+        return None
+
+    def _filtered_list(self, request: HttpRequest) -> Any:
+        """Return the invoices in the list that the user came from; all that the user may see if it has no filter."""
+        listing: Any = copy(request)
+        query = QueryDict(request.GET.get("_changelist_filters", ""), mutable=True)
+        for name in (PAGE_VAR, ALL_VAR):
+            query.pop(name, None)
+        listing.GET = query
+        try:
+            return self.get_changelist_instance(listing).get_queryset(listing)
+        except (IncorrectLookupParameters, SuspiciousOperation):
+            return self.get_queryset(request)
 
 
 def _level(result: CancelResult) -> int:

@@ -440,7 +440,19 @@ def cost(operator, address):
 
 @pytest.mark.parametrize(
     "query",
-    ["", "?attention=any", "?status__exact=created", "?q=bulk", "?provider=shop", "?p=2", "?o=-4", "?o=5.3&q=bulk"],
+    [
+        *(
+            "",
+            "?attention=any",
+            "?status__exact=created",
+            "?q=bulk",
+            "?provider=shop",
+            "?p=2",
+            "?o=-4",
+            "?o=5.3&q=bulk",
+        ),
+        *("?issued=last-week", "?issued_from=2020-01-01&issued_to=2030-12-31", "?attention=in_doubt", "?o=6"),
+    ],
 )
 def test_number_of_queries_of_the_list_is_constant(shop, operator, query):
     in_bulk(10)

@@ -26,6 +26,8 @@ OTHERS = [
     "attention",
     "provider",
     "issued",
+    "issued_from",
+    "issued_to",
     "_facets",
     "_popup",
     "_to_field",
