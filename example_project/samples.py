@@ -81,6 +81,24 @@ KINDS = (
     Kind("paid_before_answer", is_canceled=True, then_observed="paid", is_handled=True, hours_ago=50),
 )
 
+CUSTOMERS_ORDERS = (
+    # The state of the order's invoice at each provider. They are few, as a customer's orders are.
+    (Kind("ordinary", is_registered=False), ("cryptocloud",)),
+    (Kind("ordinary", is_registered=False), ("cryptocloud", "firekassa")),
+    (Kind("silent_after", is_registered=False), ("cryptocloud",)),
+    (Kind("paid", is_registered=False), ("firekassa",)),
+    (Kind("echo", is_registered=False), ("cryptocloud",)),
+    (Kind("not_found", is_registered=False), ("firekassa",)),
+    (Kind("reset_after", is_canceled=True), ("cryptocloud",)),
+    (Kind("partially_paid", then_observed="partially_paid", hours_ago=2), ("firekassa",)),
+    (Kind("expired", then_observed="expired", hours_ago=30), ("firekassa",)),
+    (Kind("failed", then_observed="failed", hours_ago=8), ("firekassa",)),
+    (Kind("paid", then_observed="paid", hours_ago=6), ("cryptocloud",)),
+    (Kind("ordinary", is_canceled=True, hours_ago=28), ("cryptocloud",)),
+    (Kind("paid_before_answer", is_canceled=True, then_observed="paid", hours_ago=4), ("cryptocloud",)),
+)
+COLUMNS = {"cryptocloud": "cryptocloud_uuid", "firekassa": "firekassa_invoice_id"}
+
 
 def load(user: Any) -> int:
     """Create the orders, and a few that are paid in cash, for this user. Return their number."""
@@ -90,49 +108,66 @@ def load(user: Any) -> int:
     for kind in KINDS:
         invoices = []
         for provider in ("cryptocloud", "firekassa") * kind.count:
-            order = make_order(number, provider, kind.behaviour)
-            invoices += [live_through(kind, order, user)] if kind.is_registered else []
+            order = make_order(user, number, kind, provider)
+            invoices += live_through(kind, order, user) if kind.is_registered else []
             number += 1
         operations[kind.operation] += invoices
         samples_bulk.move_back(invoices, hours=kind.hours_ago)
     samples_bulk.finish_one(operations["finished"], user)
     samples_bulk.interrupt_one(operations["interrupted"], user)
     for cash in range(2):
-        Order.objects.create(
-            number=str(number + cash), title="Gift card", total="25.00", placed_at=placed(number + cash)
-        )
-    return Order.objects.count()
+        make_cash_order(user, number + cash)
+    return user.orders.count()
 
 
-def make_order(number: int, provider: str, behaviour: str) -> Order:
-    field = {"cryptocloud": "cryptocloud_uuid", "firekassa": "firekassa_invoice_id"}[provider]
+def load_customer(customer: Any, *, staff: Any) -> int:
+    """Create the orders of another customer, in each state. Return their number."""
+    for number, (kind, providers) in enumerate(CUSTOMERS_ORDERS, start=501):
+        order = make_order(customer, number, kind, *providers)
+        invoices = live_through(kind, order, staff) if kind.is_registered else []
+        samples_bulk.move_back(invoices, hours=kind.hours_ago)
+    make_cash_order(customer, 601)
+    mistyped = make_order(customer, 602, Kind("ordinary"), "firekassa")
+    mistyped.firekassa_invoice_id, mistyped.note = "see the e-mail", "Its invoice id was entered manually."
+    mistyped.save()
+    return int(customer.orders.count())
+
+
+def make_order(customer: Any, number: int, kind: Kind, *providers: str) -> Order:
     return Order.objects.create(
+        customer=customer,
         number=str(number),
         title=GOODS[number % len(GOODS)],
         total=Decimal(20 + number % 97) + Decimal("0.90"),
-        currency={"cryptocloud": "USD", "firekassa": "RUB"}[provider],
+        currency="USD" if "cryptocloud" in providers else "RUB",
         placed_at=placed(number),
-        note=f"Invoice at the sandbox: {DESCRIPTIONS[behaviour]}.",
-        **{field: invoice_id(provider, number, behaviour)},
+        note=f"Invoice at the sandbox: {DESCRIPTIONS[kind.behaviour]}.",
+        **{COLUMNS[provider]: invoice_id(provider, number, kind.behaviour) for provider in providers},
+    )
+
+
+def make_cash_order(customer: Any, number: int) -> None:
+    Order.objects.create(
+        customer=customer, number=str(number), title="Gift card", total="25.00", placed_at=placed(number)
     )
 
 
 def placed(number: int) -> datetime:
     """Return the time when the order was placed. Lower numbers are more recent."""
-    return timezone.now() - timedelta(hours=5 * (number - 1000))
+    return timezone.now() - timedelta(hours=5 * (number % 500))
 
 
-def live_through(kind: Kind, order: Order, user: Any) -> Invoice:
-    """Apply the events of its kind to the order's invoice, and return the invoice."""
-    invoice = order.register_invoice()
-    assert invoice is not None  # noqa: S101 - make_order gave it an id
-    if kind.is_canceled:
-        cancel(invoice, user)
-    if kind.then_observed:
-        invoice.observe_status(kind.then_observed, trigger="webhook")
+def live_through(kind: Kind, order: Order, user: Any) -> list[Invoice]:
+    """Apply the events of its kind to the order's invoices, and return them."""
+    invoices = [order.register_invoice(provider) for provider in order.invoice_ids]
+    for invoice in invoices:
+        if kind.is_canceled:
+            cancel(invoice, user)
+        if kind.then_observed:
+            invoice.observe_status(kind.then_observed, trigger="webhook")
     if kind.is_handled:
-        invoice.mark_handled(actor=user, note="Delivered despite the cancellation.")
-    return invoice
+        order.record_refund(actor=user)
+    return invoices
 
 
 def cancel(invoice: Invoice, user: Any) -> None:
@@ -145,3 +180,8 @@ def cancel(invoice: Invoice, user: Any) -> None:
 def make_user(username: str, password: str) -> Any:
     """Create a user with all permissions."""
     return get_user_model().objects.create_superuser(username, password=password)
+
+
+def make_customer(username: str, password: str) -> Any:
+    """Create a user without permissions."""
+    return get_user_model().objects.create_user(username, password=password)

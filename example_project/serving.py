@@ -17,7 +17,7 @@ from launch import database_file, end_on_signals, set_up_django
 
 from django_invoice_cancel.testing.sandbox import SandboxProcess
 
-USERNAME, PASSWORD = "demo", "demo-password"
+USERNAME, CUSTOMER, PASSWORD = "demo", "customer", "demo-password"
 
 
 def main() -> int:
@@ -87,7 +87,9 @@ def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         stack.enter_context(recipes.own_queue(options.workers))
         logging.disable(logging.WARNING)  # warnings about the sample data are not relevant
-        orders = samples.load(samples.make_user(USERNAME, PASSWORD))
+        user = samples.make_user(USERNAME, PASSWORD)
+        orders = samples.load(user)
+        samples.load_customer(samples.make_customer(CUSTOMER, PASSWORD), staff=user)
         logging.disable(logging.NOTSET)
         os.environ["DJANGO_RUNSERVER_HIDE_WARNING"] = "true"
         Runserver.introduction = introduction(sandbox, orders)
@@ -101,5 +103,6 @@ def introduction(sandbox: SandboxProcess, orders: int) -> str:
   Admin    http://127.0.0.1:{{port}}/admin/   the list of invoices, and the dashboard above it
   Sandbox  {sandbox.base_url}          simulates FireKassa and CryptoCloud
 
-  Log in as {USERNAME} with the password {PASSWORD}. Press Ctrl-C to stop.
+  Log in as {USERNAME} with the password {PASSWORD}, or as {CUSTOMER} with the same password, who has
+  an order in each state and no access to the admin. Press Ctrl-C to stop.
 """

@@ -1,4 +1,4 @@
-"""Update the translations of the package (``messages.py renew``), or check them (``messages.py check``).
+"""Update the translations of the package and of the example's shop (``messages.py renew``), or check them (``check``).
 
 It needs Django and the gettext programs (Debian: ``gettext``). ``check`` works on a copy and changes no files.
 Catalogues contain neither line numbers of the source nor the time of a run, so they change only if a text changes.
@@ -13,7 +13,7 @@ from gettext import GNUTranslations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = "django_invoice_cancel"
+APPS = ("django_invoice_cancel", "example_project/shop")
 COLLECT = ("-m", "django", "makemessages", "--all", "--no-location", "--no-wrap")
 LACKING = {"untranslated": ("--untranslated",), "fuzzy": ("--only-fuzzy",)}
 
@@ -26,17 +26,22 @@ def main() -> int:
 
 def renew() -> int:
     """Collect the texts, remove unused ones, compile, and list the missing translations."""
-    collect(ROOT / PACKAGE, "--no-obsolete")
-    for catalogue in catalogues(ROOT / PACKAGE):
-        compile_to(catalogue, catalogue.with_suffix(".mo"))
-    return report(ROOT / PACKAGE)
+    for app in APPS:
+        collect(ROOT / app, "--no-obsolete")
+        for catalogue in catalogues(ROOT / app):
+            compile_to(catalogue, catalogue.with_suffix(".mo"))
+    return max(report(ROOT / app) for app in APPS)
 
 
 def check() -> int:
     """Fail if a text has no translation or a fuzzy one, or if a ``.mo`` does not match its ``.po``."""
+    return max(check_app(app) for app in APPS)
+
+
+def check_app(app: str) -> int:
     with tempfile.TemporaryDirectory() as place:
-        copy = Path(place, PACKAGE)
-        shutil.copytree(ROOT / PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        copy = Path(place, app)
+        shutil.copytree(ROOT / app, copy, ignore=shutil.ignore_patterns("__pycache__"))
         stale = [name for name in catalogues(copy) if is_stale(name)]
         collect(copy)
         for name in stale:

@@ -1,13 +1,18 @@
 """The views and the webhook of the shop. They run in transactions (ATOMIC_REQUESTS) and send no requests."""
 
 import json
+import logging
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required, permission_required
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
@@ -15,44 +20,42 @@ from django_invoice_cancel.models import Invoice
 
 from .models import Order
 from .postback import BadToken, check_token
+from .texts import NOTICES, key_of_notice
+
+logger = logging.getLogger("shop")
 
 
 @login_required
 def order_list(request: HttpRequest) -> HttpResponse:
-    orders = list(Order.objects.all())
-    invoices = Invoice.objects.filter(reference__in=[order.number for order in orders])
-    by_number = {invoice.reference: invoice for invoice in invoices}
-    rows = [(order, by_number.get(order.number)) for order in orders]
-    return render(request, "shop/order_list.html", {"rows": rows})
+    orders = Order.objects.filter(customer=request.user)
+    invoices: dict[str, list[Invoice]] = {order.number: [] for order in orders}
+    for invoice in Invoice.objects.filter(reference__in=invoices):
+        invoices[invoice.reference].append(invoice)
+    keys = [(order, key_of_notice(order, invoices[order.number])) for order in orders]
+    return render(request, "shop/order_list.html", {"rows": [(order, key, NOTICES[key]) for order, key in keys]})
 
 
 @login_required
 def order_page(request: HttpRequest, number: str) -> HttpResponse:
-    order = get_object_or_404(Order, number=number)
-    invoice = Invoice.objects.filter(reference=order.number).first()
-    context = {
-        "order": order,
-        "invoice": invoice,
-        "transitions": invoice.transitions.all() if invoice else [],
-        "can_cancel": order.state == Order.State.OPEN and (invoice is None or invoice.status == "created"),
-    }
+    order = get_object_or_404(Order, number=number, customer=request.user)
+    invoices = Invoice.objects.filter(reference=order.number)
+    key = key_of_notice(order, invoices)
+    context = {"order": order, "invoices": invoices, "key": key, "notice": NOTICES[key]}
     return render(request, "shop/order.html", context)
 
 
-@login_required
-@permission_required("invoice_cancel.cancel_invoice", raise_exception=True)
 @require_POST
 def cancel_order(request: HttpRequest, number: str) -> HttpResponse:
-    order = get_object_or_404(Order, number=number)
-    if order.state != Order.State.OPEN:
-        messages.warning(request, f"The order cannot be canceled, because it is {order.get_state_display().lower()}.")
-        return redirect(order)
-    invoice = order.register_invoice()
-    if invoice is None:
-        Order.objects.filter(pk=order.pk).update(state=Order.State.CANCELED)
-    # The cancel request is sent after the commit of this view's transaction. ``receivers`` updates the order.
-    elif not invoice.cancel_on_commit(actor=request.user, reason=request.POST.get("reason", "")):
-        messages.warning(request, f"The invoice cannot be canceled now: {invoice.get_status_display()}.")
+    """Request the cancellation, and show the page of the order, which reads the outcome from its invoices."""
+    if not request.user.is_authenticated:
+        # The login leads to the order's page, not to this view, because it would be opened with GET.
+        return redirect_to_login(reverse("order", args=[number]))
+    order = get_object_or_404(Order, number=number, customer=request.user)
+    try:
+        order.request_cancel(actor=request.user, reason=request.POST.get("reason", ""))
+    except ValidationError:
+        logger.exception("Order %s contains an id that its payment provider does not accept.", number)
+        messages.error(request, _("The order cannot be canceled online. Nothing was changed. Please contact us."))
     return redirect(order)
 
 
@@ -67,8 +70,8 @@ def cryptocloud_webhook(request: HttpRequest) -> HttpResponse:
         return JsonResponse({"message": str(error)}, status=403)
     uuid = "INV-" + str(postback.get("invoice_id", "")).removeprefix("INV-")  # postbacks omit the prefix INV-
     order = Order.objects.filter(cryptocloud_uuid=uuid).first()
-    invoice = order.register_invoice() if order is not None else None  # the invoice may not be registered yet
-    if invoice is not None:
+    if order is not None:
+        invoice = order.register_invoice("cryptocloud")  # it may not be registered yet
         invoice.observe_status(provider_status=str(postback.get("status")), trigger="webhook")
     return JsonResponse({"message": "Postback received"})
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django_invoice_cancel.exceptions import ResolveNotPossible
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
+from django_invoice_cancel.testing.sandbox import invoice_id
 
 from .conftest import EXTERNAL_ID
 from .pages import block_with
@@ -81,6 +82,18 @@ def test_customer_sees_that_a_cancellation_is_pending(reader, sandbox):
 
     assert before == "The invoice is open."
     assert namespace["text_for_customer"](invoice).startswith("The cancellation was requested")
+
+
+def test_customer_sees_that_the_cancellation_was_refused(reader, sandbox):
+    namespace = block_with(CANCEL, "def text_for_customer").run(reader())
+    invoice = make_invoice(provider="firekassa", external_id=invoice_id("firekassa", 1, "echo"))
+
+    invoice.cancel_on_commit()
+    invoice.refresh_from_db()
+
+    assert invoice.status == "created"
+    assert namespace["text_for_customer"](invoice).startswith("The provider refused the cancellation.")
+    assert sandbox.count("cancel") == 1
 
 
 def test_all_invoices_of_an_order_are_canceled(reader, sandbox):

@@ -50,35 +50,44 @@ def read_addresses(serving: subprocess.Popen[str]) -> dict[str, str]:
 
 
 class Shop:
-    """The running example, with a browser that is logged in."""
+    """The running example, with two browsers: of ``demo``, who opens the admin too, and of ``customer``."""
 
     def __init__(self, addresses: dict[str, str], database: Path) -> None:
         self.url, self.sandbox_url = addresses["Shop"], addresses["Sandbox"]
         self.database = database
-        self.browser = requests.Session()
+        self.browsers = {"demo": requests.Session(), "customer": requests.Session()}
+        self.browser = self.browsers["demo"]
         self.taken: set[str] = set()
 
     # -- the pages --------------------------------------------------------------------------------------------
 
     def log_in(self) -> None:
-        address = f"{self.url}/admin/login/?next=/"
-        token = self.csrf_token(self.browser.get(address).text)
-        form = {"username": "demo", "password": "demo-password", "csrfmiddlewaretoken": token, "next": "/"}
-        assert self.browser.post(address, data=form).url == f"{self.url}/"
+        for username, browser in self.browsers.items():
+            address = f"{self.url}/login/?next=/"
+            token = self.csrf_token(browser.get(address).text)
+            form = {"username": username, "password": "demo-password", "csrfmiddlewaretoken": token, "next": "/"}
+            assert browser.post(address, data=form).url == f"{self.url}/"
 
-    def page(self, number: str) -> str:
-        response = self.browser.get(f"{self.url}/orders/{number}/")
+    def page(self, number: str, *, language: str = "en") -> str:
+        """Return the page of an order, as its customer sees it."""
+        headers = {"Accept-Language": language}
+        response = self.browser_of(number).get(f"{self.url}/orders/{number}/", headers=headers)
         assert response.status_code == 200
         return response.text
 
-    def press_cancel(self, number: str) -> str:
+    def press_cancel(self, number: str, reason: str = "changed their mind") -> str:
         """Send the form of the order's button, also if the page has no button. Return the next page."""
-        token = self.csrf_token(self.page(number)) or self.browser.cookies["csrftoken"]
-        form = {"csrfmiddlewaretoken": token, "reason": "changed their mind"}
-        response = self.browser.post(f"{self.url}/orders/{number}/cancel/", data=form)
+        browser = self.browser_of(number)
+        form = {"csrfmiddlewaretoken": browser.cookies["csrftoken"], "reason": reason}
+        response = browser.post(f"{self.url}/orders/{number}/cancel/", data=form)
         assert response.status_code == 200
         assert response.url == f"{self.url}/orders/{number}/"
         return response.text
+
+    def browser_of(self, number: str) -> requests.Session:
+        """Return the browser of an order's customer."""
+        sql = "SELECT username FROM shop_order AS o JOIN auth_user AS u ON o.customer_id = u.id WHERE number = ?"
+        return self.browsers[self.rows(sql, number)[0][0]]
 
     def webhook(self, **body: Any) -> requests.Response:
         """Send a postback of CryptoCloud."""
@@ -96,12 +105,16 @@ class Shop:
             return connection.execute(sql, values).fetchall()
 
     def take(self, provider: str, behaviour: str, *, status: str | None) -> tuple[str, str]:
-        """Return (order number, invoice id) of a sample that no other test has; ``status`` None: not registered."""
+        """Return (order number, invoice id) of a sample that no other test has; ``status`` None: not registered.
+
+        The order has one invoice.
+        """
         column = COLUMNS[provider]
+        (other,) = set(COLUMNS.values()) - {column}
         sql = (
             f"SELECT number, {column}, status FROM shop_order "  # noqa: S608 - names of our own
             "LEFT JOIN invoice_cancel_invoice ON reference = number "
-            f"WHERE {column} LIKE ? ORDER BY number"
+            f"WHERE {column} LIKE ? AND {other} = '' ORDER BY number"
         )
         for number, external_id, found in self.rows(sql, f"%{CODES[behaviour]}"):
             if found == status and number not in self.taken:
@@ -111,6 +124,9 @@ class Shop:
 
     def order_state(self, number: str) -> str:
         return str(self.rows("SELECT state FROM shop_order WHERE number = ?", number)[0][0])
+
+    def is_refund_due(self, number: str) -> bool:
+        return bool(self.rows("SELECT refund_due FROM shop_order WHERE number = ?", number)[0][0])
 
     def status(self, number: str) -> str:
         return str(self.rows("SELECT status FROM invoice_cancel_invoice WHERE reference = ?", number)[0][0])
@@ -126,9 +142,10 @@ class Shop:
         word: str | None = self._control("truth", id=external_id)[external_id]
         return word
 
-    def cancels(self, external_id: str) -> int:
-        """Return how many requests to cancel the invoice reached the provider."""
-        return int(self._control("count", operation="cancel", id=external_id)["count"])
+    def cancels(self, external_id: str | None = None) -> int:
+        """Return how many requests to cancel the invoice, or any invoice, reached the provider."""
+        which = {} if external_id is None else {"id": external_id}
+        return int(self._control("count", operation="cancel", **which)["count"])
 
     def _control(self, name: str, **query: str) -> dict[str, Any]:
         answer: dict[str, Any] = requests.get(f"{self.sandbox_url}/_sandbox/{name}", params=query, timeout=10).json()
@@ -145,7 +162,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             shop = Shop(read_addresses(serving), var / "example.sqlite3")
             shop.log_in()
             yield shop
-            shop.browser.close()
+            for browser in shop.browsers.values():
+                browser.close()
         finally:
             serving.terminate()
             serving.communicate(timeout=20)

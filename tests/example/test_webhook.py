@@ -25,15 +25,6 @@ def test_payment_reaches_the_invoice_and_the_order(shop, postback, form):
     assert shop.history(number) == [("created", "paid", "webhook", "observed")]
 
 
-def test_payment_after_a_cancellation_is_flagged(shop, postback):
-    number, external_id = shop.take("cryptocloud", "ordinary", status="canceled")
-
-    shop.webhook(json=postback(external_id))
-
-    assert shop.order_state(number) == "late_money"
-    assert shop.history(number)[-1] == ("canceled", "paid", "webhook", "observed")
-
-
 def test_payment_of_an_unregistered_invoice_is_recorded(shop, postback):
     number, external_id = shop.take("cryptocloud", "paid", status=None)
 
