@@ -85,19 +85,22 @@ class Order(models.Model):
         )
         return invoice
 
-    def request_cancel(self, *, actor: Any, reason: str = "") -> None:
+    def request_cancel(self, *, actor: Any, reason: str = "") -> bool:
         """Request the cancellation of an open order's invoices. ``receivers`` cancel the order when it is confirmed.
+
+        Returns:
+            False if nothing was changed, because the order is no longer open, or is being canceled already.
 
         Raises:
             ValidationError: The order contains an id that is not an id of its provider. Nothing is requested.
         """
         if self.state != self.State.OPEN:
-            return
+            return False
+        if not self.invoice_ids:
+            return bool(Order.objects.filter(pk=self.pk, state=self.State.OPEN).update(state=self.State.CANCELED))
         invoices = [self.register_invoice(provider) for provider in self.invoice_ids]
-        for invoice in invoices:
-            invoice.cancel_on_commit(actor=actor, reason=reason)  # ignores an invoice that is already being canceled
-        if not invoices:
-            Order.objects.filter(pk=self.pk, state=self.State.OPEN).update(state=self.State.CANCELED)
+        requested = [invoice.cancel_on_commit(actor=actor, reason=reason) for invoice in invoices]
+        return any(requested)
 
     def state_from(self, invoices: Collection[Invoice]) -> str:
         """Return the state that follows from all registered invoices. A paid or a canceled order keeps its state."""

@@ -51,8 +51,10 @@ def cancel_order(request: HttpRequest, number: str) -> HttpResponse:
         # The login leads to the order's page, not to this view, because it would be opened with GET.
         return redirect_to_login(reverse("order", args=[number]))
     order = get_object_or_404(Order, number=number, customer=request.user)
+    reason = request.POST.get("reason", "").strip() or "canceled by the customer"
     try:
-        order.request_cancel(actor=request.user, reason=request.POST.get("reason", ""))
+        if not order.request_cancel(actor=request.user, reason=reason):
+            messages.warning(request, _("Nothing was changed. The current state of the order is shown below."))
     except ValidationError:
         logger.exception("Order %s contains an id that its payment provider does not accept.", number)
         messages.error(request, _("The order cannot be canceled online. Nothing was changed. Please contact us."))

@@ -14,6 +14,7 @@ CANCELED_ON_COMMIT = [
     ("created", "canceling", "on_commit", ""),
     ("canceling", "canceled", "on_commit", "canceled"),
 ]
+NOTHING_CHANGED = "Nothing was changed. The current state of the order is shown below."
 NUMBERS = "SELECT number FROM shop_order AS o JOIN auth_user AS u ON o.customer_id = u.id WHERE username = ?"
 
 
@@ -56,6 +57,7 @@ def test_second_click_sends_no_request(shop):
 
     page = shop.press_cancel(number)
 
+    assert NOTHING_CHANGED in page
     assert shown(page) == "canceled"
     assert shop.history(number) == CANCELED_ON_COMMIT
     assert shop.cancels(external_id) == 1
@@ -97,6 +99,8 @@ def test_lost_response_leaves_the_order_open_and_is_not_repeated(shop):
 
     again = shop.press_cancel(number)
 
+    assert NOTHING_CHANGED not in page
+    assert NOTHING_CHANGED in again
     assert shown(again) == "checking"
     assert shop.order_state(number) == "open"
     assert shop.status(number) == "in_doubt"
@@ -285,6 +289,7 @@ def test_order_that_is_no_longer_open_is_not_canceled(shop, behaviour):
 
     page = shop.press_cancel(number)
 
+    assert NOTHING_CHANGED in page
     assert shown(page) == behaviour
     assert shop.order_state(number) == behaviour
     assert shop.cancels(external_id) == 0
