@@ -86,7 +86,7 @@ def serve(sandbox: SandboxProcess, options: argparse.Namespace) -> None:
 
     with ExitStack() as stack:
         stack.enter_context(recipes.own_queue(options.workers))
-        logging.disable(logging.WARNING)  # warnings about the sample data are not relevant
+        logging.disable(logging.ERROR)  # what is logged about the sample data is not relevant
         user = samples.make_user(USERNAME, PASSWORD)
         orders = samples.load(user)
         samples.load_customer(samples.make_customer(CUSTOMER, PASSWORD), staff=user)
