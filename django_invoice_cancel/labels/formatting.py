@@ -33,6 +33,12 @@ def format_dates(first: date | None, last: date | None) -> str:
     return f"{first.day if is_short else date_format(first, shown)}\N{EN DASH}{date_format(last, shown)}"
 
 
+def format_clock(when: datetime) -> str:
+    """Return the time of day with seconds, with the date unless it is today: 12:41:05, or 21 Nov 2026, 12:41."""
+    local, today = to_local(when), to_local(utc_now()).date()
+    return date_format(local, "H:i:s") if local.date() == today else format_time(when)
+
+
 def to_local(when: datetime) -> datetime:
     """Return an aware time in the current time zone. A naive time is local already."""
     return timezone.localtime(when) if timezone.is_aware(when) else when

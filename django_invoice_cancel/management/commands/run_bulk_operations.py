@@ -24,6 +24,8 @@ from ..runs import INTERRUPTED, NOT_TRIED, stop_on_signals
 logger = logging.getLogger("django_invoice_cancel")
 
 _MAX_WAIT_SECONDS = 60.0
+_WAIT_STEP_SECONDS = 5.0
+"""Longest wait before the operation is read again, because a person may have ended the pause."""
 
 
 class Command(ReportingCommand):
@@ -123,7 +125,7 @@ class Command(ReportingCommand):
             if left.has_more and left.wait_seconds > _MAX_WAIT_SECONDS:
                 break
             if left.has_more:
-                stop.wait(left.wait_seconds)
+                stop.wait(min(left.wait_seconds, _WAIT_STEP_SECONDS))
         operation.refresh_from_db(using=operation.database)
         done = operation.total - operation.items.left().count()
         self.stdout.write(f"{operation.pk}: {done:,} of {operation.total:,}, {operation.progress}")
