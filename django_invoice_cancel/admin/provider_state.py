@@ -28,7 +28,10 @@ def describe_pause(state: ProviderState) -> str:
     """Return the end and the reason of a provider's pause; empty if it is not paused."""
     end = state.pause_ends_at
     if not state.is_paused or end is None:
-        return ""
+        if not state.is_being_probed:
+            return ""
+        text = _("%(provider)s was paused. One request is sent as a test now; the others wait for its answer.")
+        return text % {"provider": account_name(state.alias)}
     why = describe_result(Outcome.NOT_PROCESSED, state.pause_code, provider=provider_name(state.alias))
     return _("%(provider)s is paused until %(when)s: %(why)s") % {
         "provider": account_name(state.alias),

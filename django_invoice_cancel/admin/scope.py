@@ -130,6 +130,20 @@ class InvoiceScope:
         condition = self._condition_on(invoices, operation)
         return invoices.exclude(condition) if condition else invoices.none()
 
+    def covers_account(self, alias: str, *, operation: str = "") -> bool:
+        """Return whether at least one invoice of an account is visible and permits the operation, or none exists."""
+        invoices = Invoice.objects.filter(provider=alias).order_by("-pk")
+        if not any(True for admin in self._admins for _hook in _row_hooks(admin, operation)):
+            return self.visible(invoices, operation=operation).exists() or not invoices.exists()
+        keys = list(invoices.values_list("pk", flat=True)[:ROW_BATCH_SIZE])
+        if not keys:
+            return True
+        while keys:  # permission methods decide about each row, the newest first
+            if self.visible(invoices.filter(pk__in=keys), operation=operation).exists():
+                return True
+            keys = list(invoices.filter(pk__lt=keys[-1]).values_list("pk", flat=True)[:ROW_BATCH_SIZE])
+        return False
+
     def _condition_on(self, invoices: QuerySet[Any], operation: str) -> Q:
         return self.condition(
             "pk", invoices.order_by().values_list("pk", flat=True), using=invoices.db, operation=operation

@@ -29,6 +29,7 @@ from ...models.writes.transactions import WRITER_FIELDS
 from ..local_times import localize_columns, make_times_displayable
 from ..operations.actions import CancelInvoicesAction, Options
 from ..pages import BoundedPaginator, CheckedParameters, breadcrumb_context, keep_filter, parent_template
+from ..resume import ResumeView
 from .available_actions import AvailableActions
 from .dashboard import collect_attention
 from .filters import AttentionFilter, IssuedFilter, ProviderFilter, lists_doubts, search_invoices
@@ -50,7 +51,7 @@ _METHOD_COLUMNS = {"last_outcome": "outcome", "status": "state"}
 _BOOKKEEPING = (*(_METHOD_COLUMNS.get(name, name.removesuffix("_id")) for name in WRITER_FIELDS), "created_at")
 
 
-class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _ModelAdmin):
+class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParameters, _ModelAdmin):
     """The admin of ``Invoice`` and of its child classes.
 
     To replace the template of a confirmation page, set ``cancel_template``, ``check_template``, ``resolve_template``,
@@ -210,6 +211,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, CheckedParameters, _Model
             "is_contradicted": available.is_contradicted,
             "buttons": list(available.buttons()),
             "remarks": list(available.remarks()),
+            "resume": self.resume_button(request, available.blocking_pause()),
             "events": build_events(invoice, log[:MAX_EVENTS]),
             "has_more": len(log) > MAX_EVENTS,
         }

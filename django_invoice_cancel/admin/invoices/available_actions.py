@@ -141,6 +141,17 @@ class AvailableActions:
         url = keep_filter(self.admin, self.request, self.admin.invoice_url(self.invoice, page))
         return Button(str(BUTTONS[page]), url, is_post, is_irreversible)
 
+    def blocking_pause(self, page: str = "") -> ProviderState | None:
+        """Return the state of the provider if its pause is the obstacle of a page, or of a button that ``remarks`` names.
+
+        Otherwise return None.
+        """
+        missing = {"cancel": [Wanted.CANCEL], "check": [Wanted.REPEAT], "": [Wanted.CANCEL, Wanted.REPEAT]}[page]
+        if not page and not self.is_in_doubt:
+            missing = [Wanted.CANCEL]
+        is_cause = self.can_cancel and any(self._code(wanted) == Code.PROVIDER_PAUSED for wanted in missing)
+        return self._pause if is_cause else None
+
     # -- the decision -----------------------------------------------------------------------------------------
 
     def _code(self, wanted: Wanted) -> str:

@@ -25,6 +25,7 @@ from ...models.provider_state import RECONCILE_QUIET
 from ...services.cancel import FAILURES_THAT_PAUSE
 from ..operations.list import InterruptedFilter
 from ..provider_state import account_name, describe_pause, describe_trouble, sending_warnings
+from ..resume import ResumeButton
 from .filters import AttentionFilter, Need
 from .summary import mark_code
 
@@ -45,11 +46,19 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """A warning about sending."""
+
+    text: str
+    resume: ResumeButton | None = None
+
+
+@dataclass(frozen=True)
 class Attention:
     """The content of the box."""
 
     items: list[Item]
-    troubles: list[str]
+    troubles: list[Trouble]
     """Warnings about disabled sending and about providers that are paused or do not answer."""
     reconciled: str = ""
     """Last run of ``reconcile_invoices``, or a warning that it does not run; empty if no invoice is in doubt."""
@@ -77,8 +86,12 @@ def collect_attention(admin: InvoiceAdmin, request: HttpRequest) -> Attention:
     return Attention(
         items=[*_invoice_items(admin, request, invoices, doubts), *_operation_items(admin, request)],
         troubles=[
-            *sending_warnings(),
-            *(text for state in states.values() if state.is_seen and (text := _describe_known_trouble(state))),
+            *map(Trouble, sending_warnings()),
+            *(
+                Trouble(text, admin.resume_button(request, state))
+                for state in states.values()
+                if state.is_seen and (text := _describe_known_trouble(state))
+            ),
         ],
         reconciled=mark_code(reconciled),
         is_unattended=is_unattended,

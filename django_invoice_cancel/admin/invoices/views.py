@@ -33,6 +33,7 @@ from ...models import Invoice
 from ...services.eligibility import doubtful, is_in_doubt
 from ...services.results import provider_name
 from ..pages import admin_view, keep_filter, page_context
+from ..resume import ResumeButton
 from .available_actions import AvailableActions
 from .forms import CancelForm, DecideForm, HandledForm, WithdrawForm
 from .summary import describe_invoice, format_amount, mark_code
@@ -70,6 +71,8 @@ class InvoiceViews(_ModelAdmin):
     if TYPE_CHECKING:
         has_cancel_permission: Permits
         has_resolve_permission: Permits
+        resume_urls: Callable[[], list[URLPattern]]
+        resume_button: Callable[..., ResumeButton | None]
 
     # -- URLs --------------------------------------------------------------------------------------------
 
@@ -85,7 +88,7 @@ class InvoiceViews(_ModelAdmin):
             path(f"<int:pk>/{page}/", admin_view(self, view), name=f"{self._url_prefix}_{page}")
             for page, view in views.items()
         ]
-        return [*own, *super().get_urls()]
+        return [*own, *self.resume_urls(), *super().get_urls()]
 
     @property
     def _url_prefix(self) -> str:
@@ -194,12 +197,18 @@ class InvoiceViews(_ModelAdmin):
             "state": mark_code(describe_invoice(invoice, read_log(invoice))),
             "available": available,
             "obstacle": obstacle,
+            "resume": self._resume_button_of(request, available, page),
             "reopen_from": available.reopen_from,
             "form": form,
             "back": keep_filter(self, request, self.invoice_url(invoice)),
         }
         own = getattr(self, f"{page}_template")
         return TemplateResponse(request, own or f"admin/invoice_cancel/invoice/{page}.html", context)
+
+    def _resume_button_of(self, request: HttpRequest, available: AvailableActions, page: str) -> ResumeButton | None:
+        if page not in ("cancel", "check"):
+            return None
+        return self.resume_button(request, available.blocking_pause(page))
 
     def _show_result(
         self, request: HttpRequest, invoice: Invoice, result: CancelResult, page: str, *, before: Invoice | None = None

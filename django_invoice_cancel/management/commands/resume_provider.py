@@ -48,7 +48,5 @@ class Command(ReportingCommand):
                 f"{alias} asked for no requests before {at} (Retry-After). Wait, or use --force.", returncode=NOT_TRIED
             )
         if options["verbosity"] > 0:
-            is_ended = resumed.result == Resumption.RESUMED
-            self.stdout.write(
-                f"The pause of {alias} has ended. The next request is a probe." if is_ended else f"{alias} is not paused."
-            )
+            ended = f"The pause of {alias} has ended. The next request is a probe."
+            self.stdout.write(ended if resumed.result == Resumption.RESUMED else f"{alias} is not paused.")
