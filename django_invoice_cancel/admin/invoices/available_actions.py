@@ -142,7 +142,7 @@ class AvailableActions:
         return Button(str(BUTTONS[page]), url, is_post, is_irreversible)
 
     def blocking_pause(self, page: str = "") -> ProviderState | None:
-        """Return the state of the provider if its pause is the obstacle of a page, or of a button that ``remarks`` names.
+        """Return the state of the provider if its pause is the obstacle of a page, or a reason in ``remarks``.
 
         Otherwise return None.
         """

@@ -1,13 +1,14 @@
 """Try now: the button beside each pause, who may use it, and what follows. The view itself sends nothing."""
 
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
+import time_machine
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.messages import get_messages
 from django.urls import path, reverse
-from django.utils import timezone
 
 from django_invoice_cancel.admin import InvoiceAdmin
 from django_invoice_cancel.domain.clock import utc_now
@@ -52,11 +53,6 @@ def is_paused():
 def message_of(response):
     [message] = get_messages(response.wsgi_request)
     return str(message)
-
-
-def time_today(*clock):
-    """Return a time of day in the time zone of the settings."""
-    return timezone.localtime(utc_now()).replace(hour=clock[0], minute=clock[1], second=clock[2], microsecond=0)
 
 
 # -- the button ---------------------------------------------------------------------------------------------------
@@ -191,16 +187,18 @@ def test_get_asks_and_changes_nothing(shop, operator):
     assert shop.cancel_count == 0
 
 
+@time_machine.travel("2026-11-21 12:00:00Z", tick=False)
 def test_retry_after_is_confirmed_with_its_time(shop, operator):
     invoice = make_invoice()
     pause("rate_limited", 60, retry_after=60)
-    ProviderState.objects.update(retry_after_at=time_today(23, 59, 30))
     state = ProviderState.objects.get()
     response = operator.post(resume_url(), {"next": invoice_url(invoice)})
     assert response.status_code == 200
-    assert "asked for no requests before 23:59:30." in page_text(response)
+    assert "asked for no requests before 13:01:00." in page_text(response)
     assert is_paused()
     seen = state.retry_after_at.isoformat()
+    link = f'href="{resume_url()}?{urlencode({"next": invoice_url(invoice)})}"'
+    assert link in operator.get(invoice_url(invoice)).content.decode()
     assert f'name="retry_after" value="{seen}"' in response.content.decode()
     response = operator.post(resume_url(), {"next": invoice_url(invoice), "retry_after": seen})
     assert response["Location"] == invoice_url(invoice)
