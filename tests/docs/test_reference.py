@@ -144,7 +144,7 @@ def own_actions(command: str) -> list[Action]:
 def shown(action: Action) -> str:
     """Return how the reference shows an argument."""
     if not action.option_strings:
-        return f"{action.metavar} ..."
+        return f"{action.metavar} ..." if action.nargs else str(action.metavar)
     if action.nargs == 0:
         return "`, `".join(action.option_strings)
     if action.dest == "format":
