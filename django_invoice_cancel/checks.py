@@ -50,6 +50,8 @@ HINTS: Mapping[str, str] = MappingProxyType(
         "or remove it. Without DISPATCH, the progress page in the admin does the work.",
         "E010": "Configure a backend 'default' with the queue 'default' in TASKS. Add its app to INSTALLED_APPS, and "
         "install its package (on Django 5.2: pip install 'django-invoice-cancel[tasks]').",
+        "E011": "Set VETO to the dotted path of a synchronous function that takes an invoice and returns a reason or "
+        "None, or remove it. Until then, no invoice is canceled.",
         "W001": "Set the isolation level to READ COMMITTED: OPTIONS['isolation_level'] of this database in DATABASES.",
         "W002": "Run pip check, and install the versions of urllib3 and requests that this package requires.",
         "W003": "Configure a real provider, or set DEBUG = True on a test system.",
@@ -73,7 +75,7 @@ HINTS: Mapping[str, str] = MappingProxyType(
 _FREE_TEXTS = (
     *((InvoiceTransition._meta.db_table, column) for column in FREE_TEXTS),
     *((BulkOperation._meta.db_table, column) for column in ("actor_label", "reason", "dispatch_error")),
-    (BulkOperationItem._meta.db_table, "label"),
+    *((BulkOperationItem._meta.db_table, column) for column in ("label", "veto_reason")),
 )
 """The columns with texts that come from outside, as (table, column)."""
 
@@ -104,6 +106,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     if not settings.send:
         found.append(_make_message("W010", "INVOICE_CANCEL['SEND'] is False, so no cancel requests are sent."))
     found += _check_callable("E008", "PROVIDER_RESOLVER", settings.provider_resolver)
+    found += _check_callable("E011", "VETO", settings.veto)
     found += _check_dispatch(settings.dispatch)
     return found
 

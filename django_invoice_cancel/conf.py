@@ -40,6 +40,8 @@ class Settings:
     require_reason: bool = False
     send: bool = True
     """False: requests that change something at a provider are not sent. Lookups are always sent."""
+    veto: str | None = None
+    """Path of a function that may forbid the cancellation of an invoice."""
     dispatch: str | None = None
     dispatch_workers: int = 1
     """Number of workers of one operation, and of calls of ``dispatch``."""
@@ -136,6 +138,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "REQUIRE_REASON": _flag,
     "SEND": _flag,
     "PROVIDER_RESOLVER": _path,
+    "VETO": _path,
     "DISPATCH": _path,
     "DISPATCH_WORKERS": partial(_number, WORKERS),
 }

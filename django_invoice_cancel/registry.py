@@ -21,6 +21,7 @@ from . import conf
 from .domain.interruptions import is_interruption
 from .domain.processes import PerProcess
 from .domain.secrets import Secret, SecretDict, mask
+from .domain.secrets import sanitize as sanitize_text
 from .exceptions import ProviderMisconfigured
 from .providers.base import Provider
 
@@ -109,6 +110,22 @@ def last_known(alias: str) -> Provider | None:
     """Return the cached provider of this process, without reading the configuration."""
     kept = _cache.get().providers.get(alias)
     return None if kept is None else kept[1]
+
+
+def mask_secrets(text: str) -> str:
+    """Return a text with the secrets of all cached providers replaced by ``***``."""
+    return mask(text, _cached_secrets())
+
+
+def sanitize(text: str) -> str:
+    """Return a text of the project as it is stored, as ``Provider.sanitize`` does for the text of one provider."""
+    return sanitize_text(text, _cached_secrets())
+
+
+def _cached_secrets() -> list[Secret]:
+    own = _cache.get()
+    with own.lock:
+        return [secret for _config, provider in own.providers.values() for secret in provider.secrets]
 
 
 def build(config: conf.ProviderConfig) -> Provider:

@@ -132,7 +132,9 @@ class ReconcileRun(BulkRun):
         for invoice in self._take(queue, 1):
             if not self.resubmit and not invoice.is_abandoned and not self._is_ready(invoice):
                 continue
-            if not find_obstacle(self.wanted, invoice, pool.provider) and not self._wait_for_slot(pool):
+            # ``reconcile_one`` asks the shop for its veto, after the wait.
+            code = find_obstacle(self.wanted, invoice, pool.provider, find_veto=lambda invoice: None)
+            if not code and not self._wait_for_slot(pool):
                 queue.retries.append(invoice)
                 return False
             pause_generation = pool.pause_generation

@@ -34,7 +34,7 @@ class RequestedCancelRun(CancelRun):
         return unclaimed_request_result(invoice, queue.account)
 
     def _finish(self, queue: ProviderQueue, invoice: InvoicePort, result: CancelResult) -> None:
-        if result.code == Code.MISCONFIGURED:
+        if result.code in (Code.MISCONFIGURED, Code.VETOED):
             self._postpone(invoice)
         super()._finish(queue, invoice, result)
 

@@ -48,6 +48,7 @@ class Code(StrEnum):
     CONFIGURATION_UNAVAILABLE = "configuration_unavailable"
     PROVIDER_PAUSED = "provider_paused"
     SENDING_DISABLED = "sending_disabled"
+    VETOED = "vetoed"
     UNKNOWN_INVOICES = "unknown_invoices"
     NEWER_STATUS = "newer_status"
     NOT_REGISTERED = "not_registered"
@@ -201,6 +202,10 @@ class CancelResult:
     """Seconds after which a repeat makes sense, for a paused provider or as the answer states."""
     duration_ms: int | None = None
     """Duration of the request in milliseconds."""
+    veto_reason: str = ""
+    """The reason of the shop, with the code ``vetoed``: at most 500 characters, secrets masked."""
+    has_veto_failed: bool = False
+    """True if the function in the setting ``VETO`` failed, which counts as a veto."""
     is_recorded: bool = True
     """False if the result could not be stored. Reconciliation will then find it out again."""
 

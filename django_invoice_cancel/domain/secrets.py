@@ -82,6 +82,19 @@ def mask(text: str, secrets: Iterable[Secret]) -> str:
     return "".join(parts) + text[end:]
 
 
+MESSAGE_LENGTH = 500
+"""Maximum length of a stored message from outside, in characters."""
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def sanitize(text: object, secrets: Iterable[Secret]) -> str:
+    """Return a text from outside as it is stored: with secrets masked, then truncated to 500 characters.
+
+    Characters that a database rejects (NUL in PostgreSQL, lone surrogates) become U+FFFD.
+    """
+    return _UNSTORABLE.sub("\ufffd", mask(str(text), secrets))[:MESSAGE_LENGTH]
+
+
 _ROUNDS = 3
 """Number of nested escapes that are undone."""
 _ESCAPE = re.compile(

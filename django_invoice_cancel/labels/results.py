@@ -37,6 +37,7 @@ CODE_TEXTS: Mapping[str, Any] = {
     Code.NEWER_STATUS: _("Its status was written by a newer version of this app. Use that version."),
     Code.UNKNOWN_INVOICES: _("{provider} found none of the previous invoices. Check its credentials."),
     Code.SENDING_DISABLED: _("The setting SEND disables cancel requests: no invoice is canceled at a provider."),
+    Code.VETOED: _("A rule of your shop forbids its cancellation: “{detail}”"),
     Code.NOT_REGISTERED: _("It is no longer registered."),
     Code.NO_INVOICE: _("No invoice was found."),
     Code.NOT_PERMITTED: _("The user who selected it has no permission for it."),
@@ -72,6 +73,9 @@ CODE_TEXTS: Mapping[str, Any] = {
     Code.MORE_MONEY: _("More was paid after its late payment was handled."),
 }
 
+VETOED = _("A rule of your shop forbids its cancellation.")
+"""The text for many invoices that the shop forbids to cancel for different reasons."""
+
 _OUTCOME_TEXTS: Mapping[str, Any] = {
     Outcome.CANCELED: CODE_TEXTS[Code.CANCELED],
     Outcome.ALREADY_CANCELED: CODE_TEXTS[Code.ALREADY_CANCELED],
@@ -82,7 +86,7 @@ _OUTCOME_TEXTS: Mapping[str, Any] = {
 }
 
 _LOOK_IT_UP = _("Look it up in the dashboard of {provider}, then resolve it.")
-_NEEDS_DECISION = frozenset({Code.NO_LOOKUP, Code.WITHDRAWN, Code.TOO_MANY_REPEATS})
+_NEEDS_DECISION = frozenset({Code.NO_LOOKUP, Code.WITHDRAWN, Code.TOO_MANY_REPEATS, Code.VETOED})
 """Codes of invoices in doubt that neither a lookup nor a repeated cancel request resolves."""
 
 
@@ -98,6 +102,16 @@ def describe_result(outcome: str, code: str, *, provider: str, detail: str = "")
     if outcome == Outcome.IN_DOUBT and code in _NEEDS_DECISION:
         return format_lazy("{} {}", described, format_lazy(_LOOK_IT_UP, provider=provider))
     return described
+
+
+def describe_failed_veto(error: str) -> str:
+    """Return the reason of a veto because the function of the shop failed. ``error`` is the name of a class."""
+    return str(_("The check of the shop failed (%(error)s). See the log.") % {"error": error})
+
+
+def describe_veto_without_reason() -> str:
+    """Return the reason of a veto whose text is blank."""
+    return str(_("No reason was given."))
 
 
 def last_outcome_label(outcome: str) -> str:
@@ -159,6 +173,9 @@ CODE_COUNTS: Mapping[str, Any] = {
         "%(count)s with a provider that is not configured, or with an invalid id",
         "%(count)s with providers that are not configured, or with invalid ids",
         "number",
+    ),
+    Code.VETOED: ngettext_lazy(
+        "%(count)s forbidden by a rule of your shop", "%(count)s forbidden by a rule of your shop", "number"
     ),
     Code.NO_INVOICE: ngettext_lazy("%(count)s not found", "%(count)s not found", "number"),
     Code.NOT_PERMITTED: ngettext_lazy(

@@ -23,6 +23,7 @@ from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from .. import registry
 from ..domain.outcomes import CancelResult, Code, Outcome
+from ..labels.results import VETOED
 from .output import NoProgress, Stream, format_counts, progress, reason_of
 
 INTERRUPTED, IN_DOUBT, NOT_TRIED = 130, 3, 4
@@ -32,6 +33,7 @@ _SETTLED = frozenset(
     {
         *(Code.IN_PROGRESS, Code.IN_DOUBT, Code.HAS_PAYMENT, Code.CLOSED, Code.BEING_CHECKED, Code.DRY_RUN),
         *(Code.NOT_REGISTERED, Code.CHANGED, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.STILL_OPEN, Code.NO_LOOKUP),
+        Code.VETOED,
     }
 )
 """Codes of SKIPPED or NOT_PROCESSED results that a later run would not change. Other codes mean: not tried."""
@@ -42,6 +44,7 @@ _STYLES = {"canceled": "SUCCESS", "already_canceled": "SUCCESS", "in_doubt": "WA
 _NO_LOOKUP_HINT = "Do not cancel them again. Run reconcile_invoices --resubmit, or resolve them in the admin."
 _WIDTH = 100
 _EXAMPLES = 3
+_REASON_WIDTH = 70
 
 
 @dataclass
@@ -185,12 +188,13 @@ class RunSummary:
     def _count(self, result: CancelResult) -> None:
         self.outcomes[str(result.outcome)] += 1
         key = (result.provider, str(result.outcome), result.code)
-        line = self.lines.setdefault(key, _SummaryLine(str(result.message)))
+        line = self.lines.setdefault(key, _SummaryLine(_describe(result)))
         line.count += 1
         if not result.ok and result.code != Code.DRY_RUN and len(line.examples) < _EXAMPLES:
-            line.examples.append(result.external_id)
+            line.examples.append(result.external_id + (result.veto_reason and f" ({_one_line(result.veto_reason)})"))
         self.not_recorded += not result.is_recorded
-        if result.outcome in (Outcome.SKIPPED, Outcome.NOT_PROCESSED) and result.code not in _SETTLED:
+        is_settled = result.code in _SETTLED and not result.has_veto_failed
+        if result.outcome in (Outcome.SKIPPED, Outcome.NOT_PROCESSED) and not is_settled:
             self.not_tried += 1
             self.reasons.setdefault((result.provider, result.code), _SummaryLine(str(result.message))).count += 1
         if result.outcome == Outcome.REFUSED and result.code == Code.NOT_FOUND:
@@ -201,6 +205,17 @@ class RunSummary:
     def _unknown_accounts(self) -> list[str]:
         """Return the accounts that reported ten or more unknown invoices, and no known one."""
         return [alias for alias, n in self.unknown.items() if n >= _UNKNOWN_LIMIT and alias not in self.known]
+
+
+def _describe(result: CancelResult) -> str:
+    """Return the text of all results with this outcome and code. The reasons of the shop are shown as examples."""
+    return str(VETOED if result.code == Code.VETOED else result.message)
+
+
+def _one_line(text: str) -> str:
+    """Return a text of the shop in one line, shortened, without characters that control a terminal."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return textwrap.shorten(printable, _REASON_WIDTH, placeholder="...")
 
 
 def _encoding(stream: Any) -> str:

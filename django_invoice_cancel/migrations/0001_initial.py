@@ -388,6 +388,7 @@ class Migration(migrations.Migration):
                 ),
                 ("outcome", models.CharField(blank=True, max_length=16, verbose_name="outcome")),
                 ("code", models.CharField(blank=True, max_length=32, verbose_name="code")),
+                ("veto_reason", models.CharField(blank=True, max_length=500, verbose_name="reason of the shop")),
                 (
                     "done_at",
                     django_invoice_cancel.models.fields.InstantField(blank=True, null=True, verbose_name="done"),

@@ -21,8 +21,9 @@ from ..domain.clock import utc_now
 from ..domain.outcomes import Code, Outcome
 from ..providers.base import Provider
 from ..services.call_arguments import checked_text
-from ..services.eligibility import NOT_NOW, account_of, find_obstacle, is_normalized_id
+from ..services.eligibility import NOT_NOW, Account, account_of, can_be_vetoed, find_obstacle, is_normalized_id
 from ..services.on_commit import call_on_commit
+from ..services.veto import Veto
 from .actors import acting_user
 from .dispatch import QUIET, Dispatched
 from .fields import InstantField
@@ -178,6 +179,39 @@ class BulkOperation(Dispatched):
         }
         wrong = [key for key, code in found.items() if code == Code.MISCONFIGURED]
         self.items.conclude((key, Outcome.SKIPPED, Code.MISCONFIGURED) for key in wrong)
+
+    def skip_vetoed(self) -> None:
+        """Conclude the items that the shop forbids to cancel.
+
+        No query can count them, so the shop is asked for each eligible invoice, in batches. Call it outside of a
+        transaction if possible, because it takes as long as the function of the shop. Each worker asks again before it
+        claims an invoice.
+        """
+        if self.operation == Operation.RESOLVE:
+            return
+        for alias in self.items.providers_left():
+            account = account_of(alias)
+            if can_be_vetoed(self.wanted, account):
+                self._skip_vetoed_of(alias, account)
+
+    def _skip_vetoed_of(self, alias: str, account: Account) -> None:
+        rows: Any = self.items.left().filter(provider=alias, invoice__isnull=False).order_by("pk")
+        rows = rows.select_related("invoice")
+        batch = list(rows[:ITEM_BATCH_SIZE])
+        while batch:
+            reasons: dict[str, list[Any]] = {}
+            for item in batch:
+                code = find_obstacle(self.wanted, item.invoice, account, waits_for=self.waits_for)
+                if isinstance(code, Veto):
+                    reasons.setdefault(code.reason, []).append(item.invoice_id)
+            for reason, keys in reasons.items():
+                self.items.conclude([(key, self._vetoed_outcome, Code.VETOED) for key in keys], veto_reason=reason)
+            batch = list(rows.filter(pk__gt=batch[-1].pk)[:ITEM_BATCH_SIZE])
+
+    @property
+    def _vetoed_outcome(self) -> Outcome:
+        """The outcome of a veto: an invoice whose cancel request is not repeated stays in doubt."""
+        return Outcome.SKIPPED if self.operation == Operation.CANCEL else Outcome.IN_DOUBT
 
     def _count(self) -> None:
         self.total = self.items.count()

@@ -16,10 +16,12 @@ from django.utils.translation import gettext_lazy as _
 
 from ..domain.clock import TOLERANCE, utc_now
 from ..domain.outcomes import Code, Outcome
+from ..domain.secrets import MESSAGE_LENGTH
 from ..domain.statuses import Status
 from .fields import ExactCharField, InstantField, PrimaryManager
 from .invoice import Invoice
 from .transition import InvoiceTransition
+from .values import storable, write_texts
 from .writes.transactions import Transactions
 
 
@@ -57,7 +59,7 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             "invoice_id": F("pk"),
             "provider": F("provider"),
             "attempt": F("attempt"),
-            **{name: Value("", text) for name in ("label", "outcome", "code")},
+            **{name: Value("", text) for name in ("label", "outcome", "code", "veto_reason")},
         }
         selected: Any = Invoice.objects.using(self.db).filter(pk__in=invoices.using(self.db).order_by().values("id"))
         comes_last = Case(When(last_outcome=Code.NOT_FOUND, then=1), default=0)
@@ -146,15 +148,29 @@ class BulkOperationItemManager(PrimaryManager["BulkOperationItem"]):
             wrong = self.left().filter(token=token, leased_at=start)
             Transactions(self.db).repeat(partial(wrong.update, leased_at=now, leased_until=now + (end - start)))
 
-    def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
-        """Write outcomes, as (primary key of the invoice, outcome, code), to items without an outcome."""
+    def conclude(self, results: Iterable[tuple[Any, str, str]], *, veto_reason: str = "") -> None:
+        """Write outcomes, as (primary key of the invoice, outcome, code), to items without an outcome.
+
+        ``veto_reason`` is the reason of the shop for all of them.
+        """
         groups: dict[tuple[str, str], list[Any]] = {}
         for key, outcome, code in results:
             groups.setdefault((str(outcome), str(code)[:32]), []).append(key)
         now = utc_now()
         for (outcome, code), keys in groups.items():
             own = self.left().filter(invoice_id__in=keys)
-            Transactions(self.db).repeat(partial(own.update, outcome=outcome, code=code, done_at=now))
+            changes = {"outcome": outcome, "code": code, "done_at": now}
+            if veto_reason:
+                self._conclude_vetoed(own, changes, veto_reason)
+            else:
+                Transactions(self.db).repeat(partial(own.update, **changes))
+
+    def _conclude_vetoed(self, own: "QuerySet[BulkOperationItem]", changes: dict[str, Any], veto_reason: str) -> None:
+        def write(texts: list[str]) -> None:
+            own.update(**changes, veto_reason=texts[0][:MESSAGE_LENGTH])
+
+        texts = [storable(veto_reason)]
+        Transactions(self.db).repeat(lambda: write_texts(write, texts, using=self.db))
 
 
 if TYPE_CHECKING:
@@ -198,6 +214,7 @@ class BulkOperationItem(models.Model):
     leased_until = InstantField(_("leased until"), null=True, blank=True)
     outcome = models.CharField(_("outcome"), max_length=16, blank=True)
     code = models.CharField(_("code"), max_length=32, blank=True)
+    veto_reason = models.CharField(_("reason of the shop"), max_length=MESSAGE_LENGTH, blank=True)
     done_at = InstantField(_("done"), null=True, blank=True)
 
     was_leased = False

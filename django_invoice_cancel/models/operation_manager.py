@@ -55,6 +55,7 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         unmatched: Iterable[str] = (),
         hidden: Iterable[str] = (),
         not_permitted: Iterable[Any] = (),
+        is_previewed: bool = True,
         **fields: Any,
     ) -> BulkOperation:
         """Store a selection as a draft. Nothing is sent until ``confirm``.
@@ -62,9 +63,11 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
         Args:
             invoices: The selected invoices.
             operation: One of ``Operation``.
-            strangers: Names of selected objects without an invoice.
+            unmatched: Names of selected objects without an invoice.
             hidden: Names of selected objects whose invoice the user may not see.
             not_permitted: Primary keys of selected invoices that are listed and skipped.
+            is_previewed: Whether a user confirms the draft, so that the invoices that the shop forbids to cancel are
+                skipped now, after the draft is stored. Otherwise only the workers ask the shop.
             **fields: ``actor``, ``trigger``, ``reason``, ``decision``, and other columns of the operation.
         """
         actor = fields.pop("actor", None)
@@ -83,7 +86,10 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
             made.skip_invalid_ids()
             return made
 
-        return Transactions(self.db).join(make)
+        made = Transactions(self.db).join(make)
+        if is_previewed:
+            made.skip_vetoed()
+        return made
 
     def _create(self, texts: list[str], **fields: Any) -> BulkOperation:
         def write(texts: list[str]) -> BulkOperation:

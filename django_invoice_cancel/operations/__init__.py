@@ -82,7 +82,13 @@ def start(
             f"Bulk operations support only the database {operations.db!r}. These invoices are in {database!r}."
         )
     stored = operations.draft(
-        invoices, operation=operation, actor=actor, reason=reason, decision=decision, trigger=trigger
+        invoices,
+        operation=operation,
+        actor=actor,
+        reason=reason,
+        decision=decision,
+        trigger=trigger,
+        is_previewed=False,
     )
     stored.confirm(workers=workers)
     return stored

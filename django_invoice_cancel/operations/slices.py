@@ -92,10 +92,10 @@ class Slice:
                 items = [item for item in items if item.invoice_id not in found]
         return items
 
-    def conclude(self, results: Iterable[tuple[Any, str, str]]) -> None:
-        """Write outcomes, as (key of the invoice, outcome, code)."""
+    def conclude(self, results: Iterable[tuple[Any, str, str]], *, veto_reason: str = "") -> None:
+        """Write outcomes, as (key of the invoice, outcome, code), and the reason of the shop for a veto."""
         results = list(results)
-        self._operation.items.conclude(results)
+        self._operation.items.conclude(results, veto_reason=veto_reason)
         keys = [key for key, _, _ in results]
         transaction.on_commit(lambda: self._concluded.update(keys), using=self._operation.database)
 
@@ -108,7 +108,7 @@ class Slice:
         if result.code in _TO_BE_RETRIED or not result.is_recorded or result.invoice_id in self._concluded:
             return
         try:
-            self.conclude([(result.invoice_id, result.outcome, result.code)])
+            self.conclude([(result.invoice_id, result.outcome, result.code)], veto_reason=result.veto_reason)
         except DatabaseError:
             logger.exception("The outcome of an item of bulk operation %s was not written.", self._operation.pk)
             if result.attempt:

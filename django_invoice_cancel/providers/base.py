@@ -11,16 +11,12 @@ from typing import Any, ClassVar
 
 from ..domain.numbers import CONCURRENCY, RATE, REQUEST_SECONDS, NumberRange
 from ..domain.outcomes import Code, LookupReply, ProviderReply
-from ..domain.secrets import Secret, mask
+from ..domain.secrets import Secret, sanitize
 from ..domain.statuses import INTERNAL_STATUSES, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
 
 Lease = Callable[[float], bool]
 """``lease(seconds_left)``: return whether the request may still be sent. ``seconds_left``: the rest of its deadline."""
-
-MESSAGE_LENGTH = 500
-"""Maximum length of a stored provider message, in characters."""
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Provider:
@@ -138,7 +134,7 @@ class Provider:
 
         Characters that a database rejects (NUL in PostgreSQL, lone surrogates) become U+FFFD.
         """
-        return _UNSTORABLE.sub("\ufffd", mask(str(text), self.secrets))[:MESSAGE_LENGTH]
+        return sanitize(text, self.secrets)
 
     def found(self, word: object, *, http_status: int | None = None) -> LookupReply:
         """Return the lookup reply for a known invoice.

@@ -23,10 +23,19 @@ from ..domain.statuses import PAID_STATUSES, Status
 from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
 from .call_arguments import build_checked_audit_context
-from .eligibility import NOT_NOW, Account, account_of, find_obstacle, find_request_obstacle, find_temporary_obstacle
+from .eligibility import (
+    NOT_NOW,
+    Account,
+    account_of,
+    can_be_vetoed,
+    find_obstacle,
+    find_request_obstacle,
+    find_temporary_obstacle,
+)
 from .on_commit import call_on_commit
 from .provider_calls import interrupted_answer, is_certainly_unsent, submit
 from .results import log_result, make_result, result_for_status, skipped_result
+from .veto import Veto, ask_veto
 
 logger = logging.getLogger("django_invoice_cancel")
 
@@ -73,9 +82,20 @@ def cancel_invoice(
     if not isinstance(account, Provider) or find_request_obstacle(invoice, account):
         writer.refuse_inside_transaction()
         return log_result(unclaimed_result(invoice, account))
+    veto = _find_veto(writer, account, invoice)
+    if veto is not None:
+        return log_result(unclaimed_result(invoice, account, veto))
     digest = account.options_digest
     sent = claim_and_send(writer, account, invoice, lambda: writer.claim([invoice], audit, options_digest=digest))
     return log_result(sent or unclaimed_result(invoice, account))
+
+
+def _find_veto(writer: WriterPort, provider: Provider, invoice: InvoicePort) -> Veto | None:
+    """Return the veto of the shop against the claim that follows. The shop is asked outside of transactions."""
+    if not can_be_vetoed(Wanted.CANCEL, provider):
+        return None
+    writer.refuse_inside_transaction()
+    return ask_veto(invoice)
 
 
 def claim_and_send(
@@ -191,6 +211,10 @@ def ineligible_result(
     wanted: str, invoice: InvoicePort, code: str, account: Account, *, pause: ProviderStatePort | None = None
 ) -> CancelResult:
     """Return the result of an ineligible invoice. ``code`` is the one that ``find_obstacle`` returned."""
+    if isinstance(code, Veto):
+        outcome = Outcome.SKIPPED if wanted == Wanted.CANCEL else Outcome.IN_DOUBT
+        vetoed = make_result(invoice, outcome, code, detail=code.reason, veto_reason=code.reason)
+        return replace(vetoed, has_veto_failed=code.is_failure)
     if wanted == Wanted.CANCEL and code == Code.ALREADY_CANCELED:
         return make_result(invoice, Outcome.ALREADY_CANCELED, code)
     if wanted != Wanted.CANCEL and code not in _SKIPPED:
@@ -268,14 +292,17 @@ def result_of_answer(answer: Answer, *, name: str = "") -> CancelResult:
     )
 
 
-def unclaimed_result(invoice: InvoicePort, account: Account) -> CancelResult:
-    """Return the result of an invoice that could not be claimed, from its current row."""
+def unclaimed_result(invoice: InvoicePort, account: Account, veto: Veto | None = None) -> CancelResult:
+    """Return the result of an invoice that could not be claimed, from its current row.
+
+    ``veto`` is the answer of the shop, which is not asked again.
+    """
     writer = invoice._writer
     row = writer.refresh(invoice)
     if row is None:
         return skipped_result(invoice, Code.NOT_REGISTERED)
     pause = None
-    code = find_obstacle(Wanted.CANCEL, invoice, account)
+    code = find_obstacle(Wanted.CANCEL, invoice, account, find_veto=lambda invoice: veto)
     if not code:
         pause = writer.paused(invoice.provider)
         code = find_temporary_obstacle(Wanted.CANCEL, account, pause)
@@ -321,20 +348,25 @@ def cancel_on_commit(invoice: InvoicePort, *, actor: Any = None, reason: str = "
 
 
 def cancel_requested(invoice: InvoicePort) -> CancelResult:
-    """Cancel an invoice under the name of its last requester, unless the request was withdrawn or carried out."""
+    """Cancel an invoice under the name of its last requester, unless the request was withdrawn or carried out.
+
+    After a veto of the shop the request stays, and ``reconcile_invoices`` tries again later.
+    """
     writer, account = invoice._writer, account_of(invoice.provider)
-    sent = None
+    sent = veto = None
     if isinstance(account, Provider) and not find_request_obstacle(invoice, account):
-        claims = writer.claim_requested(
-            [invoice], is_try=False, unless_paused=True, options_digest=account.options_digest
-        )
-        sent = claim_and_send(writer, account, invoice, lambda: next(iter(claims), None))  # at most one for one invoice
-    return log_result(sent or unclaimed_request_result(invoice, account))
+        veto = _find_veto(writer, account, invoice)
+        if veto is None:
+            claims = writer.claim_requested(
+                [invoice], is_try=False, unless_paused=True, options_digest=account.options_digest
+            )  # at most one for one invoice
+            sent = claim_and_send(writer, account, invoice, lambda: next(iter(claims), None))
+    return log_result(sent or unclaimed_request_result(invoice, account, veto))
 
 
-def unclaimed_request_result(invoice: InvoicePort, account: Account) -> CancelResult:
+def unclaimed_request_result(invoice: InvoicePort, account: Account, veto: Veto | None = None) -> CancelResult:
     """Return the result of a requested cancellation whose invoice could not be claimed, from its current row."""
-    reason = unclaimed_result(invoice, account)
+    reason = unclaimed_result(invoice, account, veto)
     if reason.code == Code.IN_PROGRESS and invoice.status == Status.CREATED and invoice.cancel_requested_at is None:
         return skipped_result(invoice, Code.CHANGED)  # withdrawn
     return reason

@@ -1,12 +1,12 @@
 """Eligibility of an invoice for an action. Pages, previews, single calls and bulk runs use the same decision.
 
 The functions return codes; the modules that show them look up the texts. The reasons are checked in this order: status,
-configuration, id, and last the temporary ones (sending disabled, a pause).
+configuration, id, the veto of the shop, and last the temporary ones (sending disabled, a pause).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,7 @@ from ..domain.ports import InvoicePort, ProviderStatePort
 from ..domain.statuses import CLOSED_STATUSES, PAID_STATUSES, Status, is_known
 from ..exceptions import InvalidExternalId
 from ..providers.base import Provider
+from .veto import Veto, ask_veto, is_veto_configured
 
 Account = Provider | ImproperlyConfigured
 """The provider of an alias, or the error of its configuration."""
@@ -61,13 +62,18 @@ def find_obstacle(
     account: Account | None = None,
     *,
     waits_for: Collection[str] = (),
+    find_veto: Callable[[InvoicePort], Veto | None] = ask_veto,
 ) -> str:
     """Return the code of the reason why an action does not apply to the invoice in memory; empty if it applies.
+
+    The code of a veto is a ``Veto``, which has the reason of the shop.
 
     Args:
         wanted: The action, one of ``Wanted``.
         account: The return value of ``account_of``. If it is None, it is read if needed.
         waits_for: Codes of ``NOT_NOW`` that the caller waits for. They are not returned.
+        find_veto: Returns the veto of the shop, if nothing else prevents a cancel request. Pass another function if the
+            shop was asked before, or will be asked later.
     """
     if account is None and wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT):
         account = account_of(invoice.provider)
@@ -77,13 +83,25 @@ def find_obstacle(
     if account is None and state == REFUSED:
         account = account_of(invoice.provider)
     reason = _find_state_obstacle(wanted, state, account)
-    if not reason and wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT):
-        reason = _find_id_obstacle(invoice, account) or find_temporary_obstacle(wanted, account)
+    is_request = wanted in (Wanted.CANCEL, Wanted.CHECK, Wanted.REPEAT)
+    if not reason and is_request:
+        reason = _find_id_obstacle(invoice, account)
+    if (not reason or reason in waits_for) and can_be_vetoed(wanted, account):
+        found = find_veto(invoice)
+        if found is not None:
+            return found
+    if not reason and is_request:
+        reason = find_temporary_obstacle(wanted, account)
     return "" if reason in waits_for else reason
 
 
+def can_be_vetoed(wanted: str, account: Account | None) -> bool:
+    """Return whether the shop decides about this action: it sends a cancel request, and the setting VETO is set."""
+    return (wanted == Wanted.CANCEL or _is_repeat(wanted, account)) and is_veto_configured()
+
+
 def find_obstacle_in_state(wanted: str, state: str, account: Account, *, waits_for: Collection[str] = ()) -> str:
-    """Return the code for all invoices of an account in a state of ``state_in``. Ids are not checked."""
+    """Return the code for all invoices of an account in a state of ``state_in``. Ids and vetoes are not checked."""
     reason = _find_state_obstacle(wanted, state, account) or find_temporary_obstacle(wanted, account)
     return "" if reason in waits_for else reason
 

@@ -31,8 +31,8 @@ WRONG = [
     ([], "INVOICE_CANCEL must be a dict."),
     (
         {"PROVIDER": {}},
-        "INVOICE_CANCEL has an unknown key 'PROVIDER'. The valid keys are "
-        "CLAIM_TTL, DISPATCH, DISPATCH_WORKERS, DOUBT_PERIOD, PROVIDERS, PROVIDER_RESOLVER, REQUIRE_REASON, SEND.",
+        "INVOICE_CANCEL has an unknown key 'PROVIDER'. The valid keys are CLAIM_TTL, "
+        "DISPATCH, DISPATCH_WORKERS, DOUBT_PERIOD, PROVIDERS, PROVIDER_RESOLVER, REQUIRE_REASON, SEND, VETO.",
     ),
     ({"PROVIDERS": []}, "INVOICE_CANCEL['PROVIDERS'] must be a dict with aliases as keys."),
     ({"PROVIDERS": None}, "INVOICE_CANCEL['PROVIDERS'] must be a dict with aliases as keys."),
@@ -76,6 +76,7 @@ WRONG = [
     ({"REQUIRE_REASON": 1}, "INVOICE_CANCEL['REQUIRE_REASON'] must be True or False."),
     ({"PROVIDER_RESOLVER": print}, "INVOICE_CANCEL['PROVIDER_RESOLVER'] must be a dotted path or None."),
     ({"DISPATCH": 3}, "INVOICE_CANCEL['DISPATCH'] must be a dotted path or None."),
+    ({"VETO": print}, "INVOICE_CANCEL['VETO'] must be a dotted path or None."),
 ]
 
 

@@ -11,16 +11,25 @@ from ...domain.outcomes import Code, Outcome
 from ...models import BulkOperation, BulkOperationItem, Invoice
 from ...models.operation import Operation, Progress
 from ...providers.base import Provider
-from ...services.eligibility import account_of, doubtful, find_obstacle_in_state, is_normalized_id
+from ...services.eligibility import (
+    account_of,
+    can_be_vetoed,
+    doubtful,
+    find_obstacle,
+    find_obstacle_in_state,
+    is_normalized_id,
+)
 from ..scope import OperationScope
 from .preview import Preview, annotate_state
 
 ID_BATCH_SIZE = 1000
 """Number of ids that one query reads."""
+MAX_VETOES = 50
+"""Maximum number of invoices of a group for which a page asks the shop. In a larger group, others may be allowed."""
 _NEEDS_A_PERSON = frozenset(
     {
         *(Code.NO_LOOKUP, Code.NOT_FOUND, Code.UNKNOWN_STATUS, Code.PROVIDER_REFUSED, Code.CONTRADICTORY_ANSWER),
-        *(Code.WITHDRAWN, Code.TOO_MANY_REPEATS),
+        *(Code.WITHDRAWN, Code.TOO_MANY_REPEATS, Code.VETOED),
     }
 )
 _SETTLED = frozenset(
@@ -31,8 +40,10 @@ _SETTLED = frozenset(
     }
 )
 """Codes after which no further operation is useful."""
-_NOT_TRIED = frozenset({Code.PROVIDER_PAUSED, Code.SENDING_DISABLED, Code.DATABASE_ERROR, Code.UNKNOWN_INVOICES})
-"""Codes of invoices that were left out for a temporary reason. The cancellation can be tried again."""
+_NOT_TRIED = frozenset(
+    {Code.PROVIDER_PAUSED, Code.SENDING_DISABLED, Code.DATABASE_ERROR, Code.UNKNOWN_INVOICES, Code.VETOED}
+)
+"""Codes of invoices that were left out for a reason that may end. The cancellation can be tried again."""
 _UNSETTLED = frozenset(Outcome) - {Outcome.CANCELED, Outcome.ALREADY_CANCELED}
 
 
@@ -86,12 +97,25 @@ def is_feasible(items: QuerySet[BulkOperationItem], step: Operation) -> bool:
         account = account_of(alias)
         if find_obstacle_in_state(following.wanted, state, account, waits_for=following.waits_for):
             continue
-        ids = iterate_external_ids(groups.filter(invoice__provider=alias, state=state))
+        eligible = groups.filter(invoice__provider=alias, state=state)
         if step == Operation.RESOLVE or not isinstance(account, Provider):
             return True
+        if can_be_vetoed(following.wanted, account):
+            if _is_any_allowed(eligible, following, account):
+                return True
+            continue
+        ids = iterate_external_ids(eligible)
         if any(is_normalized_id(external_id, account) for external_id in ids):
             return True
     return False
+
+
+def _is_any_allowed(items: QuerySet[Any], following: BulkOperation, account: Provider) -> bool:
+    """Return whether the shop allows the next operation for one of these items, or there are too many to ask."""
+    some = list(items.select_related("invoice").order_by("pk")[: MAX_VETOES + 1])
+    return len(some) > MAX_VETOES or any(
+        not find_obstacle(following.wanted, item.invoice, account, waits_for=following.waits_for) for item in some
+    )
 
 
 def iterate_external_ids(items: QuerySet[Any]) -> Iterator[str]:

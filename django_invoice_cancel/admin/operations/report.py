@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from django.core.paginator import Page, Paginator
@@ -17,11 +17,11 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
-from ...domain.outcomes import Outcome
+from ...domain.outcomes import Code, Outcome
 from ...labels.formatting import format_money, format_number, trim_amount
 from ...labels.invoices import status_label
 from ...labels.operations import follow_up_label, outcome_label
-from ...labels.results import NOT_TRIED, describe_result
+from ...labels.results import NOT_TRIED, VETOED, describe_result
 from ...models import BulkOperation, BulkOperationItem
 from ...models.operation import Operation
 from ..provider_state import account_name
@@ -35,6 +35,7 @@ NOT_TRIED_KEY = "untried"
 ROW_BATCH_SIZE = 2000
 """Number of rows of the file that one query reads."""
 _INVOICE = tuple(f"invoice__{name}" for name in ("external_id", "reference", "amount", "currency", "status"))
+_ITEM = ("outcome", "code", "veto_reason", "label", "token")
 _SIGNS = r"=+\-@\t\uff0b\uff0d\uff1d\uff20"
 _FORMULA = re.compile(rf"\A(?=[{_SIGNS}\r\n])|(?<=[\r\n])(?=[{_SIGNS}])")
 """The places before a character that begins a formula, at the start of a cell or of a line in it."""
@@ -78,19 +79,35 @@ def _build_group(scope: OperationScope, row: Mapping[str, Any], can_take: Callab
         provider,
         format_number(row["count"]),
         outcome_label(operation.operation, outcome),
-        describe_item(outcome, code, provider, is_leased=row["is_leased"]),
+        _describe_group(scope, outcome, code, provider, is_leased=row["is_leased"]),
         step,
         follow_up_label(operation.operation, step) if step else "",
     )
 
 
-def describe_item(outcome: str, code: str, provider: str, *, is_leased: bool = False) -> str:
-    """Return the result of an item as text. ``is_leased``: a worker leased it, so its request may have been sent."""
+def _describe_group(scope: OperationScope, outcome: str, code: str, provider: str, *, is_leased: bool) -> str:
+    if code != Code.VETOED:
+        return describe_item(outcome, code, provider, is_leased=is_leased)
+    vetoed = scope.items.filter(outcome=outcome, code=code, provider=provider).order_by()
+    reasons = list(vetoed.values_list("veto_reason", flat=True).distinct()[:2])
+    if len(reasons) == 1:
+        return describe_item(outcome, code, provider, veto_reason=reasons[0])
+    differ = _("The reasons differ; see the table.")
+    return f"{VETOED} {differ}"
+
+
+def describe_item(outcome: str, code: str, provider: str, *, is_leased: bool = False, veto_reason: str = "") -> str:
+    """Return the result of an item as text.
+
+    Args:
+        is_leased: True if a worker leased it, so that its request may have been sent.
+        veto_reason: The reason of the shop, if the item is vetoed.
+    """
     if not outcome and is_leased:
         return _("It was in progress; its result is not known yet.")
     if not outcome:
         return _("It was not tried and is unchanged.")
-    detail = _("check the provider's settings and the id.")
+    detail = veto_reason or _("check the provider's settings and the id.")
     return str(describe_result(outcome, code, provider=account_name(provider), detail=detail))
 
 
@@ -164,7 +181,9 @@ def _build_row(operation: BulkOperation, item: BulkOperationItem) -> TableRow:
         "" if amount is None or item.invoice is None else format_money(amount, item.invoice.currency),
         item.outcome or NOT_TRIED_KEY,
         outcome_label(operation.operation, item.outcome),
-        describe_item(item.outcome, item.code, item.provider, is_leased=item.token is not None),
+        describe_item(
+            item.outcome, item.code, item.provider, is_leased=item.token is not None, veto_reason=item.veto_reason
+        ),
     )
 
 
@@ -191,7 +210,7 @@ def _csv_lines(scope: OperationScope, outcome: str | None) -> Iterator[str]:
     yield "\ufeff"  # without it, Excel reads the file in a legacy code page
     yield writer.writerow(_header())
     texts = _CellTexts(scope.operation)
-    rows = select_rows(scope, outcome).values_list("pk", "provider", *_INVOICE, "outcome", "code", "label", "token")
+    rows = select_rows(scope, outcome).values_list("pk", "provider", *_INVOICE, *_ITEM)
     batch = list(rows[:ROW_BATCH_SIZE])
     while batch:
         for _key, *columns in batch:
@@ -209,14 +228,14 @@ class _CellTexts:
 
     def __init__(self, operation: BulkOperation) -> None:
         self._status = cache(status_label)
-        self._result = cache(describe_item)
+        self._result = lru_cache(maxsize=1000)(describe_item)  # the reasons of the shop may all differ
         self._outcome = cache(partial(outcome_label, operation.operation))
 
     def cells(self, provider: str, *columns: Any) -> list[str]:
-        external_id, reference, amount, currency, status, outcome, code, label, token = columns
+        external_id, reference, amount, currency, status, outcome, code, veto_reason, label, token = columns
         digits = "" if amount is None else f"{trim_amount(amount):f}"
         invoice = [provider, external_id or "", reference or "", digits, currency or ""]
-        result = self._result(outcome, code, provider, is_leased=token is not None)
+        result = self._result(outcome, code, provider, is_leased=token is not None, veto_reason=veto_reason)
         return [*invoice, self._outcome(outcome), code, result, self._status(status or ""), label]
 
 

@@ -143,7 +143,8 @@ class Command(ReportingCommand):
         """
         fields = {"actor": audit.actor, "trigger": audit.trigger, "reason": audit.reason}
         with transaction.atomic(using=using):
-            operation = BulkOperation.objects.db_manager(using).draft(Invoice.objects.none(), **fields)
+            manager = BulkOperation.objects.db_manager(using)
+            operation = manager.draft(Invoice.objects.none(), is_previewed=False, **fields)
             for reader in readers.values():
                 left = options["limit"] and options["limit"] - operation.total
                 for selected in reader.querysets(left) if left != 0 else ():
