@@ -15,10 +15,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from ...labels.operations import count_successes, describe_operation
-from ...models import BulkOperation
-from ...models.operation import Progress
+from ...models import BulkOperation, ProviderState
+from ...models.operation import Operation, Progress
 from ...operations import advance
 from ..pages import admin_view, page_context
+from ..resume import ResumeButton, resume_or_ask
 from ..scope import InvoiceScope, OperationScope
 from . import confirm, follow_up, report
 from .confirm import needs_confirmation, operation_url, redirect_to, start_draft
@@ -50,6 +51,7 @@ class BulkOperationAdmin(OperationList):
             "run/": (self.run_view, "run"),
             "stop/": (self.stop_view, "stop"),
             "continue/": (self.continue_view, "continue"),
+            "resume/": (self.resume_view, "resume"),
             "again/": (self.again_view, "again"),
             "report.csv": (self.csv_view, "csv"),
         }
@@ -128,6 +130,15 @@ class BulkOperationAdmin(OperationList):
             operation.dispatch()
         return redirect_to(self.admin_site, operation)
 
+    def resume_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """End the pause of one of the remaining providers, or ask before. The operation then sends the next request."""
+        scope = self._get_actionable(request, pk)
+        operation, alias = scope.operation, request.GET.get("provider", "")
+        if operation.operation == Operation.RESOLVE or alias not in scope.providers_left():
+            raise Http404
+        page_that_asks = resume_or_ask(self, request, alias, operation_url(self.admin_site, operation))
+        return page_that_asks or redirect_to(self.admin_site, operation)
+
     def again_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Create a draft that continues with a group of the report, or that checks the invoices in doubt of a draft.
 
@@ -193,6 +204,7 @@ class BulkOperationAdmin(OperationList):
         context = {
             **self._context(request, scope),
             **confirm.confirmation_context(preview, form),
+            "resume_buttons": self._resume_buttons(operation, preview.paused) if can_act else [],
             "can_confirm": can_act and _is_own(request, operation) and preview.count > 0,
             "must_select_again": _is_own(request, operation) and not can_act,
             "can_check_first": check is not None and self._has_permission(request, check, scope),
@@ -205,10 +217,15 @@ class BulkOperationAdmin(OperationList):
             **self._context(request, scope),
             "title": describe_operation(operation.operation, snapshot.total),
             "snapshot": snapshot,
+            "resume_buttons": self._resume_buttons(operation, snapshot.paused) if snapshot.can_act else [],
             "groups": report.build_groups(scope, lambda step: self._has_permission(request, step, scope)),
             **report.build_table(snapshot, request),
         }
         return TemplateResponse(request, self._templates(self.operation_template, "operation.html"), context)
+
+    def _resume_buttons(self, operation: BulkOperation, states: list[ProviderState]) -> list[ResumeButton]:
+        back, url = (operation_url(self.admin_site, operation, page) for page in ("operation", "resume"))
+        return [ResumeButton.of(state, url, back, provider=state.alias) for state in states if state.is_paused]
 
     def _context(self, request: HttpRequest, scope: OperationScope) -> dict[str, Any]:
         operation = scope.operation

@@ -107,12 +107,22 @@ class Preview:
     @cached_property
     def warnings(self) -> list[str]:
         """Warnings about causes of delay: disabled sending, and providers that are paused or fail."""
-        states = ProviderState.objects.using(self.draft.database).filter(alias__in=self.shares)
         if self.draft.operation == Operation.RESOLVE:
             return []
         disabled = sending_warnings() if self.draft.operation == Operation.CANCEL else []
-        troubles = (text for state in states if (text := describe_trouble(state)))
+        troubles = (text for state in self._states if (text := describe_trouble(state)))
         return [*disabled, *self._unavailable_configurations(), *troubles]
+
+    @property
+    def paused(self) -> list[ProviderState]:
+        """The states of the providers that are paused."""
+        is_sending = self.draft.operation != Operation.RESOLVE
+        return [state for state in self._states if state.is_paused] if is_sending else []
+
+    @cached_property
+    def _states(self) -> list[ProviderState]:
+        states = ProviderState.objects.using(self.draft.database).filter(alias__in=self.shares)
+        return list(states.order_by("alias"))
 
     def _unavailable_configurations(self) -> Iterator[str]:
         for alias in sorted(self.shares):

@@ -10,6 +10,7 @@ from django_invoice_cancel.domain.outcomes import Code, Outcome, ProviderReply
 from django_invoice_cancel.models import Invoice, ProviderState
 from django_invoice_cancel.signals import invoice_status_changed
 from tests.support.clock import travel_forward
+from tests.support.invoices import stored
 from tests.support.logs import CANCELED_LOG, count_answers, log_entries, status_and_log
 from tests.support.results import cancel_error
 
@@ -92,6 +93,20 @@ def test_lookup_is_the_probe_too(scripted):
     assert shop.lookup_count == 1
     assert shop.cancel_count == 1
     assert count_answers() == {"no_answer": 1, "observed": 1}
+
+
+def test_lookup_is_not_sent_if_another_process_takes_the_probe_first(scripted, monkeypatch):
+    shop = scripted()
+    (invoice,) = make(1)
+    shop.next_cancels("answer_lost")
+    cancel_error(invoice.cancel)
+    writer().pause("shop", "rate_limited", 300)
+    writer().resume("shop")
+    monkeypatch.setattr(type(writer()), "take_probe", lambda self, alias, *, options_digest: None)
+    assert invoice.reconcile().code == "provider_paused"
+    assert shop.lookup_count == 0
+    assert shop.cancel_count == 1
+    assert stored(invoice).status == "in_doubt"
 
 
 def test_only_one_probe_is_in_flight(scripted):
