@@ -1,6 +1,7 @@
 """Comparisons of the database with the provider: the statuses, the counts of requests, the log and the rate."""
 
 from collections import Counter
+from statistics import median
 from typing import Any
 
 from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
@@ -67,9 +68,15 @@ def inconsistent_logs() -> list[Any]:
     return sorted(wrong | {key for key, status in ends if at.get(key, "created") != status})
 
 
-def max_per_second(sandbox: SandboxProcess) -> int:
-    """Return the highest number of cancel requests that arrived within one second."""
-    times = sorted(seconds for seconds, operation, _ in sandbox.timeline() if operation == "cancel")
+def cancel_times(sandbox: SandboxProcess, provider: str | None = None) -> list[float]:
+    """Return the times at which cancel requests arrived, in order; those of one provider if it is given."""
+    invoices = Invoice.objects.filter(provider=provider) if provider else Invoice.objects.all()
+    ids = set(invoices.values_list("external_id", flat=True))
+    return sorted(seconds for seconds, operation, first in sandbox.timeline() if operation == "cancel" and first in ids)
+
+
+def max_per_second(times: list[float]) -> int:
+    """Return the highest number of these times within one second."""
     most, first = 0, 0
     for last, seconds in enumerate(times):
         while times[first] <= seconds - 1.0:
@@ -78,7 +85,10 @@ def max_per_second(sandbox: SandboxProcess) -> int:
     return most
 
 
-def per_second(sandbox: SandboxProcess) -> float:
-    """Return the mean number of cancel requests per second, from the first to the last."""
-    times = [seconds for seconds, operation, _ in sandbox.timeline() if operation == "cancel"]
-    return (len(times) - 1) / (max(times) - min(times))
+def median_per_second(times: list[float]) -> float:
+    """Return the median number of these times in the seconds from the first to the last.
+
+    Unlike the mean, it does not depend on a few seconds in which a busy machine does not run the workers.
+    """
+    counts = Counter(int(seconds - times[0]) for seconds in times)
+    return median(counts[second] for second in range(int(times[-1] - times[0])))

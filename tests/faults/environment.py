@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "example_project"
 LATER_SECONDS = str(Path(__file__).with_name("manage_later.py"))
 POLL_SECONDS = 0.2
+HANG_SECONDS = 300.0
+"""What takes longer than this has failed. Each step takes a few seconds on an idle machine."""
 
 WORKERS = {
     # One process each, so that a kill -9 ends a whole worker.
@@ -81,7 +83,7 @@ class Environment:
     def _python(self, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
         command = [sys.executable, *arguments]
         done = subprocess.run(
-            command, cwd=EXAMPLE, env=self.env, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=EXAMPLE, env=self.env, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
         )
         assert done.returncode in codes, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()
@@ -137,11 +139,11 @@ class Environment:
             provider["OPTIONS"].update(options)
         self.env["FAULT_TEST_INVOICE_CANCEL"] = json.dumps(self.invoice_cancel)
 
-    def wait(self, condition: Callable[[], object], *, seconds: float, what: str) -> None:
+    def wait(self, condition: Callable[[], object], *, what: str) -> None:
         try:
-            self.sandbox.wait_until(condition, seconds, every=POLL_SECONDS)
+            self.sandbox.wait_until(condition, HANG_SECONDS, every=POLL_SECONDS)
         except TimeoutError as error:
-            raise TimeoutError(f"{what}: not after {seconds:g} s.\n{self.errors.read_text()[-4000:]}") from error
+            raise TimeoutError(f"{what}: not after {HANG_SECONDS:g} s.\n{self.errors.read_text()[-4000:]}") from error
 
     def wait_idle(self, *, seconds: float) -> None:
         """Wait until no request has arrived for ``seconds``."""

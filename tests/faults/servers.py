@@ -102,10 +102,10 @@ class Postgres:
 
 
 def end(child: "subprocess.Popen[Any]", how: int = signal.SIGTERM) -> None:
-    """End a child process. It is killed after 20 s."""
+    """End a child process. It is killed after a minute, which is longer than a worker needs for its slice."""
     child.send_signal(how)
     try:
-        child.wait(20)
+        child.wait(60)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()

@@ -12,6 +12,7 @@ from .consistency import (
     mismatches,
     requests_each,
 )
+from .environment import HANG_SECONDS
 from .servers import Postgres
 
 COUNT = 3000
@@ -33,7 +34,7 @@ def test_operation_is_completed_after_two_restarts_of_the_database(postgres, red
     operation = environment.start_operation()
 
     for mode, reached in (("fast", 500), ("immediate", 1200)):
-        environment.wait(lambda at=reached: environment.sent() >= at, seconds=60, what=f"{reached} requests")
+        environment.wait(lambda at=reached: environment.sent() >= at, what=f"{reached} requests")
         environment.close_connection()
         postgres.stop(mode)
         postgres.start()
@@ -61,10 +62,10 @@ def test_command_without_a_database_ends_with_an_error_and_continues_in_the_next
     operation = environment.start_operation()
     working = environment.start("manage.py", "run_bulk_operations", str(operation.pk))
 
-    environment.wait(lambda: environment.sent() >= 200, seconds=60, what="200 requests")
+    environment.wait(lambda: environment.sent() >= 200, what="200 requests")
     environment.close_connection()
     postgres.stop("fast")
-    code = working.wait(60)
+    code = working.wait(HANG_SECONDS)
     errors = environment.errors.read_text()
     postgres.start()
 
