@@ -108,11 +108,11 @@ def restore_created(self, before):
     return self.named_status or Status.CREATED
 
 
-def observe_open_status(self, row, invoice, status, audit, word):
+def observe_open_status(self, row, invoice, status, audit, provider_status):
     if status == Status.CREATED and row.status == Status.IN_DOUBT:
-        self.append([self._observed_entry(row, invoice, status, audit, "observed", word)])
+        self.append([self._observed_entry(row, invoice, status, audit, "observed", provider_status)])
         self.write(row, status=Status.CREATED)
-    return TAKE_IN(self, row, invoice, status, audit, word)
+    return TAKE_IN(self, row, invoice, status, audit, provider_status)
 
 
 def read_without_lock(self, pk):

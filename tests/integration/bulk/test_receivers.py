@@ -108,16 +108,16 @@ def test_should_stop_is_called_only_in_the_callers_thread(scripted, make, receiv
     sent = threading.Event()
     shop.before_send = lambda external_id: sent.set()
     receive(lambda invoice, old, new: sent.wait(10))
-    asked = set()
+    threads = set()
 
     def should_stop():
-        asked.add(threading.current_thread())
+        threads.add(threading.current_thread())
         return False
 
     invoices = make(8)
     results = cancel_selection(invoices._writer, make_readers(invoices), AuditContext(), should_stop=should_stop)
     assert count_codes(results) == {"canceled": 8}
-    assert asked == {threading.current_thread()}
+    assert threads == {threading.current_thread()}
     assert shop.cancel_count == 8
     assert count_invoices_by_log_rows() == {2: 8}
 

@@ -62,7 +62,7 @@ def test_cryptocloud_lookups_contain_up_to_100_invoices(sandbox, at_sandbox):
 
 
 def test_two_reconciliations_share_the_work(scripted, doubtful):
-    """Both have read the same rows; each invoice is asked about by one of them."""
+    """Both have read the same rows; each invoice is looked up by one of them."""
     shop = scripted(lookup_group_size=5, concurrency=1)
     doubtful(20, shop, "answer_lost")
     with travel_forward(minutes=2):
@@ -70,9 +70,9 @@ def test_two_reconciliations_share_the_work(scripted, doubtful):
         one = next(first)
         second = list(reconcile_invoices(due()))
         rest = list(first)
-    asked = [external_id for ids in shop.lookups for external_id in ids]
-    assert len(asked) == 20
-    assert len(set(asked)) == 20
+    looked_up = [external_id for ids in shop.lookups for external_id in ids]
+    assert len(looked_up) == 20
+    assert len(set(looked_up)) == 20
     assert one.code == "already_canceled"
     assert len(rest) + 1 == 20
     assert count_codes(second).keys() <= {"already_canceled", "being_checked"}

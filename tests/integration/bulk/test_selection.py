@@ -88,7 +88,7 @@ def test_operation_stores_the_invoices_that_a_window_function_selects(shop, make
     assert shop.cancel_count == 0
 
 
-WALKED = {
+SELECTIONS = {
     "in any order": lambda all_: all_.order_by("-external_id", "?"),
     "reversed": lambda all_: all_.reverse(),
     "ordered and reversed": lambda all_: all_.order_by("-pk").reverse(),
@@ -104,14 +104,14 @@ WALKED = {
 }
 
 
-@pytest.mark.parametrize("how", WALKED)
-def test_every_selected_invoice_is_requested_once(shop, make, how):
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_every_selected_invoice_is_requested_once(shop, make, name):
     invoices = make(30)
     for invoice in invoices[:10]:
         for _ in range(2):  # two rows of the log: a join gives the invoice twice
             invoice.observe_status(provider_status="frozen", trigger="webhook")
     shop.reset()
-    results = list(cancel_invoices(WALKED[how](invoices)))
+    results = list(cancel_invoices(SELECTIONS[name](invoices)))
     assert sorted(shop.cancels) == sorted(invoices.values_list("external_id", flat=True))
     assert len({result.invoice_id for result in results}) == len(results) == 30
 

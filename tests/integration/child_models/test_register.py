@@ -131,12 +131,12 @@ def test_concurrent_registrations_create_one_child(account, model, in_thread):
     Invoice.objects.create(provider="shop", external_id="0")
     barrier = threading.Barrier(4, timeout=20)
 
-    def shop(external_id):
+    def register_at_the_same_time(external_id):
         barrier.wait()
         return register(model, external_id)
 
     for external_id in ("0", "1"):  # one that is registered already, and one that is not
-        found = [thread.result() for thread in [in_thread(shop, external_id) for _ in range(4)]]
+        found = [thread.result() for thread in [in_thread(register_at_the_same_time, external_id) for _ in range(4)]]
         assert sorted(is_new for _, is_new in found) == [False, False, False, True]
         assert len({child.pk for child, _ in found}) == 1
     assert model.objects.count() == 2

@@ -53,9 +53,9 @@ def test_cancel_writes_the_row_of_this_invoice_and_of_no_other(account, model):
 def test_guarded_write_is_one_update_of_the_invoice_table(account, model, django_assert_num_queries):
     """Through a child Django would turn it into a SELECT and an UPDATE of what the SELECT found."""
     invoice = make(model)
-    with django_assert_num_queries(8) as asked:  # as many as for an Invoice: two transactions of four statements
+    with django_assert_num_queries(8) as queries:  # as many as for an Invoice: two transactions of four statements
         invoice.cancel()
-    updates = [query["sql"] for query in asked.captured_queries if query["sql"].startswith("UPDATE")]
+    updates = [query["sql"] for query in queries.captured_queries if query["sql"].startswith("UPDATE")]
     assert len(updates) == 2
     assert not any("child_models" in sql for sql in updates)
 

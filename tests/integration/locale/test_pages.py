@@ -26,12 +26,12 @@ NAMES = frozenset(
     {"API", "CSV", "CryptoCloud", "Django", "FireKassa", "HTTP", "ID", "INVOICE_CANCEL", "JavaScript", "SEND", "USD"}
 )
 DATA = frozenset({"INV", "Firekassa", "base_url", "cryptocloud", "firekassa", "make_invoice"})
-STORIES = (
+STATES = (
     *("created", "requested", "refused", "canceling", "abandoned", "in_doubt", "canceled", "paid_after_cancel"),
     *("partially_paid", "paid", "overpaid", "expired", "failed"),
 )
 LONG_AGO = timedelta(hours=5)
-ASKED = {
+ARGUMENTS = {
     "cancel": {"actor": "ада", "reason": "старые"},
     "check": {"actor": "ада", "reason": "старые"},
     "resolve": {"actor": "ада", "reason": "старые", "decision": "canceled"},
@@ -41,7 +41,7 @@ each_operation = pytest.mark.parametrize("operation", Operation)
 
 @pytest.fixture
 def client(db: None) -> Iterator[Client]:
-    """Somebody who may do everything and reads Russian; the middleware leaves its language to the next test."""
+    """A superuser who reads Russian. The language of the middleware is reset after the test."""
     client = Client(headers={"accept-language": "ru"})
     client.user = User.objects.create_superuser("ада")
     client.force_login(client.user)
@@ -65,7 +65,7 @@ def read_page(client: Client) -> Callable[..., str]:
 
 
 def put(rows: Any, **columns: Any) -> None:
-    """Write columns past everything that guards them."""
+    """Write columns without the guards of the public methods."""
     QuerySet(type(rows)).filter(pk=rows.pk).update(**columns)
 
 
@@ -73,8 +73,8 @@ def put(rows: Any, **columns: Any) -> None:
 
 
 def test_list_of_invoices(read_page):
-    for story in STORIES:
-        make_invoice(story, age=LONG_AGO, amount="1014.50", currency="USD", reference="7")
+    for state in STATES:
+        make_invoice(state, age=LONG_AGO, amount="1014.50", currency="USD", reference="7")
     ProviderState.objects.create(alias="firekassa", paused_until=utc_now() + LONG_AGO, pause_code=Code.BAD_CREDENTIALS)
     operation = operations.start(Invoice.objects.all(), actor="ада")
     put(operation, started_at=utc_now() - LONG_AGO)
@@ -90,10 +90,10 @@ def test_empty_list(read_page):
 
 
 @pytest.mark.parametrize("alias", ["firekassa", "cryptocloud"])
-@pytest.mark.parametrize("story", STORIES)
-def test_pages_of_an_invoice(read_page, alias, story):
+@pytest.mark.parametrize("state", STATES)
+def test_pages_of_an_invoice(read_page, alias, state):
     ids = {"firekassa": "511727028", "cryptocloud": "INV-87654321"}
-    invoice = make_invoice(story, provider=alias, external_id=ids[alias], age=timedelta(days=2))
+    invoice = make_invoice(state, provider=alias, external_id=ids[alias], age=timedelta(days=2))
     for page in ("change", "history", "cancel", "check", "resolve", "handled"):
         read_page(f"invoice_cancel_invoice_{page}", invoice.pk)
 
@@ -130,8 +130,8 @@ def test_pages_that_record_a_decision(read_page, client):
 
 @each_operation
 def test_confirmation(read_page, client, operation):
-    for story in STORIES:
-        make_invoice(story)
+    for state in STATES:
+        make_invoice(state)
     make_invoice(provider="cryptocloud")
     put(make_invoice(), provider="бывший")
     ProviderState.objects.create(alias="cryptocloud", failures=3)
@@ -175,7 +175,7 @@ def test_progress(read_page, settings, operation, dispatch, state):
     settings.INVOICE_CANCEL = {**settings.INVOICE_CANCEL, "DISPATCH": dispatch}
     done = [make_invoice(), make_invoice()]
     make_invoice()
-    running = operations.start(Invoice.objects.all(), operation=operation, **ASKED[operation])
+    running = operations.start(Invoice.objects.all(), operation=operation, **ARGUMENTS[operation])
     running.items.conclude(
         [(done[0].pk, Outcome.CANCELED, Code.CANCELED), (done[1].pk, Outcome.IN_DOUBT, Code.NO_ANSWER)]
     )
@@ -205,7 +205,7 @@ def test_report_with_every_code(read_page, client, operation):
         Invoice(provider="firekassa", external_id=f"9{i}", amount="1.5", currency="USD")
         for i in range(len(outcomes) + 1)
     )
-    finished = operations.start(Invoice.objects.all(), operation=operation, **ASKED[operation])
+    finished = operations.start(Invoice.objects.all(), operation=operation, **ARGUMENTS[operation])
     results = [
         (invoice.pk, outcome, code) for invoice, (code, outcome) in zip(invoices, outcomes.items(), strict=False)
     ]

@@ -55,13 +55,13 @@ def test_second_claim_loses():
 def test_of_many_threads_that_claim_at_once_one_wins(in_thread):
     invoice, barrier = invoice_in_status(), threading.Barrier(6, timeout=20)
 
-    def shop():
+    def claim_at_the_same_time():
         own = stored(invoice)
         barrier.wait()
         return open_claim(own)
 
-    shops = [in_thread(shop) for _ in range(6)]
-    [winner] = [each.result() for each in shops if each.result().invoices]
+    claims = [in_thread(claim_at_the_same_time) for _ in range(6)]
+    [winner] = [each.result() for each in claims if each.result().invoices]
     assert stored(invoice).status == "canceling"
     assert stored(invoice).attempt == winner.attempt
     assert status_history(invoice) == ["created > canceling"]

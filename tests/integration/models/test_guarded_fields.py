@@ -137,10 +137,10 @@ def test_instance_with_deferred_fields_saves_only_loaded_fields(only):
     partial = Invoice.objects.only(*only).get(pk=invoice.pk)
     observe_elsewhere(invoice, "paid")
     Invoice.objects.filter(pk=invoice.pk).update(currency="USD")
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         partial.save()
     row = stored(invoice)
-    assert not [query["sql"] for query in asked if query["sql"].startswith("SELECT")]
+    assert not [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
     assert row.status == "paid"
     assert row.currency == "USD"
     assert row.reference == "order-1"

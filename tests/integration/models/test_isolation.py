@@ -35,15 +35,15 @@ def _cancel_and_expire(invoice):
     set_columns_and_refresh(invoice, status="expired")
 
 
-@pytest.mark.parametrize("meanwhile", [_cancel, _cancel_and_reopen, _cancel_and_expire])
+@pytest.mark.parametrize("concurrent_change", [_cancel, _cancel_and_reopen, _cancel_and_expire])
 @pytest.mark.parametrize("by_id", [True, False], ids=["by its id", "on the instance"])
 def test_payment_after_a_cancellation_outside_the_snapshot_is_flagged_and_signalled(
-    repeatable_read, in_thread, sent_signals, meanwhile, by_id
+    repeatable_read, in_thread, sent_signals, concurrent_change, by_id
 ):
     invoice = invoice_in_status()
     with transaction.atomic():
         assert list(invoice.transitions.all()) == []  # the snapshot: from here on, plain reads show this
-        in_thread(meanwhile, stored(invoice)).result()
+        in_thread(concurrent_change, stored(invoice)).result()
         del sent_signals[:]
         if by_id:
             Invoice.objects.observe_status(invoice.provider, invoice.external_id, "paid")

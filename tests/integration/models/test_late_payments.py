@@ -58,13 +58,13 @@ def test_payment_and_cancellation_of_one_invoice_in_every_order(
     clock, sent_signals, django_capture_on_commit_callbacks, order, first, second, money
 ):
     invoice = invoice_in_status()
-    words = ("canceled", money) if order == "cancel, then money" else (money, "canceled")
+    statuses = ("canceled", money) if order == "cancel, then money" else (money, "canceled")
     by = ANY_STATUS | FROM_OWN_STATUS
     with django_capture_on_commit_callbacks(execute=True):
-        by[first](invoice, words[0])
+        by[first](invoice, statuses[0])
         assert stored(invoice).paid_after_cancel_at is None
         clock.shift(5)
-        by[second](stored(invoice), words[1])
+        by[second](stored(invoice), statuses[1])
     row = stored(invoice)
     assert row.status == money
     assert row.paid_after_cancel_at == NOON + seconds(5)
@@ -90,14 +90,14 @@ def test_logged_cancellation_counts_after_the_invoice_was_reopened(
 
 
 @pytest.mark.parametrize("again", ANY_STATUS)
-@pytest.mark.parametrize("word", ["canceled", "overpaid"])
-def test_flagged_invoice_is_not_flagged_again(clock, sent_signals, django_capture_on_commit_callbacks, again, word):
+@pytest.mark.parametrize("status", ["canceled", "overpaid"])
+def test_flagged_invoice_is_not_flagged_again(clock, sent_signals, django_capture_on_commit_callbacks, again, status):
     invoice = invoice_in_status()
     with django_capture_on_commit_callbacks(execute=True):
         observe_elsewhere(invoice, "canceled")
         observe_elsewhere(invoice, "paid")
         clock.shift(5)
-        ANY_STATUS[again](stored(invoice), word)
+        ANY_STATUS[again](stored(invoice), status)
     assert stored(invoice).paid_after_cancel_at == NOON
     assert sent_signals.count("paid_after_cancel") == 1
 

@@ -165,7 +165,7 @@ def _being_repeated(invoice):
 
 
 @pytest.mark.parametrize(
-    ("meanwhile", "expected", "last"),
+    ("concurrent_change", "expected", "last"),
     [
         (_claimed_again, "in_doubt", ("canceling", "in_doubt", "in_doubt")),
         (_decided_by_hand, "expired", ("expired", "expired", "contradictory_answer")),
@@ -173,11 +173,11 @@ def _being_repeated(invoice):
         (_being_repeated, "canceling", ("in_doubt", "canceling", "")),
     ],
 )
-def test_still_open_applies_only_to_the_state_before_the_lookup(clock, lost, meanwhile, expected, last):
+def test_still_open_applies_only_to_the_state_before_the_lookup(clock, lost, concurrent_change, expected, last):
     clock.shift(PERIOD)
     other = stored(lost)
     seen = Seen.now(other)
-    meanwhile(stored(lost))
+    concurrent_change(stored(lost))
     other._writer.record_lookup(seen, lookup_reply("created"), RECONCILE)
     assert stored(lost).status == expected
     assert log_changes(lost)[-1] == last

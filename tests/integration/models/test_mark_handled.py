@@ -22,7 +22,7 @@ def _by_late_record(invoice, status):
     record_answer(opened, row, "refused", status)
 
 
-TELLERS = {"webhook": observe_elsewhere, "lookup": record_lookup, "late record": _by_late_record}
+SOURCES = {"webhook": observe_elsewhere, "lookup": record_lookup, "late record": _by_late_record}
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_payment_without_a_cancellation_cannot_be_marked():
 @pytest.mark.parametrize(
     ("actor", "note", "missing"),
     [(None, "paid back", "Pass actor"), ("", "paid back", "Pass actor"), ("ada", "  ", "Pass note")],
-    ids=["nobody", "no name", "no note"],
+    ids=["no actor", "no name", "no note"],
 )
 def test_mark_needs_an_actor_and_a_note(late, actor, note, missing):
     with pytest.raises(ValueError, match=missing):
@@ -118,13 +118,13 @@ def handled() -> Invoice:
 
 
 @pytest.mark.parametrize("money", ["paid", "overpaid"])
-@pytest.mark.parametrize("teller", TELLERS)
+@pytest.mark.parametrize("source", SOURCES)
 def test_further_payment_must_be_handled_again(
-    handled, sent_signals, django_capture_on_commit_callbacks, teller, money
+    handled, sent_signals, django_capture_on_commit_callbacks, source, money
 ):
     met_at = handled.paid_after_cancel_at
     with django_capture_on_commit_callbacks(execute=True):
-        TELLERS[teller](handled, money)
+        SOURCES[source](handled, money)
     row = stored(handled)
     assert row.status == money
     assert row.paid_after_cancel_at == met_at
@@ -133,13 +133,13 @@ def test_further_payment_must_be_handled_again(
     assert list(Invoice.objects.paid_after_cancel()) == [row]
     assert sent_signals[-2:] == [f"partially_paid > {money}", "paid_after_cancel"]
     assert sent_signals.count("paid_after_cancel") == 1
-    *_, move, anew = row.transitions.all()
-    assert move.from_status == "partially_paid"
-    assert move.to_status == money
-    assert anew.code == "more_money"
-    assert anew.from_status == money
-    assert anew.to_status == money
-    assert anew.trigger == move.trigger
+    *_, payment, flag = row.transitions.all()
+    assert payment.from_status == "partially_paid"
+    assert payment.to_status == money
+    assert flag.code == "more_money"
+    assert flag.from_status == money
+    assert flag.to_status == money
+    assert flag.trigger == payment.trigger
 
 
 def test_each_further_payment_after_a_mark_sends_one_signal(handled, sent_signals, django_capture_on_commit_callbacks):
@@ -164,13 +164,13 @@ def test_further_payment_before_a_mark_sends_no_second_signal(
     assert stored(handled).transitions.filter(code="more_money").count() == 1
 
 
-@pytest.mark.parametrize("word", ["partially_paid", "canceled", "expired"])
-@pytest.mark.parametrize("teller", TELLERS)
+@pytest.mark.parametrize("status", ["partially_paid", "canceled", "expired"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_report_without_a_new_payment_keeps_the_mark(
-    handled, sent_signals, django_capture_on_commit_callbacks, teller, word
+    handled, sent_signals, django_capture_on_commit_callbacks, source, status
 ):
     with django_capture_on_commit_callbacks(execute=True):
-        TELLERS[teller](handled, word)
+        SOURCES[source](handled, status)
     row = stored(handled)
     assert row.paid_after_cancel_handled_at == handled.paid_after_cancel_handled_at is not None
     assert row.paid_after_cancel_handled_by.get_username() == "ada"

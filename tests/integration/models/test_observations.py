@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 STATUSES = (
     "created", "canceling", "in_doubt", "canceled", "partially_paid", "paid", "overpaid", "expired", "failed",
 )  # fmt: skip
-TAKEN_IN = {
+OBSERVED = {
     "created": "canceled expired failed partially_paid paid overpaid",
     "canceling": "canceled expired failed partially_paid paid overpaid",
     "in_doubt": "canceled expired failed partially_paid paid overpaid",
@@ -34,17 +34,17 @@ TAKEN_IN = {
 """What is taken in from where: money only grows, and nothing that a webhook calls open."""
 
 
-@pytest.mark.parametrize("word", [word for word in STATUSES if word not in ("canceling", "in_doubt")])
+@pytest.mark.parametrize("status", [status for status in STATUSES if status not in ("canceling", "in_doubt")])
 @pytest.mark.parametrize("old", STATUSES)
-def test_webhook_changes_the_invoice_or_is_ignored(clock, old, word):
+def test_webhook_changes_the_invoice_or_is_ignored(clock, old, status):
     invoice = invoice_in_status(old)
     clock.shift(5)
-    moves = word in TAKEN_IN[old].split()
-    assert invoice.observe_status(word) is moves
+    moves = status in OBSERVED[old].split()
+    assert invoice.observe_status(status) is moves
     row = stored(invoice)
-    assert row.status == invoice.status == (word if moves else old)
+    assert row.status == invoice.status == (status if moves else old)
     assert row.status_changed_at == (NOON + seconds(5) if moves else NOON)
-    assert [step[:2] for step in log_changes(invoice) if step[0] != step[1]] == ([(old, word)] if moves else [])
+    assert [step[:2] for step in log_changes(invoice) if step[0] != step[1]] == ([(old, status)] if moves else [])
 
 
 @pytest.mark.parametrize("status", ["paid", "canceled", "expired"])
@@ -81,11 +81,11 @@ def test_stale_instance_reports_whether_the_row_changed():
     assert stale.status == "paid"
 
 
-@pytest.mark.parametrize("word", ["cancelled", "", "PAID", "in_doubt", "canceling"])
-def test_unknown_or_internal_status_is_an_error(word):
+@pytest.mark.parametrize("status", ["cancelled", "", "PAID", "in_doubt", "canceling"])
+def test_unknown_or_internal_status_is_an_error(status):
     invoice = invoice_in_status()
-    with pytest.raises(ValueError, match=word or "is not a valid Status"):
-        invoice.observe_status(word)
+    with pytest.raises(ValueError, match=status or "is not a valid Status"):
+        invoice.observe_status(status)
     assert stored(invoice).status == "created"
     assert log_changes(invoice) == []
 
@@ -215,12 +215,12 @@ def test_observe_joins_the_callers_transaction():
 def test_method_that_depends_on_the_status_writes_before_it_reads(method):
     """Else two of them read the same row, and on SQLite one of them fails (rule 11)."""
     invoice = invoice_in_status("in_doubt")
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         method(invoice)
-    words = [
-        query["sql"].split()[0] for query in asked if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN"))
+    commands = [
+        query["sql"].split()[0] for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "BEGIN"))
     ]
-    assert words[:2] == ["UPDATE", "SELECT"]
+    assert commands[:2] == ["UPDATE", "SELECT"]
 
 
 def test_stored_row_counts_and_not_the_instance_in_memory():

@@ -132,14 +132,14 @@ LATE = [
 
 
 @pytest.mark.parametrize(
-    ("meanwhile", "old", "outcome", "named", "expected"),
+    ("concurrent_change", "old", "outcome", "named", "expected"),
     LATE,
     ids=[f"{row[0].__name__.strip('_<>')}:{row[1]}+{row[2]}:{row[3] or ''}={row[4]}" for row in LATE],
 )
-def test_late_answer_is_never_lost_and_never_overwrites(meanwhile, old, outcome, named, expected):
+def test_late_answer_is_never_lost_and_never_overwrites(concurrent_change, old, outcome, named, expected):
     invoice = invoice_in_status()
     opened = open_claim(invoice)
-    meanwhile(stored(invoice))
+    concurrent_change(stored(invoice))
     record_answer(opened, invoice, outcome, named)
     row = stored(invoice)
     assert row.status == expected

@@ -26,17 +26,17 @@ from tests.support.writes import CLERK, INSTANT, NOON, OPERATOR, RECONCILE, look
 pytestmark = pytest.mark.django_db
 
 CLAIM_TTL, DOUBT_PERIOD = 300, 900
-SOME_MONEY = ["partially_paid", "paid", "overpaid"]
-ENDS = ["canceled", "expired", "failed", *SOME_MONEY]
+PAYMENTS = ["partially_paid", "paid", "overpaid"]
+ENDS = ["canceled", "expired", "failed", *PAYMENTS]
 REPLIES = st.sampled_from(
     [("canceled", None), ("already_canceled", None), ("in_doubt", None), ("not_processed", None), ("refused", None)]
-    + [("refused", word) for word in ENDS if word != "canceled"]
+    + [("refused", status) for status in ENDS if status != "canceled"]
 )
 WAITS = st.sampled_from([1, 59, 61, 299, 361, 899, 901, 1300, 3600])
 
 
-class Walk(RuleBasedStateMachine):
-    """The reports so far, beside the invoice that received them."""
+class CallSequence(RuleBasedStateMachine):
+    """An invoice, and what was reported about it so far."""
 
     def __init__(self):
         super().__init__()
@@ -44,31 +44,31 @@ class Walk(RuleBasedStateMachine):
         self.traveller = self.clock.start()
         self.now = 0
         self.invoice = invoice_in_status()
-        self.page = stored(self.invoice)  # a stale instance of any age
-        self.open = []  # (claim, instance, when its request is over)
-        self.looking = None
+        self.stale = stored(self.invoice)  # an instance of any age
+        self.claims = []  # (claim, instance, end of its request)
+        self.lookup = None
         self.money = self.handled = ""
-        self.is_cancel_heard = False
+        self.is_cancel_reported = False
 
     def teardown(self):
         self.clock.stop()
 
-    def hear(self, word):
-        self.is_cancel_heard |= word in ("canceled", "already_canceled")
-        if word in SOME_MONEY:
-            self.money = max(self.money, word, key=["", *SOME_MONEY].index)
+    def note_report(self, status):
+        self.is_cancel_reported |= status in ("canceled", "already_canceled")
+        if status in PAYMENTS:
+            self.money = max(self.money, status, key=["", *PAYMENTS].index)
 
     def instance(self, is_stale):
-        return self.page if is_stale else stored(self.invoice)
+        return self.stale if is_stale else stored(self.invoice)
 
     # -- steps ------------------------------------------------------------------------------------------------
 
     @initialize(is_late=st.booleans())
     def begin(self, is_late):
         """Half of the sequences begin with a late payment, which random calls rarely reach."""
-        for word in ["canceled", "partially_paid"] if is_late else []:
-            self.observe(is_stale=False, word=word)
-        self.open_page()
+        for status in ["canceled", "partially_paid"] if is_late else []:
+            self.observe(is_stale=False, status=status)
+        self.read_instance()
 
     @rule(seconds=WAITS)
     def wait(self, seconds):
@@ -76,8 +76,8 @@ class Walk(RuleBasedStateMachine):
         self.traveller.shift(seconds)
 
     @rule()
-    def open_page(self):
-        self.page = stored(self.invoice)
+    def read_instance(self):
+        self.stale = stored(self.invoice)
 
     @rule(is_stale=st.booleans(), before=st.sampled_from(["created", "in_doubt"]))
     def open_claim(self, is_stale, before):
@@ -86,20 +86,20 @@ class Walk(RuleBasedStateMachine):
             return
         opened = open_claim(instance, before=before)
         if opened.invoices:
-            assert all(self.now >= over + DOUBT_PERIOD for _, _, over in self.open)
-            self.open.append((opened, instance, self.now + CLAIM_TTL))
+            assert all(self.now >= over + DOUBT_PERIOD for _, _, over in self.claims)
+            self.claims.append((opened, instance, self.now + CLAIM_TTL))
 
-    @precondition(lambda self: self.open)
+    @precondition(lambda self: self.claims)
     @rule(data=st.data(), reply=REPLIES)
     def answer(self, data, reply):
-        opened, instance, _ = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        opened, instance, _ = self.claims.pop(data.draw(st.integers(0, len(self.claims) - 1)))
         record_answer(opened, instance, *reply)
-        self.hear(reply[1] or reply[0])
+        self.note_report(reply[1] or reply[0])
 
-    @precondition(lambda self: self.open)
+    @precondition(lambda self: self.claims)
     @rule()
     def give_back(self):
-        opened, instance, _ = self.open.pop()
+        opened, instance, _ = self.claims.pop()
         instance._writer.give_back(opened, [instance])
 
     @rule(is_stale=st.booleans())
@@ -107,38 +107,40 @@ class Walk(RuleBasedStateMachine):
         instance = self.instance(is_stale)
         instance._writer.mark_abandoned([instance], RECONCILE)
 
-    @rule(is_stale=st.booleans(), word=st.sampled_from(["created", *ENDS]))
-    def observe(self, is_stale, word):
-        self.instance(is_stale).observe_status(word)
-        self.hear(word)
+    @rule(is_stale=st.booleans(), status=st.sampled_from(["created", *ENDS]))
+    def observe(self, is_stale, status):
+        self.instance(is_stale).observe_status(status)
+        self.note_report(status)
 
     @rule(is_stale=st.booleans())
     def begin_lookup(self, is_stale):
         instance = self.instance(is_stale)
         instance._writer.book_check([instance])
-        self.looking = Seen.now(instance)
+        self.lookup = Seen.now(instance)
 
-    @precondition(lambda self: self.looking)
-    @rule(word=st.sampled_from(["created", "created", None, *ENDS]), is_answer=st.booleans())
-    def end_lookup(self, word, is_answer):
-        seen, self.looking = self.looking, None
-        self.invoice._writer.record_lookup(seen, lookup_reply(word, is_answer=is_answer or word is not None), RECONCILE)
-        self.hear(word)
+    @precondition(lambda self: self.lookup)
+    @rule(status=st.sampled_from(["created", "created", None, *ENDS]), is_answer=st.booleans())
+    def end_lookup(self, status, is_answer):
+        seen, self.lookup = self.lookup, None
+        self.invoice._writer.record_lookup(
+            seen, lookup_reply(status, is_answer=is_answer or status is not None), RECONCILE
+        )
+        self.note_report(status)
 
-    @rule(is_stale=st.booleans(), word=st.sampled_from(["created", *ENDS]))
-    def resolve(self, is_stale, word):
+    @rule(is_stale=st.booleans(), status=st.sampled_from(["created", *ENDS]))
+    def resolve(self, is_stale, status):
         instance = self.instance(is_stale)
         try:
-            instance._writer.resolve(instance, word, OPERATOR)
+            instance._writer.resolve(instance, status, OPERATOR)
         except ResolveNotPossible:
             return
-        self.hear(word)
+        self.note_report(status)
 
-    @precondition(lambda self: self.is_cancel_heard and self.money)
+    @precondition(lambda self: self.is_cancel_reported and self.money)
     @rule(is_stale=st.booleans())
     def handle(self, is_stale):
         instance = self.instance(is_stale)
-        seen = instance.status if instance.status in SOME_MONEY else ""
+        seen = instance.status if instance.status in PAYMENTS else ""
         is_waiting = self.handled != self.money
         try:
             instance.mark_handled(actor="Ada", note="paid back", seen=seen)
@@ -147,30 +149,30 @@ class Walk(RuleBasedStateMachine):
         assert not is_waiting or seen in ("", self.money)
         self.handled = self.money
 
-    @precondition(lambda self: self.handled == self.money in SOME_MONEY[:-1])
+    @precondition(lambda self: self.handled == self.money in PAYMENTS[:-1])
     @rule(is_stale=st.booleans(), more=st.integers(1, 2))
     def pay_more(self, is_stale, more):
-        left = SOME_MONEY[SOME_MONEY.index(self.money) + 1 :]
-        self.observe(is_stale=is_stale, word=left[:more][-1])
+        left = PAYMENTS[PAYMENTS.index(self.money) + 1 :]
+        self.observe(is_stale=is_stale, status=left[:more][-1])
 
     @rule()
     def request(self):
-        self.page._writer.request_cancel(self.page, CLERK)
+        self.stale._writer.request_cancel(self.stale, CLERK)
 
-    @rule(word=st.sampled_from(["created", *ENDS]))
-    def save_an_old_page(self, word):
-        self.page.status = word
-        self.page.save()
+    @rule(status=st.sampled_from(["created", *ENDS]))
+    def save_stale_instance(self, status):
+        self.stale.status = status
+        self.stale.save()
 
-    # -- what holds after each ----------------------------------------------------------------------------------
+    # -- invariants ----------------------------------------------------------------------------------
 
     @invariant()
-    def nothing_is_lost_or_made_up(self):
+    def row_matches_the_reports(self):
         row = stored(self.invoice)
         self.check_log(row)
-        assert (row.status if row.status in SOME_MONEY else "") == self.money
-        assert row.status != "canceled" or self.is_cancel_heard
-        is_late = self.is_cancel_heard and bool(self.money)
+        assert (row.status if row.status in PAYMENTS else "") == self.money
+        assert row.status != "canceled" or self.is_cancel_reported
+        is_late = self.is_cancel_reported and bool(self.money)
         assert (row.paid_after_cancel_at is not None) is is_late
         is_listed = Invoice.objects.paid_after_cancel().filter(pk=row.pk).exists()
         assert is_listed is (is_late and self.handled != self.money)
@@ -196,4 +198,4 @@ def test_no_order_of_calls_loses_a_payment_or_breaks_the_log(limits, count):
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Walk, settings=profile)
+    run_state_machine_as_test(CallSequence, settings=profile)

@@ -30,10 +30,10 @@ CANCEL_FORMS = {
 }
 
 
-def found(provider: str, word: str) -> bytes:
+def found(provider: str, status: str) -> bytes:
     if provider == "firekassa":
-        return answer(json.dumps({"id": IDS[provider], "status": word}).encode())
-    return answer(json.dumps({"status": "success", "result": [{"uuid": IDS[provider], "status": word}]}).encode())
+        return answer(json.dumps({"id": IDS[provider], "status": status}).encode())
+    return answer(json.dumps({"status": "success", "result": [{"uuid": IDS[provider], "status": status}]}).encode())
 
 
 WORDS = {"firekassa": ("process", "paid", "cancel"), "cryptocloud": ("created", "paid", "canceled")}

@@ -80,7 +80,8 @@ def test_error_of_the_provider_call_does_not_change_the_response(
     invoice = register()
     assert client.post(f"/on-commit/{invoice.pk}/").status_code == 200
     assert "ZeroDivisionError" in caplog.text
-    assert (*status_and_log(invoice), sandbox.requests) == ("created", [*REQUESTED[:2], RELEASED], [])
+    assert status_and_log(invoice) == ("created", [*REQUESTED[:2], RELEASED])
+    assert sandbox.requests == []
     assert list(Invoice.objects.requested()) == [invoice]
 
 
@@ -222,7 +223,8 @@ def test_invoice_that_is_being_canceled_returns_false(sandbox, register):
     invoice = register()
     invoice._writer.claim([stored(invoice)], AuditContext())
     assert invoice.cancel_on_commit() is False
-    assert (*status_and_log(invoice), sandbox.requests) == ("canceling", [REQUESTED[1]], [])
+    assert status_and_log(invoice) == ("canceling", [REQUESTED[1]])
+    assert sandbox.requests == []
 
 
 def drop_callbacks():
@@ -253,7 +255,8 @@ def test_stored_request_survives_a_crash_and_is_cleared_by_a_change(sandbox, reg
     act(stored(invoice))
     assert stored(invoice).cancel_requested_at is None
     assert not Invoice.objects.requested().exists()
-    assert (*status_and_log(invoice), sandbox.count("cancel")) == (log[-1][1], [REQUESTED[0], *log], sent)
+    assert status_and_log(invoice) == (log[-1][1], [REQUESTED[0], *log])
+    assert sandbox.count("cancel") == sent
 
 
 def test_request_at_a_paused_provider_stays_stored(sandbox, register):
@@ -261,7 +264,8 @@ def test_request_at_a_paused_provider_stays_stored(sandbox, register):
     invoice._writer.pause("cryptocloud", "rate_limited", 60)
     assert invoice.cancel_on_commit() is True
     assert list(Invoice.objects.requested()) == [invoice]
-    assert (*status_and_log(invoice), sandbox.requests) == ("created", REQUESTED[:1], [])
+    assert status_and_log(invoice) == ("created", REQUESTED[:1])
+    assert sandbox.requests == []
 
 
 def test_request_with_autocommit_off_is_left_to_reconcile(sandbox, register, caplog):

@@ -96,7 +96,8 @@ def test_record_is_retried_and_written_once(sandbox, register, fail_log_writes, 
     invoice = register()
     fail_log_writes(OperationalError("deadlock"), at=2, times=times)
     assert invoice.cancel().is_recorded
-    assert (invoice.status, *status_and_log(invoice)) == ("canceled", "canceled", CANCELED_LOG)
+    assert invoice.status == "canceled"
+    assert status_and_log(invoice) == ("canceled", CANCELED_LOG)
     assert sandbox.count("cancel") == 1
 
 

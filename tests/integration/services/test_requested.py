@@ -111,7 +111,8 @@ def callback_of_another_app_raises(invoice):
 def test_request_without_a_callback_is_sent_by_reconcile(sandbox, register, drop_or_fail):
     invoice = register()
     drop_or_fail(invoice)
-    assert (*status_and_log(invoice), sandbox.requests) == ("created", [REQUESTED], [])
+    assert status_and_log(invoice) == ("created", [REQUESTED])
+    assert sandbox.requests == []
     assert run_reconcile_command(seconds=59) == 0
     assert sandbox.requests == []
     assert run_reconcile_command(seconds=61) == 0
@@ -159,11 +160,8 @@ def test_request_withdrawn_before_the_commit_is_not_sent(sandbox, register):
         assert invoice.cancel_on_commit(actor="shop")
         assert stored(invoice).withdraw(actor="shop", reason="by mistake") is True
     assert run_reconcile_command(minutes=2) == 0
-    assert (*status_and_log(invoice), sandbox.requests) == (
-        "created",
-        [REQUESTED, ("created", "created", "", "withdrawn")],
-        [],
-    )
+    assert status_and_log(invoice) == ("created", [REQUESTED, ("created", "created", "", "withdrawn")])
+    assert sandbox.requests == []
 
 
 def test_request_that_is_withdrawn_in_doubt_is_looked_up_and_not_repeated(sandbox, register):

@@ -203,7 +203,8 @@ def test_retry_after_is_returned(sandbox, register, behaviour, provider, seconds
     error = cancel_error(invoice.cancel)
     assert error.result.retry_after == seconds
     claimed, answered = ("created", "canceling", "", ""), ("canceling", "created", "not_processed", "rate_limited")
-    assert (*status_and_log(invoice), sandbox.count("cancel")) == ("created", [claimed, answered], 1)
+    assert status_and_log(invoice) == ("created", [claimed, answered])
+    assert sandbox.count("cancel") == 1
 
 
 def test_every_unsuccessful_outcome_has_an_exception():

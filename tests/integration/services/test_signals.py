@@ -54,7 +54,8 @@ def test_rolled_back_observation_sends_no_signal(sandbox, register, changes):
     with rolled_back():
         invoice.observe_status("paid")
     assert changes == []
-    assert (*status_and_log(invoice), sandbox.requests) == ("created", [], [])
+    assert status_and_log(invoice) == ("created", [])
+    assert sandbox.requests == []
 
 
 def test_log_row_without_a_change_sends_no_signal(sandbox, register, changes):
@@ -162,4 +163,5 @@ def test_outcome_that_cannot_be_recorded_is_logged_as_error(sandbox, register, c
     ]
     assert caplog.records[1].outcome == "canceled"
     assert caplog.records[1].code == "canceled"
-    assert (*status_and_log(invoice), sandbox.count("cancel")) == ("canceling", CANCELED_LOG[:1], 1)
+    assert status_and_log(invoice) == ("canceling", CANCELED_LOG[:1])
+    assert sandbox.count("cancel") == 1

@@ -109,7 +109,8 @@ def test_callers_transaction_is_refused_with_the_db_fixture(sandbox, register):
     invoice = register()
     with transaction.atomic(), pytest.raises(CancelInTransaction):
         invoice.cancel()
-    assert (*status_and_log(invoice), sandbox.requests) == ("created", [], [])
+    assert status_and_log(invoice) == ("created", [])
+    assert sandbox.requests == []
 
 
 class TestInTestCase(TestCase):
@@ -145,4 +146,5 @@ def test_no_transaction_and_no_row_lock_is_open_during_the_request(sandbox, regi
     assert autocommit is True
     assert written == 1
     assert stored(invoice).reference == "written during the request"
-    assert (*status_and_log(invoice), sandbox.count("cancel")) == ("canceled", CANCELED_LOG, 1)
+    assert status_and_log(invoice) == ("canceled", CANCELED_LOG)
+    assert sandbox.count("cancel") == 1

@@ -59,7 +59,7 @@ def test_rolled_back_start_dispatches_nothing(invoices, dispatch, dispatched):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"reason": " "}, "REQUIRE_REASON"),
         ({"trigger": "nightly", "reason": "season over"}, "nightly"),
@@ -70,10 +70,10 @@ def test_rolled_back_start_dispatches_nothing(invoices, dispatch, dispatched):
         ({"operation": "resolve", "reason": "seen", "decision": "canceled"}, "Pass actor"),
     ],
 )
-def test_operation_with_invalid_arguments_is_not_started(invoices, dispatch, dispatched, wrong, said):
+def test_operation_with_invalid_arguments_is_not_started(invoices, dispatch, dispatched, wrong, message):
     """Each worker would fail without a report, and the operation would never end."""
     dispatch(NOTE, REQUIRE_REASON=True)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         operations.start(invoices(2), **wrong)
     assert BulkOperation.objects.count() == 0
     assert dispatched == []
@@ -185,7 +185,7 @@ def test_sweep_continues_if_an_operation_is_deleted(invoices):
     first = operations.start(selected.filter(external_id="100"))
     second = operations.start(selected.exclude(external_id="100"))
 
-    def remove(**said):
+    def remove(**kwargs):
         BulkOperation.objects.filter(pk=first.pk).delete()
 
     invoice_status_changed.connect(remove)
@@ -203,7 +203,7 @@ def test_sweep_continues_if_an_operation_is_deleted(invoices):
 def test_slice_of_a_deleted_operation_ends(invoices):
     operation = operations.start(invoices(5))
 
-    def remove(**said):
+    def remove(**kwargs):
         BulkOperation.objects.filter(pk=operation.pk).delete()
 
     invoice_status_changed.connect(remove)

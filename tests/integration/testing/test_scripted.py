@@ -41,7 +41,7 @@ def test_provider_without_a_script_cancels_open_invoices(provider):
     assert provider.cancels == ["1", "1", "2"]
 
 
-WORDS = {
+NAMED_ANSWERS = {
     "canceled": (Outcome.CANCELED, Code.CANCELED, "canceled"),
     "already_canceled": (Outcome.ALREADY_CANCELED, Code.ALREADY_CANCELED, "canceled"),
     "partially_paid": (Outcome.REFUSED, Code.HAS_PAYMENT, "partially_paid"),
@@ -59,18 +59,20 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("word", WORDS)
-def test_status_set_by_a_lookup_is_kept_by_the_provider(provider, word):
-    provider.next_cancels(word)
+@pytest.mark.parametrize("name", NAMED_ANSWERS)
+def test_named_answer_has_its_reply_and_sets_the_status_at_the_provider(provider, name):
+    provider.next_cancels(name)
     reply = provider.cancel("1", lease=holds)
-    held = provider.lookup(["1"])["1"].status
-    assert (reply.outcome, reply.code, held) == WORDS[word]
+    outcome, code, status = NAMED_ANSWERS[name]
+    assert reply.outcome == outcome
+    assert reply.code == code
+    assert provider.lookup(["1"])["1"].status == status
     assert provider.cancel_count == 1
     assert provider.lookup_count == 1
 
 
-def test_every_word_is_in_the_table_above():
-    assert set(WORDS) == set(CANCEL_WORDS)
+def test_every_named_answer_is_in_the_table_above():
+    assert set(NAMED_ANSWERS) == set(CANCEL_WORDS)
 
 
 def test_script_for_one_invoice_comes_before_that_for_all_and_queues_before_always(provider):
@@ -129,10 +131,10 @@ def test_before_send_runs_before_the_lease_is_checked(provider):
 # -- lookup -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", LOOKUP_WORDS)
-def test_scripted_lookup_status_is_returned(provider, word):
-    provider.next_lookups(word)
-    assert provider.lookup(["1"]) == {"1": LOOKUP_WORDS[word]}
+@pytest.mark.parametrize("name", LOOKUP_WORDS)
+def test_scripted_lookup_reply_is_returned(provider, name):
+    provider.next_lookups(name)
+    assert provider.lookup(["1"]) == {"1": LOOKUP_WORDS[name]}
     assert provider.lookup(["1"])["1"].status is Status.CREATED
     assert provider.lookup_count == 2
 

@@ -152,7 +152,7 @@ ANSWERS = [
         id="200 result twice",
     ),
     *[
-        pytest.param(200, body, "in_doubt", "contradictory_answer", id=f"200 ok beside {name}")
+        pytest.param(200, body, "in_doubt", "contradictory_answer", id=f"200 ok and {name}")
         for name, body in {
             "another id in data": '{"status":"success","result":"ok","data":{"uuid":"INV-0THER"}}',
             "another id in a list": '{"status":"success","result":["ok"],"items":[{"uuid":"INV-0THER"}]}',
@@ -175,7 +175,7 @@ ANSWERS = [
     pytest.param(200, "{}", "in_doubt", "unreadable_answer", id="200 {}"),
     pytest.param(200, "", "in_doubt", "unreadable_answer", id="200 empty"),
     pytest.param(200, "<html>", "in_doubt", "unreadable_answer", id="200 HTML"),
-    pytest.param(200, '{"status":"success","result":["ok"', "in_doubt", "unreadable_answer", id="200 cut"),
+    pytest.param(200, '{"status":"success","result":["ok"', "in_doubt", "unreadable_answer", id="200 cut JSON"),
     pytest.param(201, OK, "in_doubt", "unreadable_answer", id="201 success"),
     pytest.param(202, OK, "in_doubt", "unreadable_answer", id="202 success"),
     pytest.param(204, "", "in_doubt", "unreadable_answer", id="204"),
@@ -193,7 +193,7 @@ ANSWERS = [
         '{"status":"error","result":{"validate_error":"x","authorization":"Unauthorized request."}}',
         "not_processed",
         "bad_credentials",
-        id="400 authorization beside another error",
+        id="400 authorization and another error",
     ),
     *(
         pytest.param(400, f'{{"detail":"{text}"}}', "not_processed", "bad_credentials", id=f"400 {text}")
@@ -273,7 +273,7 @@ def test_cancel_response_has_its_outcome(cryptocloud, web, http_status, body, ou
         pytest.param(requests.ConnectTimeout(), "not_processed", "unreachable", id="no connection"),
         pytest.param(requests.ReadTimeout(), "in_doubt", "no_answer", id="no answer"),
         pytest.param(ConnectionResetError(), "in_doubt", "no_answer", id="reset"),
-        pytest.param(RuntimeError("bug"), "in_doubt", "no_answer", id="anything else"),
+        pytest.param(RuntimeError("bug"), "in_doubt", "no_answer", id="bug in a library"),
     ],
 )
 def test_missing_cancel_response_has_its_outcome(cryptocloud, web, fault, outcome, code):
@@ -322,11 +322,11 @@ def test_echoed_key_is_not_in_the_reply(cryptocloud, web):
         pytest.param(info("paid"), "refused", "has_payment", Status.PAID, id="paid"),
         pytest.param(info("overpaid"), "refused", "has_payment", Status.OVERPAID, id="overpaid"),
         pytest.param(info("created"), "in_doubt", "contradictory_answer", None, id="created"),
-        pytest.param(info("create"), "in_doubt", "unknown_status", None, id="unknown word"),
-        pytest.param(info(None), "in_doubt", "unknown_status", None, id="no word"),
+        pytest.param(info("create"), "in_doubt", "unknown_status", None, id="unknown status"),
+        pytest.param(info(None), "in_doubt", "unknown_status", None, id="no status"),
         pytest.param(info(), "refused", "not_found", None, id="not found"),
         pytest.param(info("paid", uuid="89ux09ka"), "refused", "has_payment", Status.PAID, id="id without INV-"),
-        pytest.param(info("paid", uuid="INV-ILRAJE1Q"), "in_doubt", "no_answer", None, id="another's entry"),
+        pytest.param(info("paid", uuid="INV-ILRAJE1Q"), "in_doubt", "no_answer", None, id="entry of another invoice"),
         pytest.param("<html>", "in_doubt", "no_answer", None, id="HTML"),
         pytest.param(UNAUTHORIZED, "in_doubt", "no_answer", None, id="authorization"),
         pytest.param(NOT_CREATED, "in_doubt", "no_answer", None, id="error"),
@@ -337,7 +337,11 @@ def test_echoed_key_is_not_in_the_reply(cryptocloud, web):
     [
         pytest.param(400, NOT_CREATED, id="400"),
         pytest.param(200, NOT_CREATED, id="200"),
-        pytest.param(400, NOT_CREATED.replace("Invoice is not created", " invoice IS not created. "), id="spelling"),
+        pytest.param(
+            400,
+            NOT_CREATED.replace("Invoice is not created", " invoice IS not created. "),
+            id="400 in another spelling",
+        ),
     ],
 )
 def test_not_created_is_explained_by_a_lookup(cryptocloud, web, http_status, refusal, answer, outcome, code, status):
@@ -389,12 +393,12 @@ def test_not_created_is_in_doubt_if_the_lookup_fails(cryptocloud, web, http_stat
         pytest.param(info("canceled"), "already_canceled", "already_canceled", Status.CANCELED, id="canceled"),
         pytest.param(info("paid"), "refused", "has_payment", Status.PAID, id="paid"),
         pytest.param(info("created"), "refused", "provider_refused", None, id="created"),
-        pytest.param(info("other"), "refused", "provider_refused", None, id="unknown word"),
+        pytest.param(info("other"), "refused", "provider_refused", None, id="unknown status"),
         pytest.param(info(), "refused", "provider_refused", None, id="not found"),
         pytest.param("<html>", "refused", "provider_refused", None, id="no lookup"),
     ],
 )
-@pytest.mark.parametrize("text", ["uuid is required", "Too late", ""])
+@pytest.mark.parametrize("text", ["uuid is required", "Too late", ""], ids=["uuid is required", "too late", "no text"])
 def test_other_refusal_remains_unless_the_lookup_explains_it(cryptocloud, web, text, answer, outcome, code, status):
     web.post(CANCEL, status=400, body=UUID_REQUIRED.replace("uuid is required", text))
     web.post(INFO, body=answer)
@@ -445,7 +449,7 @@ def test_lookup_matches_entries_by_uuid_in_any_order_case_and_form(cryptocloud, 
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "code"),
+    ("statuses", "status", "code"),
     [
         (["canceled", "canceled"], Status.CANCELED, "observed"),
         (["canceled", "created"], None, "unreadable_answer"),
@@ -453,9 +457,11 @@ def test_lookup_matches_entries_by_uuid_in_any_order_case_and_form(cryptocloud, 
         (["canceled", "paid"], Status.PAID, "observed"),
         (["overpaid", "partial", "canceled"], Status.OVERPAID, "observed"),
     ],
+    ids=["same status", "canceled and created", "created and none", "canceled and paid", "overpaid, partial, canceled"],
 )
-def test_contradicting_entries_of_one_invoice_are_unknown_unless_paid(cryptocloud, web, words, status, code):
-    entries = [{"uuid": form, "status": word} for form, word in zip(["INV-A1", "a1", "inv-a1"], words, strict=False)]
+def test_contradicting_entries_of_one_invoice_are_unknown_unless_paid(cryptocloud, web, statuses, status, code):
+    forms = ["INV-A1", "a1", "inv-a1"]
+    entries = [{"uuid": form, "status": each} for form, each in zip(forms, statuses, strict=False)]
     web.post(INFO, body=json.dumps({"status": "success", "result": entries}))
 
     reply = cryptocloud.lookup(["INV-A1"])["INV-A1"]
@@ -486,7 +492,7 @@ def test_hundred_uuids_are_one_request(cryptocloud, web):
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    "entry",
     [
         {"uuid": "INV-ILRAJE1Q", "status": "paid"},
         {"status": "paid"},
@@ -495,10 +501,11 @@ def test_hundred_uuids_are_one_request(cryptocloud, web):
         "INV-A1",
         None,
     ],
+    ids=["another invoice", "no uuid", "uuid is null", "uuid is a list", "string", "null"],
 )
-def test_unrequested_entries_of_a_response_are_ignored(cryptocloud, web, stranger):
-    """It may be the answer to another question, or in a form that we cannot read."""
-    body = {"status": "success", "result": [{"uuid": "INV-B2", "status": "paid"}, stranger]}
+def test_unrequested_entries_of_a_response_are_ignored(cryptocloud, web, entry):
+    """The response may belong to another request, or have an unknown form."""
+    body = {"status": "success", "result": [{"uuid": "INV-B2", "status": "paid"}, entry]}
     web.post(INFO, body=json.dumps(body))
 
     replies = cryptocloud.lookup(["INV-A1", "INV-B2"])
@@ -561,7 +568,7 @@ HINT = "CryptoCloud is now Trybit: if https://api.cryptocloud.plus has been reti
     [
         pytest.param(200, requests.ConnectTimeout(), id="unreachable"),
         pytest.param(301, "", id="redirecting"),
-        pytest.param(404, "<html>", id="something else"),
+        pytest.param(404, "<html>", id="404 HTML"),
     ],
 )
 def test_unknown_default_host_is_reported_with_a_hint(cryptocloud, web, http_status, body):
@@ -623,7 +630,7 @@ def test_id_has_one_form_and_keeps_it(cryptocloud, external_id, stored):
         pytest.param("INV-", id="prefix alone"),
         pytest.param("INV-INV-89UX09KA", id="two prefixes"),
         pytest.param("A" * 33, id="33 characters"),
-        pytest.param("../89UX09KA", id="up"),
+        pytest.param("../89UX09KA", id="parent folder"),
         pytest.param("89UX/09KA", id="slash"),
         pytest.param("89UX?09KA", id="query"),
         pytest.param("89UX%2f09KA", id="percent"),

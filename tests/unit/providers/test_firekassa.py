@@ -135,16 +135,16 @@ ANSWERS = [
     pytest.param(200, "{}", {}, "canceled", "canceled", id="200 {}"),
     pytest.param(200, " {}\n", {}, "canceled", "canceled", id="200 {} with space around it"),
     pytest.param(200, "[]", {}, "canceled", "canceled", id="200 []"),
-    pytest.param(200, "", EMPTY, "canceled", "canceled", id="200 empty, declared whole"),
+    pytest.param(200, "", EMPTY, "canceled", "canceled", id="200 empty with Content-Length: 0"),
     # a 200 that is not that
-    pytest.param(200, "", {}, "in_doubt", "unreadable_answer", id="200 empty, length not declared"),
+    pytest.param(200, "", {}, "in_doubt", "unreadable_answer", id="200 empty without Content-Length"),
     pytest.param(200, "<html>log in</html>", {}, "in_doubt", "unreadable_answer", id="200 HTML"),
     pytest.param(200, "<html>", CLOUDFLARE, "in_doubt", "unreadable_answer", id="200 HTML of Cloudflare"),
     pytest.param(200, "null", {}, "in_doubt", "unreadable_answer", id="200 null"),
     pytest.param(200, "false", {}, "in_doubt", "unreadable_answer", id="200 false"),
     pytest.param(200, "0", {}, "in_doubt", "unreadable_answer", id="200 zero"),
     pytest.param(200, '""', {}, "in_doubt", "unreadable_answer", id="200 empty string"),
-    pytest.param(200, "[{}]", {}, "in_doubt", "unreadable_answer", id="200 list with something in it"),
+    pytest.param(200, "[{}]", {}, "in_doubt", "unreadable_answer", id="200 list that is not empty"),
     pytest.param(200, '{"status":"cancel"}', {}, "in_doubt", "unreadable_answer", id="200 with a status"),
     pytest.param(200, '{"error":null}', {}, "in_doubt", "unreadable_answer", id="200 with an empty error"),
     pytest.param(200, '{"error":"x"}', {}, "in_doubt", "contradictory_answer", id="200 with error"),
@@ -188,7 +188,7 @@ ANSWERS = [
     ),
     pytest.param(400, '{"error":"Wrong status"}', {}, "refused", "provider_refused", id="400"),
     pytest.param(409, '{"error":"Wrong status"}', {}, "refused", "provider_refused", id="409"),
-    pytest.param(400, "<html>", CLOUDFLARE, "in_doubt", "unreadable_answer", id="400 that is not FireKassa's"),
+    pytest.param(400, "<html>", CLOUDFLARE, "in_doubt", "unreadable_answer", id="400 of Cloudflare"),
     pytest.param(409, "", EMPTY, "in_doubt", "unreadable_answer", id="409 empty"),
     pytest.param(422, '["x"]', {}, "in_doubt", "unreadable_answer", id="422 of another shape"),
     # not FireKassa's API
@@ -231,7 +231,7 @@ def test_cancel_response_has_its_outcome(firekassa, web, http_status, body, head
         pytest.param(requests.ConnectTimeout(), "not_processed", "unreachable", id="no connection"),
         pytest.param(requests.ReadTimeout(), "in_doubt", "no_answer", id="no answer"),
         pytest.param(ConnectionResetError(), "in_doubt", "no_answer", id="reset"),
-        pytest.param(RuntimeError("bug"), "in_doubt", "no_answer", id="anything else"),
+        pytest.param(RuntimeError("bug"), "in_doubt", "no_answer", id="bug in a library"),
     ],
 )
 def test_missing_cancel_response_has_its_outcome(looking, web, fault, outcome, code):
@@ -312,7 +312,7 @@ def test_echoed_secrets_are_not_in_the_reply(web):
 
 
 @pytest.mark.parametrize(
-    ("word", "outcome", "code", "status"),
+    ("provider_status", "outcome", "code", "status"),
     [
         ("cancel", "already_canceled", "already_canceled", Status.CANCELED),
         ("canceled", "already_canceled", "already_canceled", Status.CANCELED),
@@ -329,9 +329,9 @@ def test_echoed_secrets_are_not_in_the_reply(web):
     ],
 )
 @pytest.mark.parametrize("http_status", [400, 409, 422])
-def test_refusal_is_explained_by_a_lookup(looking, web, http_status, word, outcome, code, status):
+def test_refusal_is_explained_by_a_lookup(looking, web, http_status, provider_status, outcome, code, status):
     web.post(CANCEL, status=http_status, body=REFUSAL)
-    web.get(LOOKUP, body=TRANSACTION % word)
+    web.get(LOOKUP, body=TRANSACTION % provider_status)
 
     reply = looking.cancel("511727028", lease=may_send)
 
@@ -352,7 +352,7 @@ def test_refusal_is_explained_by_a_lookup(looking, web, http_status, word, outco
         pytest.param(404, '{"error":"Transaction not exists"}', id="not found"),
         pytest.param(404, "<html>", id="wrong address"),
         pytest.param(200, "<html>", id="HTML"),
-        pytest.param(200, (TRANSACTION % "cancel").replace("511727028", "511727029"), id="another invoice's"),
+        pytest.param(200, (TRANSACTION % "cancel").replace("511727028", "511727029"), id="reply about another invoice"),
         pytest.param(200, requests.ReadTimeout(), id="no answer"),
     ],
 )
@@ -400,9 +400,9 @@ def test_cancel_that_is_not_refused_is_not_looked_up(looking, web):
         pytest.param(200, TRANSACTION % "expired", Status.EXPIRED, "observed", True, id="expired"),
         pytest.param(200, TRANSACTION % "Cancel", Status.CANCELED, "observed", True, id="another case"),
         pytest.param(200, '{"id":511727028,"status":"paid"}', Status.PAID, "observed", True, id="id as a number"),
-        pytest.param(200, TRANSACTION % "waiting", None, "unknown_status", True, id="unknown word"),
-        pytest.param(200, '{"id":"511727028","status":null}', None, "unknown_status", True, id="no word"),
-        pytest.param(200, '{"id":"511727028","status":7}', None, "unknown_status", True, id="not a word"),
+        pytest.param(200, TRANSACTION % "waiting", None, "unknown_status", True, id="unknown status"),
+        pytest.param(200, '{"id":"511727028","status":null}', None, "unknown_status", True, id="no status"),
+        pytest.param(200, '{"id":"511727028","status":7}', None, "unknown_status", True, id="status is a number"),
         pytest.param(200, '{"id":"511727029","status":"paid"}', None, "unreadable_answer", False, id="another id"),
         pytest.param(200, '{"status":"paid"}', None, "unreadable_answer", False, id="no id"),
         pytest.param(200, "{}", None, "unreadable_answer", False, id="empty"),
@@ -434,7 +434,9 @@ def test_lookup_response_has_its_status(looking, web, http_status, body, status,
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"), [(requests.ConnectTimeout(), "unreachable"), (requests.ReadTimeout(), "no_answer")]
+    ("fault", "code"),
+    [(requests.ConnectTimeout(), "unreachable"), (requests.ReadTimeout(), "no_answer")],
+    ids=["no connection", "no answer"],
 )
 def test_missing_lookup_response_has_no_status(looking, web, fault, code):
     web.get(LOOKUP, body=fault)
@@ -472,7 +474,7 @@ WRONG_IDS = [
     pytest.param("", id="empty"),
     pytest.param("12345678901234567890", id="20 characters"),
     pytest.param("..", id="dots"),
-    pytest.param("../../v1/x", id="up"),
+    pytest.param("../../v1/x", id="parent folder"),
     pytest.param("1/2", id="slash"),
     pytest.param("1\\2", id="backslash"),
     pytest.param("1?a=b", id="query"),
@@ -529,7 +531,7 @@ def test_adapter_declares_its_capabilities(firekassa, looking):
     assert firekassa.verbose_name == "FireKassa"
 
 
-@pytest.mark.parametrize("lookup", ["false", "", None, 2])
+@pytest.mark.parametrize("lookup", ["false", "", None, 2], ids=["string", "empty string", "None", "number"])
 def test_lookup_that_is_neither_true_nor_false_is_refused(lookup):
     with pytest.raises(ProviderMisconfigured, match=r"Provider 'fk': option 'lookup' must be True or False\."):
         FireKassa("fk", base_url="https://fk.example", api_token=Secret("t"), lookup=lookup)

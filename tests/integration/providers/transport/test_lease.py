@@ -37,17 +37,17 @@ def test_refused_lease_sends_nothing_and_closes_the_connection(serve: Serve, con
 def test_lease_is_checked_once_per_request_with_the_remaining_seconds(serve: Serve, connect: Connect) -> None:
     server = serve(keeps_alive())
     transport = connect(server.url)
-    asked: list[float] = []
+    checks: list[float] = []
 
     def lease(seconds_left: float) -> bool:
-        asked.append(seconds_left)
+        checks.append(seconds_left)
         return True
 
     kinds = [post(transport, lease).kind for _ in range(2)]
 
     assert kinds == [Kind.ANSWER, Kind.ANSWER]
-    assert len(asked) == 2
-    assert all(4 < seconds <= 5 for seconds in asked)
+    assert len(checks) == 2
+    assert all(4 < seconds <= 5 for seconds in checks)
     assert server.connections == 1
     assert server.executed == 2
 
@@ -100,17 +100,17 @@ def test_lease_is_not_checked_without_a_connection(connect: Connect, monkeypatch
         raise socket.gaierror(socket.EAI_AGAIN, "Try again")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    asked: list[float] = []
+    checks: list[float] = []
 
     def lease(seconds_left: float) -> bool:
-        asked.append(seconds_left)
+        checks.append(seconds_left)
         return True
 
     exchange = post(connect("http://provider.test"), lease)
 
     assert exchange.kind == Kind.NOT_SENT
     assert exchange.code == Code.UNREACHABLE
-    assert asked == []
+    assert checks == []
 
 
 def test_error_in_the_lease_sends_nothing(serve: Serve, connect: Connect) -> None:
@@ -206,7 +206,7 @@ def test_rest_of_a_long_request_is_not_sent_after_the_claim_expires(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates.bundle)
     is_held_up, is_over = threading.Event(), threading.Event()
     received: Queue[int] = Queue()
-    asked: list[float] = []
+    checks: list[float] = []
     deadline = Deadline(20)
 
     def reads_late(peer: Peer) -> None:
@@ -219,8 +219,8 @@ def test_rest_of_a_long_request_is_not_sent_after_the_claim_expires(
         received.put(size)
 
     def lease(seconds_left: float) -> bool:
-        asked.append(seconds_left)
-        if len(asked) > 3 and not is_held_up.is_set():
+        checks.append(seconds_left)
+        if len(checks) > 3 and not is_held_up.is_set():
             is_held_up.set()  # the client is in the middle of its request
             if end == "the deadline":
                 deadline.at = monotonic()

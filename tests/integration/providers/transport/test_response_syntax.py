@@ -168,7 +168,8 @@ def test_response_with_invalid_syntax_is_in_doubt(case: str, serve: Serve, conne
 
     first, second = post(transport), post(transport)
 
-    assert (first.kind, first.code) == (Kind.IN_DOUBT, Code.UNREADABLE_ANSWER), first
+    assert first.kind == Kind.IN_DOUBT, first
+    assert first.code == Code.UNREADABLE_ANSWER, first
     assert first.is_json is False
     assert first.is_empty is False
     assert first.text == ""

@@ -48,8 +48,8 @@ def test_invalid_token_is_refused_and_not_shown(token: str, connect: Connect) ->
     with pytest.raises(ValueError, match="token") as caught:
         connect("https://provider.test", token=token)
 
-    told = "".join(traceback.format_exception(caught.value))
-    assert "hunt" not in told
+    text = "".join(traceback.format_exception(caught.value))
+    assert "hunt" not in text
     assert caught.value.__context__ is None
 
 

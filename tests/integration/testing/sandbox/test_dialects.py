@@ -26,7 +26,9 @@ UNAUTHORIZED = {
 def test_wrong_credentials_change_nothing(sandbox, dialect, make, header):
     external_id = sandbox.new_id(dialect)
     received = ask(sandbox, make(dialect, external_id, Authorization=header))
-    assert (received.status, received.body) == UNAUTHORIZED[dialect]
+    status, body = UNAUTHORIZED[dialect]
+    assert received.status == status
+    assert received.body == body
     assert sandbox.executed(external_id) == 0
     assert len(sandbox.requests) == 1
 
