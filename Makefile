@@ -15,6 +15,9 @@ ALL_TESTS := not destructive and not browser and not third_party and not types
 # All dependency groups, for the pins. `dev` includes `test` and `lint`.
 GROUPS := $(addprefix --group ,dev postgres mysql celery tasks-db browser docs)
 
+# With this variable set, as in many images, each worker rewrites the assertions of all tests again (7 s of CPU).
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo serve serve-celery serve-tasks test test-all coverage lint format types imports migrations messages matrix
 .PHONY: docs docs-serve screenshots constraints clean setup setup-workers setup-lint setup-docs

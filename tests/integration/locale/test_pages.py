@@ -89,7 +89,7 @@ def test_empty_list(read_page):
     assert "Счета" in read_page("invoice_cancel_invoice_changelist", query="?q=7&attention=in_doubt")
 
 
-@pytest.mark.parametrize("alias", ["firekassa", "cryptocloud"])
+@pytest.mark.parametrize("alias", ["firekassa", pytest.param("cryptocloud", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("state", STATES)
 def test_pages_of_an_invoice(read_page, alias, state):
     ids = {"firekassa": "511727028", "cryptocloud": "INV-87654321"}
@@ -168,7 +168,9 @@ def test_wrong_answers_to_the_confirmation(read_page, client):
 
 @each_operation
 @pytest.mark.parametrize(
-    "dispatch", [None, "tests.integration.locale.test_pages.nobody"], ids=["by the page", "by workers"]
+    "dispatch",
+    [None, pytest.param("tests.integration.locale.test_pages.nobody", marks=pytest.mark.slow)],
+    ids=["by the page", "by workers"],
 )
 @pytest.mark.parametrize("state", ["running", "quiet", "paused", "stopped"])
 def test_progress(read_page, settings, operation, dispatch, state):

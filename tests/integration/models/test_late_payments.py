@@ -50,7 +50,13 @@ ANY_STATUS = OBSERVERS | RECORDERS
 FROM_OWN_STATUS = {"record": _by_record, "resolve": _by_resolve}
 
 
-@pytest.mark.parametrize("money", ["partially_paid", "paid", "overpaid"])
+@pytest.mark.parametrize(
+    "money",
+    [
+        "partially_paid",
+        *(pytest.param(money, marks=pytest.mark.slow, id=money) for money in ("paid", "overpaid")),
+    ],
+)
 @pytest.mark.parametrize("second", ANY_STATUS)
 @pytest.mark.parametrize("first", ANY_STATUS | FROM_OWN_STATUS)
 @pytest.mark.parametrize("order", ["cancel, then money", "money, then cancel"])

@@ -132,7 +132,11 @@ def test_decision_without_a_reason_is_refused(shop, status, call):
 
 @pytest.mark.parametrize(
     "text",
-    [gettext_lazy("too late"), mark_safe("too late"), SimpleLazyObject(lambda: "too late")],
+    [
+        gettext_lazy("too late"),
+        pytest.param(mark_safe("too late"), marks=pytest.mark.slow),
+        pytest.param(SimpleLazyObject(lambda: "too late"), marks=pytest.mark.slow),
+    ],
     ids=["lazy", "safe", "object"],
 )
 @pytest.mark.parametrize(("status", "call"), (WITH_REASON | DECISIONS).values(), ids=WITH_REASON | DECISIONS)

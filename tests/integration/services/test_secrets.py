@@ -151,7 +151,7 @@ DELAYED = ("silent_after", "silent_before", "late", "drip", "slow")
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("provider", ["firekassa", "cryptocloud"])
+@pytest.mark.parametrize("provider", ["firekassa", pytest.param("cryptocloud", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "behaviour",
     [
