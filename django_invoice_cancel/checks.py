@@ -74,7 +74,10 @@ HINTS: Mapping[str, str] = MappingProxyType(
 """The hint of each check, by the number of its id."""
 _FREE_TEXTS = (
     *((InvoiceTransition._meta.db_table, column) for column in FREE_TEXTS),
-    *((BulkOperation._meta.db_table, column) for column in ("actor_label", "reason", "dispatch_error")),
+    *(
+        (BulkOperation._meta.db_table, column)
+        for column in ("actor_label", "runner_label", "stopped_by_label", "reason", "dispatch_error")
+    ),
     *((BulkOperationItem._meta.db_table, column) for column in ("label", "veto_reason")),
 )
 """The columns with texts that come from outside, as (table, column)."""

@@ -60,6 +60,13 @@ _STARTED: Mapping[str, Any] = {
         "Started the resolution of %(count)s invoice.", "Started the resolution of %(count)s invoices.", "number"
     ),
 }
+_STOPPED = ngettext_lazy("Stopped with %(count)s invoice left.", "Stopped with %(count)s invoices left.", "number")
+_CONTINUED = ngettext_lazy(
+    "Continued with %(count)s invoice left.", "Continued with %(count)s invoices left.", "number"
+)
+_ENDED = ngettext_lazy(
+    "Stopped for good with %(count)s invoice left.", "Stopped for good with %(count)s invoices left.", "number"
+)
 _CHECK_LABELS: Mapping[str, Any] = {
     **OUTCOME_LABELS,
     Outcome.ALREADY_CANCELED: pgettext_lazy("outcome", "Canceled"),
@@ -97,6 +104,21 @@ def left_out_title(kind: str, count: int) -> str:
 def started_message(kind: str, count: int) -> str:
     """Return the text of the entry in the admin's log about the start of an operation."""
     return format_count(_STARTED[kind], count)
+
+
+def stopped_message(left: int) -> str:
+    """Return the text of the entry in the admin's log about a stop, with the number of remaining invoices."""
+    return format_count(_STOPPED, left)
+
+
+def continued_message(left: int) -> str:
+    """Return the text of the entry in the admin's log about a continuation, with the number of remaining invoices."""
+    return format_count(_CONTINUED, left)
+
+
+def ended_message(left: int) -> str:
+    """Return the text of the entry in the admin's log about an early end, with the number of remaining invoices."""
+    return format_count(_ENDED, left)
 
 
 def outcome_label(kind: str, outcome: str) -> str:

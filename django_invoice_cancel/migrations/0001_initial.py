@@ -140,6 +140,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("actor_label", models.CharField(blank=True, max_length=150, verbose_name="actor")),
+                ("runner_label", models.CharField(blank=True, max_length=150, verbose_name="run by")),
+                ("stopped_by_label", models.CharField(blank=True, max_length=150, verbose_name="stopped by")),
+                ("page_key", models.UUIDField(blank=True, editable=False, null=True)),
                 ("total", models.PositiveIntegerField(default=0, verbose_name="invoices")),
                 ("workers", models.PositiveSmallIntegerField(default=1, verbose_name="workers")),
                 (
@@ -172,6 +175,30 @@ class Migration(migrations.Migration):
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
                         verbose_name="actor",
+                    ),
+                ),
+                (
+                    "runner",
+                    django_invoice_cancel.models.actors.ActorField(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="run by",
+                    ),
+                ),
+                (
+                    "stopped_by",
+                    django_invoice_cancel.models.actors.ActorField(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="stopped by",
                     ),
                 ),
                 (

@@ -7,7 +7,7 @@ UPDATEs, so that only one of two processes can stop, resume or finish an operati
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from ..services.call_arguments import checked_text
 from ..services.eligibility import NOT_NOW, Account, account_of, can_be_vetoed, find_obstacle, is_normalized_id
 from ..services.on_commit import call_on_commit
 from ..services.veto import Veto
-from .actors import acting_user
+from .actors import LABEL_LENGTH, acting_user, named_actor
 from .dispatch import QUIET, Dispatched
 from .fields import InstantField
 from .invoice import Invoice
@@ -35,7 +35,7 @@ from .writes.transactions import Transactions
 
 if TYPE_CHECKING:
     from .operation_item import ItemsOfOperation
-    from .typed import LongText, Number, Text, Time, TimeOrNone
+    from .typed import LongText, Number, Text, Time, TimeOrNone, UUIDOrNone
 
 __all__ = ["BulkOperation", "Operation", "Progress"]
 
@@ -56,6 +56,11 @@ class BulkOperation(Dispatched):
     trigger: Text = models.CharField(_("trigger"), max_length=16, default=Trigger.API)
     actor = acting_user(_("actor"))
     actor_label: Text = models.CharField(_("actor"), max_length=150, blank=True)
+    runner = acting_user(_("run by"))
+    runner_label: Text = models.CharField(_("run by"), max_length=150, blank=True)
+    stopped_by = acting_user(_("stopped by"))
+    stopped_by_label: Text = models.CharField(_("stopped by"), max_length=150, blank=True)
+    page_key: UUIDOrNone = models.UUIDField(null=True, blank=True, editable=False)
     continues: models.ForeignKey[Any, BulkOperation | None] = models.ForeignKey(
         "self",
         on_delete=models.SET_NULL,
@@ -76,6 +81,8 @@ class BulkOperation(Dispatched):
     if TYPE_CHECKING:  # made by Django
         items: ItemsOfOperation
         actor_id: Any
+        runner_id: Any
+        stopped_by_id: Any
 
         def get_operation_display(self) -> str: ...
         def get_progress_display(self) -> str: ...
@@ -97,8 +104,12 @@ class BulkOperation(Dispatched):
 
     @property
     def audit(self) -> AuditContext:
-        """The audit context for the log. If the user was deleted, the label is the actor."""
-        return AuditContext(self.actor or self.actor_label or None, Trigger(self.trigger), self.reason, self.pk)
+        """The audit context for the log: the actor is who confirmed or last continued the operation.
+
+        If the user was deleted, the label is the actor.
+        """
+        actor = self.runner or self.runner_label or self.actor or self.actor_label or None
+        return AuditContext(actor, Trigger(self.trigger), self.reason, self.pk)
 
     @property
     def wanted(self) -> Wanted:
@@ -220,39 +231,83 @@ class BulkOperation(Dispatched):
     # -- transitions of progress ----------------------------------------------------------------------------------
 
     def confirm(self, *, workers: int | None = None, **fields: Any) -> bool:
-        """Start the draft, and dispatch it after the commit.
+        """Start the draft, and dispatch it after the commit. Its actor runs it.
 
         Args:
             workers: Number of workers; the setting ``DISPATCH_WORKERS`` by default.
-            **fields: Further columns to write, such as ``reason``.
+            **fields: Further columns to write, such as ``reason`` and ``page_key``.
 
         Returns:
             False if the operation is no longer a draft.
         """
         workers = conf.get().dispatch_workers if workers is None else workers
+        fields |= {"runner_id": self.actor_id, "runner_label": self.actor_label}
         fields |= {"started_at": utc_now(), "workers": workers}
         texts = {"reason": storable(checked_text("reason", fields.pop("reason")))} if "reason" in fields else {}
+        return self._go((Progress.DRAFT,), Progress.RUNNING, texts, **fields)
 
-        def start(written: list[str]) -> bool:
-            return self._go((Progress.DRAFT,), Progress.RUNNING, **fields, **dict(zip(texts, written, strict=True)))
-
-        return write_texts(start, list(texts.values()), using=self.database)
-
-    def stop(self) -> bool:
+    def stop(self, actor: Any = None) -> bool:
         """Stop the operation: workers lease no more items. Requests in flight are recorded.
+
+        Args:
+            actor: Who stops it: a user, a label, or None.
 
         Returns:
             False if the operation was not running.
         """
-        return self._go((Progress.RUNNING,), Progress.STOPPED)
+        key, label = named_actor(actor)
+        return self._go((Progress.RUNNING,), Progress.STOPPED, {"stopped_by_label": label}, stopped_by_id=key)
 
-    def resume(self) -> bool:
+    def resume(self, actor: Any = None, *, page_key: uuid.UUID | None = None) -> bool:
         """Continue with the remaining items, and dispatch the operation after the commit.
+
+        Args:
+            actor: Who continues it, and runs it from now on: a user, a label, or None for the previous one.
+            page_key: The key of the admin page that processes it from now on.
 
         Returns:
             False if the operation was not stopped.
         """
-        return self._go((Progress.STOPPED,), Progress.RUNNING)
+        return self._run((Progress.STOPPED,), actor, page_key)
+
+    def take_over(self, actor: Any = None, *, page_key: uuid.UUID | None = None) -> bool:
+        """Continue a running operation, for example one whose page was closed, and dispatch it again.
+
+        Args:
+            actor: Who continues it, and runs it from now on: a user, a label, or None for the previous one.
+            page_key: The key of the admin page that processes it from now on. A page with another key stops.
+
+        Returns:
+            False if the operation was not running.
+        """
+        return self._run((Progress.RUNNING,), actor, page_key)
+
+    def _run(self, old: tuple[Progress, ...], actor: Any, page_key: uuid.UUID | None) -> bool:
+        fields: dict[str, Any] = {"page_key": page_key}
+        texts: dict[str, str] = {}
+        if actor is not None:
+            fields["runner_id"], texts["runner_label"] = named_actor(actor)
+        if page_key is not None:  # the page works from now on
+            fields["worked_at"] = utc_now()
+        return self._go(old, Progress.RUNNING, texts, **fields)
+
+    def release_page(self, page_key: uuid.UUID) -> bool:
+        """Forget the key of a page that was closed. Return False if the operation has another key."""
+        own = type(self).objects.using(self._state.db).filter(pk=self.pk, page_key=page_key)
+        return bool(Transactions(self.database).repeat(lambda: own.update(page_key=None)))
+
+    def end(self, actor: Any = None) -> bool:
+        """Finish an operation that is running or stopped, although items remain. These are not tried.
+
+        Args:
+            actor: Who ends it: a user, a label, or None.
+
+        Returns:
+            False if the operation is a draft or is finished.
+        """
+        key, label = named_actor(actor)
+        ended = {"stopped_by_id": key, "finished_at": utc_now(), "page_key": None}
+        return self._go((Progress.RUNNING, Progress.STOPPED), Progress.FINISHED, {"stopped_by_label": label}, **ended)
 
     def finish(self) -> bool:
         """Mark the operation as finished. Return False if another process did it before."""
@@ -278,7 +333,20 @@ class BulkOperation(Dispatched):
         unanswered = self.unanswered + 1 if is_sweep else 0
         type(self).objects.using(self._state.db).filter(pk=self.pk).update(worked_at=now, unanswered=unanswered)
 
-    def _go(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
+    def _go(
+        self, old: tuple[Progress, ...], new: Progress, texts: Mapping[str, str] | None = None, **fields: Any
+    ) -> bool:
+        """Write a new progress, with these texts and columns, if the current progress is one of ``old``."""
+        texts = texts or {}
+
+        def write(written: list[str]) -> bool:
+            new_texts = dict(zip(texts, written, strict=True))
+            labels = {name: text[:LABEL_LENGTH] for name, text in new_texts.items() if name != "reason"}
+            return self._write_progress(old, new, **fields, **new_texts | labels)
+
+        return write_texts(write, list(texts.values()), using=self.database)
+
+    def _write_progress(self, old: tuple[Progress, ...], new: Progress, **fields: Any) -> bool:
         own = type(self).objects.using(self._state.db).filter(pk=self.pk, progress__in=old)
         if not Transactions(self.database).repeat(lambda: own.update(progress=new, **fields)):
             with suppress(type(self).DoesNotExist):  # deleted concurrently

@@ -72,9 +72,11 @@ class CancelInvoicesAction(InvoicePermissions):
             hidden=self._with_hidden_invoice(rows, scope.hidden(invoices)),
             not_permitted=self._not_permitted(scope, rows, operation),
         )
-        if not needs_confirmation(draft):
-            start_draft(self.admin_site, request, draft)
-        return redirect_to(self.admin_site, draft)
+        if needs_confirmation(draft) or not start_draft(self.admin_site, request, draft):
+            return redirect_to(self.admin_site, draft)
+        operation_admin: Any = self.admin_site.get_model_admin(BulkOperation)
+        response: HttpResponse = operation_admin.started_response(request, draft)
+        return response
 
     def _require_registered_admins(self, scope: InvoiceScope) -> None:
         name = self.admin_site.name

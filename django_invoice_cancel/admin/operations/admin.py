@@ -1,6 +1,8 @@
 """The pages of a bulk operation: confirmation, progress and report at one URL.
 
-Each view checks its permission on GET and POST. Only ``run_view`` sends requests to providers, outside any transaction.
+Each view checks its permission on GET and POST. Only ``run_view`` sends requests to providers, outside any transaction,
+and only for the page that answered the POST that confirmed or continued the operation. That page has a key; any other
+visit of the operation, a reload included, has none.
 """
 
 from __future__ import annotations
@@ -8,13 +10,17 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from ...labels.operations import count_successes, describe_operation
+from ...labels.formatting import format_number
+from ...labels.operations import continued_message, count_successes, describe_operation, ended_message, stopped_message
 from ...models import BulkOperation, ProviderState
 from ...models.operation import Operation, Progress
 from ...operations import advance
@@ -22,13 +28,16 @@ from ..pages import admin_view, page_context
 from ..resume import ResumeButton, resume_or_ask
 from ..scope import InvoiceScope, OperationScope
 from . import confirm, follow_up, report
-from .confirm import needs_confirmation, operation_url, redirect_to, start_draft
+from .confirm import log_operation, needs_confirmation, new_page_key, operation_url, redirect_to, start_draft
 from .list import OperationList
 from .preview import Preview
 from .progress import Snapshot
 
 ITEM_BATCH_SIZE = 1000
 """Maximum number of items that one request processes. Other pages and workers can process the rest."""
+
+MAX_FOLLOW_UPS = 20
+"""Maximum number of later operations that a page lists."""
 
 
 class BulkOperationAdmin(OperationList):
@@ -37,6 +46,7 @@ class BulkOperationAdmin(OperationList):
     To replace a template, set ``confirm_template`` or ``operation_template`` to the name of your template.
     """
 
+    actions: Any = ("end_selected_operations",)
     confirm_template = ""
     """Name of your template, instead of ``admin/invoice_cancel/bulkoperation/confirm.html``."""
     operation_template = ""
@@ -52,6 +62,8 @@ class BulkOperationAdmin(OperationList):
             "stop/": (self.stop_view, "stop"),
             "continue/": (self.continue_view, "continue"),
             "resume/": (self.resume_view, "resume"),
+            "end/": (self.end_view, "end"),
+            "release/": (self.release_view, "release"),
             "again/": (self.again_view, "again"),
             "report.csv": (self.csv_view, "csv"),
         }
@@ -69,7 +81,7 @@ class BulkOperationAdmin(OperationList):
         if scope.operation.progress == Progress.DRAFT and scope.operation.is_known:
             preview = Preview(scope)
             return self._draft_page(request, preview, confirm.build_form(preview))
-        snapshot = Snapshot.of(scope, can_act=self._can_work(request, scope))
+        snapshot = self._snapshot(request, scope, can_act=self._can_work(request, scope))
         if request.GET.get("format") == "json":
             return JsonResponse(snapshot.as_dict())
         return self._operation_page(request, snapshot)
@@ -90,6 +102,26 @@ class BulkOperationAdmin(OperationList):
 
     # -- actions --------------------------------------------------------------------------------------------
 
+    @admin.action(permissions=["act"], description=gettext_lazy("Stop the selected operations for good"))
+    def end_selected_operations(self, request: HttpRequest, queryset: QuerySet[BulkOperation]) -> None:
+        """Finish the selected operations that are stopped or interrupted, without their remaining invoices."""
+        ended = denied = others = 0
+        for operation in queryset.order_by("created_at"):
+            if operation.progress != Progress.STOPPED and not operation.is_interrupted:
+                others += 1
+            elif not self._can_work(request, self._scope_of(request, operation)):
+                denied += 1
+            elif self._end(request, operation):
+                ended += 1
+        texts = (
+            (messages.SUCCESS, ended, _("Stopped for good: %(count)s.")),
+            (messages.WARNING, denied, _("Not permitted: %(count)s.")),
+            (messages.WARNING, others, _("Not changed, because they are not interrupted: %(count)s.")),
+        )
+        for level, count, text in texts:
+            if count:
+                messages.add_message(request, level, text % {"count": format_number(count)})
+
     def confirm_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Start the draft if the user who selected the invoices confirms it."""
         scope = self._get_actionable(request, pk)
@@ -102,32 +134,43 @@ class BulkOperationAdmin(OperationList):
         form = confirm.build_form(preview, request.POST)
         if not preview.count or not form.is_valid():
             return self._draft_page(request, preview, form)
-        start_draft(self.admin_site, request, operation, **form.confirmation())
-        return redirect_to(self.admin_site, operation)
+        if not start_draft(self.admin_site, request, operation, **form.confirmation()):
+            return redirect_to(self.admin_site, operation)
+        return self.started_response(request, operation)
 
     def run_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Process one batch of items, unless a dispatcher is configured."""
+        """Process one batch of items for the page that has the operation's key, unless a dispatcher is configured."""
         scope = self._get_actionable(request, pk)
         operation = scope.operation
-        if request.method == "POST" and Snapshot.of(scope, can_act=True).mode == "drive":
+        if request.method == "POST" and self._snapshot(request, scope, can_act=True).mode == "drive":
             self._advance(request, operation)
-        if request.method == "POST" and request.accepts("application/json") and not request.accepts("text/html"):
             operation.refresh_from_db()
-            return JsonResponse(Snapshot.of(self._scope_of(request, operation), can_act=True).as_dict())
-        return redirect_to(self.admin_site, operation)
+        if request.method == "POST" and request.accepts("application/json") and not request.accepts("text/html"):
+            return JsonResponse(self._snapshot(request, self._scope_of(request, operation), can_act=True).as_dict())
+        if not self._has_page_key(request, operation):
+            return redirect_to(self.admin_site, operation)
+        return self.started_response(request, operation)
 
     def stop_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Stop the operation, so that no more items are started."""
+        """Stop the operation, so that no more items are started. It can be continued."""
         operation = self._get_actionable(request, pk).operation
-        if request.method == "POST":
-            operation.stop()
+        if request.method == "POST" and operation.stop(request.user):
+            log_operation(self.admin_site, request, operation, stopped_message(operation.items.left().count()))
         return redirect_to(self.admin_site, operation)
 
     def continue_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Resume a stopped operation, or dispatch an interrupted one again."""
+        """Continue a stopped or interrupted operation as the user of the request, on the page that this returns."""
         operation = self._get_actionable(request, pk).operation
-        if request.method == "POST" and not operation.resume() and operation.is_interrupted:
-            operation.dispatch()
+        if request.method != "POST" or not self._continue(request, operation):
+            return redirect_to(self.admin_site, operation)
+        log_operation(self.admin_site, request, operation, continued_message(operation.items.left().count()))
+        return self.started_response(request, operation)
+
+    def end_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Finish the operation without its remaining items."""
+        operation = self._get_actionable(request, pk).operation
+        if request.method == "POST":
+            self._end(request, operation)
         return redirect_to(self.admin_site, operation)
 
     def resume_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -138,6 +181,15 @@ class BulkOperationAdmin(OperationList):
             raise Http404
         page_that_asks = resume_or_ask(self, request, alias, operation_url(self.admin_site, operation))
         return page_that_asks or redirect_to(self.admin_site, operation)
+
+    def release_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Forget the key of a page that is being closed, so that others see at once that nobody does the work."""
+        operation = self._get_actionable(request, pk).operation
+        if request.method != "POST":
+            return redirect_to(self.admin_site, operation)
+        if operation.page_key is not None and self._has_page_key(request, operation):
+            operation.release_page(operation.page_key)
+        return HttpResponse(status=204)
 
     def again_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Create a draft that continues with a group of the report, or that checks the invoices in doubt of a draft.
@@ -154,9 +206,28 @@ class BulkOperationAdmin(OperationList):
         if request.method != "POST" or step is None or not items.exists():
             return redirect_to(self.admin_site, operation)
         draft = follow_up.create_draft(scope, step, items)
-        if not needs_confirmation(draft):
-            start_draft(self.admin_site, request, draft)
-        return redirect_to(self.admin_site, draft)
+        if needs_confirmation(draft) or not start_draft(self.admin_site, request, draft):
+            return redirect_to(self.admin_site, draft)
+        return self.started_response(request, draft)
+
+    def started_response(self, request: HttpRequest, operation: BulkOperation) -> HttpResponse:
+        """Return the page that processes an operation that the user has just started or continued.
+
+        It is the response of the POST itself, without a redirect, so that a GET never receives the key. If workers do
+        the work, or another page has taken over, it is a redirect to the page that shows the progress.
+        """
+        snapshot = Snapshot.of(self._scope_of(request, operation), can_act=True, is_driver=True)
+        is_granted = operation.page_key is not None and operation.runner_id == request.user.pk
+        if snapshot.mode != "drive" or not is_granted:
+            return redirect_to(self.admin_site, operation)
+        return self._operation_page(request, snapshot)
+
+    def _end(self, request: HttpRequest, operation: BulkOperation) -> bool:
+        """Finish an operation without its remaining items, and log it. Return False if it was not unfinished."""
+        if not operation.end(request.user):
+            return False
+        log_operation(self.admin_site, request, operation, ended_message(operation.items.left().count()))
+        return True
 
     # -- steps ------------------------------------------------------------------------------------------------
 
@@ -174,6 +245,18 @@ class BulkOperationAdmin(OperationList):
     def _scope_of(self, request: HttpRequest, operation: BulkOperation) -> OperationScope:
         return OperationScope(InvoiceScope.of(self.admin_site, request), operation)
 
+    def _follow_ups(self, request: HttpRequest, operation: BulkOperation) -> list[dict[str, str]]:
+        """Return the visible operations that were started to continue this one."""
+        following = self.get_queryset(request).filter(continues=operation).exclude(progress=Progress.DRAFT)
+        return [
+            {
+                "url": operation_url(self.admin_site, each),
+                "title": describe_operation(each.operation, self._scope_of(request, each).total),
+                "by": each.runner_label,
+            }
+            for each in following.order_by("started_at")[:MAX_FOLLOW_UPS]
+        ]
+
     def _get_actionable(self, request: HttpRequest, pk: UUID) -> OperationScope:
         """Return the scope, or raise an exception unless the user may act on every remaining invoice."""
         scope = self._get_scope(request, pk)
@@ -188,6 +271,22 @@ class BulkOperationAdmin(OperationList):
     def _can_work(self, request: HttpRequest, scope: OperationScope) -> bool:
         kind = scope.operation.operation
         return scope.operation.is_known and self._has_permission(request, kind, scope) and scope.permits(kind)
+
+    def _continue(self, request: HttpRequest, operation: BulkOperation) -> bool:
+        """Resume a stopped operation or take over a running one. Workers are replaced only if they are inactive."""
+        key = new_page_key()
+        if operation.resume(request.user, page_key=key):
+            return True
+        return (key is not None or operation.is_interrupted) and operation.take_over(request.user, page_key=key)
+
+    def _has_page_key(self, request: HttpRequest, operation: BulkOperation) -> bool:
+        """Return whether the request comes from the page that the user's confirmation or Continue returned."""
+        key = request.headers.get("X-Operation-Key") or request.POST.get("page_key")
+        is_runner = operation.runner_id is not None and operation.runner_id == request.user.pk
+        return is_runner and operation.page_key is not None and key == str(operation.page_key)
+
+    def _snapshot(self, request: HttpRequest, scope: OperationScope, *, can_act: bool) -> Snapshot:
+        return Snapshot.of(scope, can_act=can_act, is_driver=self._has_page_key(request, scope.operation))
 
     def _advance(self, request: HttpRequest, operation: BulkOperation) -> None:
         if advance(operation.pk, limit=ITEM_BATCH_SIZE, is_message=False).is_finished:
@@ -218,6 +317,8 @@ class BulkOperationAdmin(OperationList):
             "title": describe_operation(operation.operation, snapshot.total),
             "snapshot": snapshot,
             "resume_buttons": self._resume_buttons(operation, snapshot.paused) if snapshot.can_act else [],
+            "page_key": str(operation.page_key) if snapshot.mode == "drive" else "",
+            "follow_ups": self._follow_ups(request, operation),
             "groups": report.build_groups(scope, lambda step: self._has_permission(request, step, scope)),
             **report.build_table(snapshot, request),
         }
@@ -235,7 +336,7 @@ class BulkOperationAdmin(OperationList):
             "is_complete": scope.is_complete,
             "urls": {
                 page: operation_url(self.admin_site, operation, page)
-                for page in ("operation", "confirm", "run", "stop", "continue", "again", "csv")
+                for page in ("operation", "confirm", "run", "stop", "continue", "end", "release", "again", "csv")
             },
             "invoices_url": self._invoices_url(scope.invoice_scope),
             "has_view_permission": True,

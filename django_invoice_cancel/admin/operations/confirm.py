@@ -1,13 +1,14 @@
 """Confirmation and start of a bulk operation, shared by the actions and the pages.
 
-Each start adds one entry to the admin's log, for the user who starts the operation. Single invoices have no entries
-there.
+The page that answers the confirmation gets a key, and only a page with this key processes the operation. Each start
+adds one entry to the admin's log, for the user who starts the operation. Single invoices have no entries there.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
+from uuid import UUID, uuid4
 
 from django import forms
 from django.contrib.admin import AdminSite
@@ -17,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from ... import conf, registry
 from ...domain.audit import Trigger
+from ...domain.clock import utc_now
 from ...labels.formatting import format_number
 from ...labels.operations import confirm_label, confirmation_title, left_out_title, started_message
 from ...models import BulkOperation
@@ -109,7 +111,20 @@ def needs_confirmation(draft: BulkOperation) -> bool:
 def start_draft(site: AdminSite, request: HttpRequest, draft: BulkOperation, **fields: Any) -> bool:
     """Start a draft as the user of the request, and log the start. Return False if it was started concurrently."""
     trigger = Trigger.OPERATOR if draft.operation == Operation.RESOLVE else Trigger.ADMIN
+    fields["page_key"] = new_page_key()
+    if fields["page_key"] is not None:  # the page works from now on
+        fields["worked_at"] = utc_now()
     if not draft.confirm(trigger=trigger, **fields):
         return False
-    site.get_model_admin(BulkOperation).log_change(request, draft, started_message(draft.operation, draft.total))
+    log_operation(site, request, draft, started_message(draft.operation, draft.total))
     return True
+
+
+def new_page_key() -> UUID | None:
+    """Return a key for the page that will process an operation; None if a dispatcher is configured."""
+    return uuid4() if conf.get().dispatch is None else None
+
+
+def log_operation(site: AdminSite, request: HttpRequest, operation: BulkOperation, message: str) -> None:
+    """Add an entry to the admin's log of an operation."""
+    site.get_model_admin(BulkOperation).log_change(request, operation, message)

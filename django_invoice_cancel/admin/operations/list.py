@@ -70,7 +70,6 @@ class OperationList(CheckedParameters, _ModelAdmin):
     list_filter: ClassVar[Options] = (InterruptedFilter, "operation", "progress")
     list_per_page = 50
     show_full_result_count = False
-    actions: Options | None = None
 
     # -- permissions ------------------------------------------------------------------------------------------
 
@@ -85,9 +84,12 @@ class OperationList(CheckedParameters, _ModelAdmin):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return whether the user may act or has ``view_bulkoperation``, and may see invoices on this site."""
-        can_act = self.has_cancel_permission(request, obj) or self.has_resolve_permission(request, obj)
-        can_view = can_act or super().has_view_permission(request, obj)
+        can_view = self.has_act_permission(request, obj) or super().has_view_permission(request, obj)
         return can_view and not InvoiceScope.of(self.admin_site, request).is_empty
+
+    def has_act_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may act on operations of some kind."""
+        return self.has_cancel_permission(request, obj) or self.has_resolve_permission(request, obj)
 
     def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return whether the user may start, run, stop and continue cancellations and checks."""
@@ -166,7 +168,7 @@ class OperationList(CheckedParameters, _ModelAdmin):
         return text % {name: format_number(count) for name, count in counts.items()}
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Replace Django's title "Select ... to view", because this list has no selection."""
+        """Replace Django's title "Select ... to view"."""
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,8 @@ from ..scope import OperationScope
 OUTCOME_ORDER = (*Outcome, NOT_TRIED)
 SHORTEST_PAUSE_SECONDS = 3.0
 """Shorter pauses are not shown."""
+QUIET_PAGE = timedelta(seconds=5)
+"""If no page has the operation's key, it counts as interrupted after this time without activity."""
 LEASED_POLL_SECONDS = 2.0
 """Interval in which a page checks whether items that are leased by others are free again."""
 
@@ -40,11 +42,13 @@ class Snapshot:
     """Visible items by outcome."""
     can_act: bool
     """Whether the user may process, stop and continue the operation."""
+    is_driver: bool = False
+    """Whether this is the page that has the operation's key, and may process it."""
 
     @classmethod
-    def of(cls, scope: OperationScope, *, can_act: bool) -> Snapshot:
+    def of(cls, scope: OperationScope, *, can_act: bool, is_driver: bool = False) -> Snapshot:
         rows = scope.items.order_by().values("outcome").annotate(count=Count("pk"))
-        return cls(scope, {row["outcome"]: row["count"] for row in rows}, can_act)
+        return cls(scope, {row["outcome"]: row["count"] for row in rows}, can_act, is_driver)
 
     @property
     def operation(self) -> BulkOperation:
@@ -77,21 +81,38 @@ class Snapshot:
 
     @property
     def mode(self) -> str:
-        """The task of the page's script: ``drive`` (process items), ``watch`` (poll), or empty."""
+        """The task of the page's script: ``drive`` (process items), ``watch`` (poll) or ``idle`` (poll slowly)."""
         if self.is_stopping:
             return "watch"
         if not self.is_running:
-            return ""
-        return "drive" if self.can_act and conf.get().dispatch is None else "watch"
+            return "idle"
+        return "drive" if self.can_act and self.is_driver and conf.get().dispatch is None else "watch"
+
+    @cached_property
+    def buttons(self) -> tuple[str, ...]:
+        """The buttons to show, in this order: ``stop``, ``continue``, ``end``."""
+        if not self.can_act or self.is_over:
+            return ()
+        if not self.is_running or self.is_interrupted:
+            return ("continue", "end")
+        if self.mode == "drive" or conf.get().dispatch is not None:
+            return ("stop",)
+        return ("stop", "continue", "end")
+
+    @cached_property
+    def is_interrupted(self) -> bool:
+        """Whether the operation is running, but no page and no worker processes it."""
+        if not self.is_running or self.mode == "drive" or self.is_disabled:
+            return False
+        if self.operation.is_interrupted:
+            return not self.paused or conf.get().dispatch is None
+        return conf.get().dispatch is None and self._was_page_closed
 
     @property
-    def button(self) -> str:
-        """The button to show: ``stop``, ``continue``, or empty."""
-        if not self.can_act or self.is_over:
-            return ""
-        if self.is_running and not self._waits_for_worker:
-            return "stop"
-        return "continue"
+    def _was_page_closed(self) -> bool:
+        """Whether the page that processed the operation was closed, and nothing else processes it."""
+        is_quiet = utc_now() - self._last_activity > QUIET_PAGE
+        return self.operation.page_key is None and is_quiet and not self._leased[1]
 
     @cached_property
     def paused(self) -> list[ProviderState]:
@@ -142,7 +163,9 @@ class Snapshot:
         if self.is_stopping:
             return _("Stopping. No more requests are sent; requests in flight are completed.")
         if not self.is_running:
-            return _("Stopped. %(rest)s") % {"rest": self._describe_rest()}
+            return f"{self._describe_stop()} {self._describe_rest()}"
+        if self.is_interrupted:
+            return self._describe_interruption()
         if self.is_disabled:
             return " ".join([*sending_warnings(), self._describe_rest()])
         if self.paused:
@@ -155,7 +178,7 @@ class Snapshot:
         if self.mode == "drive":
             return _("This page does the work. If you close it, the operation pauses; nothing is lost.")
         if conf.get().dispatch is None:
-            return _("Another page does the work while it is open.")
+            return self._describe_other_page()
         return self._describe_workers()
 
     @property
@@ -163,7 +186,8 @@ class Snapshot:
         """The headline of the report."""
         if not self.operation.is_known:
             return str(NEWER_OPERATION)
-        return describe_report(self.operation.operation, self.counts, self.total)
+        report = describe_report(self.operation.operation, self.counts, self.total)
+        return f"{report} {self._describe_end()}" if self.is_over and self.left else report
 
     @property
     def amount_done(self) -> str:
@@ -192,6 +216,7 @@ class Snapshot:
         """Return the values that the page's script reads."""
         return {
             "state": self.state,
+            "changed_by": self.changed_by,
             "done": self.done,
             "total": self.total,
             "amount_done": self.amount_done,
@@ -204,17 +229,46 @@ class Snapshot:
 
     @property
     def state(self) -> str:
-        """The state of the page. If it changes, the page's script reloads the page."""
+        """The state of the page. If it changes, the page's script replaces the content of the page."""
         paused = " paused" if self.paused else ""
-        return f"{self.operation.progress} {self.mode} {self.button}{paused}"
+        return f"{self.operation.progress} {self.mode} {','.join(self.buttons)}{paused}"
 
     @property
-    def _waits_for_worker(self) -> bool:
+    def changed_by(self) -> str:
+        """Who continued and stopped the operation, and the number of later ones. It is compared like ``state``."""
+        operation = self.operation
+        followers = BulkOperation.objects.using(operation.database).filter(continues=operation)
+        count = followers.exclude(progress=Progress.DRAFT).count()
+        return f"{operation.runner_label} / {operation.stopped_by_label} / {count}"
+
+    def _describe_stop(self) -> str:
+        name = self.operation.stopped_by_label
+        return _("Stopped by %(name)s.") % {"name": name} if name else _("Stopped.")
+
+    def _describe_end(self) -> str:
+        name = self.operation.stopped_by_label
+        text = _("Stopped for good by %(name)s.") % {"name": name} if name else _("Stopped for good.")
+        return f"{text} {self._describe_rest()}"
+
+    @property
+    def _last_activity(self) -> datetime:
+        return self.operation.last_activity_at or self.operation.created_at
+
+    def _describe_interruption(self) -> str:
+        if conf.get().dispatch is not None:
+            return self._describe_workers()
+        return f"{_('Interrupted %(ago)s.') % {'ago': format_time_ago(self._last_activity)}} {self._describe_rest()}"
+
+    def _describe_other_page(self) -> str:
+        texts = {"name": self.operation.runner_label, "ago": format_time_ago(self._last_activity)}
+        if not self.can_act:
+            return _("Another page, opened by %(name)s, does the work (last activity: %(ago)s).") % texts
         return (
-            conf.get().dispatch is not None
-            and not self.paused
-            and not self.is_disabled
-            and self.operation.is_interrupted
+            _(
+                "Another page, opened by %(name)s, does the work (last activity: %(ago)s). "
+                "If it is closed, continue here."
+            )
+            % texts
         )
 
     def _describe_workers(self) -> str:
@@ -227,9 +281,9 @@ class Snapshot:
         if not operation.has_started:
             when = operation.dispatched_at or operation.started_at or operation.created_at
             text = _("Handed to the workers %(ago)s; none has started.") % {"ago": format_seconds_ago(when)}
-            return f"{text} {self._describe_rest()}" if self._waits_for_worker else text
+            return f"{text} {self._describe_rest()}" if self.is_interrupted else text
         when = operation.worked_at or operation.last_activity_at or operation.created_at
-        if self._waits_for_worker:
+        if self.is_interrupted:
             text = _("No worker is processing this operation; the last one was active %(ago)s. %(rest)s")
             return text % {"ago": format_time_ago(when), "rest": self._describe_rest()}
         return _("A worker does the work; it was active %(ago)s. You can close this page.") % {

@@ -9,6 +9,7 @@ from django_invoice_cancel.testing import make_invoice
 from tests.support.html import element_texts, link_addresses
 from tests.support.invoice_pages import changelist_url, invoice_url
 from tests.support.invoices import stored
+from tests.support.operation_pages import click_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -92,15 +93,16 @@ def test_report_of_a_check_offers_resolve_for_contradictions(shop, operator):
     invoices = [make_invoice("canceled", age=timedelta(hours=2)) for _ in range(2)]
     shop.all_lookups("created")
     data = {"action": "check_selected_invoices", "_selected_action": [invoice.pk for invoice in invoices]}
-    check = BulkOperation.objects.get(pk=operator.post(changelist_url(), data)["Location"].rsplit("/", 2)[-2])
+    operator.post(changelist_url(), data)
+    check = BulkOperation.objects.get()
     address = f"/admin/invoice_cancel/bulkoperation/{check.pk}"
-    operator.post(f"{address}/run/")
+    click_run(operator, check)
     assert "Resolve these" in element_texts(operator.get(f"{address}/"), "bo-groups")[0]
     group = {"outcome": "in_doubt", "code": "contradictory_answer", "provider": "shop"}
     draft = operator.post(f"{address}/again/", group)["Location"]
     assert element_texts(operator.get(draft), "h1") == ["Resolve 2 invoices?"]
     operator.post(f"{draft}confirm/", {"decision": "created", "reason": "seen there"})
-    operator.post(f"{draft}run/")
+    click_run(operator, BulkOperation.objects.latest("created_at"))
     assert set(Invoice.objects.values_list("status", "contradicted_at")) == {("created", None)}
     assert shop.cancel_count == 0
 
@@ -129,6 +131,6 @@ def test_confirmation_of_resolve_counts_resolvable_invoices(configure, operator,
     draft = operator.post(changelist_url(), data)["Location"]
     assert operator.get(draft).context["preview"].count == count
     operator.post(f"{draft}confirm/", {"decision": "canceled", "reason": "seen there"})
-    operator.post(f"{draft}run/")
+    click_run(operator, BulkOperation.objects.latest("created_at"))
     resolved = [stored(invoice).status for invoice in rows]
     assert resolved == ["canceled" if count else "created", "created", "canceled"]

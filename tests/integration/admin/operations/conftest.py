@@ -69,8 +69,10 @@ def choose() -> Callable[..., BulkOperation]:
         before = set(BulkOperation.objects.values_list("pk", flat=True))
         answer = client.post(reverse("admin:invoice_cancel_invoice_changelist"), data)
         made = BulkOperation.objects.exclude(pk__in=before).get()
-        assert answer.status_code == 302
-        assert answer.headers["Location"] == operation_url(made)
+        if made.progress == "draft":
+            assert answer.headers["Location"] == operation_url(made)
+        else:
+            assert answer.context["page_key"] == str(made.page_key)
         return made
 
     return run

@@ -21,7 +21,7 @@ USERS = {
     "superuser": None,
 }
 VIEWS = ("operation", "csv")
-ACTS = ("confirm", "run", "stop", "continue", "again")
+ACTS = ("confirm", "run", "stop", "continue", "end", "release", "again")
 MAY_VIEW = {"view", "cancel", "resolve", "superuser"}
 MAY_ACT = {"cancel": {"cancel", "superuser"}, "check": {"cancel", "superuser"}, "resolve": {"resolve", "superuser"}}
 
@@ -118,7 +118,7 @@ def test_draft_is_confirmed_only_by_the_user_who_selected_it(scripted_provider, 
     assert scripted_provider.cancel_count == 0
 
 
-@pytest.mark.parametrize("name", ["confirm", "run", "stop", "continue", "again"])
+@pytest.mark.parametrize("name", ["confirm", "run", "stop", "continue", "end", "release", "again"])
 def test_every_post_needs_a_csrf_token(scripted_provider, operator, invoices, name):
     invoices(1)
     made = BulkOperation.objects.draft(Invoice.objects.all(), actor=operator)

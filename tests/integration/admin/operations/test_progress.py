@@ -14,7 +14,7 @@ from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from tests.support.html import page_text
 from tests.support.invoices import count_statuses
 from tests.support.logs import count_answers, count_invoices_by_log_rows
-from tests.support.operation_pages import operation_url, poll_progress, run_slice
+from tests.support.operation_pages import click_run, key_header, operation_url, poll_progress, run_slice
 from tests.support.users import client_of, user_with
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,6 +41,11 @@ def test_column_header_sorts_the_list_by_progress(scripted_provider, operator_cl
     assert listed(operator_client.get(answer.request["PATH_INFO"] + address)) == ["draft", "finished", "running"]
 
 
+def poll_as_driver(client, operation):
+    """Read the progress as the page that has the operation's key does."""
+    return client.get(operation_url(operation), {"format": "json"}, headers=key_header(operation)).json()
+
+
 @pytest.fixture
 def dispatcher(settings):
     """A dispatcher whose workers never come."""
@@ -51,11 +56,11 @@ def dispatcher(settings):
 
 @pytest.fixture
 def running(operator_client, invoices, choose):
-    """Return a function that selects and confirms so many invoices."""
+    """Return a function that selects and confirms invoices. The response of the confirmation is ``page``."""
 
     def start(number):
         draft = choose(operator_client, invoices(number))
-        operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
+        draft.page = operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
         draft.refresh_from_db()
         return draft
 
@@ -67,7 +72,7 @@ def test_page_processes_slices_until_the_operation_is_finished(
 ):
     monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
-    shown = page_text(operator_client.get(operation_url(operation)))
+    shown = page_text(operation.page)
     assert DRIVES in shown
     assert 'data-mode="drive"' in shown
     assert "<title>0% · Cancellation of 5 invoices" in shown
@@ -78,7 +83,7 @@ def test_page_processes_slices_until_the_operation_is_finished(
         (4, 5, "80% · Cancellation of 5 invoices"),
         (5, 5, "Cancellation of 5 invoices"),
     ]
-    assert [now["state"] for now in seen] == ["running drive stop", "running drive stop", "finished  "]
+    assert [now["state"] for now in seen] == ["running drive stop", "running drive stop", "finished idle "]
     assert seen[1]["counts"] == [
         {"outcome": "canceled", "label": "Canceled", "count": "4"},
         {"outcome": "untried", "label": "Not tried", "count": "1"},
@@ -88,10 +93,10 @@ def test_page_processes_slices_until_the_operation_is_finished(
 
 def test_button_processes_a_slice_without_javascript(scripted_provider, operator_client, running):
     operation = running(3)
-    shown = page_text(operator_client.get(operation_url(operation)))
-    assert operation_url(operation, "run") in shown
+    shown = page_text(operation.page)
+    assert f'action="{operation_url(operation, "run")}"' in shown
     assert "<noscript><p>JavaScript is off. Each click on Continue does a part of the work." in shown
-    answer = operator_client.post(operation_url(operation, "run"))
+    answer = click_run(operator_client, operation)
     assert answer.status_code == 302
     assert answer.headers["Location"] == operation_url(operation)
     assert "3 of 3 canceled." in page_text(operator_client.get(operation_url(operation)))
@@ -103,7 +108,8 @@ def test_one_message_at_the_end_and_one_log_entry(scripted_provider, operator_cl
     operation = running(5)
     told = []
     for _slice in range(5):
-        answer = operator_client.post(operation_url(operation, "run"), follow=True)
+        data = {"page_key": str(operation.page_key)}
+        answer = operator_client.post(operation_url(operation, "run"), data, follow=True)
         told += [str(message) for message in get_messages(answer.wsgi_request)]
     assert told == ["5 of 5 canceled."]
     assert LogEntry.objects.count() == 1
@@ -121,7 +127,8 @@ def test_one_message_at_the_end_and_one_log_entry(scripted_provider, operator_cl
 def test_only_complete_success_is_shown_as_success(scripted_provider, operator_client, running, answers, level, said):
     scripted_provider.next_cancels(*answers)
     operation = running(2)
-    answer = operator_client.post(operation_url(operation, "run"), follow=True)
+    data = {"page_key": str(operation.page_key)}
+    answer = operator_client.post(operation_url(operation, "run"), data, follow=True)
     assert [(message.level_tag, str(message)) for message in get_messages(answer.wsgi_request)] == [(level, said)]
     assert scripted_provider.cancel_count == 2
 
@@ -134,7 +141,7 @@ def test_operation_runs_with_atomic_requests(scripted_provider, operator_client,
         now = run_slice(operator_client, operation)
     finally:
         connection.settings_dict["ATOMIC_REQUESTS"] = False
-    assert now["state"] == "finished  "
+    assert now["state"] == "finished idle "
     assert scripted_provider.cancel_count == 3
 
 
@@ -164,10 +171,10 @@ def test_stop_and_continue(scripted_provider, operator_client, running, monkeypa
     run_slice(operator_client, operation)
     operator_client.post(operation_url(operation, "stop"))
     shown = page_text(operator_client.get(operation_url(operation)))
-    assert "Stopped. 3 invoices were not tried and are unchanged." in shown
+    assert f"Stopped by {operation.runner_label}. 3 invoices were not tried and are unchanged." in shown
     assert f'action="{operation_url(operation, "continue")}"' in shown
+    assert f'action="{operation_url(operation, "end")}"' in shown
     assert f'action="{operation_url(operation, "stop")}"' not in shown
-    assert '<script src="/static/invoice_cancel' not in shown
     assert run_slice(operator_client, operation)["done"] == 2
     operator_client.post(operation_url(operation, "continue"))
     while run_slice(operator_client, operation)["state"].startswith("running"):
@@ -190,7 +197,7 @@ def test_running_slice_notices_stop(scripted_provider, operator_client, operator
 
     scripted_provider.before_send = meanwhile
     now = run_slice(operator_client, operation)
-    assert now["state"] == "stopped  continue"
+    assert now["state"] == "stopped idle continue,end"
     assert now["done"] == scripted_provider.cancel_count < 60
     assert count_statuses() == {"canceled": now["done"], "created": 60 - now["done"]}
     assert count_answers() == {"canceled": now["done"]}
@@ -219,10 +226,12 @@ def test_stopping_page_mentions_requests_in_flight(
     assert "not tried and" not in shown
     assert "By reason" not in shown
     assert '<script src="/static/invoice_cancel' in shown
-    assert now["state"] == "stopped watch continue"
+    assert now["state"] == "stopped watch continue,end"
     after, left = poll_progress(operator_client, operation), 60 - scripted_provider.cancel_count
-    assert after["state"] == "stopped  continue"
-    assert after["sentence"] == f"Stopped. {left} invoices were not tried and are unchanged."
+    assert after["state"] == "stopped idle continue,end"
+    assert (
+        after["sentence"] == f"Stopped by {operation.runner_label}. {left} invoices were not tried and are unchanged."
+    )
     assert count_statuses() == {"canceled": 60 - left, "created": left}
     assert count_answers() == {"canceled": 60 - left}
 
@@ -233,7 +242,7 @@ def test_items_of_a_dead_worker_are_not_reported_as_unchanged(scripted_provider,
     operator_client.post(operation_url(operation, "stop"))
     said = poll_progress(operator_client, operation)["sentence"]
     assert said == (
-        "Stopped. 1 invoice was not tried and is unchanged. "
+        f"Stopped by {operation.runner_label}. 1 invoice was not tried and is unchanged. "
         "2 invoices were in progress; their results are not known yet."
     )
     shown = operator_client.get(operation_url(operation))
@@ -253,17 +262,17 @@ def test_page_waits_while_others_have_leased_all_items(scripted_provider, operat
     """Another page holds all that is left: this one looks again later, and does not ask for slice after slice."""
     operation = running(3)
     operation.items.lease(3, seconds=60)
-    for now in (run_slice(operator_client, operation), poll_progress(operator_client, operation)):
+    for now in (run_slice(operator_client, operation), poll_as_driver(operator_client, operation)):
         assert now["sentence"].startswith("Another page, which may be closed, has reserved the remaining invoices.")
         assert now["state"] == "running drive stop"
         assert now["wait_seconds"] == 2.0
         assert now["is_leased_elsewhere"] is True
     operation.items.update(leased_until=utc_now() - timedelta(seconds=1))
-    now = poll_progress(operator_client, operation)
+    now = poll_as_driver(operator_client, operation)
     assert now["sentence"] == DRIVES
     assert now["wait_seconds"] == 0.0
     assert now["is_leased_elsewhere"] is False
-    assert run_slice(operator_client, operation)["state"] == "finished  "
+    assert run_slice(operator_client, operation)["state"] == "finished idle "
     assert scripted_provider.cancel_count == 3
     assert count_statuses() == {"canceled": 3}
     assert count_invoices_by_log_rows() == {2: 3}
@@ -275,7 +284,7 @@ def test_state_changes_when_a_pause_begins_and_ends(scripted_provider, operator_
     scripted_provider.all_cancels("bad_credentials")
     assert run_slice(operator_client, operation)["state"] == "running drive stop paused"
     ProviderState.objects.update(paused_until=utc_now())
-    assert poll_progress(operator_client, operation)["state"] == "running drive stop"
+    assert poll_as_driver(operator_client, operation)["state"] == "running drive stop"
     assert scripted_provider.cancel_count < 40
     assert count_statuses() == {"created": 40}
     assert count_answers() == {"bad_credentials": scripted_provider.cancel_count}
@@ -304,7 +313,7 @@ def test_viewer_only_watches_the_progress(scripted_provider, running):
     viewer = client_of(user_with("view_invoice", "view_bulkoperation"))
     shown = page_text(viewer.get(operation_url(operation)))
     assert 'data-mode="watch"' in shown
-    assert "Another page does the work while it is open." in shown
+    assert f"Another page, opened by {operation.runner_label}, does the work (last activity: just now)." in shown
     assert '<form method="post" action="/admin/invoice_cancel' not in shown
     assert viewer.get(operation_url(operation) + "?format=json").json()["state"] == "running watch "
     assert scripted_provider.cancel_count == 0
@@ -328,7 +337,7 @@ def test_operation_of_a_closed_page_is_continued(scripted_provider, operator_cli
     assert run_slice(operator_client, operation)["state"] == "running drive stop"
     assert scripted_provider.cancel_count == 1
     operation.items.filter(outcome="").update(leased_until=utc_now() - timedelta(seconds=1))
-    assert run_slice(operator_client, operation)["state"] == "finished  "
+    assert run_slice(operator_client, operation)["state"] == "finished idle "
     assert scripted_provider.cancel_count == 3
     assert count_statuses() == {"canceled": 3}
     assert count_invoices_by_log_rows() == {2: 3}

@@ -94,7 +94,7 @@ def test_group_has_the_button_of_its_next_step(
     assert page_text(operator_client.get(operation_url(operation))).count(f">{button}</button>") == 1
     answer = operator_client.post(operation_url(operation, "again"), {**group, "provider": "firekassa"})
     made = BulkOperation.objects.exclude(pk=operation.pk).get()
-    assert answer.headers["Location"] == operation_url(made)
+    assert (kind == "cancel" and answer["Location"] == operation_url(made)) or answer.context["operation"] == made
     assert made.operation == kind
     assert made.progress == progress
     assert made.total == 1

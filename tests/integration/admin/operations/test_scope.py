@@ -21,14 +21,14 @@ from tests.apps.child_models.models import NumberedInvoice, ShopInvoice
 from tests.integration.admin.operations.scoped_sites import NarrowAdmin
 from tests.support.html import page_text
 from tests.support.invoices import count_statuses, set_columns
-from tests.support.operation_pages import operation_url, poll_progress
+from tests.support.operation_pages import click_run, continue_and_run, operation_url, poll_progress
 from tests.support.users import client_of, user_with
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.integration.admin.operations.scoped_sites")]
 
 HIDING = ("narrow", "hooked", "rows", "plain", "proxy")
 LOOKS = ("operation", "csv")
-ACTS = ("confirm", "run", "stop", "continue", "again")
+ACTS = ("confirm", "run", "stop", "continue", "end", "release", "again")
 EVERY = (*LOOKS, *ACTS)
 DATA = {"reason": "x", "decision": "canceled", "outcome": "", "code": "in_doubt", "provider": "firekassa"}
 
@@ -176,7 +176,7 @@ def check_part_is_read_only(client, made, site):
         assert operation_url(made, name, site) not in shown.replace("data-run", ""), name
     assert 'data-mode="drive"' not in shown
     assert "You cannot see some invoices of this operation" in shown
-    for name in ("csv", "confirm", "run", "stop", "continue"):
+    for name in ("csv", "confirm", "run", "stop", "continue", "end", "release"):
         assert answered(client, "post", operation_url(made, name, site)) == 403, name
 
 
@@ -185,7 +185,7 @@ def test_part_of_an_operation_is_read_only(scripted_provider, client, superuser,
     made = in_progress("running", "cancel", actor=superuser)
     before = rows_left()
     check_part_is_read_only(client, made, site)
-    for name in ("csv", "confirm", "run", "stop", "continue"):
+    for name in ("csv", "confirm", "run", "stop", "continue", "end", "release"):
         assert answered(client, "get", operation_url(made, name, site)) == 403, name
     json = client.post(operation_url(made, "run", site), headers={"accept": "application/json"})
     assert json.status_code == 403
@@ -263,10 +263,10 @@ def test_pause_of_hidden_invoices_is_not_shown(scripted_provider, client, visibl
 def test_operation_can_be_run_when_its_hidden_rows_are_done(scripted_provider, client, visible, hidden, site):
     made = started()
     made.items.filter(invoice__in=hidden).update(outcome="refused", code="has_payment")
-    for name in ("stop", "continue", "run"):
-        assert client.post(operation_url(made, name, site)).status_code == 302
+    assert client.post(operation_url(made, "stop", site)).status_code == 302
+    assert continue_and_run(client, made, site).status_code == 302
     assert answered(client, "get", operation_url(made, "csv", site)) == 403
-    assert poll_progress(client, made)["state"] == "finished  "
+    assert poll_progress(client, made)["state"] == "finished idle "
     assert count_statuses() == {"canceled": 2, "created": 3}
     assert sorted(scripted_provider.cancels) == sorted(each.external_id for each in visible)
 
@@ -274,7 +274,7 @@ def test_operation_can_be_run_when_its_hidden_rows_are_done(scripted_provider, c
 @pytest.mark.parametrize("site", HIDING)
 def test_fully_visible_operation_can_be_run_and_exported(scripted_provider, client, visible, site):
     made = started()
-    assert client.post(operation_url(made, "run", site)).status_code == 302
+    assert continue_and_run(client, made, site).status_code == 302
     answer = client.get(operation_url(made, "csv", site))
     lines = list(csv.reader(io.StringIO(answer.getvalue().decode("utf-8-sig"))))
     assert [line[1] for line in lines[1:]] == [each.external_id for each in visible]
@@ -297,7 +297,7 @@ def test_follow_up_takes_visible_rows_only(scripted_provider, client, visible, h
     follow_up = BulkOperation.objects.exclude(pk=made.pk).get()
     assert [item.invoice for item in follow_up.items.order_by("pk")] == visible
     client.post(operation_url(follow_up, "confirm", site), {"reason": "x"})
-    client.post(operation_url(follow_up, "run", site))
+    click_run(client, follow_up, site)
     assert count_statuses() == {"canceled": 2, "created": 3}
     assert sorted(scripted_provider.cancels) == sorted(each.external_id for each in visible)
 
@@ -309,7 +309,7 @@ def test_check_that_starts_at_once_looks_up_visible_rows_only(scripted_provider,
     draft = in_progress("draft")
     client.post(operation_url(draft, "again", site), {"code": "in_doubt"})
     check = BulkOperation.objects.exclude(pk=draft.pk).get()
-    client.post(operation_url(check, "run", site))
+    click_run(client, check, site)
     assert [item.invoice for item in check.items.order_by("pk")] == visible
     assert sorted(sum(scripted_provider.lookups, ())) == sorted(each.external_id for each in visible)
     assert requests_sent(scripted_provider)[0] == 0
@@ -337,9 +337,11 @@ def test_operation_with_a_row_that_the_permission_method_denies_is_not_run(
     name = "has_resolve_permission" if operation == "resolve" else "has_cancel_permission"
     monkeypatch.setattr(NarrowAdmin, name, lambda self, request, obj=None: obj is None or obj.pk != visible[1].pk)
     before = rows_left()
-    for act in ("run", "stop", "continue"):
+    for act in ("run", "stop", "continue", "end", "release"):
         assert {answered(client, method, operation_url(made, act, "narrow")) for method in ("get", "post")} == {403}
-    assert client.get(operation_url(made, site="narrow"), {"format": "json"}).json()["state"] == "running watch "
+    assert (
+        client.get(operation_url(made, site="narrow"), {"format": "json"}).json()["state"].startswith("running watch ")
+    )
     assert client.get(operation_url(made, "csv", "narrow")).status_code == 200
     assert rows_left() == before
     assert requests_sent(scripted_provider) == (0, 0)
@@ -354,7 +356,7 @@ def test_user_denied_by_the_admin_of_invoices_runs_nothing(scripted_provider, cl
         monkeypatch.setattr(NarrowAdmin, name, lambda self, request, obj=None: False)
     before = rows_left()
     data = {"outcome": "in_doubt", "code": "no_lookup", "provider": "firekassa"}
-    for name in ("run", "stop", "continue", "again"):
+    for name in ("run", "stop", "continue", "end", "release", "again"):
         assert client.post(operation_url(made, name, "narrow"), data).status_code == 403
     assert rows_left() == before
     assert requests_sent(scripted_provider) == (0, 0)
@@ -380,7 +382,7 @@ def test_action_takes_no_hidden_row(scripted_provider, client, visible, hidden, 
     made = BulkOperation.objects.get()
     assert [item.invoice for item in made.items.filter(invoice__isnull=False).order_by("pk")] == visible
     client.post(operation_url(made, "confirm", site), {"reason": "x", "decision": "canceled"})
-    client.post(operation_url(made, "run", site))
+    click_run(client, made, site)
     assert {Invoice.objects.get(pk=each.pk).status for each in hidden} == {"created"}
     assert not {each.external_id for each in hidden} & {*scripted_provider.cancels, *sum(scripted_provider.lookups, ())}
     assert scripted_provider.cancel_count == (2 if action == "cancel_selected_invoices" else 0)
@@ -403,7 +405,7 @@ def test_orders_lead_to_no_hidden_invoice(scripted_provider, client, visible, hi
     skipped = [(None, f"order {number}: -", "skipped", "not_permitted") for number in (2, 3, 4)]
     assert list(rows) == [*((each.pk, "", "", "") for each in visible), *skipped]
     client.post(operation_url(made, "confirm", site), {"reason": "x", "decision": "canceled"})
-    client.post(operation_url(made, "run", site))
+    click_run(client, made, site)
     assert {Invoice.objects.get(pk=each.pk).status for each in hidden} == {"created"}
     assert not {each.external_id for each in hidden} & {*scripted_provider.cancels, *sum(scripted_provider.lookups, ())}
 
@@ -466,7 +468,7 @@ def test_action_on_children_takes_their_visible_invoices(scripted_provider, clie
     client.post(reverse(f"{site}:child_models_{model._meta.model_name}_changelist"), data)
     made = BulkOperation.objects.get()
     client.post(operation_url(made, "confirm", site), {"reason": "x"})
-    client.post(operation_url(made, "run", site))
+    click_run(client, made, site)
     assert sorted(scripted_provider.cancels) == ["900", "901"]
     assert count_statuses() == {"canceled": 2, "created": 4}
 
@@ -527,7 +529,7 @@ def test_each_site_decides_by_its_own_admin(scripted_provider, client, visible, 
     assert totals == {"admin": 5, "rows": 2}
     assert client.post(operation_url(made, "run", "rows")).status_code == 403
     assert requests_sent(scripted_provider) == (0, 0)
-    assert client.post(operation_url(made, "run")).status_code == 302
+    assert continue_and_run(client, made).status_code == 302
     assert requests_sent(scripted_provider) == (5, 0)
     assert count_statuses() == {"canceled": 5}
 
