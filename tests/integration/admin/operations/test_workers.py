@@ -77,7 +77,7 @@ def assert_nothing_was_sent():
     [
         ({"seconds": 3}, "Handed to the workers just now; none has started.", "running watch stop"),
         ({"seconds": 45}, "Handed to the workers 40 s ago; none has started.", "running watch stop"),
-        ({"minutes": 3}, f"Handed to the workers 3 min ago; none has started. {UNTRIED}", "running watch continue"),
+        ({"minutes": 3}, f"Handed to the workers 3 min ago; none has started. {UNTRIED}", "running watch continue,end"),
     ],
     ids=["now", "seconds", "minutes"],
 )
@@ -99,7 +99,7 @@ def test_page_shows_the_error_of_the_broker(operator_client, confirmed):
         "Handing it to the workers failed 40 s ago: "
         f"ConnectionError: Cannot reach amqp://***@broker:5672//, password=***. {UNTRIED}"
     )
-    assert shown["state"] == "running watch continue"
+    assert shown["state"] == "running watch continue,end"
     assert "hunter2" not in operator_client.get(operation_url(operation)).content.decode()
     assert_nothing_was_sent()
 
@@ -148,7 +148,7 @@ def test_page_shows_that_the_workers_are_gone(operator_client, confirmed):
         "No worker is processing this operation; the last one was active 5 min ago. "
         "1 invoice was not tried and is unchanged."
     )
-    assert shown["state"] == "running watch continue"
+    assert shown["state"] == "running watch continue,end"
     operator_client.post(operation_url(operation, "continue"))
     assert dispatched == [str(operation.pk)] * 2
     assert poll_progress(operator_client, operation)["sentence"].startswith("Handed to the workers just now;")
