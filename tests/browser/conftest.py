@@ -82,15 +82,21 @@ def clerk(transactional_db: None) -> User:
 
 
 @pytest.fixture
+def colleague(transactional_db: None) -> str:
+    """The name of a second operator, with the same password."""
+    return User.objects.create_superuser("colleague", password="invented-password").get_username()
+
+
+@pytest.fixture
 def open_window(
     chromium: "Browser", live_server: Any, sandbox: SandboxProcess, clerk: User
 ) -> Iterator[Callable[..., Window]]:
-    """Return a function that opens a window of its own, logged in; its keywords are those of ``new_context``."""
+    """Return a function that opens a separate window, logged in; its other keywords are those of ``new_context``."""
     windows: list[Window] = []
 
-    def opened(**options: Any) -> Window:
+    def opened(username: str = "clerk", **options: Any) -> Window:
         windows.append(Window(chromium.new_context(**options), live_server.url))
-        windows[-1].log_in("clerk", "invented-password")
+        windows[-1].log_in(username, "invented-password")
         return windows[-1]
 
     yield opened

@@ -55,11 +55,11 @@ def test_operator_cancels_1200_invoices_and_resolves_those_in_doubt(
 
     # The report: how many, why, which; as a page and as a file.
     assert window.counts() == {"canceled": shown(1150, locale), "in_doubt": "50"}
-    page.locator(".bo-filters a[href='?outcome=in_doubt']").click()
+    page.locator(".bo-filters a[href$='?outcome=in_doubt']").click()
     expect(page.locator(".bo-scroll tbody tr")).to_have_count(50)
     expect(page.locator(".bo-filters a[href*='report.csv']")).to_have_text(download)
     assert len(rows_of(window)) == 50
-    page.locator(".bo-filters a[href='?']").click()
+    page.locator(".bo-filters a[href$='/?']").click()
     assert {row[1] for row in rows_of(window)} == every_id
 
     # CryptoCloud can be asked: no confirmation, and nothing is sent again.
@@ -104,27 +104,99 @@ def test_without_javascript_each_click_executes_a_slice(open_window, sandbox, in
     assert sandbox.summary()["counts"]["cancel"] == {invoice.external_id: 1 for invoice in made}
 
 
-def test_two_tabs_and_a_reload_send_each_cancel_once(open_window, sandbox, invoices):
-    made = invoices(150, "cryptocloud") + invoices(150, "firekassa")
-    sandbox.configure(latency=0.5)
-    window = open_window()
+def start(window, reason="unpaid for a week"):
+    """Cancel all invoices of the list; the page then processes them."""
     window.open_list()
     window.select_everything()
     window.act("cancel_selected_invoices")
-    window.confirm(reason="unpaid for a week")
-    window.expect_state("running")
+    window.confirm(reason=reason)
+    window.expect_state("running drive")
 
-    other = window.context.new_page()
-    other.goto(window.page.url)
-    expect(other.locator("#bo-bar:not([value='0'])")).to_be_visible()
+
+def test_second_tab_and_reload_send_nothing_before_continue(open_window, sandbox, invoices):
+    made = invoices(150, "cryptocloud") + invoices(150, "firekassa")
+    sandbox.configure(latency=0.5)
+    window = open_window()
+    start(window)
+
+    other = window.new_tab()
+    other.page.goto(window.page.url)
+    other.expect_state("running watch stop,continue,end")
     window.page.reload()
-    window.expect_state("running")
-    sandbox.configure(latency=0.0)
+    window.expect_state("running watch continue,end")
+    expect(window.page.locator("#bo-sentence")).to_contain_text("Interrupted")
+    sent = sandbox.count("cancel")
+    other.expect_state("running watch continue,end")
+    assert sandbox.count("cancel") == sent < 300
 
+    sandbox.configure(latency=0.0)
+    other.button("continue").click()
+    other.expect_state("finished")
     window.expect_state("finished")
-    expect(other.locator("#bulk-operation[data-state^='finished ']")).to_be_visible()
     assert window.counts() == {"canceled": "300"}
     assert sandbox.summary()["counts"]["cancel"] == {invoice.external_id: 1 for invoice in made}
+
+
+def test_stop_and_continue_replace_the_content_and_move_the_focus(open_window, sandbox, invoices):
+    invoices(150, "cryptocloud")
+    invoices(150, "firekassa")
+    sandbox.configure(latency=0.5)
+    window = open_window()
+    start(window)
+    window.page.evaluate("window.isSamePage = true")
+
+    window.button("stop").click()
+    window.expect_state("stopped idle")
+    expect(window.page.locator("#bo-headline")).to_be_focused()
+    expect(window.page.locator("#bo-live")).to_contain_text("Stopped by clerk.")
+    stopped = sandbox.count("cancel")
+    sandbox.configure(latency=0.0)
+    window.button("continue").click()
+    expect(window.page.locator("#bo-headline")).to_be_focused()
+    window.expect_state("finished")
+    expect(window.page.locator("#bo-live")).to_contain_text("300")
+    assert window.page.evaluate("window.isSamePage")
+    assert 0 < stopped < 300
+    assert sandbox.count("cancel") == 300
+
+
+def test_stopped_page_shows_who_continued_and_ended_it_elsewhere(open_window, sandbox, invoices, colleague):
+    invoices(150, "cryptocloud")
+    invoices(150, "firekassa")
+    sandbox.configure(latency=0.5)
+    window, other = open_window(), open_window(username=colleague)
+    start(window)
+    other.page.goto(window.page.url)
+    other.button("stop").click()
+    window.expect_state("stopped idle")
+    expect(window.page.locator("#bo-sentence")).to_contain_text(f"Stopped by {colleague}.")
+
+    other.button("continue").click()
+    window.expect_state("running watch")
+    expect(window.page.locator("#bo-sentence")).to_contain_text(f"Another page, opened by {colleague}")
+    window.page.locator("#bulk-operation form[action$='/end/'] button").click()
+    window.expect_state("finished")
+    other.expect_state("finished")
+    expect(other.page.locator("#bo-headline")).to_contain_text("Stopped for good by clerk.")
+    assert sandbox.count("cancel") < 300
+
+
+def test_lost_session_ends_the_work_at_the_login(open_window, sandbox, invoices):
+    invoices(150, "cryptocloud")
+    invoices(150, "firekassa")
+    sandbox.configure(latency=0.5)
+    window = open_window()
+    start(window)
+    window.context.clear_cookies(name="sessionid")
+    expect(window.page.locator("#login-form")).to_be_visible()
+    window.log_in("clerk", "invented-password")
+    address = f"{window.url}/admin/invoice_cancel/bulkoperation/{BulkOperation.objects.get().pk}/"
+    window.page.goto(address)
+    window.expect_state("running watch continue,end")  # the slice that was running is over
+    sent = sandbox.count("cancel")
+    window.page.goto(address)
+    window.expect_state("running watch continue,end")
+    assert sandbox.count("cancel") == sent < 300
 
 
 # -- reading ------------------------------------------------------------------------------------------------------

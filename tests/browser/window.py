@@ -44,6 +44,10 @@ class Window:
         if message.type in ("error", "warning") and not is_favicon:
             self.complaints.append(message.text)
 
+    def new_tab(self) -> Tab:
+        """Return a second page with the same cookies."""
+        return Tab(self)
+
     def close(self) -> None:
         self.context.close()
 
@@ -89,7 +93,7 @@ class Window:
         return self.page.locator(f"#bulk-operation form[action$='/{name}/'] button")
 
     def expect_state(self, progress: str) -> None:
-        expect(self.page.locator(f"#bulk-operation[data-state^='{progress} ']")).to_be_visible()
+        expect(self.page.locator(f"#bulk-operation[data-state^='{progress}']")).to_be_visible()
 
     def counts(self) -> dict[str, str]:
         """Return the counts by outcome on the report page."""
@@ -116,6 +120,14 @@ class Window:
 
     def expect_status(self, status: str) -> None:
         expect(self.page.locator(f".ic-summary .ic-state.ic-{status}")).to_be_visible()
+
+
+class Tab(Window):
+    """A second page of a window."""
+
+    def __init__(self, window: Window) -> None:
+        self.context, self.url, self.complaints = window.context, window.url, window.complaints
+        self.page = window.context.new_page()
 
 
 def _submit(form: Locator, fields: Mapping[str, str]) -> None:

@@ -14,6 +14,8 @@
 
     let key = "";
     let mustWait = false;
+    /* Counts the clicks. A response that was requested before a click is outdated, and is ignored. */
+    let clicks = 0;
     let wake = () => {};
 
     const box = () => document.getElementById("bulk-operation");
@@ -70,8 +72,7 @@
     // -- the page ------------------------------------------------------------------------------------------------
 
     /* Replace the content by that of a response. The focus moves only if it would be lost. */
-    const replace = async (response, isOwn = false) => {
-        const html = response ? await response.text() : "";
+    const replace = (html, isOwn = false) => {
         const fresh = new DOMParser().parseFromString(html, "text/html");
         const content = fresh.querySelector(".bulk-operation");
         if (!content || !content.querySelector("#bulk-operation")) {
@@ -99,7 +100,12 @@
 
     const refresh = async () => {
         const isHere = location.pathname === new URL(box().dataset.page, location.href).pathname;
-        await replace(await send(isHere ? location.href : box().dataset.page, "text/html"));
+        const before = clicks;
+        const response = await send(isHere ? location.href : box().dataset.page, "text/html");
+        const html = response ? await response.text() : "";
+        if (clicks === before) {
+            await replace(html);
+        }
     };
 
     const show = (now, isOwnSlice = false) => {
@@ -138,8 +144,9 @@
             if (isOver) {
                 return slice;
             }
+            const before = clicks;
             const now = await poll().catch(() => null);
-            if (now && !isOver) {
+            if (now && !isOver && clicks === before) {
                 await (hasChanged(now) ? refresh() : show(now, true));
             }
         }
@@ -150,7 +157,11 @@
         if (mode === "idle" && document.hidden) {
             return IDLE_MS;
         }
+        const before = clicks;
         const now = await (mode === "drive" && !mustWait ? pollDuring(runSlice()) : poll());
+        if (clicks !== before) {
+            return 0;
+        }
         if (hasChanged(now)) {
             await refresh();
             return box().dataset.mode === "drive" ? 0 : LOOK_MS;
@@ -178,8 +189,12 @@
 
     const submit = async (form) => {
         isSubmitting = true;
+        clicks += 1;
         try {
-            await replace(await send(form.action, "text/html", {method: "POST", body: new FormData(form)}), true);
+            const response = await send(form.action, "text/html", {method: "POST", body: new FormData(form)});
+            const html = response ? await response.text() : "";
+            clicks += 1;
+            await replace(html, true);
             wake();
         } catch {
             setText("bo-sentence", box().dataset.lost);
