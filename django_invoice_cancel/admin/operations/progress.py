@@ -257,7 +257,8 @@ class Snapshot:
     def _describe_interruption(self) -> str:
         if conf.get().dispatch is not None:
             return self._describe_workers()
-        return f"{_('Interrupted %(ago)s.') % {'ago': format_time_ago(self._last_activity)}} {self._describe_rest()}"
+        text = _("Interrupted %(ago)s.") % {"ago": format_time_ago(self._last_activity)}
+        return f"{text} {self._describe_rest()}"
 
     def _describe_other_page(self) -> str:
         texts = {"name": self.operation.runner_label, "ago": format_time_ago(self._last_activity)}

@@ -210,7 +210,7 @@
             history.replaceState(null, "", box().dataset.page);  // a reload is a GET then
         }
         document.addEventListener("submit", (event) => {
-            const form = event.target.closest("#bulk-operation form");
+            const form = event.target.closest("#bulk-operation form[data-in-place]");
             if (form) {
                 event.preventDefault();
                 if (!isSubmitting) {
