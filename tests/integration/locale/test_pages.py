@@ -149,7 +149,7 @@ def test_confirmation(read_page, client, operation):
 def test_confirmation_without_an_eligible_invoice(read_page, client):
     make_invoice("paid")
     draft = BulkOperation.objects.draft(Invoice.objects.all(), actor=client.user)
-    assert "Отменить счета нельзя" in read_page("invoice_cancel_bulkoperation_operation", draft.pk)
+    assert "Эти счета нельзя отменить" in read_page("invoice_cancel_bulkoperation_operation", draft.pk)
 
 
 def test_confirmation_of_another_users_selection(read_page):
