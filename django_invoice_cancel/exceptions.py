@@ -50,11 +50,11 @@ class CancelNotProcessed(CancelError):
 
 
 class CancelInDoubt(CancelError):
-    """IN_DOUBT: it is not known whether the invoice was canceled. Do not try again; reconciliation finds out."""
+    """IN_DOUBT: it is not known whether the invoice was canceled. Do not try again. Reconciliation looks it up."""
 
 
 class OutcomeNotRecorded(CancelError):
-    """The answer of the provider, in ``result``, could not be written; reconciliation finds out."""
+    """The answer of the provider, in ``result``, could not be written. Reconciliation repairs the row."""
 
 
 class CancelInTransaction(RuntimeError):

@@ -100,7 +100,7 @@ TEMPLATES = [
     }
 ]
 
-# Port 9 answers nobody: a test that forgot its sandbox reaches no one.
+# No server listens on port 9, so a test without a sandbox sends no requests.
 INVOICE_CANCEL: dict[str, Any] = {
     "PROVIDERS": {
         "firekassa": {

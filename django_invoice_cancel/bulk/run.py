@@ -46,7 +46,7 @@ ShouldStop = Callable[[], bool]
 
 
 def never() -> bool:
-    """Return False: the run goes on to its end."""
+    """Return False: the run is not stopped."""
     return False
 
 

@@ -27,7 +27,7 @@ class Secret:
         return self._value
 
     def find_in(self, views: "Iterable[_View]") -> "Iterator[tuple[int, int]]":
-        """Yield the places of the value in a text, as pairs of start and end, from the views of that text."""
+        """Yield each occurrence of the value in a text, as a pair of start and end. ``views`` are forms of the text."""
         if not self._value:
             return
         if self._forms is None:

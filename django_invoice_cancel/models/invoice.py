@@ -203,7 +203,7 @@ class Invoice(models.Model):
 
     @property
     def is_abandoned(self) -> bool:
-        """True if the process that was canceling the invoice is gone."""
+        """True if the process that was canceling the invoice has ended and its claim has expired."""
         return is_abandoned(self)
 
     @property
@@ -222,7 +222,7 @@ class Invoice(models.Model):
         """Cancel the invoice at its provider.
 
         The cancel request is sent at most once. If it is not known whether the provider carried it out, the invoice
-        becomes ``in_doubt``, and reconciliation finds out.
+        becomes ``in_doubt``, and reconciliation determines the result.
 
         Args:
             actor: A user, a label, or None. It is logged.

@@ -140,14 +140,18 @@ class InvoiceManager(_Manager[InvoiceT]):
             external_id: The provider's id of the invoice. A whole number is converted to its decimal text.
             status: A status of this package.
             provider_status: The provider's status string, in place of ``status``.
-            trigger: The entry point. It is logged, with ``actor`` (a user, a label, or None) and ``reason``.
+            trigger: The entry point that is logged.
+            actor: A user, a label, or None. It is logged.
+            reason: It is logged.
 
         Returns:
             The invoice, or None if it is not registered; then a reported payment is logged as a WARNING. The manager of
             a child class returns the child, or an ``Invoice`` if the invoice has no row of the child.
 
         Raises:
-            ValueError: The id has another type, not exactly one of both statuses is given, or it cannot be reported.
+            ValueError: The id is not a string or a whole number, not exactly one of ``status`` and
+                ``provider_status`` is given, or no provider can report the status.
+            TypeError: ``actor``, ``reason`` or ``provider_status`` has the wrong type.
             ImproperlyConfigured: The alias is not configured.
         """
         if isinstance(external_id, bool) or not isinstance(external_id, str | int):

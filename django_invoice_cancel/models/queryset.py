@@ -97,7 +97,7 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         return InvoiceQuerySet(own, using=using).filter(pk__in=self.order_by().values("id"))
 
     def cancelable(self, *, include_refused: bool = False) -> Self:
-        """Invoices that may be canceled: they are ``created``, and the provider has not refused it before.
+        """Invoices that may be canceled: those that are ``created`` and whose cancellation was not refused before.
 
         Invoices that the provider did not know are included, because the request may have used another project's key.
 
@@ -108,11 +108,11 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         return open_ones if include_refused else open_ones.exclude(last_outcome=Outcome.REFUSED)
 
     def in_doubt(self) -> Self:
-        """Invoices of which it is not known whether the cancel request was carried out."""
+        """Invoices whose cancel request may or may not have been carried out."""
         return self.filter(status=Status.IN_DOUBT)
 
     def abandoned(self) -> Self:
-        """Invoices with an expired claim, because the process that held it is gone."""
+        """Invoices with an expired claim, because the process that claimed them has ended."""
         return self.filter(abandoned())
 
     def due_for_reconciling(self) -> Self:
@@ -130,7 +130,7 @@ class InvoiceQuerySet(models.QuerySet[InvoiceT]):
         )
 
     def requested(self) -> Self:
-        """Open invoices with a cancellation that ``cancel_on_commit`` requested and that is not carried out yet."""
+        """Open invoices whose cancellation was requested with ``cancel_on_commit`` and is not carried out yet."""
         return self.filter(_is_set("cancel_requested_at"), status=Status.CREATED)
 
     def due_for_canceling(self) -> Self:

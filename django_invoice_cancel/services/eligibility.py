@@ -284,14 +284,14 @@ def is_far_ahead(instant: datetime | None, now: datetime) -> bool:
 
 
 def is_abandoned(invoice: InvoicePort) -> bool:
-    """Return whether the process that claimed the invoice is gone, as ``abandoned`` does for rows."""
+    """Return whether the claim of the invoice is abandoned, as ``abandoned`` does for rows."""
     now, end = utc_now(), invoice.claim_expires_at
     is_over = end is None or end < now - ABANDONED_AFTER or is_far_ahead(end, now)
     return is_over and invoice.status == Status.CANCELING
 
 
 def abandoned(prefix: str = "") -> Q:
-    """Return the condition of an invoice that was claimed by a process that is gone (rule 4).
+    """Return the condition of an invoice whose claim is abandoned (rule 4).
 
     A claim without an end, or with an end that is far ahead, counts as abandoned, else it would stay claimed forever.
     ``prefix`` is the path to the invoice, as in ``invoice__``.

@@ -46,7 +46,7 @@ def submit(provider: Provider, claim: Claim, invoice: InvoicePort) -> Answer:
 def is_certainly_unsent(provider: Provider, claim: Claim) -> bool:
     """Return whether no request of the claim was sent: the adapter always checks the lease, and has not checked it.
 
-    Only the adapters of this package are known to check it. A subclass with its own ``cancel`` or ``ask`` may send
+    Only the adapters of this package are known to check it. A subclass with its own ``cancel`` or ``send`` may send
     without a check.
     """
     kind = type(provider)

@@ -55,7 +55,7 @@ def providers() -> Iterator[SandboxProcess]:
 def strict_site(providers: SandboxProcess) -> Iterator[None]:
     """Settings that the server reads as it starts: the policy, and accounts at the sandbox.
 
-    FireKassa is as documented: it cannot be asked for a status, so what is in doubt there needs a person.
+    FireKassa is configured as documented, without a lookup, so an invoice in doubt needs a person.
     """
     with override_settings(
         MIDDLEWARE=[*django_settings.MIDDLEWARE, policy.MIDDLEWARE],
@@ -107,7 +107,7 @@ def open_window(
 
 @pytest.fixture
 def invoices(transactional_db: None) -> Callable[..., list[Invoice]]:
-    """Return a function that makes so many open invoices of a provider, with a behaviour of the sandbox."""
+    """Return a function that makes ``count`` open invoices of a provider, with a behaviour of the sandbox."""
     made = 0
 
     def make(count: int, provider: str, behaviour: str = "ordinary") -> list[Invoice]:

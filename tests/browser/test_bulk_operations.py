@@ -62,7 +62,7 @@ def test_operator_cancels_1200_invoices_and_resolves_those_in_doubt(
     page.locator(".bo-filters a[href$='/?']").click()
     assert {row[1] for row in rows_of(window)} == every_id
 
-    # CryptoCloud can be asked: no confirmation, and nothing is sent again.
+    # CryptoCloud has a lookup, so there is no confirmation, and no cancel request is repeated.
     window.group("in_doubt", "cryptocloud").get_by_role("button").click()
     window.expect_state("finished")
     assert window.counts() == {"already_canceled": "20"}

@@ -21,7 +21,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 });
 """
 PATIENCE_MS = 30_000
-"""So long may anything take; a loaded machine needs it, nothing else does."""
+"""Maximum wait in milliseconds. Only a loaded machine needs it."""
 if expect:
     expect.set_options(timeout=PATIENCE_MS)
 

@@ -179,7 +179,7 @@ def test_stale_save_does_not_change_the_status(reader):
 def test_commit_executes_the_requested_cancellation(reader, sandbox):
     namespace = block_with(CANCELLATION, "cancel_on_commit").run(reader())
 
-    assert namespace["is_noted"] is True
+    assert namespace["is_stored"] is True
     assert Invoice.objects.get().status == "canceled"
     assert sandbox.count("cancel") == 1
 

@@ -2,7 +2,7 @@
 
 ``rows``, on top of ``transactions``, is the base of its parts. The parts are ``claims`` (the exclusive right to send a
 request), ``requests`` (requested cancellations), ``answers`` (replies to cancel requests), ``observations`` (statuses
-reported from outside), ``decisions`` of people, ``registering`` (new invoices) and ``provider_state`` (pauses and
+reported from outside), ``decisions`` of users, ``registering`` (new invoices) and ``provider_state`` (pauses and
 rates). ``notices`` are the signals.
 """
 

@@ -1,4 +1,4 @@
-"""Decisions of people: resolve an invoice, or mark a payment as handled. They work inside any transaction."""
+"""Decisions of users: resolve an invoice, or mark a payment as handled. They work inside any transaction."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class DecisionWriter(RowWriter):
 
         Args:
             invoice: An invoice with both a payment and a confirmed cancellation.
-            intent: The audit context: the person and the note.
+            audit: The audit context: the person and the note.
             seen: The status that the person saw, if it is known.
 
         Returns:

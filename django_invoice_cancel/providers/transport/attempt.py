@@ -22,7 +22,7 @@ class Deadline:
     """The end of the time for one ``cancel`` or ``lookup``.
 
     Args:
-        seconds: The time from now on, in seconds.
+        seconds: Number of seconds from now to the deadline.
     """
 
     __slots__ = ("at",)

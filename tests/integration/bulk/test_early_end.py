@@ -210,7 +210,7 @@ def failing_database(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_lost_database_leaves_abandoned_claims_that_reconcile_settles(scripted, make, failing_database):
+def test_lost_database_leaves_abandoned_claims_that_reconcile_resolves(scripted, make, failing_database):
     shop = scripted(concurrency=2, deadline=30)
     invoices = make(300)
     shop.before_send = lambda external_id: failing_database.set() if shop.cancel_count == 70 else None
@@ -284,7 +284,7 @@ def test_killed_database_backend_loses_nothing(scripted, make):
     assert_only_sent_requests_are_recorded(shop, 300)
 
 
-def test_claims_that_cannot_be_released_are_settled_by_reconcile(scripted, make, monkeypatch, caplog, stopped):
+def test_claims_that_cannot_be_released_are_resolved_by_reconcile(scripted, make, monkeypatch, caplog, stopped):
     def fail(*args, **kwargs):
         raise OperationalError("gone")
 

@@ -27,7 +27,7 @@ FORKS = [
 
 @pytest.fixture(autouse=True)
 def threads_wait_for_their_turn():
-    """No thread asks another one for the interpreter while a child is forked.
+    """No thread requests the interpreter lock from another one while a child is forked.
 
     A child forked in C inherits such a request, and then waits forever for the thread that made it.
     """

@@ -110,7 +110,7 @@ def test_partly_written_group_is_not_written_twice(shop, make, monkeypatch, chan
 
 
 def test_payment_between_claim_and_record_wins(shop, make, change_before_record):
-    """One row of the group is moved by the webhook: money is never overwritten, and the others are recorded."""
+    """A webhook changes one row of the group. Its payment is not overwritten, and the other rows are recorded."""
     change_before_record("000003", "paid")
     results = {result.external_id: result for result in cancel_invoices(make(20))}
     assert results["000003"].outcome == "refused"

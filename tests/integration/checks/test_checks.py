@@ -266,7 +266,7 @@ def test_all_wrong_options_of_a_provider_are_reported_together():
 
 
 def test_checks_contact_no_provider(monkeypatch):
-    """No provider is asked anything, and no connection of any kind is opened."""
+    """No request is sent to a provider, and no connection of any kind is opened."""
     contacted = []
     monkeypatch.setattr("socket.socket.connect", lambda *args: contacted.append(args))
     monkeypatch.setattr("socket.getaddrinfo", lambda *args, **kwargs: contacted.append(args))

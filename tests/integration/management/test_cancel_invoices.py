@@ -312,7 +312,7 @@ def test_command_inside_a_transaction_is_an_error(shop, make, manage):
     assert "cancel_on_commit" in ended.err
 
 
-# -- asking first -----------------------------------------------------------------------------------------------------
+# -- confirmation -----------------------------------------------------------------------------------------------------
 
 
 UNCONFIRMED = "Not confirmed. Nothing was sent. Use --noinput to skip the confirmation."

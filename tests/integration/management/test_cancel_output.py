@@ -160,7 +160,7 @@ def test_most_severe_exit_code_is_returned(scripted, make, manage, case):
 
 
 def test_hint_for_doubts_depends_on_the_status_lookup_of_the_provider(settings, make, manage):
-    """FireKassa has no status lookup, so reconcile_invoices without --resubmit cannot settle the doubt."""
+    """FireKassa has no status lookup, so reconcile_invoices without --resubmit cannot resolve the doubt."""
     backend = "django_invoice_cancel.testing.ScriptedProvider"
     mute = {"BACKEND": backend, "OPTIONS": {"supports_lookup": False}}
     settings.INVOICE_CANCEL = {"PROVIDERS": {"shop": {"BACKEND": backend}, "mute": mute}}

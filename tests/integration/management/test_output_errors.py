@@ -99,7 +99,7 @@ def test_more_severe_exit_code_is_kept_if_output_is_lost(shop, make, manage, num
 @each_kind
 @each_error
 def test_lost_results_end_the_run_with_all_answers_recorded(scripted, make, manage, number, kind):
-    """A program that reads results cannot go on without them: what was sent and not reported stays few."""
+    """A program that reads results cannot continue without them, so few requests are sent and not reported."""
     shop = scripted(concurrency=1)
     make(200)
     ended = manage(*ALL, "--format", "jsonl", stdout=kind(number))

@@ -159,7 +159,7 @@ def test_unanswered_lookups_of_a_status_end_with_4_and_are_named(shop, manage, s
 
 @pytest.mark.parametrize("status", ["created", "paid", "canceled"])
 def test_unanswered_lookup_is_reported_instead_of_the_stored_status(shop, status):
-    """The caller asked for the provider's status: a missing answer is not "paid"."""
+    """The caller requested the provider's status, so a missing answer does not count as "paid"."""
     invoice = make_invoice(status, provider="shop")
     shop.all_lookups("not_processed")
     found = invoice.reconcile()
@@ -188,7 +188,7 @@ def test_each_reason_is_named_once_for_each_account(scripted, manage):
     assert ended.err.startswith("Not tried or not processed, and unchanged: 6. Run the command again later. ")
 
 
-# -- a provider that cannot be asked ----------------------------------------------------------------------------
+# -- a provider without a lookup --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", ["created", "canceled", "paid"])

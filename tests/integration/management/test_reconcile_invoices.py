@@ -205,7 +205,7 @@ def test_command_inside_a_transaction_is_an_error(shop, manage):
     assert shop.lookup_count == 0
 
 
-# -- a provider that cannot be asked ----------------------------------------------------------------------------------
+# -- a provider without a lookup --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def mute(scripted):
 
 
 def test_doubts_without_a_lookup_are_not_reported_every_minute(mute, manage):
-    """An abandoned claim becomes doubt; after that only --resubmit, a person or --provider speaks of them."""
+    """An abandoned claim becomes in doubt. Then only --resubmit, --provider or a person processes the invoice."""
     ended = manage("reconcile_invoices")
     assert ended.code == 3
     assert count_statuses() == {"in_doubt": 3}

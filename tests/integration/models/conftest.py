@@ -13,7 +13,7 @@ from tests.support.writes import INSTANT
 
 @pytest.fixture(autouse=True)
 def nobody_is_asked() -> Iterator[None]:
-    """The writer speaks to no provider: no test of this folder ends with a request."""
+    """The writer sends no requests: no test of this folder ends with a request."""
     with responses.RequestsMock() as web:
         yield
         assert len(web.calls) == 0

@@ -173,7 +173,7 @@ def test_only_an_own_claim_is_given_back():
 
 @pytest.mark.parametrize("before", ["created", "in_doubt"])
 @pytest.mark.parametrize("outcome", ["refused", "not_processed"])
-def test_what_says_nothing_new_goes_back_to_the_status_before_the_claim(before, outcome):
+def test_reply_without_a_status_restores_the_status_before_the_claim(before, outcome):
     """A refusal after a doubt stays in doubt: the lost request may have been what closed the invoice."""
     invoice = invoice_in_status(before)
     record_answer(open_claim(invoice, before=Status(before)), invoice, outcome)
@@ -183,7 +183,7 @@ def test_what_says_nothing_new_goes_back_to_the_status_before_the_claim(before, 
     assert log_changes(invoice)[-1] == ("canceling", before, outcome)
 
 
-def test_refusal_after_a_doubt_is_in_doubt_anew(clock):
+def test_refused_repeat_is_in_doubt_again(clock):
     invoice = invoice_in_status("in_doubt", check_count=4, next_check_at=NOON)
     opened = open_claim(invoice, before=Status.IN_DOUBT)
     clock.shift(5)

@@ -1,4 +1,4 @@
-"""Late money is handled once, by a named user, with a note. A later payment must be handled again."""
+"""A late payment is handled once, by a named user, with a note. A later payment must be handled again."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -103,7 +103,7 @@ def test_fields_of_the_mark_cannot_be_written_by_the_host(late):
     assert stored(late).paid_after_cancel_handled_by is None
 
 
-# -- more money -----------------------------------------------------------------------------------------------
+# -- more payments --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

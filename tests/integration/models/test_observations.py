@@ -31,7 +31,7 @@ OBSERVED = {
     "paid": "overpaid",
     "overpaid": "",
 }
-"""What is taken in from where: money only grows, and nothing that a webhook calls open."""
+"""The statuses that are recorded, by the status before. A payment never becomes smaller, and "open" is ignored."""
 
 
 @pytest.mark.parametrize("status", [status for status in STATUSES if status not in ("canceling", "in_doubt")])

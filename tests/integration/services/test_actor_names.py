@@ -23,7 +23,7 @@ class PhoneNumber:
 
 
 class TokenUser:
-    """A user that is built from a token, as by simplejwt: no row, no model, every other attribute is None."""
+    """A user that is built from a token, as by simplejwt: it has no row and no model. All other attributes are None."""
 
     is_anonymous = False
     is_authenticated = True

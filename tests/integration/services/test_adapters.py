@@ -418,7 +418,7 @@ def test_exception_of_a_signal_handler_is_reraised_after_the_doubt_is_recorded(r
 
 @pytest.mark.parametrize("crash", [KeyboardInterrupt, SystemExit])
 def test_interrupt_in_an_adapter_is_reraised_after_the_doubt_is_recorded(registered_with, crash):
-    """The request may have been sent, also if the adapter asked for no lease."""
+    """The request may have been sent, also if the adapter did not check the lease."""
     error = crash()
     invoice = registered_with(raises(error))
     with pytest.raises(crash) as raised:

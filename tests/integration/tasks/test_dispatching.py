@@ -218,7 +218,7 @@ def test_slice_of_a_deleted_operation_ends(invoices):
     assert count_invoices_by_log_rows() == {2: 5}
 
 
-def test_sweep_continues_an_operation_whose_worker_is_gone(invoices):
+def test_sweep_continues_an_operation_whose_worker_has_ended(invoices):
     operation = operations.start(invoices(5))
     worked(operation, minutes=3)
     sweep()

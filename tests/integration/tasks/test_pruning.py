@@ -1,4 +1,4 @@
-"""The statements of docs/discussions/scaling.md work as described, and late money is still flagged afterwards."""
+"""The statements of docs/discussions/scaling.md work as described, and late payments are still flagged afterwards."""
 
 import re
 from datetime import timedelta
@@ -30,15 +30,15 @@ def logged(invoice):
 
 
 def test_pruning_keeps_log_rows_that_confirm_a_cancellation(scripted_provider):
-    settled = make_invoice("canceled", age=OLD)
+    finished = make_invoice("canceled", age=OLD)
     doubtful = make_invoice("in_doubt", age=OLD)
     recent = make_invoice("canceled")
     rows = {invoice: logged(invoice) for invoice in (doubtful, recent)}
-    assert logged(settled) == ["canceling", "canceled"]
+    assert logged(finished) == ["canceling", "canceled"]
 
     run_statements()
 
-    assert logged(settled) == ["canceled"]
+    assert logged(finished) == ["canceled"]
     assert {invoice: logged(invoice) for invoice in rows} == rows
 
 

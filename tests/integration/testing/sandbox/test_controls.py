@@ -50,7 +50,7 @@ def test_endless_script_is_repeated(sandbox):
     assert sandbox.count("cancel") == 5
 
 
-def test_script_of_lookups_leaves_cancels_alone(sandbox, dialect):
+def test_script_of_lookups_does_not_change_cancels(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     sandbox.script(external_id, ["not_found", "paid"], operation="lookup")
     assert cancel(sandbox, dialect, external_id).status == 200
@@ -216,7 +216,7 @@ def test_status_can_be_any_string(sandbox, dialect):
     assert sandbox.executed(external_id) == 0
 
 
-def test_money_after_a_cancel_leaves_it_executed(sandbox, dialect):
+def test_payment_after_a_cancel_keeps_the_count_of_executions(sandbox, dialect):
     external_id = sandbox.new_id(dialect)
     cancel(sandbox, dialect, external_id)
     sandbox.pay(external_id)

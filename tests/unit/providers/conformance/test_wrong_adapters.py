@@ -207,7 +207,7 @@ class TestAdapter{number}(Base):
 
 @pytest.mark.slow
 def test_each_wrong_adapter_fails_the_tests_of_its_mistake_and_a_correct_one_passes(pytester: pytest.Pytester):
-    """All in one run of pytest, of the tests that are named alone: the last adapter is right."""
+    """Runs pytest once, with only the named tests. The last adapter is correct."""
     pytester.syspathinsert(Path(__file__).parents[4])
     all_names = sorted({name for _, *names in WRONG.values() for name in names})
     adapters = [*WRONG.values(), ("", *all_names)]
