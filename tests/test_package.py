@@ -31,7 +31,7 @@ def test_running_django_has_a_classifier():
 
 
 def test_extras_are_for_users_only():
-    """What only developers need is in the dependency groups, which are no part of the installed package."""
+    """Development requirements are in the dependency groups, which are not in the metadata of the installed package."""
     assert sorted(metadata("django-invoice-cancel").get_all("Provides-Extra") or []) == ["cli", "tasks", "tasks-db"]
 
 

@@ -1,6 +1,6 @@
 """The items of a stored bulk run: one for each selected invoice, with its lease and its outcome.
 
-Workers lease items by CAS. If a worker dies, other workers take over its items when the lease is over.
+Workers lease items by CAS. If a worker crashes, other workers take over its items when the lease has ended.
 """
 
 from collections.abc import Iterable, Sequence

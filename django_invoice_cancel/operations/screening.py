@@ -15,7 +15,7 @@ Conclusions = Mapping[Any, tuple[str, str]]
 
 
 def find_tried(operation: BulkOperation, items: Sequence[BulkOperationItem]) -> Conclusions:
-    """Return the items that a dead worker tried: their outcome in the log, or in doubt for an open claim."""
+    """Return the items that a crashed worker tried: their outcome in the log, or in doubt for an open claim."""
     keys = [item.invoice_id for item in items if item.was_leased and item.invoice_id is not None]
     if not keys:
         return {}

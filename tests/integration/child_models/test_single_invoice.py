@@ -146,7 +146,7 @@ def test_concurrent_cancellations_request_each_invoice_once_and_overwrite_no_pay
     assert statuses == {each: "paid" if each in paid else "canceled" for each in ids}
 
 
-# -- what the host writes ---------------------------------------------------------------------------------------
+# -- columns of the project ---------------------------------------------------------------------------------------
 
 
 @each_class

@@ -158,7 +158,7 @@ def test_list_of_unknown_ids_is_limited(shop, manage, tmp_path):
     assert shop.cancel_count == 0
 
 
-# -- what is selected -------------------------------------------------------------------------------------------------
+# -- the selection ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

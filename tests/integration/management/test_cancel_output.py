@@ -113,7 +113,7 @@ def test_progress_is_printed_at_intervals_without_a_terminal(shop, make, manage,
     assert shop.cancel_count == 3
 
 
-# -- how it ends ------------------------------------------------------------------------------------------------------
+# -- exit codes -------------------------------------------------------------------------------------------------------
 
 ENDS = {
     # answers, exit code: number of requests, statuses of the five invoices, codes in their log

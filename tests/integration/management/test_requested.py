@@ -22,7 +22,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 
 def requested(external_id="asked", provider="shop", age=timedelta(minutes=2), **fields):
-    """Store an invoice whose cancellation was requested, by a process that died before it sent the request."""
+    """Store an invoice whose cancellation was requested, by a process that ended before it sent the request."""
     return make_invoice("requested", provider=provider, external_id=external_id, age=age, **fields)
 
 
@@ -43,7 +43,7 @@ def back_off(external_id="asked"):
     return invoice.cancel_try_count, round((invoice.cancel_try_at - utc_now()).total_seconds())
 
 
-# -- what is sent -----------------------------------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def _to_another(status):
 
 
 LATE = [
-    # what the row is by then, what comes late, what it becomes
+    # the status of the row, the late answer, the status after it
     (_to_doubt, "in_doubt", "canceled", None, "canceled"),
     (_to_doubt, "in_doubt", "already_canceled", None, "canceled"),
     (_to_doubt, "in_doubt", "refused", "expired", "expired"),

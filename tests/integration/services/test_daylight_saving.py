@@ -75,7 +75,7 @@ def test_claim_counts_as_abandoned_after_its_lifetime_and_a_minute(shop, begin):
 
 @parametrize_clock_change()
 def test_doubt_period_lasts_900_seconds(shop, begin):
-    """After the last moment at which the request can have been sent. Then a lookup that returns "open" is believed."""
+    """It begins at the last moment at which the request can have been sent. After it, the answer "open" counts."""
     with at(begin):
         invoice = make_invoice("in_doubt")
     with at(begin, 899):
