@@ -39,12 +39,15 @@ DECISIONS: Mapping[Status, Any] = {
 
 QUESTIONS: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cancel this invoice?"),
+    "cancel_now": gettext_lazy("Cancel this invoice now?"),
     "check": gettext_lazy("Check with provider?"),
     "resolve": gettext_lazy("Resolve this invoice"),
+    "record": gettext_lazy("Record what the provider shows"),
     "handled": gettext_lazy("Mark the late payment as handled"),
     "withdraw": gettext_lazy("Withdraw the request to cancel this invoice?"),
 }
-"""Titles of the confirmation pages."""
+"""Titles of the confirmation pages. Their names, and two variants: ``cancel_now`` of a requested cancellation, and
+``record`` of an invoice that was refused."""
 CANNOT: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cannot cancel this invoice"),
     "check": gettext_lazy("Cannot check this invoice"),
@@ -55,8 +58,10 @@ CANNOT: Mapping[str, Any] = {
 """Titles of the same pages if the action is not possible."""
 BUTTONS: Mapping[str, Any] = {
     "cancel": gettext_lazy("Cancel"),
+    "cancel_now": gettext_lazy("Cancel now"),
     "check": gettext_lazy("Check with provider"),
     "resolve": gettext_lazy("Resolve…"),
+    "record": gettext_lazy("Record what the provider shows…"),
     "handled": gettext_lazy("Mark as handled"),
     "withdraw": gettext_lazy("Withdraw request…"),
 }

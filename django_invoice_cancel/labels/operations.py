@@ -129,8 +129,10 @@ def outcome_label(kind: str, outcome: str) -> str:
     return str(labels.get(outcome, outcome))
 
 
-def follow_up_label(kind: str, step: str) -> str:
-    """Return the label of the button that starts the next operation."""
+def follow_up_label(kind: str, step: str, outcome: str) -> str:
+    """Return the label of the button that starts the next operation on items with this outcome."""
+    if step == Wanted.RESOLVE and outcome != Outcome.IN_DOUBT:
+        return _("Record what the provider shows")
     default = _("Resolve these") if step == Wanted.RESOLVE else _("Check these")
     return str(_FOLLOW_UPS.get((kind, step), default))
 

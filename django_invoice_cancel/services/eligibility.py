@@ -167,6 +167,11 @@ def _is_repeat(wanted: str, account: Account | None) -> bool:
     return wanted == Wanted.REPEAT and can_repeat
 
 
+def is_refused(invoice: InvoicePort) -> bool:
+    """Return whether the provider refused the last cancellation of an open invoice."""
+    return state_of(Wanted.RESOLVE, invoice) == REFUSED
+
+
 # -- accounts and ids -----------------------------------------------------------------------------------------
 
 
@@ -235,13 +240,15 @@ def state_in(wanted: str, log: QuerySet[Any], prefix: str = "") -> Case:
         log: The transitions of invoices.
         prefix: The path to the invoice, as in ``invoice__``.
     """
-    in_doubt, whens = doubtful(prefix), []
+    in_doubt = doubtful(prefix)
+    whens: list[When] = []
+    if wanted in _WITH_PERIOD:
+        whens.append(When(in_doubt & _in_period(prefix), then=Value(Code.DOUBT_PERIOD)))
     if wanted == Wanted.REPEAT:
-        in_period, repeats = _in_period(prefix), _since_claim(log, prefix)
+        repeats = _since_claim(log, prefix)
         vain = repeats.filter(from_status=Status.IN_DOUBT, to_status=Status.CANCELING).order_by("id")
         nth = vain.values("id")[MOST_REPEATS - 1 : MOST_REPEATS]
-        whens = [
-            When(in_doubt & in_period, then=Value(Code.DOUBT_PERIOD)),
+        whens += [
             When(in_doubt & Q(Exists(repeats.filter(code=Code.WITHDRAWN))), then=Value(Code.WITHDRAWN)),
             When(in_doubt & Q(Exists(nth)), then=Value(Code.TOO_MANY_REPEATS)),
         ]
@@ -249,7 +256,7 @@ def state_in(wanted: str, log: QuerySet[Any], prefix: str = "") -> Case:
     if wanted in _WITH_CONTRADICTION:
         closed = {f"{prefix}status__in": CLOSED_STATUSES, f"{prefix}contradicted_at__isnull": False}
         whens.append(When(Q(**closed), then=Value(CONTRADICTED)))
-    if wanted == Wanted.RESOLVE:
+    if wanted in (Wanted.RESOLVE, Wanted.REOPEN):
         refused = {f"{prefix}status": Status.CREATED, f"{prefix}last_outcome__in": LAST_REFUSED}
         whens.append(When(Q(**refused), then=Value(REFUSED)))
     return Case(*whens, default=F(f"{prefix}status"), output_field=CharField())

@@ -30,9 +30,9 @@ from ..local_times import localize_columns, make_times_displayable
 from ..operations.actions import CancelInvoicesAction, Options
 from ..pages import BoundedPaginator, CheckedParameters, breadcrumb_context, keep_filter, parent_template
 from ..resume import ResumeView
-from .available_actions import AvailableActions
+from .available_actions import AvailableActions, list_request_links
 from .dashboard import collect_attention
-from .filters import AttentionFilter, IssuedFilter, ProviderFilter, lists_doubts, search_invoices
+from .filters import AttentionFilter, IssuedFilter, ProviderFilter, lists_doubts, lists_requests, search_invoices
 from .forms import InvoiceForm, registration_choices
 from .summary import describe_invoice, format_amount, mark_code
 from .timeline import MAX_EVENTS, build_events, read_log
@@ -72,6 +72,8 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
         "doubt_since",
         "confirmed",
         "issued_at",
+        "requested",
+        "request_actions",
     )
     list_filter: ClassVar[Options] = (AttentionFilter, "status", ProviderFilter, IssuedFilter)
     search_fields: ClassVar[Options] = ("external_id", "reference")
@@ -91,15 +93,19 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
     # -- the list ---------------------------------------------------------------------------------------------
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return localize_columns(Invoice, super().get_list_display(request))
+        columns = localize_columns(Invoice, super().get_list_display(request))
+        left_out = {"doubt_since", "confirmed"} if lists_requests(request.GET) else {"requested", "request_actions"}
+        return tuple(name for name in columns if name not in left_out)
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """Return newest first, in the order of the index that the filter uses, so that large tables are not sorted.
 
-        Invoices in doubt are listed with the oldest doubt first.
+        Invoices in doubt are listed with the oldest doubt first, and requested cancellations with the oldest request.
         """
         if self.ordering == InvoiceAdmin.ordering and lists_doubts(request.GET):
             return ("status_changed_at", "pk")
+        if self.ordering == InvoiceAdmin.ordering and lists_requests(request.GET):
+            return ("cancel_requested_at", "pk")
         if self.ordering == InvoiceAdmin.ordering and "status__exact" in request.GET:
             return ("-issued_at", "-pk")
         return super().get_ordering(request)
@@ -118,6 +124,15 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
     )
     def doubt_since(self, invoice: Invoice) -> str:
         return format_time(invoice.status_changed_at) if invoice.status == Status.IN_DOUBT else ""
+
+    @admin.display(description=_("cancellation requested"), ordering="cancel_requested_at")
+    def requested(self, invoice: Invoice) -> str:
+        return format_time_ago(invoice.cancel_requested_at) if invoice.cancel_requested_at else ""
+
+    @admin.display(description=_("requested cancellation"))
+    def request_actions(self, invoice: Invoice) -> str:
+        """The links to carry the request out now, and to withdraw it."""
+        return getattr(invoice, "request_links", "")
 
     @admin.display(description=_("confirmed"), ordering="status_confirmed_at")
     def confirmed(self, invoice: Invoice) -> str:
@@ -141,6 +156,10 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
         changelist: Any = super().get_changelist_instance(request)
         for row in changelist.result_list:
             make_times_displayable(row)
+        if lists_requests(request.GET):
+            links = list_request_links(self, request, changelist.result_list)
+            for row in changelist.result_list:
+                row.request_links = links.get(row.pk, "")
         return changelist
 
     # -- one invoice ------------------------------------------------------------------------------------------

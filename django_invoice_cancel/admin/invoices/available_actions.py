@@ -5,12 +5,14 @@ They decide which buttons a page shows. Views and services check again before th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ...domain.audit import Wanted
@@ -28,6 +30,7 @@ from ...services.eligibility import (
     find_obstacle,
     find_temporary_obstacle,
     is_in_doubt,
+    is_refused,
 )
 from ..pages import keep_filter
 from .summary import explain_obstacle
@@ -46,6 +49,29 @@ class Button:
     """Whether the button acts at once. Otherwise it leads to a confirmation page."""
     is_irreversible: bool = False
     """Whether the action may close the invoice at its provider."""
+
+
+def list_request_links(admin: InvoiceViews, request: HttpRequest, invoices: Iterable[Invoice]) -> dict[Any, SafeString]:
+    """Return links to "Cancel now" and "Withdraw" of requested cancellations, as HTML by primary key.
+
+    Invoices that the user may not cancel have no links. Both links lead to a page that asks. The veto of the shop is
+    left to that page.
+    """
+    accounts: dict[str, Account] = {}
+    links: dict[Any, SafeString] = {}
+    for invoice in invoices:
+        if invoice.cancel_requested_at is None or not admin.has_cancel_permission(request, invoice):
+            continue
+        if invoice.provider not in accounts:
+            accounts[invoice.provider] = account_of(invoice.provider)
+        can_cancel = not find_obstacle(
+            Wanted.CANCEL, invoice, accounts[invoice.provider], find_veto=lambda _invoice: None
+        )
+        pages = {"cancel": "cancel_now", "withdraw": "withdraw"} if can_cancel else {"withdraw": "withdraw"}
+        urls = ((keep_filter(admin, request, admin.invoice_url(invoice, page)), key) for page, key in pages.items())
+        cells = ((url, f"{BUTTONS[key]} {invoice}", BUTTONS[key]) for url, key in urls)
+        links[invoice.pk] = format_html_join(" · ", '<a href="{}" aria-label="{}">{}</a>', cells)
+    return links
 
 
 class AvailableActions:
@@ -78,6 +104,20 @@ class AvailableActions:
         return self.invoice.cancel_requested_at is not None
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the last cancellation was refused, so that a decision records what the provider's dashboard shows."""
+        return is_refused(self.invoice)
+
+    @property
+    def can_look_up(self) -> bool:
+        """Whether the user can look the status up at the provider now."""
+        return self.can_cancel and not self.is_repeat and not self.check_obstacle
+
+    @property
+    def check_url(self) -> str:
+        return keep_filter(self.admin, self.request, self.admin.invoice_url(self.invoice, "check"))
+
+    @property
     def is_repeat(self) -> bool:
         """Whether a check repeats the cancel request, because the provider has no status lookup."""
         return isinstance(self._account, Provider) and not self._account.supports_lookup
@@ -103,6 +143,12 @@ class AvailableActions:
         if page == "withdraw" and is_known(self.invoice.status):
             return "" if self.has_request else _("Its cancellation is not requested.")
         return str(CODE_TEXTS[Code.NEWER_STATUS]) if page == "withdraw" else self._explain(Wanted(page))
+
+    def variant_of(self, page: str) -> str:
+        """Return the key of the labels of a page for this invoice: the name of the page, or of its variant."""
+        if page == "cancel" and self.has_request:
+            return "cancel_now"
+        return "record" if page == "resolve" and self.is_refused else page
 
     @property
     def reopen_from(self) -> str:
@@ -139,7 +185,7 @@ class AvailableActions:
 
     def _button(self, page: str, *, is_post: bool = False, is_irreversible: bool = False) -> Button:
         url = keep_filter(self.admin, self.request, self.admin.invoice_url(self.invoice, page))
-        return Button(str(BUTTONS[page]), url, is_post, is_irreversible)
+        return Button(str(BUTTONS[self.variant_of(page)]), url, is_post, is_irreversible)
 
     def blocking_pause(self, page: str = "") -> ProviderState | None:
         """Return the state of the provider if its pause is the obstacle of a page, or a reason in ``remarks``.

@@ -256,6 +256,11 @@ def lists_doubts(parameters: QueryDict) -> bool:
     return status == Status.IN_DOUBT or need == Need.IN_DOUBT
 
 
+def lists_requests(parameters: QueryDict) -> bool:
+    """Return whether these parameters of the list select the requested cancellations that wait."""
+    return parameters.get(AttentionFilter.parameter_name) in (Need.REQUESTED, Need.WAITING)
+
+
 def known_aliases() -> list[str]:
     """Return the aliases of the settings, followed by others that have a stored state."""
     configured = list(conf.read()[0].providers)

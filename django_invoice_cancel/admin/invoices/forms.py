@@ -70,11 +70,10 @@ class DecideForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.initial["attempt"] = invoice.attempt
         # "Still open" is not possible while a lost request may still be executed.
-        self.fields["decision"] = DecisionField(
-            without={Status.CREATED} if find_obstacle(Wanted.REOPEN, invoice) else ()
-        )
+        can_reopen = not find_obstacle(Wanted.REOPEN, invoice)
+        self.fields["decision"] = DecisionField(without=() if can_reopen else {Status.CREATED})
         self.order_fields(self.field_order)
-        if invoice.cancel_requested_at is not None:
+        if can_reopen and invoice.cancel_requested_at is not None:
             self.fields["decision"].help_text = _(
                 "A cancellation is requested. If you choose “Still open”, the cancel request is sent again."
             )

@@ -30,7 +30,7 @@ from ...exceptions import ResolveNotPossible
 from ...labels.invoices import BUTTONS, CANNOT, QUESTIONS, status_label
 from ...labels.results import describe_result
 from ...models import Invoice
-from ...services.eligibility import doubtful, is_in_doubt
+from ...services.eligibility import doubtful, is_in_doubt, is_refused
 from ...services.results import provider_name
 from ..pages import admin_view, keep_filter, page_context
 from ..resume import ResumeButton
@@ -127,13 +127,14 @@ class InvoiceViews(_ModelAdmin):
         if request.method != "POST" or not form.is_valid():
             return self._show_confirmation(request, invoice, "resolve", form)
         decision, reason = form.cleaned_data["decision"], form.cleaned_data["reason"]
-        before = copy(invoice)
+        before, was_refused = copy(invoice), is_refused(invoice)
         invoice.attempt = form.cleaned_data["attempt"]
         try:
             invoice.resolve(decision, actor=request.user, reason=reason)
         except ResolveNotPossible as error:
             return self._redirect(request, invoice, messages.WARNING, str(error))
-        message = _("Resolved as “%(status)s”.") % {"status": status_label(decision)}
+        text = _("Recorded as “%(status)s”.") if was_refused else _("Resolved as “%(status)s”.")
+        message = text % {"status": status_label(decision)}
         self.log_change(request, invoice, f"{message} {reason}")
         return self._redirect(request, invoice, messages.SUCCESS, message, before=before)
 
@@ -190,7 +191,7 @@ class InvoiceViews(_ModelAdmin):
         obstacle = available.explain_obstacle(page)
         context = {
             **page_context(self, request),
-            "title": CANNOT[page] if obstacle else QUESTIONS[page],
+            "title": CANNOT[page] if obstacle else QUESTIONS[available.variant_of(page)],
             "invoice": invoice,
             "amount": format_amount(invoice),
             "provider": provider_name(invoice.provider),

@@ -199,11 +199,11 @@ class BulkOperationAdmin(OperationList):
         scope = self._get_scope(request, pk)
         operation = scope.operation
         outcome, code, provider = (request.POST.get(name, "") for name in ("outcome", "code", "provider"))
-        step = follow_up.next_step(operation, outcome, code)
+        items = follow_up.select_items(scope, outcome, code, provider)
+        step = follow_up.next_step(operation, outcome, code, provider) if items.exists() else None
         if not self._has_permission(request, step or operation.operation, scope):
             raise PermissionDenied
-        items = follow_up.select_items(scope, outcome, code, provider)
-        if request.method != "POST" or step is None or not items.exists():
+        if request.method != "POST" or step is None:
             return redirect_to(self.admin_site, operation)
         draft = follow_up.create_draft(scope, step, items)
         if needs_confirmation(draft) or not start_draft(self.admin_site, request, draft):

@@ -7,11 +7,15 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from ...domain.audit import Wanted
 from ...domain.outcomes import Code, Outcome
+from ...domain.statuses import Status
 from ...models import BulkOperation, BulkOperationItem, Invoice
 from ...models.operation import Operation, Progress
 from ...providers.base import Provider
 from ...services.eligibility import (
+    REFUSED,
+    Account,
     account_of,
     can_be_vetoed,
     doubtful,
@@ -40,6 +44,8 @@ _SETTLED = frozenset(
     }
 )
 """Codes after which no further operation is useful."""
+_STATUS_IS_KNOWN = frozenset({Code.HAS_PAYMENT, Code.CLOSED})
+"""Codes of refusals that name the status of the invoice."""
 _NOT_TRIED = frozenset(
     {Code.PROVIDER_PAUSED, Code.SENDING_DISABLED, Code.DATABASE_ERROR, Code.UNKNOWN_INVOICES, Code.VETOED}
 )
@@ -47,31 +53,46 @@ _NOT_TRIED = frozenset(
 _UNSETTLED = frozenset(Outcome) - {Outcome.CANCELED, Outcome.ALREADY_CANCELED}
 
 
-def next_step(operation: BulkOperation, outcome: str, code: str) -> Operation | None:
-    """Return the operation that can follow for items with this outcome and code, or None."""
+def next_step(operation: BulkOperation, outcome: str, code: str, provider: str) -> Operation | None:
+    """Return the operation that can follow for a provider's items with this outcome and code, or None."""
     if operation.progress == Progress.DRAFT:
         return Operation.CHECK if code == Code.IN_DOUBT and operation.operation == Operation.CANCEL else None
     if operation.operation not in _AFTER or outcome not in _UNSETTLED:
         return None
-    return _AFTER[Operation(operation.operation)](outcome, code)
+    return _AFTER[Operation(operation.operation)](outcome, code, account_of(provider))
 
 
-def _after_cancel(outcome: str, code: str) -> Operation | None:
+def _after_cancel(outcome: str, code: str, account: Account) -> Operation | None:
     if outcome == Outcome.NOT_PROCESSED or code in _NOT_TRIED:
         return Operation.CANCEL
+    if outcome == Outcome.REFUSED and code not in _STATUS_IS_KNOWN and _accepts_decision(REFUSED, account):
+        return Operation.RESOLVE
+    if outcome == Outcome.IN_DOUBT and _can_find_out_nothing(account):
+        return Operation.RESOLVE
     return None if code in _SETTLED else Operation.CHECK
 
 
-def _after_check(outcome: str, code: str) -> Operation | None:
+def _after_check(outcome: str, code: str, account: Account) -> Operation | None:
     if outcome == Outcome.IN_DOUBT and code in _NEEDS_A_PERSON:
         return Operation.RESOLVE
-    if outcome == Outcome.NOT_PROCESSED and code in (Code.STILL_OPEN, Code.NO_LOOKUP):
-        return Operation.CANCEL if code == Code.STILL_OPEN else None
+    if outcome == Outcome.NOT_PROCESSED and code == Code.STILL_OPEN:
+        return Operation.CANCEL
+    if outcome == Outcome.NOT_PROCESSED and code == Code.NO_LOOKUP:
+        return Operation.RESOLVE if _accepts_decision(REFUSED, account) else None
     return None if code in _SETTLED else Operation.CHECK
 
 
-def _after_resolve(outcome: str, code: str) -> Operation | None:
+def _after_resolve(outcome: str, code: str, account: Account) -> Operation | None:
     return Operation.CHECK if code in (Code.CHANGED, Code.DOUBT_PERIOD) else None
+
+
+def _accepts_decision(state: str, account: Account) -> bool:
+    return not find_obstacle_in_state(Wanted.RESOLVE, state, account)
+
+
+def _can_find_out_nothing(account: Account) -> bool:
+    """Return whether neither a lookup nor a repeated cancel request can resolve a doubt at this provider."""
+    return find_obstacle_in_state(Wanted.REPEAT, Status.IN_DOUBT, account) == Code.NO_LOOKUP
 
 
 _AFTER = {
@@ -129,7 +150,7 @@ def iterate_external_ids(items: QuerySet[Any]) -> Iterator[str]:
 
 def find_check_step(preview: Preview) -> Operation | None:
     """Return the operation that checks the invoices in doubt of a draft; None if none of them is eligible."""
-    step = next_step(preview.draft, "", Code.IN_DOUBT) if Code.IN_DOUBT in preview.left_out_codes else None
+    step = next_step(preview.draft, "", Code.IN_DOUBT, "") if Code.IN_DOUBT in preview.left_out_codes else None
     return step if step is not None and is_feasible(select_items(preview.scope, "", "", ""), step) else None
 
 

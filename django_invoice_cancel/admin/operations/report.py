@@ -70,7 +70,7 @@ def build_groups(scope: OperationScope, can_take: Callable[[Operation], bool]) -
 
 def _build_group(scope: OperationScope, row: Mapping[str, Any], can_take: Callable[[Operation], bool]) -> Group:
     operation, outcome, code, provider = scope.operation, row["outcome"], row["code"], row["provider"]
-    step = next_step(operation, outcome, code)
+    step = next_step(operation, outcome, code, provider)
     if step is not None and not (can_take(step) and is_feasible(select_items(scope, outcome, code, provider), step)):
         step = None
     return Group(
@@ -81,7 +81,7 @@ def _build_group(scope: OperationScope, row: Mapping[str, Any], can_take: Callab
         outcome_label(operation.operation, outcome),
         _describe_group(scope, outcome, code, provider, is_leased=row["is_leased"]),
         step,
-        follow_up_label(operation.operation, step) if step else "",
+        follow_up_label(operation.operation, step, outcome) if step else "",
     )
 
 

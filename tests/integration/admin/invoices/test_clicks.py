@@ -397,6 +397,7 @@ def test_resolve_form_warns_that_a_requested_cancellation_is_sent_again(shop, op
     shop.next_cancels("in_doubt")
     invoice = make_invoice("requested" if is_requested else "created")
     cancel_requested(invoice) if is_requested else cancel_invoice(invoice)
+    put_back(invoice, timedelta(hours=1))
     response = operator.get(invoice_url(invoice, "resolve"))
     found = [text for text in element_texts(response, "help") if "the cancel request is sent again" in text]
     assert len(found) == hints

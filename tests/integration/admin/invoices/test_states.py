@@ -30,7 +30,7 @@ STATES = {
     "created": ("Open since 12:00. No payment received.", [CANCEL, CHECK], []),
     "requested": (
         "Open. Cancellation requested by make_invoice at 12:00; reconcile_invoices tries it after 12:01.",
-        [CANCEL, CHECK, WITHDRAW],
+        ["Cancel now", CHECK, WITHDRAW],
         [],
     ),
     "refused": ("Open. At 12:00 Scripted provider refused to cancel it.", [CANCEL, CHECK], []),
