@@ -13,6 +13,7 @@ from django_invoice_cancel.testing import make_invoice
 from tests.support.html import element_texts, page_text, shown_messages
 from tests.support.invoice_pages import changelist_url, count_both_logs, invoice_url
 from tests.support.invoices import stored
+from tests.support.operation_pages import click_run, operation_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -120,10 +121,21 @@ def test_weekly_run_ignores_the_invoice_after_its_status_was_recorded(shop, oper
 def report_of(operator, invoices, action="cancel_selected_invoices"):
     """Run an action on these invoices, and return the address of its report."""
     selection = {"action": action, "_selected_action": [invoice.pk for invoice in invoices]}
-    address = operator.post(changelist_url(), selection)["Location"]
-    operator.post(f"{address}confirm/", {"reason": "old"})
-    operator.post(f"{address}run/")
-    return address
+    operator.post(changelist_url(), selection)
+    return confirm_and_run(operator, BulkOperation.objects.get(), reason="old")
+
+
+def confirm_and_run(operator, operation, **answers):
+    operator.post(operation_url(operation, "confirm"), answers)
+    click_run(operator, operation)
+    return operation_url(operation)
+
+
+def following_draft(operator, address, group):
+    """Choose the next step of a group of the report at this address, and return the draft that it creates."""
+    before = list(BulkOperation.objects.values_list("pk", flat=True))
+    operator.post(f"{address}again/", group | {"provider": "shop"})
+    return BulkOperation.objects.exclude(pk__in=before).get()
 
 
 @pytest.mark.parametrize("code", ["provider_refused", "not_found"])
@@ -133,10 +145,9 @@ def test_report_offers_to_record_what_the_provider_shows(shop, operator, code):
     address = report_of(operator, invoices)
     (group,) = element_texts(operator.get(address), "bo-groups")
     assert group.endswith(RECORD)
-    draft = operator.post(f"{address}again/", {"outcome": "refused", "code": code, "provider": "shop"})["Location"]
-    assert BulkOperation.objects.get(pk=draft.rsplit("/", 2)[-2]).operation == "resolve"
-    operator.post(f"{draft}confirm/", {"decision": "expired", "reason": "seen there"})
-    operator.post(f"{draft}run/")
+    draft = following_draft(operator, address, {"outcome": "refused", "code": code})
+    assert draft.operation == "resolve"
+    confirm_and_run(operator, draft, decision="expired", reason="seen there")
     assert set(Invoice.objects.values_list("status", flat=True)) == {"expired"}
     rows = invoices[0].transitions.filter(code="resolved")
     assert list(rows.values_list("trigger", "actor_label", "reason")) == [
@@ -151,9 +162,8 @@ def test_report_of_a_check_offers_to_record_what_the_provider_shows(shop, operat
     doubt = make_invoice("in_doubt", age=timedelta(days=2))
     address = report_of(operator, [make_invoice("refused"), make_invoice(), doubt], "check_selected_invoices")
     assert page_text(operator.get(address)).count(f">{RECORD}</button>") == 1
-    group = {"outcome": "not_processed", "code": "no_lookup", "provider": "shop"}
-    draft = operator.post(f"{address}again/", group)["Location"]
-    assert operator.get(draft).context["preview"].count == 1
+    draft = following_draft(operator, address, {"outcome": "not_processed", "code": "no_lookup"})
+    assert operator.get(operation_url(draft)).context["preview"].count == 1
     assert shop.cancel_count == 1
     assert shop.lookup_count == 0
 
