@@ -76,7 +76,7 @@ _FREE_TEXTS = (
     *((InvoiceTransition._meta.db_table, column) for column in FREE_TEXTS),
     *(
         (BulkOperation._meta.db_table, column)
-        for column in ("actor_label", "runner_label", "stopped_by_label", "reason", "dispatch_error")
+        for column in ("actor_label", "runner_label", "stopped_by_label", "reason", "selected_filter", "dispatch_error")
     ),
     *((BulkOperationItem._meta.db_table, column) for column in ("label", "veto_reason")),
 )

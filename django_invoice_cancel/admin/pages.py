@@ -38,7 +38,10 @@ class MoreThan(int):
 
 
 class BoundedPaginator(_Paginator):
-    """Counts at most ``MAX_COUNT`` rows."""
+    """Counts at most ``MAX_COUNT`` rows. A page behind the end is the last one, so that the filter is not lost."""
+
+    def validate_number(self, number: Any) -> int:
+        return super().validate_number(min(number, self.num_pages))
 
     @cached_property
     def count(self) -> int:

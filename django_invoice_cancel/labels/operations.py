@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy, pgettext, pgettext_lazy
+from django.utils.translation import gettext_lazy, ngettext_lazy, pgettext, pgettext_lazy
 
 from ..domain.audit import Wanted
-from ..domain.outcomes import CONFIRMS_CANCEL, Outcome
+from ..domain.outcomes import CONFIRMS_CANCEL, Code, Outcome
 from .formatting import format_count, format_number
-from .results import NOT_TRIED, OUTCOME_LABELS
+from .results import NOT_TRIED, OUTCOME_LABELS, describe_count
 
 NEWER_OPERATION = gettext_lazy("A newer version of this app wrote this operation. This version only shows it.")
 _TITLES: Mapping[str, Any] = {
@@ -49,17 +50,6 @@ _LEFT_OUT: Mapping[str, Any] = {
         "number",
     ),
 }
-_STARTED: Mapping[str, Any] = {
-    Wanted.CANCEL: ngettext_lazy(
-        "Started the cancellation of %(count)s invoice.", "Started the cancellation of %(count)s invoices.", "number"
-    ),
-    Wanted.CHECK: ngettext_lazy(
-        "Started the check of %(count)s invoice.", "Started the check of %(count)s invoices.", "number"
-    ),
-    Wanted.RESOLVE: ngettext_lazy(
-        "Started the resolution of %(count)s invoice.", "Started the resolution of %(count)s invoices.", "number"
-    ),
-}
 _STOPPED = ngettext_lazy("Stopped with %(count)s invoice left.", "Stopped with %(count)s invoices left.", "number")
 _CONTINUED = ngettext_lazy(
     "Continued with %(count)s invoice left.", "Continued with %(count)s invoices left.", "number"
@@ -74,6 +64,46 @@ _CHECK_LABELS: Mapping[str, Any] = {
     Outcome.NOT_PROCESSED: pgettext_lazy("outcome", "Open"),
 }
 """Labels of outcomes in an operation that checks invoices."""
+_GOOD: Mapping[str, tuple[str, ...]] = {
+    Wanted.CANCEL: tuple(CONFIRMS_CANCEL),
+    Wanted.CHECK: tuple(outcome for outcome in Outcome if outcome != Outcome.SKIPPED),
+    Wanted.RESOLVE: tuple(outcome for outcome in Outcome if outcome != Outcome.SKIPPED),
+}
+_GOOD_COUNTS: Mapping[str, Any] = {
+    Wanted.CANCEL: ngettext_lazy("%(count)s canceled", "%(count)s canceled", "number"),
+    Wanted.CHECK: ngettext_lazy("%(count)s checked", "%(count)s checked", "number"),
+    Wanted.RESOLVE: ngettext_lazy("%(count)s resolved", "%(count)s resolved", "number"),
+}
+_UNTRIED: Mapping[str, Any] = {NOT_TRIED: ngettext_lazy("%(count)s not tried", "%(count)s not tried", "number")}
+_IN_DOUBT: Mapping[str, Any] = {Outcome.IN_DOUBT: ngettext_lazy("%(count)s in doubt", "%(count)s in doubt", "number")}
+_BAD_COUNTS: Mapping[str, Mapping[str, Any]] = {
+    Wanted.CANCEL: {
+        Outcome.REFUSED: ngettext_lazy("%(count)s refused", "%(count)s refused", "number"),
+        **_IN_DOUBT,
+        Outcome.NOT_PROCESSED: ngettext_lazy("%(count)s not processed", "%(count)s not processed", "number"),
+        **_UNTRIED,
+    },
+    Wanted.CHECK: {
+        Outcome.IN_DOUBT: ngettext_lazy("%(count)s still in doubt", "%(count)s still in doubt", "number"),
+        **_UNTRIED,
+    },
+    Wanted.RESOLVE: _UNTRIED,
+}
+_LEFT_ALONE = ngettext_lazy("%(count)s left alone: %(reasons)s", "%(count)s left alone: %(reasons)s", "number")
+_REASONS: Mapping[str, Any] = {
+    Code.HAS_PAYMENT: pgettext_lazy("reason", "payment received"),
+    Code.CLOSED: pgettext_lazy("reason", "expired or payment failed"),
+    Code.ALREADY_CANCELED: pgettext_lazy("reason", "already canceled"),
+    Code.IN_DOUBT: pgettext_lazy("reason", "in doubt"),
+    Code.IN_PROGRESS: pgettext_lazy("reason", "being canceled"),
+    Code.NOT_IN_DOUBT: pgettext_lazy("reason", "not in doubt"),
+    Code.CHANGED: pgettext_lazy("reason", "changed after the selection"),
+    Code.NO_LOOKUP: pgettext_lazy("reason", "no status lookup"),
+    Code.NO_INVOICE: pgettext_lazy("reason", "no invoice found"),
+    Code.NOT_PERMITTED: pgettext_lazy("reason", "no permission"),
+    Code.VETOED: pgettext_lazy("reason", "forbidden by a rule of your shop"),
+}
+"""Lasting reasons why an invoice is left alone. Other codes are failures that someone has to correct."""
 _FOLLOW_UPS: Mapping[tuple[str, str], Any] = {
     (Wanted.CANCEL, Wanted.CANCEL): gettext_lazy("Try these again"),
     (Wanted.CHECK, Wanted.CANCEL): gettext_lazy("Cancel these"),
@@ -101,9 +131,9 @@ def left_out_title(kind: str, count: int) -> str:
     return format_count(_LEFT_OUT[kind], count)
 
 
-def started_message(kind: str, count: int) -> str:
-    """Return the text of the entry in the admin's log about the start of an operation."""
-    return format_count(_STARTED[kind], count)
+def started_message() -> str:
+    """Return the text of the entry in the admin's log about the start of an operation. The entry has its title."""
+    return _("Started.")
 
 
 def stopped_message(left: int) -> str:
@@ -137,35 +167,48 @@ def follow_up_label(kind: str, step: str, outcome: str) -> str:
     return str(_FOLLOW_UPS.get((kind, step), default))
 
 
-def describe_report(kind: str, counts: Mapping[str, int], total: int) -> str:
-    """Return the headline of a report.
+Counts = Mapping[tuple[str, str], int]
+"""The number of invoices by outcome and code."""
+
+
+def describe_report(kind: str, counts: Counts) -> str:
+    """Return the headline of a report: "3 canceled; 2 left alone: payment received."
 
     Args:
         kind: The kind of the operation.
-        counts: The number of invoices by outcome.
-        total: The number of all invoices.
+        counts: The number of invoices by outcome and code.
     """
-    if kind == Wanted.CHECK:
-        return _describe_checked(counts)
-    good = count_successes(kind, counts)
-    if kind == Wanted.CANCEL:
-        text = ngettext("%(good)s of %(count)s canceled.", "%(good)s of %(count)s canceled.", total)
-    else:
-        text = ngettext("%(good)s of %(count)s resolved.", "%(good)s of %(count)s resolved.", total)
-    return text % {"good": format_number(good), "count": format_number(total)}
+    sums: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for (outcome, code), count in counts.items():
+        if _is_left_alone(kind, outcome, code):
+            reasons[code] += count
+        else:
+            sums[outcome] += count
+    good = sum(sums[outcome] for outcome in _GOOD[kind])
+    bad = [format_count(text, sums[outcome]) for outcome, text in _BAD_COUNTS[kind].items() if sums[outcome]]
+    left_alone = [_describe_left_alone(reasons)] if reasons else []
+    return f"{'; '.join([format_count(_GOOD_COUNTS[kind], good), *bad, *left_alone])}."
 
 
-def count_successes(kind: str, counts: Mapping[str, int]) -> int:
-    """Return the number of invoices with the intended result: canceled, with a known status, or resolved."""
-    if kind == Wanted.CANCEL:
-        return sum(counts.get(outcome, 0) for outcome in CONFIRMS_CANCEL)
-    bad = {NOT_TRIED, Outcome.SKIPPED} | ({Outcome.IN_DOUBT} if kind == Wanted.CHECK else set())
-    return sum(count for outcome, count in counts.items() if outcome not in bad)
-
-
-def _describe_checked(counts: Mapping[str, int]) -> str:
-    done = sum(count for outcome, count in counts.items() if outcome not in (NOT_TRIED, Outcome.SKIPPED))
-    text = ngettext(
-        "%(count)s invoice checked; in doubt: %(doubt)s.", "%(count)s invoices checked; in doubt: %(doubt)s.", done
+def has_failures(kind: str, counts: Counts) -> bool:
+    """Return whether an invoice was neither processed as intended nor left alone for a lasting reason."""
+    return any(
+        code not in _REASONS if _is_left_alone(kind, outcome, code) else outcome in _BAD_COUNTS[kind]
+        for (outcome, code), count in counts.items()
+        if count
     )
-    return text % {"count": format_number(done), "doubt": format_number(counts.get(Outcome.IN_DOUBT, 0))}
+
+
+def _is_left_alone(kind: str, outcome: str, code: str) -> bool:
+    """Return whether nothing was sent for an invoice, or the provider refused because it is paid or closed."""
+    is_settled = kind == Wanted.CANCEL and outcome == Outcome.REFUSED and code in (Code.HAS_PAYMENT, Code.CLOSED)
+    return outcome == Outcome.SKIPPED or is_settled
+
+
+def _describe_left_alone(reasons: Counter[str]) -> str:
+    total = reasons.total()
+    texts = [describe_count(code, count) for code, count in reasons.most_common()]
+    if len(reasons) == 1 and (code := next(iter(reasons))) in _REASONS:
+        texts = [str(_REASONS[code])]
+    return str(_LEFT_ALONE % {"number": total, "count": format_number(total), "reasons": ", ".join(texts)})

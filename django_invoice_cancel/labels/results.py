@@ -177,6 +177,13 @@ CODE_COUNTS: Mapping[str, Any] = {
     Code.VETOED: ngettext_lazy(
         "%(count)s forbidden by a rule of your shop", "%(count)s forbidden by a rule of your shop", "number"
     ),
+    Code.PROVIDER_PAUSED: ngettext_lazy("%(count)s at a paused provider", "%(count)s at paused providers", "number"),
+    Code.UNKNOWN_INVOICES: ngettext_lazy(
+        "%(count)s at a provider that found none of the previous invoices",
+        "%(count)s at providers that found none of the previous invoices",
+        "number",
+    ),
+    Code.DATABASE_ERROR: ngettext_lazy("%(count)s with a database error", "%(count)s with database errors", "number"),
     Code.NO_INVOICE: ngettext_lazy("%(count)s not found", "%(count)s not found", "number"),
     Code.NOT_PERMITTED: ngettext_lazy(
         "%(count)s without your permission", "%(count)s without your permission", "number"

@@ -121,7 +121,7 @@ class Migration(migrations.Migration):
                     "progress",
                     models.CharField(
                         choices=[
-                            ("draft", "Not confirmed"),
+                            ("draft", "Draft"),
                             ("running", "Running"),
                             ("stopped", "Stopped"),
                             ("finished", "Finished"),
@@ -143,6 +143,9 @@ class Migration(migrations.Migration):
                 ("runner_label", models.CharField(blank=True, max_length=150, verbose_name="run by")),
                 ("stopped_by_label", models.CharField(blank=True, max_length=150, verbose_name="stopped by")),
                 ("page_key", models.UUIDField(blank=True, editable=False, null=True)),
+                ("selected_in", models.CharField(blank=True, max_length=200)),
+                ("selected_query", models.TextField(blank=True)),
+                ("selected_filter", models.TextField(blank=True)),
                 ("total", models.PositiveIntegerField(default=0, verbose_name="invoices")),
                 ("workers", models.PositiveSmallIntegerField(default=1, verbose_name="workers")),
                 (

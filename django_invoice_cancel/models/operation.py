@@ -19,6 +19,7 @@ from .. import conf
 from ..domain.audit import AuditContext, Trigger, Wanted
 from ..domain.clock import utc_now
 from ..domain.outcomes import Code, Outcome
+from ..labels.operations import describe_operation
 from ..providers.base import Provider
 from ..services.call_arguments import checked_text
 from ..services.eligibility import NOT_NOW, Account, account_of, can_be_vetoed, find_obstacle, is_normalized_id
@@ -69,6 +70,12 @@ class BulkOperation(Dispatched):
         related_name="continued_by",
         verbose_name=_("continues"),
     )
+    selected_in: Text = models.CharField(max_length=200, blank=True)
+    """The model of the admin's list in which the invoices were selected, as ``app_label.model_name``."""
+    selected_query: LongText = models.TextField(blank=True)
+    """The query string of that list, which contains its filter."""
+    selected_filter: LongText = models.TextField(blank=True)
+    """The filter of that list as text, in the language of the user who selected the invoices."""
     total: Number = models.PositiveIntegerField(_("invoices"), default=0)
     workers: Number = models.PositiveSmallIntegerField(_("workers"), default=1)
     created_at: Time = InstantField(_("created"), default=utc_now)
@@ -95,7 +102,7 @@ class BulkOperation(Dispatched):
         indexes = (models.Index(fields=("progress", "worked_at"), name="invoice_cancel_unfinished"),)
 
     def __str__(self) -> str:
-        return f"{self.get_operation_display()}: {self.total}"
+        return describe_operation(self.operation, self.total)
 
     @property
     def is_known(self) -> bool:

@@ -35,7 +35,7 @@ class Operation(models.TextChoices):
 class Progress(models.TextChoices):
     """The progress of an operation."""
 
-    DRAFT = "draft", _("Not confirmed")
+    DRAFT = "draft", _("Draft")
     RUNNING = "running", _("Running")
     STOPPED = "stopped", _("Stopped")
     FINISHED = "finished", _("Finished")
@@ -68,17 +68,20 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
             not_permitted: Primary keys of selected invoices that are listed and skipped.
             is_previewed: Whether a user confirms the draft, so that the invoices that the shop forbids to cancel are
                 skipped now, after the draft is stored. Otherwise only the workers ask the shop.
-            **fields: ``actor``, ``trigger``, ``reason``, ``decision``, and other columns of the operation.
+            **fields: ``actor``, ``trigger``, ``reason``, ``decision``, ``selected_filter``, and other columns of the
+                operation.
         """
         actor = fields.pop("actor", None)
         actor_id, actor_label = named_actor(actor)
         reason = storable(checked_text("reason", fields.pop("reason", "")))
+        selected_filter = storable(checked_text("selected_filter", fields.pop("selected_filter", "")))
         fields["decision"] = checked_text("decision", fields.get("decision"))
         unmatched, hidden, not_permitted = list(unmatched), list(hidden), list(not_permitted)  # read once, for each try
         self.forget_drafts()
 
         def make() -> BulkOperation:
-            made = self._create([actor_label, reason], operation=Operation(operation), actor_id=actor_id, **fields)
+            texts = [actor_label, reason, selected_filter]
+            made = self._create(texts, operation=Operation(operation), actor_id=actor_id, **fields)
             made.snapshot(invoices)
             made.add_unmatched(unmatched)
             made.add_unmatched(hidden, code=Code.NOT_PERMITTED)
@@ -93,7 +96,10 @@ class BulkOperationManager(PrimaryManager["BulkOperation"]):
 
     def _create(self, texts: list[str], **fields: Any) -> BulkOperation:
         def write(texts: list[str]) -> BulkOperation:
-            return self.create(actor_label=texts[0][:LABEL_LENGTH], reason=texts[1], **fields)
+            actor_label, reason, selected_filter = texts
+            return self.create(
+                actor_label=actor_label[:LABEL_LENGTH], reason=reason, selected_filter=selected_filter, **fields
+            )
 
         return write_texts(write, texts, using=self.db)
 

@@ -32,7 +32,15 @@ from ..pages import BoundedPaginator, CheckedParameters, breadcrumb_context, kee
 from ..resume import ResumeView
 from .available_actions import AvailableActions, list_request_links
 from .dashboard import collect_attention
-from .filters import AttentionFilter, IssuedFilter, ProviderFilter, lists_doubts, lists_requests, search_invoices
+from .filters import (
+    AttentionFilter,
+    IssuedFilter,
+    ProviderFilter,
+    list_shortcuts,
+    lists_doubts,
+    lists_requests,
+    search_invoices,
+)
 from .forms import InvoiceForm, registration_choices
 from .summary import describe_invoice, format_amount, mark_code
 from .timeline import MAX_EVENTS, build_events, read_log
@@ -93,8 +101,14 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
     # -- the list ---------------------------------------------------------------------------------------------
 
     def get_list_display(self, request: HttpRequest) -> Any:
+        """Return the columns that fit the filter: of requests, or "in doubt since" in place of "confirmed"."""
         columns = localize_columns(Invoice, super().get_list_display(request))
-        left_out = {"doubt_since", "confirmed"} if lists_requests(request.GET) else {"requested", "request_actions"}
+        if lists_requests(request.GET):
+            return tuple(name for name in columns if name not in ("doubt_since", "confirmed"))
+        left_out = {"requested", "request_actions"}
+        if {"confirmed", "doubt_since"} <= {name for name in columns if isinstance(name, str)}:
+            has_doubts = AttentionFilter.parameter_name in request.GET or lists_doubts(request.GET)
+            left_out.add("confirmed" if has_doubts else "doubt_since")
         return tuple(name for name in columns if name not in left_out)
 
     def get_ordering(self, request: HttpRequest) -> Any:
@@ -148,7 +162,9 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
         return search_invoices(queryset, search_term), False
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        shown = {"attention": collect_attention(self, request)} if self.has_view_or_change_permission(request) else {}
+        shown: dict[str, Any] = {"shortcuts": list_shortcuts(self.get_list_filter(request))}
+        if self.has_view_or_change_permission(request):
+            shown["attention"] = collect_attention(self, request)
         parent = self._parent_template("change_list")
         return super().changelist_view(request, {**shown, **parent, **(extra_context or {})})
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
-from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Coalesce
@@ -173,7 +172,7 @@ class IssuedFilter(SimpleListFilter):
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Yield the periods and, if the user entered dates, a choice that shows them."""
         dates = [self.from_name, self.to_name]
-        rest = QueryDict(changelist.get_query_string({}, [*self.expected_parameters(), PAGE_VAR]).lstrip("?"))
+        rest = QueryDict(changelist.get_query_string({}, self.expected_parameters()).lstrip("?"))
         self.hidden = [(name, value) for name, values in rest.lists() for value in values]
         has_dates = bool(self.first or self.last)
         everything = changelist.get_query_string({}, self.expected_parameters())
@@ -248,6 +247,17 @@ def _last_week(today: date) -> tuple[date, date]:
 def _last_month(today: date) -> tuple[date, date]:
     last = today.replace(day=1) - timedelta(days=1)
     return last.replace(day=1), last
+
+
+def list_shortcuts(list_filter: Collection[Any]) -> list[tuple[Any, str]]:
+    """Return links to the open invoices of the last week and month; empty if the list does not have both filters."""
+    if "status" not in list_filter or IssuedFilter not in list_filter:
+        return []
+    labels = {"last-week": _("issued last week"), "last-month": _("issued last month")}
+    return [
+        (label, f"?status__exact={Status.CREATED}&{IssuedFilter.parameter_name}={period}")
+        for period, label in labels.items()
+    ]
 
 
 def lists_doubts(parameters: QueryDict) -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ALL_VAR, PAGE_VAR
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db.models import Q
 from django.forms import Form
@@ -254,10 +253,7 @@ class InvoiceViews(_ModelAdmin):
     def _filtered_list(self, request: HttpRequest) -> Any:
         """Return the invoices in the list that the user came from; all that the user may see if it has no filter."""
         listing: Any = copy(request)
-        query = QueryDict(request.GET.get("_changelist_filters", ""), mutable=True)
-        for name in (PAGE_VAR, ALL_VAR):
-            query.pop(name, None)
-        listing.GET = query
+        listing.GET = QueryDict(request.GET.get("_changelist_filters", ""))
         try:
             return self.get_changelist_instance(listing).get_queryset(listing)
         except (IncorrectLookupParameters, SuspiciousOperation):

@@ -20,6 +20,7 @@ from ...models import BulkOperation, Invoice
 from ...models.operation import Operation
 from ..scope import ROW_BATCH_SIZE, InvoicePermissions, InvoiceScope, iterate_in_batches
 from .confirm import needs_confirmation, redirect_to, start_draft
+from .origin import describe_origin
 
 Options = list[Any] | tuple[Any, ...]
 """An option of an admin class, in the types that Django accepts."""
@@ -71,6 +72,7 @@ class CancelInvoicesAction(InvoicePermissions):
             unmatched=self._without_invoice(rows),
             hidden=self._with_hidden_invoice(rows, scope.hidden(invoices)),
             not_permitted=self._not_permitted(scope, rows, operation),
+            **describe_origin(self, request),
         )
         if needs_confirmation(draft) or not start_draft(self.admin_site, request, draft):
             return redirect_to(self.admin_site, draft)

@@ -15,12 +15,12 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ...labels.formatting import format_number
-from ...labels.operations import continued_message, count_successes, describe_operation, ended_message, stopped_message
+from ...labels.operations import continued_message, describe_operation, ended_message, stopped_message
 from ...models import BulkOperation, ProviderState
 from ...models.operation import Operation, Progress
 from ...operations import advance
@@ -30,6 +30,7 @@ from ..scope import InvoiceScope, OperationScope
 from . import confirm, follow_up, report
 from .confirm import log_operation, needs_confirmation, new_page_key, operation_url, redirect_to, start_draft
 from .list import OperationList
+from .origin import origin_admin, origin_context, origin_url
 from .preview import Preview
 from .progress import Snapshot
 
@@ -292,9 +293,8 @@ class BulkOperationAdmin(OperationList):
         if advance(operation.pk, limit=ITEM_BATCH_SIZE, is_message=False).is_finished:
             operation.refresh_from_db()
             snapshot = Snapshot.of(self._scope_of(request, operation), can_act=True)
-            is_success = count_successes(operation.operation, snapshot.counts) == snapshot.total
-            level = messages.SUCCESS if is_success else messages.WARNING
-            messages.add_message(request, level, snapshot.headline)
+            level = messages.WARNING if snapshot.has_failures else messages.SUCCESS
+            messages.add_message(request, level, f"{snapshot.title}: {snapshot.headline}")
 
     def _draft_page(self, request: HttpRequest, preview: Preview, form: confirm.ConfirmForm) -> HttpResponse:
         operation, scope = preview.draft, preview.scope
@@ -302,6 +302,7 @@ class BulkOperationAdmin(OperationList):
         check = follow_up.find_check_step(preview)
         context = {
             **self._context(request, scope),
+            **self._draft_links(request, operation),
             **confirm.confirmation_context(preview, form),
             "resume_buttons": self._resume_buttons(operation, preview.paused) if can_act else [],
             "can_confirm": can_act and _is_own(request, operation) and preview.count > 0,
@@ -314,12 +315,14 @@ class BulkOperationAdmin(OperationList):
         operation, scope = snapshot.operation, snapshot.scope
         context = {
             **self._context(request, scope),
-            "title": describe_operation(operation.operation, snapshot.total),
+            "title": snapshot.title,
             "snapshot": snapshot,
             "resume_buttons": self._resume_buttons(operation, snapshot.paused) if snapshot.can_act else [],
             "page_key": str(operation.page_key) if snapshot.mode == "drive" else "",
             "follow_ups": self._follow_ups(request, operation),
             "groups": report.build_groups(scope, lambda step: self._has_permission(request, step, scope)),
+            "earlier": self._find_earlier(request, operation),
+            **report.build_totals(scope),
             **report.build_table(snapshot, request),
         }
         return TemplateResponse(request, self._templates(self.operation_template, "operation.html"), context)
@@ -338,16 +341,28 @@ class BulkOperationAdmin(OperationList):
                 page: operation_url(self.admin_site, operation, page)
                 for page in ("operation", "confirm", "run", "stop", "continue", "end", "release", "again", "csv")
             },
-            "invoices_url": self._invoices_url(scope.invoice_scope),
+            **origin_context(self.admin_site, request, operation),
             "has_view_permission": True,
         }
 
-    def _invoices_url(self, scope: InvoiceScope) -> str:
-        admin = scope.linked_admin
-        if admin is None:
-            return ""
-        opts = admin.opts
-        return reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=self.admin_site.name)
+    def _draft_links(self, request: HttpRequest, draft: BulkOperation) -> dict[str, Any]:
+        """Return the breadcrumb of a confirmation page, and its way back: to the report or the list before it."""
+        origin = origin_admin(self.admin_site, request, draft)
+        if origin is None:
+            return {}
+        links = {"list_opts": origin.opts, "list_url": origin_url(origin, draft)}
+        earlier = self._find_earlier(request, draft)
+        return {**links, "back_url": earlier["url"]} if earlier else links
+
+    def _find_earlier(self, request: HttpRequest, operation: BulkOperation) -> dict[str, str] | None:
+        """Return a link to the operation that this one continues, if the user may see it."""
+        if operation.continues_id is None:
+            return None
+        earlier = self.get_queryset(request).filter(pk=operation.continues_id).first()
+        if earlier is None or not self.has_view_permission(request, earlier):
+            return None
+        title = describe_operation(earlier.operation, self._scope_of(request, earlier).total)
+        return {"url": operation_url(self.admin_site, earlier), "title": title}
 
     def _templates(self, own: str, name: str) -> list[str]:
         folders = (f"{self.opts.app_label}/{self.opts.model_name}", self.opts.app_label, "invoice_cancel/bulkoperation")

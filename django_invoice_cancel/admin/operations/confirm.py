@@ -89,6 +89,7 @@ def confirmation_context(preview: Preview, form: ConfirmForm) -> dict[str, Any]:
         "left_out_groups": list(preview.left_out_groups()),
         "form": form,
         "confirm_label": confirm_label(kind, count) if count else "",
+        "is_irreversible": kind == Operation.CANCEL or bool(preview.repeats),
     }
 
 
@@ -116,7 +117,7 @@ def start_draft(site: AdminSite, request: HttpRequest, draft: BulkOperation, **f
         fields["worked_at"] = utc_now()
     if not draft.confirm(trigger=trigger, **fields):
         return False
-    log_operation(site, request, draft, started_message(draft.operation, draft.total))
+    log_operation(site, request, draft, started_message())
     return True
 
 

@@ -164,6 +164,7 @@ def create_draft(scope: OperationScope, step: Operation, items: QuerySet[BulkOpe
         operation=step,
         actor=invoice_scope.request.user,
         continues=operation,
+        **{name: getattr(operation, name) for name in ("selected_in", "selected_query", "selected_filter")},
         reason=operation.reason if step == operation.operation else "",
         not_permitted=denied.order_by().values_list("pk", flat=True),
     )

@@ -24,7 +24,7 @@ from ...labels.results import NOT_TRIED
 from ...models import BulkOperation, BulkOperationItem
 from ...models.operation import Operation, Progress
 from ..local_times import localize_columns
-from ..pages import CheckedParameters
+from ..pages import CheckedParameters, keep_filter
 from ..scope import InvoiceScope, condition_of_items, visible_items
 from .actions import Options
 from .confirm import operation_url, redirect_to
@@ -123,6 +123,13 @@ class OperationList(CheckedParameters, _ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OperationChangeList
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Add the URL of its page, which keeps the filter of this list, to each row."""
+        changelist = super().get_changelist_instance(request)
+        for operation in changelist.result_list:
+            operation.page_url = keep_filter(self, request, operation_url(self.admin_site, operation))
+        return changelist
+
     def annotate_counts(self, request: HttpRequest, operations: QuerySet[BulkOperation]) -> QuerySet[BulkOperation]:
         """Annotate the operations of the list with the counts of their visible invoices."""
         visible = self._visible_condition(request)
@@ -144,7 +151,7 @@ class OperationList(CheckedParameters, _ModelAdmin):
     @admin.display(description=gettext_lazy("operation"), ordering="operation")
     def name(self, operation: Any) -> str:
         title = describe_operation(operation.operation, operation.visible_total)
-        return format_html('<a href="{}">{}</a>', operation_url(self.admin_site, operation), title)
+        return format_html('<a href="{}">{}</a>', operation.page_url, title)
 
     @admin.display(description=gettext_lazy("by"), ordering="actor_label")
     def by(self, operation: BulkOperation) -> str:

@@ -8,45 +8,35 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from ... import registry
 from ...domain.audit import Wanted
 from ...domain.outcomes import Code, Outcome
-from ...labels.formatting import format_money, format_number
+from ...labels.formatting import format_number
 from ...labels.results import CODE_COUNTS, describe_count, describe_result
 from ...models import BulkOperationItem, InvoiceTransition, ProviderState
 from ...models.operation import Operation
 from ...services.eligibility import Account, account_of, find_obstacle_in_state, state_in
 from ..provider_state import account_name, describe_trouble, sending_warnings
 from ..scope import OperationScope
+from .totals import Totals
 
 SAMPLE_SIZE = 10
 """Maximum number of invoices of each group that are shown."""
 
 
 @dataclass
-class Share:
+class Share(Totals):
     """The invoices of one provider that would be processed."""
 
-    name: str
-    count: int = 0
-    sums: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
-
-    @property
-    def shown_count(self) -> str:
-        return format_number(self.count)
-
-    @property
-    def amounts(self) -> str:
-        return " + ".join(format_money(total, currency) for currency, total in sorted(self.sums.items()))
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +65,8 @@ class Preview:
         self.scope = scope
         self.draft = scope.operation
         self.shares: dict[str, Share] = {}
+        self.total = Totals()
+        """The totals of all shares."""
         self._accounts: dict[str, Account] = {}
         self._left_out: Counter[str] = Counter()
         self._groups: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -83,7 +75,7 @@ class Preview:
 
     @property
     def count(self) -> int:
-        return sum(share.count for share in self.shares.values())
+        return self.total.count
 
     @property
     def left_out_count(self) -> int:
@@ -150,7 +142,7 @@ class Preview:
 
     def _classify_items(self) -> None:
         groups = self._items_with_state().values("provider", "state", "invoice__currency")
-        for group in groups.annotate(count=Count("pk"), sum=Sum("invoice__amount")).order_by():
+        for group in groups.annotate(**Totals.aggregates()).order_by():
             account = self._account_of(group["provider"])
             code = find_obstacle_in_state(self.draft.wanted, group["state"], account, waits_for=self.draft.waits_for)
             self._groups[code].add((group["provider"], group["state"]))
@@ -168,10 +160,8 @@ class Preview:
 
     def _add(self, group: Mapping[str, Any]) -> None:
         alias = group["provider"]
-        share = self.shares.setdefault(alias, Share(account_name(alias)))
-        share.count += group["count"]
-        if group["sum"] is not None:
-            share.sums[group["invoice__currency"]] += group["sum"]
+        self.shares.setdefault(alias, Share(name=account_name(alias))).add(group)
+        self.total.add(group)
 
     def _take_sample(self, code: str, count: int) -> tuple[list[BulkOperationItem], int]:
         examples = list(self._items(code).select_related("invoice").order_by("pk")[:SAMPLE_SIZE])

@@ -16,7 +16,7 @@ from ... import conf
 from ...domain.clock import utc_now
 from ...domain.outcomes import Outcome
 from ...labels.formatting import format_number, format_seconds_ago, format_time, format_time_ago
-from ...labels.operations import NEWER_OPERATION, describe_operation, describe_report, outcome_label
+from ...labels.operations import NEWER_OPERATION, describe_operation, describe_report, has_failures, outcome_label
 from ...labels.results import NOT_TRIED, describe_result
 from ...models import BulkOperation, ProviderState
 from ...models.operation import Progress
@@ -186,8 +186,23 @@ class Snapshot:
         """The headline of the report."""
         if not self.operation.is_known:
             return str(NEWER_OPERATION)
-        report = describe_report(self.operation.operation, self.counts, self.total)
+        report = describe_report(self.operation.operation, self._counts_by_code)
         return f"{report} {self._describe_end()}" if self.is_over and self.left else report
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether an invoice was not processed as intended, and was not left alone for a lasting reason either."""
+        return has_failures(self.operation.operation, self._counts_by_code)
+
+    @cached_property
+    def _counts_by_code(self) -> dict[tuple[str, str], int]:
+        rows = self.scope.items.order_by().values("outcome", "code").annotate(count=Count("pk"))
+        return {(row["outcome"], row["code"]): row["count"] for row in rows}
+
+    @property
+    def title(self) -> str:
+        """The name of the operation."""
+        return describe_operation(self.operation.operation, self.total)
 
     @property
     def amount_done(self) -> str:
@@ -197,8 +212,7 @@ class Snapshot:
 
     @property
     def tab_title(self) -> str:
-        title = describe_operation(self.operation.operation, self.total)
-        return title if self.is_over else f"{self.percent}% · {title}"
+        return self.title if self.is_over else f"{self.percent}% · {self.title}"
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the counts by outcome, with their labels."""

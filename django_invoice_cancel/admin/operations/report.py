@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -28,6 +29,7 @@ from ..provider_state import account_name
 from ..scope import OperationScope
 from .follow_up import is_feasible, next_step, select_items
 from .progress import OUTCOME_ORDER, Snapshot
+from .totals import Totals
 
 ROWS_PER_PAGE = 100
 NOT_TRIED_KEY = "untried"
@@ -109,6 +111,23 @@ def describe_item(outcome: str, code: str, provider: str, *, is_leased: bool = F
         return _("It was not tried and is unchanged.")
     detail = veto_reason or _("check the provider's settings and the id.")
     return str(describe_result(outcome, code, provider=account_name(provider), detail=detail))
+
+
+def build_totals(scope: OperationScope) -> dict[str, Any]:
+    """Return the totals of the visible items by outcome, and those of all of them."""
+    groups = scope.items.order_by().values("outcome", "invoice__currency").annotate(**Totals.aggregates())
+    rows: defaultdict[str, Totals] = defaultdict(Totals)
+    total = Totals()
+    for group in groups:
+        rows[group["outcome"]].add(group)
+        total.add(group)
+    known = [outcome for outcome in OUTCOME_ORDER if outcome in rows]
+    others = sorted(set(rows) - set(known))
+    kind = scope.operation.operation
+    return {
+        "totals": [(outcome_label(kind, outcome), rows[outcome]) for outcome in (*known, *others)],
+        "total": total,
+    }
 
 
 # -- the table ------------------------------------------------------------------------------------------------

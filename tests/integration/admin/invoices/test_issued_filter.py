@@ -11,11 +11,12 @@ from django.db.models import QuerySet
 from django.test import Client
 from django.utils import timezone
 
+from django_invoice_cancel.admin import InvoiceAdmin
 from django_invoice_cancel.admin.invoices.filters import IssuedFilter
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
-from tests.support.html import element_texts
+from tests.support.html import element_texts, link_addresses
 from tests.support.invoice_pages import changelist_url
 
 pytestmark = pytest.mark.django_db
@@ -155,20 +156,53 @@ def test_doubts_are_listed_with_the_oldest_first(shop, operator, query):
 
 def test_column_shows_since_when_an_invoice_is_in_doubt(shop, operator):
     doubts, _open = make_doubts()
+    make_invoice("abandoned", reference="abandoned")
     QuerySet(Invoice).filter(pk=doubts[0]).update(status_changed_at=utc_now().replace(year=2020, month=5, day=3))
-    response = operator.get(changelist_url())
-    shown = dict(
-        zip(element_texts(response, "field-reference"), element_texts(response, "field-doubt_since"), strict=True)
-    )
-    assert shown["open"] == "-"
+    response = operator.get(changelist_url("?attention=any"))
+    columns = (element_texts(response, f"field-{name}") for name in ("reference", "doubt_since"))
+    shown = dict(zip(*columns, strict=True))
+    assert shown["abandoned"] == "-"
     assert shown["old"].startswith("3 May 2020, ")
     assert re.fullmatch(r".*\d\d:\d\d", shown["young"])
 
 
+@pytest.mark.parametrize(
+    ("query", "is_shown"),
+    [("", False), ("?status__exact=created", False), ("?attention=in_doubt", True), ("?status__exact=in_doubt", True)],
+)
+def test_list_of_doubts_has_the_column_in_place_of_the_last_report(shop, operator, query, is_shown):
+    columns = operator.get(changelist_url(query)).context["cl"].list_display
+    assert ("doubt_since" in columns) is is_shown
+    assert ("confirmed" in columns) is not is_shown
+    assert len(columns) == 8
+
+
 @pytest.mark.parametrize("is_descending", [False, True])
 def test_column_sorts_by_the_age_of_the_doubt(shop, operator, is_descending):
-    doubts, open_one = make_doubts()
-    column = operator.get(changelist_url()).context["cl"].list_display.index("doubt_since")
-    response = operator.get(changelist_url(f"?o={'-' if is_descending else ''}{column}"))
-    expected = [*doubts, open_one]
+    doubts, _open = make_doubts()
+    other = make_invoice("abandoned").pk
+    column = operator.get(changelist_url("?attention=any")).context["cl"].list_display.index("doubt_since")
+    response = operator.get(changelist_url(f"?attention=any&o={'-' if is_descending else ''}{column}"))
+    expected = [*doubts, other]
     assert [row.pk for row in response.context["cl"].result_list] == (expected[::-1] if is_descending else expected)
+
+
+# -- shortcuts ------------------------------------------------------------------------------------------------
+
+
+def test_shortcut_lists_the_open_invoices_of_the_last_week(clerk):
+    issue("2026-11-20 12:00")
+    issue("2026-11-23 12:00")
+    make_invoice("paid", reference="paid", issued_at=issue("2026-11-21 12:00").issued_at)
+    response = clerk.get(changelist_url())
+    assert element_texts(response, "ic-shortcuts") == ["Open invoices: issued last week · issued last month"]
+    [address, _month] = [link for link in link_addresses(response) if link.startswith("?status__exact=created&issued=")]
+    found = clerk.get(changelist_url(address))
+    assert listed(found) == ["2026-11-20 12:00", "2026-11-21 12:00"]
+    assert chosen(found) == ["Last week (16\N{EN DASH}22 Nov 2026)"]
+
+
+@pytest.mark.parametrize("list_filter", [("status",), (IssuedFilter,), ()], ids=["status", "issued", "none"])
+def test_list_without_the_filters_has_no_shortcuts(clerk, monkeypatch, list_filter):
+    monkeypatch.setattr(InvoiceAdmin, "list_filter", list_filter)
+    assert element_texts(clerk.get(changelist_url()), "ic-shortcuts") == []

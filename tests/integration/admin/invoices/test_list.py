@@ -451,7 +451,12 @@ def cost(operator, address):
             "?o=-4",
             "?o=5.3&q=bulk",
         ),
-        *("?issued=last-week", "?issued_from=2020-01-01&issued_to=2030-12-31", "?attention=in_doubt", "?o=6"),
+        *(
+            "?issued=last-week",
+            "?issued_from=2020-01-01&issued_to=2030-12-31",
+            "?attention=in_doubt",
+            "?attention=any&o=6",
+        ),
     ],
 )
 def test_number_of_queries_of_the_list_is_constant(shop, operator, query):

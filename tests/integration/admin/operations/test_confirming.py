@@ -1,18 +1,22 @@
 """From a selection to a confirmed operation: the texts of the page before anything is done."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.db.models import QuerySet
 from django.urls import reverse
+from django.utils import timezone
 
 from django_invoice_cancel.admin.operations.confirm import start_draft
 from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.testing import make_invoice
-from tests.support.html import page_text
+from tests.support.html import element_texts, page_text
 from tests.support.invoices import count_statuses, set_columns
 from tests.support.logs import count_invoices_by_log_rows
 from tests.support.operation_pages import operation_url
@@ -29,7 +33,8 @@ def test_page_shows_the_invoices_to_be_canceled(scripted_provider, operator_clie
     shown = page_text(operator_client.get(operation_url(choose(operator_client, chosen))))
     assert "<h1>Cancel 1,014 invoices?</h1>" in shown
     assert "1,003</td><td>0.00000002 BTC + 1,501.50 USD</td>" in shown
-    assert "11</td><td></td>" in shown
+    assert "11</td><td>11 without an amount</td>" in shown
+    assert "1,014</td><td>0.00000002 BTC + 1,501.50 USD; 11 without an amount</td>" in shown
     assert 'value="Yes, cancel 1,014 invoices"' in shown
     assert "No, take me back" in shown
     assert scripted_provider.cancel_count == 0
@@ -102,7 +107,7 @@ def test_confirming_starts_it_and_is_logged_once(scripted_provider, operator_cli
     assert entry.user == operator
     assert entry.action_flag == CHANGE
     assert entry.object_id == str(draft.pk)
-    assert entry.get_change_message() == "Started the cancellation of 3 invoices."
+    assert entry.get_change_message() == "Started."
     assert scripted_provider.cancel_count == 0
 
 
@@ -153,7 +158,7 @@ def test_check_needs_no_confirmation(scripted_provider, operator_client, operato
     made = choose(operator_client, invoices(2), "check_selected_invoices")
     assert made.progress == "running"
     assert made.trigger == "admin"
-    assert LogEntry.objects.get().get_change_message() == "Started the check of 2 invoices."
+    assert LogEntry.objects.get().get_change_message() == "Started."
     assert scripted_provider.cancel_count == 0
     assert scripted_provider.lookup_count == 0
 
@@ -291,3 +296,26 @@ def test_resolve_works_during_a_pause(scripted_provider, supervisor_client, invo
     assert scripted_provider.cancel_count == 0
     assert count_statuses() == {"in_doubt": 1}
     assert count_invoices_by_log_rows() == {}
+
+
+@pytest.mark.parametrize("when", ["0001-01-01", "9999-12-31"])
+def test_dates_at_the_ends_of_the_calendar_are_shown_as_stored(
+    scripted_provider, operator_client, invoices, choose, when
+):
+    chosen = invoices(2)
+    edge = datetime.fromisoformat(when).replace(tzinfo=UTC)
+    QuerySet(Invoice).filter(pk=chosen[0].pk).update(issued_at=edge if settings.USE_TZ else edge.replace(tzinfo=None))
+    with timezone.override(ZoneInfo("Pacific/Kiritimati")):
+        response = operator_client.get(operation_url(choose(operator_client, chosen)))
+    assert response.status_code == 200
+    assert f"{when[3] if when[0] == '0' else when[:4]}" in element_texts(response, "bo-who")[-1]
+    assert scripted_provider.cancel_count == 0
+
+
+def test_only_the_irreversible_button_looks_so(scripted_provider, operator_client, invoices, choose):
+    doubt = invoices(1)
+    set_columns(doubt[0], status="in_doubt")
+    shown = page_text(operator_client.get(operation_url(choose(operator_client, [*invoices(1), *doubt]))))
+    assert '<input type="submit" value="Yes, cancel 1 invoice" class="bo-irreversible">' in shown
+    assert '<button type="submit" class="button bo-side">Check the invoices in doubt first</button>' in shown
+    assert scripted_provider.cancel_count == 0

@@ -135,7 +135,7 @@ def test_continue_moves_the_work_and_its_actor_to_the_new_page(
 
     assert actors() == [operator.username] * 2 + [colleague.username] * 3
     assert logged_messages(operation) == [
-        (operator.username, "Started the cancellation of 5 invoices."),
+        (operator.username, "Started."),
         (colleague.username, "Continued with 3 invoices left."),
     ]
     report = page_text(operator_client.get(operation_url(operation)))
@@ -177,7 +177,7 @@ def test_stop_and_stop_for_good_are_logged_under_who_did_it(
     assert operation.progress == "finished"
     assert operation.finished_at is not None
     assert logged_messages(operation) == [
-        (operator.username, "Started the cancellation of 5 invoices."),
+        (operator.username, "Started."),
         (colleague.username, "Stopped with 3 invoices left."),
         (colleague.username, "Stopped for good with 3 invoices left."),
     ]

@@ -5,6 +5,7 @@ import io
 from decimal import Decimal
 
 import pytest
+from django.db.models import QuerySet
 from django.utils.translation import override
 
 from django_invoice_cancel.admin.operations.report import escape_formula
@@ -38,6 +39,25 @@ def reported(scripted_provider, operator_client, invoices, choose):
     return report
 
 
+def test_report_shows_totals_by_outcome_and_currency(scripted_provider, operator_client, reported):
+    operation = reported("canceled", "canceled", "in_doubt", "paid", amount="10.00", currency="USD")
+    _first, second, _doubt, paid = Invoice.objects.order_by("pk")
+    QuerySet(Invoice).filter(pk=second.pk).update(amount="5", currency="EUR")
+    QuerySet(Invoice).filter(pk=paid.pk).update(amount=None)
+    operation.add_unmatched(["an order"])
+    shown = page_text(operator_client.get(operation_url(operation)))
+    for row in (
+        'Canceled</th><td class="bo-number">2</td><td>5.00 EUR + 10.00 USD</td>',
+        'Refused</th><td class="bo-number">1</td><td>1 without an amount</td>',
+        'In doubt</th><td class="bo-number">1</td><td>10.00 USD</td>',
+        'Skipped</th><td class="bo-number">1</td><td></td>',
+        'Total</th><td class="bo-number">5</td><td>5.00 EUR + 20.00 USD; 1 without an amount</td>',
+    ):
+        assert row in shown
+    assert scripted_provider.cancel_count == 4
+    assert count_statuses() == {"canceled": 2, "in_doubt": 1, "paid": 1}
+
+
 def lines(answer):
     return list(csv.reader(io.StringIO(answer.getvalue().decode("utf-8-sig"))))
 
@@ -45,7 +65,7 @@ def lines(answer):
 def test_groups_are_by_reason_largest_first(scripted_provider, operator_client, reported):
     operation = reported("canceled", "canceled", "canceled", "in_doubt", "in_doubt", "paid")
     shown = page_text(operator_client.get(operation_url(operation)))
-    assert "3 of 6 canceled." in shown
+    assert "3 canceled; 2 in doubt; 1 left alone: payment received." in shown
     groups = [
         "<b>Canceled: 3</b> <span>firekassa (Scripted provider) confirmed the cancellation.",
         "<b>In doubt: 2</b> <span>No answer from firekassa (Scripted provider): it may or may not be canceled.",
@@ -131,7 +151,7 @@ def test_remaining_doubt_offers_resolve_to_users_with_permission(
     operation = choose(operator_client, [invoice], "check_selected_invoices")
     run_slice(operator_client, operation)
     group = {"outcome": "in_doubt", "code": "not_found", "provider": "firekassa"}
-    assert "1 invoice checked; in doubt: 1." in page_text(operator_client.get(operation_url(operation)))
+    assert "1 checked; 1 still in doubt." in page_text(operator_client.get(operation_url(operation)))
     assert "Resolve these" not in page_text(operator_client.get(operation_url(operation)))
     assert operator_client.post(operation_url(operation, "again"), group).status_code == 403
     assert "Resolve these" in page_text(supervisor_client.get(operation_url(operation)))
@@ -242,7 +262,7 @@ def test_numbers_have_the_format_of_the_language():
 def test_viewer_sees_the_report_without_buttons(scripted_provider, reported):
     operation = reported("in_doubt")
     shown = page_text(client_of(user_with("view_invoice", "view_bulkoperation")).get(operation_url(operation)))
-    assert "0 of 1 canceled." in shown
+    assert "0 canceled; " in shown
     assert "Check these" not in shown
     assert scripted_provider.cancel_count == 1
     assert count_statuses() == {"in_doubt": 1}

@@ -30,7 +30,7 @@ def test_all_of_1200_are_canceled(scripted_provider, operator_client, invoices, 
     operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
     while run_slice(operator_client, draft)["state"].startswith("running"):
         pass
-    assert "1,200 of 1,200 canceled." in page_text(operator_client.get(operation_url(draft)))
+    assert "1,200 canceled." in page_text(operator_client.get(operation_url(draft)))
     assert Invoice.objects.filter(status="canceled").count() == 1_200
     assert scripted_provider.cancel_count == 1_200
 
