@@ -87,16 +87,19 @@ class ResumeView:
         _check_may_resume(self, request, alias)
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
         back = _page_before(request) or reverse(name, current_app=self.admin_site.name)
-        return resume_or_ask(self, request, alias, back) or HttpResponseRedirect(back)
+        answer = resume_or_ask(self, request, alias, back)
+        return HttpResponseRedirect(back) if isinstance(answer, Resumption) else answer
 
 
-def resume_or_ask(model_admin: ModelAdmin[Any], request: HttpRequest, alias: str, back: str) -> HttpResponse | None:
+def resume_or_ask(
+    model_admin: ModelAdmin[Any], request: HttpRequest, alias: str, back: str
+) -> Resumption | HttpResponse:
     """End the pause of an account as the user of the request, log it, and tell the user.
 
     The caller has checked the permission.
 
     Returns:
-        The page that asks, for a GET and before the end of a Retry-After; otherwise None.
+        The result, or the page that asks: for a GET, and before the end of a Retry-After.
 
     Raises:
         Http404: The account has never been paused.
@@ -119,7 +122,7 @@ def resume_or_ask(model_admin: ModelAdmin[Any], request: HttpRequest, alias: str
     if resumed.result == Resumption.RESUMED:
         model_admin.log_change(request, state, message)
     model_admin.message_user(request, message, _LEVELS.get(resumed.result, messages.WARNING))
-    return None
+    return resumed.result
 
 
 def is_asked_to_wait(state: ProviderState) -> bool:

@@ -23,6 +23,7 @@ from ...labels.formatting import format_number
 from ...labels.operations import continued_message, describe_operation, ended_message, stopped_message
 from ...models import BulkOperation, ProviderState
 from ...models.operation import Operation, Progress
+from ...models.writes.provider_state import Resumption
 from ...operations import advance
 from ..pages import admin_view, page_context
 from ..resume import ResumeButton, resume_or_ask
@@ -175,13 +176,20 @@ class BulkOperationAdmin(OperationList):
         return redirect_to(self.admin_site, operation)
 
     def resume_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """End the pause of one of the remaining providers, or ask before. The operation then sends the next request."""
+        """End the pause of one of the remaining providers, or ask before. The operation then sends the next request.
+
+        Workers have left an operation that waits, so it is dispatched again.
+        """
         scope = self._get_actionable(request, pk)
         operation, alias = scope.operation, request.GET.get("provider", "")
         if operation.operation == Operation.RESOLVE or alias not in scope.providers_left():
             raise Http404
-        page_that_asks = resume_or_ask(self, request, alias, operation_url(self.admin_site, operation))
-        return page_that_asks or redirect_to(self.admin_site, operation)
+        answer = resume_or_ask(self, request, alias, operation_url(self.admin_site, operation))
+        if not isinstance(answer, Resumption):
+            return answer
+        if answer == Resumption.RESUMED and operation.progress == Progress.RUNNING:
+            operation.dispatch()
+        return redirect_to(self.admin_site, operation)
 
     def release_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Forget the key of a page that is being closed, so that others see at once that nobody does the work."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from django_invoice_cancel import registry
-from django_invoice_cancel.models import BulkOperation
+from django_invoice_cancel.models import BulkOperation, Invoice
 from django_invoice_cancel.models.dispatch import describe_dispatch_error
 from django_invoice_cancel.operations import advance
 from django_invoice_cancel.testing import ScriptedProvider
@@ -51,6 +51,22 @@ def confirmed(scripted_provider, operator_client, invoices, choose, set_dispatch
         return draft
 
     return start
+
+
+def test_try_now_dispatches_an_operation_that_waits(confirmed, operator_client):
+    """Its workers ended when the pause began."""
+    operation = confirmed()
+    Invoice.objects.all()._writer.pause("firekassa", "bad_credentials", 300)
+    assert dispatched == [str(operation.pk)]
+    url = f"{operation_url(operation, 'resume')}?provider=firekassa"
+    operator_client.post(url)
+    assert dispatched == [str(operation.pk)] * 2
+    operator_client.post(url)  # within ten seconds
+    assert dispatched == [str(operation.pk)] * 2
+    assert ScriptedProvider.of("firekassa").cancel_count == 0
+    assert advance(operation.pk).is_finished
+    assert ScriptedProvider.of("firekassa").cancel_count == 2
+    assert count_statuses() == {"canceled": 2}
 
 
 def shift(operation, **ago):
