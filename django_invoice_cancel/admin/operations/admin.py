@@ -189,7 +189,9 @@ class BulkOperationAdmin(OperationList):
             return answer
         if answer == Resumption.RESUMED and operation.progress == Progress.RUNNING:
             operation.dispatch()
-        return redirect_to(self.admin_site, operation)
+        if not self._has_page_key(request, operation):
+            return redirect_to(self.admin_site, operation)
+        return self.started_response(request, operation)
 
     def release_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Forget the key of a page that is being closed, so that others see at once that nobody does the work."""
