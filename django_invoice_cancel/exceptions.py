@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .domain.bidi import isolate
 from .domain.statuses import IllegalMove
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class CancelError(Exception):
         self.result = result
 
     def __str__(self) -> str:
-        return f"{self.result.provider} invoice {self.result.external_id}: {self.result.message}"
+        result = self.result
+        return f"{isolate(result.provider)} invoice {isolate(result.external_id)}: {result.message}"
 
 
 class CancelNotPossible(CancelError):

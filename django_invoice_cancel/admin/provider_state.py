@@ -6,6 +6,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import conf
+from ..domain.bidi import isolate
 from ..domain.outcomes import Code, Outcome
 from ..labels.formatting import format_number, format_time
 from ..labels.results import describe_result
@@ -16,7 +17,7 @@ from ..services.results import provider_name
 def account_name(alias: str) -> str:
     """Return the name of the account's provider, with the alias if another account has the same provider name."""
     name, others = provider_name(alias), [other for other in conf.read()[0].providers if other != alias]
-    return f"{alias} ({name})" if name in map(provider_name, others) else name
+    return f"{isolate(alias)} ({name})" if name in map(provider_name, others) else name
 
 
 def sending_warnings() -> list[str]:

@@ -11,6 +11,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from ..domain.bidi import isolate
 from ..domain.clock import utc_now
 
 
@@ -100,4 +101,4 @@ def format_money(amount: Decimal, currency: str) -> str:
     amount = trim_amount(amount)
     places = -int(amount.as_tuple().exponent)
     shown = number_format(amount, decimal_pos=places, use_l10n=True, force_grouping=True)
-    return f"{shown} {currency}".strip()
+    return f"{shown} {isolate(currency)}".strip()

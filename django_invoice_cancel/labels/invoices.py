@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..domain.audit import Trigger
+from ..domain.bidi import isolate
 from ..domain.outcomes import Code, Outcome
 from ..domain.statuses import Status
 from .results import describe_result
@@ -69,7 +70,7 @@ BUTTONS: Mapping[str, Any] = {
 
 def status_label(status: str) -> str:
     """Return the label of a status. A status of a newer version is returned unchanged."""
-    return str(STATUS_LABELS[Status(status)]) if status in list(Status) else status
+    return str(STATUS_LABELS[Status(status)]) if status in list(Status) else isolate(status)
 
 
 # -- the situation of an invoice ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy, pgettext, pgettext_lazy
 
 from ..domain.audit import Wanted
+from ..domain.bidi import isolate
 from ..domain.outcomes import CONFIRMS_CANCEL, Code, Outcome
 from .formatting import format_count, format_number
 from .results import NOT_TRIED, OUTCOME_LABELS, describe_count
@@ -113,7 +114,7 @@ _FOLLOW_UPS: Mapping[tuple[str, str], Any] = {
 
 def describe_operation(kind: str, count: int) -> str:
     """Return the title of an operation. A newer version may have stored an unknown ``kind``."""
-    return format_count(_TITLES[kind], count) if kind in _TITLES else f"{kind}: {format_number(count)}"
+    return format_count(_TITLES[kind], count) if kind in _TITLES else f"{isolate(kind)}: {format_number(count)}"
 
 
 def confirmation_title(kind: str, count: int) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.functional import lazy
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext_lazy, pgettext_lazy
 
+from ..domain.bidi import isolate
 from ..domain.outcomes import Code, Outcome
 from .formatting import format_count, format_number
 
@@ -90,15 +92,23 @@ _NEEDS_DECISION = frozenset({Code.NO_LOOKUP, Code.WITHDRAWN, Code.TOO_MANY_REPEA
 """Codes of invoices in doubt that neither a lookup nor a repeated cancel request resolves."""
 
 
+def _isolated(text: Any) -> str:
+    return isolate(str(text))
+
+
+_isolate_later: Any = lazy(_isolated, str)
+"""The detail of a result may be translated when it is shown."""
+
+
 def describe_result(outcome: str, code: str, *, provider: str, detail: str = "") -> Any:
     """Return the lazy text of a result.
 
     A code that an adapter defines gets the text of its outcome. An outcome of a newer version is returned unchanged.
     """
     if outcome not in _OUTCOME_TEXTS:
-        return f"{outcome} ({code})" if code else outcome
+        return f"{isolate(outcome)} ({isolate(code)})" if code else isolate(outcome)
     text = CODE_TEXTS.get(code, _OUTCOME_TEXTS[outcome])
-    described = format_lazy(text, provider=provider, detail=detail)
+    described = format_lazy(text, provider=provider, detail=_isolate_later(detail))
     if outcome == Outcome.IN_DOUBT and code in _NEEDS_DECISION:
         return format_lazy("{} {}", described, format_lazy(_LOOK_IT_UP, provider=provider))
     return described
@@ -194,4 +204,4 @@ CODE_COUNTS: Mapping[str, Any] = {
 
 def describe_count(code: str, count: int) -> str:
     """Return a text with the number of invoices with a code. A code without a text is shown unchanged."""
-    return format_count(CODE_COUNTS[code], count) if code in CODE_COUNTS else f"{format_number(count)} {code}"
+    return format_count(CODE_COUNTS[code], count) if code in CODE_COUNTS else f"{format_number(count)} {isolate(code)}"

@@ -11,6 +11,8 @@ from typing import Any, Protocol, Self
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ..domain.bidi import escape_overrides
+
 EVERY_SECONDS = 5.0
 """Interval of progress lines without a progress bar, in seconds."""
 BAR_EVERY_SECONDS = 0.1
@@ -131,10 +133,13 @@ class Stream:
         return self.lost_by is None and hasattr(self._target, "isatty") and bool(self._target.isatty())
 
     def write(self, text: str) -> int:
-        """Write and flush a text unless the stream is lost. An error in a flush at Python's exit cannot be handled."""
+        """Write and flush a text unless the stream is lost. An error in a flush at Python's exit cannot be handled.
+
+        Bidirectional overrides are escaped, so that an id or a reference cannot reorder a line.
+        """
         if self._target is not None and self.lost_by is None:
             try:
-                self._target.write(text)
+                self._target.write(escape_overrides(text))
                 if hasattr(self._target, "flush"):
                     self._target.flush()
             except OSError as error:

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import registry
 from ..domain import statuses
 from ..domain.audit import Trigger, Wanted
+from ..domain.bidi import isolate
 from ..domain.clock import utc_now
 from ..domain.outcomes import CancelResult
 from ..domain.statuses import CLOSED_STATUSES, INTERNAL_STATUSES, Status, has_payment
@@ -128,7 +129,7 @@ class Invoice(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.provider} {self.external_id}"
+        return f"{isolate(str(self.provider))} {isolate(str(self.external_id))}"
 
     # -- saving -----------------------------------------------------------------------------------------------
 

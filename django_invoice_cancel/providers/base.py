@@ -8,15 +8,20 @@ transport and reads the answers that have the same meaning at all providers.
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
 
 from ..domain.numbers import CONCURRENCY, RATE, REQUEST_SECONDS, NumberRange
 from ..domain.outcomes import Code, LookupReply, ProviderReply
+from ..domain.ports import InvoicePort
 from ..domain.secrets import Secret, sanitize
 from ..domain.statuses import INTERNAL_STATUSES, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
 
 Lease = Callable[[float], bool]
 """``lease(seconds_left)``: return whether the request may still be sent. ``seconds_left``: the rest of its deadline."""
+
+_ID_PLACE = "{external_id}"
+"""The place of the id in the option ``dashboard_url``."""
 
 
 class Provider:
@@ -31,6 +36,8 @@ class Provider:
         deadline: Maximum duration of one ``cancel`` call in seconds, including its lookups. More than 0, at most 3600.
         concurrency: Maximum number of requests in flight in a bulk run, from 1 to 1000.
         rate: Maximum number of requests per second, shared by all processes, from 0.001 to 1000. None: no limit.
+        dashboard_url: The address of an invoice in the provider's dashboard, as a template such as
+            ``https://provider.example/invoices/{external_id}``. None: no address.
 
     Raises:
         ProviderMisconfigured: An option or a declaration is invalid.
@@ -55,7 +62,15 @@ class Provider:
     is_repeat_harmless: bool = False
     """Whether a second cancel request for the same invoice is harmless."""
 
-    def __init__(self, alias: str, *, deadline: float = 15.0, concurrency: int = 8, rate: float | None = None) -> None:
+    def __init__(
+        self,
+        alias: str,
+        *,
+        deadline: float = 15.0,
+        concurrency: int = 8,
+        rate: float | None = None,
+        dashboard_url: str | None = None,
+    ) -> None:
         self.alias = alias
         self.deadline = self._number("deadline", deadline, REQUEST_SECONDS)
         """Maximum duration of one ``cancel`` call in seconds, including its lookups."""
@@ -63,6 +78,11 @@ class Provider:
         """Maximum number of requests in flight in a bulk run."""
         self.rate = None if rate is None else self._number("rate", rate, RATE)
         """Maximum number of requests per second, shared by all processes; None: no limit."""
+        if dashboard_url is not None and not _is_address_template(dashboard_url):
+            raise self.misconfigured(
+                "dashboard_url", f"must be an http:// or https:// address with {_ID_PLACE} after the host."
+            )
+        self._dashboard_template = dashboard_url
         self.secrets: list[Secret] = []
         self.options_digest = ""
         """A keyed hash of the configured options; empty if the instance was not created from the settings."""
@@ -94,6 +114,19 @@ class Provider:
     def normalise_id(self, external_id: str) -> str:
         """Return the id as it is stored and sent. Applying it twice has no further effect."""
         return external_id.strip(" ")  # a line break or a tab is not a typo: clean_id() rejects it
+
+    def dashboard_url(self, invoice: InvoicePort) -> str | None:
+        """Return the address of an invoice in the provider's dashboard. The admin links to it. Sends no request.
+
+        Args:
+            invoice: The invoice, with its ``external_id`` and ``reference``. Any text may be in them: encode it.
+
+        Returns:
+            An ``http://`` or ``https://`` address; None if there is none. By default, the option ``dashboard_url``
+            with the percent-encoded external id.
+        """
+        template = self._dashboard_template
+        return None if template is None else template.replace(_ID_PLACE, quote(invoice.external_id, safe=""))
 
     # -- for adapters -------------------------------------------------------------------------------
 
@@ -194,3 +227,16 @@ class Provider:
                 yield f"{name} must be lower case."
             if INTERNAL_STATUSES & set(words.values()):
                 yield f"{name} may not contain canceling or in_doubt, which no provider reports."
+
+
+def _is_address_template(template: object) -> bool:
+    """Return whether a text is an address that contains the id after the host, and no other placeholder."""
+    if not isinstance(template, str) or not template.isprintable() or " " in template:
+        return False
+    try:
+        parts = urlsplit(template)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        return False
+    rest = template.replace(_ID_PLACE, "")
+    return is_address and rest != template and _ID_PLACE not in parts.netloc and not {"{", "}"} & set(rest)

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import registry
+from ..domain.bidi import isolate
 from ..domain.claims import Target
 from ..domain.outcomes import CancelResult, Code, Outcome
 from ..domain.ports import InvoicePort
@@ -84,7 +85,7 @@ def provider_name(alias: str) -> str:
     try:
         return registry.get_provider(alias).verbose_name
     except ImproperlyConfigured:
-        return alias
+        return isolate(alias)
 
 
 def log_result(cancel_result: CancelResult) -> CancelResult:
@@ -93,8 +94,8 @@ def log_result(cancel_result: CancelResult) -> CancelResult:
     logger.log(
         _log_level(cancel_result),
         "%s %s: %s (%s)%s",
-        cancel_result.provider,
-        cancel_result.external_id,
+        isolate(cancel_result.provider),
+        isolate(cancel_result.external_id),
         cancel_result.outcome,
         cancel_result.code,
         took,

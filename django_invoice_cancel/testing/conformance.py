@@ -13,6 +13,9 @@ import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +23,10 @@ from ..domain.outcomes import Code, LookupReply, Outcome
 from ..domain.statuses import INTERNAL_STATUSES, Status
 from ..exceptions import InvalidExternalId, ProviderMisconfigured
 from .conformance_base import ConformanceBase, may_send
-from .stub_server import HOST, Fault, StubServer, answer
+from .stub_server import HOST, Fault, StubRequest, StubServer, answer
+
+if TYPE_CHECKING:
+    from ..domain.ports import InvoicePort
 
 BAD_IDS = ("", " ", "../1", "1/2", "1\\2", "1?a=1", "1#a", "1%2f2", "1;2", "1&2", "1\n", "1\r\nHost: x", "1\t", "1\0",
            "1 2", ".", "..", "\N{FULLWIDTH DIGIT ONE}", "\N{ARABIC-INDIC DIGIT ONE}", "1" * 101)  # fmt: skip
@@ -32,6 +38,15 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 REDIRECTS = (301, 302, 303, 307, 308)
 TOLERANCE_SECONDS = 1.0
 """Time after its deadline in which an adapter must return, in seconds."""
+
+
+@dataclass(frozen=True)
+class _Invoice:
+    """An invoice for ``dashboard_url``."""
+
+    external_id: str
+    reference: str = "order/17 <&"
+    provider: str = "stub"
 
 
 class ProviderConformance(ConformanceBase):
@@ -56,6 +71,23 @@ class ProviderConformance(ConformanceBase):
             assert {Status.CREATED, Status.PAID, Status.CANCELED} <= said, (
                 "status_words must contain strings for created, paid and canceled"
             )
+
+    def test_dashboard_address_is_a_web_address(self) -> None:
+        """It may be missing. It sends no request and contains no secret, and an id cannot change its path."""
+        ids = (self.external_id, '../a b?c#d/"<&', "")
+
+        def refuse(request: StubRequest) -> bytes:
+            raise AssertionError("dashboard_url() sent a request")
+
+        with self.provider_at(refuse) as (provider, server):
+            found = [provider.dashboard_url(cast("InvoicePort", _Invoice(each))) for each in ids]
+        assert not server.requests, "dashboard_url() sent a request"
+        for address in filter(None, found):
+            parts = urlsplit(address)
+            assert parts.scheme in ("http", "https"), f"{address!r} is not an http(s) address"
+            assert parts.hostname
+            assert not any(secret in address for secret in self.secrets), "dashboard_url() returned a secret"
+            assert not set(' "<') & set(address), f"encode the id in {address!r}"
 
     def test_unencrypted_address_is_rejected(self) -> None:
         with pytest.raises(ProviderMisconfigured):

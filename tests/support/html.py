@@ -13,8 +13,8 @@ def shown_messages(response: Any) -> list[tuple[str, str]]:
 
 
 def page_text(response: Any) -> str:
-    """Return the source of a page with single spaces."""
-    return " ".join(response.content.decode().split())
+    """Return the source of a page with single spaces, and without the ``<bdi>`` around texts that others wrote."""
+    return " ".join(re.sub("</?bdi>", "", response.content.decode()).split())
 
 
 class _Reader(HTMLParser):

@@ -26,6 +26,7 @@ from ...models import BulkOperationItem, Invoice
 from ...models.operation import Progress
 from ...models.registrations import columns_to_register
 from ...models.writes.transactions import WRITER_FIELDS
+from ..dashboard_links import DashboardLinks
 from ..local_times import localize_columns, make_times_displayable
 from ..operations.actions import CancelInvoicesAction, Options
 from ..pages import BoundedPaginator, CheckedParameters, breadcrumb_context, keep_filter, parent_template
@@ -244,6 +245,7 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
             "state": mark_code(describe_invoice(invoice, log)),
             "has_late_money": available.has_late_money,
             "is_contradicted": available.is_contradicted,
+            "dashboard_url": DashboardLinks().find(invoice),
             "buttons": list(available.buttons()),
             "remarks": list(available.remarks()),
             "resume": self.resume_button(request, available.blocking_pause()),

@@ -20,6 +20,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ... import conf, registry
+from ...domain.bidi import isolate
 from ...domain.clock import utc_now
 from ...domain.statuses import Status
 from ...exceptions import InvalidExternalId
@@ -280,4 +281,4 @@ def known_aliases() -> list[str]:
 
 def _account_label(alias: str) -> str:
     name = provider_name(alias)
-    return name if name.lower() == alias.lower() else f"{alias} ({name})"
+    return name if name.lower() == alias.lower() else f"{isolate(alias)} ({name})"

@@ -12,6 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 
 from ...domain.audit import Wanted
+from ...domain.bidi import isolate
 from ...domain.outcomes import Code, Outcome
 from ...domain.statuses import INTERNAL_STATUSES, PAID_STATUSES, Status, is_known
 from ...labels.formatting import format_money, format_time
@@ -31,7 +32,7 @@ Log = Sequence[InvoiceTransition]
 def describe_invoice(invoice: Invoice, log: Log) -> str:
     """Return the state of the invoice in one or two sentences."""
     if not is_known(invoice.status):
-        return str(SITUATIONS[Situation.NEWER_STATUS] % {"status": invoice.status})
+        return str(SITUATIONS[Situation.NEWER_STATUS] % {"status": isolate(invoice.status)})
     if invoice.paid_after_cancel_at is not None and invoice.status in PAID_STATUSES:
         return _describe_late_money(invoice, log, invoice.paid_after_cancel_at)
     text = _describe_abandoned(invoice) if invoice.is_abandoned else _BY_STATUS[Status(invoice.status)](invoice, log)
@@ -109,7 +110,7 @@ def _find_requester(invoice: Invoice, log: Log) -> str:
     row = next((row for row in log if row.code == Code.REQUESTED), None)
     if row is None:  # older than the rows in ``log``
         row = invoice.transitions.filter(code=Code.REQUESTED).order_by("-id").first()
-    return row.actor_label if row else ""
+    return isolate(row.actor_label) if row else ""
 
 
 def _describe_canceling(invoice: Invoice, log: Log) -> str:
@@ -131,7 +132,7 @@ def _describe_in_doubt(invoice: Invoice, log: Log) -> str:
 def _describe_canceled(invoice: Invoice, log: Log) -> str:
     row = next((row for row in log if row.to_status == Status.CANCELED and row.from_status != row.to_status), None)
     if row is not None and row.code == Code.RESOLVED:
-        return _fill(Situation.CANCELED_BY_DECISION, invoice, row.created_at, who=row.actor_label)
+        return _fill(Situation.CANCELED_BY_DECISION, invoice, row.created_at, who=isolate(row.actor_label))
     if row is not None and row.outcome == Outcome.CANCELED:
         return _fill(Situation.CANCELED, invoice, row.created_at)
     return _fill(Situation.CANCELED_AS_LEARNED, invoice, invoice.status_changed_at)
@@ -145,7 +146,7 @@ def _describe_late_money(invoice: Invoice, log: Log, since: datetime) -> str:
     if invoice.paid_after_cancel_handled_at is not None:
         row = next((row for row in log if row.code == Code.HANDLED), None)
         user = None if row else invoice.paid_after_cancel_handled_by
-        who = row.actor_label if row else named_actor(user)[1] or _("an unknown user")
+        who = isolate(row.actor_label if row else named_actor(user)[1]) or _("an unknown user")
         handled = format_time(invoice.paid_after_cancel_handled_at)
         return _fill(Situation.LATE_MONEY_HANDLED, invoice, since, handled=handled, who=who)
     more = next((row for row in log if row.code == Code.MORE_MONEY), None)

@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 
 from ... import services
 from ...domain.audit import Trigger
+from ...domain.bidi import isolate
 from ...domain.outcomes import CancelResult, Code, Outcome
 from ...exceptions import ResolveNotPossible
 from ...labels.invoices import BUTTONS, CANNOT, QUESTIONS, status_label
@@ -31,6 +32,7 @@ from ...labels.results import describe_result
 from ...models import Invoice
 from ...services.eligibility import doubtful, is_in_doubt, is_refused
 from ...services.results import provider_name
+from ..dashboard_links import DashboardLinks
 from ..pages import admin_view, keep_filter, page_context
 from ..resume import ResumeButton
 from .available_actions import AvailableActions
@@ -134,7 +136,7 @@ class InvoiceViews(_ModelAdmin):
             return self._redirect(request, invoice, messages.WARNING, str(error))
         text = _("Recorded as “%(status)s”.") if was_refused else _("Resolved as “%(status)s”.")
         message = text % {"status": status_label(decision)}
-        self.log_change(request, invoice, f"{message} {reason}")
+        self.log_change(request, invoice, f"{message} {isolate(reason)}")
         return self._redirect(request, invoice, messages.SUCCESS, message, before=before)
 
     def handled_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -151,7 +153,7 @@ class InvoiceViews(_ModelAdmin):
         if not is_first:
             return self._redirect(request, invoice, messages.INFO, _("Its late payment was already handled."))
         message = str(describe_result(Outcome.SKIPPED, Code.HANDLED, provider=invoice.provider))
-        self.log_change(request, invoice, f"{message} {note}")
+        self.log_change(request, invoice, f"{message} {isolate(note)}")
         return self._redirect(request, invoice, messages.SUCCESS, message)
 
     def withdraw_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -167,7 +169,7 @@ class InvoiceViews(_ModelAdmin):
         message = str(describe_result(Outcome.SKIPPED, Code.WITHDRAWN, provider=invoice.provider))
         if not is_settled:
             message = f"{message} {_('A cancel request was sent before and may still succeed; it is not repeated.')}"
-        self.log_change(request, invoice, f"{message} {reason}".strip())
+        self.log_change(request, invoice, f"{message} {isolate(reason)}".strip())
         return self._redirect(request, invoice, messages.SUCCESS if is_settled else messages.WARNING, message)
 
     # -- steps -----------------------------------------------------------------------------------------------
@@ -195,6 +197,7 @@ class InvoiceViews(_ModelAdmin):
             "amount": format_amount(invoice),
             "provider": provider_name(invoice.provider),
             "state": mark_code(describe_invoice(invoice, read_log(invoice))),
+            "dashboard_url": DashboardLinks().find(invoice),
             "available": available,
             "obstacle": obstacle,
             "resume": self._resume_button_of(request, available, page),

@@ -214,7 +214,7 @@ class BulkOperationAdmin(OperationList):
         step = follow_up.next_step(operation, outcome, code, provider) if items.exists() else None
         if not self._has_permission(request, step or operation.operation, scope):
             raise PermissionDenied
-        if request.method != "POST" or step is None:
+        if request.method != "POST" or step is None or not follow_up.is_feasible(items, step):
             return redirect_to(self.admin_site, operation)
         draft = follow_up.create_draft(scope, step, items)
         if needs_confirmation(draft) or not start_draft(self.admin_site, request, draft):

@@ -155,7 +155,7 @@ class OperationList(CheckedParameters, _ModelAdmin):
 
     @admin.display(description=gettext_lazy("by"), ordering="actor_label")
     def by(self, operation: BulkOperation) -> str:
-        return operation.actor_label
+        return format_html("<bdi>{}</bdi>", operation.actor_label)
 
     @admin.display(description=gettext_lazy("progress"), ordering="progress")
     def state(self, operation: BulkOperation) -> str:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ... import conf
+from ...domain.bidi import isolate
 from ...domain.clock import utc_now
 from ...domain.outcomes import Outcome
 from ...labels.formatting import format_number, format_seconds_ago, format_time, format_time_ago
@@ -253,14 +254,14 @@ class Snapshot:
         operation = self.operation
         followers = BulkOperation.objects.using(operation.database).filter(continues=operation)
         count = followers.exclude(progress=Progress.DRAFT).count()
-        return f"{operation.runner_label} / {operation.stopped_by_label} / {count}"
+        return f"{isolate(operation.runner_label)} / {isolate(operation.stopped_by_label)} / {count}"
 
     def _describe_stop(self) -> str:
-        name = self.operation.stopped_by_label
+        name = isolate(self.operation.stopped_by_label)
         return _("Stopped by %(name)s.") % {"name": name} if name else _("Stopped.")
 
     def _describe_end(self) -> str:
-        name = self.operation.stopped_by_label
+        name = isolate(self.operation.stopped_by_label)
         text = _("Stopped for good by %(name)s.") % {"name": name} if name else _("Stopped for good.")
         return f"{text} {self._describe_rest()}"
 
@@ -275,7 +276,7 @@ class Snapshot:
         return f"{text} {self._describe_rest()}"
 
     def _describe_other_page(self) -> str:
-        texts = {"name": self.operation.runner_label, "ago": format_time_ago(self._last_activity)}
+        texts = {"name": isolate(self.operation.runner_label), "ago": format_time_ago(self._last_activity)}
         if not self.can_act:
             return _("Another page, opened by %(name)s, does the work (last activity: %(ago)s).") % texts
         return (
@@ -292,7 +293,11 @@ class Snapshot:
         if operation.has_failed_dispatch and operation.dispatched_at is not None:
             text = _("Handing it to the workers failed %(ago)s: %(error)s. %(rest)s")
             ago = format_seconds_ago(operation.dispatched_at)
-            return text % {"ago": ago, "error": operation.dispatch_error, "rest": self._describe_rest()}
+            return text % {
+                "ago": ago,
+                "error": isolate(operation.dispatch_error.rstrip(".")),
+                "rest": self._describe_rest(),
+            }
         if not operation.has_started:
             when = operation.dispatched_at or operation.started_at or operation.created_at
             text = _("Handed to the workers %(ago)s; none has started.") % {"ago": format_seconds_ago(when)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -18,13 +18,15 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
+from ...domain.bidi import escape_controls
 from ...domain.outcomes import Code, Outcome
 from ...labels.formatting import format_money, format_number, trim_amount
-from ...labels.invoices import status_label
+from ...labels.invoices import message_label, status_label
 from ...labels.operations import follow_up_label, outcome_label
 from ...labels.results import NOT_TRIED, VETOED, describe_result
-from ...models import BulkOperation, BulkOperationItem
+from ...models import BulkOperation, BulkOperationItem, InvoiceTransition
 from ...models.operation import Operation
+from ..dashboard_links import DashboardLinks
 from ..provider_state import account_name
 from ..scope import OperationScope
 from .follow_up import is_feasible, next_step, select_items
@@ -36,8 +38,6 @@ NOT_TRIED_KEY = "untried"
 """The outcome of items without an outcome, in URLs and CSS classes."""
 ROW_BATCH_SIZE = 2000
 """Number of rows of the file that one query reads."""
-_INVOICE = tuple(f"invoice__{name}" for name in ("external_id", "reference", "amount", "currency", "status"))
-_ITEM = ("outcome", "code", "veto_reason", "label", "token")
 _SIGNS = r"=+\-@\t\uff0b\uff0d\uff1d\uff20"
 _FORMULA = re.compile(rf"\A(?=[{_SIGNS}\r\n])|(?<=[\r\n])(?=[{_SIGNS}])")
 """The places before a character that begins a formula, at the start of a cell or of a line in it."""
@@ -130,6 +130,17 @@ def build_totals(scope: OperationScope) -> dict[str, Any]:
     }
 
 
+def read_answers(operation: BulkOperation, items: Iterable[BulkOperationItem]) -> dict[Any, InvoiceTransition]:
+    """Return the log rows of the last answers in this operation, by the key of the invoice. This makes one query.
+
+    Items that were not tried have none: an earlier answer, such as a 429, is not their outcome.
+    """
+    keys = [item.invoice_id for item in items if item.invoice_id is not None and item.outcome]
+    log = InvoiceTransition.objects.using(operation.database).filter(operation=operation.pk, invoice_id__in=keys)
+    rows = log.exclude(outcome="").order_by("id").only("invoice_id", "code", "http_status", "provider_message")
+    return {row.invoice_id: row for row in rows}
+
+
 # -- the table ------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +154,11 @@ class TableRow:
     """The outcome as a CSS class."""
     label: str
     reason: str
+    message: str
+    """The message of the provider, or the error message of the request; empty without one."""
+    message_label: str
+    dashboard_url: str
+    """The address of the invoice in the provider's dashboard, or an empty string."""
 
 
 def build_table(snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
@@ -155,7 +171,7 @@ def build_table(snapshot: Snapshot, request: HttpRequest) -> dict[str, Any]:
     return {
         "page": page,
         "page_numbers": paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
-        "rows": [_build_row(snapshot.operation, item) for item in page],
+        "rows": _build_rows(snapshot.operation, list(page)),
         "filters": _filters(snapshot, chosen),
         "chosen": "" if chosen is None else chosen or NOT_TRIED_KEY,
     }
@@ -193,16 +209,28 @@ def _filters(snapshot: Snapshot, chosen: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def _build_row(operation: BulkOperation, item: BulkOperationItem) -> TableRow:
-    amount = item.invoice.amount if item.invoice is not None else None
+def _build_rows(operation: BulkOperation, items: list[BulkOperationItem]) -> list[TableRow]:
+    answers, links = read_answers(operation, items), DashboardLinks()
+    return [_build_row(operation, item, answers.get(item.invoice_id), links) for item in items]
+
+
+def _build_row(
+    operation: BulkOperation, item: BulkOperationItem, answer: InvoiceTransition | None, links: DashboardLinks
+) -> TableRow:
+    invoice = item.invoice
+    if item.outcome == Outcome.CANCELED:
+        answer = None  # the message of a confirmation, such as "{}", is in the file only
     return TableRow(
-        item,
-        "" if amount is None or item.invoice is None else format_money(amount, item.invoice.currency),
-        item.outcome or NOT_TRIED_KEY,
-        outcome_label(operation.operation, item.outcome),
-        describe_item(
+        item=item,
+        amount="" if invoice is None or invoice.amount is None else format_money(invoice.amount, invoice.currency),
+        key=item.outcome or NOT_TRIED_KEY,
+        label=outcome_label(operation.operation, item.outcome),
+        reason=describe_item(
             item.outcome, item.code, item.provider, is_leased=item.token is not None, veto_reason=item.veto_reason
         ),
+        message=answer.provider_message if answer else "",
+        message_label=message_label(answer.code, answer.http_status) if answer else "",
+        dashboard_url="" if invoice is None else links.find(invoice),
     )
 
 
@@ -228,18 +256,21 @@ def _csv_lines(scope: OperationScope, outcome: str | None) -> Iterator[str]:
     writer: Any = csv.writer(_Echo())
     yield "\ufeff"  # without it, Excel reads the file in a legacy code page
     yield writer.writerow(_header())
-    texts = _CellTexts(scope.operation)
-    rows = select_rows(scope, outcome).values_list("pk", "provider", *_INVOICE, *_ITEM)
+    texts, links = _CellTexts(scope.operation), DashboardLinks()
+    rows = select_rows(scope, outcome)
     batch = list(rows[:ROW_BATCH_SIZE])
     while batch:
-        for _key, *columns in batch:
-            yield writer.writerow([escape_formula(cell) for cell in texts.cells(*columns)])
-        batch = list(rows.filter(pk__gt=batch[-1][0])[:ROW_BATCH_SIZE])
+        answers = read_answers(scope.operation, batch)
+        for item in batch:
+            cells = texts.cells(item, answers.get(item.invoice_id), links)
+            yield writer.writerow([escape_formula(escape_controls(cell)) for cell in cells])
+        batch = list(rows.filter(pk__gt=batch[-1].pk)[:ROW_BATCH_SIZE])
 
 
 def _header() -> list[str]:
     names = (_("Provider"), _("External id"), _("Reference"), _("Amount"), _("Currency"))
-    return [*names, _("Outcome"), _("Code"), _("Explanation"), _("Current status"), _("Selected as")]
+    result = (_("Outcome"), _("Code"), _("Explanation"), _("Current status"), _("Selected as"))
+    return [*names, *result, _("Provider's message or error"), _("Provider's dashboard")]
 
 
 class _CellTexts:
@@ -250,12 +281,17 @@ class _CellTexts:
         self._result = lru_cache(maxsize=1000)(describe_item)  # the reasons of the shop may all differ
         self._outcome = cache(partial(outcome_label, operation.operation))
 
-    def cells(self, provider: str, *columns: Any) -> list[str]:
-        external_id, reference, amount, currency, status, outcome, code, veto_reason, label, token = columns
-        digits = "" if amount is None else f"{trim_amount(amount):f}"
-        invoice = [provider, external_id or "", reference or "", digits, currency or ""]
-        result = self._result(outcome, code, provider, is_leased=token is not None, veto_reason=veto_reason)
-        return [*invoice, self._outcome(outcome), code, result, self._status(status or ""), label]
+    def cells(self, item: BulkOperationItem, answer: InvoiceTransition | None, links: DashboardLinks) -> list[str]:
+        is_leased = item.token is not None
+        result = self._result(item.outcome, item.code, item.provider, is_leased=is_leased, veto_reason=item.veto_reason)
+        outcome = [self._outcome(item.outcome), item.code, result]
+        message = answer.provider_message if answer else ""
+        invoice = item.invoice
+        if invoice is None:
+            return [item.provider, "", "", "", "", *outcome, "", item.label, message, ""]
+        digits = "" if invoice.amount is None else f"{trim_amount(invoice.amount):f}"
+        identity = [item.provider, invoice.external_id, invoice.reference, digits, invoice.currency]
+        return [*identity, *outcome, self._status(invoice.status), item.label, message, links.find(invoice)]
 
 
 def escape_formula(cell: str) -> str:

@@ -40,7 +40,7 @@ INVALID = [
         FIREKASSA,
         VALID | {"api_tokn": "x"},
         "OPTIONS of provider 'fk': 'api_tokn' is unknown. The valid options are api_token, base_url, concurrency, "
-        "connect_timeout, deadline, lookup, rate, reuse_connections, sign_token.",
+        "connect_timeout, dashboard_url, deadline, lookup, rate, reuse_connections, sign_token.",
     ),
     (FIREKASSA, VALID | {"api_token": 7}, "OPTIONS of provider 'fk': 'api_token' must be a string."),
     (FIREKASSA, VALID | {"api_token": None}, "OPTIONS of provider 'fk': 'api_token' must be a string."),

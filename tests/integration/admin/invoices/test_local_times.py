@@ -14,7 +14,7 @@ from django_invoice_cancel import operations
 from django_invoice_cancel.admin import InvoiceAdmin
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
-from tests.support.html import element_texts
+from tests.support.html import element_texts, page_text
 from tests.support.invoice_pages import invoice_url
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("use_tz")]
@@ -79,4 +79,4 @@ def test_list_and_the_page_of_an_operation(shop, staff):
     listed = staff.get(reverse("admin:invoice_cancel_bulkoperation_changelist"))
     assert element_texts(listed, "field-created_at") == [LOCALLY]
     shown = staff.get(reverse("admin:invoice_cancel_bulkoperation_operation", args=[operation.pk]))
-    assert f"Started by ada, {LOCALLY}" in shown.content.decode()
+    assert f"Started by ada, {LOCALLY}" in page_text(shown)

@@ -200,9 +200,9 @@ def test_file_has_a_line_for_each_invoice(scripted_provider, operator_client, re
     assert head[:7] == ["Provider", "External id", "Reference", "Amount", "Currency", "Outcome", "Code"]
     assert first[2:] == [
         *("order-17", "10.00", "USD", "Canceled", "canceled"),
-        *("firekassa (Scripted provider) confirmed the cancellation.", "Canceled", ""),
+        *("firekassa (Scripted provider) confirmed the cancellation.", "Canceled", "", "", ""),
     ]
-    assert second[5:] == ["Refused", "has_payment", "A payment was received for it.", "Paid", ""]
+    assert second[5:] == ["Refused", "has_payment", "A payment was received for it.", "Paid", "", "", ""]
     assert len(lines(operator_client.get(operation_url(operation, "csv"), {"outcome": "refused"}))) == 2
     assert scripted_provider.cancel_count == 2
 

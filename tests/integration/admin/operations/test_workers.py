@@ -24,7 +24,7 @@ def dispatch(operation_id: str) -> None:
 
 
 def fail(operation_id: str) -> None:
-    raise ConnectionError("Cannot reach amqp://shop:hunter2@broker:5672//, password=hunter2\nsecond line")
+    raise ConnectionError("Cannot reach amqp://shop:hunter2@broker:5672//, password=hunter2 refused.\nsecond line")
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ def test_page_shows_the_error_of_the_broker(operator_client, confirmed):
     shown = poll_progress(operator_client, operation)
     assert shown["sentence"] == (
         "Handing it to the workers failed 40 s ago: "
-        f"ConnectionError: Cannot reach amqp://***@broker:5672//, password=***. {UNTRIED}"
+        f"ConnectionError: Cannot reach amqp://***@broker:5672//, password=*** refused. {UNTRIED}"
     )
     assert shown["state"] == "running watch continue,end"
     assert "hunter2" not in operator_client.get(operation_url(operation)).content.decode()
