@@ -112,7 +112,7 @@ class Window:
 
     def offer(self, name: str) -> Locator:
         """Return a button of an invoice's page: cancel, check, resolve, handled."""
-        return self.page.locator(f".ic-summary a[href$='/{name}/'], .ic-summary form[action$='/{name}/'] button")
+        return self.page.locator(f".ic-summary a[href*='/{name}/'], .ic-summary form[action*='/{name}/'] button")
 
     def answer(self, **fields: str) -> None:
         """Fill in the confirmation page and confirm."""
