@@ -36,6 +36,14 @@ _CONFIRM: Mapping[str, Any] = {
     Wanted.CHECK: ngettext_lazy("Yes, check %(count)s invoice", "Yes, check %(count)s invoices", "number"),
     Wanted.RESOLVE: ngettext_lazy("Yes, resolve %(count)s invoice", "Yes, resolve %(count)s invoices", "number"),
 }
+_RECORD_QUESTION = ngettext_lazy(
+    "Record what the provider shows for %(count)s invoice?",
+    "Record what the provider shows for %(count)s invoices?",
+    "number",
+)
+_RECORD_CONFIRM = ngettext_lazy(
+    "Yes, record it for %(count)s invoice", "Yes, record it for %(count)s invoices", "number"
+)
 _LEFT_OUT: Mapping[str, Any] = {
     Wanted.CANCEL: ngettext_lazy(
         "%(count)s invoice will not be canceled. Reason:",
@@ -117,14 +125,22 @@ def describe_operation(kind: str, count: int) -> str:
     return format_count(_TITLES[kind], count) if kind in _TITLES else f"{isolate(kind)}: {format_number(count)}"
 
 
-def confirmation_title(kind: str, count: int) -> str:
-    """Return the title of the confirmation page for this number of eligible invoices."""
-    return format_count(_QUESTIONS[kind], count) if count else str(_CANNOT[kind])
+def confirmation_title(kind: str, count: int, *, is_record: bool = False) -> str:
+    """Return the title of the confirmation page for this number of eligible invoices.
+
+    Args:
+        kind: The kind of the operation.
+        count: The number of eligible invoices.
+        is_record: Whether all of them were refused, so that the decision records what the provider's dashboard shows.
+    """
+    if not count:
+        return str(_CANNOT[kind])
+    return format_count(_RECORD_QUESTION if is_record else _QUESTIONS[kind], count)
 
 
-def confirm_label(kind: str, count: int) -> str:
-    """Return the label of the button that confirms an operation."""
-    return format_count(_CONFIRM[kind], count)
+def confirm_label(kind: str, count: int, *, is_record: bool = False) -> str:
+    """Return the label of the button that confirms an operation. ``is_record`` is that of ``confirmation_title``."""
+    return format_count(_RECORD_CONFIRM if is_record else _CONFIRM[kind], count)
 
 
 def left_out_title(kind: str, count: int) -> str:

@@ -173,6 +173,7 @@ CODE_COUNTS: Mapping[str, Any] = {
     Code.CONTRADICTORY_ANSWER: ngettext_lazy(
         "%(count)s contradicted by the provider", "%(count)s contradicted by the provider", "number"
     ),
+    Code.PROVIDER_REFUSED: ngettext_lazy("%(count)s refused", "%(count)s refused", "number"),
     Code.SENDING_DISABLED: ngettext_lazy(
         "%(count)s with cancel requests disabled", "%(count)s with cancel requests disabled", "number"
     ),

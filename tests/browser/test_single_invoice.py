@@ -90,3 +90,31 @@ def test_payment_after_a_cancellation_is_marked_as_handled_with_a_note(window, s
     assert invoice.status == "paid"
     assert invoice.paid_after_cancel_handled_at is not None
     assert sandbox.summary()["totals"] == {}
+
+
+def test_refused_invoice_is_given_the_status_that_the_dashboard_shows(window, sandbox):
+    invoice = made("refused", "firekassa")
+    window.open_invoice(invoice.pk)
+    window.offer("resolve").click()
+    expect(window.page.locator("[name=decision][value=created]")).to_have_count(0)
+    window.page.locator("[name=decision][value=paid]").check()
+
+    window.answer(reason="seen in the dashboard")
+
+    window.expect_status("paid")
+    assert sandbox.count("cancel") == 0
+    assert sandbox.count("lookup") == 0
+
+
+def test_row_of_a_requested_cancellation_leads_to_cancel_now(window, sandbox):
+    invoice = made("requested", "firekassa")
+    window.open_list("?attention=requested")
+    link = window.page.locator(f".field-request_actions a[href*='/{invoice.pk}/cancel/']")
+    expect(link).to_be_in_viewport()
+    link.click()
+    assert sandbox.count("cancel") == 0
+
+    window.answer(reason="the customer called")
+
+    window.expect_status("canceled")
+    assert sandbox.count("cancel", invoice.external_id) == 1

@@ -116,7 +116,7 @@ class Window:
 
     def answer(self, **fields: str) -> None:
         """Fill in the confirmation page and confirm."""
-        _submit(self.page.locator(".ic-ask form"), fields)
+        _submit(self.page.locator(".ic-ask form:not(.ic-first)"), fields)
 
     def expect_status(self, status: str) -> None:
         expect(self.page.locator(f".ic-summary .ic-state.ic-{status}")).to_be_visible()

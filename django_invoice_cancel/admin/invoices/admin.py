@@ -54,6 +54,9 @@ else:  # generic for type checkers only
 
 MAX_HISTORY_EVENTS = 500
 """Maximum number of events on the history page."""
+_REQUEST_COLUMNS = ("requested", "request_actions")
+_NOT_ABOUT_REQUESTS = ("state", "doubt_since", "confirmed")
+"""Columns that are the same for all requested cancellations, or empty."""
 _SHOP_FIELDS = ("reference", "amount", "currency", "issued_at", "expires_at")
 _METHOD_COLUMNS = {"last_outcome": "outcome", "status": "state"}
 """Columns that a method shows, because Django shows "-" for a choice that it does not know."""
@@ -102,15 +105,14 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
     # -- the list ---------------------------------------------------------------------------------------------
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Return the columns that fit the filter: of requests, or "in doubt since" in place of "confirmed"."""
+        """Return the columns. A list of requested cancellations has those about the request first."""
         columns = localize_columns(Invoice, super().get_list_display(request))
-        if lists_requests(request.GET):
-            return tuple(name for name in columns if name not in ("doubt_since", "confirmed"))
-        left_out = {"requested", "request_actions"}
-        if {"confirmed", "doubt_since"} <= {name for name in columns if isinstance(name, str)}:
-            has_doubts = AttentionFilter.parameter_name in request.GET or lists_doubts(request.GET)
-            left_out.add("confirmed" if has_doubts else "doubt_since")
-        return tuple(name for name in columns if name not in left_out)
+        if not lists_requests(request.GET):
+            return tuple(name for name in columns if name not in _REQUEST_COLUMNS)
+        about_request = tuple(name for name in columns if name in _REQUEST_COLUMNS)
+        left_out = {*_REQUEST_COLUMNS, *_NOT_ABOUT_REQUESTS} if about_request else set()
+        rest = tuple(name for name in columns if name not in left_out)
+        return (*rest[:1], *about_request, *rest[1:])
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """Return newest first, in the order of the index that the filter uses, so that large tables are not sorted.
@@ -140,11 +142,11 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
     def doubt_since(self, invoice: Invoice) -> str:
         return format_time(invoice.status_changed_at) if invoice.status == Status.IN_DOUBT else ""
 
-    @admin.display(description=_("cancellation requested"), ordering="cancel_requested_at")
+    @admin.display(description=_("requested"), ordering="cancel_requested_at")
     def requested(self, invoice: Invoice) -> str:
         return format_time_ago(invoice.cancel_requested_at) if invoice.cancel_requested_at else ""
 
-    @admin.display(description=_("requested cancellation"))
+    @admin.display(description=_("next step"))
     def request_actions(self, invoice: Invoice) -> str:
         """The links to carry the request out now, and to withdraw it."""
         return getattr(invoice, "request_links", "")

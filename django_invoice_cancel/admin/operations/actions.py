@@ -54,7 +54,7 @@ class CancelInvoicesAction(InvoicePermissions):
     def check_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         return self._create_draft(request, queryset, Operation.CHECK)
 
-    @admin.action(permissions=["resolve"], description=_("Resolve selected invoices in doubt"))
+    @admin.action(permissions=["resolve"], description=_("Resolve selected invoices"))
     def resolve_selected_invoices(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         return self._create_draft(request, queryset, Operation.RESOLVE)
 

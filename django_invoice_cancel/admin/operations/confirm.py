@@ -19,12 +19,14 @@ from django.utils.translation import gettext as _
 from ... import conf, registry
 from ...domain.audit import Trigger
 from ...domain.clock import utc_now
+from ...domain.statuses import Status
 from ...labels.formatting import format_number
 from ...labels.operations import confirm_label, confirmation_title, left_out_title, started_message
 from ...models import BulkOperation
 from ...models.operation import Operation
 from ..forms import DecisionField, ReasonField
 from .preview import Preview
+from .resolving import Resolving
 
 TYPED_COUNT_ABOVE = 20
 """A user who resolves more invoices than this must enter their number."""
@@ -50,18 +52,26 @@ class ResolveForm(ConfirmForm):
 
     def __init__(self, preview: Preview, *args: Any, **kwargs: Any) -> None:
         super().__init__(preview, *args, **kwargs)
-        self.fields |= {"decision": DecisionField(), "reason": ReasonField(rows=2)}
+        self.resolving = Resolving(preview)
+        can_reopen = self.resolving.can_reopen
+        decision = DecisionField(without=() if can_reopen else {Status.CREATED})
+        self.fields |= {"decision": decision, "reason": ReasonField(rows=2)}
         if preview.count > TYPED_COUNT_ABOVE:
             text = _("Type %(count)s to confirm the decision for all of them.") % {
                 "count": format_number(preview.count)
             }
             self.fields["typed_count"] = forms.CharField(label=_("Number of invoices"), max_length=20, help_text=text)
         self.order_fields(self.field_order)
-        if preview.draft.items.left().filter(invoice__cancel_requested_at__isnull=False).exists():
+        if can_reopen and preview.eligible_items().filter(invoice__cancel_requested_at__isnull=False).exists():
             self.fields["decision"].help_text = _(
                 "For some of them a cancellation is requested. "
                 "If you choose “Still open”, the cancel requests are sent again."
             )
+
+    def clean(self) -> Any:
+        if self.resolving.parts:
+            raise forms.ValidationError(_("Decide about the invoices of one provider at a time."))
+        return super().clean()
 
     def clean_typed_count(self) -> str:
         typed = re.sub(r"[\s.,']", "", self.cleaned_data["typed_count"])
@@ -81,14 +91,17 @@ def build_form(preview: Preview, data: Any = None) -> ConfirmForm:
 def confirmation_context(preview: Preview, form: ConfirmForm) -> dict[str, Any]:
     """Return the context of the confirmation page."""
     kind, count = preview.draft.operation, preview.count
+    resolving = form.resolving if isinstance(form, ResolveForm) and count else None
+    is_record = resolving is not None and resolving.is_all_refused
     return {
-        "title": confirmation_title(kind, count),
+        "title": confirmation_title(kind, count, is_record=is_record),
+        "resolving": resolving,
         "preview": preview,
         "shares": [share for _alias, share in sorted(preview.shares.items())],
         "left_out": left_out_title(kind, preview.left_out_count) if preview.left_out_count else "",
         "left_out_groups": list(preview.left_out_groups()),
         "form": form,
-        "confirm_label": confirm_label(kind, count) if count else "",
+        "confirm_label": confirm_label(kind, count, is_record=is_record) if count else "",
         "is_irreversible": kind == Operation.CANCEL or bool(preview.repeats),
     }
 

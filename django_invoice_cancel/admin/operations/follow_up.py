@@ -14,6 +14,7 @@ from ...models import BulkOperation, BulkOperationItem, Invoice
 from ...models.operation import Operation, Progress
 from ...providers.base import Provider
 from ...services.eligibility import (
+    CONTRADICTED,
     REFUSED,
     Account,
     account_of,
@@ -25,6 +26,7 @@ from ...services.eligibility import (
 )
 from ..scope import OperationScope
 from .preview import Preview, annotate_state
+from .resolving import can_look_up
 
 ID_BATCH_SIZE = 1000
 """Number of ids that one query reads."""
@@ -56,10 +58,17 @@ _UNSETTLED = frozenset(Outcome) - {Outcome.CANCELED, Outcome.ALREADY_CANCELED}
 def next_step(operation: BulkOperation, outcome: str, code: str, provider: str) -> Operation | None:
     """Return the operation that can follow for a provider's items with this outcome and code, or None."""
     if operation.progress == Progress.DRAFT:
-        return Operation.CHECK if code == Code.IN_DOUBT and operation.operation == Operation.CANCEL else None
+        return _before_confirmation(operation, code)
     if operation.operation not in _AFTER or outcome not in _UNSETTLED:
         return None
     return _AFTER[Operation(operation.operation)](outcome, code, account_of(provider))
+
+
+def _before_confirmation(draft: BulkOperation, code: str) -> Operation | None:
+    """Return the operation on a part of a draft: a check of its doubts, or a decision about one provider's invoices."""
+    if code == Code.IN_DOUBT and draft.operation in (Operation.CANCEL, Operation.RESOLVE):
+        return Operation.CHECK
+    return Operation.RESOLVE if not code and draft.operation == Operation.RESOLVE else None
 
 
 def _after_cancel(outcome: str, code: str, account: Account) -> Operation | None:
@@ -103,11 +112,22 @@ _AFTER = {
 
 
 def select_items(scope: OperationScope, outcome: str, code: str, provider: str) -> QuerySet[BulkOperationItem]:
-    """Return the visible items of a group of the report; for a draft, its items in doubt."""
+    """Return the visible items of a group of the report.
+
+    Of a draft, they are those that a check may settle or, if it is to be resolved one provider after the other, those
+    of the provider.
+    """
     items = scope.items.filter(invoice__isnull=False)
-    if scope.operation.progress == Progress.DRAFT:
-        return items.filter(doubtful("invoice__"), outcome="")
-    return items.filter(outcome=outcome, code=code, provider=provider)
+    if scope.operation.progress != Progress.DRAFT:
+        return items.filter(outcome=outcome, code=code, provider=provider)
+    items = items.filter(outcome="")
+    if scope.operation.operation != Operation.RESOLVE:
+        return items.filter(doubtful("invoice__"))
+    decidable: QuerySet[Any] = annotate_state(items, Wanted.RESOLVE)
+    if code:
+        aliases = [alias for alias in scope.providers_left() if can_look_up(alias)]
+        return decidable.filter(provider__in=aliases, state__in=(Status.IN_DOUBT, CONTRADICTED))
+    return decidable.filter(provider=provider, state__in=(Status.IN_DOUBT, CONTRADICTED, REFUSED))
 
 
 def is_feasible(items: QuerySet[BulkOperationItem], step: Operation) -> bool:
@@ -149,9 +169,15 @@ def iterate_external_ids(items: QuerySet[Any]) -> Iterator[str]:
 
 
 def find_check_step(preview: Preview) -> Operation | None:
-    """Return the operation that checks the invoices in doubt of a draft; None if none of them is eligible."""
-    step = next_step(preview.draft, "", Code.IN_DOUBT, "") if Code.IN_DOUBT in preview.left_out_codes else None
-    return step if step is not None and is_feasible(select_items(preview.scope, "", "", ""), step) else None
+    """Return the operation that checks the invoices in doubt of a draft; None if none of them is eligible.
+
+    Before a decision, only a lookup counts as a check, and not a repeated cancel request.
+    """
+    is_decision = preview.draft.operation == Operation.RESOLVE
+    if not (preview.count if is_decision else Code.IN_DOUBT in preview.left_out_codes):
+        return None
+    step, items = next_step(preview.draft, "", Code.IN_DOUBT, ""), select_items(preview.scope, "", Code.IN_DOUBT, "")
+    return step if step is not None and is_feasible(items, step) else None
 
 
 def create_draft(scope: OperationScope, step: Operation, items: QuerySet[BulkOperationItem]) -> BulkOperation:

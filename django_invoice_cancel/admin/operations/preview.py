@@ -90,6 +90,10 @@ class Preview:
         """Some of the eligible invoices."""
         return Sample(*self._take_sample("", self.count)) if self.count else Sample([], 0)
 
+    def eligible_items(self) -> QuerySet[Any]:
+        """Return the items of the eligible invoices, with their state."""
+        return self._items("")
+
     def left_out_groups(self) -> Iterator[LeftOutGroup]:
         """Yield the groups of invoices that are left out, the largest one first."""
         order = {code: number for number, code in enumerate(CODE_COUNTS)}

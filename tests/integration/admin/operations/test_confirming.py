@@ -185,7 +185,7 @@ def test_check_that_repeats_the_cancel_is_confirmed(scripted_provider, operator_
 def doubtful(number, invoices):
     made = invoices(number)
     for invoice in made:
-        set_columns(invoice, status="in_doubt")
+        set_columns(invoice, status="in_doubt", status_changed_at=utc_now() - timedelta(hours=1))
     return made
 
 
