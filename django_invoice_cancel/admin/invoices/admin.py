@@ -105,14 +105,17 @@ class InvoiceAdmin(CancelInvoicesAction, InvoiceViews, ResumeView, CheckedParame
     # -- the list ---------------------------------------------------------------------------------------------
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Return the columns. A list of requested cancellations has those about the request first."""
+        """Return the columns that fit the filter: about requests, or "in doubt since" in place of "confirmed"."""
         columns = localize_columns(Invoice, super().get_list_display(request))
-        if not lists_requests(request.GET):
-            return tuple(name for name in columns if name not in _REQUEST_COLUMNS)
-        about_request = tuple(name for name in columns if name in _REQUEST_COLUMNS)
-        left_out = {*_REQUEST_COLUMNS, *_NOT_ABOUT_REQUESTS} if about_request else set()
-        rest = tuple(name for name in columns if name not in left_out)
-        return (*rest[:1], *about_request, *rest[1:])
+        names = {name for name in columns if isinstance(name, str)}
+        left_out = set(_REQUEST_COLUMNS)
+        if lists_requests(request.GET) and names & left_out:
+            shown = (*columns[:1], *(name for name in _REQUEST_COLUMNS if name in names), *columns[1:])
+            return tuple(dict.fromkeys(name for name in shown if name not in _NOT_ABOUT_REQUESTS))
+        if {"confirmed", "doubt_since"} <= names:
+            has_doubts = AttentionFilter.parameter_name in request.GET or lists_doubts(request.GET)
+            left_out.add("confirmed" if has_doubts else "doubt_since")
+        return tuple(name for name in columns if name not in left_out)
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """Return newest first, in the order of the index that the filter uses, so that large tables are not sorted.

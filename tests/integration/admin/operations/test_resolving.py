@@ -172,7 +172,7 @@ def test_user_without_permission_to_resolve_gets_no_part_of_a_draft(
 
 @WITHOUT_LOOKUP
 def test_part_of_a_cancellation_cannot_be_resolved(scripted_provider, supervisor_client, choose):
-    draft = choose(supervisor_client, [make_invoice("refused")])
+    draft = choose(supervisor_client, [make_invoice("refused"), make_invoice("in_doubt")])
     supervisor_client.post(operation_url(draft, "again"), {"provider": "firekassa"})
     assert BulkOperation.objects.get() == draft
     assert scripted_provider.cancel_count == 0
