@@ -134,9 +134,14 @@ def confirm(page: Page, root: str) -> None:
 
 
 def progress(page: Page, root: str) -> None:
-    """Show an operation that waits for a paused provider, because it does not change while the screenshot is taken."""
+    """Show an operation that waits for a paused provider, because it does not change while the screenshot is taken.
+
+    Its page processes it, after a click on Continue, and sends nothing before the pause ends.
+    """
     open_operation(page, root, "running", with_text="30")
-    expect(page.locator("#bo-sentence.bo-amber")).to_be_visible()
+    page.locator("#bulk-operation form[action$='/continue/'] button").click()
+    expect(page.locator("#bulk-operation[data-mode=drive] #bo-sentence.bo-amber")).to_be_visible()
+    page.evaluate("document.activeElement.blur()")
 
 
 def report(page: Page, root: str) -> None:
@@ -164,7 +169,7 @@ def late_money(page: Page, root: str) -> None:
 
 def handled(page: Page, root: str) -> None:
     late_money(page, root)
-    page.locator(".ic-story a[href$='/handled/']").click()
+    page.locator(".ic-summary a[href*='/handled/']").click()
 
 
 def act(page: Page, action: str) -> None:

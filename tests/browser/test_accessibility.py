@@ -28,7 +28,7 @@ from tests.browser.window import Window, expect
 
 CONTAINERS = (
     ".bulk-operation, #bo-live, .ic-attention, .ic-summary, .ic-ask, .ic-dates, .ic-status, .errornote, "
-    ".field-request_actions"
+    ".ic-shortcuts, .field-request_actions"
 )
 LOOKS: dict[str, tuple[Any, int]] = {"light": ("light", 1200), "dark": ("dark", 1200), "narrow": ("light", 400)}
 """(color scheme, width)"""
