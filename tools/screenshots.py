@@ -158,7 +158,7 @@ def invoice_in_doubt(page: Page, root: str) -> None:
 
 
 def resolve(page: Page, root: str) -> None:
-    page.goto(f"{root}/invoice/?attention=in_doubt")
+    page.goto(f"{root}/invoice/?attention=in_doubt&provider=firekassa")
     act(page, "resolve_selected_invoices")
 
 

@@ -5,7 +5,7 @@ Violations in the elements of Django are printed, and recorded in the report of 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -88,9 +88,16 @@ class Site:
     def open_invoice(self, page: str, status: str = "created", provider: str = "cryptocloud", **fields: Any) -> None:
         self.goto(f"invoice_cancel_invoice_{page}", self.invoice(status, provider, **fields).pk)
 
-    def draft(self, count: int, kind: str = "cancel", status: str = "created", **fields: Any) -> BulkOperation:
-        """Store a draft on new invoices at both providers."""
-        keys = [self.invoice(status, ("cryptocloud", "firekassa")[number % 2]).pk for number in range(count)]
+    def draft(
+        self,
+        count: int,
+        kind: str = "cancel",
+        status: str = "created",
+        aliases: Sequence[str] = ("cryptocloud", "firekassa"),
+        **fields: Any,
+    ) -> BulkOperation:
+        """Store a draft on new invoices at these providers."""
+        keys = [self.invoice(status, aliases[number % len(aliases)]).pk for number in range(count)]
         values = {"operation": kind, "actor": self.clerk} | fields
         return BulkOperation.objects.draft(Invoice.objects.filter(pk__in=keys), **values)
 
@@ -207,7 +214,7 @@ def visit_confirmation_at_a_paused_provider(site: Site) -> None:
 
 
 def visit_rejected_confirmation(site: Site) -> None:
-    site.open_operation(site.draft(21, "resolve", "in_doubt"))
+    site.open_operation(site.draft(21, "resolve", "in_doubt", ("firekassa",)))
     site.window.confirm(decision="canceled", reason="seen in the dashboard", typed_count="20")
     expect(site.window.page.locator(".bo-field.errors").first).to_be_visible()
 
@@ -321,7 +328,8 @@ VISITS: dict[str, dict[str, Callable[[Site], None]]] = {
     "invoice_cancel_bulkoperation_operation": {
         "confirm a cancellation": visit_confirmation(30, "cancel"),
         "confirm a check": visit_confirmation(4, "check", "in_doubt"),
-        "confirm decisions": visit_confirmation(21, "resolve", "in_doubt"),
+        "choose the provider of a decision": visit_confirmation(21, "resolve", "in_doubt"),
+        "confirm decisions": visit_confirmation(21, "resolve", "in_doubt", aliases=("cryptocloud",)),
         "confirm, none is open": visit_confirmation_without_open_invoices,
         "confirm, provider paused": visit_confirmation_at_a_paused_provider,
         "draft of a colleague": visit_confirmation(2, "cancel", actor="a colleague"),
