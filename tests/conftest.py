@@ -10,18 +10,26 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connections
 
 from tests.support.clock import CLOCK_CHANGES
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 pytest_plugins = ["django_invoice_cancel.testing.pytest_plugin"]
 
 REQUIRE_SERVICES = os.environ.get("INVOICE_CANCEL_REQUIRE_SERVICES") == "1"
 VENDORS = {"postgres": "postgresql", "mysql": "mysql"}
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "live_server", "admin_client", "admin_user"}
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_OPTIONS = [
+    *("--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
 
 
 def pytest_configure() -> None:
@@ -124,3 +132,14 @@ def use_tz(request: pytest.FixtureRequest, settings: Any) -> bool:
     """Run the test with time zones on and off, whatever the settings of the suite are."""
     settings.USE_TZ = request.param
     return bool(request.param)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """The browser of all browser tests. A process can have only one event loop of Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS, chromium_sandbox=False)
+        yield browser
+        browser.close()

@@ -19,12 +19,6 @@ from tests.browser.window import Window
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-CHROMIUM = "/usr/bin/chromium"
-QUIET = [
-    *("--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
 
 @pytest.fixture(scope="session", autouse=True)
 def orm_beside_playwright() -> Iterator[None]:
@@ -32,16 +26,6 @@ def orm_beside_playwright() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         yield
-
-
-@pytest.fixture(scope="session")
-def chromium() -> "Iterator[Browser]":
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET, chromium_sandbox=False)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

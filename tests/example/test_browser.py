@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
 LEAST_CONTRAST = 4.5
 """The minimum of WCAG 2, level AA, for text of an ordinary size."""
 CONTRASTS = r"""() => {
@@ -43,18 +42,6 @@ SCREENS = {
     "wide, dark": {"viewport": {"width": 1200, "height": 800}, "color_scheme": "dark"},
 }
 CANCELED = {"en-US": "Canceled", "ru-RU": "Отменён"}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> "Iterator[Browser]":
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--disable-gpu", "--disable-quic", "--no-first-run"], chromium_sandbox=False
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -273,7 +273,7 @@ class Snapshot:
         if conf.get().dispatch is not None:
             return self._describe_workers()
         text = _("Interrupted %(ago)s.") % {"ago": format_time_ago(self._last_activity)}
-        return f"{text} {self._describe_rest()}"
+        return f"{text} {self._describe_pauses() if self.paused else self._describe_rest()}"
 
     def _describe_other_page(self) -> str:
         texts = {"name": isolate(self.operation.runner_label), "ago": format_time_ago(self._last_activity)}

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from django_invoice_cancel import operations
 from django_invoice_cancel.domain.clock import utc_now
-from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition
+from django_invoice_cancel.models import BulkOperation, Invoice, InvoiceTransition, ProviderState
 from tests.support.html import page_text
 from tests.support.invoices import count_statuses
 from tests.support.logs import count_invoices_by_log_rows
@@ -75,6 +75,20 @@ def test_visit_of_an_interrupted_operation_sends_nothing(scripted_provider, runn
     assert scripted_provider.cancel_count == 0
     assert count_statuses() == {"created": 27}
     assert count_invoices_by_log_rows() == {}
+
+
+def test_interrupted_operation_also_shows_the_pause_of_its_provider(scripted_provider, running, operator_client):
+    operation = running(2)
+    until = utc_now() + timedelta(minutes=5)
+    ProviderState.objects.create(alias="firekassa", paused_until=until, pause_code="rate_limited")
+    make_quiet(operation)
+    shown = operator_client.get(operation_url(operation))
+    sentence = shown.context["snapshot"].sentence
+    assert sentence.startswith("Interrupted 3 h ago. Paused until ")
+    assert sentence.endswith(" 2 invoices were not tried and are unchanged.")
+    assert button_names(shown) == ["continue", "end"]
+    assert scripted_provider.cancel_count == 0
+    assert count_statuses() == {"created": 2}
 
 
 @pytest.mark.parametrize("key", ["", "another", "of another operation"])
