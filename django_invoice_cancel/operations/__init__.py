@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +28,7 @@ from ..models.queryset import InvoiceQuerySet
 from ..models.writes.decisions import refuse_decision
 from ..services.call_arguments import build_audit_context, build_checked_audit_context, checked_text
 from .pauses import DISABLED_SECONDS, is_sending_disabled, wait_seconds
-from .slices import SLICE_SECONDS, Slice, is_running
+from .slices import SLICE_SECONDS, Slice, StopSignal, is_running
 from .work import WORK
 
 __all__ = ["Advance", "advance", "start"]
@@ -137,7 +136,7 @@ def advance(
     *,
     limit: int = 1000,
     deadline: float = SLICE_SECONDS,
-    stop: threading.Event | None = None,
+    stop: StopSignal | None = None,
     is_message: bool = True,
 ) -> Advance:
     """Work on one slice of an operation. An operation that is not running is ignored.
@@ -146,7 +145,8 @@ def advance(
         operation_id: The primary key of the operation.
         limit: Maximum number of items.
         deadline: Seconds after which no more items are leased.
-        stop: An event that ends the slice. Requests in flight are recorded.
+        stop: A ``threading.Event``, or an object with its method ``is_set``, that ends the slice. Requests in flight
+            are recorded.
         is_message: True if a message of the dispatcher caused the call. A surplus message does nothing.
 
     Returns:
@@ -173,7 +173,7 @@ def advance(
     return left
 
 
-def _work_on_slice(operation: BulkOperation, limit: int, deadline: float, stop: threading.Event | None) -> Advance:
+def _work_on_slice(operation: BulkOperation, limit: int, deadline: float, stop: StopSignal | None) -> Advance:
     if not is_running(operation):
         return Advance(has_more=False)
     if is_sending_disabled(operation) and operation.items.left().exists():

@@ -6,11 +6,10 @@ The outcome of an item is written in the transaction that records its invoice.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, transaction
@@ -42,12 +41,16 @@ _TO_BE_RETRIED = _NOT_TRIED | {Code.PROVIDER_PAUSED, Code.RATE_LIMITED}
 """Codes that do not conclude an item."""
 
 
+class StopSignal(Protocol):
+    """A ``threading.Event``, or an object with this method, that ends a slice."""
+
+    def is_set(self) -> bool: ...
+
+
 class Slice:
     """The items that one worker leases in one slice. They are leased in small batches, as they are needed."""
 
-    def __init__(
-        self, operation: BulkOperation, limit: int, seconds: float, stop: threading.Event | None = None
-    ) -> None:
+    def __init__(self, operation: BulkOperation, limit: int, seconds: float, stop: StopSignal | None = None) -> None:
         self._operation = operation
         self._left = limit
         self._stop = stop

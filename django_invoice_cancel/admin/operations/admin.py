@@ -29,7 +29,15 @@ from ..pages import admin_view, page_context
 from ..resume import ResumeButton, resume_or_ask
 from ..scope import InvoiceScope, OperationScope
 from . import confirm, follow_up, report
-from .confirm import log_operation, needs_confirmation, new_page_key, operation_url, redirect_to, start_draft
+from .confirm import (
+    PageClosed,
+    log_operation,
+    needs_confirmation,
+    new_page_key,
+    operation_url,
+    redirect_to,
+    start_draft,
+)
 from .list import OperationList
 from .origin import origin_admin, origin_context, origin_url
 from .preview import Preview
@@ -300,7 +308,8 @@ class BulkOperationAdmin(OperationList):
         return Snapshot.of(scope, can_act=can_act, is_driver=self._has_page_key(request, scope.operation))
 
     def _advance(self, request: HttpRequest, operation: BulkOperation) -> None:
-        if advance(operation.pk, limit=ITEM_BATCH_SIZE, is_message=False).is_finished:
+        closed = PageClosed(operation)
+        if advance(operation.pk, limit=ITEM_BATCH_SIZE, stop=closed, is_message=False).is_finished:
             operation.refresh_from_db()
             snapshot = Snapshot.of(self._scope_of(request, operation), can_act=True)
             level = messages.WARNING if snapshot.has_failures else messages.SUCCESS

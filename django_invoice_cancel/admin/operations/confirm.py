@@ -7,6 +7,7 @@ adds one entry to the admin's log, for the user who starts the operation. Single
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,6 +29,8 @@ from ..forms import DecisionField, ReasonField
 from .preview import Preview
 from .resolving import Resolving
 
+PAGE_CHECK_SECONDS = 1.0
+"""Interval at which a slice checks whether its page was closed."""
 TYPED_COUNT_ABOVE = 20
 """A user who resolves more invoices than this must enter their number."""
 
@@ -142,3 +145,19 @@ def new_page_key() -> UUID | None:
 def log_operation(site: AdminSite, request: HttpRequest, operation: BulkOperation, message: str) -> None:
     """Add an entry to the admin's log of an operation."""
     site.get_model_admin(BulkOperation).log_change(request, operation, message)
+
+
+class PageClosed:
+    """Ends the slice of a page that was closed, or whose operation another page has continued."""
+
+    def __init__(self, operation: BulkOperation) -> None:
+        self._own = BulkOperation.objects.filter(pk=operation.pk, page_key=operation.page_key)
+        self._check_at = time.monotonic() + PAGE_CHECK_SECONDS
+        self._is_closed = False
+
+    def is_set(self) -> bool:
+        now = time.monotonic()
+        if now >= self._check_at:
+            self._check_at = now + PAGE_CHECK_SECONDS
+            self._is_closed = not self._own.exists()
+        return self._is_closed

@@ -276,6 +276,9 @@ class Snapshot:
         return f"{text} {self._describe_pauses() if self.paused else self._describe_rest()}"
 
     def _describe_other_page(self) -> str:
+        ago = format_time_ago(self._last_activity)
+        if self.operation.page_key is None:
+            return _("The last requests are being completed (last activity: %(ago)s).") % {"ago": ago}
         texts = {"name": isolate(self.operation.runner_label), "ago": format_time_ago(self._last_activity)}
         if not self.can_act:
             return _("Another page, opened by %(name)s, does the work (last activity: %(ago)s).") % texts

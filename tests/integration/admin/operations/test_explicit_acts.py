@@ -219,12 +219,36 @@ def test_closed_page_releases_the_operation(scripted_provider, running, operator
     operation.refresh_from_db()
     assert operation.page_key is not None
     assert operator_client.post(operation_url(operation, "release"), headers=key_header(operation)).status_code == 204
+    sentence = poll_progress(operator_client, operation)["sentence"]
+    assert sentence == "The last requests are being completed (last activity: just now)."
     make_quiet(operation, seconds=6)
     shown = operator_client.get(operation_url(operation))
     assert "Interrupted just now. 2 invoices were not tried and are unchanged." in page_text(shown)
     assert button_names(shown) == ["continue", "end"]
     assert run_slice(operator_client, operation)["done"] == 0
     assert scripted_provider.cancel_count == 0
+
+
+@pytest.mark.scripted_providers("firekassa", concurrency=1)
+@pytest.mark.parametrize("act", ["release", "continue"])
+def test_running_slice_ends_when_its_page_is_closed_or_replaced(
+    scripted_provider, running, operator, operator_client, in_thread, monkeypatch, act
+):
+    monkeypatch.setattr("django_invoice_cancel.admin.operations.confirm.PAGE_CHECK_SECONDS", 0.0)
+    operation = running(60)
+    tab, headers = client_of(operator), key_header(operation)
+
+    def act_in_other_tab(external_id):
+        scripted_provider.before_send = None
+        in_thread(tab.post, operation_url(operation, act), headers=headers).result()
+
+    scripted_provider.before_send = act_in_other_tab
+    now = operator_client.post(
+        operation_url(operation, "run"), headers={"accept": "application/json", **headers}
+    ).json()
+    assert now["state"].startswith("running watch ")
+    assert now["done"] == scripted_provider.cancel_count < 60
+    assert count_statuses() == {"canceled": now["done"], "created": 60 - now["done"]}
 
 
 def test_report_names_the_operations_that_continue_it(scripted_provider, running, operator_client):
