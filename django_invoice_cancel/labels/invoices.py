@@ -82,6 +82,7 @@ class Situation(StrEnum):
     OPEN = "open"
     OPEN_REFUSED = "open_refused"
     OPEN_CONFIRMED = "open_confirmed"
+    OPEN_BY_DECISION = "open_by_decision"
     OPEN_TRIED = "open_tried"
     REQUESTED = "requested"
     REQUESTED_BY = "requested_by"
@@ -110,6 +111,9 @@ SITUATIONS: Mapping[Situation, Any] = {
     Situation.OPEN: gettext_lazy("Open since %(when)s. No payment received."),
     Situation.OPEN_REFUSED: gettext_lazy("Open. At %(when)s %(provider)s refused to cancel it."),
     Situation.OPEN_CONFIRMED: gettext_lazy("Open. At %(when)s %(provider)s reported it as open: it was not canceled."),
+    Situation.OPEN_BY_DECISION: gettext_lazy(
+        "Open since %(when)s by decision of %(who)s, not by a report of %(provider)s."
+    ),
     Situation.OPEN_TRIED: gettext_lazy("Open. The cancellation tried at %(when)s was not carried out: %(why)s"),
     Situation.REQUESTED: gettext_lazy(
         "Open. Cancellation requested at %(when)s; `reconcile_invoices` tries it after %(next)s."

@@ -86,6 +86,10 @@ def _describe_open(invoice: Invoice, log: Log) -> str:
     if invoice.cancel_requested_at is not None:
         return _describe_requested(invoice, log, invoice.cancel_requested_at)
     last = next((row for row in log if row.outcome), None)
+    reopened = next((row for row in log if row.to_status == Status.CREATED and row.from_status != row.to_status), None)
+    if reopened is not None and reopened.code == Code.RESOLVED and (last is None or last.pk <= reopened.pk):
+        who = isolate(reopened.actor_label)
+        return _fill(Situation.OPEN_BY_DECISION, invoice, reopened.created_at, who=who)
     if last is None or not invoice.last_outcome:
         return _fill(Situation.OPEN, invoice, invoice.issued_at)
     if last.outcome == Outcome.REFUSED:

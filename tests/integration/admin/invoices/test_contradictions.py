@@ -134,3 +134,16 @@ def test_confirmation_of_resolve_counts_resolvable_invoices(configure, operator,
     click_run(operator, BulkOperation.objects.latest("created_at"))
     resolved = [stored(invoice).status for invoice in rows]
     assert resolved == ["canceled" if count else "created", "created", "canceled"]
+
+
+def test_invoice_that_an_operator_reopened_names_the_decision(shop, operator, contradicted):
+    invoice = contradicted()
+    data = {"decision": "created", "reason": "open in the dashboard", "attempt": invoice.attempt or ""}
+    assert operator.post(invoice_url(invoice, "resolve"), data).status_code == 302
+    (sentence,) = element_texts(operator.get(invoice_url(invoice)), "ic-state")
+    row = invoice.transitions.latest("id")
+    assert sentence.startswith("Open since ")
+    assert sentence.endswith(f" by decision of {row.actor_label}, not by a report of Scripted provider.")
+    assert shop.cancel_count == 0
+    assert shop.lookup_count == 1
+    assert stored(invoice).status == "created"
