@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from ...domain.audit import Wanted
 from ...domain.outcomes import Code, Outcome
 from ...domain.statuses import Status
+from ...labels.results import NOT_TRIED
 from ...models import BulkOperation, BulkOperationItem, Invoice
 from ...models.operation import Operation, Progress
 from ...providers.base import Provider
@@ -59,6 +60,8 @@ def next_step(operation: BulkOperation, outcome: str, code: str, provider: str) 
     """Return the operation that can follow for a provider's items with this outcome and code, or None."""
     if operation.progress == Progress.DRAFT:
         return _before_confirmation(operation, code)
+    if operation.operation in _AFTER and outcome == NOT_TRIED and operation.progress == Progress.FINISHED:
+        return Operation(operation.operation)  # it was stopped for good
     if operation.operation not in _AFTER or outcome not in _UNSETTLED:
         return None
     return _AFTER[Operation(operation.operation)](outcome, code, account_of(provider))

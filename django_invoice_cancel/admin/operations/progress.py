@@ -261,9 +261,8 @@ class Snapshot:
         return _("Stopped by %(name)s.") % {"name": name} if name else _("Stopped.")
 
     def _describe_end(self) -> str:
-        name = isolate(self.operation.stopped_by_label)
-        text = _("Stopped for good by %(name)s.") % {"name": name} if name else _("Stopped for good.")
-        return f"{text} {self._describe_rest()}"
+        name = self.operation.stopped_by_label
+        return _("Stopped for good by %(name)s.") % {"name": isolate(name)} if name else _("Stopped for good.")
 
     @property
     def _last_activity(self) -> datetime:

@@ -184,7 +184,7 @@ def test_stop_and_stop_for_good_are_logged_under_who_did_it(
     other.post(operation_url(operation, "end"))
     shown = operator_client.get(operation_url(operation))
     assert button_names(shown) == []
-    assert f"Stopped for good by {colleague.username}. 3 invoices were not tried" in page_text(shown)
+    assert f"2 canceled; 3 not tried. Stopped for good by {colleague.username}." in page_text(shown)
     for name in ("continue", "run", "stop", "end"):
         operator_client.post(operation_url(operation, name), {"page_key": str(operation.page_key)})
     operation.refresh_from_db()
@@ -197,6 +197,21 @@ def test_stop_and_stop_for_good_are_logged_under_who_did_it(
     ]
     assert scripted_provider.cancel_count == 2
     assert count_statuses() == {"canceled": 2, "created": 3}
+
+
+def test_remaining_invoices_of_an_ended_operation_can_be_tried_again(scripted_provider, running, operator_client):
+    operation = running(3)
+    operator_client.post(operation_url(operation, "end"))
+    shown = operator_client.get(operation_url(operation))
+    assert [(group.count, group.step_label) for group in shown.context["groups"]] == [("3", "Try these again")]
+    group = {"outcome": "", "code": "", "provider": "firekassa"}
+    operator_client.post(operation_url(operation, "again"), group)
+    draft = BulkOperation.objects.latest("created_at")
+    assert draft.progress == "draft"
+    assert draft.continues == operation
+    assert draft.items.left().count() == 3
+    assert scripted_provider.cancel_count == 0
+    assert count_statuses() == {"created": 3}
 
 
 def test_page_without_javascript_keeps_the_key_from_click_to_click(
