@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import quote
 
+import django
 import pytest
 from django.contrib.admin import site as default_site
 from django.db.models import QuerySet
@@ -48,7 +49,8 @@ def invoice(**fields):
 
 def breadcrumbs(response):
     page = response.content.decode().partition('class="breadcrumbs"')[2]
-    return [link for link in page.partition("</div>")[0].replace("&amp;", "&").split('"') if link.startswith("/")]
+    end = "</ol>" if django.VERSION >= (6, 1) else "</div>"
+    return [link for link in page.partition(end)[0].replace("&amp;", "&").split('"') if link.startswith("/")]
 
 
 def way_back(response):
