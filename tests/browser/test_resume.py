@@ -6,6 +6,7 @@ from django_invoice_cancel.models import BulkOperation, Invoice, ProviderState
 from django_invoice_cancel.testing.sandbox import invoice_id
 from tests.browser.window import expect
 from tests.support.invoices import count_statuses
+from tests.support.pauses import pause_provider
 
 pytestmark = [
     pytest.mark.browser,
@@ -19,13 +20,9 @@ def window(open_window, locale):
     return open_window(locale=locale)
 
 
-def pause(code="bad_credentials", seconds=300, **options):
-    Invoice.objects.all()._writer.pause("firekassa", code, seconds, **options)
-
-
 def test_button_of_an_invoice_ends_the_pause_and_sends_nothing(window, sandbox):
     invoice = Invoice.objects.create(provider="firekassa", external_id=invoice_id("firekassa", 1))
-    pause()
+    pause_provider("firekassa")
     window.open_invoice(invoice.pk)
     expect(window.offer("cancel")).to_have_count(0)
 
@@ -43,7 +40,7 @@ def test_button_of_an_invoice_ends_the_pause_and_sends_nothing(window, sandbox):
 
 def test_retry_after_is_asked_on_a_page_that_leads_back(window, sandbox):
     invoice = Invoice.objects.create(provider="firekassa", external_id=invoice_id("firekassa", 1))
-    pause("rate_limited", 90, retry_after=90)
+    pause_provider("firekassa", "rate_limited", 90, retry_after=90)
     window.open_list()
     window.page.locator(".ic-trouble a").click()
     expect(window.page.locator(".ic-ask .ic-amber")).to_have_count(2)
@@ -62,7 +59,7 @@ def test_operation_goes_on_after_try_now(window, sandbox, invoices):
     window.open_list()
     window.select_page()
     window.act("cancel_selected_invoices")
-    pause()
+    pause_provider("firekassa")
     window.confirm(reason="old")
     expect(window.page.locator(TRY_NOW)).to_be_visible()
     assert sandbox.count("cancel") == 0

@@ -41,7 +41,7 @@ def executed_each(sandbox: SandboxProcess) -> Counter[int]:
     return Counter(count for count in sandbox.summary()["executed"].values() if count)
 
 
-def item_outcomes(operation: BulkOperation) -> Counter[str]:
+def count_item_outcomes(operation: BulkOperation) -> Counter[str]:
     return Counter(operation.items.values_list("outcome", flat=True))
 
 

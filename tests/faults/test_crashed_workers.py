@@ -9,9 +9,9 @@ from django_invoice_cancel.models import Invoice
 
 from .conftest import server_url
 from .consistency import (
+    count_item_outcomes,
     executed_each,
     inconsistent_logs,
-    item_outcomes,
     items_contradicting_log,
     mismatches,
     requests_each,
@@ -60,7 +60,7 @@ def test_operation_is_completed_after_two_workers_and_the_broker_crash(redis, ma
     assert not Invoice.objects.filter(status__in=["canceling", "in_doubt"]).exists()
     assert set(executed_each(environment.sandbox)) == {1}
     assert set(requests_each(environment.sandbox)) == {1}
-    outcomes = item_outcomes(operation)
+    outcomes = count_item_outcomes(operation)
     doubtful = BEHAVIOURS["reset_after"] + BEHAVIOURS["reset_before"]
     assert outcomes["in_doubt"] <= doubtful + claimed_by_crashed_workers
     assert sum(outcomes.values()) == COUNT

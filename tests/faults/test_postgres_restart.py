@@ -5,9 +5,9 @@ import pytest
 from django_invoice_cancel.models import Invoice
 
 from .consistency import (
+    count_item_outcomes,
     executed_each,
     inconsistent_logs,
-    item_outcomes,
     items_contradicting_log,
     mismatches,
     requests_each,
@@ -53,7 +53,7 @@ def test_operation_is_completed_after_two_restarts_of_the_database(postgres, red
     assert not Invoice.objects.filter(status__in=["canceling", "in_doubt"]).exists()
     assert set(requests_each(environment.sandbox)) == {1}
     assert set(executed_each(environment.sandbox)) == {1}
-    assert set(item_outcomes(operation)) <= {"canceled", "in_doubt"}
+    assert set(count_item_outcomes(operation)) <= {"canceled", "in_doubt"}
 
 
 def test_command_without_a_database_ends_with_an_error_and_continues_in_the_next_run(postgres, make_environment):

@@ -18,7 +18,7 @@ from django_invoice_cancel.testing.sandbox import SandboxProcess
 from tests.example.conftest import read_addresses, start
 
 from .conftest import server_url
-from .consistency import inconsistent_logs, item_outcomes, mismatches, requests_each
+from .consistency import count_item_outcomes, inconsistent_logs, mismatches, requests_each
 from .environment import EXAMPLE, HANG_SECONDS, POLL_SECONDS
 
 COUNT = 200
@@ -39,7 +39,7 @@ def test_workers_of_a_recipe_finish_an_operation(redis, make_environment, recipe
 
     environment.wait(lambda: environment.progress(operation) == "finished", what="the operation is finished")
 
-    assert item_outcomes(operation) == {"canceled": COUNT}
+    assert count_item_outcomes(operation) == {"canceled": COUNT}
     assert requests_each(environment.sandbox) == {1: COUNT}
     assert mismatches(environment.sandbox) == {}
     assert inconsistent_logs() == []
@@ -68,7 +68,7 @@ def test_stopped_operation_sends_no_request_until_it_is_resumed(redis, make_envi
     environment.configure(rate=1000.0)
     environment.manage("run_bulk_operations", environment.resume(operation))
     assert environment.progress(operation) == "finished"
-    assert item_outcomes(operation) == {"canceled": COUNT}
+    assert count_item_outcomes(operation) == {"canceled": COUNT}
     assert requests_each(environment.sandbox) == {1: COUNT}
     assert mismatches(environment.sandbox) == {}
     assert inconsistent_logs() == []
@@ -85,7 +85,7 @@ def test_operation_is_completed_by_the_sweep_if_the_broker_is_down(redis, make_e
     environment.manage("run_bulk_operations")
 
     assert environment.progress(operation) == "finished"
-    assert item_outcomes(operation) == {"canceled": 20}
+    assert count_item_outcomes(operation) == {"canceled": 20}
     assert requests_each(environment.sandbox) == {1: 20}
     assert mismatches(environment.sandbox) == {}
     assert inconsistent_logs() == []
@@ -104,7 +104,7 @@ def test_commands_of_the_crontab_finish_an_operation(redis, make_environment):
         subprocess.run(["/bin/sh", "-c", command], env=shell, check=True, timeout=HANG_SECONDS, capture_output=True)
 
     assert environment.progress(operation) == "finished"
-    assert item_outcomes(operation) == {"canceled": 20}
+    assert count_item_outcomes(operation) == {"canceled": 20}
     assert requests_each(environment.sandbox) == {1: 20}
     assert mismatches(environment.sandbox) == {}
     assert inconsistent_logs() == []

@@ -5,9 +5,9 @@ import pytest
 from .conftest import server_url
 from .consistency import (
     cancel_times,
+    count_item_outcomes,
     executed_each,
     inconsistent_logs,
-    item_outcomes,
     max_per_second,
     median_per_second,
     mismatches,
@@ -45,7 +45,7 @@ def test_four_workers_request_each_invoice_once_and_keep_the_rate(redis, make_en
 
     assert requests_each(environment.sandbox) == {1: COUNT}
     assert executed_each(environment.sandbox) == {1: COUNT}
-    assert item_outcomes(operation) == {"canceled": COUNT}
+    assert count_item_outcomes(operation) == {"canceled": COUNT}
     assert mismatches(environment.sandbox) == {}
     assert inconsistent_logs() == []
     assert len(seen) > 20  # the progress is updated during the run

@@ -13,18 +13,12 @@ from django_invoice_cancel.domain.clock import utc_now
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.support.clock import travel_forward
+from tests.support.database import SHORT_LOCK_TIMEOUT, set_short_lock_timeout
 from tests.support.invoices import count_statuses
 from tests.support.logs import count_invoices_by_log_rows, count_log_rows, invoices_with_broken_log
 from tests.support.results import count_codes
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-SHORT_LOCK_TIMEOUT = {"postgresql": "SET lock_timeout = '200ms'", "mysql": "SET innodb_lock_wait_timeout = 1"}
-
-
-def set_short_lock_timeout(connection, **kwargs):
-    with connection.cursor() as cursor:
-        cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
 
 
 @pytest.fixture

@@ -5,21 +5,18 @@ import logging
 import pytest
 from django.contrib.auth.models import User
 
-from django_invoice_cancel.models import Invoice, ProviderState
+from django_invoice_cancel.models import ProviderState
 from tests.support.clock import travel_forward
 from tests.support.invoices import count_statuses
 from tests.support.logs import count_answers, count_invoices_by_log_rows
+from tests.support.pauses import pause_provider
 
 pytestmark = pytest.mark.django_db
 
 
-def pause(code="bad_credentials", seconds=300, **options):
-    Invoice.objects.all()._writer.pause("shop", code, seconds, **options)
-
-
 def test_next_run_sends_a_probe_and_then_the_others(shop, make, manage):
     make(5)
-    pause()
+    pause_provider("shop")
     assert manage("cancel_invoices", "--all", "--noinput").code == 4
     ended = manage("resume_provider", "shop")
     assert ended.code == 0
@@ -34,7 +31,7 @@ def test_next_run_sends_a_probe_and_then_the_others(shop, make, manage):
 
 def test_rejected_probe_is_the_only_request(shop, make, manage):
     make(5)
-    pause()
+    pause_provider("shop")
     shop.all_cancels("bad_credentials")
     manage("resume_provider", "shop")
     assert manage("cancel_invoices", "--all", "--noinput").code == 4
@@ -45,7 +42,7 @@ def test_rejected_probe_is_the_only_request(shop, make, manage):
 
 def test_second_command_within_ten_seconds_is_refused(shop, make, manage):
     make(1)
-    pause()
+    pause_provider("shop")
     assert manage("resume_provider", "shop", "-v", "0").out == ""
     again = manage("resume_provider", "shop")
     assert again.code == 4
@@ -60,7 +57,7 @@ def test_second_command_within_ten_seconds_is_refused(shop, make, manage):
 
 def test_retry_after_requires_force(shop, make, manage):
     make(1)
-    pause("rate_limited", 60, retry_after=60)
+    pause_provider("shop", "rate_limited", 60, retry_after=60)
     ended = manage("resume_provider", "shop")
     assert ended.code == 4
     assert "(Retry-After). Wait, or use --force." in ended.err
@@ -84,7 +81,7 @@ def test_unknown_alias_is_refused(shop, manage):
 )
 def test_actor_is_logged(shop, manage, caplog, arguments, name):
     User.objects.create_user("ada")
-    pause()
+    pause_provider("shop")
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         manage("resume_provider", "shop", *arguments)

@@ -10,7 +10,7 @@ from django_invoice_cancel.services.reconcile import reconcile_invoice
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.support.invoices import set_columns, statuses_by_id, stored
 from tests.support.logs import log_codes_by_id
-from tests.support.operations import advance_slice, item_outcomes
+from tests.support.operations import advance_slice, item_outcomes, requests_by_account
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.scripted_providers("a", "b")]
 
@@ -20,11 +20,6 @@ EDITS = {"account": {"provider": "b"}, "id": {"external_id": "999"}}
 def edit(invoice, **columns):
     set_columns(invoice, **columns)
     connections.close_all()  # of the worker thread
-
-
-def requests_by_account():
-    """Return the numbers of cancel and lookup requests of each account."""
-    return {alias: (each.cancel_count, each.lookup_count) for alias in "ab" for each in [ScriptedProvider.of(alias)]}
 
 
 def last_message(invoice):

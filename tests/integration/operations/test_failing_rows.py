@@ -5,22 +5,17 @@ from django.db import OperationalError, connection, connections
 from django.db.backends.signals import connection_created
 
 from django_invoice_cancel.models.writes.answers import AnswerWriter
+from tests.support.database import SHORT_LOCK_TIMEOUT, set_short_lock_timeout
 from tests.support.invoices import set_columns, statuses_by_id
 from tests.support.logs import log_codes_by_id
 from tests.support.operations import advance_slice, item_outcomes, stored_progress
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SHORT_LOCK_TIMEOUT = {"postgresql": "SET lock_timeout = '200ms'", "mysql": "SET innodb_lock_wait_timeout = 1"}
 LOCKS = {
     "invoice": "SELECT id FROM invoice_cancel_invoice WHERE id = %s FOR UPDATE",
     "item": "SELECT id FROM invoice_cancel_bulkoperationitem WHERE id = %s FOR UPDATE",
 }
-
-
-def set_short_lock_timeout(connection, **kwargs):
-    with connection.cursor() as cursor:
-        cursor.execute(SHORT_LOCK_TIMEOUT[connection.vendor])
 
 
 @pytest.fixture

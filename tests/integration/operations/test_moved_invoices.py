@@ -15,18 +15,13 @@ from django_invoice_cancel.models.writes.claims import ClaimWriter
 from django_invoice_cancel.testing import ScriptedProvider
 from tests.support.invoices import set_columns, statuses_by_id
 from tests.support.logs import log_codes_by_id
-from tests.support.operations import advance_slice, item_outcomes
+from tests.support.operations import advance_slice, item_outcomes, requests_by_account
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.scripted_providers("a", "b")]
 
 
 def move(invoices, alias="b"):
     QuerySet(Invoice).filter(pk__in=[invoice.pk for invoice in invoices]).update(provider=alias)
-
-
-def requests_by_account():
-    """Return the numbers of cancel and lookup requests of each account."""
-    return {alias: (each.cancel_count, each.lookup_count) for alias in "ab" for each in [ScriptedProvider.of(alias)]}
 
 
 @pytest.mark.parametrize(

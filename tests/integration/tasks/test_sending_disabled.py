@@ -49,7 +49,7 @@ def stock(scripted_provider, dispatch):  # in this order: the settings are resto
     return make
 
 
-def stored():
+def stored_rows():
     return [list(model.objects.order_by("pk").values()) for model in STORED]
 
 
@@ -93,12 +93,12 @@ ENTRIES = {
 @pytest.mark.parametrize(("status", "entry"), ENTRIES.values(), ids=ENTRIES)
 def test_request_is_rejected_and_nothing_is_written(stock, status, entry):
     invoice = stock(status)
-    before = stored()
+    before = stored_rows()
     results = entry(invoice)
     assert [(result.outcome, result.code, result.status) for result in results] == [
         ("skipped", "sending_disabled", status)
     ]
-    assert stored() == before
+    assert stored_rows() == before
     assert sent() == 0
 
 
@@ -113,9 +113,9 @@ COMMANDS = {
 @pytest.mark.parametrize(("command", "code"), COMMANDS.values(), ids=COMMANDS)
 def test_command_sends_nothing_and_keeps_requests(stock, command, code):
     stock("requested")
-    before = stored()[:2]
+    before = stored_rows()[:2]
     assert manage(*command)[0] == code
-    assert stored()[:2] == before
+    assert stored_rows()[:2] == before
     assert sent() == 0
 
 
@@ -152,13 +152,13 @@ def test_items_of_an_operation_stay_untried_without_spinning(stock, dispatched):
     operation = start(stock, 3)
     BulkOperation.objects.update(started_at=operation.started_at - timedelta(hours=1))
     del dispatched[:]
-    before = stored()[:3]
+    before = stored_rows()[:3]
     assert advance(operation.pk) == Advance(has_more=True, wait_seconds=DISABLED_SECONDS)
     assert manage("run_bulk_operations", "--dispatch") == (0, "")
     code, text = manage("run_bulk_operations")
     assert code == 4
     assert "INVOICE_CANCEL['SEND']" in text
-    assert stored()[:3] == before
+    assert stored_rows()[:3] == before
     assert sent() == 0
     assert dispatched == []
 
@@ -235,13 +235,13 @@ def test_page_of_an_operation_waits_and_processes_nothing(stock, dispatch, brows
     operation = start(stock, 2)
     dispatch(None)
     page = reverse("admin:invoice_cancel_bulkoperation_operation", args=[operation.pk])
-    before = stored()
+    before = stored_rows()
     assert SENTENCE in browser.get(page).content.decode()
     answer = browser.post(page.rstrip("/") + "/run/", headers={"Accept": "application/json"})
     assert answer.status_code == 200
     assert answer.json()["wait_seconds"] == DISABLED_SECONDS
     assert answer.json()["done"] == 0
-    assert stored() == before
+    assert stored_rows() == before
     assert sent() == 0
 
 

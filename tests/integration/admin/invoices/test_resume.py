@@ -18,6 +18,7 @@ from tests.support.clock import travel_forward
 from tests.support.html import page_text
 from tests.support.invoice_pages import changelist_url, invoice_url
 from tests.support.invoices import stored
+from tests.support.pauses import pause_provider
 
 pytestmark = pytest.mark.django_db
 NAMES = ("admin:invoice_cancel_invoice_resume",)
@@ -42,10 +43,6 @@ def resume_url(alias="shop", site="admin"):
     return reverse(f"{site}:invoice_cancel_invoice_resume", args=[alias])
 
 
-def pause(code="bad_credentials", seconds=300, **options):
-    Invoice.objects.all()._writer.pause("shop", code, seconds, **options)
-
-
 def is_paused():
     return ProviderState.objects.get().is_paused
 
@@ -66,7 +63,7 @@ def has_button(response):
 @pytest.mark.parametrize("may_cancel", [True, False])
 def test_button_is_shown_beside_the_pause(shop, client_with, page, may_cancel):
     invoice = make_invoice()
-    pause()
+    pause_provider("shop")
     client = client_with("view", *(["cancel"] if may_cancel else []))
     url = changelist_url() if page == "list" else invoice_url(invoice, page)
     response = client.get(url)
@@ -82,7 +79,7 @@ def test_button_is_shown_beside_the_pause(shop, client_with, page, may_cancel):
 
 def test_button_is_shown_on_the_page_that_checks_an_invoice(shop, operator):
     invoice = make_invoice("in_doubt")
-    pause()
+    pause_provider("shop")
     assert has_button(operator.get(invoice_url(invoice, "check")))
     assert has_button(operator.get(invoice_url(invoice)))
     assert shop.lookup_count == 0
@@ -91,14 +88,14 @@ def test_button_is_shown_on_the_page_that_checks_an_invoice(shop, operator):
 
 @pytest.mark.parametrize("state", ["canceled", "paid"])
 def test_button_is_not_shown_for_an_invoice_that_does_not_wait(shop, operator, state):
-    pause()
+    pause_provider("shop")
     assert not has_button(operator.get(invoice_url(make_invoice(state))))
     assert shop.cancel_count == 0
 
 
 def test_pause_that_new_options_have_ended_is_not_shown(configure, operator):
     invoice = make_invoice()
-    pause(options_digest="0123456789abcdef0123456789abcdef")
+    pause_provider("shop", options_digest="0123456789abcdef0123456789abcdef")
     for url in (changelist_url(), invoice_url(invoice)):
         response = operator.get(url)
         assert "is paused until" not in page_text(response)
@@ -118,7 +115,7 @@ def _account(shop):
 
 def test_post_ends_the_pause_and_the_next_call_is_the_probe(shop, operator):
     invoice = make_invoice()
-    pause()
+    pause_provider("shop")
     shop.next_cancels("bad_credentials", "canceled")
     response = operator.post(resume_url(), {"next": invoice_url(invoice)})
     assert response.status_code == 302
@@ -142,7 +139,7 @@ def test_post_ends_the_pause_and_the_next_call_is_the_probe(shop, operator):
 
 def test_act_is_logged_with_the_user(shop, operator, caplog):
     make_invoice()
-    pause()
+    pause_provider("shop")
     operator.post(resume_url())
     entry = LogEntry.objects.get()
     assert entry.user == operator.user
@@ -156,9 +153,9 @@ def test_act_is_logged_with_the_user(shop, operator, caplog):
 
 def test_second_click_within_ten_seconds_names_the_time(shop, operator, client_with):
     make_invoice()
-    pause()
+    pause_provider("shop")
     operator.post(resume_url())
-    pause()
+    pause_provider("shop")
     response = client_with("view", "cancel").post(resume_url())
     assert message_of(response).startswith("The pause of Scripted provider was just ended. You can try again after ")
     assert is_paused()
@@ -168,7 +165,7 @@ def test_second_click_within_ten_seconds_names_the_time(shop, operator, client_w
 
 def test_provider_that_is_not_paused_is_reported_as_such(shop, operator):
     make_invoice()
-    pause(seconds=0.0)
+    pause_provider("shop", seconds=0.0)
     assert message_of(operator.post(resume_url())) == "Scripted provider is not paused."
     assert "Scripted provider is not paused." in page_text(operator.get(resume_url()))
     assert LogEntry.objects.count() == 0
@@ -177,7 +174,7 @@ def test_provider_that_is_not_paused_is_reported_as_such(shop, operator):
 
 def test_get_asks_and_changes_nothing(shop, operator):
     make_invoice()
-    pause()
+    pause_provider("shop")
     response = operator.get(resume_url())
     assert response.status_code == 200
     assert "is paused until" in page_text(response)
@@ -190,7 +187,7 @@ def test_get_asks_and_changes_nothing(shop, operator):
 @time_machine.travel("2026-11-21 12:00:00Z", tick=False)
 def test_retry_after_is_confirmed_with_its_time(shop, operator):
     invoice = make_invoice()
-    pause("rate_limited", 60, retry_after=60)
+    pause_provider("shop", "rate_limited", 60, retry_after=60)
     state = ProviderState.objects.get()
     response = operator.post(resume_url(), {"next": invoice_url(invoice)})
     assert response.status_code == 200
@@ -210,7 +207,7 @@ def test_retry_after_is_confirmed_with_its_time(shop, operator):
 def test_later_retry_after_is_asked_again(shop, operator):
     """The user confirmed the time of a page that is out of date."""
     make_invoice()
-    pause("rate_limited", 60, retry_after=60)
+    pause_provider("shop", "rate_limited", 60, retry_after=60)
     seen = ProviderState.objects.get().retry_after_at - timedelta(seconds=30)
     assert operator.post(resume_url(), {"retry_after": seen.isoformat()}).status_code == 200
     assert is_paused()
@@ -220,7 +217,7 @@ def test_later_retry_after_is_asked_again(shop, operator):
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)", ""])
 def test_return_address_is_on_this_host(shop, operator, elsewhere):
     make_invoice()
-    pause()
+    pause_provider("shop")
     assert operator.post(resume_url(), {"next": elsewhere})["Location"] == changelist_url()
     assert shop.cancel_count == 0
     assert not is_paused()
@@ -244,7 +241,7 @@ WHO = {
 def test_only_users_who_may_cancel_may_end_a_pause(shop, client_with, who, method):
     actions, fields, expected = WHO[who]
     make_invoice()
-    pause()
+    pause_provider("shop")
     response = getattr(client_with(*actions, **fields), method)(resume_url())
     assert response.status_code == (302 if method == "post" and expected == 200 else expected)
     assert is_paused() == (method == "get" or expected == 403)
@@ -262,7 +259,7 @@ def test_only_users_who_may_cancel_may_end_a_pause(shop, client_with, who, metho
 def test_account_is_scoped_by_its_invoices(shop, operator, references, expected, method):
     for reference in references:
         make_invoice(reference=reference)
-    pause()
+    pause_provider("shop")
     response = getattr(operator, method)(resume_url(site="rows"))
     assert response.status_code == (302 if method == "post" and expected == 200 else expected)
     assert is_paused() == (method == "get" or expected != 200)
@@ -284,7 +281,7 @@ def test_unknown_account_is_not_found(shop, operator, alias):
 
 def test_anonymous_user_is_redirected_to_the_login(shop, client):
     make_invoice()
-    pause()
+    pause_provider("shop")
     for response in (client.get(resume_url()), client.post(resume_url())):
         assert response.status_code == 302
         assert "/login/" in response["Location"]
@@ -294,7 +291,7 @@ def test_anonymous_user_is_redirected_to_the_login(shop, client):
 
 def test_post_needs_a_csrf_token(shop, operator):
     make_invoice()
-    pause()
+    pause_provider("shop")
     operator.handler.enforce_csrf_checks = True
     assert operator.post(resume_url()).status_code == 403
     assert is_paused()
@@ -303,7 +300,7 @@ def test_post_needs_a_csrf_token(shop, operator):
 
 def test_probe_in_flight_is_described(shop, operator):
     invoice = make_invoice()
-    pause()
+    pause_provider("shop")
     writer = Invoice.objects.all()._writer
     writer.resume("shop")
     writer.take_probe("shop", options_digest="")

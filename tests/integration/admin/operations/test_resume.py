@@ -10,6 +10,7 @@ from tests.support.html import page_text
 from tests.support.invoices import count_statuses, set_columns
 from tests.support.logs import count_answers, count_invoices_by_log_rows
 from tests.support.operation_pages import operation_url, run_slice
+from tests.support.pauses import pause_provider
 from tests.support.users import client_of, user_with
 
 pytestmark = pytest.mark.django_db
@@ -31,17 +32,13 @@ def resume_url(operation, provider="firekassa"):
     return f"{operation_url(operation, 'resume')}?{urlencode({'provider': provider})}"
 
 
-def pause(alias="firekassa", code="bad_credentials", seconds=300, **options):
-    Invoice.objects.all()._writer.pause(alias, code, seconds, **options)
-
-
 def is_paused(alias="firekassa"):
     return ProviderState.objects.get(alias=alias).is_paused
 
 
 def test_confirmation_page_offers_to_end_the_pause(scripted_provider, operator_client, invoices, choose):
     draft = choose(operator_client, invoices(3))
-    pause()
+    pause_provider("firekassa")
     shown = operator_client.get(operation_url(draft))
     assert "is paused until" in page_text(shown)
     assert f'action="{resume_url(draft)}"' in shown.content.decode()
@@ -60,7 +57,7 @@ def test_confirmation_page_offers_to_end_the_pause(scripted_provider, operator_c
 @pytest.mark.parametrize("answer", ["canceled", "bad_credentials"])
 def test_page_that_waits_goes_on_with_one_request(scripted_provider, operator_client, operator, started, answer):
     operation = started(30)
-    pause()
+    pause_provider("firekassa")
     scripted_provider.all_cancels(answer)
     assert run_slice(operator_client, operation)["state"].endswith(" paused")
     shown = operator_client.get(operation_url(operation))
@@ -88,7 +85,7 @@ def test_page_that_waits_goes_on_with_one_request(scripted_provider, operator_cl
 
 def test_retry_after_is_confirmed_on_a_page_of_its_own(scripted_provider, operator_client, started):
     operation = started(3)
-    pause(code="rate_limited", seconds=90, retry_after=90)
+    pause_provider("firekassa", code="rate_limited", seconds=90, retry_after=90)
     link = (
         f"{operation_url(operation, 'resume')}?{urlencode({'provider': 'firekassa', 'next': operation_url(operation)})}"
     )
@@ -108,8 +105,8 @@ def test_retry_after_is_confirmed_on_a_page_of_its_own(scripted_provider, operat
 
 def test_each_paused_provider_has_a_button(scripted_provider, operator_client, invoices, choose):
     draft = choose(operator_client, [*invoices(2), *invoices(2, provider="cryptocloud")])
-    pause()
-    pause("cryptocloud")
+    pause_provider("firekassa")
+    pause_provider("cryptocloud")
     shown = operator_client.get(operation_url(draft))
     text = page_text(shown)
     assert "Try now: firekassa (Scripted provider)" in text
@@ -134,7 +131,7 @@ WHO = {
 def test_only_users_who_may_cancel_may_end_a_pause(scripted_provider, started, who):
     permissions, expected = WHO[who]
     operation = started(2)
-    pause()
+    pause_provider("firekassa")
     client = client_of(user_with(*permissions))
     assert client.get(resume_url(operation)).status_code == (200 if expected == 302 else 403)
     assert is_paused()
@@ -148,7 +145,7 @@ def test_only_users_who_may_cancel_may_end_a_pause(scripted_provider, started, w
 @pytest.mark.parametrize("alias", ["cryptocloud", "kiosk", "", "a\0b"])
 def test_other_account_than_those_of_the_operation_is_not_found(scripted_provider, operator_client, started, alias):
     operation = started(2)
-    pause("cryptocloud")
+    pause_provider("cryptocloud")
     assert operator_client.post(resume_url(operation, alias)).status_code == 404
     assert is_paused("cryptocloud")
     assert scripted_provider.cancel_count == 0
@@ -160,7 +157,7 @@ def test_resolving_has_no_pause(scripted_provider, supervisor_client, invoices, 
     for invoice in rows:
         set_columns(invoice, status="in_doubt")
     draft = choose(supervisor_client, rows, "resolve_selected_invoices")
-    pause()
+    pause_provider("firekassa")
     assert resume_url(draft) not in supervisor_client.get(operation_url(draft)).content.decode()
     assert supervisor_client.post(resume_url(draft)).status_code == 404
     assert is_paused()
@@ -173,7 +170,7 @@ def test_resolving_has_no_pause(scripted_provider, supervisor_client, invoices, 
 def test_user_who_does_not_see_all_remaining_invoices_may_not(scripted_provider, started, site):
     operation = started(2)
     set_columns(Invoice.objects.first(), reference="hidden")
-    pause()
+    pause_provider("firekassa")
     client = client_of(user_with("view_invoice", "cancel_invoice"))
     url = f"{operation_url(operation, 'resume', site)}?provider=firekassa"
     assert client.post(url).status_code == 403

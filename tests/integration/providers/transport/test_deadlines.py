@@ -51,7 +51,7 @@ DRIPS = {
 }
 
 
-def post(transport: Transport, seconds: float = SECONDS) -> tuple[Exchange, float]:
+def post_timed(transport: Transport, seconds: float = SECONDS) -> tuple[Exchange, float]:
     begin = monotonic()
     exchange = transport.request("POST", "/cancel", body=b"{}", deadline=Deadline(seconds))
     return exchange, monotonic() - begin
@@ -67,7 +67,7 @@ def test_response_that_drips_ends_at_the_deadline(
     transports = [connect(server.url) for server in servers.values()]
 
     with ThreadPoolExecutor(len(transports)) as pool:
-        exchanges = list(pool.map(post, transports))
+        exchanges = list(pool.map(post_timed, transports))
 
     for (form, server), (exchange, seconds) in zip(servers.items(), exchanges, strict=True):
         assert exchange.kind is Kind.IN_DOUBT, form
@@ -79,7 +79,7 @@ def test_body_that_ends_at_the_deadline_is_in_doubt(serve: Serve, connect: Conne
     """The body looks whole and reads to an end, but that end is the watchdog's doing."""
     server = serve(after_request(sends(unframed(b"{}")), hang))
 
-    exchange, took = post(connect(server.url))
+    exchange, took = post_timed(connect(server.url))
 
     assert exchange.kind == Kind.IN_DOUBT
     assert exchange.code == Code.UNREADABLE_ANSWER
@@ -91,7 +91,7 @@ def test_body_that_ends_at_the_deadline_is_in_doubt(serve: Serve, connect: Conne
 def test_tls_handshake_ends_at_the_deadline(serve: Serve, connect: Connect) -> None:
     server = serve(hang)
 
-    exchange, took = post(connect(f"https://localhost:{server.port}", connect_timeout=30))
+    exchange, took = post_timed(connect(f"https://localhost:{server.port}", connect_timeout=30))
 
     assert exchange.kind == Kind.NOT_SENT
     assert exchange.code == Code.UNREACHABLE
@@ -108,7 +108,7 @@ def test_proxy_that_drips_ends_at_the_deadline(serve: Serve, connect: Connect, m
     server = serve(drip_tunnel)
     monkeypatch.setenv("https_proxy", server.url)
 
-    exchange, took = post(connect("https://provider.test", connect_timeout=30))
+    exchange, took = post_timed(connect("https://provider.test", connect_timeout=30))
 
     assert exchange.kind is Kind.NOT_SENT
     assert took <= SECONDS + 1
@@ -122,7 +122,7 @@ def test_many_unreachable_addresses_end_at_the_deadline(connect: Connect, monkey
         address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, port))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [address] * 20)
 
-        exchange, took = post(connect("http://provider.test", connect_timeout=0.6), seconds=0.7)
+        exchange, took = post_timed(connect("http://provider.test", connect_timeout=0.6), seconds=0.7)
 
     assert exchange.kind is Kind.NOT_SENT
     assert "ConnectTimeoutError" in exchange.detail
@@ -212,7 +212,7 @@ def test_second_address_is_tried_if_the_first_refuses(
         addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, port)) for port in ports]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_: addresses)
 
-        exchange, _ = post(connect("http://provider.test"))
+        exchange, _ = post_timed(connect("http://provider.test"))
 
     assert exchange.kind is Kind.ANSWER
     assert server.executed == 1
@@ -238,7 +238,7 @@ def test_dns_that_takes_longer_than_the_deadline_sends_nothing(
 def test_expired_deadline_opens_no_connection(serve: Serve, connect: Connect) -> None:
     server = serve(after_request(sends(answer())))
 
-    exchange, _ = post(connect(server.url), seconds=0)
+    exchange, _ = post_timed(connect(server.url), seconds=0)
 
     assert exchange.kind == Kind.NOT_SENT
     assert exchange.code == Code.UNREACHABLE
@@ -258,8 +258,8 @@ def test_deadline_of_a_finished_request_does_not_end_the_next_one(serve: Serve, 
     server = serve(slow_second)
     transport = connect(server.url)
 
-    first, _ = post(transport)
-    second, _ = post(transport, seconds=10)
+    first, _ = post_timed(transport)
+    second, _ = post_timed(transport, seconds=10)
 
     assert first.json == {"n": 1}
     assert second.json == {"n": 2}
@@ -282,10 +282,10 @@ def test_late_response_does_not_answer_the_next_request(serve: Serve, connect: C
     server = serve(answer_first_late)
     transport = connect(server.url)
 
-    first, _ = post(transport)
+    first, _ = post_timed(transport)
     with suppress(OSError):  # the first connection may be closed already
         late[0].send(answer(b'{"connection": 1}'))
-    second, _ = post(transport)
+    second, _ = post_timed(transport)
 
     assert first.kind is Kind.IN_DOUBT
     assert second.json == {"connection": 2}
@@ -303,8 +303,8 @@ def test_shorter_deadline_is_kept_after_a_longer_one(serve: Serve, connect: Conn
     server = serve(lambda peer: next(behaviours)(peer))
     transport = connect(server.url)
 
-    post(transport, seconds=60)
-    exchange, took = post(transport)
+    post_timed(transport, seconds=60)
+    exchange, took = post_timed(transport)
 
     assert exchange.kind is Kind.IN_DOUBT
     assert took <= SECONDS + 1
@@ -331,7 +331,7 @@ def test_deadline_after_the_connection_is_returned_does_not_close_it(
     server = serve(keeps_alive())
     transport = connect(server.url)
 
-    kinds = [post(transport)[0].kind for _ in range(2)]
+    kinds = [post_timed(transport)[0].kind for _ in range(2)]
 
     assert kinds == [Kind.ANSWER, Kind.ANSWER]
     assert len(expired) == 2
