@@ -4,6 +4,7 @@ import pytest
 from django.db import connections, transaction
 
 from django_invoice_cancel.models import Invoice
+from django_invoice_cancel.services import cancel_invoice
 from tests.support.database import rolled_back
 from tests.support.invoices import stored
 from tests.support.logs import log_entries
@@ -109,3 +110,18 @@ def test_observation_is_part_of_the_callers_transaction(sandbox, register):
     assert stored(invoice).status == "paid"
     assert log_entries(invoice) == [("created", "paid", "", "observed")]
     assert sandbox.requests == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("answer", ["in_doubt", "refused", "not_processed"])
+def test_cancellation_that_a_webhook_reports_during_the_request_is_the_result(shop, answer):
+    """The answer to the request does not confirm the cancellation, but the row is canceled."""
+    invoice = Invoice.objects.create(provider="shop", external_id="1")
+    shop.before_send = lambda external_id: stored(invoice).observe_status("canceled")
+    shop.next_cancels(answer)
+    result = cancel_invoice(invoice)
+    assert result.outcome == "already_canceled"
+    assert result.code == "already_canceled"
+    assert result.ok
+    assert stored(invoice).status == "canceled"
+    assert shop.cancels == ["1"]
