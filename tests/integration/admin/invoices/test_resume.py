@@ -308,3 +308,13 @@ def test_probe_in_flight_is_described(shop, operator):
     assert "One request is sent as a test now; the others wait for its answer." in text
     assert ProviderState.objects.get().probe_until > utc_now()
     assert shop.cancel_count == 0
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_pause_of_an_account_without_invoices_also_needs_the_permission(shop, client_with, method):
+    pause_provider("shop")
+    client = client_with("view")
+    assert getattr(client, method)(resume_url()).status_code == 403
+    assert is_paused()
+    assert LogEntry.objects.count() == 0
+    assert shop.cancel_count == 0
