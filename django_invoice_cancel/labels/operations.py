@@ -13,7 +13,7 @@ from ..domain.audit import Wanted
 from ..domain.bidi import isolate
 from ..domain.outcomes import CONFIRMS_CANCEL, Code, Outcome
 from .formatting import format_count, format_number
-from .results import NOT_TRIED, OUTCOME_LABELS, describe_count
+from .results import CODE_COUNTS, NOT_TRIED, OUTCOME_LABELS, describe_count
 
 NEWER_OPERATION = gettext_lazy("A newer version of this app wrote this operation. This version only shows it.")
 _TITLES: Mapping[str, Any] = {
@@ -99,6 +99,7 @@ _BAD_COUNTS: Mapping[str, Mapping[str, Any]] = {
     Wanted.RESOLVE: _UNTRIED,
 }
 _LEFT_ALONE = ngettext_lazy("%(count)s left alone: %(reasons)s", "%(count)s left alone: %(reasons)s", "number")
+_OTHER_REASONS = ngettext_lazy("%(count)s for another reason", "%(count)s for other reasons", "number")
 _REASONS: Mapping[str, Any] = {
     Code.HAS_PAYMENT: pgettext_lazy("reason", "payment received"),
     Code.CLOSED: pgettext_lazy("reason", "expired or payment failed"),
@@ -225,7 +226,10 @@ def _is_left_alone(kind: str, outcome: str, code: str) -> bool:
 
 def _describe_left_alone(reasons: Counter[str]) -> str:
     total = reasons.total()
-    texts = [describe_count(code, count) for code, count in reasons.most_common()]
+    texts = [describe_count(code, count) for code, count in reasons.most_common() if code in CODE_COUNTS]
+    others = sum(count for code, count in reasons.items() if code not in CODE_COUNTS)
+    if others:
+        texts.append(format_count(_OTHER_REASONS, others))
     if len(reasons) == 1 and (code := next(iter(reasons))) in _REASONS:
         texts = [str(_REASONS[code])]
     return str(_LEFT_ALONE % {"number": total, "count": format_number(total), "reasons": ", ".join(texts)})
