@@ -5,6 +5,15 @@ from django.urls import reverse
 
 from django_invoice_cancel.models import Invoice, InvoiceTransition
 
+FORM_DATA = {
+    "cancel": {"reason": "old"},
+    "check": {},
+    "resolve": {"decision": "canceled", "reason": "seen"},
+    "handled": {"note": "paid back"},
+    "withdraw": {"reason": "a mistake"},
+}
+"""Valid data for the form of each action on one invoice."""
+
 PAGES = ("cancel", "check", "resolve", "handled", "withdraw")
 
 

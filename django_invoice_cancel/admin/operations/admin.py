@@ -202,7 +202,7 @@ class BulkOperationAdmin(OperationList):
         return self.started_response(request, operation)
 
     def release_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Forget the key of a page that is being closed, so that others see at once that nobody does the work."""
+        """Forget the key of a page that is being closed, so that the operation is shown as interrupted at once."""
         operation = self._get_actionable(request, pk).operation
         if request.method != "POST":
             return redirect_to(self.admin_site, operation)

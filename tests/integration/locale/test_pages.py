@@ -169,7 +169,7 @@ def test_wrong_answers_to_the_confirmation(read_page, client):
 @each_operation
 @pytest.mark.parametrize(
     "dispatch",
-    [None, pytest.param("tests.integration.locale.test_pages.nobody", marks=pytest.mark.slow)],
+    [None, pytest.param("tests.integration.locale.test_pages.discard", marks=pytest.mark.slow)],
     ids=["by the page", "by workers"],
 )
 @pytest.mark.parametrize("state", ["running", "quiet", "paused", "stopped"])
@@ -227,5 +227,5 @@ def _csv(client: Client, operation: BulkOperation) -> list[list[str]]:
     return list(csv.reader(answer.getvalue().decode("utf-8-sig").splitlines()))
 
 
-def nobody(operation_id: str) -> None:
+def discard(operation_id: str) -> None:
     """A dispatcher whose workers never come."""

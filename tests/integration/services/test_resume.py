@@ -115,16 +115,16 @@ def test_only_one_probe_is_in_flight(scripted):
     probe, *others = make(4)
     writer().pause("shop", "bad_credentials", 300)
     writer().resume("shop")
-    meanwhile = []
+    during_the_probe = []
 
     def cancel_others(external_id):
         if external_id == probe.external_id:
-            meanwhile.extend(cancel_error(invoice.cancel).result for invoice in others)
+            during_the_probe.extend(cancel_error(invoice.cancel).result for invoice in others)
 
     shop.before_send = cancel_others
     assert probe.cancel().ok
-    assert [result.code for result in meanwhile] == ["provider_paused"] * 3
-    assert all(0 < result.retry_after <= 45 for result in meanwhile)
+    assert [result.code for result in during_the_probe] == ["provider_paused"] * 3
+    assert all(0 < result.retry_after <= 45 for result in during_the_probe)
     assert all(invoice.cancel().ok for invoice in others)
     assert shop.cancel_count == 4
     assert count_answers() == {"canceled": 4}

@@ -11,7 +11,7 @@ from django_invoice_cancel.admin import InvoiceAdmin
 from django_invoice_cancel.models import Invoice
 from django_invoice_cancel.testing import make_invoice
 from tests.support.html import link_addresses, shown_messages
-from tests.support.invoice_pages import PAGES, changelist_url, invoice_url
+from tests.support.invoice_pages import FORM_DATA, PAGES, changelist_url, invoice_url
 from tests.support.invoices import count_statuses
 
 pytestmark = pytest.mark.django_db
@@ -25,13 +25,6 @@ STORIES = {
     "resolve": "in_doubt",
     "handled": "paid_after_cancel",
     "withdraw": "requested",
-}
-ANSWERS = {
-    "cancel": {"reason": "old"},
-    "check": {},
-    "resolve": {"decision": "canceled", "reason": "seen"},
-    "handled": {"note": "paid back"},
-    "withdraw": {"reason": "a mistake"},
 }
 
 
@@ -68,7 +61,7 @@ def test_buttons_and_the_result_keep_the_filter(shop, operator, page):
     invoice = make_invoice(STORIES[page])
     address = invoice_url(invoice, page) + KEPT
     assert f'"{address}"' in operator.get(invoice_url(invoice) + KEPT).content.decode()
-    response = operator.post(address, {**ANSWERS[page], "attempt": invoice.attempt or "", "seen": invoice.status})
+    response = operator.post(address, {**FORM_DATA[page], "attempt": invoice.attempt or "", "seen": invoice.status})
     assert response.headers["Location"] == invoice_url(invoice) + KEPT
     assert shop.cancel_count == (1 if page == "cancel" else 0)
     assert shop.lookup_count == (1 if page == "check" else 0)

@@ -76,3 +76,19 @@ def choose() -> Callable[..., BulkOperation]:
         return made
 
     return run
+
+
+@pytest.fixture
+def running(
+    operator_client: Client, invoices: Callable[..., list[Invoice]], choose: Callable[..., BulkOperation]
+) -> Callable[[int], BulkOperation]:
+    """Return a function that selects and confirms invoices. The response of the confirmation is ``page``."""
+
+    def start(number: int) -> BulkOperation:
+        draft: Any = choose(operator_client, invoices(number))
+        draft.page = operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
+        draft.refresh_from_db()
+        started: BulkOperation = draft
+        return started
+
+    return start

@@ -21,19 +21,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def running(scripted_provider, operator_client, invoices, choose):
-    """Return a function that selects and confirms invoices. The response of the confirmation is ``page``."""
-
-    def start(number):
-        draft = choose(operator_client, invoices(number))
-        draft.page = operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
-        draft.refresh_from_db()
-        return draft
-
-    return start
-
-
-@pytest.fixture
 def colleague(db):
     return user_with("view_invoice", "cancel_invoice")
 

@@ -54,19 +54,6 @@ def dispatcher(settings):
     return dispatched
 
 
-@pytest.fixture
-def running(operator_client, invoices, choose):
-    """Return a function that selects and confirms invoices. The response of the confirmation is ``page``."""
-
-    def start(number):
-        draft = choose(operator_client, invoices(number))
-        draft.page = operator_client.post(operation_url(draft, "confirm"), {"reason": "too old"})
-        draft.refresh_from_db()
-        return draft
-
-    return start
-
-
 def test_page_processes_slices_until_the_operation_is_finished(
     scripted_provider, operator_client, running, monkeypatch
 ):
@@ -106,12 +93,12 @@ def test_button_processes_a_slice_without_javascript(scripted_provider, operator
 def test_one_message_at_the_end_and_one_log_entry(scripted_provider, operator_client, running, monkeypatch):
     monkeypatch.setattr("django_invoice_cancel.admin.operations.admin.ITEM_BATCH_SIZE", 2)
     operation = running(5)
-    told = []
+    messages_shown = []
     for _slice in range(5):
         data = {"page_key": str(operation.page_key)}
         answer = operator_client.post(operation_url(operation, "run"), data, follow=True)
-        told += [str(message) for message in get_messages(answer.wsgi_request)]
-    assert told == ["Cancellation of 5 invoices: 5 canceled."]
+        messages_shown += [str(message) for message in get_messages(answer.wsgi_request)]
+    assert messages_shown == ["Cancellation of 5 invoices: 5 canceled."]
     assert LogEntry.objects.count() == 1
     assert scripted_provider.cancel_count == 5
 
